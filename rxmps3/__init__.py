@@ -1,0 +1,82 @@
+"""rxmps3: a causally consistent, multiplayer key-value database in any S3-compatible bucket, as streams.
+
+::
+
+    import asyncio, rxmps3
+
+    async def main():
+        async with rxmps3.connect("s3://bucket/app") as db:
+            db.subscribe("greeting", print)
+            await db.put("greeting", "hello")
+
+    asyncio.run(main())
+"""
+
+from rxmps3.client import Connecting, Database, connect
+from rxmps3.errors import (
+    AccessDenied,
+    BucketNotFound,
+    Closed,
+    Conflict,
+    Corrupt,
+    Error,
+    InvalidInput,
+    InvalidKey,
+    InvalidOption,
+    InvalidValue,
+    NotLoaded,
+    NotSent,
+    OutcomeUnknown,
+    Overloaded,
+    Rejected,
+    Throttled,
+    Unavailable,
+    Unsupported,
+    WrongLoop,
+)
+from rxmps3.failures import Failure
+from rxmps3.missing import MISSING
+from rxmps3.options import Status
+from rxmps3.receipt import Receipt
+from rxmps3.state import Entry, ManifestVersion, View, Write
+from rxmps3.streams.events import Change, Reset
+from rxmps3.streams.stream import Live, Stream
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MISSING",
+    "AccessDenied",
+    "BucketNotFound",
+    "Change",
+    "Closed",
+    "Conflict",
+    "Connecting",
+    "Corrupt",
+    "Database",
+    "Entry",
+    "Error",
+    "Failure",
+    "InvalidInput",
+    "InvalidKey",
+    "InvalidOption",
+    "InvalidValue",
+    "Live",
+    "ManifestVersion",
+    "NotLoaded",
+    "NotSent",
+    "OutcomeUnknown",
+    "Overloaded",
+    "Receipt",
+    "Rejected",
+    "Reset",
+    "Status",
+    "Stream",
+    "Throttled",
+    "Unavailable",
+    "Unsupported",
+    "View",
+    "Write",
+    "WrongLoop",
+    "connect",
+]

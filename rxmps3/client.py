@@ -1,0 +1,399 @@
+"""`connect` and `Database`: the words that programs use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase
+from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
+
+from rxmps3 import jsontext
+from rxmps3.clock import Clock, SystemClock
+from rxmps3.connection import Connection, share
+from rxmps3.errors import Closed, Corrupt, InvalidOption, Throttled, Unavailable
+from rxmps3.failures import Failure
+from rxmps3.layout import check_key
+from rxmps3.missing import MISSING
+from rxmps3.newkey import KeyMaker
+from rxmps3.options import Options, Status
+from rxmps3.receipt import Receipt
+from rxmps3.replica import Replica
+from rxmps3.state import Entry, ManifestVersion, View
+from rxmps3.storage.base import Storage
+from rxmps3.streams.bridge import Iteration
+from rxmps3.streams.events import Change, Reset
+from rxmps3.streams.stream import Live
+from rxmps3.streams.views import Streams, check_window
+from rxmps3.values import DEFAULT_CACHE_BYTES, DEFAULT_INLINE_LIMIT
+
+__all__ = ["Connecting", "Database", "connect"]
+
+T = TypeVar("T")
+_TRIES_TO_LOAD = 3
+
+
+def connect(
+    url: str | Storage,
+    *,
+    manifest: str = "main",
+    poll: float | Observable[Any] = 1.0,
+    live: bool = False,
+    by: str = "",
+    read_only: bool = False,
+    shared: bool = True,
+    inline_limit: int = DEFAULT_INLINE_LIMIT,
+    max_pending: int = 100_000,
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
+    clock: Clock | None = None,
+    **storage_options: Any,
+) -> Connecting:
+    """Open a database: ``async with connect(…) as db:`` or ``db = await connect(…)``.
+
+    It returns once the state is loaded. Opening writes nothing; the first write creates the manifest.
+
+    Args:
+        url: ``memory:``, ``memory:NAME``, ``file:PATH``, ``s3://bucket/prefix``, or a `Storage` of your own, which
+            stays yours to close.
+        manifest: the named group of keys to open.
+        poll: look for news at least every so many seconds while something is observed, sooner after activity; or
+            an Observable whose every item means "look now".
+        live: keep looking even while nothing is observed.
+        by: who writes, recorded in each log entry and not verified by anyone.
+        read_only: refuse to write; needs no right but to get and to list.
+        shared: let handles of this process and event loop on the same URL and manifest share one replica.
+        inline_limit: values whose JSON is longer than this many bytes get an object of their own.
+        max_pending: so many writes may wait for their commit before ``put`` raises `Overloaded`.
+        cache_bytes: how much text of large values to keep in memory.
+        clock: time, ids and chance; for tests.
+        storage_options: for ``s3:`` boto3's names, such as ``endpoint_url``, ``region_name``, ``profile_name``,
+            ``aws_access_key_id``, ``aws_secret_access_key``; what is not given comes from the environment.
+
+    Raises (when awaited or entered):
+        AccessDenied, BucketNotFound, Unavailable: within seconds, naming the bucket and the remedy.
+        Corrupt, Unsupported: what is stored there cannot be trusted or read.
+        InvalidOption: an argument that makes no sense.
+    """
+    if not isinstance(poll, Observable) and not poll > 0:
+        raise InvalidOption(f"poll is a positive number of seconds or an Observable, not {poll!r}", operation="connect")
+    options = Options(
+        poll=poll,
+        live=live,
+        by=by,
+        inline_limit=inline_limit,
+        max_pending=max_pending,
+        cache_bytes=cache_bytes,
+    )
+
+    async def open_database() -> Database:
+        connection = share(url, clock or SystemClock(), shared=shared, **storage_options)
+        connection.retain()
+        try:
+            replica = connection.replica(manifest, options)
+            await _load(replica)
+        except BaseException:
+            await connection.release(timeout=0)
+            raise
+        return Database(connection, replica, options, read_only=read_only, root=True)
+
+    return Connecting(open_database)
+
+
+class Connecting:
+    """A database about to be opened: await it, or enter it with ``async with``."""
+
+    def __init__(self, open_database: Callable[[], Any]) -> None:
+        self._open = open_database
+        self._database: Database | None = None
+
+    def __await__(self) -> Generator[Any, None, Database]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> Database:
+        self._database = database = await self
+        return database
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._database is not None:
+            await self._database.close()
+
+
+async def _load(replica: Replica) -> None:
+    """Read the state for the first time; a passing trouble gets a second and a third chance, no more."""
+    for failures in range(1, _TRIES_TO_LOAD + 1):
+        if replica.view.loaded:
+            return
+        try:
+            await replica.look()
+        except Unavailable as error:
+            if failures == _TRIES_TO_LOAD or isinstance(error, Throttled):
+                raise
+            await replica.clock.sleep(replica.backoff.wait(failures, error, replica.rng))
+
+
+class Database:
+    """One handle on one manifest. Made by `connect`.
+
+    Everything that writes acts when it is called, on any thread, and returns a `Receipt`; everything that reads
+    from the bucket is awaited on the event loop the database was opened on.
+    """
+
+    def __init__(
+        self, connection: Connection, replica: Replica, options: Options, *, read_only: bool, root: bool
+    ) -> None:
+        self._connection = connection
+        self._replica = replica
+        self._options = options
+        self._read_only = read_only
+        self._root = root
+        self._streams = Streams(replica)
+        self._children: list[Database] = []
+        self._new_keys = KeyMaker(replica.clock)
+        self._closed = False
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def put(self, key: str, value: Any) -> Receipt:
+        """Set a key to a JSON value.
+
+        The view holds it when this returns; it is sent in the background. Awaiting the receipt waits for the
+        commit and gives the version id. May be called from any thread. `MISSING` as the value deletes.
+
+        Raises:
+            InvalidKey, InvalidValue: at the call; nothing was changed.
+            Closed: the database is closed.
+            Overloaded: more than ``max_pending`` writes wait for their commit.
+        """
+        return self.put_all({key: value})
+
+    def put_all(self, values: Mapping[str, Any]) -> Receipt:
+        """Set and delete several keys in one atomic write; `MISSING` deletes. Otherwise as `put`."""
+        self._check_open("put")
+        if self._read_only:
+            raise InvalidOption(
+                "opened with read_only=True", operation="put", object=f"manifest {self._replica.manifest!r}"
+            )
+        return self._replica.write_nowait(values)
+
+    def delete(self, key: str) -> Receipt:
+        """Delete a key; deleting what is not there is fine. Otherwise as `put`."""
+        return self.put_all({key: MISSING})
+
+    def new_key(self, prefix: str = "") -> str:
+        """A key that nobody else makes and that sorts after those made before: time first, then chance."""
+        return self._new_keys.make(prefix)
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    async def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key as seen here, own pending writes included; ``default`` if there is none.
+
+        Looks for news first if the last look is older than ``poll``. What is loaded is good enough if that fails.
+
+        Raises:
+            InvalidKey: no storage could hold such a key.
+            Unavailable, AccessDenied, BucketNotFound: nothing is loaded yet, or the value is not at hand.
+            Corrupt: the value's object is not what the log says.
+        """
+        return (await self.get_many((key,), default))[key]
+
+    async def get_many(self, keys: Iterable[str], default: Any = None) -> dict[str, Any]:
+        """The values of several keys at one moment, in the order asked for. Otherwise as `get`."""
+        asked = tuple(check_key(key, self._replica.layout.key_limit) for key in keys)
+        await self._look()
+        found = await self._read(lambda view: {key: view.look_up(key) for key in asked})
+        return {key: found.get(key, default) for key in asked}
+
+    async def get_prefix(
+        self, prefix: str = "", *, first: int | None = None, last: int | None = None
+    ) -> dict[str, Any]:
+        """The values of the keys under a prefix at one moment, sorted by key. Otherwise as `get`.
+
+        Args:
+            prefix: a plain string prefix.
+            first: only so many, from the start.
+            last: only so many, from the end.
+        """
+        check_window(first, last)
+        await self._look()
+
+        def select(view: View) -> dict[str, Entry | None]:
+            keys = self._replica.keys(prefix)
+            keys = keys[:first] if last is None else keys[max(0, len(keys) - last) :]
+            return {key: view.look_up(key) for key in keys}
+
+        return await self._read(select)
+
+    async def refresh(self) -> None:
+        """Read to the end of the log. A ``get`` right after it sees every write committed before this call.
+
+        Raises:
+            Unavailable, AccessDenied, BucketNotFound, Corrupt, Unsupported: the end could not be reached.
+        """
+        self._check_open("refresh")
+        await self._replica.look()
+
+    async def _look(self) -> None:
+        self._check_open("get")
+        self._replica.check_loop()
+        await self._replica.look_if_stale()
+
+    async def _read(self, select: Callable[[View], dict[str, Entry | None]]) -> dict[str, Any]:
+        """Decode the selected entries of the present view; once more from a newer one if an object has gone."""
+        try:
+            return await self._read_once(select)
+        except Corrupt:
+            await self._replica.look()
+            return await self._read_once(select)
+
+    async def _read_once(self, select: Callable[[View], dict[str, Entry | None]]) -> dict[str, Any]:
+        entries = {key: entry for key, entry in select(self._replica.view).items() if entry is not None}
+        values = self._replica.values
+        missing = {key: entry for key, entry in entries.items() if values.peek(entry) is None}
+        fetched: dict[str, str] = {}
+        if missing:
+            texts = await asyncio.gather(*map(values.fetch, missing.values()), return_exceptions=True)
+            for key, text in zip(missing, texts, strict=True):
+                if isinstance(text, BaseException):
+                    raise text
+                fetched[key] = text
+        found: dict[str, Any] = {}
+        for key, entry in entries.items():
+            text = fetched.get(key) or values.peek(entry) or await values.fetch(entry)
+            found[key] = jsontext.decode(text, f"key {key!r}")
+        return found
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """The keys under a prefix as of the last look, sorted by code point, own pending writes included. No I/O."""
+        return self._replica.keys(prefix)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._replica.view
+
+    def __len__(self) -> int:
+        return len(self._replica.view)
+
+    # -- observing -------------------------------------------------------------------------------------------
+
+    def observe(self, key: str, default: Any = None) -> Observable[Any]:
+        """The value of a key: the current one first, then each change; ``default`` while there is none."""
+        return self._streams.observe(key, default)
+
+    def subscribe(self, key: str, on_next: Callable[[Any], None], default: Any = None) -> DisposableBase:
+        """Call back with the value of a key, now and at each change: short for ``observe(key).subscribe``."""
+        return self.observe(key, default).subscribe(on_next)
+
+    def observe_many(self, *keys: str, default: Any = None) -> Observable[Mapping[str, Any]]:
+        """The values of several keys, every asked key present, in one emission per change."""
+        return self._streams.observe_many(keys, default)
+
+    def observe_prefix(
+        self, prefix: str = "", *, first: int | None = None, last: int | None = None
+    ) -> Observable[Mapping[str, Any]]:
+        """The values of the keys that start with a plain string, sorted; only the first or last n if asked."""
+        return self._streams.observe_prefix(prefix, first, last)
+
+    def iterate(self, observable: Observable[T], keep: int | Literal["all"] = 1) -> Iteration[T]:
+        """An Observable as an async iterator: ``async with db.iterate(o) as items: async for item in items``.
+
+        Args:
+            observable: any Observable.
+            keep: how many of the latest items wait for a slow consumer; ``"all"`` keeps up to 10,000 and then
+                raises `Overloaded` in the consumer.
+        """
+        return Iteration(observable, keep)
+
+    def changes(self, prefix: str = "") -> Observable[Change]:
+        """Each change of a value under a prefix, from now on, own pending writes included."""
+        return self._streams.changes(prefix)
+
+    @property
+    def versions(self) -> Observable[ManifestVersion | Reset]:
+        """Each version of the log after the loaded one."""
+        return self._streams.versions()
+
+    @property
+    def errors(self) -> Observable[Failure]:
+        """Each trouble that no caller is waiting for, from now on."""
+        return self._streams.errors()
+
+    @property
+    def states(self) -> Live[View]:
+        """The whole view, a mapping of key to `Entry`, after each step."""
+        return self._streams.states()
+
+    @property
+    def pending(self) -> Live[tuple[Receipt, ...]]:
+        """The receipts of the writes that wait for their commit, oldest first."""
+        return self._streams.pending()
+
+    @property
+    def status(self) -> Live[Status]:
+        """How it goes: online or not, the last error, the next try, requests and bytes so far."""
+        return self._streams.status()
+
+    @property
+    def scheduler(self) -> AsyncIOThreadSafeScheduler:
+        """A scheduler that keeps timed Rx operators on the database's event loop."""
+        return AsyncIOThreadSafeScheduler(self._replica.loop)
+
+    @property
+    def protocol(self) -> str:
+        """The log's protocol."""
+        return "sequenced"
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    def manifest(self, name: str) -> Database:
+        """A handle on another manifest of the same database; it is loaded when it is first used.
+
+        It lives as long as this handle, and closes with it.
+        """
+        self._check_open("manifest")
+        self._replica.check_loop()
+        replica = self._connection.replica(name, self._options)
+        child = Database(self._connection, replica, self._options, read_only=self._read_only, root=False)
+        self._children.append(child)
+        return child
+
+    async def close(self, timeout: float = 10.0) -> None:
+        """Commit what is pending, complete the streams of this handle, and end what no other handle shares.
+
+        Args:
+            timeout: seconds to wait for pending writes.
+
+        Raises:
+            NotSent: writes that were not committed in time and that nothing on disk keeps; ``keys`` names them.
+        """
+        if self._closed:
+            return
+        self._replica.check_loop()
+        self._closed = True
+        try:
+            if self._root:
+                await self._connection.release(timeout)
+        finally:
+            for child in self._children:
+                await child.close()
+            self._streams.complete()
+
+    async def __aenter__(self) -> Database:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _check_open(self, operation: str) -> None:
+        if self._closed:
+            raise Closed("the database is closed", operation=operation, object=f"manifest {self._replica.manifest!r}")
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{len(self)} keys"
+        return f"<Database {self._connection.storage.url} manifest {self._replica.manifest!r}, {state}>"

@@ -1,0 +1,172 @@
+"""Every error rxmps3 raises: one base, grouped by what a caller does about it.
+
+==================  =====================================================================
+mend the call       `InvalidKey`, `InvalidValue`, `InvalidOption`, `NotLoaded`, `WrongLoop`
+wait, it is retried `Unavailable` (and `Throttled`)
+mend the access     `AccessDenied`, `BucketNotFound`
+look at the data    `Corrupt`, `Unsupported`
+one write is over   `Rejected` (and `Conflict`), `OutcomeUnknown`
+make room           `Overloaded`
+the handle is over  `Closed`, `NotSent`
+==================  =====================================================================
+
+`retriable` is a property of the class: the replica tries again by itself after a retriable error and stops,
+keeping what it has, after any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import ClassVar
+
+__all__ = [
+    "AccessDenied",
+    "BucketNotFound",
+    "Closed",
+    "Conflict",
+    "Corrupt",
+    "Error",
+    "InvalidInput",
+    "InvalidKey",
+    "InvalidOption",
+    "InvalidValue",
+    "NotLoaded",
+    "NotSent",
+    "OutcomeUnknown",
+    "Overloaded",
+    "PreconditionFailed",
+    "Rejected",
+    "Throttled",
+    "Unavailable",
+    "Unsupported",
+    "WrongLoop",
+]
+
+
+class Error(Exception):
+    """The base of all errors of this package.
+
+    Args:
+        what: what happened, in words.
+        operation: the operation that failed, such as ``"put"`` or ``"connect"``.
+        object: what it happened to, such as ``"key 'a'"`` or ``"s3://bucket/app"``.
+        remedy: the next step, for the person who reads this.
+    """
+
+    retriable: ClassVar[bool] = False
+
+    def __init__(self, what: str, *, operation: str = "", object: str = "", remedy: str = "") -> None:
+        self.what = what
+        self.operation = operation
+        self.object = object
+        self.remedy = remedy
+        where = " ".join(part for part in (operation, object) if part)
+        super().__init__((f"{where}: " if where else "") + what + (f"; {remedy}" if remedy else ""))
+
+
+class InvalidInput(Error, ValueError):
+    """The call itself is wrong. Nothing was sent and nothing was changed."""
+
+
+class InvalidKey(InvalidInput):
+    """A key that no storage could hold: empty, not Unicode text, or too long once escaped."""
+
+
+class InvalidValue(InvalidInput):
+    """A value that JSON cannot express, such as NaN, bytes, a cycle or a non-string object key."""
+
+
+class InvalidOption(InvalidInput):
+    """An option of `connect`, a URL or another argument that makes no sense."""
+
+
+class NotLoaded(Error, LookupError):
+    """``.value`` was read where no value is at hand yet: observe or ``await get`` it first."""
+
+
+class WrongLoop(Error, RuntimeError):
+    """A database was used from an event loop other than the one it was opened on."""
+
+
+class Unavailable(Error):
+    """No answer, or a temporary refusal. The outcome of a write is not known by this alone."""
+
+    retriable: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        operation: str = "",
+        object: str = "",
+        remedy: str = "",
+        date: datetime | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(what, operation=operation, object=object, remedy=remedy)
+        self.date = date
+        self.retry_after = retry_after
+
+
+class Throttled(Unavailable):
+    """The storage asked to slow down (429, 503 SlowDown); ``retry_after`` is its wish in seconds, if it named one."""
+
+
+class AccessDenied(Error):
+    """The storage refused these credentials. Pending writes stay pending until access is mended."""
+
+    retriable: ClassVar[bool] = True
+
+
+class BucketNotFound(Error):
+    """There is no such bucket at this endpoint."""
+
+    retriable: ClassVar[bool] = True
+
+
+class Corrupt(Error):
+    """Stored data is not what its hash, number or format says. Nothing is overwritten."""
+
+
+class Unsupported(Error):
+    """The storage, protocol or format lacks what this needs."""
+
+
+class PreconditionFailed(Error):
+    """A storage answered 412: the object exists already (``ABSENT``) or has another ETag (``Matches``).
+
+    It does not say who made it so: after a resent request the writer may be told 412 for its own success.
+    """
+
+    def __init__(self, what: str, *, operation: str = "", object: str = "", date: datetime | None = None) -> None:
+        super().__init__(what, operation=operation, object=object)
+        self.date = date
+
+
+class Rejected(Error):
+    """One write was refused for a fault of its own and rolled back; others are not touched. ``__cause__`` says why."""
+
+
+class Conflict(Rejected):
+    """What the write was based on has changed in the meantime."""
+
+
+class OutcomeUnknown(Error):
+    """A write was sent so long ago that nobody can tell any more whether it was committed. It is never sent again."""
+
+
+class Overloaded(Error):
+    """The outbox holds as many pending writes as it may; wait for some to be committed."""
+
+
+class Closed(Error):
+    """The database was closed."""
+
+
+class NotSent(Error):
+    """The database closed with writes that are not committed and not kept on disk; ``keys`` names their keys."""
+
+    def __init__(self, what: str, *, keys: Sequence[str], object: str = "", remedy: str = "") -> None:
+        super().__init__(what, operation="close", object=object, remedy=remedy)
+        self.keys = tuple(keys)

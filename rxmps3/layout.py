@@ -1,0 +1,181 @@
+"""Every object name, both ways. Pure.
+
+Below the prefix of the database a manifest owns one folder::
+
+    <manifest>/head
+    <manifest>/<incarnation>/log/<seq, 20 digits>
+    <manifest>/<incarnation>/checkpoint/<seq, 20 digits>-<nonce>
+    <manifest>/values/<escaped key>@<version>
+    .rxmps3-probe/<nonce>
+
+Names use ``A-Za-z0-9-._~/%@`` only: real servers and proxies break on other characters, on the segments ``.`` and
+``..``, and on empty segments. Escaping is percent-encoding of the UTF-8 bytes; a slash that would make an empty
+segment is escaped too, so every key has exactly one name and every name at most one key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote
+
+from rxmps3.errors import Corrupt, InvalidKey, InvalidOption
+
+__all__ = [
+    "PROBE_PREFIX",
+    "RESERVED",
+    "VALUES",
+    "Layout",
+    "check_key",
+    "escape",
+    "parse_value_name",
+    "probe",
+    "unescape",
+    "value_name",
+]
+
+RESERVED = ".rxmps3"
+VALUES = "values/"
+PROBE_PREFIX = f"{RESERVED}-probe/"
+MAX_NAME_BYTES = 1024
+"""The longest object name, in bytes. Source: Amazon S3 User Guide, "Naming Amazon S3 objects"."""
+_VERSION_BYTES = 32
+_SEQ_DIGITS = 20
+
+
+def escape(key: str) -> str:
+    """The name of a key: one or more segments, none of them empty, ``.`` or ``..``."""
+    segments = [_escape_dots(quote(segment, safe="~")) for segment in key.split("/")]
+    name = segments[0]
+    for segment in segments[1:]:
+        name += "/" + segment if segment and name and not name.endswith("/") else "%2F" + segment
+    return name
+
+
+def unescape(name: str) -> str:
+    """The key of a name made by `escape`."""
+    return unquote(name, errors="strict")
+
+
+def _escape_dots(segment: str) -> str:
+    return segment.replace(".", "%2E") if segment in (".", "..") else segment
+
+
+def check_key(key: object, limit: int) -> str:
+    """Return ``key`` if it is a usable key.
+
+    Args:
+        key: what the caller gave as a key.
+        limit: the longest escaped key, in bytes, that fits an object name.
+
+    Raises:
+        InvalidKey: not a string, empty, not encodable as UTF-8, or too long once escaped.
+    """
+    if not isinstance(key, str):
+        raise InvalidKey(f"a key is a str, not {type(key).__name__}", object=f"key {key!r:.80}")
+    if not key:
+        raise InvalidKey("a key has at least one character", object="key ''")
+    try:
+        name = escape(key)
+    except UnicodeEncodeError as error:
+        raise InvalidKey(
+            f"not valid Unicode: a lone surrogate at position {error.start}", object=f"key {key!r:.80}"
+        ) from None
+    if len(name) > limit:
+        raise InvalidKey(
+            f"{len(name)} bytes long once escaped, the storage allows {limit} here",
+            object=f"key {key!r:.80}…",
+            remedy="shorten it or keep the long part in the value",
+        )
+    return key
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The object names of one manifest.
+
+    Attributes:
+        manifest: the manifest's name, any non-empty text.
+        name_limit: the longest object name in bytes that the storage takes below its prefix.
+    """
+
+    manifest: str
+    name_limit: int = MAX_NAME_BYTES
+    root: str = field(init=False)
+    """The folder that holds everything of this manifest, with its slash."""
+
+    def __post_init__(self) -> None:
+        if not self.manifest or self.manifest.startswith(RESERVED):
+            raise InvalidOption(
+                f"a manifest's name is not empty and does not start with {RESERVED!r}",
+                object=f"manifest {self.manifest!r}",
+            )
+        try:
+            folder = _escape_dots(quote(self.manifest, safe="~"))
+        except UnicodeEncodeError:
+            raise InvalidOption("not valid Unicode", object=f"manifest {self.manifest!r}") from None
+        object.__setattr__(self, "root", folder + "/")
+        if self.key_limit < 64:
+            raise InvalidOption(
+                "prefix and manifest name together leave no room for keys", object=f"manifest {self.manifest!r:.80}"
+            )
+
+    @property
+    def key_limit(self) -> int:
+        """The longest escaped key, in bytes."""
+        return self.name_limit - len(self.values) - 1 - _VERSION_BYTES
+
+    @property
+    def head(self) -> str:
+        return self.root + "head"
+
+    @property
+    def values(self) -> str:
+        """The folder of the values that are too large for the log."""
+        return self.root + VALUES
+
+    def log(self, incarnation: str) -> str:
+        """The folder of the log's entries."""
+        return f"{self.root}{incarnation}/log/"
+
+    def entry(self, incarnation: str, seq: int) -> str:
+        """The name of one log entry."""
+        return f"{self.log(incarnation)}{seq:0{_SEQ_DIGITS}d}"
+
+    def seq_of(self, incarnation: str, name: str) -> int | None:
+        """The number of a log entry by its name, or None if the name is no entry of this log."""
+        digits = name.removeprefix(self.log(incarnation))
+        return int(digits) if len(digits) == _SEQ_DIGITS and digits.isascii() and digits.isdigit() else None
+
+    def checkpoint(self, incarnation: str, seq: int, nonce: str) -> str:
+        """The name of one checkpoint."""
+        return f"{self.root}{incarnation}/checkpoint/{seq:0{_SEQ_DIGITS}d}-{nonce}"
+
+    def content(self, name: str) -> str:
+        """The full name of a value's object, which log entries name relative to the manifest."""
+        return self.root + name
+
+
+def value_name(key: str, version: str) -> str:
+    """The name, relative to its manifest, of the object that holds a key's value at one version."""
+    return f"{VALUES}{escape(key)}@{version}"
+
+
+def parse_value_name(name: str) -> tuple[str, str]:
+    """The key and version of a name made by `value_name`.
+
+    Raises:
+        Corrupt: it is not such a name.
+    """
+    escaped, _, version = name.removeprefix(VALUES).rpartition("@")
+    try:
+        key = unescape(escaped)
+    except UnicodeDecodeError:
+        key = ""
+    if not key or value_name(key, version) != name:
+        raise Corrupt("not the name of a value", object=f"object {name!r:.200}")
+    return key, version
+
+
+def probe(nonce: str) -> str:
+    """The name of a probe object."""
+    return PROBE_PREFIX + nonce

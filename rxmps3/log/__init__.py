@@ -1,0 +1,1 @@
+"""The log of a manifest: ordered versions, over a storage. One protocol, several implementations."""

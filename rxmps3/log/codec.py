@@ -1,0 +1,271 @@
+"""The bytes of log entries and of the head, both ways. Pure.
+
+Reading trusts nothing: what does not have the right shape is `Corrupt`, and what is of a newer format or requires
+a feature that this version does not know is `Unsupported`; both name the object.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from rxmps3 import jsontext
+from rxmps3.errors import Corrupt, Unsupported
+from rxmps3.layout import parse_value_name
+from rxmps3.state import ContentObject, Entry, Inline, ManifestVersion, Write, WriteId
+
+__all__ = [
+    "FORMAT",
+    "CheckpointRef",
+    "Head",
+    "LogEntry",
+    "decode_entry",
+    "decode_head",
+    "digest",
+    "encode_entry",
+    "encode_head",
+    "encode_write",
+    "genesis",
+]
+
+FORMAT = 1
+KNOWN_FEATURES: frozenset[str] = frozenset()
+
+
+def digest(body: bytes) -> str:
+    """Hex SHA-256: what the next entry's ``previous`` holds of an entry's bytes."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def genesis(incarnation: str) -> str:
+    """The ``previous`` of the first entry, which ties the chain to its log."""
+    return digest(incarnation.encode())
+
+
+@dataclass(frozen=True)
+class CheckpointRef:
+    """Where the state at one number is kept whole."""
+
+    seq: int
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Head:
+    """The one mutable object of a manifest.
+
+    Attributes:
+        incarnation: the id of the log; a manifest that was deleted and made anew has another.
+        nonce: new at each rewrite, so that a writer recognises its own.
+        checkpoint: the newest checkpoint, None before the first.
+        floor: entries up to this number may be deleted.
+        raised_at: when the floor was last raised, if the object has been rewritten since.
+    """
+
+    incarnation: str
+    nonce: str
+    checkpoint: CheckpointRef | None = None
+    floor: int = 0
+    raised_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """A log entry as read: the version, and the chain hash it claims to follow."""
+
+    seq: int
+    previous: str
+    version: ManifestVersion
+
+
+def _text(value: Any) -> bytes:
+    return jsontext.encode(value).encode()
+
+
+def encode_write(write: Write, committer: str) -> str:
+    """The text of one write within an entry; ``writer`` is left out where the committer is its writer."""
+    parts = [f'"nonce":{_quote(write.nonce)}', f'"number":{write.id.number}']
+    members = ",".join(
+        f"{_quote(key)}:{'null' if entry is None else _encode_state_entry(entry)}"
+        for key, entry in sorted(write.update.items())
+    )
+    parts.append(f'"update":{{{members}}}')
+    if write.id.writer != committer:
+        parts.append(f'"writer":{_quote(write.id.writer)}')
+    return "{" + ",".join(parts) + "}"
+
+
+def _quote(text: str) -> str:
+    return jsontext.encode(text)
+
+
+def _encode_state_entry(entry: Entry) -> str:
+    content = entry.content
+    if isinstance(content, Inline):
+        return f'{{"value":{content.text},"version":{_quote(entry.version)}}}'
+    return jsontext.encode(
+        {
+            "object": content.name,
+            "sha256": content.sha256,
+            "size": content.size,
+            "type": "json",
+            "version": entry.version,
+        }
+    )
+
+
+def encode_entry(seq: int, previous: str, writer: str, by: str, time: datetime, writes: Sequence[str]) -> bytes:
+    """The bytes of a log entry; ``writes`` are texts made by `encode_write`."""
+    stamp = time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    head = jsontext.encode(
+        {"by": by, "format": FORMAT, "previous": previous, "requires": [], "seq": seq, "time": stamp, "writer": writer}
+    )
+    return f'{head[:-1]},"writes":[{",".join(writes)}]}}'.encode()
+
+
+def decode_entry(body: bytes, name: str) -> LogEntry:
+    """Read a log entry.
+
+    Args:
+        body: the object's bytes.
+        name: the object's name, for errors.
+
+    Raises:
+        Corrupt: not a log entry.
+        Unsupported: a newer format.
+    """
+    what = f"log entry {name!r}"
+    members = _object(jsontext.decode_bytes(body, what), what)
+    _check_format(members, what)
+    read = _Reader(members, what)
+    writer = read.text("writer")
+    writes = tuple(_decode_write(part, writer, what) for part in read.array("writes"))
+    seq = read.number("seq")
+    version = ManifestVersion(str(seq), writer, read.text("by"), read.time("time"), writes)
+    return LogEntry(seq, read.text("previous"), version)
+
+
+def _decode_write(part: Any, committer: str, what: str) -> Write:
+    read = _Reader(_object(part, what), what)
+    writer = read.text("writer") if "writer" in read.members else committer
+    update = {
+        key: None if entry is None else _decode_state_entry(entry, f"{what}, key {key!r:.80}")
+        for key, entry in read.object("update").items()
+    }
+    if not update or "" in update:
+        raise Corrupt("a write without keys or with an empty one", object=what)
+    return Write(WriteId(writer, read.number("number")), read.text("nonce"), update)
+
+
+def _decode_state_entry(part: Any, what: str) -> Entry:
+    read = _Reader(_object(part, what), what)
+    version = read.text("version")
+    if "value" in read.members:
+        try:
+            return Entry(version, Inline(jsontext.encode(read.members["value"])))
+        except ValueError as error:
+            raise Corrupt(f"a value that no client writes: {error}", object=what) from None
+    if read.text("type") != "json":
+        raise Unsupported(
+            f"a value of type {read.members['type']!r:.40}", object=what, remedy="upgrade rxmps3 to read it"
+        )
+    name = read.text("object")
+    parse_value_name(name)
+    return Entry(version, ContentObject(name, read.hash("sha256"), read.number("size")))
+
+
+def encode_head(head: Head) -> bytes:
+    """The bytes of the head object."""
+    checkpoint = head.checkpoint
+    return _text(
+        {
+            "format": FORMAT,
+            "requires": [],
+            "log": head.incarnation,
+            "nonce": head.nonce,
+            "checkpoint": None
+            if checkpoint is None
+            else {"seq": checkpoint.seq, "name": checkpoint.name, "sha256": checkpoint.sha256},
+            "floor": head.floor,
+            "raised_at": None if head.raised_at is None else head.raised_at.astimezone(UTC).isoformat(),
+        }
+    )
+
+
+def decode_head(body: bytes, name: str) -> Head:
+    """Read the head. Raises as `decode_entry`."""
+    what = f"head {name!r}"
+    members = _object(jsontext.decode_bytes(body, what), what)
+    _check_format(members, what)
+    read = _Reader(members, what)
+    checkpoint = None
+    if members.get("checkpoint") is not None:
+        inner = _Reader(read.object("checkpoint"), what)
+        checkpoint = CheckpointRef(inner.number("seq"), inner.text("name"), inner.hash("sha256"))
+    raised_at = None if members.get("raised_at") is None else read.time("raised_at")
+    incarnation = read.text("log")
+    if not (incarnation.isascii() and incarnation.isalnum()):
+        raise Corrupt("the log's incarnation id is not alphanumeric", object=what)
+    return Head(incarnation, read.text("nonce"), checkpoint, read.number("floor"), raised_at)
+
+
+def _check_format(members: Mapping[str, Any], what: str) -> None:
+    if members.get("format") != FORMAT:
+        found = members.get("format")
+        if isinstance(found, int) and found > FORMAT:
+            raise Unsupported(
+                f"format {found} is newer than {FORMAT}, the newest known here", object=what, remedy="upgrade rxmps3"
+            )
+        raise Corrupt(f"format {found!r:.40} is none of ours", object=what)
+    requires: Any = members.get("requires", [])
+    if not isinstance(requires, list):
+        raise Corrupt("'requires' is not an array", object=what)
+    unknown = [str(feature) for feature in cast("list[Any]", requires) if feature not in KNOWN_FEATURES]
+    if unknown:
+        raise Unsupported(f"requires {', '.join(unknown)}", object=what, remedy="upgrade rxmps3")
+
+
+def _object(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Corrupt(f"not a JSON object but {type(value).__name__}", object=what)
+    return cast("dict[str, Any]", value)
+
+
+class _Reader:
+    """Typed access to the members of a JSON object."""
+
+    def __init__(self, members: dict[str, Any], what: str) -> None:
+        self.members = members
+        self._what = what
+
+    def _get(self, name: str, valid: Callable[[Any], bool], kind: str) -> Any:
+        value = self.members.get(name)
+        if not valid(value):
+            raise Corrupt(f"{name!r} is not {kind}", object=self._what)
+        return value
+
+    def text(self, name: str) -> str:
+        return self._get(name, lambda value: isinstance(value, str), "a string")
+
+    def number(self, name: str) -> int:
+        return self._get(name, lambda value: type(value) is int and value >= 0, "a whole number")
+
+    def array(self, name: str) -> list[Any]:
+        return self._get(name, lambda value: isinstance(value, list), "an array")
+
+    def object(self, name: str) -> dict[str, Any]:
+        return self._get(name, lambda value: isinstance(value, dict), "an object")
+
+    def hash(self, name: str) -> str:
+        return self._get(name, lambda value: isinstance(value, str) and len(value) == 64, "a hex SHA-256")
+
+    def time(self, name: str) -> datetime:
+        try:
+            stamp = datetime.fromisoformat(self.text(name))
+        except ValueError:
+            raise Corrupt(f"{name!r} is not a time", object=self._what) from None
+        return stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)

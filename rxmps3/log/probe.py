@@ -1,0 +1,105 @@
+"""Does this storage keep the promises that the sequenced log rests on? Asked before the first write.
+
+Some stores accept conditional headers and ignore them, or race on them. The probe writes a few objects under
+`layout.PROBE_PREFIX`, outside every manifest, removes them, and remembers a good verdict per storage URL for as
+long as the process lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from rxmps3.clock import Clock
+from rxmps3.errors import Error, PreconditionFailed, Unavailable, Unsupported
+from rxmps3.layout import probe as probe_name
+from rxmps3.storage.base import ABSENT, Found, Matches, Missing, NotModified, Storage
+
+__all__ = ["ensure_conditional_writes"]
+
+_CONTENDERS = 3
+_passed: set[str] = set()
+
+
+async def ensure_conditional_writes(storage: Storage, clock: Clock) -> None:
+    """Return if the storage creates an object at most once, compares before it replaces and answers conditionally.
+
+    Raises:
+        Unsupported: names the condition that the storage breaks.
+        Unavailable, AccessDenied: the probe could not be carried out; nothing is known.
+    """
+    if storage.url in _passed:
+        return
+    name = probe_name(clock.new_id(16))
+    try:
+        await _check_create(storage, name)
+        etag = await _check_replace(storage, name)
+        await _check_get(storage, name, etag)
+    finally:
+        await _remove(storage, name)
+    if not isinstance(await storage.get(name), Missing):
+        raise _broken(storage, "a deleted object is still there")
+    if storage.url != "memory:":
+        _passed.add(storage.url)
+
+
+def _broken(storage: Storage, condition: str) -> Unsupported:
+    return Unsupported(
+        f"the storage does not keep a promise that the sequenced log needs: {condition}",
+        operation="probe",
+        object=storage.url,
+        remedy="use a storage with conditional writes; nothing was written to the manifest",
+    )
+
+
+async def _check_create(storage: Storage, name: str) -> None:
+    """Several creates of one name at once: exactly one body is kept, and nobody else hears that theirs was."""
+
+    async def create(contender: int) -> bool:
+        try:
+            await storage.put(name, f'"{contender}"'.encode(), when=ABSENT)
+        except PreconditionFailed:
+            return False
+        except Unavailable as error:
+            if error.date is None:
+                raise
+            return False
+        return True
+
+    created = await asyncio.gather(*map(create, range(_CONTENDERS)))
+    if sum(created) > 1:
+        raise _broken(storage, "several concurrent If-None-Match: * creates of one name succeeded")
+    kept = await storage.get(name)
+    if not isinstance(kept, Found):
+        raise _broken(storage, "an object is not readable right after it was created")
+    winner = int(kept.body.strip(b'"'))
+    if any(claims and contender != winner for contender, claims in enumerate(created)):
+        raise _broken(storage, "a create reported success, but another body was kept")
+
+
+async def _check_replace(storage: Storage, name: str) -> str:
+    kept = await storage.get(name)
+    if not isinstance(kept, Found):
+        raise _broken(storage, "an object vanished")
+    replaced = await storage.put(name, b'"replaced"', when=Matches(kept.etag))
+    try:
+        await storage.put(name, b'"stale"', when=Matches(kept.etag))
+    except PreconditionFailed:
+        return replaced.etag
+    raise _broken(storage, "If-Match with a stale ETag was accepted")
+
+
+async def _check_get(storage: Storage, name: str, etag: str) -> None:
+    if not isinstance(await storage.get(name, unless=etag), NotModified):
+        raise _broken(storage, "If-None-Match with the current ETag returned the object again")
+    missing = await storage.get(name + "-missing")
+    if not isinstance(missing, Missing):
+        raise _broken(storage, "an object that was never written exists")
+    if missing.date is None:
+        raise _broken(storage, "answers carry no Date header")
+
+
+async def _remove(storage: Storage, name: str) -> None:
+    try:
+        await storage.delete(name)
+    except Error:
+        pass  # a left-over of some bytes outside every manifest; a later doctor run removes it

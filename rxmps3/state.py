@@ -1,0 +1,430 @@
+"""The state of a manifest and how it moves: pure, synchronous, and the only place where it does.
+
+`State` is what the log says; `View` is the state with this replica's own pending writes on top. One function
+changes a view::
+
+    step(view, event) -> Step(view, changes, effects)
+
+Invariants, for every sequence of events:
+
+* a write counts once: a state skips a write whose number its writer has reached already, and calls a reached
+  number with another nonce `Corrupt`;
+* the overlay holds exactly the keys of the pending writes, each with the newest of them;
+* a pending write leaves the view once: seen in the log (`Committed`, `Loaded`) or refused (`Refused`);
+* the confirmation of a write changes no value unless another writer came between.
+
+The maps are immutable (hash array mapped tries): older views stay valid for whoever holds them, and keeping one
+costs memory in proportion to what has changed since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+from immutables import Map
+
+from rxmps3.errors import Corrupt, Error
+
+__all__ = [
+    "Cause",
+    "Committed",
+    "ContentObject",
+    "Entry",
+    "EntryChange",
+    "Event",
+    "Inline",
+    "Loaded",
+    "ManifestVersion",
+    "Mark",
+    "Pending",
+    "Refused",
+    "Settled",
+    "State",
+    "Step",
+    "View",
+    "Write",
+    "WriteId",
+    "Wrote",
+    "fold",
+    "step",
+]
+
+
+@dataclass(frozen=True)
+class Inline:
+    """A value small enough to live in the log entry itself, as canonical JSON text."""
+
+    text: str
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex SHA-256 of the canonical text in UTF-8, as a content object of the same value would carry."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ContentObject:
+    """A value in an object of its own: canonical JSON text in UTF-8.
+
+    Attributes:
+        name: the object's name.
+        sha256: hex SHA-256 of its bytes.
+        size: its bytes.
+    """
+
+    name: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the state knows of a key: the version that wrote it, and its value or where that is."""
+
+    version: str
+    content: Inline | ContentObject
+
+    def same_value(self, other: Entry | None) -> bool:
+        """Whether both hold the same JSON text."""
+        if other is None:
+            return False
+        mine, theirs = self.content, other.content
+        if isinstance(mine, Inline) and isinstance(theirs, Inline):
+            return mine.text == theirs.text
+        return mine.sha256 == theirs.sha256
+
+
+Update = Mapping[str, Entry | None]
+"""A flat merge patch: each key's new entry, None where the key is deleted."""
+
+
+class WriteId(NamedTuple):
+    """Who wrote, and which of their writes it is. Numbers of one writer ascend in the order of its calls."""
+
+    writer: str
+    number: int
+
+    @property
+    def version(self) -> str:
+        """The version id of all entries of this write."""
+        return f"{self.writer}-{self.number}"
+
+
+@dataclass(frozen=True)
+class Write:
+    """One call of put, put_all or delete: atomic. The nonce tells it from another write of the same number."""
+
+    id: WriteId
+    nonce: str
+    update: Update
+
+
+@dataclass(frozen=True)
+class ManifestVersion:
+    """One entry of a manifest's log.
+
+    Attributes:
+        id: names it within its log: the sequence number as text in the sequenced log.
+        writer: the writer id of the replica that committed it.
+        by: the name its user gave, unverified.
+        time: the committer's own clock, informative only.
+        writes: the writes it commits, in order.
+    """
+
+    id: str
+    writer: str
+    by: str
+    time: datetime | None
+    writes: tuple[Write, ...]
+
+
+class Mark(NamedTuple):
+    """How far a writer has come: its highest committed number, and that write's nonce."""
+
+    number: int
+    nonce: str
+
+
+@dataclass(frozen=True, eq=False)
+class State(Mapping[str, Entry]):
+    """What the log says up to one version: a mapping of key to `Entry`.
+
+    Attributes:
+        entries: the mapping itself.
+        writers: per writer id its highest committed number and nonce.
+        version: the id of the last version folded in; "" before the first.
+    """
+
+    entries: Map[str, Entry] = field(default_factory=lambda: Map[str, Entry]())
+    writers: Map[str, Mark] = field(default_factory=lambda: Map[str, Mark]())
+    version: str = ""
+
+    def __getitem__(self, key: str) -> Entry:
+        return self.entries[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def has_committed(self, write: Write) -> bool:
+        """Whether this write is in the state's past.
+
+        Raises:
+            Corrupt: its number is taken by another write of the same writer id.
+        """
+        return _reached(self.writers.get(write.id.writer), write)
+
+
+def _reached(mark: Mark | None, write: Write) -> bool:
+    if mark is None or write.id.number > mark.number:
+        return False
+    if write.id.number == mark.number and write.nonce != mark.nonce:
+        raise Corrupt("two different writes carry this number", object=f"write {write.id.version}")
+    return True
+
+
+def fold(state: State, version: ManifestVersion) -> State:
+    """The state after one more version.
+
+    Raises:
+        Corrupt: a write carries a number that another write of the same writer has taken.
+    """
+    entries = state.entries.mutate()
+    marks: dict[str, Mark] = {}
+    for write in version.writes:
+        writer, number = write.id
+        if _reached(marks.get(writer) or state.writers.get(writer), write):
+            continue
+        marks[writer] = Mark(number, write.nonce)
+        for key, entry in write.update.items():
+            if entry is not None:
+                entries[key] = entry
+            elif key in entries:
+                del entries[key]
+    return State(entries.finish(), state.writers.update(marks), version.id)
+
+
+class Pending(NamedTuple):
+    """A write that was made here and not yet seen in the log; ``ordinal`` is its place in the queue."""
+
+    ordinal: int
+    write: Write
+
+
+class _Top(NamedTuple):
+    """The newest pending word on a key."""
+
+    ordinal: int
+    entry: Entry | None
+
+
+@dataclass(frozen=True, eq=False)
+class View(Mapping[str, Entry]):
+    """The confirmed state with the pending writes on top: a mapping of key to `Entry`.
+
+    Attributes:
+        confirmed: what the log says.
+        pending: the writes made here and not yet seen in the log, by id.
+        loaded: False until the log has been read once; an unloaded view knows only its own pending writes.
+    """
+
+    confirmed: State = field(default_factory=State)
+    pending: Map[WriteId, Pending] = field(default_factory=lambda: Map[WriteId, Pending]())
+    loaded: bool = False
+    overlay: Map[str, _Top] = field(default_factory=lambda: Map[str, _Top](), repr=False)
+    next_ordinal: int = field(default=0, repr=False)
+
+    def look_up(self, key: str) -> Entry | None:
+        """The key's entry as seen here, or None."""
+        top = self.overlay.get(key)
+        return self.confirmed.entries.get(key) if top is None else top.entry
+
+    def is_pending(self, key: str) -> bool:
+        """Whether what is seen of the key waits for its commit."""
+        return key in self.overlay
+
+    def queue(self) -> list[Write]:
+        """The pending writes, oldest first."""
+        return [pending.write for pending in sorted(self.pending.values())]
+
+    def __getitem__(self, key: str) -> Entry:
+        entry = self.look_up(key)
+        if entry is None:
+            raise KeyError(key)
+        return entry
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self.look_up(key) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (key for key in self.confirmed.entries if key not in self.overlay)
+        yield from (key for key, top in self.overlay.items() if top.entry is not None)
+
+    def __len__(self) -> int:
+        confirmed = self.confirmed.entries
+        gained = sum((top.entry is not None) - (key in confirmed) for key, top in self.overlay.items())
+        return len(confirmed) + gained
+
+
+@dataclass(frozen=True)
+class Wrote:
+    """A write was made here."""
+
+    write: Write
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class Committed:
+    """The log has one more version."""
+
+    version: ManifestVersion
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The state was read whole, at first or because the log before it is gone."""
+
+    state: State
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A pending write will never be committed, and why."""
+
+    id: WriteId
+    error: Error
+
+
+Event = Wrote | Committed | Loaded | Refused
+Cause = Literal["own", "remote", "rollback"]
+
+
+@dataclass(frozen=True)
+class EntryChange:
+    """What one step did to one key.
+
+    Attributes:
+        before, after: its entry in the view before and after the step, None where it has none.
+        changed: whether the value differs; False where only ``pending`` or the version does.
+        pending: whether ``after`` waits for its commit.
+        by: the name of who wrote it, unverified.
+        cause: a write made here, one from the log, or the roll-back of one made here.
+    """
+
+    key: str
+    before: Entry | None
+    after: Entry | None
+    changed: bool
+    pending: bool
+    by: str
+    cause: Cause
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Effect: a pending write has met its end; ``error`` is None if it is committed."""
+
+    id: WriteId
+    error: Error | None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One move of the view."""
+
+    view: View
+    event: Event | None = None
+    changes: tuple[EntryChange, ...] = ()
+    effects: tuple[Settled, ...] = ()
+
+
+def step(view: View, event: Event) -> Step:
+    """The view after an event, what that changed, and what is to be done.
+
+    Raises:
+        Corrupt: as `fold`; the view stays as it was.
+    """
+    match event:
+        case Wrote(write, by):
+            after = _push(view, write)
+            return Step(after, event, _changes(view, after, write.update, by, "own"))
+        case Committed(version):
+            settled = _found(view, version.writes)
+            after = _settle(replace(view, confirmed=fold(view.confirmed, version)), settled)
+            keys = dict.fromkeys(key for write in version.writes for key in write.update)
+            changes = _changes(view, after, keys, version.by, "remote")
+            return Step(after, event, changes, tuple(Settled(id, None) for id in settled))
+        case Loaded(state):
+            settled = [id for id, pending in view.pending.items() if state.has_committed(pending.write)]
+            after = _settle(replace(view, confirmed=state, loaded=True), settled)
+            keys = dict.fromkeys([*state.entries, *view.confirmed.entries, *view.overlay])
+            changes = _changes(view, after, keys, "", "remote")
+            return Step(after, event, changes, tuple(Settled(id, None) for id in settled))
+        case Refused(id, error):
+            if id not in view.pending:
+                return Step(view, event)
+            write = view.pending[id].write
+            after = _settle(view, [id])
+            return Step(after, event, _changes(view, after, write.update, "", "rollback"), (Settled(id, error),))
+
+
+def _push(view: View, write: Write) -> View:
+    ordinal = view.next_ordinal
+    tops = {key: _Top(ordinal, entry) for key, entry in write.update.items()}
+    return replace(
+        view,
+        pending=view.pending.set(write.id, Pending(ordinal, write)),
+        overlay=view.overlay.update(tops),
+        next_ordinal=ordinal + 1,
+    )
+
+
+def _found(view: View, writes: tuple[Write, ...]) -> list[WriteId]:
+    """The pending writes among those of a version."""
+    pending = view.pending
+    return [w.id for w in writes if (mine := pending.get(w.id)) is not None and mine.write.nonce == w.nonce]
+
+
+def _settle(view: View, ids: list[WriteId]) -> View:
+    """The view without these pending writes; a key's next newest pending word comes back on top."""
+    if not ids:
+        return view
+    gone = [view.pending[id] for id in ids]
+    pending = view.pending.mutate()
+    for id in ids:
+        del pending[id]
+    remaining = pending.finish()
+    overlay = view.overlay.mutate()
+    bare: set[str] = set()
+    for ordinal, write in gone:
+        for key in write.update:
+            if key in overlay and overlay[key].ordinal == ordinal:
+                del overlay[key]
+                bare.add(key)
+    if bare:
+        newest_gone = max(ordinal for ordinal, _ in gone)
+        for ordinal, write in sorted(older for older in remaining.values() if older.ordinal < newest_gone):
+            for key in write.update.keys() & bare:
+                overlay[key] = _Top(ordinal, write.update[key])
+    return replace(view, pending=remaining, overlay=overlay.finish())
+
+
+def _changes(before: View, after: View, keys: Mapping[str, object], by: str, cause: Cause) -> tuple[EntryChange, ...]:
+    """What differs between two views at these keys: another entry, or the same one no longer pending."""
+    changes: list[EntryChange] = []
+    for key in keys:
+        old, new = before.look_up(key), after.look_up(key)
+        pending = after.is_pending(key)
+        if old is new and pending == before.is_pending(key):
+            continue
+        changed = (old is not None) if new is None else not new.same_value(old)
+        changes.append(EntryChange(key, old, new, changed, pending, by, cause))
+    return tuple(changes)

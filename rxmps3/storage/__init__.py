@@ -1,0 +1,55 @@
+"""Where bytes live: one protocol, kept by memory, a directory and S3."""
+
+from __future__ import annotations
+
+from .base import (
+    ABSENT,
+    Absent,
+    Delete,
+    Found,
+    Get,
+    List,
+    Listed,
+    ListedVersion,
+    ListVersions,
+    Matches,
+    Missing,
+    NotModified,
+    Page,
+    Precondition,
+    Put,
+    Storage,
+    Stored,
+    VersionedStorage,
+    VersionPage,
+    list_all,
+    pages,
+)
+from .memory import MemoryStorage
+from .urls import open_storage
+
+__all__ = [
+    "ABSENT",
+    "Absent",
+    "Delete",
+    "Found",
+    "Get",
+    "List",
+    "ListVersions",
+    "Listed",
+    "ListedVersion",
+    "Matches",
+    "MemoryStorage",
+    "Missing",
+    "NotModified",
+    "Page",
+    "Precondition",
+    "Put",
+    "Storage",
+    "Stored",
+    "VersionPage",
+    "VersionedStorage",
+    "list_all",
+    "open_storage",
+    "pages",
+]

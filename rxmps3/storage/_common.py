@@ -1,0 +1,66 @@
+"""Rules that every storage shares."""
+
+from __future__ import annotations
+
+import hashlib
+
+from ..errors import Corrupt, InvalidKey, InvalidOption, Unavailable
+
+MAX_NAME_BYTES = 1024
+MAX_PAGE = 1000
+
+
+def check_name(name: str, operation: str) -> None:
+    """Refuse a name that no storage could hold: empty, not Unicode, with a NUL, or of more than 1,024 bytes of UTF-8.
+
+    Raises:
+        InvalidKey: the name is one of these.
+    """
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise InvalidKey("the name is not valid Unicode text", operation=operation, object=ascii(name)) from None
+    if not 0 < size <= MAX_NAME_BYTES:
+        raise InvalidKey(
+            f"an object name has 1 to {MAX_NAME_BYTES:,} bytes, not {size:,}",
+            operation=operation,
+            object=name[:100],
+        )
+    if "\0" in name:
+        raise InvalidKey("an object name holds no NUL character", operation=operation, object=ascii(name))
+
+
+def page_size(limit: int) -> int:
+    """The number of lines on a page, 1,000 at most.
+
+    Raises:
+        InvalidOption: ``limit`` is less than 1.
+    """
+    if limit < 1:
+        raise InvalidOption(f"the limit of a page is at least 1, not {limit}", operation="list")
+    return min(limit, MAX_PAGE)
+
+
+def check_sha256(body: bytes, sha256: bytes | None, where: str) -> None:
+    """Compare a body with the digest that its writer sent along, as an S3 server does.
+
+    Raises:
+        Unavailable: they differ, so the body was damaged on its way and is worth sending again.
+    """
+    if sha256 is not None and hashlib.sha256(body).digest() != sha256:
+        raise Unavailable("the body does not have the sha256 that was sent with it", operation="put", object=where)
+
+
+def check_size(size: int, limit: int | None, where: str) -> None:
+    """Enforce the ``limit`` of a get.
+
+    Raises:
+        Corrupt: the body has more bytes than that.
+    """
+    if limit is not None and size > limit:
+        raise Corrupt(f"the object has {size:,} bytes, {limit:,} at most are expected", operation="get", object=where)
+
+
+def etag_of(body: bytes) -> str:
+    """The ETag that S3 gives to a body put in one piece: its quoted md5."""
+    return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'

@@ -1,0 +1,234 @@
+"""Where bytes live: the protocol that every storage implements, one small protocol per verb.
+
+A precondition is a value (`ABSENT`, `Matches`), and so is an answer: a missing object is `Missing`, not an
+exception, because its `date` is evidence. Every answer carries the *server's* clock as `date` (the HTTP ``Date``
+header, one second of resolution on many servers): the protocols measure time by it and never by a client's clock.
+
+Errors raised by every verb: `Unavailable` (no answer or a temporary refusal: the outcome of a put or delete is
+then unknown), `Throttled`, `AccessDenied`, `BucketNotFound`. `put` and `delete` also raise `PreconditionFailed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+__all__ = [
+    "ABSENT",
+    "Absent",
+    "Found",
+    "Get",
+    "List",
+    "ListVersions",
+    "Listed",
+    "ListedVersion",
+    "Matches",
+    "Missing",
+    "NotModified",
+    "Page",
+    "Precondition",
+    "Put",
+    "Storage",
+    "Stored",
+    "VersionPage",
+    "VersionedStorage",
+    "list_all",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Precondition: the object does not exist (``If-None-Match: *``)."""
+
+
+ABSENT: Final = Absent()
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Precondition: the object exists with this ETag (``If-Match``)."""
+
+    etag: str
+
+
+Precondition = Absent | Matches
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object, whole."""
+
+    body: bytes
+    etag: str
+    modified: datetime | None
+    date: datetime | None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """There is no such object (or its newest version is a delete marker)."""
+
+    date: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NotModified:
+    """The object still has the ETag that the caller knows (304)."""
+
+    date: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A put that succeeded."""
+
+    etag: str
+    date: datetime | None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One line of a listing."""
+
+    name: str
+    size: int
+    modified: datetime | None
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing. ``cursor`` asks for the next page and is None on the last one."""
+
+    objects: Sequence[Listed]
+    cursor: str | None
+    date: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedVersion:
+    """One version of one object, or one delete marker."""
+
+    name: str
+    version: str
+    size: int
+    modified: datetime | None
+    etag: str
+    is_latest: bool
+    is_delete_marker: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPage:
+    """One page of a version listing: names ascending, versions of one name newest first."""
+
+    versions: Sequence[ListedVersion]
+    cursor: str | None
+    date: datetime | None
+
+
+class Get(Protocol):
+    async def get(
+        self, name: str, *, unless: str | None = None, version: str | None = None, limit: int | None = None
+    ) -> Found | Missing | NotModified:
+        """Read one object.
+
+        Args:
+            name: the object's name, below the storage's prefix.
+            unless: an ETag; if the object still has it, the answer is `NotModified` without a body.
+            version: the version to read; None reads the newest.
+            limit: refuse with `Corrupt`, without reading it whole, a body of more than this many bytes.
+        """
+        ...
+
+
+class Put(Protocol):
+    async def put(
+        self,
+        name: str,
+        body: bytes,
+        *,
+        when: Precondition | None = None,
+        sha256: bytes | None = None,
+        content_type: str = "application/json",
+    ) -> Stored:
+        """Write one object whole.
+
+        Args:
+            name: the object's name, below the storage's prefix.
+            body: its bytes.
+            when: the precondition under which it is written; None writes always.
+            sha256: the 32-byte digest of the body, for the server to check what arrived.
+            content_type: the media type that is stored with it.
+
+        Raises:
+            PreconditionFailed: the precondition does not hold, or an earlier attempt of this same put succeeded.
+        """
+        ...
+
+
+class List(Protocol):
+    async def list(self, prefix: str, *, after: str = "", cursor: str | None = None, limit: int = 1000) -> Page:
+        """One page of the objects whose names start with ``prefix``, ascending.
+
+        Args:
+            prefix: a plain string prefix, below the storage's prefix.
+            after: leave out names up to and including this one.
+            cursor: the previous page's ``cursor``.
+            limit: the most objects on a page, 1,000 at most.
+        """
+        ...
+
+
+class Delete(Protocol):
+    async def delete(self, name: str, *, version: str | None = None) -> None:
+        """Remove one object, or one version of it. Removing what is not there is no error."""
+        ...
+
+
+class ListVersions(Protocol):
+    async def list_versions(self, prefix: str, *, cursor: str | None = None, limit: int = 1000) -> VersionPage:
+        """One page of the versions of the objects whose names start with ``prefix``."""
+        ...
+
+
+class Storage(Get, Put, List, Delete, Protocol):
+    """What every storage can do."""
+
+    @property
+    def url(self) -> str:
+        """Where this storage is, for messages; it never contains a secret."""
+        ...
+
+    @property
+    def name_limit(self) -> int:
+        """The longest name in bytes, below the storage's prefix (S3: 1,024 with the prefix)."""
+        ...
+
+    async def close(self) -> None:
+        """Release sockets and files. Closing twice is harmless."""
+        ...
+
+
+class VersionedStorage(Storage, ListVersions, Protocol):
+    """A storage that keeps every version of an object."""
+
+
+async def pages(storage: List, prefix: str, *, after: str = "") -> AsyncIterator[Page]:
+    """Every page of a listing, in order."""
+    cursor: str | None = None
+    while True:
+        page = await storage.list(prefix, after=after, cursor=cursor)
+        yield page
+        if page.cursor is None:
+            return
+        cursor = page.cursor
+
+
+async def list_all(storage: List, prefix: str, *, after: str = "") -> list[Listed]:
+    """Every object under ``prefix`` after the name ``after``, over as many pages as it takes."""
+    return [listed async for page in pages(storage, prefix, after=after) for listed in page.objects]

@@ -1,0 +1,250 @@
+"""A storage in the memory of this process, exact about preconditions, listings and versions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import Lock
+from typing import Any, cast
+
+from sortedcontainers import SortedDict
+
+from ..clock import Clock, SystemClock
+from ..errors import InvalidOption, PreconditionFailed, Unsupported
+from ._common import MAX_NAME_BYTES, check_name, check_sha256, check_size, etag_of, page_size
+from .base import (
+    Absent,
+    Found,
+    Listed,
+    ListedVersion,
+    Missing,
+    NotModified,
+    Page,
+    Precondition,
+    Stored,
+    VersionPage,
+)
+
+__all__ = ["MemoryStorage"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    number: int
+    id: str
+    body: bytes | None  # None: a delete marker
+    etag: str
+    modified: datetime
+
+
+@dataclass(slots=True)
+class _Objects:
+    """The objects of one place: each name's versions, oldest first, at least one."""
+
+    versioning: bool
+    lock: Lock = field(default_factory=Lock)
+    names: dict[str, list[_Version]] = field(default_factory=lambda: cast(Any, SortedDict()))
+    count: int = 0
+
+    def newest(self, name: str) -> _Version | None:
+        """The version a plain get sees, None if there is none or it is a delete marker."""
+        versions = self.names.get(name)
+        return versions[-1] if versions and versions[-1].body is not None else None
+
+    def append(self, name: str, body: bytes | None, etag: str, now: datetime) -> _Version:
+        self.count += 1
+        # a digest: nobody can take an id for a number and sort by it
+        id = hashlib.sha256(b"version %d" % self.count).hexdigest()[:32]
+        version = _Version(self.count, id, body, etag, now)
+        if self.versioning:
+            self.names.setdefault(name, []).append(version)
+        else:
+            self.names[name] = [version]
+        return version
+
+    def from_name(self, prefix: str, first: str) -> Iterator[str]:
+        """The names under a prefix from ``first`` on (inclusive), ascending."""
+        for name in cast(Iterator[str], cast(Any, self.names).irange(max(prefix, first))):
+            if not name.startswith(prefix):
+                return
+            yield name
+
+
+_shared: dict[str, _Objects] = {}
+_shared_lock = Lock()
+
+
+class MemoryStorage:
+    """Objects in this process; also versioned ones. It may be used from several event loops and threads.
+
+    Args:
+        clock: the source of every ``date`` and ``modified``; None takes the machine's.
+        versioning: keep every version, as a bucket with versioning enabled does.
+        name: all storages of one name in this process see the same objects, for as long as the process lives;
+            without a name this storage is alone.
+
+    Raises:
+        InvalidOption: the name is in use with another ``versioning``.
+    """
+
+    def __init__(self, *, clock: Clock | None = None, versioning: bool = False, name: str = "") -> None:
+        self._clock = SystemClock() if clock is None else clock
+        self._url = f"memory:{name}"
+        if not name:
+            self._objects = _Objects(versioning)
+            return
+        with _shared_lock:
+            self._objects = _shared.setdefault(name, _Objects(versioning))
+        if self._objects.versioning != versioning:
+            raise InvalidOption(
+                f"it exists with versioning={self._objects.versioning} in this process", object=self._url
+            )
+
+    @property
+    def url(self) -> str:
+        """``memory:`` or ``memory:NAME``."""
+        return self._url
+
+    @property
+    def name_limit(self) -> int:
+        """1,024, as S3 without a prefix."""
+        return MAX_NAME_BYTES
+
+    @property
+    def versioning(self) -> bool:
+        """Whether every version is kept."""
+        return self._objects.versioning
+
+    async def get(
+        self, name: str, *, unless: str | None = None, version: str | None = None, limit: int | None = None
+    ) -> Found | Missing | NotModified:
+        """See `rxmps3.storage.Get`."""
+        check_name(name, "get")
+        self._refuse_version(version, "get")
+        now = self._clock.now()
+        with self._objects.lock:
+            if version is None:
+                found = self._objects.newest(name)
+            else:
+                found = next((one for one in self._objects.names.get(name, ()) if one.id == version), None)
+        if found is None or found.body is None:
+            return Missing(now)
+        if found.etag == unless:
+            return NotModified(now)
+        check_size(len(found.body), limit, self._where(name))
+        return Found(found.body, found.etag, found.modified, now, found.id if self.versioning else None)
+
+    async def put(
+        self,
+        name: str,
+        body: bytes,
+        *,
+        when: Precondition | None = None,
+        sha256: bytes | None = None,
+        content_type: str = "application/json",
+    ) -> Stored:
+        """See `rxmps3.storage.Put`."""
+        check_name(name, "put")
+        check_sha256(body, sha256, self._where(name))
+        body = bytes(body)
+        etag = etag_of(body)
+        now = self._clock.now()
+        with self._objects.lock:
+            if when is not None:
+                self._check(name, when, now)
+            stored = self._objects.append(name, body, etag, now)
+        return Stored(etag, now, stored.id if self.versioning else None)
+
+    def _check(self, name: str, when: Precondition, now: datetime) -> None:
+        newest = self._objects.newest(name)
+        if isinstance(when, Absent):
+            if newest is not None:
+                raise PreconditionFailed("it exists already", operation="put", object=self._where(name), date=now)
+        elif newest is None or newest.etag != when.etag:
+            raise PreconditionFailed(
+                "it has another ETag" if newest else "it does not exist",
+                operation="put",
+                object=self._where(name),
+                date=now,
+            )
+
+    async def delete(self, name: str, *, version: str | None = None) -> None:
+        """See `rxmps3.storage.Delete`; with versioning and no ``version`` it adds a delete marker."""
+        check_name(name, "delete")
+        self._refuse_version(version, "delete")
+        with self._objects.lock:
+            if version is not None:
+                kept = [one for one in self._objects.names.get(name, ()) if one.id != version]
+                if kept:
+                    self._objects.names[name] = kept
+                else:
+                    self._objects.names.pop(name, None)
+            elif self.versioning:
+                self._objects.append(name, None, "", self._clock.now())
+            else:
+                self._objects.names.pop(name, None)
+
+    async def list_versions(self, prefix: str, *, cursor: str | None = None, limit: int = 1000) -> VersionPage:
+        """See `rxmps3.storage.ListVersions`.
+
+        Raises:
+            Unsupported: this storage was made without versioning.
+        """
+        self._refuse_version("", "list versions")
+        limit = page_size(limit)
+        last_name, below = cast(tuple[str, int], json.loads(cursor)) if cursor else ("", 0)
+        listed: list[ListedVersion] = []
+        with self._objects.lock:
+            for name in self._objects.from_name(prefix, last_name):
+                versions = self._objects.names[name]
+                for one in reversed(versions):
+                    if name == last_name and one.number >= below:
+                        continue
+                    if len(listed) == limit:
+                        return VersionPage(listed, json.dumps([last_name, below]), self._clock.now())
+                    listed.append(
+                        ListedVersion(
+                            name,
+                            one.id,
+                            len(one.body or b""),
+                            one.modified,
+                            one.etag,
+                            is_latest=one is versions[-1],
+                            is_delete_marker=one.body is None,
+                        )
+                    )
+                    last_name, below = name, one.number
+        return VersionPage(listed, None, self._clock.now())
+
+    async def list(self, prefix: str, *, after: str = "", cursor: str | None = None, limit: int = 1000) -> Page:
+        """See `rxmps3.storage.List`."""
+        limit = page_size(limit)
+        after = max(after, cursor or "")
+        listed: list[Listed] = []
+        with self._objects.lock:
+            for name in self._objects.from_name(prefix, after):
+                newest = self._objects.newest(name)
+                if name == after or newest is None:
+                    continue
+                if len(listed) == limit:
+                    return Page(listed, listed[-1].name, self._clock.now())
+                listed.append(Listed(name, len(newest.body or b""), newest.modified, newest.etag))
+        return Page(listed, None, self._clock.now())
+
+    async def close(self) -> None:
+        """Nothing is held open: the storage stays usable, and what it holds stays."""
+
+    def _refuse_version(self, version: str | None, operation: str) -> None:
+        if version is not None and not self.versioning:
+            raise Unsupported(
+                "this storage keeps no versions",
+                operation=operation,
+                object=self._url,
+                remedy="make it with versioning=True",
+            )
+
+    def _where(self, name: str) -> str:
+        return f"{self._url} {name}"

@@ -1,0 +1,237 @@
+"""What an S3 server, its client library or the network says, as errors of this package; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from ..errors import (
+    AccessDenied,
+    BucketNotFound,
+    Error,
+    InvalidKey,
+    InvalidOption,
+    PreconditionFailed,
+    Throttled,
+    Unavailable,
+    Unsupported,
+)
+
+__all__ = ["Refusal", "parse_date", "translate"]
+
+_CREDENTIALS = frozenset(
+    {
+        "AccessDenied",
+        "AccountProblem",
+        "AllAccessDisabled",
+        "AuthFailure",
+        "AuthorizationHeaderMalformed",
+        "AuthorizationQueryParametersError",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "Forbidden",
+        "InvalidAccessKeyId",
+        "InvalidObjectState",
+        "InvalidPayer",
+        "InvalidSecurity",
+        "InvalidToken",
+        "NotSignedUp",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+        "Unauthorized",
+        "UnauthorizedAccess",
+    }
+)
+_CLOCK = frozenset({"RequestTimeTooSkewed", "RequestInTheFuture"})
+_DAMAGED = frozenset(
+    {"BadDigest", "ContentSHA256Mismatch", "IncompleteBody", "InvalidDigest", "XAmzContentSHA256Mismatch"}
+)
+_THROTTLING = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "EC2ThrottledException",
+        "LimitExceededException",
+        "PriorRequestNotComplete",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "SlowDownRead",
+        "SlowDownWrite",
+        "Throttled",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequests",
+        "TooManyRequestsException",
+        "TransactionInProgressException",
+    }
+)
+_TEMPORARY = frozenset(
+    {"ConditionalRequestConflict", "InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable"}
+)
+_REGION = frozenset({"IllegalLocationConstraintException", "PermanentRedirect", "TemporaryRedirect", "IncorrectEndpoint"})
+_NO_OBJECT = frozenset({"NoSuchKey", "NoSuchVersion"})
+
+_MEND_CREDENTIALS = "check the credentials and what they allow on this bucket and prefix"
+_MEND_ENDPOINT = "check the network, region_name and endpoint_url"
+
+_ACCESS_ERRORS = frozenset(
+    {
+        "ConfigNotFound",
+        "CredentialRetrievalError",
+        "InvalidConfigError",
+        "MetadataRetrievalError",
+        "NoAuthTokenError",
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "ProfileNotFound",
+        "RefreshWithMFAUnsupportedError",
+        "SSOError",
+        "SSOTokenLoadError",
+        "TokenRetrievalError",
+        "UnauthorizedSSOTokenError",
+        "UnknownCredentialError",
+    }
+)
+_CONNECTION_ERRORS = frozenset({"HTTPClientError", "ConnectionError", "IncompleteReadError", "ResponseParserError"})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that is not a success: HTTP status, S3's error code and message, and when the server said so."""
+
+    status: int
+    code: str
+    message: str
+    date: datetime | None
+    retry_after: float | None
+
+    @classmethod
+    def of(cls, error: BaseException) -> Refusal | None:
+        """What the server answered, None if the error is no answer."""
+        answer: Mapping[str, Any] | None = getattr(error, "response", None)
+        if not isinstance(answer, dict):
+            return None
+        said: Mapping[str, Any] = answer.get("Error") or {}
+        metadata: Mapping[str, Any] = answer.get("ResponseMetadata") or {}
+        headers: Mapping[str, str] = metadata.get("HTTPHeaders") or {}
+        date = parse_date(headers.get("date"))
+        return cls(
+            int(metadata.get("HTTPStatusCode") or 0),
+            str(said.get("Code") or ""),
+            str(said.get("Message") or ""),
+            date,
+            _retry_after(headers.get("retry-after"), date),
+        )
+
+    @property
+    def means_missing(self) -> bool:
+        """Whether there is no such object; a 404 that S3 did not sign with its code is no evidence."""
+        return self.code in _NO_OBJECT or (self.status == 405 and self.code == "MethodNotAllowed")
+
+
+def translate(error: BaseException, *, operation: str, where: str, bucket: str) -> Error:
+    """The error of this package for one from botocore, aiohttp or the operating system.
+
+    Args:
+        error: what was caught.
+        operation: the verb.
+        where: the object, for the message.
+        bucket: the bucket and its endpoint, for the message.
+    """
+    if isinstance(error, Error):
+        return error
+    refusal = Refusal.of(error)
+    if refusal is not None:
+        return _of_refusal(refusal, operation, where, bucket)
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    what = str(error) or type(error).__name__
+    if kinds & _ACCESS_ERRORS:
+        return AccessDenied(what, operation=operation, object=where, remedy=f"give credentials for {bucket}")
+    if "SSLError" in kinds:
+        return Unavailable(
+            what, operation=operation, object=where, remedy="check endpoint_url, verify and the certificates"
+        )
+    if isinstance(error, TimeoutError):
+        return Unavailable("no answer in time", operation=operation, object=where, remedy=_MEND_ENDPOINT)
+    # aiohttp's errors are OSErrors or named Client…; botocore wraps most of them
+    if kinds & _CONNECTION_ERRORS or isinstance(error, OSError) or "ClientError" in kinds:
+        return Unavailable(what, operation=operation, object=where, remedy=_MEND_ENDPOINT)
+    if isinstance(error, ValueError) or "ParamValidationError" in kinds or "BaseEndpointResolverError" in kinds:
+        return InvalidOption(what, operation=operation, object=where, remedy="check the options of S3")
+    return Error(what, operation=operation, object=where)
+
+
+def _of_refusal(refusal: Refusal, operation: str, where: str, bucket: str) -> Error:
+    status, code = refusal.status, refusal.code
+    what = f"{status} {code}" + (f" ({refusal.message})" if refusal.message else "")
+
+    def make(kind: Callable[..., Error], remedy: str = "") -> Error:
+        return kind(what, operation=operation, object=where, remedy=remedy)
+
+    def temporary(kind: type[Unavailable], remedy: str = "") -> Error:
+        return kind(
+            what,
+            operation=operation,
+            object=where,
+            remedy=remedy,
+            date=refusal.date,
+            retry_after=refusal.retry_after,
+        )
+
+    if status == 412 or code == "PreconditionFailed":
+        return PreconditionFailed(what, operation=operation, object=where, date=refusal.date)
+    if code == "NoSuchBucket":
+        return make(BucketNotFound, f"create {bucket}, or check its name, region_name and endpoint_url")
+    if code == "InvalidBucketName":
+        return make(BucketNotFound, f"check the name of {bucket}")
+    if code in _THROTTLING or status == 429:
+        return temporary(Throttled)
+    if code in _CLOCK:
+        return make(AccessDenied, "set this machine's clock: the server compares it with its own")
+    if code in _REGION or status in (301, 307):
+        return make(AccessDenied, f"give the region_name of {bucket}")
+    if code in _CREDENTIALS or status in (401, 403):
+        return make(AccessDenied, f"{_MEND_CREDENTIALS} ({bucket})")
+    if code in _DAMAGED:
+        return temporary(Unavailable, "it is sent again")
+    if code == "KeyTooLongError" or status == 414:
+        return make(InvalidKey)
+    if code == "NotImplemented" or status == 501:
+        return make(Unsupported, f"this server lacks what {operation} needs; {bucket}")
+    if code in _TEMPORARY or status in (408, 409, 425) or status >= 500:
+        return temporary(Unavailable)
+    if code in _NO_OBJECT:  # of a put: If-Match on what does not exist
+        return PreconditionFailed("it does not exist", operation=operation, object=where, date=refusal.date)
+    if status == 404:
+        return temporary(Unavailable, f"no S3 server signs an answer like this: {_MEND_ENDPOINT}")
+    if status == 400 and code in ("InvalidArgument", "InvalidRequest", "UnsupportedHeader"):
+        return make(Unsupported, f"the server refuses a header or parameter of {operation}")
+    return make(Error)
+
+
+def parse_date(text: str | None) -> datetime | None:
+    """The moment in an HTTP date, None if there is none."""
+    if not text:
+        return None
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def _retry_after(text: str | None, date: datetime | None) -> float | None:
+    """Seconds to wait, which a server names as a number or as a moment on its own clock."""
+    if not text:
+        return None
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        until = parse_date(text)
+        return max(0.0, (until - date).total_seconds()) if until and date else None

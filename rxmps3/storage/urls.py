@@ -1,0 +1,116 @@
+"""From a URL to a storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from ..clock import Clock
+from ..errors import InvalidOption
+from .base import Storage
+from .memory import MemoryStorage
+
+__all__ = ["open_storage"]
+
+ACCEPTED = "accepted are memory:, memory:NAME, file:PATH and s3://BUCKET/PREFIX"
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def open_storage(url: str, *, clock: Clock, **options: Any) -> Storage:
+    """The storage at a URL. Nothing is read, written or connected yet.
+
+    Args:
+        url: ``memory:`` (a private one), ``memory:NAME`` (one per name in this process), ``file:PATH`` (relative,
+            absolute or with ``~``) or ``s3://BUCKET/PREFIX``. The prefix gets its trailing slash. The options of S3
+            that are text may also follow as a query, ``?endpoint_url=http://127.0.0.1:9000``.
+        clock: time and chance for the storage.
+        options: for ``memory:`` ``versioning``; for ``s3:`` what `rxmps3.storage.s3.S3Storage` takes.
+
+    Raises:
+        InvalidOption: the URL or an option makes no sense; the message says what is accepted.
+    """
+    scheme, colon, rest = url.partition(":")
+    opener = _OPENERS.get(scheme.lower())
+    if not colon or opener is None:
+        raise InvalidOption(f"this is not the URL of a storage: {_without_query(url)!r}", remedy=ACCEPTED)
+    return opener(rest, clock, options)
+
+
+def _open_memory(rest: str, clock: Clock, options: dict[str, Any]) -> Storage:
+    if "?" in rest:
+        raise InvalidOption("a memory: URL takes no query", object="memory:", remedy=ACCEPTED)
+    versioning = options.pop("versioning", False)
+    _refuse("memory:", options, accepted=["versioning"])
+    return MemoryStorage(clock=clock, versioning=versioning, name=rest)
+
+
+def _open_directory(rest: str, clock: Clock, options: dict[str, Any]) -> Storage:
+    from .directory import DirectoryStorage
+
+    _refuse("file:", options, accepted=[])
+    path = rest
+    if path.startswith("//"):
+        host, slash, path = path[2:].partition("/")
+        if host not in ("", "localhost", "~", ".", ".."):
+            raise InvalidOption(
+                f"a file: URL names no host, as file://{host}/… does",
+                remedy="write file:PATH for a relative and file:///PATH for an absolute path",
+            )
+        path = unquote((host if host in ("~", ".", "..") else "") + slash + path)
+    if not path or "\0" in path:
+        raise InvalidOption("a file: URL needs a path", remedy="write file:PATH, or file:. for the working directory")
+    try:
+        return DirectoryStorage(Path(path).expanduser(), clock)
+    except RuntimeError as error:
+        raise InvalidOption(f"no home directory for {path!r}", operation="open", object=f"file:{path}") from error
+
+
+def _open_s3(rest: str, clock: Clock, options: dict[str, Any]) -> Storage:
+    from .s3 import OPTIONS, S3Storage
+
+    place, _, query = rest.partition("?")
+    if not place.startswith("//"):
+        raise InvalidOption(f"write s3://BUCKET/PREFIX, not s3:{place}", remedy=ACCEPTED)
+    bucket, _, prefix = place[2:].partition("/")
+    if not bucket or any(sign in bucket for sign in "@:#"):
+        raise InvalidOption(
+            f"there is no bucket name in s3:{place}" if not bucket else "a bucket name holds none of @ : #",
+            remedy="write s3://BUCKET/PREFIX; credentials and endpoint_url are options",
+        )
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in OPTIONS or OPTIONS[name] not in (str, bool):
+            _refuse(
+                f"the query of s3://{bucket}",
+                {name: value},
+                accepted=[key for key, kind in OPTIONS.items() if kind in (str, bool)],
+            )
+        if name in options:
+            raise InvalidOption(f"{name} is given twice, as an option and in the query", object=f"s3://{bucket}")
+        options[name] = _BOOLEANS.get(value.lower(), value) if OPTIONS[name] is bool else value
+    _refuse(f"s3://{bucket}", options, accepted=list(OPTIONS))
+    if prefix and not prefix.endswith("/"):
+        prefix += "/"
+    return S3Storage(bucket, prefix, options, clock)
+
+
+def _refuse(where: str, options: dict[str, Any], *, accepted: list[str]) -> None:
+    unknown = sorted(set(options) - set(accepted))
+    if unknown:
+        raise InvalidOption(
+            f"there is no option {', '.join(unknown)}",
+            object=where,
+            remedy="accepted are " + ", ".join(accepted) if accepted else "there are none",
+        )
+
+
+def _without_query(url: str) -> str:
+    return url.partition("?")[0]
+
+
+_OPENERS: dict[str, Callable[[str, Clock, dict[str, Any]], Storage]] = {
+    "memory": _open_memory,
+    "file": _open_directory,
+    "s3": _open_s3,
+}

@@ -1,0 +1,9 @@
+"""From the view to Observables.
+
+Delivery order, decided before it was coded:
+
+1. Steps are delivered in the order in which the view made them, on the loop's thread, one at a time. A put made by
+   an observer steps the view at once; its delivery waits until the present step has reached everyone.
+2. Within a step, subscriptions are served in the order in which they subscribed; receipts settle after all of them.
+3. A subscription begins with the view as it is at that moment and skips the steps queued before it.
+"""

@@ -1,0 +1,100 @@
+"""From an Observable to ``async for``, with bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Generic, Literal, TypeVar
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase
+
+from rxmps3.errors import InvalidOption, Overloaded
+
+__all__ = ["Iteration"]
+
+T = TypeVar("T")
+MOST_BEHIND = 10_000
+"""With ``keep="all"`` a consumer may be this many items behind before it gets an error."""
+
+
+class Iteration(Generic[T]):
+    """An async context manager that subscribes; inside it, the async iterator of what arrives.
+
+    Args:
+        source: any Observable, of this package or not; it may emit on any thread.
+        keep: how many of the latest items wait for a slow consumer; ``"all"`` waits with up to 10,000 of them and
+            raises `Overloaded` in the consumer if there are more.
+    """
+
+    def __init__(self, source: Observable[T], keep: int | Literal["all"] = 1) -> None:
+        if keep != "all" and (type(keep) is not int or keep < 1):
+            raise InvalidOption(f"keep is a positive number or 'all', not {keep!r}", operation="iterate")
+        self._source = source
+        self._all = keep == "all"
+        self._items: deque[T] = deque(maxlen=None if keep == "all" else keep)
+        self._end: Exception | None = None
+        self._ended = False
+        self._arrived = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._subscription: DisposableBase | None = None
+
+    async def __aenter__(self) -> AsyncIterator[T]:
+        self._loop = asyncio.get_running_loop()
+        self._subscription = self._source.subscribe(
+            lambda item: self._on_loop(lambda: self._take(item)),
+            lambda error: self._on_loop(lambda: self._finish(error)),
+            lambda: self._on_loop(lambda: self._finish(None)),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._subscription is not None:
+            self._subscription.dispose()
+        self._finish(None)
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        if self._subscription is None:
+            raise TypeError("enter it first: 'async with db.iterate(observable) as items: async for item in items'")
+        return self
+
+    async def __anext__(self) -> T:
+        while not self._items:
+            if self._ended:
+                if self._end is not None:
+                    raise self._end
+                raise StopAsyncIteration
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._items.popleft()
+
+    def _on_loop(self, action: Callable[[], None]) -> None:
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            return
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if here is loop:
+            action()
+        else:
+            loop.call_soon_threadsafe(action)
+
+    def _take(self, item: T) -> None:
+        if self._ended:
+            return
+        if self._all and len(self._items) >= MOST_BEHIND:
+            self._finish(Overloaded(f"the consumer is {MOST_BEHIND:,} items behind", operation="iterate"))
+            return
+        self._items.append(item)
+        self._arrived.set()
+
+    def _finish(self, error: Exception | None) -> None:
+        if not self._ended:
+            self._ended, self._end = True, error
+            self._arrived.set()

@@ -1,0 +1,163 @@
+"""Streams of events: what changes from now on, one item per change, in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rxmps3 import jsontext
+from rxmps3.errors import Corrupt, Error
+from rxmps3.failures import Failure
+from rxmps3.missing import MISSING
+from rxmps3.replica import Replica
+from rxmps3.routing import Turn
+from rxmps3.state import Cause, Committed, Entry, EntryChange, Loaded, ManifestVersion
+from rxmps3.streams.stream import Sender
+
+__all__ = ["Change", "ChangeSink", "Reset", "TurnSink", "VersionSink"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of one key's value in the view.
+
+    Attributes:
+        key: the key.
+        before, after: its value before and after; `MISSING` where it has none.
+        by: the name of who wrote it, unverified.
+        version: the version id of ``after``; "" where the key was deleted.
+        pending: whether it waits for its commit.
+        cause: ``"own"``, ``"remote"`` or ``"rollback"``.
+    """
+
+    key: str
+    before: Any
+    after: Any
+    by: str
+    version: str
+    pending: bool
+    cause: Cause
+
+
+@dataclass(frozen=True)
+class Reset:
+    """The state was loaded anew from a checkpoint: the versions up to this one are no longer in the log."""
+
+    id: str
+
+
+class ChangeSink:
+    """One subscription to the changes of the keys under a prefix.
+
+    Values that are not at hand are fetched; later changes wait behind them, since events keep their order.
+    """
+
+    def __init__(self, replica: Replica, sender: Sender[Change]) -> None:
+        self._replica = replica
+        self._sender = sender
+        self._since, view = replica.latest()
+        self._loaded = view.loaded
+        self._queue: deque[EntryChange] = deque()
+        self._fetching: asyncio.Task[None] | None = None
+
+    def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
+        if turn.number <= self._since:
+            return
+        if not self._loaded and isinstance(turn.step.event, Loaded):
+            self._loaded = True  # the first load is where "from now on" begins, not a change
+            return
+        self._queue.extend(change for change in changes if change.changed)
+        if self._fetching is None:
+            self._send_what_is_at_hand()
+
+    def stop(self) -> None:
+        self._queue.clear()
+        if self._fetching is not None:
+            self._fetching.cancel()
+
+    def _send_what_is_at_hand(self) -> None:
+        while self._queue:
+            change = self._queue[0]
+            texts = [_peek(self._replica, entry) for entry in (change.before, change.after)]
+            if None in texts:
+                self._fetching = self._replica.spawn(self._fetch_and_send(), "fetch")
+                return
+            self._queue.popleft()
+            self._send(change, *[text or "" for text in texts])
+
+    def _send(self, change: EntryChange, before_text: str, after_text: str) -> None:
+        what = f"key {change.key!r}"
+        try:
+            before = jsontext.decode(before_text, what) if before_text else MISSING
+            after = jsontext.decode(after_text, what) if after_text else MISSING
+        except Corrupt as error:
+            self._skip(error)
+            return
+        version = change.after.version if change.after is not None else ""
+        self._sender.send(Change(change.key, before, after, change.by, version, change.pending, change.cause))
+
+    async def _fetch_and_send(self) -> None:
+        failures = 0
+        while self._queue:
+            change = self._queue[0]
+            try:
+                texts = [await _fetch(self._replica, entry) for entry in (change.before, change.after)]
+            except Error as error:
+                if not error.retriable:
+                    self._queue.popleft()
+                    self._skip(error)
+                else:
+                    failures += 1
+                    self._replica.report(Failure("fetch", error.object, error, "this stream waits for it"))
+                    await self._replica.clock.sleep(self._replica.backoff.wait(failures, error, self._replica.rng))
+                continue
+            failures = 0
+            if self._queue and self._queue[0] is change:
+                self._queue.popleft()
+                self._send(change, *texts)
+        self._fetching = None
+
+    def _skip(self, error: Error) -> None:
+        self._replica.report(Failure("observe", error.object, error, "the change is skipped"))
+
+
+def _peek(replica: Replica, entry: Entry | None) -> str | None:
+    return "" if entry is None else replica.values.peek(entry)
+
+
+async def _fetch(replica: Replica, entry: Entry | None) -> str:
+    return "" if entry is None else await replica.values.fetch(entry)
+
+
+class TurnSink:
+    """One subscription that takes every turn from now on."""
+
+    def __init__(self, replica: Replica, take: Callable[[Turn], None]) -> None:
+        self._since, _ = replica.latest()
+        self._take = take
+
+    def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
+        if turn.number > self._since:
+            self._take(turn)
+
+
+class VersionSink(TurnSink):
+    """One subscription to the log itself: every version after the one that was known at subscription."""
+
+    def __init__(self, replica: Replica, sender: Sender[ManifestVersion | Reset]) -> None:
+        loaded = replica.view.loaded
+
+        def take(turn: Turn) -> None:
+            nonlocal loaded
+            event = turn.step.event
+            if isinstance(event, Committed):
+                sender.send(event.version)
+            elif isinstance(event, Loaded):
+                if loaded and event.state.version:
+                    sender.send(Reset(event.state.version))
+                loaded = True
+
+        super().__init__(replica, take)

@@ -1,0 +1,217 @@
+"""Streams of values: the current snapshot first, then one emission per change.
+
+One subscription is a `SnapshotSink`. It shows snapshots whole: all keys that one write changed change in one
+emission. When a snapshot names a value that is not at hand, this sink alone waits for it, emits that snapshot, and
+then goes to the newest. Own writes never wait: while a download is under way they are put on top of what was shown
+last, and of what is waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+from rxmps3.errors import Corrupt, Error
+from rxmps3.failures import Failure
+from rxmps3.replica import Replica
+from rxmps3.routing import Turn
+from rxmps3.state import Entry, EntryChange
+from rxmps3.streams.selection import Selection, Snapshot, same_snapshot
+from rxmps3.streams.stream import Sender
+
+__all__ = ["SnapshotSink"]
+
+T = TypeVar("T")
+Texts = dict[str, str]
+"""JSON text by key, for the present keys of a snapshot."""
+
+
+class SnapshotSink(Generic[T]):
+    """One subscription to a selection of the view.
+
+    Args:
+        replica: the view, its values and its tasks.
+        select: makes the selection from the present view.
+        render: makes the item from the texts; called for every emission, so that every reader gets its own.
+        default: the entry that stands for a missing one when snapshots are compared.
+        sender: the observer's end.
+    """
+
+    __slots__ = (
+        "_default",
+        "_failures",
+        "_fetching",
+        "_render",
+        "_replica",
+        "_select",
+        "_selection",
+        "_sender",
+        "_shown",
+        "_since",
+        "_target",
+        "_texts",
+    )
+
+    def __init__(
+        self,
+        replica: Replica,
+        select: Callable[[], Selection],
+        render: Callable[[Snapshot, Texts], T],
+        default: Entry | None,
+        sender: Sender[T],
+    ) -> None:
+        self._replica = replica
+        self._select = select
+        self._render = render
+        self._default = default
+        self._sender = sender
+        self._since = -1
+        self._selection: Selection | None = None
+        self._shown: Snapshot | None = None
+        self._texts: Texts = {}
+        self._target: Snapshot | None = None
+        self._fetching: asyncio.Task[None] | None = None
+        self._failures = 0
+
+    def start(self) -> None:
+        """Begin with the current snapshot of the loaded state, and follow it from there."""
+        self._since, _ = self._replica.latest()
+        self._selection = self._select()
+        self._go_to(self._selection.snapshot())
+
+    def stop(self) -> None:
+        """Drop what is being waited for."""
+        self._stop_fetching()
+
+    def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
+        if self._selection is None or turn.number <= self._since:
+            return
+        self._selection.update(changes)
+        if self._target is None:
+            self._go_to(self._selection.snapshot())
+        elif any(change.cause == "rollback" for change in changes) or self._given_up(self._target):
+            self._skip_target()
+        else:
+            self._put_on_top([change for change in changes if change.cause == "own"])
+
+    def _go_to(self, snapshot: Snapshot) -> None:
+        """Emit a snapshot now, or wait for the values that it lacks."""
+        if same_snapshot(self._shown, snapshot, self._default):
+            self._shown = snapshot
+            return
+        texts = self._at_hand(snapshot)
+        if texts is not None:
+            self._show(snapshot, texts)
+        else:
+            self._target = snapshot
+            self._fetching = self._replica.spawn(self._wait_for_target(), "fetch")
+
+    def _put_on_top(self, own: Iterable[EntryChange]) -> None:
+        """Show own changes while a target is awaited: on top of it if that completes it, else of what was shown."""
+        changes = list(own)
+        if not changes or self._selection is None or self._target is None:
+            return
+        self._target = self._selection.overlay(self._target, changes)
+        texts = self._at_hand(self._target)
+        if texts is not None:
+            self._reach_target(texts)
+        elif self._shown is not None:
+            shown = self._selection.overlay(self._shown, changes)
+            texts = self._at_hand(shown)
+            if texts is not None and not same_snapshot(self._shown, shown, self._default):
+                self._show(shown, texts)
+
+    def _at_hand(self, snapshot: Snapshot) -> Texts | None:
+        """The texts of a snapshot, or None if one is not at hand."""
+        texts: Texts = {}
+        for key, entry in snapshot.items():
+            if entry is not None:
+                text = self._peek(key, entry)
+                if text is None:
+                    return None
+                texts[key] = text
+        return texts
+
+    def _peek(self, key: str, entry: Entry) -> str | None:
+        """A value's text: what this sink shows already needs no cache."""
+        shown = self._shown.get(key) if self._shown is not None else None
+        if shown is not None and shown.same_value(entry) and key in self._texts:
+            return self._texts[key]
+        return self._replica.values.peek(entry)
+
+    def _show(self, snapshot: Snapshot, texts: Texts) -> None:
+        self._shown, self._texts = snapshot, texts
+        try:
+            item = self._render(snapshot, texts)
+        except Corrupt as error:
+            self._replica.report(Failure("observe", error.object, error, "the change is skipped"))
+            return
+        self._sender.send(item)
+
+    # -- waiting for values ----------------------------------------------------------------------------------
+
+    async def _wait_for_target(self) -> None:
+        while (target := self._target) is not None:
+            try:
+                texts = await self._fetch(target)
+            except Error as error:
+                self._failures += 1
+                self._replica.report(Failure("fetch", error.object, error, "this stream waits for it; others do not"))
+                if self._given_up(target):
+                    self._fetching = None
+                    self._skip_target()
+                    return
+                await self._replica.clock.sleep(self._replica.backoff.wait(self._failures, error, self._replica.rng))
+            else:
+                if target is self._target:
+                    self._fetching = None
+                    self._reach_target(texts)
+                    return
+
+    async def _fetch(self, target: Snapshot) -> Texts:
+        """All texts of a target, held here even where the cache is too small for them."""
+
+        async def text(key: str, entry: Entry) -> str:
+            known = self._peek(key, entry)
+            return await self._replica.values.fetch(entry) if known is None else known
+
+        present = [(key, entry) for key, entry in target.items() if entry is not None]
+        texts = await asyncio.gather(*(text(key, entry) for key, entry in present), return_exceptions=True)
+        for result in texts:
+            if isinstance(result, BaseException):
+                raise result
+        return {key: result for (key, _), result in zip(present, texts, strict=True) if isinstance(result, str)}
+
+    def _given_up(self, target: Snapshot) -> bool:
+        """Whether fetching failed, and what failed is no longer the newest of its key."""
+        if not self._failures or self._selection is None:
+            return False
+        newest = self._selection.snapshot()
+        return any(
+            entry is not None and self._peek(key, entry) is None and not entry.same_value(newest.get(key))
+            for key, entry in target.items()
+        )
+
+    def _skip_target(self) -> None:
+        self._stop_fetching()
+        self._target = None
+        self._to_newest()
+
+    def _reach_target(self, texts: Texts) -> None:
+        target = self._target
+        self._stop_fetching()
+        self._target = None
+        if target is not None and not same_snapshot(self._shown, target, self._default):
+            self._show(target, texts)
+        self._to_newest()
+
+    def _to_newest(self) -> None:
+        if self._selection is not None and self._target is None:
+            self._go_to(self._selection.snapshot())
+
+    def _stop_fetching(self) -> None:
+        fetching, self._fetching = self._fetching, None
+        self._failures = 0
+        if fetching is not None:
+            fetching.cancel()

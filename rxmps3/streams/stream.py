@@ -1,0 +1,172 @@
+"""`Stream`, the Observable that this package hands out, and `Live`, one with a present value.
+
+A stream gives what reactivex by itself does not: an observer that raises is detached and reported and nobody else
+notices; subscribing from another thread is handed over to the loop; ``await`` and coroutine functions, which Rx
+would accept and never serve, are refused with the remedy.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator
+from typing import Any, Generic, Protocol, TypeVar
+
+from reactivex import Observable, abc
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.disposable import SerialDisposable
+
+from rxmps3.failures import Failure
+
+__all__ = ["Attach", "Live", "Sender", "Stream", "StreamHost"]
+
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+T_co = TypeVar("T_co", covariant=True)
+
+
+class StreamHost(Protocol):
+    """What a stream needs of the replica behind it."""
+
+    def check_loop(self) -> None:
+        """Raise `WrongLoop` if another event loop than the database's runs on this thread."""
+        ...
+
+    def on_loop(self, action: Callable[[], None]) -> None:
+        """Run ``action`` on the loop's thread: at once if called there, else soon. Nothing, once the loop is closed."""
+        ...
+
+    def report(self, failure: Failure) -> None:
+        """Tell of trouble."""
+        ...
+
+
+class Sender(Protocol[T_contra]):
+    """The guarded end of one subscription."""
+
+    def send(self, item: T_contra) -> None:
+        """Pass an item on. Never raises."""
+        ...
+
+    def complete(self) -> None:
+        """Complete the observer. Never raises."""
+        ...
+
+
+Attach = Callable[[Sender[T]], DisposableBase]
+"""Connects one subscription to its source, on the loop's thread, and says how to disconnect it."""
+
+
+class _Subscription(DisposableBase, Generic[T]):
+    def __init__(self, host: StreamHost, name: str, observer: ObserverBase[T]) -> None:
+        super().__init__()
+        self._host = host
+        self._name = name
+        self._observer = observer
+        self._source = SerialDisposable()
+        self.open = True
+
+    def attach(self, attach: Attach[T]) -> None:
+        if self.open:
+            self._source.disposable = attach(self)
+
+    def send(self, item: T) -> None:
+        if not self.open:
+            return
+        try:
+            self._observer.on_next(item)
+        except Exception as error:
+            self._host.report(Failure("observe", self._name, error, "the observer raised and was detached"))
+            self._detach()
+
+    def complete(self) -> None:
+        if not self.open:
+            return
+        self.open = False
+        try:
+            self._observer.on_completed()
+        except Exception as error:
+            self._host.report(Failure("observe", self._name, error, "the observer raised when its stream completed"))
+        self._source.dispose()
+
+    def _detach(self) -> None:
+        self.open = False
+        self._source.dispose()
+
+    def dispose(self) -> None:
+        if self.open:
+            self.open = False
+            self._host.on_loop(self._source.dispose)
+
+
+class Stream(Observable[T_co]):
+    """An Observable of this package.
+
+    Args:
+        host: the replica behind it.
+        name: what it is, for reports, such as ``"key 'a'"``.
+        attach: connects one subscription.
+    """
+
+    def __init__(self, host: StreamHost, name: str, attach: Attach[T_co]) -> None:
+        super().__init__()
+        self._host = host
+        self._name = name
+        self._attach = attach
+
+    def _subscribe_core(self, observer: ObserverBase[T_co], scheduler: SchedulerBase | None = None) -> DisposableBase:
+        subscription = _Subscription(self._host, self._name, observer)
+        self._host.on_loop(lambda: subscription.attach(self._attach))
+        return subscription
+
+    def subscribe(
+        self,
+        on_next: abc.ObserverBase[T_co] | Callable[[T_co], None] | None = None,
+        on_error: Callable[[Exception], None] | None = None,
+        on_completed: Callable[[], None] | None = None,
+        *,
+        scheduler: SchedulerBase | None = None,
+    ) -> DisposableBase:
+        """Subscribe an observer or callbacks, as `reactivex.Observable.subscribe` does.
+
+        Raises:
+            TypeError: ``on_next`` is a coroutine function, which Rx would call without ever awaiting it.
+        """
+        self._host.check_loop()
+        handler = getattr(on_next, "on_next", on_next)
+        if inspect.iscoroutinefunction(handler):
+            raise TypeError(
+                f"{self._name}: an observer is called, never awaited, so it cannot be a coroutine function; "
+                "use 'async with db.iterate(stream) as items: async for item in items' instead"
+            )
+        return super().subscribe(on_next, on_error, on_completed, scheduler=scheduler)
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        raise TypeError(
+            f"{self._name}: awaiting an Observable waits for its completion, and this one lasts as long "
+            "as the database; "
+            "use 'await db.get(key)' for a value, or stream.pipe(operators.first())"
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._name}>"
+
+
+class Live(Stream[T_co]):
+    """A stream with a present value.
+
+    Args:
+        read: returns the present value; raises `NotLoaded` if it is not at hand.
+    """
+
+    def __init__(self, host: StreamHost, name: str, attach: Attach[T_co], read: Callable[[], T_co]) -> None:
+        super().__init__(host, name, attach)
+        self._read = read
+
+    @property
+    def value(self) -> T_co:
+        """The present value, without I/O, from any thread.
+
+        Raises:
+            NotLoaded: it is not at hand yet; observe it or await a ``get`` first.
+        """
+        return self._read()

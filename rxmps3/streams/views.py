@@ -1,0 +1,244 @@
+"""The Observables of one database handle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import Any, TypeVar
+
+from reactivex.abc import DisposableBase
+from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
+
+from rxmps3 import jsontext
+from rxmps3.errors import InvalidOption, InvalidValue
+from rxmps3.failures import Failure
+from rxmps3.layout import check_key
+from rxmps3.options import Status
+from rxmps3.receipt import Receipt
+from rxmps3.replica import Replica
+from rxmps3.routing import Turn
+from rxmps3.state import Entry, Inline, ManifestVersion, View
+from rxmps3.streams.events import Change, ChangeSink, Reset, TurnSink, VersionSink
+from rxmps3.streams.selection import KeySelection, PrefixSelection, Selection, Snapshot
+from rxmps3.streams.snapshots import SnapshotSink
+from rxmps3.streams.stream import Attach, Live, Sender, Stream
+
+__all__ = ["Streams"]
+
+T = TypeVar("T")
+U = TypeVar("U")
+_NO_JSON_TEXT = "\0"
+
+
+class Streams:
+    """Makes the streams of one handle on a replica, and completes them when the handle closes."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._order = count()
+        self._senders: dict[int, Sender[Any]] = {}
+        self._closed = False
+
+    def complete(self) -> None:
+        """Complete every subscription. On the loop's thread."""
+        self._closed = True
+        for sender in list(self._senders.values()):
+            sender.complete()
+
+    # -- about values ----------------------------------------------------------------------------------------
+
+    def observe(self, key: str, default: Any) -> Stream[Any]:
+        """The value of one key, or the default."""
+        check_key(key, self._replica.layout.key_limit)
+        missing = _Default(default)
+
+        def render(snapshot: Snapshot, texts: dict[str, str]) -> Any:
+            return jsontext.decode(texts[key], f"key {key!r}") if key in texts else missing.value()
+
+        return self._of_keys(f"key {key!r}", (key,), render, missing)
+
+    def observe_many(self, keys: tuple[str, ...], default: Any) -> Stream[Mapping[str, Any]]:
+        """The values of several keys, every one of them present, in the order asked for."""
+        for key in keys:
+            check_key(key, self._replica.layout.key_limit)
+        missing = _Default(default)
+
+        def render(snapshot: Snapshot, texts: dict[str, str]) -> Mapping[str, Any]:
+            return {
+                key: jsontext.decode(texts[key], f"key {key!r}") if key in texts else missing.value() for key in keys
+            }
+
+        return self._of_keys(f"keys {', '.join(map(repr, keys))}", keys, render, missing)
+
+    def observe_prefix(self, prefix: str, first: int | None, last: int | None) -> Stream[Mapping[str, Any]]:
+        """The values of the present keys under a prefix, sorted, or of the first or last n of them."""
+        check_window(first, last)
+        replica = self._replica
+
+        def select() -> Selection:
+            view = replica.view
+            return PrefixSelection({key: view[key] for key in replica.keys(prefix) if key in view}, first, last)
+
+        def render(snapshot: Snapshot, texts: dict[str, str]) -> Mapping[str, Any]:
+            return {key: jsontext.decode(texts[key], f"key {key!r}") for key in snapshot}
+
+        def attach(sender: Sender[Mapping[str, Any]]) -> DisposableBase:
+            sink = SnapshotSink(replica, select, render, None, sender)
+            return self._attach_snapshots(sink, replica.router.add_prefix(prefix, sink))
+
+        return Stream(replica, f"prefix {prefix!r}", self._counted(attach))
+
+    def _of_keys(
+        self, name: str, keys: tuple[str, ...], render: Callable[[Snapshot, dict[str, str]], T], missing: _Default
+    ) -> Stream[T]:
+        replica = self._replica
+
+        def select() -> Selection:
+            view = replica.view
+            return KeySelection({key: view.look_up(key) for key in keys})
+
+        def attach(sender: Sender[T]) -> DisposableBase:
+            sink: SnapshotSink[T] = SnapshotSink(replica, select, render, missing.entry, sender)
+            return self._attach_snapshots(sink, replica.router.add_keys(keys, sink))
+
+        return Stream[T](replica, name, self._counted(attach))
+
+    def _attach_snapshots(self, sink: SnapshotSink[Any], route: DisposableBase) -> DisposableBase:
+        waiting = SingleAssignmentDisposable()
+        if self._replica.view.loaded:
+            sink.start()
+        else:
+
+            def start_once_loaded(turn: Turn) -> None:
+                if turn.step.view.loaded:
+                    waiting.dispose()
+                    sink.start()
+
+            waiting.disposable = self._replica.router.add_every(TurnSink(self._replica, start_once_loaded))
+        return CompositeDisposable(route, waiting, self._replica.demand(), Disposable(sink.stop))
+
+    # -- about events ----------------------------------------------------------------------------------------
+
+    def changes(self, prefix: str) -> Stream[Change]:
+        """Each change of a value under a prefix, from now on."""
+        replica = self._replica
+
+        def attach(sender: Sender[Change]) -> DisposableBase:
+            sink = ChangeSink(replica, sender)
+            route = replica.router.add_prefix(prefix, sink)
+            return CompositeDisposable(route, replica.demand(), Disposable(sink.stop))
+
+        return Stream(replica, f"changes of {prefix!r}", self._counted(attach))
+
+    def versions(self) -> Stream[ManifestVersion | Reset]:
+        """Each version of the log, from the loaded one on."""
+        replica = self._replica
+
+        def attach(sender: Sender[ManifestVersion | Reset]) -> DisposableBase:
+            return CompositeDisposable(replica.router.add_every(VersionSink(replica, sender)), replica.demand())
+
+        return Stream(replica, "versions", self._counted(attach))
+
+    def errors(self) -> Stream[Failure]:
+        """Each trouble, from now on."""
+        return Stream(
+            self._replica, "errors", self._counted(lambda sender: self._replica.failures.subscribe(sender.send))
+        )
+
+    # -- about the whole -------------------------------------------------------------------------------------
+
+    def states(self) -> Live[View]:
+        """The view after each step."""
+        replica = self._replica
+
+        def attach(sender: Sender[View]) -> DisposableBase:
+            def take(turn: Turn) -> None:
+                if turn.step.view.loaded:
+                    sender.send(turn.step.view)
+
+            route = replica.router.add_every(TurnSink(replica, take))
+            if replica.view.loaded:
+                sender.send(replica.view)
+            return CompositeDisposable(route, replica.demand())
+
+        return Live(replica, "states", self._counted(attach), lambda: replica.view)
+
+    def pending(self) -> Live[tuple[Receipt, ...]]:
+        """The writes made here that wait for their commit, oldest first."""
+        replica = self._replica
+
+        def attach(sender: Sender[tuple[Receipt, ...]]) -> DisposableBase:
+            known = replica.view.pending
+
+            def take(turn: Turn) -> None:
+                nonlocal known
+                if turn.step.view.pending is not known:
+                    known = turn.step.view.pending
+                    sender.send(replica.receipts(turn.step.view))
+
+            sender.send(replica.receipts(replica.view))
+            return replica.router.add_every(TurnSink(replica, take))
+
+        return Live(replica, "pending", self._counted(attach), lambda: replica.receipts(replica.view))
+
+    def status(self) -> Live[Status]:
+        """How it goes."""
+        replica = self._replica
+
+        def attach(sender: Sender[Status]) -> DisposableBase:
+            last = replica.status
+            sender.send(last)
+
+            def take(status: Status) -> None:
+                nonlocal last
+                if status.without_counts() != last.without_counts():
+                    last = status
+                    sender.send(status)
+
+            return replica.statuses.subscribe(take)
+
+        return Live(replica, "status", self._counted(attach), lambda: replica.status)
+
+    def _counted(self, attach: Attach[U]) -> Attach[U]:
+        """``attach``, remembering the subscription so that closing the handle completes it."""
+
+        def attach_and_remember(sender: Sender[U]) -> DisposableBase:
+            if self._closed:
+                sender.complete()
+                return Disposable()
+            order = next(self._order)
+            self._senders[order] = sender
+
+            def forget() -> None:
+                self._senders.pop(order, None)
+
+            return CompositeDisposable(attach(sender), Disposable(forget))
+
+        return attach_and_remember
+
+
+class _Default:
+    """What stands for a missing key: compared by its JSON text if it has one, a new value for each reader."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+        self._is_container = isinstance(value, (dict, list))
+        try:
+            self._text: str | None = jsontext.encode(value)
+        except InvalidValue:
+            self._text = None
+        self.entry = Entry("", Inline(_NO_JSON_TEXT if self._text is None else self._text))
+
+    def value(self) -> Any:
+        if self._is_container and self._text is not None:
+            return jsontext.decode(self._text)
+        return self._value
+
+
+def check_window(first: int | None, last: int | None) -> None:
+    """Raise `InvalidOption` unless at most one of them is given, and is a number of keys."""
+    if first is not None and last is not None:
+        raise InvalidOption("give first or last, not both", operation="observe_prefix")
+    for name, number in (("first", first), ("last", last)):
+        if number is not None and (type(number) is not int or number < 0):
+            raise InvalidOption(f"{name} is a number of keys, not {number!r}", operation="observe_prefix")
