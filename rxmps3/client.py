@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Generator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -14,7 +15,7 @@ from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 from rxmps3 import jsontext
 from rxmps3.clock import Clock, SystemClock
 from rxmps3.connection import Connection, share
-from rxmps3.errors import Closed, Corrupt, InvalidOption, Throttled, Unavailable
+from rxmps3.errors import Closed, Corrupt, InvalidOption, NotSent, Throttled, Unavailable
 from rxmps3.failures import Failure
 from rxmps3.layout import check_key
 from rxmps3.missing import MISSING
@@ -33,6 +34,7 @@ from rxmps3.values import DEFAULT_CACHE_BYTES, DEFAULT_INLINE_LIMIT
 __all__ = ["Connecting", "Database", "connect"]
 
 T = TypeVar("T")
+logger = logging.getLogger("rxmps3")
 _TRIES_TO_LOAD = 3
 
 
@@ -120,7 +122,7 @@ class Connecting:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._database is not None:
-            await self._database.close()
+            await self._database.__aexit__(kind, error, trace)
 
 
 async def _load(replica: Replica) -> None:
@@ -388,7 +390,12 @@ class Database:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        try:
+            await self.close()
+        except NotSent as not_sent:
+            if error is None:
+                raise
+            logger.error("%s", not_sent)  # the error on its way out matters more, and is not to be hidden
 
     def _check_open(self, operation: str) -> None:
         if self._closed:

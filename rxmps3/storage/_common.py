@@ -10,8 +10,8 @@ MAX_NAME_BYTES = 1024
 MAX_PAGE = 1000
 
 
-def check_name(name: str, operation: str) -> None:
-    """Refuse a name that no storage could hold: empty, not Unicode, with a NUL, or of more than 1,024 bytes of UTF-8.
+def check_name(name: str, operation: str, limit: int = MAX_NAME_BYTES) -> None:
+    """Refuse a name that no storage could hold: empty, not Unicode, with a NUL, or of more bytes than ``limit``.
 
     Raises:
         InvalidKey: the name is one of these.
@@ -20,9 +20,9 @@ def check_name(name: str, operation: str) -> None:
         size = len(name.encode())
     except UnicodeEncodeError:
         raise InvalidKey("the name is not valid Unicode text", operation=operation, object=ascii(name)) from None
-    if not 0 < size <= MAX_NAME_BYTES:
+    if not 0 < size <= limit:
         raise InvalidKey(
-            f"an object name has 1 to {MAX_NAME_BYTES:,} bytes, not {size:,}",
+            f"an object name has 1 to {limit:,} bytes here, not {size:,}",
             operation=operation,
             object=name[:100],
         )

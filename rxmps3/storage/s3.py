@@ -85,6 +85,7 @@ class S3Storage:
             if not isinstance(value, OPTIONS[name]):
                 raise InvalidOption(f"the option {name} is a {OPTIONS[name].__name__}, not {type(value).__name__}")
         self._prefix = prefix
+        self._place = f"s3://{bucket}"
         self._url = _normal_url(bucket, prefix, self._options.get("endpoint_url"))
         self._for_all: dict[str, Any] = {"Bucket": bucket, **self._chosen(_REQUEST_OPTIONS)}
         self._for_put: dict[str, Any] = {**self._for_all, **self._chosen(_PUT_OPTIONS)}
@@ -114,18 +115,16 @@ class S3Storage:
             arguments["IfNoneMatch"] = unless
         if version is not None:
             arguments["VersionId"] = version
-        client = self._client or await self._open("get")
+        client = await self._ready("get")
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 answer = await client.get_object(**self._for_all, Key=self._prefix + name, **arguments)
-            async with answer["Body"] as stream:
-                if limit is not None and answer["ContentLength"] > limit:
-                    stream.close()
+            async with answer["Body"]:
+                if limit is not None and "ContentLength" in answer:
                     check_size(answer["ContentLength"], limit, self._where(name))
-                body = await answer["Body"].read()
-            return Found(
-                body, answer["ETag"], _utc(answer.get("LastModified")), _date(answer), answer.get("VersionId")
-            )
+                    limit = None
+                body = await _read(answer["Body"], limit, self._where(name))
+            return Found(body, answer["ETag"], _utc(answer.get("LastModified")), _date(answer), answer.get("VersionId"))
         except Exception as error:
             refusal = Refusal.of(error)
             if refusal is not None and refusal.status == 304:
@@ -153,7 +152,7 @@ class S3Storage:
                 arguments["IfMatch"] = when.etag
         if sha256 is not None:
             arguments["ChecksumSHA256"] = b64encode(sha256).decode()
-        client = self._client or await self._open("put")
+        client = await self._ready("put")
         try:
             async with asyncio.timeout(_ANSWER_SECONDS + len(body) / _SLOWEST_BYTES_PER_SECOND):
                 answer = await client.put_object(
@@ -167,7 +166,7 @@ class S3Storage:
         """See `rxmps3.storage.Delete`."""
         check_name(name, "delete", self.name_limit)
         arguments = {} if version is None else {"VersionId": version}
-        client = self._client or await self._open("delete")
+        client = await self._ready("delete")
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await client.delete_object(**self._for_all, Key=self._prefix + name, **arguments)
@@ -183,7 +182,7 @@ class S3Storage:
             arguments["ContinuationToken"] = cursor
         elif after:
             arguments["StartAfter"] = self._prefix + after
-        client = self._client or await self._open("list")
+        client = await self._ready("list")
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 answer = await client.list_objects_v2(**self._for_all, **arguments)
@@ -208,7 +207,7 @@ class S3Storage:
             arguments["KeyMarker"] = key
             if version:
                 arguments["VersionIdMarker"] = version
-        client = self._client or await self._open("list versions")
+        client = await self._ready("list versions")
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 answer = await client.list_object_versions(**self._for_all, **arguments)
@@ -233,14 +232,156 @@ class S3Storage:
     def _chosen(self, names: tuple[str, ...]) -> dict[str, Any]:
         return {name: self._options[name] for name in names if name in self._options}
 
-    async def _open(self, operation: str) -> Any:
-        """The client, opened by the first one to ask."""
-        async with self._opening:
-            if self._closed:
-                raise Closed("the storage is closed", operation=operation, object=self._url)
-            if self._client is None:
-                try:
-                    self._client = await self._new_client()
-                except Exception as error:
-                    raise translate(error, operation=operation, where=self._url, bucket=self._url) from error
-            return self._client
+    async def _new_client(self) -> Any:
+        import aioboto3
+
+        options = self._chosen(_CLIENT_OPTIONS)
+        session: Any = self._options.get("session") or aioboto3.Session(**self._chosen(_SESSION_OPTIONS))
+        async with AsyncExitStack() as undo:
+            client = await self._enter(undo, session, options, path_style="endpoint_url" in options)
+            if not _is_amazon(client.meta.endpoint_url) and "endpoint_url" not in options:
+                # an endpoint from the environment or a profile: such servers rarely have a host name per bucket
+                await undo.aclose()
+                client = await self._enter(undo, session, options, path_style=True)
+            self._closing = undo.pop_all()
+        self._loop = asyncio.get_running_loop()
+        return client
+
+    async def _enter(self, stack: AsyncExitStack, session: Any, options: dict[str, Any], *, path_style: bool) -> Any:
+        from botocore import handlers
+
+        expect: Any = cast(Any, handlers).add_expect_header
+        config = _config(self._options.get("config"), path_style=path_style)
+        client: Any = await stack.enter_async_context(session.client("s3", config=config, **options))
+        client.meta.events.unregister("before-call.s3", expect)
+        return client
+
+    async def _ready(self, operation: str) -> Any:
+        """The client, opened by the first to ask."""
+        if self._client is None:
+            async with self._opening:
+                if self._closed:
+                    raise Closed("the storage is closed", operation=operation, object=self._url)
+                if self._client is None:
+                    try:
+                        self._client = await self._new_client()
+                    except Exception as error:
+                        raise self._translate(error, operation, "") from error
+        if self._loop is not asyncio.get_running_loop():
+            raise WrongLoop("a storage belongs to the event loop that it was first used on", object=self._url)
+        return self._client
+
+    # Answers
+
+    def _translate(self, error: Exception, operation: str, name: str) -> Exception:
+        if self._closed:
+            return Closed("the storage was closed meanwhile", operation=operation, object=self._url)
+        if isinstance(error, KeyError):
+            return Unavailable(
+                f"the answer lacks {error}, so it is none of an S3 server",
+                operation=operation,
+                object=self._where(name),
+                remedy="check endpoint_url and what stands between",
+            )
+        return translate(error, operation=operation, where=self._where(name), bucket=self._place)
+
+    def _where(self, name: str) -> str:
+        return f"{self._place}/{self._prefix}{name}"
+
+    def _name(self, key: str) -> str:
+        return key[len(self._prefix) :]
+
+    def _version(self, one: Mapping[str, Any], *, is_delete_marker: bool = False) -> ListedVersion:
+        return ListedVersion(
+            self._name(one["Key"]),
+            one["VersionId"],
+            one.get("Size", 0),
+            _utc(one.get("LastModified")),
+            one.get("ETag", ""),
+            is_latest=one["IsLatest"],
+            is_delete_marker=is_delete_marker,
+        )
+
+
+def _config(chosen: Any, *, path_style: bool) -> Any:
+    """A client configuration without the work that this package does itself or does not need."""
+    from aiobotocore.config import AioConfig
+
+    settings: dict[str, Any] = {"s3": {"addressing_style": "path"}} if path_style else {}
+    ours: Any = AioConfig(
+        connector_args=getattr(chosen, "connector_args", None),
+        connect_timeout=5,
+        read_timeout=20,
+        max_pool_connections=50,
+        tcp_keepalive=True,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        parameter_validation=False,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        **settings,
+    )
+    return ours if chosen is None else ours.merge(chosen)
+
+
+async def _read(stream: Any, limit: int | None, where: str) -> bytes:
+    if limit is None:
+        return await stream.read()
+    parts: list[bytes] = []
+    size = 0
+    while part := await stream.read(64 * 1024):
+        parts.append(part)
+        size += len(part)
+        check_size(size, limit, where)
+    return b"".join(parts)
+
+
+def _is_amazon(endpoint: str) -> bool:
+    host = urlsplit(endpoint).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws"))
+
+
+def _normal_url(bucket: str, prefix: str, endpoint: str | None) -> str:
+    endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    url = f"s3://{bucket}/{prefix}"
+    if not endpoint:
+        return url
+    parts = urlsplit(endpoint)
+    endpoint = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    return f"{url}?endpoint_url={quote(endpoint.rstrip('/'), safe=':/')}"
+
+
+def _date(answer: Mapping[str, Any]) -> datetime | None:
+    return parse_date(answer["ResponseMetadata"]["HTTPHeaders"].get("date"))
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.astimezone(UTC)
+
+
+def _name_of(one: Listed | ListedVersion) -> str:
+    return one.name
+
+
+def _woven(versions: list[ListedVersion], markers: list[ListedVersion]) -> list[ListedVersion]:
+    """Both, by name; of one name newest first, each kind in its own order."""
+    versions.sort(key=_name_of)
+    if not markers:
+        return versions
+    markers.sort(key=_name_of)
+    woven: list[ListedVersion] = []
+    waiting = iter(markers)
+    marker = next(waiting, None)
+    for version in versions:
+        while marker is not None and _comes_before(marker, version):
+            woven.append(marker)
+            marker = next(waiting, None)
+        woven.append(version)
+    return woven if marker is None else [*woven, marker, *waiting]
+
+
+def _comes_before(marker: ListedVersion, version: ListedVersion) -> bool:
+    if marker.name != version.name:
+        return marker.name < version.name
+    if marker.is_latest or version.is_latest:
+        return marker.is_latest
+    return marker.modified is not None and version.modified is not None and marker.modified >= version.modified

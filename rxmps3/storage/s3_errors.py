@@ -74,7 +74,9 @@ _THROTTLING = frozenset(
 _TEMPORARY = frozenset(
     {"ConditionalRequestConflict", "InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable"}
 )
-_REGION = frozenset({"IllegalLocationConstraintException", "PermanentRedirect", "TemporaryRedirect", "IncorrectEndpoint"})
+_REGION = frozenset(
+    {"IllegalLocationConstraintException", "PermanentRedirect", "TemporaryRedirect", "IncorrectEndpoint"}
+)
 _NO_OBJECT = frozenset({"NoSuchKey", "NoSuchVersion"})
 
 _MEND_CREDENTIALS = "check the credentials and what they allow on this bucket and prefix"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from reactivex.abc import DisposableBase
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
@@ -101,7 +101,8 @@ class Streams:
             sink: SnapshotSink[T] = SnapshotSink(replica, select, render, missing.entry, sender)
             return self._attach_snapshots(sink, replica.router.add_keys(keys, sink))
 
-        return Stream[T](replica, name, self._counted(attach))
+        counted = cast(Attach[T], self._counted(attach))  # pyright loses T through the nested alias
+        return Stream(replica, name, counted)
 
     def _attach_snapshots(self, sink: SnapshotSink[Any], route: DisposableBase) -> DisposableBase:
         waiting = SingleAssignmentDisposable()

@@ -1,0 +1,81 @@
+"""How a replica is doing: its status, and the failures it tells of."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from reactivex import Subject
+
+from rxmps3.clock import Clock
+from rxmps3.errors import Error
+from rxmps3.failures import Failure
+from rxmps3.options import Status
+
+__all__ = ["Health"]
+
+logger = logging.getLogger("rxmps3")
+
+
+class Health:
+    """Notes answers and failures, and tells the observers of status and errors. On the loop's thread.
+
+    Args:
+        name: what it is about.
+        clock: for ``since``.
+        complete: fills in the members of a status that others know.
+    """
+
+    def __init__(self, name: str, clock: Clock, complete: Callable[[Status], Status]) -> None:
+        self.failures: Subject[Failure] = Subject()
+        self.statuses: Subject[Status] = Subject()
+        self._name = name
+        self._clock = clock
+        self._complete = complete
+        self._status = Status()
+        self._on_recovery: list[Callable[[], None]] = []
+
+    @property
+    def status(self) -> Status:
+        """As of now. From any thread."""
+        return self._complete(self._status)
+
+    def on_recovery(self, action: Callable[[], None]) -> None:
+        """Call back each time the storage answers again after a failure."""
+        self._on_recovery.append(action)
+
+    def report(self, failure: Failure) -> None:
+        """Tell of trouble: on the log, and to the observers of errors."""
+        logger.warning("%s", failure)
+        self.failures.on_next(failure)
+
+    def answered(self) -> None:
+        """The storage did what it was asked."""
+        if self._status.online is not True:
+            self._status = replace(self._status, online=True, since=self._clock.now(), last_error=None, next_try=None)
+            self.tell()
+            for action in self._on_recovery:
+                action()
+
+    def failed(self, operation: str, error: Error, wait: float, *, heard: bool = False) -> None:
+        """The storage or the log failed; it is tried again in ``wait`` seconds.
+
+        It is reported unless a caller has ``heard`` of it, or it is the same as before.
+        """
+        known = self._status.last_error
+        if not heard and (known is None or str(known) != str(error)):
+            self.report(Failure(operation, self._name, error, "it is tried again"))
+        since = self._status.since if self._status.online is False else self._clock.now()
+        self._status = replace(self._status, online=False, since=since, last_error=error, next_try=wait)
+        self.tell()
+
+    def tell(self) -> None:
+        """Tell the observers of status."""
+        if self.statuses.observers:
+            self.statuses.on_next(self.status)
+
+    def complete(self) -> None:
+        """No more news."""
+        self.failures.on_completed()
+        self.statuses.on_completed()

@@ -1,0 +1,303 @@
+"""One manifest as this process follows and extends it.
+
+`Timeline` holds the view, `Looker` reads the log, `Committer` extends it, `Health` says how it goes. The two that do
+I/O only produce events for the first; no decision about the data is made here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
+from typing import Any
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase
+
+from rxmps3.clock import Clock, Random
+from rxmps3.errors import Closed, Error, NotSent, Overloaded
+from rxmps3.failures import Failure
+from rxmps3.layout import Layout
+from rxmps3.log.base import Log
+from rxmps3.log.sequenced import SequencedLog
+from rxmps3.options import Options, Status, merged
+from rxmps3.receipt import Receipt
+from rxmps3.replica.committing import Committer
+from rxmps3.replica.health import Health
+from rxmps3.replica.home import Home
+from rxmps3.replica.looking import Looker
+from rxmps3.replica.timeline import Timeline
+from rxmps3.retry import Backoff
+from rxmps3.routing import Router, Turn
+from rxmps3.state import Committed, Settled, View, Write, WriteId, Wrote
+from rxmps3.storage.base import Storage
+from rxmps3.storage.metered import MeteredStorage
+from rxmps3.values import Values
+from rxmps3.writing import encode_values, plan
+
+__all__ = ["Replica"]
+
+logger = logging.getLogger("rxmps3")
+
+
+class Replica:
+    """One manifest, followed and extended. Made, started and closed on one event loop.
+
+    Args:
+        storage: where the bucket is; several replicas may share one.
+        manifest: its name.
+        clock: time, ids and chance.
+        options: how to behave.
+    """
+
+    def __init__(self, storage: Storage, manifest: str, clock: Clock, options: Options) -> None:
+        self.manifest = manifest
+        self.clock = clock
+        self.options = options
+        self.backoff = Backoff(cap=max(options.interval, 1.0))
+        self.router = Router()
+        self._name = f"manifest {manifest!r}"
+        self._storage = MeteredStorage(storage)
+        self.layout = Layout(manifest, storage.name_limit)
+        self.values = Values(self._storage, self.layout, options.cache_bytes)
+        self._writer = clock.new_id()
+        self._number = 0
+        self._receipts: dict[WriteId, Receipt] = {}
+        self._closed = False
+
+        self._home = Home(self._name, self._task_failed)
+        self._health = Health(self._name, clock, self._complete_status)
+        self._timeline = Timeline(self._home, self._deliver)
+        self._log: Log = SequencedLog(
+            self._storage, self.layout, clock, writer=self._writer, by=options.by, deliver=self._timeline.submit
+        )
+        self._looker = Looker(self._home, clock, self._log, self._timeline, self._health, self.backoff, options)
+        self._committer = Committer(
+            self._home, clock, self._log, self._timeline, self.values, self._health, self.backoff, self._receipts
+        )
+
+    # -- the view --------------------------------------------------------------------------------------------
+
+    @property
+    def view(self) -> View:
+        """The view as of now. From any thread."""
+        return self._timeline.view
+
+    def latest(self) -> tuple[int, View]:
+        """The number of the newest turn, delivered or not, and the view after it."""
+        return self._timeline.latest()
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """The present keys that start with ``prefix``, sorted by code point. From any thread."""
+        return self._timeline.keys(prefix)
+
+    def receipts(self, view: View) -> tuple[Receipt, ...]:
+        """The receipts of a view's pending writes that have not settled since, oldest first."""
+        receipts = (self._receipts.get(write.id) for write in view.queue())
+        return tuple(receipt for receipt in receipts if receipt is not None)
+
+    def _deliver(self, turn: Turn) -> None:
+        self.router.deliver(turn)
+        for settled in turn.step.effects:
+            self._settle(settled)
+        event = turn.step.event
+        if isinstance(event, Committed):
+            self._looker.active()
+            if event.version.writer != self._writer:
+                self._committer.foreign_seen()
+        self._health.tell()
+
+    def _settle(self, settled: Settled) -> None:
+        self._committer.forget(settled.id)
+        receipt = self._receipts.pop(settled.id, None)
+        if receipt is None:
+            return
+        for content in receipt.contents:
+            self.values.release(content)
+        receipt.settle(settled.error)
+        if settled.error is not None:
+            self._home.call_soon(lambda: self._report_unseen(receipt))
+
+    def _report_unseen(self, receipt: Receipt) -> None:
+        error = receipt.unseen_failure
+        if error is not None:
+            self.report(Failure("put", f"keys {', '.join(map(repr, receipt.keys))}", error, "nobody awaited it"))
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def write_nowait(self, values: Mapping[str, Any]) -> Receipt:
+        """Make one atomic write and step the view; from any thread.
+
+        Args:
+            values: what each key is to hold; `MISSING` deletes it.
+
+        Raises:
+            InvalidKey, InvalidValue, Closed, Overloaded: nothing was changed.
+        """
+        self.check_open("put")
+        texts = encode_values(values, self.layout.key_limit)
+        with self._timeline.lock:
+            waiting = len(self.view.pending)
+            if waiting >= self.options.max_pending:
+                raise Overloaded(
+                    f"{waiting:,} writes wait for their commit",
+                    operation="put",
+                    object=self._name,
+                    remedy="await some receipts, or raise max_pending",
+                )
+            self._number += 1
+            id = WriteId(self._writer, self._number)
+            update, contents = plan(id.version, texts, self.options.inline_limit)
+            for content, text in contents:
+                self.values.hold(content, text)
+            receipt = Receipt(id.version, tuple(texts), tuple(content for content, _ in contents))
+            self._receipts[id] = receipt
+            self._timeline.submit_locked(Wrote(Write(id, self.clock.new_id(), update), self.options.by))
+        self._timeline.deliver_soon()
+        self._home.on_loop(self._committer.wake)
+        return receipt
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    async def look(self) -> None:
+        """Read to the end of the log, by a look that begins after this call. Raises as `Looker.look`."""
+        self.check_open("get")
+        self.check_loop()
+        await self._looker.look()
+
+    async def look_if_stale(self) -> None:
+        """Look if the last look is older than the poll interval; what is loaded is good enough if that fails."""
+        if not self._looker.is_stale():
+            return
+        try:
+            await self.look()
+        except Error:
+            if not self.view.loaded or self._closed:
+                raise
+
+    def demand(self) -> DisposableBase:
+        """Keep looking at the pace of the ticks until disposed."""
+        return self._looker.demand()
+
+    # -- how it goes -----------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> Status:
+        """As of now. From any thread."""
+        return self._health.status
+
+    @property
+    def statuses(self) -> Observable[Status]:
+        """The status at each turn and whenever it changes."""
+        return self._health.statuses
+
+    @property
+    def failures(self) -> Observable[Failure]:
+        """Each trouble that no caller is waiting for."""
+        return self._health.failures
+
+    def report(self, failure: Failure) -> None:
+        """Tell of trouble. On the loop's thread."""
+        self._health.report(failure)
+
+    def _complete_status(self, status: Status) -> Status:
+        meter, view = self._storage.meter, self.view
+        return replace(
+            status,
+            loaded=view.loaded,
+            pending=len(view.pending),
+            head=self._log.position,
+            requests=meter.requests,
+            bytes_up=meter.bytes_up,
+            bytes_down=meter.bytes_down,
+        )
+
+    def _task_failed(self, task: str, error: BaseException) -> None:
+        logger.error("%s ended by an error that was not foreseen", task, exc_info=error)
+        if isinstance(error, Exception):
+            self.report(Failure(task, self._name, error, "it has stopped: a fault in rxmps3 itself"))
+
+    # -- threads, tasks, life --------------------------------------------------------------------------------
+
+    @property
+    def rng(self) -> Random:
+        """Chance for waiting times."""
+        return self.clock.rng
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop it lives on."""
+        return self._home.loop
+
+    def check_open(self, operation: str) -> None:
+        """Raise `Closed` if it is."""
+        if self._closed:
+            raise Closed("the database is closed", operation=operation, object=self._name)
+
+    def check_loop(self) -> None:
+        """Raise `WrongLoop` if another event loop than this replica's runs on the calling thread."""
+        self._home.check_loop()
+
+    def on_loop(self, action: Callable[[], None]) -> None:
+        """Run on the loop's thread: at once if called there, else soon; nothing once the loop is closed."""
+        self._home.on_loop(action)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Start a task that ends with the replica; an error that it does not handle is reported."""
+        return self._home.spawn(coroutine, name)
+
+    def start(self) -> None:
+        """Begin to serve looks and commits; no request is made yet unless ``live``."""
+        self.spawn(self._looker.run(), "look")
+        self.spawn(self._committer.run(), "commit")
+        if self.options.live:
+            self.demand()
+
+    def share(self, options: Options) -> None:
+        """One more handle asks for this replica. Raises `InvalidOption` if it asks for other options."""
+        was_live = self.options.live
+        self.options = merged(self.options, options, self._name)
+        self._looker.share(self.options)
+        if self.options.live and not was_live:
+            self.demand()
+
+    async def close(self, timeout: float) -> None:
+        """Commit what is pending, for at most ``timeout`` seconds, then end every task.
+
+        Raises:
+            NotSent: some writes were not committed; ``keys`` names them.
+        """
+        if self._closed:
+            return
+        await self._flush(timeout)
+        self._closed = True
+        self._looker.close(Closed("the database was closed", object=self._name))
+        await self._home.end_tasks()
+        left = list(self._receipts.values())
+        self._receipts.clear()
+        if not left:
+            self._health.complete()
+            return
+        not_sent = NotSent(
+            f"{len(left)} writes were not committed within {timeout} s, and nothing on disk keeps them",
+            keys=sorted({key for receipt in left for key in receipt.keys}),
+            object=self._name,
+            remedy="their values are lost unless put again",
+        )
+        for receipt in left:
+            receipt.settle(not_sent)
+        self._health.complete()
+        raise not_sent
+
+    async def _flush(self, timeout: float) -> None:
+        waiting = [self.spawn(_until_done(receipt), "flush") for receipt in self._receipts.values()]
+        if waiting and timeout > 0:
+            await asyncio.wait(waiting, timeout=timeout)
+
+
+async def _until_done(receipt: Receipt) -> None:
+    try:
+        await receipt
+    except Error:
+        pass

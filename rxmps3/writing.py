@@ -1,0 +1,76 @@
+"""From the values of a call to a write: what is inline, and what gets an object of its own. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rxmps3 import jsontext
+from rxmps3.errors import InvalidValue
+from rxmps3.layout import check_key, value_name
+from rxmps3.missing import MISSING
+from rxmps3.state import ContentObject, Entry, Inline
+
+__all__ = ["Texts", "encode_values", "plan"]
+
+MAX_INLINE_PER_WRITE = 256 << 10
+"""A write whose inline bytes pass this gets its largest values as objects."""
+MAX_WRITE_KEYS = 20_000
+"""One atomic write names at most this many keys, so that its log entry stays readable."""
+
+Texts = dict[str, str | None]
+"""Canonical text by key; None deletes."""
+
+
+def encode_values(values: Mapping[str, Any], key_limit: int) -> Texts:
+    """The texts of a call's values.
+
+    Raises:
+        InvalidKey: a key that no storage could hold.
+        InvalidValue: a value that JSON cannot express, or no keys, or too many for one atomic write.
+    """
+    if not values:
+        raise InvalidValue("a write names at least one key", operation="put_all")
+    if len(values) > MAX_WRITE_KEYS:
+        raise InvalidValue(
+            f"one atomic write names at most {MAX_WRITE_KEYS:,} keys, not {len(values):,}",
+            operation="put_all",
+            remedy="split it",
+        )
+    return {
+        check_key(key, key_limit): None if value is MISSING else jsontext.encode(value, f"value of key {key!r:.80}")
+        for key, value in values.items()
+    }
+
+
+def plan(
+    version: str, texts: Texts, inline_limit: int
+) -> tuple[dict[str, Entry | None], list[tuple[ContentObject, str]]]:
+    """The update of a write, and the contents to upload first.
+
+    Args:
+        version: the version id of the write's entries.
+        texts: what each key is to hold.
+        inline_limit: texts of more bytes get an object; then the largest of the rest, until what stays fits a write.
+    """
+    sizes = {
+        key: len(text) if text.isascii() else len(text.encode()) for key, text in texts.items() if text is not None
+    }
+    inline = {key: size for key, size in sizes.items() if size <= inline_limit}
+    total = sum(inline.values())
+    for key in sorted(inline, key=inline.__getitem__, reverse=True):
+        if total <= MAX_INLINE_PER_WRITE:
+            break
+        total -= inline.pop(key)
+    update: dict[str, Entry | None] = {}
+    contents: list[tuple[ContentObject, str]] = []
+    for key, text in texts.items():
+        if text is None:
+            update[key] = None
+        elif key in inline:
+            update[key] = Entry(version, Inline(text))
+        else:
+            content = ContentObject(value_name(key, version), Inline(text).sha256, sizes[key])
+            update[key] = Entry(version, content)
+            contents.append((content, text))
+    return update, contents

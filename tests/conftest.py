@@ -1,0 +1,81 @@
+"""Fixtures for all tests: servers, and empty places to connect to."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers import Moto, SeaweedFS, isolated_aws_environment
+
+KINDS = ("memory", "file", "moto", "seaweedfs")
+PLACES = [pytest.param(kind, marks=[pytest.mark.seaweedfs] if kind == "seaweedfs" else []) for kind in KINDS]
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Somewhere empty: ``rxmps3.connect(place.url, **place.options)``."""
+
+    kind: str
+    url: str
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _aws_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    before = dict(os.environ)
+    environment = isolated_aws_environment(tmp_path_factory.mktemp("home"))
+    for name in set(before) - set(environment):
+        del os.environ[name]
+    os.environ.update(environment)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def seaweedfs() -> Iterator[SeaweedFS]:
+    """A running SeaweedFS; tests share it and take buckets or prefixes of their own."""
+    with SeaweedFS() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Moto]:
+    """A running moto server; tests share it and take buckets of their own."""
+    with Moto() as server:
+        yield server
+
+
+def new_place(kind: str, request: pytest.FixtureRequest, *, versioning: bool = False) -> Place:
+    """A fresh empty place of one of `KINDS`."""
+    number = next(_numbers)
+    if kind == "memory":
+        return Place(kind, f"memory:test-{number}", {"versioning": True} if versioning else {})
+    if kind == "file":
+        return Place(kind, f"file:{request.getfixturevalue('tmp_path') / f'place-{number}'}")
+    bucket = f"test-{number}"
+    if kind == "moto":
+        server: Moto = request.getfixturevalue("moto")
+        server.create_bucket(bucket, versioning=versioning)
+        return Place(kind, f"s3://{bucket}/app", server.options())
+    seaweed: SeaweedFS = request.getfixturevalue("seaweedfs")
+    return Place(kind, f"s3://{bucket}/app", seaweed.options())
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest) -> Place:
+    """A fresh empty place of each kind of storage, one after the other."""
+    return new_place(request.param, request)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the source tree."""
+    return Path(__file__).parent.parent

@@ -1,0 +1,234 @@
+"""Real S3 servers on this machine, for tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sysconfig
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+HOST = "127.0.0.1"
+_GRPC_OFFSET = 10_000  # SeaweedFS listens there too, for each of its ports
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """One identity of a server."""
+
+    access_key: str
+    secret_key: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """As options of `rxmps3.connect`."""
+        return {
+            "aws_access_key_id": self.access_key,
+            "aws_secret_access_key": self.secret_key,
+            "region_name": "us-east-1",
+        }
+
+
+ADMIN = Credentials("admin", "admin-secret")
+"""May do everything, also create buckets by putting into them."""
+MEMBER = Credentials("member", "member-secret")
+"""May do everything below `MEMBER_PREFIX` of `SHARED_BUCKET`, and nothing elsewhere."""
+READER = Credentials("reader", "reader-secret")
+"""May get and list in `SHARED_BUCKET`."""
+GETTER = Credentials("getter", "getter-secret")
+"""May get in `SHARED_BUCKET`, but not list."""
+
+SHARED_BUCKET = "shared"
+MEMBER_PREFIX = "member/"
+
+_IDENTITIES = {
+    ADMIN: ["Admin", "Read", "Write", "List", "Tagging"],
+    MEMBER: [f"{verb}:{SHARED_BUCKET}/{MEMBER_PREFIX}*" for verb in ("Read", "Write", "List")],
+    READER: [f"Read:{SHARED_BUCKET}", f"List:{SHARED_BUCKET}"],
+    GETTER: [f"Read:{SHARED_BUCKET}"],
+}
+
+
+def free_ports(count: int, below: int = 65_536) -> list[int]:
+    """Ports that nobody listens on now, each with its gRPC sibling if ``below`` leaves room for one."""
+    ports: list[int] = []
+    while len(ports) < count:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind((HOST, 0))
+            port = first.getsockname()[1]
+            if port >= below:
+                port -= _GRPC_OFFSET * ((port - below) // _GRPC_OFFSET + 1)
+            try:
+                second.bind((HOST, port + _GRPC_OFFSET if below < 65_536 else 0))
+                if port != first.getsockname()[1]:
+                    with socket.socket() as third:
+                        third.bind((HOST, port))
+            except OSError:
+                continue
+        if port not in ports and port > 1024:
+            ports.append(port)
+    return ports
+
+
+class SeaweedFS:
+    """One SeaweedFS process with all its parts. It enforces signatures, identities, checksums and preconditions.
+
+    `kill` and `start` again on the same directory is a server crash; what was acknowledged is still there.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="seaweedfs-")) if directory is None else directory
+        self._owns_directory = directory is None
+        self._ports = dict(zip(("s3", "master", "volume", "filer", "admin"), free_ports(5, below=55_536), strict=True))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint_url(self) -> str:
+        return f"http://{HOST}:{self._ports['s3']}"
+
+    def options(self, credentials: Credentials = ADMIN) -> dict[str, Any]:
+        """Options of `rxmps3.connect` for one identity."""
+        return {"endpoint_url": self.endpoint_url, **credentials.options}
+
+    def start(self) -> None:
+        """Start, and return when it takes writes."""
+        data = self.directory / "data"
+        data.mkdir(parents=True, exist_ok=True)
+        config = self.directory / "s3.json"
+        config.write_text(
+            json.dumps(
+                {
+                    "identities": [
+                        {
+                            "name": who.access_key,
+                            "credentials": [{"accessKey": who.access_key, "secretKey": who.secret_key}],
+                            "actions": actions,
+                        }
+                        for who, actions in _IDENTITIES.items()
+                    ]
+                }
+            )
+        )
+        command = [
+            str(Path(sysconfig.get_path("scripts")) / "weed"),
+            "mini",
+            f"-dir={data}",
+            f"-ip={HOST}",
+            f"-ip.bind={HOST}",
+            "-master.telemetry=false",
+            f"-s3.config={config}",
+            "-webdav=false",
+            "-admin.ui=false",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            f"-bucket={SHARED_BUCKET}",
+            *(f"-{part}.port={port}" for part, port in self._ports.items()),
+        ]
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, start_new_session=True, cwd=self.directory
+            )
+        self._wait(60)
+
+    def _wait(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                break
+            if self._answers("s3", "/healthz") and self._answers("master", "/dir/assign"):
+                return
+            time.sleep(0.05)
+        log = (self.directory / "log").read_text(errors="replace")
+        self.kill()
+        raise RuntimeError(f"SeaweedFS did not start:\n{log[-3000:]}")
+
+    def _answers(self, part: str, path: str) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{self._ports[part]}{path}", timeout=2) as answer:
+                return answer.status == 200
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def kill(self) -> None:
+        """End it as a power failure would (SIGKILL)."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+        for port in self._ports.values():
+            for name in Path("/tmp").glob(f"seaweedfs-*-*{port % _GRPC_OFFSET:04d}.sock"):
+                if name.stem.rpartition("-")[2] in (str(port), str(port + _GRPC_OFFSET)):
+                    name.unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """End it and remove its data."""
+        self.kill()
+        if self._owns_directory:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self) -> SeaweedFS:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class Moto:
+    """A moto server in a thread of this process. It checks neither signatures nor checksums."""
+
+    def __init__(self) -> None:
+        from moto.server import ThreadedMotoServer
+
+        self._server = ThreadedMotoServer(ip_address=HOST, port=0, verbose=False)
+
+    @property
+    def endpoint_url(self) -> str:
+        host, port = self._server.get_host_and_port()
+        return f"http://{host}:{port}"
+
+    def options(self, credentials: Credentials = ADMIN) -> dict[str, Any]:
+        """Options of `rxmps3.connect`."""
+        return {"endpoint_url": self.endpoint_url, **credentials.options}
+
+    def create_bucket(self, bucket: str, *, versioning: bool = False) -> None:
+        """Create a bucket, which must not exist."""
+        self._client.create_bucket(Bucket=bucket)
+        if versioning:
+            self._client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+
+    @cached_property
+    def _client(self) -> Any:
+        return boto3.client("s3", **self.options())
+
+    def __enter__(self) -> Moto:
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+        self._server.stop()
+
+
+def isolated_aws_environment(home: Path) -> dict[str, str]:
+    """``os.environ`` for a test: no credentials, profiles or metadata service of the machine's owner."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    if bundle := os.environ.get("AWS_CA_BUNDLE"):
+        kept["AWS_CA_BUNDLE"] = bundle
+    return kept | {
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": str(home / "aws-config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(home / "aws-credentials"),
+    }
