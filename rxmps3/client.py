@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Generator, Iterable, Mapping
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
@@ -14,6 +15,7 @@ from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 from rxmps3 import jsontext
 from rxmps3.clock import Clock, SystemClock
+from rxmps3.compact import DEFAULT_RETENTION, Progress, Report
 from rxmps3.connection import Connection, share
 from rxmps3.errors import Closed, Corrupt, InvalidOption, NotSent, Throttled, Unavailable
 from rxmps3.failures import Failure
@@ -50,6 +52,7 @@ def connect(
     inline_limit: int = DEFAULT_INLINE_LIMIT,
     max_pending: int = 100_000,
     cache_bytes: int = DEFAULT_CACHE_BYTES,
+    retention: timedelta = DEFAULT_RETENTION,
     clock: Clock | None = None,
     **storage_options: Any,
 ) -> Connecting:
@@ -70,6 +73,7 @@ def connect(
         inline_limit: values whose JSON is longer than this many bytes get an object of their own.
         max_pending: so many writes may wait for their commit before ``put`` raises `Overloaded`.
         cache_bytes: how much text of large values to keep in memory.
+        retention: how far back the log is to reach at least; what is older is folded into checkpoints and deleted.
         clock: time, ids and chance; for tests.
         storage_options: for ``s3:`` boto3's names, such as ``endpoint_url``, ``region_name``, ``profile_name``,
             ``aws_access_key_id``, ``aws_secret_access_key``; what is not given comes from the environment.
@@ -88,6 +92,7 @@ def connect(
         inline_limit=inline_limit,
         max_pending=max_pending,
         cache_bytes=cache_bytes,
+        retention=retention,
     )
 
     async def open_database() -> Database:
@@ -348,6 +353,28 @@ class Database:
     def protocol(self) -> str:
         """The log's protocol."""
         return "sequenced"
+
+    # -- upkeep ----------------------------------------------------------------------------------------------
+
+    async def compact(self, *, dry_run: bool = False, progress: Progress | None = None) -> Report:
+        """Write a checkpoint and delete what is no longer needed; clients that write do so by themselves, too.
+
+        Deleting log entries takes two calls, an hour apart at least: the first announces it.
+
+        Args:
+            dry_run: change nothing; the report says what would be done.
+            progress: is called with what is going on, how much of it is done and how much there is.
+
+        Raises:
+            Corrupt: what is stored contradicts itself; nothing more is deleted.
+            Unavailable, AccessDenied: interrupted; what is left is done next time.
+        """
+        self._check_open("compact")
+        await self._replica.look()
+        made = None if dry_run else await self._replica.collector.checkpoint()
+        report = await self._replica.collector.collect(dry_run=dry_run, progress=progress)
+        report.checkpoint = made
+        return report
 
     # -- life ------------------------------------------------------------------------------------------------
 

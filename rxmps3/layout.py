@@ -15,6 +15,7 @@ segment is escaped too, so every key has exactly one name and every name at most
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
@@ -39,6 +40,7 @@ PROBE_PREFIX = f"{RESERVED}-probe/"
 MAX_NAME_BYTES = 1024
 """The longest object name, in bytes. Source: Amazon S3 User Guide, "Naming Amazon S3 objects"."""
 _VERSION_BYTES = 32
+_VERSION = re.compile(r"[0-9A-Za-z]+-[0-9]+(\.[0-9A-Za-z]+)?")
 _SEQ_DIGITS = 20
 
 
@@ -155,9 +157,12 @@ class Layout:
         return self.root + name
 
 
-def value_name(key: str, version: str) -> str:
-    """The name, relative to its manifest, of the object that holds a key's value at one version."""
-    return f"{VALUES}{escape(key)}@{version}"
+def value_name(key: str, version: str, again: str = "") -> str:
+    """The name, relative to its manifest, of the object that holds a key's value at one version.
+
+    ``again`` tells a later upload of the same value from the first one.
+    """
+    return f"{VALUES}{escape(key)}@{version}{'.' if again else ''}{again}"
 
 
 def parse_value_name(name: str) -> tuple[str, str]:
@@ -171,7 +176,7 @@ def parse_value_name(name: str) -> tuple[str, str]:
         key = unescape(escaped)
     except UnicodeDecodeError:
         key = ""
-    if not key or value_name(key, version) != name:
+    if not key or not _VERSION.fullmatch(version) or value_name(key, version) != name:
         raise Corrupt("not the name of a value", object=f"object {name!r:.200}")
     return key, version
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from reactivex import Observable
@@ -25,6 +25,7 @@ class Options:
         inline_limit: values of more bytes get an object of their own.
         max_pending: so many writes may wait for their commit.
         cache_bytes: text of large values kept in memory.
+        retention: how far back the log reaches at least before it is collected.
     """
 
     poll: float | Observable[Any] = 1.0
@@ -33,6 +34,7 @@ class Options:
     inline_limit: int = DEFAULT_INLINE_LIMIT
     max_pending: int = 100_000
     cache_bytes: int = DEFAULT_CACHE_BYTES
+    retention: timedelta = timedelta(days=1)
 
     @property
     def interval(self) -> float:
@@ -79,7 +81,7 @@ def merged(known: Options, asked: Options, what: str) -> Options:
     """
     differing = [
         name
-        for name in ("by", "inline_limit", "max_pending", "cache_bytes")
+        for name in ("by", "inline_limit", "max_pending", "cache_bytes", "retention")
         if getattr(known, name) != getattr(asked, name)
     ]
     ticks = [options.poll for options in (known, asked) if isinstance(options.poll, Observable)]

@@ -31,6 +31,7 @@ from immutables import Map
 from rxmps3.errors import Corrupt, Error
 
 __all__ = [
+    "Amended",
     "Cause",
     "Committed",
     "ContentObject",
@@ -134,6 +135,8 @@ class ManifestVersion:
         by: the name its user gave, unverified.
         time: the committer's own clock, informative only.
         writes: the writes it commits, in order.
+        date: the storage's own clock as the committer last saw it, before it committed.
+        expired: writer ids that have been silent for so long that their numbers are forgotten.
     """
 
     id: str
@@ -141,13 +144,16 @@ class ManifestVersion:
     by: str
     time: datetime | None
     writes: tuple[Write, ...]
+    date: datetime | None = None
+    expired: tuple[str, ...] = ()
 
 
 class Mark(NamedTuple):
-    """How far a writer has come: its highest committed number, and that write's nonce."""
+    """How far a writer has come: its highest committed number, that write's nonce, and the date of its version."""
 
     number: int
     nonce: str
+    date: datetime | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,13 +208,17 @@ def fold(state: State, version: ManifestVersion) -> State:
         writer, number = write.id
         if _reached(marks.get(writer) or state.writers.get(writer), write):
             continue
-        marks[writer] = Mark(number, write.nonce)
+        marks[writer] = Mark(number, write.nonce, version.date)
         for key, entry in write.update.items():
             if entry is not None:
                 entries[key] = entry
             elif key in entries:
                 del entries[key]
-    return State(entries.finish(), state.writers.update(marks), version.id)
+    writers = state.writers.update(marks)
+    for writer in version.expired:
+        if writer in writers and writer not in marks:
+            writers = writers.delete(writer)
+    return State(entries.finish(), writers, version.id)
 
 
 class Pending(NamedTuple):
@@ -282,6 +292,13 @@ class Wrote:
 
 
 @dataclass(frozen=True)
+class Amended:
+    """A pending write names other objects for the same values."""
+
+    write: Write
+
+
+@dataclass(frozen=True)
 class Committed:
     """The log has one more version."""
 
@@ -303,7 +320,7 @@ class Refused:
     error: Error
 
 
-Event = Wrote | Committed | Loaded | Refused
+Event = Wrote | Amended | Committed | Loaded | Refused
 Cause = Literal["own", "remote", "rollback"]
 
 
@@ -356,6 +373,8 @@ def step(view: View, event: Event) -> Step:
         case Wrote(write, by):
             after = _push(view, write)
             return Step(after, event, _changes(view, after, write.update, by, "own"))
+        case Amended(write):
+            return Step(_amend(view, write), event)
         case Committed(version):
             settled = _found(view, version.writes)
             after = _settle(replace(view, confirmed=fold(view.confirmed, version)), settled)
@@ -385,6 +404,19 @@ def _push(view: View, write: Write) -> View:
         overlay=view.overlay.update(tops),
         next_ordinal=ordinal + 1,
     )
+
+
+def _amend(view: View, write: Write) -> View:
+    known = view.pending.get(write.id)
+    if known is None:
+        return view
+    tops = {
+        key: _Top(known.ordinal, entry)
+        for key, entry in write.update.items()
+        if view.overlay[key].ordinal == known.ordinal
+    }
+    pending = view.pending.set(write.id, Pending(known.ordinal, write))
+    return replace(view, pending=pending, overlay=view.overlay.update(tops))
 
 
 def _found(view: View, writes: tuple[Write, ...]) -> list[WriteId]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
+from datetime import datetime
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -89,13 +90,18 @@ class Values:
         else:
             self._cache.put(content.sha256, text)
 
-    async def upload(self, content: ContentObject) -> None:
-        """Write a held value's object; its SHA-256 goes along for the server to check. Raises as `Storage.put`."""
+    async def upload(self, content: ContentObject) -> datetime | None:
+        """Write a held value's object; its SHA-256 goes along for the server to check. Raises as `Storage.put`.
+
+        Returns:
+            When the server says that was.
+        """
         text, _ = self._own[content.sha256]
         async with self._slots:
-            await self._storage.put(
+            stored = await self._storage.put(
                 self._layout.content(content.name), text.encode(), sha256=bytes.fromhex(content.sha256)
             )
+        return stored.date
 
     async def fetch(self, entry: Entry) -> str:
         """The entry's text, downloaded and verified if it is not at hand; concurrent calls share one download.

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.servers import Moto, SeaweedFS, isolated_aws_environment
+pytest.register_assert_rewrite("rxmps3.testing.storage_contract")
+
+from tests.servers import SHARED_BUCKET, VERSIONED_BUCKET, Moto, SeaweedFS, isolated_aws_environment  # noqa: E402
 
 KINDS = ("memory", "file", "moto", "seaweedfs")
 PLACES = [pytest.param(kind, marks=[pytest.mark.seaweedfs] if kind == "seaweedfs" else []) for kind in KINDS]
@@ -60,13 +62,9 @@ def new_place(kind: str, request: pytest.FixtureRequest, *, versioning: bool = F
         return Place(kind, f"memory:test-{number}", {"versioning": True} if versioning else {})
     if kind == "file":
         return Place(kind, f"file:{request.getfixturevalue('tmp_path') / f'place-{number}'}")
-    bucket = f"test-{number}"
-    if kind == "moto":
-        server: Moto = request.getfixturevalue("moto")
-        server.create_bucket(bucket, versioning=versioning)
-        return Place(kind, f"s3://{bucket}/app", server.options())
-    seaweed: SeaweedFS = request.getfixturevalue("seaweedfs")
-    return Place(kind, f"s3://{bucket}/app", seaweed.options())
+    server: Moto | SeaweedFS = request.getfixturevalue(kind)
+    bucket = VERSIONED_BUCKET if versioning else SHARED_BUCKET
+    return Place(kind, f"s3://{bucket}/place-{number}", server.options())
 
 
 @pytest.fixture(params=PLACES)

@@ -13,12 +13,10 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import boto3
 
 HOST = "127.0.0.1"
 _GRPC_OFFSET = 10_000  # SeaweedFS listens there too, for each of its ports
@@ -51,6 +49,7 @@ GETTER = Credentials("getter", "getter-secret")
 """May get in `SHARED_BUCKET`, but not list."""
 
 SHARED_BUCKET = "shared"
+VERSIONED_BUCKET = "versioned"
 MEMBER_PREFIX = "member/"
 
 _IDENTITIES = {
@@ -102,9 +101,14 @@ class SeaweedFS:
         """Options of `rxmps3.connect` for one identity."""
         return {"endpoint_url": self.endpoint_url, **credentials.options}
 
+    def create_bucket(self, bucket: str, *, versioning: bool = False) -> None:
+        """Create a bucket. A put by `ADMIN` does that too."""
+        create_bucket(self.options(), bucket, versioning=versioning)
+
     def start(self) -> None:
-        """Start, and return when it takes writes."""
+        """Start, and return when it takes writes. The first start creates `SHARED_BUCKET` and `VERSIONED_BUCKET`."""
         data = self.directory / "data"
+        is_new = not data.exists()
         data.mkdir(parents=True, exist_ok=True)
         config = self.directory / "s3.json"
         config.write_text(
@@ -133,7 +137,6 @@ class SeaweedFS:
             "-admin.ui=false",
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
-            f"-bucket={SHARED_BUCKET}",
             *(f"-{part}.port={port}" for part, port in self._ports.items()),
         ]
         with (self.directory / "log").open("ab") as log:
@@ -141,6 +144,9 @@ class SeaweedFS:
                 command, stdout=log, stderr=log, start_new_session=True, cwd=self.directory
             )
         self._wait(60)
+        if is_new:
+            self.create_bucket(SHARED_BUCKET)
+            self.create_bucket(VERSIONED_BUCKET, versioning=True)
 
     def _wait(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -187,7 +193,9 @@ class SeaweedFS:
 
 
 class Moto:
-    """A moto server in a thread of this process. It checks neither signatures nor checksums."""
+    """A moto server in a thread of this process. It checks neither signatures nor checksums. A start creates
+    `SHARED_BUCKET` and `VERSIONED_BUCKET`.
+    """
 
     def __init__(self) -> None:
         from moto.server import ThreadedMotoServer
@@ -205,21 +213,26 @@ class Moto:
 
     def create_bucket(self, bucket: str, *, versioning: bool = False) -> None:
         """Create a bucket, which must not exist."""
-        self._client.create_bucket(Bucket=bucket)
-        if versioning:
-            self._client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-
-    @cached_property
-    def _client(self) -> Any:
-        return boto3.client("s3", **self.options())
+        create_bucket(self.options(), bucket, versioning=versioning)
 
     def __enter__(self) -> Moto:
         self._server.start()
+        self.create_bucket(SHARED_BUCKET)
+        self.create_bucket(VERSIONED_BUCKET, versioning=True)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.close()
         self._server.stop()
+
+
+def create_bucket(options: dict[str, Any], bucket: str, *, versioning: bool) -> None:
+    """Create a bucket on either server."""
+    import boto3
+
+    with closing(boto3.client("s3", **options)) as client:
+        client.create_bucket(Bucket=bucket)
+        if versioning:
+            client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
 
 
 def isolated_aws_environment(home: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from rxmps3.state import Committed, Loaded, Write
@@ -50,6 +51,10 @@ class Log(Protocol):
         Raises:
             Unsupported: the storage lacks what the log needs; the message says which condition it breaks.
         """
+        ...
+
+    async def server_time(self) -> datetime:
+        """Ask the storage what time it is. Raises as `read`."""
         ...
 
     async def commit(self, writes: Sequence[Write]) -> None:

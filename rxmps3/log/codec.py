@@ -8,27 +8,33 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
+
+from immutables import Map
 
 from rxmps3 import jsontext
 from rxmps3.errors import Corrupt, Unsupported
 from rxmps3.layout import parse_value_name
-from rxmps3.state import ContentObject, Entry, Inline, ManifestVersion, Write, WriteId
+from rxmps3.state import ContentObject, Entry, Inline, ManifestVersion, Mark, State, Write, WriteId
 
 __all__ = [
     "FORMAT",
+    "Checkpoint",
     "CheckpointRef",
     "Head",
     "LogEntry",
     "decode_entry",
     "decode_head",
+    "decode_state",
     "digest",
     "encode_entry",
     "encode_head",
+    "encode_state",
     "encode_write",
     "genesis",
+    "stamp",
 ]
 
 FORMAT = 1
@@ -47,11 +53,19 @@ def genesis(incarnation: str) -> str:
 
 @dataclass(frozen=True)
 class CheckpointRef:
-    """Where the state at one number is kept whole."""
+    """Where the state at one number is kept whole.
+
+    Attributes:
+        seq: the state is the one after this entry.
+        name: the object, relative to the manifest.
+        sha256: hex, of its JSON before compression.
+        size: bytes of that JSON.
+    """
 
     seq: int
     name: str
     sha256: str
+    size: int
 
 
 @dataclass(frozen=True)
@@ -62,6 +76,7 @@ class Head:
         incarnation: the id of the log; a manifest that was deleted and made anew has another.
         nonce: new at each rewrite, so that a writer recognises its own.
         checkpoint: the newest checkpoint, None before the first.
+        kept: older checkpoints that are kept for looking back, oldest first.
         floor: entries up to this number may be deleted.
         raised_at: when the floor was last raised, if the object has been rewritten since.
     """
@@ -69,6 +84,7 @@ class Head:
     incarnation: str
     nonce: str
     checkpoint: CheckpointRef | None = None
+    kept: tuple[CheckpointRef, ...] = ()
     floor: int = 0
     raised_at: datetime | None = None
 
@@ -118,13 +134,35 @@ def _encode_state_entry(entry: Entry) -> str:
     )
 
 
-def encode_entry(seq: int, previous: str, writer: str, by: str, time: datetime, writes: Sequence[str]) -> bytes:
+def encode_entry(
+    seq: int,
+    previous: str,
+    writer: str,
+    by: str,
+    time: datetime,
+    writes: Sequence[str],
+    *,
+    date: datetime | None = None,
+    expired: Sequence[str] = (),
+) -> bytes:
     """The bytes of a log entry; ``writes`` are texts made by `encode_write`."""
-    stamp = time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    head = jsontext.encode(
-        {"by": by, "format": FORMAT, "previous": previous, "requires": [], "seq": seq, "time": stamp, "writer": writer}
-    )
-    return f'{head[:-1]},"writes":[{",".join(writes)}]}}'.encode()
+    members = {
+        "by": by,
+        "date": None if date is None else stamp(date, "seconds"),
+        "format": FORMAT,
+        "previous": previous,
+        "requires": [],
+        "seq": seq,
+        "time": stamp(time, "milliseconds"),
+        "writer": writer,
+        **({"expired": list(expired)} if expired else {}),
+    }
+    return f'{jsontext.encode(members)[:-1]},"writes":[{",".join(writes)}]}}'.encode()
+
+
+def stamp(time: datetime, precision: str) -> str:
+    """A time as RFC 3339 text in UTC."""
+    return time.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
 
 
 def decode_entry(body: bytes, name: str) -> LogEntry:
@@ -145,7 +183,15 @@ def decode_entry(body: bytes, name: str) -> LogEntry:
     writer = read.text("writer")
     writes = tuple(_decode_write(part, writer, what) for part in read.array("writes"))
     seq = read.number("seq")
-    version = ManifestVersion(str(seq), writer, read.text("by"), read.time("time"), writes)
+    version = ManifestVersion(
+        str(seq),
+        writer,
+        read.text("by"),
+        read.time("time"),
+        writes,
+        None if members.get("date") is None else read.time("date"),
+        tuple(str(one) for one in read.array("expired")) if "expired" in members else (),
+    )
     return LogEntry(seq, read.text("previous"), version)
 
 
@@ -187,11 +233,10 @@ def encode_head(head: Head) -> bytes:
             "requires": [],
             "log": head.incarnation,
             "nonce": head.nonce,
-            "checkpoint": None
-            if checkpoint is None
-            else {"seq": checkpoint.seq, "name": checkpoint.name, "sha256": checkpoint.sha256},
+            "checkpoint": None if checkpoint is None else asdict(checkpoint),
+            "kept": [asdict(one) for one in head.kept],
             "floor": head.floor,
-            "raised_at": None if head.raised_at is None else head.raised_at.astimezone(UTC).isoformat(),
+            "raised_at": None if head.raised_at is None else stamp(head.raised_at, "milliseconds"),
         }
     )
 
@@ -204,13 +249,64 @@ def decode_head(body: bytes, name: str) -> Head:
     read = _Reader(members, what)
     checkpoint = None
     if members.get("checkpoint") is not None:
-        inner = _Reader(read.object("checkpoint"), what)
-        checkpoint = CheckpointRef(inner.number("seq"), inner.text("name"), inner.hash("sha256"))
+        checkpoint = _decode_ref(read.object("checkpoint"), what)
+    kept = tuple(_decode_ref(_object(one, what), what) for one in read.array("kept"))
     raised_at = None if members.get("raised_at") is None else read.time("raised_at")
     incarnation = read.text("log")
     if not (incarnation.isascii() and incarnation.isalnum()):
         raise Corrupt("the log's incarnation id is not alphanumeric", object=what)
-    return Head(incarnation, read.text("nonce"), checkpoint, read.number("floor"), raised_at)
+    return Head(incarnation, read.text("nonce"), checkpoint, kept, read.number("floor"), raised_at)
+
+
+def _decode_ref(members: dict[str, Any], what: str) -> CheckpointRef:
+    read = _Reader(members, what)
+    return CheckpointRef(read.number("seq"), read.text("name"), read.hash("sha256"), read.number("size"))
+
+
+def encode_state(state: State, incarnation: str, seq: int, chain: str) -> bytes:
+    """The JSON of a checkpoint; the same state gives the same bytes."""
+    entries = ",".join(f"{_quote(key)}:{_encode_state_entry(entry)}" for key, entry in sorted(state.entries.items()))
+    writers = {
+        writer: {
+            "number": mark.number,
+            "nonce": mark.nonce,
+            "date": None if mark.date is None else stamp(mark.date, "seconds"),
+        }
+        for writer, mark in state.writers.items()
+    }
+    head = jsontext.encode(
+        {"chain": chain, "format": FORMAT, "log": incarnation, "requires": [], "seq": seq, "writers": writers}
+    )
+    return f'{head[:-1]},"entries":{{{entries}}}}}'.encode()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as read: the state after entry ``seq``, and the chain hash of that entry."""
+
+    incarnation: str
+    seq: int
+    chain: str
+    state: State
+
+
+def decode_state(body: bytes, name: str) -> Checkpoint:
+    """Read the JSON of a checkpoint. Raises as `decode_entry`."""
+    what = f"checkpoint {name!r}"
+    members = _object(jsontext.decode_bytes(body, what), what)
+    _check_format(members, what)
+    read = _Reader(members, what)
+    entries = {
+        key: _decode_state_entry(entry, f"{what}, key {key!r:.80}") for key, entry in read.object("entries").items()
+    }
+    writers: dict[str, Mark] = {}
+    for writer, part in read.object("writers").items():
+        mark = _Reader(_object(part, what), what)
+        date = None if mark.members.get("date") is None else mark.time("date")
+        writers[writer] = Mark(mark.number("number"), mark.text("nonce"), date)
+    seq = read.number("seq")
+    state = State(Map(entries), Map(writers), str(seq))
+    return Checkpoint(read.text("log"), seq, read.hash("chain"), state)
 
 
 def _check_format(members: Mapping[str, Any], what: str) -> None:

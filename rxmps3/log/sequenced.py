@@ -13,28 +13,63 @@ answer. The argument, in short (``docs/protocol.md`` has it whole):
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from rxmps3.clock import Clock
 from rxmps3.errors import Corrupt, PreconditionFailed, Unavailable, Unsupported
 from rxmps3.layout import Layout
 from rxmps3.log import codec
 from rxmps3.log.base import Deliver
+from rxmps3.log.checkpoint import is_due
+from rxmps3.log.checkpoint import load as load_checkpoint
 from rxmps3.log.fence import Lease
 from rxmps3.log.probe import ensure_conditional_writes
 from rxmps3.state import Committed, Loaded, State, Write
-from rxmps3.storage.base import ABSENT, Found, Missing, NotModified, Storage, list_all
+from rxmps3.storage.base import ABSENT, Found, Matches, Missing, NotModified, Storage, list_all
 
-__all__ = ["MAX_ENTRY_BYTES", "MAX_GROUP_BYTES", "SequencedLog"]
+__all__ = ["MAX_ENTRY_BYTES", "MAX_GROUP_BYTES", "Cursor", "SequencedLog"]
 
 MAX_GROUP_BYTES = 1 << 20
 """Writes are grouped into one entry up to this size; a single larger write gets an entry of its own."""
 MAX_ENTRY_BYTES = 16 << 20
 """No entry is larger; one that claims to be is not read."""
 _MAX_HEAD_BYTES = 1 << 20
+_TRIES_AT_HEAD = 5
 _READS_AT_ONCE = 16
 _HITS_BEFORE_LISTING = 4
+
+
+class Cursor(NamedTuple):
+    """A place in one log: after entry ``seq``, whose chain hash is ``chain``."""
+
+    incarnation: str
+    seq: int
+    chain: str
+
+
+class Tail:
+    """The log entries after the last known checkpoint, by number and size."""
+
+    def __init__(self) -> None:
+        self._sizes: deque[tuple[int, int]] = deque()
+        self._total = 0
+
+    def grew(self, seq: int, size: int) -> None:
+        """One more entry."""
+        self._sizes.append((seq, size))
+        self._total += size
+
+    def checkpointed(self, seq: int) -> None:
+        """There is a checkpoint of the state after entry ``seq``."""
+        while self._sizes and self._sizes[0][0] <= seq:
+            self._total -= self._sizes.popleft()[1]
+
+    def is_due(self, last: int) -> bool:
+        """Whether it is time for a checkpoint after one of ``last`` bytes."""
+        return is_due(len(self._sizes), self._total, last)
 
 
 class SequencedLog:
@@ -60,9 +95,13 @@ class SequencedLog:
         self._deliver = deliver
         self._head: codec.Head | None = None
         self._head_etag = ""
+        self._head_modified: datetime | None = None
         self._lease: Lease | None = None
+        self._date: datetime | None = None
         self._seq = 0
         self._chain = ""
+        self._disbelieved = 0
+        self._tail = Tail()
         self._turning = asyncio.Lock()
 
     @property
@@ -72,6 +111,34 @@ class SequencedLog:
     @property
     def position(self) -> str:
         return str(self._seq) if self._seq else ""
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where this client is. The state it delivered last is the one after this entry."""
+        return Cursor(self.head.incarnation, self._seq, self._chain)
+
+    @property
+    def head(self) -> codec.Head:
+        """The head as last seen. Raises RuntimeError if there is none yet."""
+        if self._head is None:
+            raise RuntimeError("the manifest has no head yet: open or prepare the log first")
+        return self._head
+
+    @property
+    def raised_at(self) -> datetime | None:
+        """When the floor was last raised, by the server's clock."""
+        return self.head.raised_at or self._head_modified
+
+    @property
+    def date(self) -> datetime | None:
+        """The server's time as last seen."""
+        return self._date
+
+    @property
+    def checkpoint_is_due(self) -> bool:
+        """Whether the log since the last known checkpoint has grown over the line."""
+        last = self._head.checkpoint if self._head is not None else None
+        return self._tail.is_due(last.size if last is not None else 0)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -86,7 +153,7 @@ class SequencedLog:
             return
         hits = 0
         while True:
-            head, seq = self._known_head(), self._seq + 1
+            head, seq = self.head, self._seq + 1
             if hits == _HITS_BEFORE_LISTING:
                 await self._catch_up()
                 return
@@ -100,7 +167,7 @@ class SequencedLog:
 
     async def _catch_up(self) -> None:
         """Read to the end of a log that is known to be some entries ahead: one listing, then entries in parallel."""
-        head, first = self._known_head(), self._seq + 1
+        head, first = self.head, self._seq + 1
         after = self._layout.entry(head.incarnation, self._seq)
         listed = await list_all(self._storage, self._layout.log(head.incarnation), after=after)
         numbers = [self._layout.seq_of(head.incarnation, one.name) for one in listed]
@@ -127,7 +194,7 @@ class SequencedLog:
         """Move the cursor over entry ``seq``; a no-op if it has moved there already."""
         if seq != self._seq + 1:
             return
-        name = self._layout.entry(self._known_head().incarnation, seq)
+        name = self._layout.entry(self.head.incarnation, seq)
         entry = codec.decode_entry(body, name)
         if entry.seq != seq:
             raise Corrupt(f"claims to be number {entry.seq}", object=f"log entry {name!r}")
@@ -139,47 +206,60 @@ class SequencedLog:
             )
         self._deliver(Committed(entry.version))
         self._seq, self._chain = seq, codec.digest(body)
+        self._tail.grew(seq, len(body))
 
     # -- the head and its lease ------------------------------------------------------------------------------
-
-    def _known_head(self) -> codec.Head:
-        if self._head is None:
-            raise RuntimeError("the manifest has no head yet: open or prepare the log first")
-        return self._head
 
     async def _counts(self, seq: int, answered: datetime | None) -> bool:
         """Whether an answer about ``seq`` may be believed; if not, the head was read anew: ask again."""
         if answered is None:
             raise self._no_date()
+        self._date = answered
         lease = self._lease
         if lease is not None and lease.covers(seq, answered):
+            self._disbelieved = 0
             if lease.wants_renewal(answered):
                 await self._look_at_head()
             return True
+        self._disbelieved += 1
+        if self._disbelieved > _TRIES_AT_HEAD:
+            self._disbelieved = 0
+            raise Unavailable("its answers carry dates that are far apart", object=self._storage.url)
         await self._look_at_head()
         return False
 
     async def _look_at_head(self) -> bool:
-        """Read the head, adopt it and renew the lease; False if there is no manifest yet.
+        """Read the head, renew the lease, and jump to the checkpoint if the log before it is going.
+
+        Returns:
+            False if there is no manifest yet.
 
         Raises:
             Corrupt: a head that was there is gone or belongs to another log, or there is none over left-overs.
         """
         async with self._turning:
-            name = self._layout.head
-            answer = await self._storage.get(name, unless=self._head_etag or None, limit=_MAX_HEAD_BYTES)
-            if answer.date is None:
-                raise self._no_date()
-            if isinstance(answer, Missing):
-                await self._check_emptiness()
-                return False
-            if isinstance(answer, NotModified):
-                self._lease = Lease(self._known_head().floor, answer.date)
-                return True
-            self._adopt(codec.decode_head(answer.body, name), answer.etag, answer.date)
-            return True
+            for _ in range(_TRIES_AT_HEAD):
+                name = self._layout.head
+                answer = await self._storage.get(name, unless=self._head_etag or None, limit=_MAX_HEAD_BYTES)
+                if answer.date is None:
+                    raise self._no_date()
+                self._date = answer.date
+                if isinstance(answer, Missing):
+                    await self._check_emptiness()
+                    return False
+                if isinstance(answer, NotModified):
+                    self._lease = Lease(self.head.floor, answer.date)
+                    return True
+                head = codec.decode_head(answer.body, name)
+                if await self._follow(head):
+                    self._head, self._head_etag, self._head_modified = head, answer.etag, answer.modified
+                    self._lease = Lease(head.floor, answer.date)
+                    self._tail.checkpointed(head.checkpoint.seq if head.checkpoint is not None else 0)
+                    return True
+        raise Unavailable("its checkpoint is replaced faster than it is read", object=f"head {self._layout.head!r}")
 
-    def _adopt(self, head: codec.Head, etag: str, seen: datetime) -> None:
+    async def _follow(self, head: codec.Head) -> bool:
+        """Be somewhere on the log that this head leaves standing; False if its checkpoint has gone meanwhile."""
         known = self._head
         if known is not None and head.incarnation != known.incarnation:
             raise Corrupt(
@@ -187,12 +267,25 @@ class SequencedLog:
                 object=f"head {self._layout.head!r}",
                 remedy="open it anew; nothing is written to it from here",
             )
-        if head.checkpoint is not None or head.floor:
-            raise Unsupported("checkpoints", object=f"head {self._layout.head!r}", remedy="upgrade rxmps3")
-        if known is None:
-            self._chain = codec.genesis(head.incarnation)
-            self._deliver(Loaded(State()))
-        self._head, self._head_etag, self._lease = head, etag, Lease(head.floor, seen)
+        if known is not None and head.floor < known.floor:
+            raise Corrupt(f"its floor fell from {known.floor} to {head.floor}", object=f"head {self._layout.head!r}")
+        ref = head.checkpoint
+        if ref is None:
+            if head.floor:
+                raise Corrupt("a floor without a checkpoint", object=f"head {self._layout.head!r}")
+            if known is None:
+                self._chain = codec.genesis(head.incarnation)
+                self._deliver(Loaded(State()))
+            return True
+        if known is not None and self._seq >= head.floor:
+            return True
+        checkpoint = await load_checkpoint(self._storage, self._layout, head.incarnation, ref)
+        if checkpoint is None:
+            return False
+        if checkpoint.seq > self._seq or known is None:
+            self._deliver(Loaded(checkpoint.state))
+            self._seq, self._chain = checkpoint.seq, checkpoint.chain
+        return True
 
     async def _check_emptiness(self) -> None:
         """No head: fine for a manifest that never was; never the time to start anew over what is left of one."""
@@ -203,6 +296,37 @@ class SequencedLog:
         page = await self._storage.list(self._layout.root, limit=1)
         if page.objects and isinstance(await self._storage.get(self._layout.head), Missing):
             raise Corrupt(f"no head object, but {page.objects[0].name!r} exists", object=root, remedy=remedy)
+
+    async def rewrite_head(self, change: Callable[[codec.Head, datetime | None], codec.Head | None]) -> bool:
+        """Replace the head under If-Match.
+
+        Args:
+            change: makes the new head, with a nonce of its own, from the present one and the time when that was
+                last modified; None declines.
+
+        Returns:
+            Whether the head is now the one that ``change`` made.
+
+        Raises:
+            Unavailable: not known, or somebody else was faster too often; calling again is safe.
+        """
+        for _ in range(_TRIES_AT_HEAD):
+            await self._look_at_head()
+            wanted = change(self.head, self._head_modified)
+            if wanted is None:
+                return False
+            try:
+                await self._storage.put(self._layout.head, codec.encode_head(wanted), when=Matches(self._head_etag))
+            except (PreconditionFailed, Unavailable) as error:
+                await self._look_at_head()
+                if self.head.nonce == wanted.nonce:
+                    return True
+                if isinstance(error, Unavailable):
+                    raise
+            else:
+                await self._look_at_head()
+                return True
+        raise Unavailable("rewritten by others at each try", object=f"head {self._layout.head!r}")
 
     def _no_date(self) -> Unsupported:
         return Unsupported(
@@ -223,11 +347,19 @@ class SequencedLog:
         if not await self._look_at_head():
             raise Unavailable("the head just created is not there yet", object=f"head {self._layout.head!r}")
 
+    async def server_time(self) -> datetime:
+        await self._look_at_head()
+        if self._date is None:
+            raise self._no_date()
+        return self._date
+
     async def commit(self, writes: Sequence[Write]) -> None:
         await self.prepare()
         seq = self._seq + 1
-        body = self._pack(seq, writes)
-        name = self._layout.entry(self._known_head().incarnation, seq)
+        await self._append(seq, self._pack(seq, writes))
+
+    async def _append(self, seq: int, body: bytes) -> None:
+        name = self._layout.entry(self.head.incarnation, seq)
         try:
             stored = await self._storage.put(name, body, when=ABSENT)
         except (PreconditionFailed, Unavailable) as error:
@@ -256,4 +388,21 @@ class SequencedLog:
             if texts and size > MAX_GROUP_BYTES:
                 break
             texts.append(text)
-        return codec.encode_entry(seq, self._chain, self._writer, self._by, self._clock.now(), texts)
+        return self._entry(seq, texts)
+
+    def _entry(self, seq: int, writes: Sequence[str], expired: Sequence[str] = ()) -> bytes:
+        return codec.encode_entry(
+            seq,
+            self._chain,
+            self._writer,
+            self._by,
+            self._clock.now(),
+            writes,
+            date=self._date,
+            expired=expired,
+        )
+
+    async def commit_expiry(self, writers: Sequence[str]) -> None:
+        """Try once to append an entry that forgets the numbers of these writers. Raises as `commit`."""
+        seq = self._seq + 1
+        await self._append(seq, self._entry(seq, (), writers))

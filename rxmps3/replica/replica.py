@@ -16,16 +16,17 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase
 
 from rxmps3.clock import Clock, Random
+from rxmps3.compact import Collector
 from rxmps3.errors import Closed, Error, NotSent, Overloaded
 from rxmps3.failures import Failure
 from rxmps3.layout import Layout
-from rxmps3.log.base import Log
 from rxmps3.log.sequenced import SequencedLog
 from rxmps3.options import Options, Status, merged
 from rxmps3.receipt import Receipt
 from rxmps3.replica.committing import Committer
 from rxmps3.replica.health import Health
 from rxmps3.replica.home import Home
+from rxmps3.replica.keeping import Keeper
 from rxmps3.replica.looking import Looker
 from rxmps3.replica.timeline import Timeline
 from rxmps3.retry import Backoff
@@ -69,13 +70,18 @@ class Replica:
         self._home = Home(self._name, self._task_failed)
         self._health = Health(self._name, clock, self._complete_status)
         self._timeline = Timeline(self._home, self._deliver)
-        self._log: Log = SequencedLog(
+        self._log = SequencedLog(
             self._storage, self.layout, clock, writer=self._writer, by=options.by, deliver=self._timeline.submit
         )
         self._looker = Looker(self._home, clock, self._log, self._timeline, self._health, self.backoff, options)
         self._committer = Committer(
             self._home, clock, self._log, self._timeline, self.values, self._health, self.backoff, self._receipts
         )
+
+        self.collector = Collector(
+            self._storage, self.layout, self._log, lambda: self.view.confirmed, clock, options.retention
+        )
+        self._keeper = Keeper(clock, self._log, self.collector, self._health, self.backoff)
 
     # -- the view --------------------------------------------------------------------------------------------
 
@@ -104,8 +110,11 @@ class Replica:
         event = turn.step.event
         if isinstance(event, Committed):
             self._looker.active()
-            if event.version.writer != self._writer:
+            mine = event.version.writer == self._writer
+            if not mine:
                 self._committer.foreign_seen()
+            if self._number:
+                self._keeper.grown(mine=mine)
         self._health.tell()
 
     def _settle(self, settled: Settled) -> None:
@@ -251,6 +260,7 @@ class Replica:
         """Begin to serve looks and commits; no request is made yet unless ``live``."""
         self.spawn(self._looker.run(), "look")
         self.spawn(self._committer.run(), "commit")
+        self.spawn(self._keeper.run(), "keep")
         if self.options.live:
             self.demand()
 

@@ -26,7 +26,8 @@ class Change:
 
     Attributes:
         key: the key.
-        before, after: its value before and after; `MISSING` where it has none.
+        before, after: its value before and after; `MISSING` where it has none. A large ``before`` that was not at
+            hand and is no longer stored is `MISSING` too.
         by: the name of who wrote it, unverified.
         version: the version id of ``after``; "" where the key was deleted.
         pending: whether it waits for its commit.
@@ -104,7 +105,7 @@ class ChangeSink:
         while self._queue:
             change = self._queue[0]
             try:
-                texts = [await _fetch(self._replica, entry) for entry in (change.before, change.after)]
+                texts = [await self._fetch_before(change.before), await _fetch(self._replica, change.after)]
             except Error as error:
                 if not error.retriable:
                     self._queue.popleft()
@@ -119,6 +120,13 @@ class ChangeSink:
                 self._queue.popleft()
                 self._send(change, *texts)
         self._fetching = None
+
+    async def _fetch_before(self, entry: Entry | None) -> str:
+        """What a key held before may have been collected meanwhile: then nothing is known of it."""
+        try:
+            return await _fetch(self._replica, entry)
+        except Corrupt:
+            return ""
 
     def _skip(self, error: Error) -> None:
         self._replica.report(Failure("observe", error.object, error, "the change is skipped"))

@@ -1,0 +1,322 @@
+"""The words of the command ``rxmps3`` and what each does."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+import sys
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+
+import rxmps3
+from rxmps3 import jsontext
+from rxmps3.cli import following
+from rxmps3.cli.run import AsJson, Endpoint, Profile, Region, Run, Target
+from rxmps3.cli.terminal import Exit, Part, Terminal, json_text, prepare_streams, shown
+from rxmps3.errors import Corrupt, InvalidOption, InvalidValue
+from rxmps3.layout import check_key
+from rxmps3.missing import MISSING
+from rxmps3.state import Entry, Inline
+
+__all__ = ["app", "main"]
+
+Command = Callable[..., Coroutine[Any, Any, int | None]]
+
+_PREVIEW_CHARACTERS = 60
+_ENDLESS = ("watch", "log")
+
+CODES = "\n\n".join(
+    (
+        "Exit codes: 0 done",
+        "1 another error, or a check of the demo failed",
+        "2 wrong usage, URL, key or JSON",
+        "3 the key is not there",
+        "4 no access, or no such bucket",
+        "5 the storage is out of reach, or the deadline has passed",
+        "6 what is stored is corrupt, or needs another version or storage",
+        "130 interrupted, 143 terminated, 141 the reader of the output has gone;"
+        " but 0 for watch and log --follow, which end that way",
+    )
+)
+
+app = typer.Typer(
+    name="rxmps3",
+    help="A causally consistent, multiplayer key-value database in a bucket. Try: rxmps3 demo",
+    epilog=CODES,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Key = Annotated[str, typer.Argument(metavar="KEY", show_default=False)]
+By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who writes; recorded, and verified by nobody.")]
+Poll = Annotated[float, typer.Option("--poll", metavar="SECONDS", help="Look for news at least this often.")]
+
+
+def command(function: Command) -> Command:
+    """Make a command of a coroutine function of a `Run`: its own parameters, then those of `Target`."""
+    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+    url, *common = inspect.signature(Target, eval_str=True).parameters.values()
+
+    def perform(**given: Any) -> int:
+        at = Target(**{shared.name: given.pop(shared.name) for shared in (url, *common)})
+        work = partial(function, **given)
+        return Run(function.__name__, at).perform(work, endless=function.__name__ in _ENDLESS)
+
+    keyword_only = inspect.Parameter.KEYWORD_ONLY
+    parameters = [parameter.replace(kind=keyword_only) for parameter in (url, *own, *common)]
+    perform.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    perform.__doc__ = function.__doc__
+    app.command(name=function.__name__, epilog=CODES)(perform)
+    return function
+
+
+@app.command(epilog=CODES)
+def demo(
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="Play in this bucket, not in a temporary folder.")
+    ] = None,
+    endpoint_url: Endpoint = None,
+    region: Region = None,
+    profile: Profile = None,
+    json: AsJson = False,
+) -> int:
+    """Watch two processes share a database for some seconds, and check what each of them saw.
+
+    They play in a temporary folder or, with --url, under a name of their own in a bucket, and leave nothing behind.
+    With --json each line is an event, the last one the summary.
+    """
+    from rxmps3.demo.show import show
+
+    at = Target(url or "", "", endpoint_url, region, profile, None, json)
+    return Run("demo", at).perform(lambda run: show(url, at.options, run.terminal, run.clock))
+
+
+# -- writing ---------------------------------------------------------------------------------------------------
+
+
+@command
+async def put(
+    run: Run,
+    key: Key,
+    value: Annotated[
+        str, typer.Argument(metavar="JSON", help="The value; - reads it from standard input.", show_default=False)
+    ],
+    string: Annotated[bool, typer.Option("--string", help="Take the argument as plain text, not as JSON.")] = False,
+    by: By = "",
+) -> None:
+    """Set a key to a JSON value, wait for the commit and print the version.
+
+    A negative number, or anything else that begins with a dash, goes after two dashes: put URL KEY -- -1
+    """
+    text = _standard_input() if value == "-" else value
+    content = text if string else _parsed(text, key)
+    async with run.deadline(), run.database(by=by) as db:
+        version = await run.committed(db, db.put(key, content))
+    _show_version(run, key, version)
+
+
+def _standard_input() -> str:
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise InvalidValue(f"standard input is not UTF-8: {error.reason} at byte {error.start}") from None
+
+
+def _parsed(text: str, key: str) -> Any:
+    try:
+        return jsontext.decode(text, f"value of key {key!r:.80}")
+    except Corrupt as error:
+        raise InvalidValue(
+            error.what, object=error.object, remedy="plain text goes with --string, or in double quotes: '\"text\"'"
+        ) from None
+
+
+@command
+async def delete(
+    run: Run,
+    key: Key,
+    missing_ok: Annotated[bool, typer.Option("--missing-ok", help="A key that is not there is fine.")] = False,
+    by: By = "",
+) -> None:
+    """Delete a key, wait for the commit and print the version.
+
+    Nothing is written if the key is not there: that ends with 3, with --missing-ok with 0.
+    """
+    async with run.deadline(), run.database(by=by) as db:
+        check_key(key, sys.maxsize)
+        if key in db:
+            version = await run.committed(db, db.delete(key))
+        elif missing_ok:
+            run.terminal.note(f"there is no key {key!r}: nothing to delete")
+            return
+        else:
+            raise run.no_such_key(key)
+    _show_version(run, key, version)
+
+
+def _show_version(run: Run, key: str, version: str) -> None:
+    if run.at.json:
+        run.terminal.record({"key": key, "version": version})
+    else:
+        run.terminal.line(version)
+
+
+# -- reading ---------------------------------------------------------------------------------------------------
+
+
+@command
+async def get(
+    run: Run,
+    key: Key,
+    raw: Annotated[bool, typer.Option("--raw", help="Print a string without quotes.")] = False,
+) -> None:
+    """Print the value of a key as JSON: spread out on a terminal, else in one line."""
+    if raw and run.at.json:
+        raise InvalidOption("--raw and --json exclude each other")
+    async with run.deadline(), run.database() as db, run.terminal.busy("Reading"):
+        value = await db.get(key, MISSING)
+    if value is MISSING:
+        raise run.no_such_key(key)
+    if raw and isinstance(value, str):
+        run.terminal.write(value + "\n")
+    else:
+        run.terminal.value(value)
+
+
+@command
+async def ls(
+    run: Run,
+    prefix: Annotated[
+        str, typer.Argument(metavar="[PREFIX]", help="Only keys that start so.", show_default=False)
+    ] = "",
+    values: Annotated[bool, typer.Option("--values", help="Print the values too.")] = False,
+    long: Annotated[bool, typer.Option("--long", "-l", help="Print size, version and the value's beginning.")] = False,
+) -> None:
+    """List the keys, sorted.
+
+    With --json each line is an object with "key", with --long "version" and "size" in bytes, with --values "value".
+    """
+    found: dict[str, Any] = {}
+    async with run.deadline(), run.database() as db:
+        view = db.states.value
+        if values:
+            async with run.terminal.busy(f"Reading {len(db.keys(prefix)):,} values"):
+                found = await db.get_prefix(prefix)
+        keys = list(found) if values else db.keys(prefix)
+        entries = {key: view[key] for key in keys if key in view}
+        if not view.confirmed.version:
+            run.terminal.note(f"nothing was ever written to manifest {run.at.manifest!r} at {run.at.url}")
+    width = max((len(entry.version) for entry in entries.values()), default=0)
+    for key, entry in entries.items():
+        if run.at.json:
+            details = {"version": entry.version, "size": _size(entry)} if long else {}
+            run.terminal.record({"key": key, **details, **({"value": found[key]} if values else {})})
+            continue
+        parts: list[Part] = [(shown(key), "bold" if long or values else "")]
+        if long:
+            parts.insert(0, (f"{_size(entry):>9,}  {entry.version:<{width}}  ", "dim"))
+        if values:
+            parts.append(f"\t{json_text(found[key])}")
+        elif long:
+            parts.append((f"  {_preview(entry)}", "green"))
+        run.terminal.line(*parts)
+
+
+def _size(entry: Entry) -> int:
+    content = entry.content
+    return len(content.text.encode()) if isinstance(content, Inline) else content.size
+
+
+def _preview(entry: Entry) -> str:
+    if not isinstance(entry.content, Inline):
+        return "…"
+    text = shown(entry.content.text)
+    return text if len(text) <= _PREVIEW_CHARACTERS else text[: _PREVIEW_CHARACTERS - 1] + "…"
+
+
+@command
+async def watch(
+    run: Run,
+    key: Key,
+    prefix: Annotated[bool, typer.Option("--prefix", help="Watch every key that starts with KEY.")] = False,
+    count: Annotated[int | None, typer.Option("--count", min=1, metavar="N", help="End after N changes.")] = None,
+    current: Annotated[bool, typer.Option(help="Begin with what is there now; it is no change.")] = True,
+    poll: Poll = 1.0,
+) -> None:
+    """Print a key's value now, and each change of it, until interrupted.
+
+    After --timeout it ends: with 5 if --count changes have not come by then, else with 0.
+    With --json each line is an object with "event" (current or change), "key", "missing", "value", "version" and
+    "time" (when it was seen here); a change also has "by", "pending" and "cause".
+    """
+    await following.watch(run, key, prefix=prefix, count=count, current=current, poll=poll)
+
+
+@command
+async def log(
+    run: Run,
+    last: Annotated[int, typer.Option("--last", "-n", min=0, metavar="N", help="So many, from the end.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with each new version.")] = False,
+    poll: Poll = 1.0,
+) -> None:
+    """Show the versions in the log, oldest first: number, time, who, and which keys were put and deleted.
+
+    The time is the writer's own. With --json each line is an object with "id", "time", "by", "writer" and "writes",
+    a list of objects with "version", "put" and "deleted".
+    """
+    await (following.follow_log(run, last, poll) if follow else following.show_log(run, last))
+
+
+# -- the whole -------------------------------------------------------------------------------------------------
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        Terminal().line(f"rxmps3 {rxmps3.__version__}")
+        raise typer.Exit()
+
+
+@app.callback(invoke_without_command=True)
+def rxmps3_command(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(Exit.USAGE)
+
+
+_USAGE_ERROR = typer.BadParameter.mro()[1]
+
+
+def main() -> None:
+    """The entry point of the command."""
+    prepare_streams()
+    logging.getLogger("rxmps3").setLevel(logging.ERROR)  # what may pass is said by the commands
+    try:
+        code = app(prog_name="rxmps3", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = Exit.INTERRUPTED
+    except Exception as error:
+        if not isinstance(error, _USAGE_ERROR):
+            raise
+        code = _tell_usage(error)
+    sys.exit(code)
+
+
+def _tell_usage(error: Exception) -> Exit:
+    text = str(getattr(error, "format_message", error.__str__)())
+    context = getattr(error, "ctx", None)
+    name = str(getattr(context, "command_path", "rxmps3"))
+    if re.match(r"-\.?\d", str(getattr(error, "option_name", ""))):
+        text += " (a negative number goes after two dashes: -- -1)"
+    Terminal(name.removeprefix("rxmps3").strip(), as_json="--json" in sys.argv).fault(
+        f"{text.rstrip('.')}; see {name} --help", Exit.USAGE, "Usage"
+    )
+    return Exit.USAGE

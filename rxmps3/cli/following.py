@@ -1,0 +1,152 @@
+"""The commands that tell what happens: ``watch`` and ``log``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from reactivex import operators as ops
+
+from rxmps3.cli.run import Run
+from rxmps3.cli.terminal import TooLate, json_text, shown
+from rxmps3.client import Database
+from rxmps3.layout import Layout, check_key
+from rxmps3.log.history import read_entries
+from rxmps3.missing import MISSING
+from rxmps3.state import ManifestVersion
+from rxmps3.storage import Storage
+from rxmps3.streams.events import Change, Reset
+
+__all__ = ["follow_log", "show_log", "watch"]
+
+_KEYS_ON_A_LINE = 8
+
+
+async def watch(run: Run, key: str, *, prefix: bool, count: int | None, current: bool, poll: float) -> None:
+    """Print what a key, or each key under a prefix, holds, and then each change of it."""
+    try:
+        async with asyncio.timeout(run.at.timeout), run.database(poll=poll) as db:
+            if not prefix:
+                check_key(key, sys.maxsize)
+            if current:
+                await _show_current(run, db, key, prefix)
+            changes = db.changes(key)
+            wanted = changes if prefix else changes.pipe(ops.filter(lambda change: change.key == key))
+            await run.follow(db, wanted, partial(_show_change, run), count)
+    except TimeoutError as error:
+        if run.opened and count is None:
+            return
+        what = "the changes did not come" if run.opened else "there was no answer"
+        raise TooLate(f"{what} within {run.at.timeout:g} s", object=run.at.url) from error
+
+
+async def _show_current(run: Run, db: Database, key: str, prefix: bool) -> None:
+    """What is there now. When this returns, the view is still the one that was shown."""
+    while True:
+        view = db.states.value
+        values = await db.get_prefix(key) if prefix else await db.get_many((key,), MISSING)
+        if db.states.value is view:
+            break
+    for name, value in values.items():
+        entry = view.look_up(name)
+        _show_seen(run, "current", name, value, entry.version if entry is not None else "", {}, "now")
+
+
+def _show_change(run: Run, change: Change) -> None:
+    facts = {"by": change.by, "pending": change.pending, "cause": change.cause}
+    remarks = [
+        f"by {shown(change.by)}" if change.by else "",
+        "pending" if change.pending else "",
+        change.cause if change.cause != "remote" else "",
+    ]
+    _show_seen(run, "change", change.key, change.after, change.version, facts, ", ".join(filter(None, remarks)))
+
+
+def _show_seen(run: Run, event: str, key: str, value: Any, version: str, facts: dict[str, Any], remark: str) -> None:
+    now, missing = run.clock.now(), value is MISSING
+    if run.at.json:
+        seen = {"event": event, "key": key, "missing": missing, "value": None if missing else value}
+        run.terminal.record({**seen, "version": version, **facts, "time": now.isoformat(timespec="milliseconds")})
+        return
+    nothing = "is not there" if event == "current" else "deleted"
+    run.terminal.line(
+        (now.astimezone().strftime("%H:%M:%S.%f")[:-3] + "  ", "dim"),
+        (shown(key), "bold"),
+        (f" {nothing}", "yellow") if missing else f" = {json_text(value)}",
+        (f"  ({remark})" if remark else "", "dim"),
+    )
+
+
+async def show_log(run: Run, last: int) -> None:
+    """Print the last versions of the log."""
+    async with run.deadline(), run.storage() as storage, run.terminal.busy("Reading the log"):
+        versions = await _history(storage, run.at.manifest, last)
+    for version in versions:
+        _show_version_of_log(run, version)
+    if not versions and last:
+        run.terminal.note(f"nothing was ever written to manifest {run.at.manifest!r} at {run.at.url}")
+
+
+async def _history(storage: Storage, manifest: str, last: int) -> Sequence[ManifestVersion]:
+    layout = Layout(manifest, storage.name_limit)
+    return [entry.version async for entry in read_entries(storage, layout, last=last)]
+
+
+async def follow_log(run: Run, last: int, poll: float) -> None:
+    """Print the last versions of the log, and then each new one."""
+    shown_up_to = 0
+
+    def show(version: ManifestVersion | Reset) -> None:
+        nonlocal shown_up_to
+        if isinstance(version, Reset):
+            run.terminal.note(f"the versions up to {version.id} are no longer in the log")
+        elif int(version.id) > shown_up_to:
+            shown_up_to = int(version.id)
+            _show_version_of_log(run, version)
+
+    try:
+        async with asyncio.timeout(run.at.timeout), run.storage() as storage, run.database(poll=poll) as db:
+            missed: list[ManifestVersion | Reset] = []
+            with db.versions.subscribe(missed.append):
+                history = await _history(storage, run.at.manifest, last)
+            for version in (*history, *missed):
+                show(version)
+            await run.follow(db, db.versions, show)
+    except TimeoutError as error:
+        if not run.opened:
+            raise TooLate(f"there was no answer within {run.at.timeout:g} s", object=run.at.url) from error
+
+
+def _show_version_of_log(run: Run, version: ManifestVersion) -> None:
+    writes = [
+        {
+            "version": write.id.version,
+            "put": [key for key, entry in write.update.items() if entry is not None],
+            "deleted": [key for key, entry in write.update.items() if entry is None],
+        }
+        for write in version.writes
+    ]
+    if run.at.json:
+        time = None if version.time is None else version.time.isoformat(timespec="milliseconds")
+        record = {"id": version.id, "time": time, "by": version.by, "writer": version.writer, "writes": writes}
+        run.terminal.record(record)
+        return
+    time = "" if version.time is None else version.time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    put = dict.fromkeys(key for write in writes for key in write["put"])
+    deleted = dict.fromkeys(key for write in writes for key in write["deleted"])
+    what = [f"{verb} {_listed(list(keys))}" for verb, keys in (("put", put), ("deleted", deleted)) if keys]
+    run.terminal.line(
+        (f"{version.id:>6}  ", "bold"),
+        (f"{time:<19}  ", "dim"),
+        (f"{shown(version.by) or '-':<10}  ", "cyan"),
+        (f"{version.writer}  ", "dim"),
+        "; ".join(what) or "no keys",
+    )
+
+
+def _listed(keys: Sequence[str]) -> str:
+    some = ", ".join(map(shown, keys[:_KEYS_ON_A_LINE]))
+    return some if len(keys) <= _KEYS_ON_A_LINE else f"{some}, … ({len(keys):,} keys)"

@@ -1,0 +1,227 @@
+"""One run of a command: where it works, how long it tries, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from signal import SIGTERM
+from typing import Annotated, Any, TypeVar
+
+import typer
+from reactivex import Observable
+
+from rxmps3.cli.terminal import Exit, NoSuchKey, Terminal, TooLate, let_go_of_stdout, when_stdout_closes
+from rxmps3.client import Database, connect
+from rxmps3.clock import SystemClock
+from rxmps3.errors import AccessDenied, BucketNotFound, Error, InvalidOption, NotSent
+from rxmps3.options import Status
+from rxmps3.receipt import Receipt
+from rxmps3.storage import Storage, open_storage
+
+__all__ = ["AsJson", "Endpoint", "Profile", "Region", "Run", "Target"]
+
+T = TypeVar("T")
+
+PATIENCE = 30.0
+"""Seconds after which a command that reads or writes once gives up."""
+
+Endpoint = Annotated[str | None, typer.Option("--endpoint-url", metavar="URL", help="The S3 server's address.")]
+Region = Annotated[str | None, typer.Option("--region", help="The bucket's region.")]
+Profile = Annotated[str | None, typer.Option("--profile", help="A profile of the AWS configuration files.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Speak JSON: a document, or one on each line.")]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a command works, how long it tries and how it speaks: the arguments that commands share."""
+
+    url: Annotated[str, typer.Argument(metavar="URL", help="file:PATH or s3://BUCKET/PREFIX", show_default=False)]
+    manifest: Annotated[str, typer.Option("--manifest", "-m", metavar="NAME", help="The group of keys.")] = "main"
+    endpoint_url: Endpoint = None
+    region: Region = None
+    profile: Profile = None
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help=f"Give up after so long; {PATIENCE:g} unless the command goes on for ever."
+        ),
+    ] = None
+    json: AsJson = False
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The options of the storage; what is not given comes from the environment, as with boto3."""
+        given = {"endpoint_url": self.endpoint_url, "region_name": self.region, "profile_name": self.profile}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def check(self) -> None:
+        """Raise `InvalidOption` if this makes no sense."""
+        if self.timeout is not None and not self.timeout > 0:
+            raise InvalidOption(f"--timeout is a positive number of seconds, not {self.timeout}")
+        if self.url.lower().startswith("memory:"):
+            raise InvalidOption(
+                "it lives within one process, and this one ends with the command",
+                object=self.url,
+                remedy="use file:PATH or s3://BUCKET/PREFIX",
+            )
+
+
+class Run:
+    """One run of a command.
+
+    Args:
+        name: the command.
+        at: where it works.
+    """
+
+    def __init__(self, name: str, at: Target) -> None:
+        self.name = name
+        self.at = at
+        self.terminal = Terminal(name, as_json=at.json)
+        self.clock = SystemClock()
+        self.trouble: Error | None = None
+        self.opened = False
+        self._wanted = "there was no answer"
+
+    # -- what commands use -----------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def deadline(self) -> AsyncGenerator[None, None]:
+        """What must be done within ``--timeout``. Raises `TooLate`."""
+        seconds = self.at.timeout or PATIENCE
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError as error:
+            trouble = f" ({self.trouble})" if self.trouble is not None else ""
+            raise TooLate(
+                f"{self._wanted} within {seconds:g} s{trouble}", object=self.at.url, remedy="see --timeout"
+            ) from error
+
+    @asynccontextmanager
+    async def storage(self) -> AsyncGenerator[Storage, None]:
+        """The storage at the URL."""
+        storage = open_storage(self.at.url, clock=self.clock, **self.at.options)
+        try:
+            yield storage
+        finally:
+            await storage.close()
+
+    @asynccontextmanager
+    async def database(self, *, by: str | None = None, poll: float = 1.0) -> AsyncGenerator[Database, None]:
+        """The manifest, loaded; to read only unless ``by`` says who writes."""
+        if not poll > 0:
+            raise InvalidOption(f"--poll is a positive number of seconds, not {poll}")
+        async with self.storage() as storage:
+            async with self.terminal.busy(f"Opening {storage.url}"):
+                db = await connect(
+                    storage, manifest=self.at.manifest, by=by or "", poll=poll, read_only=by is None, clock=self.clock
+                )
+            self.opened = True
+            try:
+                with db.status.subscribe(self._remember):
+                    yield db
+            finally:
+                with suppress(NotSent):
+                    await db.close(timeout=0)
+
+    def _remember(self, status: Status) -> None:
+        self.trouble = status.last_error
+
+    async def committed(self, db: Database, receipt: Receipt) -> str:
+        """Wait for a commit, but not while something stands in its way that does not pass by itself."""
+        self._wanted = "the write was not confirmed, though it may have been made,"
+        settled = asyncio.get_running_loop().create_future()
+
+        def look(_: object) -> None:
+            if (receipt.done() or _lasts(db.status.value.last_error)) and not settled.done():
+                settled.set_result(None)
+
+        with receipt.stages.subscribe(look), db.status.subscribe(look):
+            await settled
+        error = db.status.value.last_error
+        if not receipt.done() and error is not None:
+            raise error
+        return await receipt
+
+    async def follow(
+        self, db: Database, source: Observable[T], show: Callable[[T], None], count: int | None = None
+    ) -> None:
+        """Show each item as it comes, until there were enough, nobody reads, or the log cannot be read any more.
+
+        Trouble that may pass is remarked upon.
+        """
+        ended = asyncio.get_running_loop().create_future()
+        seen = 0
+        remarked = ""
+
+        def end(error: BaseException | None = None) -> None:
+            if not ended.done():
+                ended.set_exception(error) if error is not None else ended.set_result(None)
+
+        def take(item: T) -> None:
+            nonlocal seen
+            if ended.done():
+                return
+            try:
+                show(item)
+            except Exception as error:
+                end(error)
+            seen += 1
+            if seen == count:
+                end()
+
+        def look(status: Status) -> None:
+            nonlocal remarked
+            error = status.last_error
+            if error is not None and not error.retriable:
+                end(error)
+            elif (now := str(error or "")) != remarked:
+                self.terminal.note(f"{now}; trying again" if now else "it works again")
+                remarked = now
+
+        when_stdout_closes(lambda: end(BrokenPipeError()))
+        with source.subscribe(take), db.status.subscribe(look):
+            await ended
+
+    def no_such_key(self, key: str) -> NoSuchKey:
+        """The error that says that a key is missing."""
+        return NoSuchKey(f"there is no key {key!r}", object=f"manifest {self.at.manifest!r} at {self.at.url}")
+
+    # -- how it ends -----------------------------------------------------------------------------------------
+
+    def perform(self, work: Callable[[Run], Coroutine[Any, Any, int | None]], *, endless: bool = False) -> int:
+        """Do the work on an event loop of its own and say how it ended.
+
+        Args:
+            work: is given this run.
+            endless: it ends only by being ended, so that is no failure.
+        """
+        try:
+            self.at.check()
+            return asyncio.run(_until_terminated(work(self))) or Exit.OK
+        except Error as error:
+            return self.terminal.fail(error)
+        except KeyboardInterrupt:
+            return Exit.OK if endless else Exit.INTERRUPTED
+        except asyncio.CancelledError:
+            return Exit.TERMINATED
+        except BrokenPipeError:
+            let_go_of_stdout()
+            return Exit.OK if endless else Exit.PIPE_CLOSED
+
+
+async def _until_terminated(work: Coroutine[Any, Any, int | None]) -> int | None:
+    """The work, which a request to terminate ends as an interrupt does: cleanly."""
+    task = asyncio.current_task()
+    if task is not None:
+        with suppress(NotImplementedError):
+            asyncio.get_running_loop().add_signal_handler(SIGTERM, task.cancel)
+    return await work
+
+
+def _lasts(error: Error | None) -> bool:
+    """Whether waiting is no use to someone who wants one thing done."""
+    return error is not None and (not error.retriable or isinstance(error, (AccessDenied, BucketNotFound)))

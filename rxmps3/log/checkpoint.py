@@ -1,0 +1,84 @@
+"""Checkpoints: the whole state at one number, so that nobody replays the log from its start.
+
+The object is gzip of canonical JSON; the head names it with the SHA-256 and the size of that JSON, so neither a
+replaced object nor a decompression bomb gets further than this file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import zlib
+
+from rxmps3.errors import Corrupt
+from rxmps3.layout import Layout
+from rxmps3.log import codec
+from rxmps3.state import State
+from rxmps3.storage.base import Found, Get, Put
+
+__all__ = ["MAX_CHECKPOINT_BYTES", "is_due", "load", "store"]
+
+MAX_CHECKPOINT_BYTES = 1 << 30
+LINE_ENTRIES = 200
+LINE_BYTES = 256 << 10
+REQUEST_WEIGHT = 4 << 10
+"""Replaying an entry costs a request; it counts like so many bytes."""
+
+
+def is_due(entries: int, size: int, last: int) -> bool:
+    """Whether it is time for a checkpoint.
+
+    Args:
+        entries: log entries since the last one.
+        size: their bytes.
+        last: the size of the last checkpoint. Replay weighs as much before a new one is made, so that the cost of
+            checkpoints stays a constant factor of the cost of the log, however large the state.
+    """
+    return (entries >= LINE_ENTRIES or size >= LINE_BYTES) and size + entries * REQUEST_WEIGHT >= last
+
+
+async def store(
+    storage: Put, layout: Layout, incarnation: str, state: State, chain: str, nonce: str
+) -> codec.CheckpointRef:
+    """Write the checkpoint of a state; nothing refers to it yet. Raises as `Storage.put`."""
+    seq = int(state.version)
+
+    def encode() -> tuple[bytes, str, int]:
+        body = codec.encode_state(state, incarnation, seq, chain)
+        return gzip.compress(body, compresslevel=6, mtime=0), codec.digest(body), len(body)
+
+    packed, sha256, size = await asyncio.to_thread(encode)
+    name = layout.checkpoint(incarnation, seq, nonce)
+    await storage.put(name, packed, sha256=hashlib.sha256(packed).digest(), content_type="application/gzip")
+    return codec.CheckpointRef(seq, name.removeprefix(layout.root), sha256, size)
+
+
+async def load(storage: Get, layout: Layout, incarnation: str, ref: codec.CheckpointRef) -> codec.Checkpoint | None:
+    """Read a checkpoint; None if the object is gone.
+
+    Raises:
+        Corrupt: it is not the one that the head names.
+    """
+    name = layout.root + ref.name
+    what = f"checkpoint {name!r}"
+    if not 0 < ref.size <= MAX_CHECKPOINT_BYTES:
+        raise Corrupt(f"claims {ref.size:,} bytes", object=what)
+    answer = await storage.get(name, limit=ref.size + (1 << 16))
+    if not isinstance(answer, Found):
+        return None
+    packed = answer.body
+    checkpoint = await asyncio.to_thread(lambda: codec.decode_state(_unpack(packed, ref, what), name))
+    if (checkpoint.incarnation, checkpoint.seq) != (incarnation, ref.seq):
+        raise Corrupt(f"belongs to entry {checkpoint.seq} of log {checkpoint.incarnation}", object=what)
+    return checkpoint
+
+
+def _unpack(packed: bytes, ref: codec.CheckpointRef, what: str) -> bytes:
+    try:
+        body = zlib.decompressobj(wbits=31).decompress(packed, ref.size + 1)
+    except zlib.error as error:
+        raise Corrupt(f"not gzip: {error}", object=what) from None
+    if len(body) != ref.size or codec.digest(body) != ref.sha256:
+        raise Corrupt("its content is not what the head says of it", object=what)
+    return body

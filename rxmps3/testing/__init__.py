@@ -1,0 +1,30 @@
+"""For tests of your own: storages that fail on purpose, a clock that stands still, and the contract of a storage."""
+
+from __future__ import annotations
+
+from .clock import ManualClock, settle
+from .faults import deny, drop_requests, fail_on, late, lose_answers, offline, resend, throttle
+from .storage_contract import StorageContract, VersionedStorageContract
+from .wrappers import CountingStorage, Fault, FaultyStorage, LatencyStorage, Plan, Request, StorageWrapper
+
+__all__ = [
+    "CountingStorage",
+    "Fault",
+    "FaultyStorage",
+    "LatencyStorage",
+    "ManualClock",
+    "Plan",
+    "Request",
+    "StorageContract",
+    "StorageWrapper",
+    "VersionedStorageContract",
+    "deny",
+    "drop_requests",
+    "fail_on",
+    "late",
+    "lose_answers",
+    "offline",
+    "resend",
+    "settle",
+    "throttle",
+]

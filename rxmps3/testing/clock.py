@@ -1,0 +1,126 @@
+"""A clock that stands still until a test moves it."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random  # noqa: TID251  # seeded by the caller
+import types
+from collections.abc import Awaitable, Collection, Generator
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar, cast
+
+from ..clock import ID_ALPHABET
+
+__all__ = ["ManualClock"]
+
+T = TypeVar("T")
+_MOST_STEPS = 100_000
+
+
+class ManualClock:
+    """Time that passes only in `advance` and `run`; chance and ids that the seed decides. For one event loop.
+
+    Args:
+        seed: decides `rng` and `new_id`, each its own sequence.
+        start: what `now` says at first.
+    """
+
+    def __init__(self, seed: int | str = 0, *, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
+        self.rng = random.Random(f"{seed} chance")
+        self._ids = random.Random(f"{seed} ids")
+        self._start = start
+        self._elapsed = 0.0
+        self._count = 0
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+
+    def monotonic(self) -> float:
+        """Seconds since the clock was made."""
+        return self._elapsed
+
+    def now(self) -> datetime:
+        """``start`` and what has passed since."""
+        return self._start + timedelta(seconds=self._elapsed)
+
+    def new_id(self, characters: int = 12) -> str:
+        """The next id of the seed."""
+        return "".join(self._ids.choices(ID_ALPHABET, k=characters))
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until `advance` or `run` has moved the clock that far."""
+        if seconds <= 0:
+            await _step()
+            return
+        wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._count += 1
+        heapq.heappush(self._sleepers, (self._elapsed + seconds, self._count, wake))
+        await wake
+
+    @property
+    def sleeping(self) -> int:
+        """How many are asleep."""
+        return sum(not wake.done() for _, _, wake in self._sleepers)
+
+    async def advance(self, seconds: float = 0.0) -> None:
+        """Let time pass. Sleepers wake one by one in the order of their moments, those of one moment in the order
+        they fell asleep; before the next one wakes, everybody does what can be done without time passing.
+
+        Raises:
+            RuntimeError: some task never comes to rest.
+        """
+        until = self._elapsed + seconds
+        await settle()
+        while (moment := self._next()) is not None and moment <= until:
+            await self._wake()
+        self._elapsed = max(self._elapsed, until)
+
+    async def run(self, awaitable: Awaitable[T]) -> T:
+        """The result of an awaitable; whenever everybody sleeps or waits, time jumps to the next sleeper's moment.
+
+        Raises:
+            RuntimeError: the awaitable waits, and nobody sleeps whose waking could end that.
+        """
+        task = asyncio.ensure_future(awaitable)  # noqa: TID251  # awaited below
+        try:
+            while True:
+                await settle()
+                if task.done():
+                    return task.result()
+                if self._next() is None:
+                    raise RuntimeError(f"nobody sleeps, and this waits for something else: {task!r}")
+                await self._wake()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+
+    def _next(self) -> float | None:
+        while self._sleepers and self._sleepers[0][2].done():
+            heapq.heappop(self._sleepers)
+        return self._sleepers[0][0] if self._sleepers else None
+
+    async def _wake(self) -> None:
+        moment, _, wake = heapq.heappop(self._sleepers)
+        self._elapsed = max(self._elapsed, moment)
+        if not wake.done():
+            wake.set_result(None)
+        await settle()
+
+
+async def settle() -> None:
+    """Return when every other task on this loop waits for time, a thread, a socket or another task."""
+    ready = cast(Collection[Any] | None, getattr(asyncio.get_running_loop(), "_ready", None))
+    if ready is None:  # not one of asyncio's own loops
+        for _ in range(100):
+            await _step()
+        return
+    for _ in range(_MOST_STEPS):
+        await _step()
+        if not ready:
+            return
+    raise RuntimeError("some task never comes to rest")
+
+
+@types.coroutine
+def _step() -> Generator[None, None, None]:
+    yield

@@ -1,0 +1,172 @@
+"""From a seed to a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from rxmps3.clock import Random
+from rxmps3.testing.simulator.plan import ClientPlan, FaultKind, Outage, Plan, Stall, Step, Verb, Weather
+
+__all__ = ["PAIRS", "draw_plan"]
+
+T = TypeVar("T")
+
+NAMES = ("ann", "bob", "cid", "dot", "eve", "fay", "gus", "hal", "ivy", "jon")
+PLAIN = tuple(f"key/{number}" for number in range(6))
+BIG = tuple(f"big/{number}" for number in range(2))
+TODO = tuple(f"todo/{number}" for number in range(5))
+PAIRS = (("pair/left", "pair/right"), ("twin/a", "twin/b"))
+"""Keys that are only ever written together, with one value: whoever sees them differ has seen half a write."""
+PREFIXES = ("", "key/", "todo/", "pair/", "big/", "nothing/")
+
+_FAULTS: tuple[tuple[FaultKind, float], ...] = (
+    ("drop", 0.1),
+    ("lost", 0.15),
+    ("late", 0.1),
+    ("resend", 0.15),
+    ("conflict", 0.2),
+    ("internal", 0.1),
+    ("internal-done", 0.1),
+    ("throttled", 0.1),
+    ("unavailable", 0.1),
+    ("slow", 0.2),
+)
+"""Each kind with the highest chance it is drawn with."""
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The time scale of a run."""
+
+    pause: float
+    poll: tuple[float, float]
+    stall: float
+    lateness: float
+
+
+_SPANS = (
+    (0.5, _Span(pause=0.5, poll=(0.3, 3.0), stall=20.0, lateness=30.0)),
+    (0.3, _Span(pause=8.0, poll=(3.0, 30.0), stall=300.0, lateness=600.0)),
+    (0.2, _Span(pause=240.0, poll=(60.0, 600.0), stall=7200.0, lateness=10800.0)),
+)
+
+
+def draw_plan(seed: int, *, clients: int = 5, steps: int = 30, faults: bool = True) -> Plan:
+    """A random plan.
+
+    Args:
+        seed: decides everything.
+        clients: how many at most.
+        steps: how many each does at most.
+        faults: whether anything goes wrong.
+    """
+    rng = Random(f"plan {seed}")
+    span = _choose(rng, _SPANS)
+    count = rng.randint(min(2, clients), clients) if rng.random() < 0.9 else 1
+    players = tuple(_draw_client(rng, name, span, steps, faults=faults) for name in NAMES[:count])
+    end = max(sum(step.wait for step in player.steps) for player in players)
+    clear_at = end * rng.uniform(0.6, 1.1)
+    weather = _draw_weather(rng, span, clear_at, faults=faults)
+    stalls: list[Stall] = []
+    outages: list[Outage] = []
+    if faults:
+        names = [player.name for player in players]
+        for _ in range(rng.choice((0, 0, 0, 1, 1, 2))):
+            start = rng.uniform(0, clear_at)
+            stalls.append(Stall(rng.choice(names), start, start + span.stall * rng.random() ** 2))
+        for _ in range(rng.choice((0, 0, 0, 1, 2))):
+            start = rng.uniform(0, clear_at)
+            who = rng.choice([*names, ""])
+            outages.append(Outage(who, start, start + span.stall * rng.random() ** 2 / 2, rng.random() < 0.3))
+        clear_at = max([clear_at, *(one.end for one in (*stalls, *outages))])
+    return Plan(seed, players, weather, tuple(stalls), tuple(outages))
+
+
+def _draw_weather(rng: Random, span: _Span, clear_at: float, *, faults: bool) -> Weather:
+    chances: list[tuple[FaultKind, float]] = []
+    if faults and rng.random() < 0.9:
+        severity = rng.choice((0.05, 0.3, 1.0))
+        chances = [(kind, most * severity * rng.random()) for kind, most in _FAULTS if rng.random() < 0.5]
+    return Weather(
+        latency=rng.choice((0.005, 0.03, 0.1, 0.3)),
+        spread=rng.choice((0.1, 0.5, 1.0)),
+        chances=tuple(chances),
+        patience=rng.choice((3.0, 10.0, 60.0)),
+        lateness=span.lateness,
+        clear_at=clear_at,
+        page=rng.choice((1000, 1000, 3, 1)),
+        frontends=rng.choice((0, 0, 1, 2)),
+    )
+
+
+def _draw_client(rng: Random, name: str, span: _Span, most_steps: int, *, faults: bool) -> ClientPlan:
+    verbs = _draw_habits(rng, faults=faults)
+    steps = [_draw_step(rng, _choose(rng, verbs), span, faults=faults) for _ in range(rng.randint(3, most_steps))]
+    return ClientPlan(
+        name,
+        poll=round(rng.uniform(*span.poll), 2),
+        live=rng.random() < 0.3,
+        skew=rng.choice((0.0, 0.0, 1.5, -90.0, 86400.0, -4e8)),
+        inline_limit=rng.choice((40, 40, 200, 4096)),
+        cache_bytes=rng.choice((0, 100, 1 << 20)),
+        steps=tuple(steps),
+    )
+
+
+def _draw_habits(rng: Random, *, faults: bool) -> list[tuple[float, Verb]]:
+    """What this client likes to do."""
+    usual: list[tuple[float, Verb]] = [
+        (6, "put"),
+        (4, "put_all"),
+        (2, "delete"),
+        (4, "get"),
+        (1, "get_prefix"),
+        (2, "refresh"),
+        (1, "settle"),
+        (1.5, "observe"),
+        (1.5, "observe_many"),
+        (1.5, "observe_prefix"),
+        (0.7, "changes"),
+        (0.5, "versions"),
+        (0.4, "echo"),
+        (1, "dispose"),
+        (0.5, "close"),
+        (0.7 if faults else 0.0, "crash"),
+    ]
+    return [(weight * rng.choice((0.0, 0.5, 1.0, 1.0, 2.0)) + 1e-6, verb) for weight, verb in usual]
+
+
+def _draw_step(rng: Random, verb: Verb, span: _Span, *, faults: bool) -> Step:
+    wait = 0.0 if rng.random() < 0.4 else round(rng.expovariate(1 / span.pause), 3)
+    follow = rng.random() < 0.3
+    dies = None
+    if faults and rng.random() < 0.02 and verb not in ("close", "crash"):
+        dies = round(rng.expovariate(1 / 0.2), 4)
+    size = 0
+    keys: tuple[str, ...] = ()
+    if verb == "put":
+        keys = (rng.choice((*PLAIN, *BIG, *TODO)),)
+        size = rng.choice((100, 300)) if keys[0] in BIG else rng.choice((0, 0, 0, 0, 60))
+    elif verb == "put_all":
+        if rng.random() < 0.7:
+            keys = rng.choice(PAIRS)
+        else:
+            keys = tuple(rng.sample((*PLAIN, *TODO, *BIG), rng.randint(2, 4)))
+        size = rng.choice((0, 0, 0, 60))
+    elif verb == "delete":
+        keys = (rng.choice(TODO),) if rng.random() < 0.8 else rng.choice(PAIRS)
+    elif verb in ("get", "refresh", "observe_many"):
+        pool = (*PLAIN, *TODO, *BIG)
+        keys = rng.choice((*PAIRS, tuple(rng.sample(pool, rng.randint(1, 4))), (rng.choice(pool),)))
+    elif verb in ("observe", "echo"):
+        keys = (rng.choice((*PLAIN, *BIG, *TODO)),)
+    elif verb in ("get_prefix", "observe_prefix", "changes"):
+        keys = (rng.choice(PREFIXES),)
+        size = rng.choice((0, 0, 2, -2)) if verb != "changes" else 0
+    return Step(verb, wait, keys, size, follow, dies)
+
+
+def _choose(rng: Random, weighted: Sequence[tuple[float, T]]) -> T:
+    return rng.choices([item for _, item in weighted], [weight for weight, _ in weighted])[0]

@@ -1,0 +1,128 @@
+"""What must hold of a run as a whole, checked at its end against the log that the ledger kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rxmps3 import jsontext
+from rxmps3.errors import NotSent, OutcomeUnknown
+from rxmps3.missing import MISSING
+from rxmps3.state import Inline
+from rxmps3.testing.simulator.ledger import Ledger
+from rxmps3.testing.simulator.recorder import Observation, Observer, Recorder, WriteRecord
+
+__all__ = ["check_log", "check_observers", "final_ids"]
+
+
+def final_ids(ledger: Ledger, recorder: Recorder, seq: int = -1) -> dict[str, int]:
+    """The state after an entry, the last one by default: by key the id of the write."""
+    ids: dict[str, int] = {}
+    for key, item in ledger.folds[seq].items.items():
+        record = recorder.by_version.get(item.version)
+        ids[key] = 0 if record is None else record.id
+    return ids
+
+
+def check_log(ledger: Ledger, recorder: Recorder) -> None:
+    """Every write of the log was made, as it was made; every acknowledged write is in it; no refused one is."""
+    logged = [write for writes in ledger.writes for write in writes]
+    for write in logged:
+        record = recorder.by_version.get(write.version)
+        if record is None:
+            recorder.complain("nothing is invented", f"nobody made {write.version}")
+            continue
+        for key in sorted({*write.update, *record.values}):
+            item, value = write.update.get(key), record.values.get(key)
+            wanted = None if value is MISSING else Inline(jsontext.encode(value)).sha256
+            if key not in write.update or key not in record.values or (item.sha256 if item else None) != wanted:
+                recorder.complain("nothing is invented", f"{write.version} says {item} of {key!r}, not {value!r}")
+    for record in recorder.writes:
+        if not record.settled:
+            continue
+        present = record.version in ledger.places
+        if record.error is None and not present:
+            recorder.complain("what is acknowledged is in the log", f"{record.version} is not, at the end")
+        if record.error is not None and present and not isinstance(record.error, (NotSent, OutcomeUnknown)):
+            recorder.complain("what is refused stays out", f"{record.version} is in the log: {record.error}")
+    for session in recorder.sessions:
+        placed = [
+            (ledger.places[write.version], write.index) for write in session.writes if write.version in ledger.places
+        ]
+        if placed != sorted(placed):
+            recorder.complain("a session's writes keep their order", f"{session.name}: {placed}")
+        missing = [write.index for write in session.writes if write.version not in ledger.places]
+        if missing and placed and min(missing) <= max(index for _, index in placed):
+            recorder.complain("a session's writes keep their order", f"{session.name}: {missing[0]} was left out")
+
+
+def check_observers(ledger: Ledger, recorder: Recorder) -> None:
+    """Whatever anybody saw is a prefix of the log with their own pending writes on top; prefixes never shrink."""
+    history = _History(ledger, recorder)
+    for session in recorder.sessions:
+        places = [ledger.places.get(write.version) for write in session.writes]
+        for observer in session.observers:
+            history.check(observer, session.writes, places)
+
+
+class _History:
+    """The log in ids."""
+
+    def __init__(self, ledger: Ledger, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._steps: list[list[tuple[str, int | None]]] = []
+        for writes in ledger.writes:
+            step: list[tuple[str, int | None]] = []
+            for write in writes:
+                record = recorder.by_version.get(write.version)
+                if record is not None:
+                    step += [(key, None if item is None else record.id) for key, item in write.update.items()]
+            self._steps.append(step)
+
+    def check(self, observer: Observer, writes: list[WriteRecord], places: list[int | None]) -> None:
+        """Walk along the log with what one observer saw."""
+        state: dict[str, int] = {}
+        seq = 0
+        for observation in observer.observations:
+            while True:
+                fits = seq >= observation.least and self._fits(observation, state, seq, writes, places)
+                if fits or seq >= observation.length:
+                    break
+                seq += 1
+                for key, id in self._steps[seq]:
+                    if id is None:
+                        state.pop(key, None)
+                    else:
+                        state[key] = id
+            if not fits:
+                self._recorder.complain(
+                    "a view is a prefix of the log and own writes",
+                    f"{observer.name} at {observation.at:.3f} s sees {dict(observation.values)}, "
+                    f"which is no state from its last one to entry {observation.length}",
+                )
+                return
+
+    def _fits(
+        self,
+        observation: Observation,
+        state: Mapping[str, int],
+        seq: int,
+        writes: list[WriteRecord],
+        places: list[int | None],
+    ) -> bool:
+        """Whether the state after an entry, with the own writes that it lacks on top, is what was seen."""
+        own: dict[str, int | None] = {}
+        for index in range(observation.own - 1, -1, -1):
+            place = places[index]
+            write = writes[index]
+            if place is not None and place <= seq:
+                break  # a session's writes are committed in order
+            if write.error is not None and not isinstance(write.error, NotSent):
+                continue
+            for key in write.values:
+                own.setdefault(key, write.id_of(key))
+        seen = observation.values
+        if observation.scope is None:
+            return all((own[key] if key in own else state.get(key)) == id for key, id in seen.items())
+        view = {key: id for key, id in {**state, **own}.items() if id is not None}
+        selected = observation.scope.select(view)
+        return list(seen.items()) == [(key, view[key]) for key in selected]

@@ -1,0 +1,218 @@
+"""What is to happen in one run: who does what and when, and what goes wrong. Data, so that it can be cut down.
+
+A plan follows from a seed (`drawing.draw_plan`). The faults of its requests are drawn from its `Weather` as the run
+goes; a run reports those that happened, and a plan that lists them explicitly repeats the run without chance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = [
+    "ClientPlan",
+    "Fault",
+    "FaultKind",
+    "Outage",
+    "Plan",
+    "Stall",
+    "Step",
+    "Verb",
+    "Weather",
+]
+
+Verb = Literal[
+    "put",
+    "put_all",
+    "delete",
+    "get",
+    "get_prefix",
+    "refresh",
+    "settle",
+    "observe",
+    "observe_many",
+    "observe_prefix",
+    "changes",
+    "versions",
+    "echo",
+    "dispose",
+    "close",
+    "crash",
+]
+
+FaultKind = Literal[
+    "drop",  # the request never arrives; the client waits in vain
+    "lost",  # it is carried out, the answer does not come
+    "late",  # the client gives up; it is carried out much later
+    "resend",  # carried out twice; the client hears the second answer
+    "conflict",  # 409, not carried out
+    "internal",  # 500, not carried out
+    "internal-done",  # 500, carried out
+    "throttled",  # 429 with Retry-After, not carried out
+    "unavailable",  # 503, not carried out
+    "slow",  # takes many times as long
+]
+
+
+@dataclass(frozen=True)
+class Weather:
+    """How the network and the bucket behave until ``clear_at``; afterwards nothing goes wrong any more.
+
+    Attributes:
+        latency: the usual time of one way, in seconds.
+        spread: how much it varies: the sigma of a log-normal distribution.
+        chances: the probability of each kind of fault, per request.
+        patience: after so many seconds without an answer the client's HTTP library gives up.
+        lateness: a late request is carried out at most so many seconds later.
+        clear_at: when all faults end, in seconds of virtual time.
+        page: the most names on a page of a listing.
+        frontends: by how many seconds the servers behind one address differ in their ``Date``.
+    """
+
+    latency: float = 0.05
+    spread: float = 0.3
+    chances: tuple[tuple[FaultKind, float], ...] = ()
+    patience: float = 10.0
+    lateness: float = 60.0
+    clear_at: float = 60.0
+    page: int = 1000
+    frontends: int = 0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that goes wrong with one request: a client's ``nth`` request on a channel such as ``"put log"``.
+
+    ``extra`` is a number between 0 and 1 for whatever the fault leaves open, such as how late.
+    """
+
+    client: str
+    channel: str
+    nth: int
+    kind: FaultKind
+    extra: float
+
+    def __str__(self) -> str:
+        return f"{self.client}'s {self.channel} no. {self.nth}: {self.kind} ({self.extra:.3f})"
+
+
+@dataclass(frozen=True)
+class Stall:
+    """A client stands still: its timers, and what it has not sent or not heard yet, wait until the end."""
+
+    client: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A client, or everyone ("") is cut off from the bucket, or refused (403) if ``denied``."""
+
+    client: str
+    start: float
+    end: float
+    denied: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that a client does, ``wait`` seconds after the one before; it opens the database if it is not open.
+
+    Attributes:
+        verb: what.
+        wait: seconds before it.
+        keys: the keys or the prefix it is about.
+        size: pads the value to about so many bytes; or the window of a prefix, last n if positive.
+        follow: wait for the commit.
+        dies: the process dies so many seconds after the step began.
+    """
+
+    verb: Verb
+    wait: float = 0.0
+    keys: tuple[str, ...] = ()
+    size: int = 0
+    follow: bool = False
+    dies: float | None = None
+
+
+@dataclass(frozen=True)
+class ClientPlan:
+    """One player, over all its restarts.
+
+    Attributes:
+        name: for the trace, and its ``by``.
+        poll: seconds.
+        live: keeps polling while nothing is observed.
+        skew: seconds by which its wall clock is wrong.
+        inline_limit: bytes.
+        cache_bytes: bytes.
+        steps: in order, one after the other.
+    """
+
+    name: str
+    poll: float = 1.0
+    live: bool = False
+    skew: float = 0.0
+    inline_limit: int = 4096
+    cache_bytes: int = 1 << 20
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole run.
+
+    Attributes:
+        seed: of everything that chance still decides: latencies, jitter, ids, drawn faults.
+        clients: who takes part.
+        weather: what may go wrong with requests.
+        stalls, outages: what goes wrong with clients.
+        faults: None draws them from the weather; else exactly these.
+    """
+
+    seed: int
+    clients: tuple[ClientPlan, ...]
+    weather: Weather = field(default_factory=Weather)
+    stalls: tuple[Stall, ...] = ()
+    outages: tuple[Outage, ...] = ()
+    faults: tuple[Fault, ...] | None = None
+
+    @property
+    def size(self) -> int:
+        """How much there is to it; a smaller plan is easier to understand."""
+        steps = sum(len(client.steps) for client in self.clients)
+        return steps + len(self.clients) + len(self.stalls) + len(self.outages) + len(self.faults or ())
+
+    @property
+    def calm(self) -> bool:
+        """Whether nothing goes wrong at all."""
+        faultless = not self.faults and (self.faults is not None or not self.weather.chances)
+        deaths = any(step.dies is not None for client in self.clients for step in client.steps)
+        return faultless and not self.stalls and not self.outages and not deaths
+
+    def describe(self) -> str:
+        """The plan for a person, one line per item."""
+        weather = self.weather
+        lines = [f"seed {self.seed}, {weather.latency:.3f} s latency, faults end at {weather.clear_at:.0f} s"]
+        if self.faults is None:
+            lines += [f"  chance of {kind}: {chance:.3f}" for kind, chance in weather.chances]
+        else:
+            lines += [f"  {fault}" for fault in self.faults]
+        for stall in self.stalls:
+            lines.append(f"  {stall.client} stands still from {stall.start:.2f} to {stall.end:.2f}")
+        for outage in self.outages:
+            how = "refused" if outage.denied else "cut off"
+            lines.append(f"  {outage.client or 'everyone'} is {how} from {outage.start:.2f} to {outage.end:.2f}")
+        for client in self.clients:
+            lines.append(f"  {client.name}: poll {client.poll:g} s" + (", live" if client.live else ""))
+            for step in client.steps:
+                words = [f"    +{step.wait:.2f} s {step.verb}", *step.keys]
+                if step.size:
+                    words.append(f"size {step.size}")
+                if step.follow:
+                    words.append("and wait for the commit")
+                if step.dies is not None:
+                    words.append(f"and die after {step.dies:.3f} s")
+                lines.append(" ".join(words))
+        return "\n".join(lines)

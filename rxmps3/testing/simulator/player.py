@@ -1,0 +1,92 @@
+"""One client over all its processes: does its steps, dies when it is told to, starts anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from rxmps3.testing.simulator.life import Life
+from rxmps3.testing.simulator.plan import ClientPlan, Step
+from rxmps3.testing.simulator.recorder import Recorder
+from rxmps3.testing.simulator.session import Session
+from rxmps3.testing.virtual import SimClock
+
+__all__ = ["Player"]
+
+_CLOSE_TIMEOUT = 10.0
+
+
+class Player:
+    """Works through the steps of a client.
+
+    Args:
+        plan: of the client.
+        recorder: of the world.
+        new_life: makes its next process.
+        new_session: what a process does with the database.
+    """
+
+    def __init__(
+        self,
+        plan: ClientPlan,
+        recorder: Recorder,
+        new_life: Callable[[int], Life],
+        new_session: Callable[[ClientPlan, Life], Session],
+    ) -> None:
+        self.plan = plan
+        self.session: Session | None = None
+        self._recorder = recorder
+        self._new_life = new_life
+        self._new_session = new_session
+        self._lives = 0
+
+    async def run(self) -> None:
+        """Do all steps."""
+        pauses = SimClock("player", machine=self._new_life(-1))
+        for step in self.plan.steps:
+            if step.wait:
+                await pauses.sleep(step.wait)
+            if step.dies is None:
+                await self._do(step)
+            else:
+                await self._do_and_die(step, step.dies)
+
+    async def _do(self, step: Step) -> None:
+        if step.verb == "close":
+            await self.close()
+        elif step.verb == "crash":
+            self.die()
+        else:
+            session = await self.open()
+            await session.perform(step)
+
+    async def _do_and_die(self, step: Step, after: float) -> None:
+        loop = asyncio.get_running_loop()
+        dead = loop.create_future()
+        loop.call_later(after, dead.set_result, None)
+        # a task that hangs for ever once the process is dead; the loop holds it and ends it with itself
+        loop.create_task(self._do(step), name=f"{self.plan.name}'s last step")
+        await dead
+        self.die()
+
+    async def open(self) -> Session:
+        """The session, opened if there is none."""
+        if self.session is None:
+            self.session = session = self._new_session(self.plan, self._new_life(self._lives))
+            self._lives += 1
+            await session.open()
+        return self.session
+
+    async def close(self) -> None:
+        """Close cleanly."""
+        session, self.session = self.session, None
+        if session is not None:
+            await session.close(_CLOSE_TIMEOUT)
+
+    def die(self) -> None:
+        """The process is gone from one moment to the next."""
+        session, self.session = self.session, None
+        if session is not None:
+            session.life.died_at = asyncio.get_running_loop().time()
+            self._recorder.note(session.life, "dies")
+            self._recorder.counts["deaths"] += 1

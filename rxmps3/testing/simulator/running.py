@@ -1,0 +1,162 @@
+"""Running plans: one, or many; and what they had to report."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from rxmps3.clock import SystemClock
+from rxmps3.testing.simulator.drawing import draw_plan
+from rxmps3.testing.simulator.plan import Fault, Plan
+from rxmps3.testing.simulator.recorder import Violation
+from rxmps3.testing.simulator.world import World
+from rxmps3.testing.virtual import Deadlock, Livelock, VirtualLoop, end_loop
+
+__all__ = ["Report", "Summary", "main", "play", "run_many", "simulate"]
+
+_TURNS = 2_000_000
+
+
+@dataclass
+class Report:
+    """What a run came to.
+
+    Attributes:
+        plan: what was to happen; its faults as drawn or listed.
+        violations: the rules that were broken; none in a good run.
+        faults: the faults that happened.
+        counts: of steps, acknowledged writes, emissions, requests, entries.
+        lines: the trace.
+        digest: a hash of the trace: the same for the same plan, in every process.
+        seconds: virtual time that passed.
+    """
+
+    plan: Plan
+    violations: list[Violation]
+    faults: tuple[Fault, ...]
+    counts: Counter[str]
+    lines: list[str] = field(repr=False)
+    digest: str
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was wrong."""
+        return not self.violations
+
+    @property
+    def explicit_plan(self) -> Plan:
+        """The plan with the faults that happened listed: it repeats the run, and can be cut down."""
+        return replace(self.plan, faults=self.faults)
+
+    def explain(self) -> str:
+        """For a person: what was wrong, the plan and the trace."""
+        wrong = [f"seed {self.plan.seed}: {violation}" for violation in self.violations] or ["nothing was wrong"]
+        return "\n".join([*wrong, "", self.plan.describe(), "", *self.lines])
+
+
+def simulate(seed: int, *, clients: int = 5, steps: int = 30, faults: bool = True) -> Report:
+    """One random run.
+
+    Args:
+        seed: decides everything: the same seed is the same run, byte for byte.
+        clients: how many players at most.
+        steps: how many things each of them does at most.
+        faults: whether anything goes wrong.
+    """
+    return play(draw_plan(seed, clients=clients, steps=steps, faults=faults))
+
+
+def play(plan: Plan) -> Report:
+    """Run a plan."""
+    loop = VirtualLoop(_TURNS)
+    world = World(loop, plan)
+    recorder = world.recorder
+    with _listening(world):
+        try:
+            loop.run_until_complete(world.run())
+        except (Deadlock, Livelock) as error:
+            recorder.complain(type(error).__name__.lower(), str(error))
+        lines, digest = recorder.lines(), recorder.digest()
+        violations = list(recorder.violations)
+        seconds = loop.time()
+        loop.set_exception_handler(lambda *_: None)
+        end_loop(loop)
+    recorder.counts["entries"] = world.ledger.length
+    for client in world.network.counts.values():
+        for count in client.values():
+            recorder.counts["requests"] += count
+    recorder.counts["faults"] = len(world.network.happened)
+    return Report(plan, violations, tuple(world.network.happened), recorder.counts, lines, digest, seconds)
+
+
+@contextmanager
+def _listening(world: World) -> Iterator[None]:
+    """Hear what the library logs as errors, print nothing, and leave garbage for later."""
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            world.hear(record)
+
+    logger, ear = logging.getLogger("rxmps3"), Ear(logging.ERROR)
+    before = logger.level, logger.propagate
+    collecting = gc.isenabled()
+    logger.addHandler(ear)
+    logger.setLevel(logging.ERROR)
+    logger.propagate = False
+    gc.disable()
+    try:
+        yield
+    finally:
+        logger.removeHandler(ear)
+        logger.level, logger.propagate = before
+        if collecting:
+            gc.enable()
+
+
+@dataclass
+class Summary:
+    """What many runs came to."""
+
+    runs: int = 0
+    failed: list[Report] = field(default_factory=list[Report])
+    counts: Counter[str] = field(default_factory=Counter[str])
+    seconds: float = 0.0
+    cpu: float = 0.0
+
+    def __str__(self) -> str:
+        what = ", ".join(f"{self.counts[name]:,} {name}" for name in ("entries", "requests", "faults", "deaths", "emissions"))
+        return (
+            f"{self.runs:,} runs in {self.cpu:.1f} s ({self.runs / max(self.cpu, 1e-9):.1f} a second), "
+            f"{self.seconds / 3600:,.0f} h of virtual time, {what}: {len(self.failed)} failed"
+        )
+
+
+def run_many(seeds: Iterable[int], *, clients: int = 5, steps: int = 30, faults: bool = True, stop_after: int = 5) -> Summary:
+    """A run for each seed, until so many have failed."""
+    clock, summary = SystemClock(), Summary()
+    began = clock.monotonic()
+    for seed in seeds:
+        report = simulate(seed, clients=clients, steps=steps, faults=faults)
+        summary.runs += 1
+        summary.counts.update(report.counts)
+        summary.seconds += report.seconds
+        if not report.ok:
+            summary.failed.append(report)
+            if len(summary.failed) >= stop_after:
+                break
+    summary.cpu = clock.monotonic() - began
+    return summary
+
+
+def main(seeds: int = 100, start: int = 0, *, clients: int = 5, steps: int = 30, faults: bool = True) -> int:
+    """For the command line: run, print what came of it, and return the exit code."""
+    summary = run_many(range(start, start + seeds), clients=clients, steps=steps, faults=faults)
+    print(summary)
+    for report in summary.failed:
+        print(f"\nseed {report.plan.seed}: {report.violations[0]}")
+    return 1 if summary.failed else 0

@@ -1,0 +1,374 @@
+"""One process of a client: a database opened by `rxmps3.connect`, and what is done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import rxmps3
+from rxmps3.client import Database
+from rxmps3.errors import AccessDenied, Closed, Error, NotSent, Unavailable
+from rxmps3.failures import Failure
+from rxmps3.missing import MISSING
+from rxmps3.receipt import Receipt
+from rxmps3.testing.simulator.bucket import SimBucket
+from rxmps3.testing.simulator.ledger import Ledger
+from rxmps3.testing.simulator.life import Life
+from rxmps3.testing.simulator.network import Network, SimStorage
+from rxmps3.testing.simulator.plan import ClientPlan, Step
+from rxmps3.testing.simulator.recorder import Observation, Observer, Recorder, Scope, SessionRecord, WriteRecord
+from rxmps3.testing.simulator.watching import (
+    ChangeWatcher,
+    SnapshotWatcher,
+    VersionWatcher,
+    Watcher,
+    check_pairs,
+    read_values,
+)
+from rxmps3.testing.virtual import SimClock
+
+__all__ = ["EXPECTED", "Session"]
+
+EXPECTED = (Unavailable, AccessDenied)
+"""What a call may raise while things go wrong; anything else is a fault of the library."""
+_MOST_ECHOES = 3
+
+
+class Session:
+    """From connect to close or death.
+
+    Args:
+        plan: of the client.
+        life: the process.
+        seed: of its chance and ids.
+        bucket, network, ledger, recorder: of the world it lives in.
+    """
+
+    def __init__(
+        self,
+        plan: ClientPlan,
+        life: Life,
+        seed: int,
+        bucket: SimBucket,
+        network: Network,
+        ledger: Ledger,
+        recorder: Recorder,
+    ) -> None:
+        self.life = life
+        self.record = SessionRecord(str(life))
+        self.watchers: list[Watcher] = []
+        self.opened_at = 0.0
+        self._plan = plan
+        self._ledger = ledger
+        self._recorder = recorder
+        self._clock = SimClock(f"clock {seed} {life}", skew=plan.skew, machine=life)
+        self._storage = SimStorage(bucket, network, life)
+        self._db: Database | None = None
+        self._position = 0
+        self._reads = Observer(f"{life} get", self.record)
+        self._verbs: dict[str, Callable[[Step], Awaitable[None]]] = {
+            "put": self._put,
+            "put_all": self._put,
+            "delete": self._delete,
+            "get": self._get,
+            "get_prefix": self._get_prefix,
+            "refresh": self._refresh,
+            "settle": self._settle,
+            "observe": self._observe,
+            "observe_many": self._observe,
+            "observe_prefix": self._observe_prefix,
+            "changes": self._changes,
+            "versions": self._versions,
+            "echo": self._echo,
+            "dispose": self._dispose,
+        }
+        self.record.observers.append(self._reads)
+        recorder.sessions.append(self.record)
+
+    @property
+    def db(self) -> Database:
+        """The open database."""
+        assert self._db is not None
+        return self._db
+
+    def _alive(self) -> bool:
+        return not self.life.dead
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect, however long it takes."""
+        plan = self._plan
+        while True:
+            try:
+                self._db = await rxmps3.connect(
+                    self._storage,
+                    clock=self._clock,
+                    shared=False,
+                    poll=plan.poll,
+                    live=plan.live,
+                    by=plan.name,
+                    inline_limit=plan.inline_limit,
+                    cache_bytes=plan.cache_bytes,
+                )
+                break
+            except EXPECTED as error:
+                self._recorder.note(self.life, "cannot open:", error.what)
+                await self._clock.sleep(1.0)
+        self.opened_at = self._clock.monotonic()
+        self._recorder.note(self.life, "opens at", self.db.states.value.confirmed.version or 0)
+        self.db.status.subscribe(lambda _: self._look_inside())
+        self.db.errors.subscribe(self._hear_of)
+
+    async def close(self, timeout: float) -> tuple[str, ...]:
+        """Close cleanly; the keys that were not sent, if any."""
+        try:
+            await self.db.close(timeout)
+        except NotSent as error:
+            self._recorder.note(self.life, "closes; not sent:", *error.keys)
+            return error.keys
+        finally:
+            if self._alive():
+                for watcher in self.watchers:
+                    if not watcher.completed and not watcher.disposed:
+                        self._recorder.complain("streams complete at close", watcher.name)
+        self._recorder.note(self.life, "closes")
+        return ()
+
+    async def perform(self, step: Step) -> None:
+        """Do one thing."""
+        self._recorder.note(self.life, step.verb, *step.keys)
+        self._recorder.counts[step.verb] += 1
+        try:
+            await self._verbs[step.verb](step)
+        except EXPECTED as error:
+            self._recorder.note(self.life, step.verb, "fails:", error.what)
+
+    def check_end(self, final: Mapping[str, int]) -> None:
+        """Everything has been committed and read: compare with the ids of the final state."""
+        if pending := self.db.status.value.pending:
+            self._recorder.complain("everything commits", f"{self.life} has {pending} writes pending at the end")
+        keys = self.db.keys()
+        if keys != sorted(final):
+            self._recorder.complain("replicas converge", f"{self.life} ends with {keys}, the log with {sorted(final)}")
+        for watcher in self.watchers:
+            watcher.check_end(final)
+
+    def saw_all(self, values: Mapping[str, Any]) -> None:
+        """Record what a last look at everything gave, which must be all there is."""
+        self._saw(values, len(self.record.writes), self._ledger.length, Scope("", 0))
+
+    def unsettled(self) -> list[WriteRecord]:
+        """The writes whose receipts have not met their end."""
+        return [write for write in self.record.writes if not write.settled]
+
+    # -- what it sees without being asked --------------------------------------------------------------------
+
+    def _look_inside(self) -> None:
+        """Compare the replica's own view with the log, at every turn that matters."""
+        if not self._alive():
+            return
+        view = self.db.states.value
+        if not view.loaded:
+            return
+        ledger, complain = self._ledger, self._recorder.complain
+        position = int(view.confirmed.version or 0)
+        if position < self._position:
+            complain("replicas never go back", f"{self.life} went from {self._position} to {position}")
+        if position > ledger.length:
+            complain("replicas follow the log", f"{self.life} is at {position}, the log at {ledger.length}")
+            return
+        fold = ledger.folds[position]
+        if position != self._position:
+            self._position = position
+            entries = view.confirmed.entries
+            same = len(entries) == len(fold.items)
+            for key, item in fold.items.items():
+                entry = entries.get(key)
+                same = same and entry is not None and (entry.version, entry.content.sha256) == item
+            if not same:
+                mine = {key: entries[key].version for key in sorted(entries)}
+                theirs = {key: fold.items[key].version for key in sorted(fold.items)}
+                complain("the state is the log's fold", f"{self.life} at {position}: {mine} instead of {theirs}")
+            if len(view.confirmed.writers) != len(fold.marks) or any(
+                (view.confirmed.writers.get(writer) or ())[:2] != mark for writer, mark in fold.marks.items()
+            ):
+                complain("the state is the log's fold", f"{self.life} at {position}: other writers' marks")
+        waiting = sorted(id.version for id in view.pending)
+        expected = sorted(
+            write.version
+            for write in self.record.writes
+            if write.version
+            and not (write.settled and write.error is not None)
+            and ledger.places.get(write.version, position + 1) > position
+        )
+        unnamed = sum(not write.version for write in self.record.writes)
+        if not set(expected) <= set(waiting) or len(waiting) > len(expected) + unnamed:
+            complain(
+                "pending is what the log lacks", f"{self.life} at {position}: pending {waiting}, of own writes {expected}"
+            )
+
+    def _hear_of(self, failure: Failure) -> None:
+        if not self._alive():
+            return
+        self._recorder.note(self.life, "reports", failure)
+        if not isinstance(failure.error, EXPECTED):
+            self._recorder.complain("nothing unexpected fails", f"{self.life}: {failure}")
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    async def _put(self, step: Step) -> None:
+        receipt = self.write(step.keys, step.size)
+        if step.follow:
+            await self._await(receipt)
+
+    async def _delete(self, step: Step) -> None:
+        receipt = self.write(step.keys, None)
+        if step.follow:
+            await self._await(receipt)
+
+    def write(self, keys: tuple[str, ...], size: int | None) -> Receipt:
+        """Put one value to all keys, or delete them; record what becomes of it."""
+        recorder = self._recorder
+        value: Any = MISSING
+        if size is not None:
+            value = {"id": len(recorder.writes) + 1, "by": self.record.name}
+            if size:
+                value["pad"] = "x" * size
+        record = recorder.new_write(self.record, dict.fromkeys(keys, value))
+        try:
+            if len(keys) > 1:
+                receipt = self.db.put_all(record.values)
+            elif value is MISSING:
+                receipt = self.db.delete(keys[0])
+            else:
+                receipt = self.db.put(keys[0], value)
+        except Closed as error:
+            record.settled, record.error = True, error
+            raise
+        record.version = receipt.version
+        recorder.by_version[receipt.version] = record
+        recorder.note(self.life, "wrote", record.id, receipt.version)
+        receipt.stages.subscribe(lambda stage: self._settled(record, receipt) if receipt.done() else None)
+        return receipt
+
+    def _settled(self, record: WriteRecord, receipt: Receipt) -> None:
+        if not self._alive() or record.settled:
+            return
+        recorder = self._recorder
+        record.settled, record.settled_at = True, recorder.now()
+        try:
+            version = receipt.wait(0)
+        except Error as error:
+            record.error = error
+            recorder.note(self.life, "write", record.id, "ends:", type(error).__name__)
+            if not isinstance(error, NotSent):
+                recorder.complain("nothing unexpected fails", f"{self.life}: write {record.id}: {error}")
+            return
+        recorder.note(self.life, "write", record.id, "is committed")
+        recorder.counts["acknowledged"] += 1
+        if version not in self._ledger.places:
+            recorder.complain("what is acknowledged is in the log", f"{self.life}: {version} is not")
+
+    async def _await(self, receipt: Receipt) -> None:
+        try:
+            await receipt
+        except NotSent:
+            pass
+
+    async def _settle(self, step: Step) -> None:
+        for receipt in self.db.pending.value:
+            await self._await(receipt)
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def _saw(self, values: Mapping[str, Any], own: int, least: int = 0, scope: Scope | None = None) -> None:
+        seen = read_values(self._recorder, self._reads.name, values)
+        self._recorder.note(self.life, "sees", *(f"{key}={id}" for key, id in seen.items()))
+        check_pairs(self._recorder, self._reads.name, seen)
+        self._reads.observations.append(
+            Observation(self._recorder.now(), own, self._ledger.length, least, seen, scope)
+        )
+
+    async def _get(self, step: Step) -> None:
+        if len(step.keys) == 1:
+            values = {step.keys[0]: await self.db.get(step.keys[0], MISSING)}
+        else:
+            values = await self.db.get_many(step.keys, MISSING)
+        self._saw(values, len(self.record.writes))
+
+    async def _get_prefix(self, step: Step) -> None:
+        scope = Scope(step.keys[0], step.size)
+        values = await self.db.get_prefix(scope.prefix, **scope.window())
+        self._saw(values, len(self.record.writes), scope=scope)
+
+    async def _refresh(self, step: Step) -> None:
+        length = self._ledger.length
+        await self.db.refresh()
+        if int(self.db.states.value.confirmed.version or 0) < length:
+            self._recorder.complain("refresh reads to the end", f"{self.life} is not at {length}")
+        values = await self.db.get_many(step.keys, MISSING)
+        self._saw(values, len(self.record.writes), length)
+
+    # -- observing -------------------------------------------------------------------------------------------
+
+    def _watch(self, watcher: Watcher, stream: Any) -> None:
+        self.watchers.append(watcher)
+        watcher.watch(stream)
+
+    def _name(self, step: Step) -> str:
+        return f"{step.verb}#{len(self.watchers)}"
+
+    async def _observe(self, step: Step) -> None:
+        keys = step.keys
+        stream = self.db.observe(keys[0], MISSING) if len(keys) == 1 else self.db.observe_many(*keys, default=MISSING)
+        self._watch(self._snapshots(step, keys), stream)
+
+    def _snapshots(
+        self,
+        step: Step,
+        scope: tuple[str, ...] | Scope,
+        react: Callable[[Mapping[str, int | None]], None] | None = None,
+    ) -> SnapshotWatcher:
+        return SnapshotWatcher(
+            self._name(step), self.record, self._recorder, self._ledger, self._alive, scope, react
+        )
+
+    async def _observe_prefix(self, step: Step) -> None:
+        scope = Scope(step.keys[0], step.size)
+        self._watch(self._snapshots(step, scope), self.db.observe_prefix(scope.prefix, **scope.window()))
+
+    async def _echo(self, step: Step) -> None:
+        """Answer what is seen at a key, from within the observer."""
+        key, echoes = step.keys[0], 0
+
+        def react(seen: Mapping[str, int | None]) -> None:
+            nonlocal echoes
+            if echoes < _MOST_ECHOES and seen[key] is not None:
+                echoes += 1
+                try:
+                    self.write((f"key/echo-{key[-1]}",), 0)
+                except Closed:
+                    pass
+
+        stream = self.db.observe(key, MISSING)
+        self._watch(self._snapshots(step, (key,), react), stream)
+
+    async def _changes(self, step: Step) -> None:
+        prefix = step.keys[0]
+        watcher = ChangeWatcher(
+            self._name(step), self.record, self._recorder, self._ledger, self._alive, prefix, self.db.states.value
+        )
+        self._watch(watcher, self.db.changes(prefix))
+
+    async def _versions(self, step: Step) -> None:
+        loaded = int(self.db.states.value.confirmed.version or 0)
+        watcher = VersionWatcher(self._name(step), self.record, self._recorder, self._ledger, self._alive, loaded)
+        self._watch(watcher, self.db.versions)
+
+    async def _dispose(self, step: Step) -> None:
+        for watcher in self.watchers:
+            if not watcher.disposed:
+                watcher.dispose()
+                return
+

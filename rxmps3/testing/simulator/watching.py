@@ -1,0 +1,241 @@
+"""Recorders of what streams emit, each with the rules that can be checked as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase
+
+from rxmps3.missing import MISSING
+from rxmps3.state import ManifestVersion, View
+from rxmps3.streams.events import Change, Reset
+from rxmps3.testing.simulator.drawing import PAIRS
+from rxmps3.testing.simulator.ledger import Ledger
+from rxmps3.testing.simulator.recorder import Observation, Observer, Recorder, Scope, SessionRecord
+
+__all__ = ["ChangeWatcher", "SnapshotWatcher", "VersionWatcher", "Watcher", "read_values"]
+
+Alive = Callable[[], bool]
+
+
+def read_values(recorder: Recorder, who: str, values: Mapping[str, Any]) -> dict[str, int | None]:
+    """The ids behind values, which must be just as they were written."""
+    return {key: _id_of(recorder, who, key, value) for key, value in values.items()}
+
+
+def _id_of(recorder: Recorder, who: str, key: str, value: Any) -> int | None:
+    if value is MISSING:
+        return None
+    id = value.get("id") if isinstance(value, dict) else None  # pyright: ignore[reportUnknownMemberType]
+    if not isinstance(id, int) or not 0 < id <= len(recorder.writes):
+        recorder.complain("values are what was written", f"{who} sees {value!r:.80} at {key!r}, which nobody wrote")
+        return -1
+    if recorder.writes[id - 1].values.get(key) != value:
+        recorder.complain("values are what was written", f"{who} sees another value at {key!r} than write {id} put")
+    return id
+
+
+class Watcher:
+    """One subscription."""
+
+    def __init__(self, name: str, session: SessionRecord, recorder: Recorder, ledger: Ledger, alive: Alive) -> None:
+        self.name = f"{session.name} {name}"
+        self.completed = False
+        self.disposed = False
+        self._session = session
+        self._recorder = recorder
+        self._ledger = ledger
+        self._alive = alive
+        self._subscription: DisposableBase | None = None
+
+    def watch(self, stream: Observable[Any]) -> None:
+        """Subscribe."""
+        self._subscription = stream.subscribe(self._on_next, self._on_error, self._on_completed)
+
+    def dispose(self) -> None:
+        """Unsubscribe; nothing may come any more."""
+        self.disposed = True
+        if self._subscription is not None:
+            self._subscription.dispose()
+
+    def take(self, item: Any) -> None:
+        """Record an item."""
+        raise NotImplementedError
+
+    def check_end(self, final: Mapping[str, int]) -> None:
+        """Everything has been committed and read: compare with the ids of the final state."""
+
+    def _on_next(self, item: Any) -> None:
+        if not self._alive():
+            return
+        if self.completed or self.disposed:
+            self._recorder.complain("streams end once", f"{self.name} emits after its end")
+        self._recorder.counts["emissions"] += 1
+        self.take(item)
+
+    def _on_error(self, error: Exception) -> None:
+        if self._alive():
+            self._recorder.complain("streams do not end on trouble", f"{self.name}: {error!r}")
+
+    def _on_completed(self) -> None:
+        if self._alive():
+            if self.completed or self.disposed:
+                self._recorder.complain("streams end once", f"{self.name} completes after its end")
+            self.completed = True
+
+
+class SnapshotWatcher(Watcher):
+    """A stream of values: of one key, of several, or of those under a prefix.
+
+    Args:
+        scope: the keys of the stream, or the prefix and its window.
+        react: is told of the ids of each emission, after it was recorded.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        session: SessionRecord,
+        recorder: Recorder,
+        ledger: Ledger,
+        alive: Alive,
+        scope: tuple[str, ...] | Scope,
+        react: Callable[[Mapping[str, int | None]], None] | None = None,
+    ) -> None:
+        super().__init__(name, session, recorder, ledger, alive)
+        self._scope = scope
+        self._react = react
+        self._last: Mapping[str, int | None] | None = None
+        self.observer = Observer(self.name, session)
+        session.observers.append(self.observer)
+
+    def take(self, item: Any) -> None:
+        scope = self._scope
+        values: Mapping[str, Any] = item if isinstance(scope, Scope) or len(scope) > 1 else {scope[0]: item}
+        seen = read_values(self._recorder, self.name, values)
+        recorder = self._recorder
+        recorder.note(self.name, "emits", _brief(seen))
+        if seen == self._last and list(seen) == list(self._last):
+            recorder.complain("streams emit changes only", f"{self.name} emits {_brief(seen)} twice in a row")
+        self._last = seen
+        check_pairs(recorder, self.name, seen)
+        self.observer.observations.append(
+            Observation(
+                recorder.now(),
+                len(self._session.writes),
+                self._ledger.length,
+                0,
+                seen,
+                scope if isinstance(scope, Scope) else None,
+            )
+        )
+        if self._react is not None:
+            self._react(seen)
+
+    def check_end(self, final: Mapping[str, int]) -> None:
+        scope = self._scope
+        keys = scope.select(final) if isinstance(scope, Scope) else list(scope)
+        wanted = {key: final.get(key) for key in keys}
+        if self.disposed or self.completed:
+            return
+        if self._last is None:
+            self._recorder.complain("streams converge", f"{self.name} never emitted anything")
+        elif list(self._last.items()) != list(wanted.items()):
+            self._recorder.complain(
+                "streams converge", f"{self.name} ends with {_brief(self._last)} instead of {_brief(wanted)}"
+            )
+
+
+def check_pairs(recorder: Recorder, who: str, seen: Mapping[str, int | None]) -> None:
+    """Keys that are only written together must be seen together."""
+    for left, right in PAIRS:
+        if left in seen and right in seen and seen[left] != seen[right]:
+            recorder.complain(
+                "an atomic write is seen whole", f"{who} sees {left!r} of {seen[left]} and {right!r} of {seen[right]}"
+            )
+
+
+def _brief(seen: Mapping[str, int | None]) -> str:
+    return " ".join(f"{key}={'-' if id is None else id}" for key, id in seen.items()) or "nothing"
+
+
+class ChangeWatcher(Watcher):
+    """``changes``: each starts where the one before it ended; together they make the state."""
+
+    def __init__(
+        self,
+        name: str,
+        session: SessionRecord,
+        recorder: Recorder,
+        ledger: Ledger,
+        alive: Alive,
+        prefix: str,
+        view: View,
+    ) -> None:
+        super().__init__(name, session, recorder, ledger, alive)
+        self._prefix = prefix
+        self._versions = {key: view[key].version for key in sorted(view) if key.startswith(prefix)}
+        self._ids: dict[str, int | None] = {}
+
+    def _known(self, key: str) -> int | None:
+        if key in self._ids:
+            return self._ids[key]
+        version = self._versions.get(key)
+        return None if version is None else self._recorder.by_version[version].id_of(key)
+
+    def take(self, item: Change) -> None:
+        key, recorder = item.key, self._recorder
+        ids = [_id_of(recorder, self.name, key, value) for value in (item.before, item.after)]
+        before, after = ids
+        recorder.note(self.name, "emits", key, before, after, item.cause, item.pending)
+        if before == after:
+            recorder.complain("changes change", f"{self.name}: {key!r} from {before} to {after}")
+        if before != self._known(key):
+            recorder.complain(
+                "changes follow each other", f"{self.name}: {key!r} was {self._known(key)}, now from {before} to {after}"
+            )
+        self._ids[key] = after
+
+    def check_end(self, final: Mapping[str, int]) -> None:
+        if self.disposed or self.completed:
+            return
+        keys = {*self._ids, *self._versions, *(key for key in final if key.startswith(self._prefix))}
+        for key in sorted(keys):
+            if self._known(key) != final.get(key):
+                self._recorder.complain(
+                    "changes make the state", f"{self.name}: {key!r} ends as {self._known(key)}, not {final.get(key)}"
+                )
+
+
+class VersionWatcher(Watcher):
+    """``versions``: every entry of the log after the loaded one, once, in order."""
+
+    def __init__(
+        self, name: str, session: SessionRecord, recorder: Recorder, ledger: Ledger, alive: Alive, loaded: int
+    ) -> None:
+        super().__init__(name, session, recorder, ledger, alive)
+        self._seq = loaded
+
+    def take(self, item: ManifestVersion | Reset) -> None:
+        seq, recorder = int(item.id), self._recorder
+        recorder.note(self.name, "emits", item.id)
+        if isinstance(item, Reset):
+            if seq < self._seq:
+                recorder.complain("versions come once, in order", f"{self.name}: reset to {seq} after {self._seq}")
+        elif seq != self._seq + 1:
+            recorder.complain("versions come once, in order", f"{self.name}: {seq} after {self._seq}")
+        elif seq > self._ledger.length:
+            recorder.complain("versions are the log", f"{self.name}: {seq} is not in the log")
+        elif [write.id.version for write in item.writes] != [write.version for write in self._ledger.writes[seq]]:
+            recorder.complain("versions are the log", f"{self.name}: {seq} has other writes than the log")
+        self._seq = seq
+
+    def check_end(self, final: Mapping[str, int]) -> None:
+        if not (self.disposed or self.completed) and self._seq != self._ledger.length:
+            self._recorder.complain(
+                "streams converge", f"{self.name} ends at {self._seq}, the log at {self._ledger.length}"
+            )
+
+

@@ -1,0 +1,152 @@
+"""One run: everything a plan names, put together, played to its end and judged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from rxmps3.testing.simulator.bucket import SimBucket
+from rxmps3.testing.simulator.ledger import Ledger
+from rxmps3.testing.simulator.life import Life
+from rxmps3.testing.simulator.network import Network
+from rxmps3.testing.simulator.oracles import check_log, check_observers, final_ids
+from rxmps3.testing.simulator.plan import ClientPlan, Plan
+from rxmps3.testing.simulator.player import Player
+from rxmps3.testing.simulator.recorder import Recorder
+from rxmps3.testing.simulator.session import Session
+from rxmps3.testing.virtual import VirtualLoop
+
+__all__ = ["World"]
+
+_SETTLING = 900.0
+"""Seconds after the last fault within which everything pending is committed."""
+_LATE_JOINER = ClientPlan("zoe", poll=1.0)
+
+
+class World:
+    """The bucket, the network, the players and whoever watches them.
+
+    Args:
+        loop: its time.
+        plan: what is to happen.
+    """
+
+    def __init__(self, loop: VirtualLoop, plan: Plan) -> None:
+        self.plan = plan
+        self.recorder = Recorder(loop.time)
+        self.ledger = Ledger("main", self.recorder.complain)
+        self.network = Network(loop, plan.seed, plan.weather, plan.outages, plan.faults, self.recorder.note)
+        self.bucket = SimBucket(loop, plan.weather.frontends, self)
+        self.ledger.bucket = self.bucket
+        self._loop = loop
+        self._players: list[Player] = []
+        loop.set_exception_handler(self._unhandled)
+
+    # -- as witness of the bucket ----------------------------------------------------------------------------
+
+    def stored(self, name: str, body: bytes, who: str) -> None:
+        self.ledger.stored(name, body, self._loop.time())
+
+    def deleted(self, name: str, who: str) -> None:
+        self.ledger.deleted(name)
+
+    # -- the run ---------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Play the plan, let everything settle, judge."""
+        self._players = [self._player(client) for client in self.plan.clients]
+        scripts = [self._loop.create_task(player.run(), name=f"{player.plan.name}'s script") for player in self._players]
+        await self._until_done(scripts, "every step ends")
+        await self._pass_until(max(self.plan.weather.clear_at, self.network.last_arrival))
+        joiner = self._player(_LATE_JOINER)
+        await self._until_done([self._loop.create_task(_opened(joiner), name="late joiner")], "everyone can open")
+        self._players.append(joiner)
+        await self._settle()
+        await self._converge()
+        await self._close()
+        check_log(self.ledger, self.recorder)
+        check_observers(self.ledger, self.recorder)
+
+    async def _settle(self) -> None:
+        sessions = [player.session for player in self._players if player.session is not None]
+        deadline = self._loop.time() + _SETTLING
+        while left := [write for session in sessions for write in session.unsettled()]:
+            if self._loop.time() >= deadline:
+                names = ", ".join(f"{write.session.name}: {write.version}" for write in left)
+                self.recorder.complain("everything commits", f"pending {_SETTLING:.0f} s after the last fault: {names}")
+                return
+            await self._pass(1.0)
+
+    async def _converge(self) -> None:
+        final = final_ids(self.ledger, self.recorder)
+        for player in self._players:
+            session = player.session
+            if session is not None:
+                await self._until_done(
+                    [self._loop.create_task(_refreshed(session), name=f"{session.life} refreshes")], "refresh works"
+                )
+        await self._pass(1.0)
+        for player in self._players:
+            if player.session is not None:
+                player.session.check_end(final)
+
+    async def _close(self) -> None:
+        for player in self._players:
+            session, player.session = player.session, None
+            if session is not None and (keys := await session.close(10.0)):
+                self.recorder.complain("everything commits", f"{session.life} closes without {keys}")
+
+    # -- parts -----------------------------------------------------------------------------------------------
+
+    def _player(self, plan: ClientPlan) -> Player:
+        stalls = [stall for stall in self.plan.stalls if stall.client == plan.name]
+
+        def new_life(number: int) -> Life:
+            return Life(plan.name, number, stalls)
+
+        def new_session(client: ClientPlan, life: Life) -> Session:
+            return Session(client, life, self.plan.seed, self.bucket, self.network, self.ledger, self.recorder)
+
+        return Player(plan, self.recorder, new_life, new_session)
+
+    async def _until_done(self, tasks: list[asyncio.Task[None]], rule: str) -> None:
+        """Wait for tasks, for as long as faults last and the time to settle after that."""
+        end = max(
+            self.plan.weather.clear_at,
+            self._loop.time(),
+            *(sum(step.wait for step in client.steps) for client in self.plan.clients),
+        )
+        await asyncio.wait(tasks, timeout=end - self._loop.time() + _SETTLING * 4)
+        for task in tasks:
+            if not task.done():
+                self.recorder.complain(rule, f"{task.get_name()} hangs")
+            elif (error := task.exception()) is not None:
+                self.recorder.complain("nothing unexpected fails", f"{task.get_name()}: {error!r}")
+
+    async def _pass(self, seconds: float) -> None:
+        passed = self._loop.create_future()
+        self._loop.call_later(seconds, passed.set_result, None)
+        await passed
+
+    async def _pass_until(self, moment: float) -> None:
+        if moment > self._loop.time():
+            await self._pass(moment - self._loop.time())
+
+    def _unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        self.recorder.complain("nothing unexpected fails", f"unhandled: {context.get('message')}: {error!r}")
+
+    def hear(self, record: logging.LogRecord) -> None:
+        """The library logged an error."""
+        self.recorder.complain("nothing unexpected fails", f"logged: {record.getMessage()}")
+
+
+async def _opened(player: Player) -> None:
+    await player.open()
+
+
+async def _refreshed(session: Session) -> None:
+    await session.db.refresh()
+    values = await session.db.get_prefix("")
+    session.saw_all(values)

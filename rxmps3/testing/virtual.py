@@ -1,0 +1,220 @@
+"""Virtual time: an event loop that jumps to its next timer instead of waiting, and a clock that lives on it.
+
+Hours pass in milliseconds and nothing depends on the machine: no sockets, no threads, no real clock, and tasks hash by
+the order of their creation, so that even sets of tasks are walked in the same order in every run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from types import FrameType
+from typing import Any, Protocol, TypeVar, cast
+
+from rxmps3.clock import ID_ALPHABET, Random
+
+__all__ = ["EPOCH", "Deadlock", "Livelock", "SimClock", "VirtualLoop", "run_virtually"]
+
+T = TypeVar("T")
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+"""What the wall clock shows at virtual time 0."""
+DEFAULT_TURNS = 5_000_000
+
+
+class Deadlock(RuntimeError):
+    """Nothing is ready to run and no timer is set, yet what was to be run has not ended."""
+
+
+class Livelock(RuntimeError):
+    """The loop went round more often than it was allowed to."""
+
+
+class _Task(asyncio.Task[T]):
+    """A task whose hash does not depend on where it lies in memory."""
+
+    number: int
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class _Jump:
+    """Stands where an event loop keeps its selector: "waiting" moves the time."""
+
+    def __init__(self, loop: VirtualLoop, turns: int) -> None:
+        self._loop = loop
+        self.left = turns
+
+    def select(self, timeout: float | None) -> tuple[()]:
+        self.left -= 1
+        if self.left < 0:
+            raise Livelock(f"still running at {self._loop.time():.3f} s of virtual time")
+        if timeout is None:
+            raise Deadlock(describe_tasks(self._loop))
+        if timeout > 0:
+            self._loop.advance(timeout)
+        return ()
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """An event loop in virtual time, starting at 0.
+
+    Args:
+        turns: how often it may go round before it raises `Livelock`.
+
+    Raises (out of ``run_until_complete``):
+        Deadlock: nothing can ever happen any more; the message names what every task waits for.
+        Livelock: time stands still, or does not end.
+    """
+
+    def __init__(self, turns: int = DEFAULT_TURNS) -> None:
+        super().__init__()
+        self._now = 0.0
+        self._selector = _Jump(self, turns)
+        self._numbers = count(1)
+        self._unfinished: dict[int, asyncio.Task[Any]] = {}
+        self.set_debug(False)
+        self.set_task_factory(cast(Any, _make_task))
+
+    def time(self) -> float:
+        """Seconds of virtual time since the loop was made."""
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; timers that are due run at the loop's next turn."""
+        self._now += seconds
+
+    def adopt(self, task: _Task[Any]) -> None:
+        """Number a new task, and hold it until it has ended: one that hangs for ever is not to be collected."""
+        task.number = next(self._numbers)
+        self._unfinished[task.number] = task
+
+    def forget(self, task: asyncio.Task[Any]) -> None:
+        """A task has ended."""
+        del self._unfinished[hash(task)]
+
+    def unfinished(self) -> list[asyncio.Task[Any]]:
+        """The tasks that have not ended, in the order of their creation."""
+        return list(self._unfinished.values())
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        """Run it here and now: there are no threads."""
+        future: asyncio.Future[T] = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def _process_events(self, event_list: Any) -> None:
+        """There are no events from outside."""
+
+    def _write_to_self(self) -> None:
+        """Nobody waits in another thread's select."""
+
+
+def _make_task(
+    loop: VirtualLoop, coroutine: Generator[Any, None, T] | Coroutine[Any, Any, T], context: Context | None = None
+) -> asyncio.Task[T]:
+    # the hash is asked for while the task is being made, so the number is there before
+    kind = _Task
+    task = kind.__new__(kind)
+    loop.adopt(task)
+    task.__init__(cast(Any, coroutine), loop=loop, context=context)
+    task.add_done_callback(loop.forget)
+    return task
+
+
+def describe_tasks(loop: VirtualLoop) -> str:
+    """What every unfinished task of a loop waits for."""
+    lines: list[str] = []
+    for task in loop.unfinished():
+        stack: list[FrameType] = task.get_stack(limit=1)
+        where = f"{stack[0].f_code.co_qualname}:{stack[0].f_lineno}" if stack else "?"
+        lines.append(f"{task.get_name()} at {where}")
+    return "nothing is ready and no timer is set; waiting: " + "; ".join(lines)
+
+
+def run_virtually(main: Coroutine[Any, Any, T], *, turns: int = DEFAULT_TURNS) -> T:
+    """Run a coroutine on a virtual loop of its own, as ``asyncio.run`` does on a real one."""
+    loop = VirtualLoop(turns)
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        end_loop(loop)
+
+
+def end_loop(loop: VirtualLoop) -> None:
+    """Cancel what is left on a loop, let it end, and close the loop."""
+    try:
+        while left := loop.unfinished():
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    finally:
+        loop.close()
+
+
+class Machine(Protocol):
+    """What a clock is part of: it may stand still for a while, or for ever."""
+
+    @property
+    def dead(self) -> bool:
+        """Whether it stands still for ever."""
+        ...
+
+    def awake(self, moment: float) -> float:
+        """The first moment, from this one on, at which it runs."""
+        ...
+
+
+class _Sound:
+    """A machine that never stands still."""
+
+    dead = False
+
+    def awake(self, moment: float) -> float:
+        return moment
+
+
+class SimClock:
+    """A `rxmps3.clock.Clock` on the running virtual loop; its chance and ids come from a seed.
+
+    Args:
+        seed: decides every number and id.
+        skew: seconds by which the wall clock is wrong.
+        machine: where it is; a sleep ends only when that is awake, and never if it has died.
+    """
+
+    def __init__(self, seed: str, *, skew: float = 0.0, machine: Machine | None = None) -> None:
+        self.rng = Random(seed)
+        self._ids = Random(f"{seed} ids")
+        self._loop = asyncio.get_running_loop()
+        self._skew = timedelta(seconds=skew)
+        self._machine = machine or _Sound()
+
+    def monotonic(self) -> float:
+        return self._loop.time()
+
+    def now(self) -> datetime:
+        return EPOCH + timedelta(seconds=self._loop.time()) + self._skew
+
+    async def sleep(self, seconds: float) -> None:
+        slept: asyncio.Future[None] = self._loop.create_future()
+        timer = self._loop.call_at(self._machine.awake(self._loop.time() + max(0.0, seconds)), self._wake, slept)
+        try:
+            await slept
+        finally:
+            timer.cancel()
+
+    def _wake(self, slept: asyncio.Future[None]) -> None:
+        if not (slept.done() or self._machine.dead):
+            slept.set_result(None)
+
+    def new_id(self, characters: int = 12) -> str:
+        bits = self._ids.getrandbits(5 * characters)
+        return "".join([ID_ALPHABET[(bits >> (5 * place)) & 31] for place in range(characters)])
+

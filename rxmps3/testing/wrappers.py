@@ -1,0 +1,266 @@
+"""Storages around a storage: they pass every request on, and count, delay or spoil it. They stack in any order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+
+from ..clock import Clock, SystemClock, spawn
+from ..errors import Unsupported
+from ..storage.base import (
+    Found,
+    ListVersions,
+    Missing,
+    NotModified,
+    Page,
+    Precondition,
+    Storage,
+    Stored,
+    VersionPage,
+)
+
+if TYPE_CHECKING:
+    from random import Random  # noqa: TID251
+
+__all__ = ["CountingStorage", "FaultyStorage", "LatencyStorage", "Plan", "Request", "StorageWrapper"]
+
+T = TypeVar("T")
+
+
+@dataclass
+class Request:
+    """One request to a storage.
+
+    Attributes:
+        verb: ``get``, ``put``, ``delete``, ``list`` or ``list_versions``.
+        name: the object's name, or the prefix that was listed.
+        bytes_up: the size of the body that was sent.
+        bytes_down: the size of the body that came back.
+        outcome: ``Found``, ``Missing``, ``NotModified``, ``Stored``, ``None`` (deleted), ``Page``, ``VersionPage``, or
+            the class name of what was raised; empty while it is under way.
+        when: the precondition of a put.
+    """
+
+    verb: str
+    name: str
+    bytes_up: int = 0
+    bytes_down: int = 0
+    outcome: str = ""
+    when: Precondition | None = None
+
+
+class StorageWrapper:
+    """A storage that hands every request to `around`, which a subclass overrides."""
+
+    def __init__(self, inner: Storage) -> None:
+        self.inner = inner
+
+    @property
+    def url(self) -> str:
+        """The wrapped storage's."""
+        return self.inner.url
+
+    @property
+    def name_limit(self) -> int:
+        """The wrapped storage's."""
+        return self.inner.name_limit
+
+    async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
+        """Answer a request; ``proceed`` carries it out, as often as it is called."""
+        return await proceed()
+
+    async def get(
+        self, name: str, *, unless: str | None = None, version: str | None = None, limit: int | None = None
+    ) -> Found | Missing | NotModified:
+        """See `rxmps3.storage.Get`."""
+        return await self.around(
+            Request("get", name), lambda: self.inner.get(name, unless=unless, version=version, limit=limit)
+        )
+
+    async def put(
+        self,
+        name: str,
+        body: bytes,
+        *,
+        when: Precondition | None = None,
+        sha256: bytes | None = None,
+        content_type: str = "application/json",
+    ) -> Stored:
+        """See `rxmps3.storage.Put`."""
+        return await self.around(
+            Request("put", name, bytes_up=len(body), when=when),
+            lambda: self.inner.put(name, body, when=when, sha256=sha256, content_type=content_type),
+        )
+
+    async def delete(self, name: str, *, version: str | None = None) -> None:
+        """See `rxmps3.storage.Delete`."""
+        return await self.around(Request("delete", name), lambda: self.inner.delete(name, version=version))
+
+    async def list(self, prefix: str, *, after: str = "", cursor: str | None = None, limit: int = 1000) -> Page:
+        """See `rxmps3.storage.List`."""
+        return await self.around(
+            Request("list", prefix), lambda: self.inner.list(prefix, after=after, cursor=cursor, limit=limit)
+        )
+
+    async def list_versions(self, prefix: str, *, cursor: str | None = None, limit: int = 1000) -> VersionPage:
+        """See `rxmps3.storage.ListVersions`.
+
+        Raises:
+            Unsupported: the wrapped storage does not list versions.
+        """
+        if not hasattr(self.inner, "list_versions"):
+            raise Unsupported("this storage keeps no versions", operation="list versions", object=self.url)
+        inner = cast(ListVersions, self.inner)
+        return await self.around(
+            Request("list_versions", prefix), lambda: inner.list_versions(prefix, cursor=cursor, limit=limit)
+        )
+
+    async def close(self) -> None:
+        """Close the wrapped storage."""
+        await self.inner.close()
+
+
+class CountingStorage(StorageWrapper):
+    """Keeps a record of every request, in the order they were made, in ``requests``."""
+
+    def __init__(self, inner: Storage) -> None:
+        super().__init__(inner)
+        self.requests: list[Request] = []
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many requests of each verb."""
+        return Counter(request.verb for request in self.requests)
+
+    @property
+    def bytes_up(self) -> int:
+        """The bytes of all bodies sent."""
+        return sum(request.bytes_up for request in self.requests)
+
+    @property
+    def bytes_down(self) -> int:
+        """The bytes of all bodies that came back."""
+        return sum(request.bytes_down for request in self.requests)
+
+    def reset(self) -> None:
+        """Forget all requests."""
+        self.requests = []
+
+    async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
+        self.requests.append(request)
+        try:
+            answer = await proceed()
+        except BaseException as error:
+            request.outcome = type(error).__name__
+            raise
+        request.outcome = "None" if answer is None else type(answer).__name__
+        if isinstance(answer, Found):
+            request.bytes_down = len(answer.body)
+        return answer
+
+
+class LatencyStorage(StorageWrapper):
+    """Takes time: half of the latency before a request takes effect and half of it after.
+
+    Args:
+        inner: the storage.
+        clock: whose time passes.
+        seconds: the latency of each request, or a function that says the next one's.
+        bandwidth: bytes per second that a body takes on top, one way; None is infinite.
+    """
+
+    def __init__(
+        self,
+        inner: Storage,
+        clock: Clock,
+        seconds: float | Callable[[], float],
+        *,
+        bandwidth: float | None = None,
+    ) -> None:
+        super().__init__(inner)
+        self._clock = clock
+        self.seconds = seconds
+        self.bandwidth = bandwidth
+
+    async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
+        half = (self.seconds() if callable(self.seconds) else self.seconds) / 2
+        await self._clock.sleep(half + self._transfer(request.bytes_up))
+        down = 0
+        try:
+            answer = await proceed()
+            down = len(answer.body) if isinstance(answer, Found) else 0
+            return answer
+        finally:
+            await self._clock.sleep(half + self._transfer(down))
+
+    def _transfer(self, size: int) -> float:
+        return size / self.bandwidth if self.bandwidth else 0.0
+
+
+class Fault(Protocol):
+    """What may happen to a request: a function that calls ``proceed`` never, once or more often."""
+
+    async def __call__(self, request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage) -> Any: ...
+
+
+Plan = Fault | Sequence[Fault]
+"""One fault, or several, the first of which sees a request first."""
+
+
+class FaultyStorage(StorageWrapper):
+    """Does to requests what its plan says; `rxmps3.testing.faults` has the plans.
+
+    Args:
+        inner: the storage.
+        plan: what goes wrong; set ``plan`` to change it at any time, to ``()`` for nothing.
+        rng: the chance that decides when; None takes the clock's.
+        clock: the time in which late requests are late.
+    """
+
+    def __init__(
+        self, inner: Storage, plan: Plan = (), rng: Random | None = None, *, clock: Clock | None = None
+    ) -> None:
+        super().__init__(inner)
+        self.plan = plan
+        self.clock = SystemClock() if clock is None else clock
+        self.rng = self.clock.rng if rng is None else rng
+        self._late: set[asyncio.Task[None]] = set()
+
+    async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
+        faults: Sequence[Fault] = (self.plan,) if callable(self.plan) else self.plan
+        for fault in reversed(faults):
+            proceed = _bound(fault, request, proceed, self)
+        return await proceed()
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Carry out work that nobody waits for."""
+        task = spawn(work, "a late request")
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
+    @property
+    def late(self) -> int:
+        """How many requests are still to arrive."""
+        return len(self._late)
+
+    async def arrived(self) -> None:
+        """Wait until no late request is under way any more."""
+        while self._late:
+            await asyncio.wait(self._late)
+
+    async def close(self) -> None:
+        """Close the wrapped storage; late requests that have not arrived never will."""
+        late = list(self._late)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        await super().close()
+
+
+def _bound(
+    fault: Fault, request: Request, proceed: Callable[[], Awaitable[T]], faults: FaultyStorage
+) -> Callable[[], Awaitable[T]]:
+    return lambda: fault(request, proceed, faults)

@@ -1,0 +1,187 @@
+"""What the tests of behaviour share: players, traces, waiting, and storages that a test holds in its hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import rxmps3
+from reactivex import Observable, Subject
+from rxmps3.storage import Found, MemoryStorage, Storage, list_all
+from rxmps3.testing import Request, StorageWrapper
+from tests.conftest import Place
+
+T = TypeVar("T")
+
+LARGE = "L" * 5000
+"""A value over the default inline limit."""
+
+
+def trace(observable: Observable[Any]) -> list[Any]:
+    """What an observable emits, in order; its end as ``"completed"`` or the error."""
+    events: list[Any] = []
+    observable.subscribe(events.append, events.append, lambda: events.append("completed"))
+    return events
+
+
+async def eventually(condition: Callable[[], Any], *, what: str = "") -> None:
+    """Wait until a condition holds; the time limit of the test is the only other end."""
+    try:
+        while not condition():
+            await asyncio.sleep(0.002)
+    except asyncio.CancelledError as cancelled:
+        raise AssertionError(f"never came true: {what or condition}") from cancelled
+
+
+async def looks(*databases: rxmps3.Database) -> None:
+    """Let each of these databases read to the end of the log."""
+    for database in databases:
+        await database.refresh()
+
+
+@dataclass
+class Ticks:
+    """A source of ticks in the test's hand: nothing is looked for unless it says so."""
+
+    subject: Subject[None] = field(default_factory=lambda: Subject[None]())
+
+    def __call__(self) -> None:
+        self.subject.on_next(None)
+
+
+@asynccontextmanager
+async def players(
+    where: Place | Storage, *names: str, **options: Any
+) -> AsyncIterator[tuple[rxmps3.Database, ...]]:
+    """Databases of their own on one place, one per name, as different programs would have.
+
+    They look only when asked to (``refresh``, or ``get``) unless ``poll`` is given.
+    """
+    options.setdefault("poll", Subject[None]())
+    async with AsyncExitStack() as stack:
+        opened = [await stack.enter_async_context(player(where, by=name, **options)) for name in names]
+        yield tuple(opened)
+
+
+def player(where: Place | Storage, **options: Any) -> rxmps3.Connecting:
+    """One database of its own."""
+    if isinstance(where, Place):
+        return rxmps3.connect(where.url, **where.options, shared=False, **options)
+    return rxmps3.connect(where, shared=False, **options)
+
+
+async def raw(where: Place | Storage, action: Callable[[Storage], Awaitable[T]]) -> T:
+    """Do something to a place's storage itself, behind the library's back."""
+    if not isinstance(where, Place):
+        return await action(where)
+    storage = rxmps3.storage.open_storage(where.url, clock=rxmps3.clock.SystemClock(), **where.options)
+    try:
+        return await action(storage)
+    finally:
+        await storage.close()
+
+
+async def names(where: Place | Storage, prefix: str = "") -> list[str]:
+    """The names of all objects."""
+    return await raw(where, lambda storage: _names(storage, prefix))
+
+
+async def _names(storage: Storage, prefix: str) -> list[str]:
+    return sorted(listed.name for listed in await list_all(storage, prefix))
+
+
+async def body(storage: Storage, name: str) -> bytes:
+    """An object's bytes; it has to be there."""
+    found = await storage.get(name)
+    assert isinstance(found, Found), name
+    return found.body
+
+
+@dataclass
+class Held:
+    """One request that a `Gate` holds."""
+
+    request: Request
+    _verdict: asyncio.Future[Exception | None]
+
+    def let_go(self) -> None:
+        """Carry it out."""
+        if not self._verdict.done():
+            self._verdict.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        """Answer with an error instead."""
+        self._verdict.set_result(error)
+
+
+class Gate(StorageWrapper):
+    """A storage that holds requests until the test lets them go.
+
+    Args:
+        inner: the storage.
+        part: what the name of a request to be held contains; downloads of large values by default.
+        verbs: which requests.
+        shut: whether it holds requests from the start.
+    """
+
+    def __init__(
+        self,
+        inner: Storage | None = None,
+        part: str = "/values/",
+        verbs: Collection[str] = ("get",),
+        *,
+        shut: bool = True,
+    ) -> None:
+        super().__init__(MemoryStorage() if inner is None else inner)
+        self.part = part
+        self.verbs = verbs
+        self.shut = shut
+        self._held: asyncio.Queue[Held] = asyncio.Queue()
+
+    async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
+        if self.shut and request.verb in self.verbs and self.part in request.name:
+            verdict: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+            self._held.put_nowait(Held(request, verdict))
+            error = await verdict
+            if error is not None:
+                raise error
+        return await proceed()
+
+    async def held(self) -> Held:
+        """The next request that is held, once there is one."""
+        return await self._held.get()
+
+    @property
+    def holding(self) -> int:
+        """How many held requests the test has not taken yet."""
+        return self._held.qsize()
+
+    def open(self) -> None:
+        """Hold nothing any more, and let go what is held and not taken yet."""
+        self.shut = False
+        while not self._held.empty():
+            self._held.get_nowait().let_go()
+
+
+class Switch(StorageWrapper):
+    """A storage that can be out of order: while ``error`` is set, requests of ``verbs`` raise a new one."""
+
+    def __init__(self, inner: Storage | None = None, verbs: Collection[str] = ("get", "put", "list", "delete")) -> None:
+        super().__init__(MemoryStorage() if inner is None else inner)
+        self.verbs = verbs
+        self.error: Callable[[], Exception] | None = None
+        self.refused = 0
+
+    async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
+        if self.error is not None and request.verb in self.verbs:
+            self.refused += 1
+            raise self.error()
+        return await proceed()
+
+
+def offline() -> Exception:
+    """What a storage out of reach answers."""
+    return rxmps3.Unavailable("no route to host", operation="test")

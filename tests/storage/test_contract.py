@@ -1,0 +1,80 @@
+"""Every storage of this package keeps the contract that it ships."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from rxmps3.clock import SystemClock
+from rxmps3.storage import Storage, open_storage
+from rxmps3.testing import FaultyStorage, StorageContract, VersionedStorageContract, resend
+from tests.conftest import new_place
+
+
+class Opened:
+    """Opens a fresh place of one kind for each test."""
+
+    kind: str
+    versioning = False
+
+    @pytest.fixture
+    async def storage(self, request: pytest.FixtureRequest) -> AsyncIterator[Storage]:
+        place = new_place(self.kind, request, versioning=self.versioning)
+        storage = open_storage(place.url, clock=SystemClock(), **place.options)
+        yield storage
+        await storage.close()
+
+
+class TestMemory(Opened, StorageContract):
+    kind = "memory"
+    many = 1003
+
+
+class TestVersionedMemory(Opened, VersionedStorageContract):
+    kind = "memory"
+    versioning = True
+
+
+class TestDirectory(Opened, StorageContract):
+    kind = "file"
+    many = 1003
+
+
+class TestMoto(Opened, StorageContract):
+    kind = "moto"
+    checks_sha256 = False
+    contenders = 5
+
+
+class TestVersionedMoto(Opened, VersionedStorageContract):
+    kind = "moto"
+    versioning = True
+    checks_sha256 = False
+    contenders = 5
+
+
+@pytest.mark.seaweedfs
+class TestSeaweedFS(Opened, StorageContract):
+    kind = "seaweedfs"
+    lists_in_byte_order = False
+    longest_segment = 255
+
+
+@pytest.mark.seaweedfs
+class TestVersionedSeaweedFS(Opened, VersionedStorageContract):
+    kind = "seaweedfs"
+    versioning = True
+    lists_in_byte_order = False
+    longest_segment = 246
+    contenders = 3  # each loser waits about a second
+
+
+class TestWrapped(StorageContract):
+    """A wrapper with nothing to do is a storage like the one inside."""
+
+    @pytest.fixture
+    async def storage(self) -> AsyncIterator[Storage]:
+        storage = FaultyStorage(open_storage("memory:", clock=SystemClock()), resend(verbs=()))
+        yield storage
+        await storage.close()

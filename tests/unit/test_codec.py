@@ -1,0 +1,379 @@
+"""The bytes of log entries and of the head."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from immutables import Map
+
+from rxmps3 import Corrupt, Unsupported, jsontext
+from rxmps3.layout import value_name
+from rxmps3.log import codec
+from rxmps3.state import ContentObject, Entry, Inline, Mark, State, Write, WriteId
+from tests.unit.jsons import unicode_text, values
+
+MILLISECOND = timedelta(milliseconds=1)
+NAME = "main/inc/log/00000000000000000007"
+ids = st.text("0123456789abcdefghijklmnopqrstuv", min_size=12, max_size=12)
+keys = unicode_text.filter(bool)
+times = st.integers(946_684_800_000, 4_102_444_800_000).map(
+    lambda ms: datetime.fromtimestamp(0, UTC) + ms * MILLISECOND
+)
+
+
+def whole_second(time: datetime) -> datetime:
+    return time.replace(microsecond=0)
+
+
+checkpoints = st.builds(
+    codec.CheckpointRef,
+    seq=st.integers(0, 10**9),
+    name=unicode_text,
+    sha256=st.binary().map(codec.digest),
+    size=st.integers(0, 10**9),
+)
+
+
+@st.composite
+def entries(draw: st.DrawFn, key: str) -> Entry:
+    version = f"{draw(ids)}-{draw(st.integers(1, 10**9))}"
+    if draw(st.booleans()):
+        return Entry(version, Inline(jsontext.encode(draw(values()))))
+    sha256 = hashlib.sha256(draw(st.binary())).hexdigest()
+    return Entry(version, ContentObject(value_name(key, version), sha256, draw(st.integers(0, 10**12))))
+
+
+@st.composite
+def writes(draw: st.DrawFn) -> Write:
+    names = draw(st.lists(keys, min_size=1, max_size=4, unique=True))
+    update = {key: draw(st.none() | entries(key)) for key in names}
+    return Write(WriteId(draw(ids), draw(st.integers(0, 10**9))), draw(ids), update)
+
+
+@given(
+    seq=st.integers(1, 10**19),
+    previous=unicode_text,
+    writer=ids,
+    by=unicode_text,
+    time=times,
+    date=st.none() | times.map(whole_second),
+    expired=st.lists(ids, max_size=2),
+    some=st.lists(writes(), max_size=4),
+    data=st.data(),
+)
+def test_entries_round_trip(
+    seq: int,
+    previous: str,
+    writer: str,
+    by: str,
+    time: datetime,
+    date: datetime | None,
+    expired: list[str],
+    some: list[Write],
+    data: st.DataObject,
+) -> None:
+    def mine(write: Write) -> Write:
+        return Write(WriteId(writer, write.id.number), write.nonce, write.update)
+
+    some = [data.draw(st.sampled_from([write, mine(write)])) for write in some]
+    encoded = [codec.encode_write(one, writer) for one in some]
+    body = codec.encode_entry(seq, previous, writer, by, time, encoded, date=date, expired=expired)
+    read = codec.decode_entry(body, NAME)
+    assert (read.seq, read.previous) == (seq, previous)
+    version = read.version
+    assert (version.id, version.writer, version.by, version.time) == (str(seq), writer, by, time)
+    assert (version.date, list(version.expired)) == (date, expired)
+    assert list(version.writes) == some
+
+
+@given(st.dictionaries(keys, st.none(), max_size=4), st.dictionaries(ids, st.integers(0, 99), max_size=3), st.data())
+def test_states_round_trip(names: dict[str, None], numbers: dict[str, int], data: st.DataObject) -> None:
+    content = {key: data.draw(entries(key)) for key in names}
+    marks = {
+        writer: Mark(number, "n", data.draw(st.none() | times.map(whole_second))) for writer, number in numbers.items()
+    }
+    body = codec.encode_state(State(Map(content), Map(marks), "40"), "inc", 40, "c" * 64)
+    read = codec.decode_state(body, "the checkpoint")
+    assert (read.incarnation, read.seq, read.chain) == ("inc", 40, "c" * 64)
+    assert dict(read.state.entries) == content
+    assert dict(read.state.writers) == marks
+    assert read.state.version == "40"
+    turned = State(Map(reversed(content.items())), Map(reversed(marks.items())), "40")
+    assert codec.encode_state(turned, "inc", 40, "c" * 64) == body
+
+
+@given(
+    ids,
+    ids,
+    st.none() | checkpoints,
+    st.lists(checkpoints, max_size=3).map(tuple),
+    st.integers(0, 10**9),
+    st.none() | times,
+)
+def test_heads_round_trip(
+    incarnation: str,
+    nonce: str,
+    checkpoint: codec.CheckpointRef | None,
+    kept: tuple[codec.CheckpointRef, ...],
+    floor: int,
+    raised_at: datetime | None,
+) -> None:
+    head = codec.Head(incarnation, nonce, checkpoint, kept, floor, raised_at)
+    assert codec.decode_head(codec.encode_head(head), "main/head") == head
+
+
+def test_an_entry_is_what_the_design_shows() -> None:
+    write = Write(
+        WriteId("k3f9", 17),
+        "n1",
+        {
+            "todo/1": Entry("k3f9-17", Inline('{"title":"milk"}')),
+            "photo": Entry("k3f9-17", ContentObject("values/photo@k3f9-17", "ab" * 32, 48213)),
+            "old": None,
+        },
+    )
+    time = datetime(2026, 11, 22, 10, tzinfo=UTC)
+    encoded = [codec.encode_write(write, "k3f9")]
+    body = codec.encode_entry(42, "prev", "k3f9", "alice", time, encoded, date=datetime(2026, 11, 22, 9, tzinfo=UTC))
+    assert json.loads(body) == {
+        "format": 1,
+        "requires": [],
+        "seq": 42,
+        "previous": "prev",
+        "writer": "k3f9",
+        "by": "alice",
+        "time": "2026-11-22T10:00:00.000Z",
+        "date": "2026-11-22T09:00:00Z",
+        "writes": [
+            {
+                "number": 17,
+                "nonce": "n1",
+                "update": {
+                    "todo/1": {"version": "k3f9-17", "value": {"title": "milk"}},
+                    "photo": {
+                        "version": "k3f9-17",
+                        "object": "values/photo@k3f9-17",
+                        "type": "json",
+                        "sha256": "ab" * 32,
+                        "size": 48213,
+                    },
+                    "old": None,
+                },
+            }
+        ],
+    }
+
+
+def test_a_write_names_its_writer_only_where_another_committed_it() -> None:
+    write = Write(WriteId("old", 3), "n", {"a": None})
+    assert json.loads(codec.encode_write(write, "new"))["writer"] == "old"
+    assert "writer" not in json.loads(codec.encode_write(write, "old"))
+
+
+@given(unicode_text)
+def test_the_same_entry_has_the_same_bytes(text: str) -> None:
+    def body() -> bytes:
+        write = Write(WriteId("w", 1), "n", {"b": None, "a": Entry("w-1", Inline(jsontext.encode(text)))})
+        return codec.encode_entry(1, "", "w", "", datetime(2026, 1, 1, tzinfo=UTC), [codec.encode_write(write, "w")])
+
+    assert body() == body()
+
+
+def test_the_chain_begins_with_the_incarnation() -> None:
+    assert codec.genesis("inc") == hashlib.sha256(b"inc").hexdigest()
+    assert codec.genesis("inc") != codec.genesis("other")
+
+
+GOOD: dict[str, Any] = {
+    "format": 1,
+    "requires": [],
+    "seq": 7,
+    "previous": "p",
+    "writer": "w",
+    "by": "",
+    "time": "2026-11-22T10:00:00.000Z",
+    "date": "2026-11-22T10:00:00Z",
+    "expired": ["old"],
+    "writes": [
+        {
+            "number": 1,
+            "nonce": "n",
+            "update": {
+                "inline": {"version": "w-1", "value": 1},
+                "stored": {
+                    "version": "w-1",
+                    "object": "values/stored@w-1",
+                    "type": "json",
+                    "sha256": "a" * 64,
+                    "size": 9,
+                },
+            },
+        }
+    ],
+}
+DELETE = object()
+Change = Callable[[dict[str, Any]], None]
+
+
+def altered(path: str, value: Any, base: dict[str, Any] | None = None) -> bytes:
+    body = json.loads(json.dumps(GOOD if base is None else base))
+    *above, last = path.split(".")
+    target: Any = body
+    for step in above:
+        target = target[int(step)] if step.isdigit() else target[step]
+    if value is DELETE:
+        del target[last]
+    else:
+        target[last] = value
+    return json.dumps(body).encode()
+
+
+def test_the_good_entry_is_good() -> None:
+    codec.decode_entry(json.dumps(GOOD).encode(), NAME)
+
+
+WRITE = "writes.0"
+STORED = "writes.0.update.stored"
+MALFORMED = [
+    ("format", [0, "1", None, 1.5, [], DELETE, -1, True]),
+    ("requires", [None, "x", {}, 1]),
+    ("seq", ["7", None, 7.0, -1, True, DELETE]),
+    ("previous", [1, None, DELETE, []]),
+    ("writer", [1, None, DELETE]),
+    ("by", [1, None, DELETE, {}]),
+    ("time", [1, None, DELETE, "yesterday", "2026-13-01T00:00:00Z"]),
+    ("date", [1, "yesterday", []]),
+    ("expired", [None, "x", {}, [1], [None]]),
+    ("writes", [None, {}, "x", DELETE, [1], [[]], [None]]),
+    (f"{WRITE}.number", ["1", None, 1.0, -1, True, DELETE]),
+    (f"{WRITE}.nonce", [1, None, DELETE]),
+    (f"{WRITE}.writer", [1, None, []]),
+    (f"{WRITE}.update", [None, [], "x", 1, DELETE, {}, {"": None}, {"k": 1}, {"k": []}, {"k": "v"}, {"k": {}}]),
+    (f"{STORED}.version", [1, None, DELETE]),
+    (f"{STORED}.type", [1, None, DELETE]),
+    (
+        f"{STORED}.object",
+        [1, None, DELETE, "", "head", "values/a b@w-1", "values/@w-1", "values/x", "other/stored@w-1"],
+    ),
+    (f"{STORED}.sha256", [1, None, DELETE, "", "a" * 63, "A" * 64, "g" * 64]),
+    (f"{STORED}.size", ["9", None, -1, 9.5, DELETE, True]),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        pytest.param(path, value, id=f"{path}={'gone' if value is DELETE else ascii(value)[:24]}")
+        for path, bad in MALFORMED
+        for value in bad
+    ],
+)
+def test_a_malformed_member_is_corrupt_and_the_object_named(path: str, value: Any) -> None:
+    with pytest.raises(Corrupt) as caught:
+        codec.decode_entry(altered(path, value), NAME)
+    assert NAME in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["1e999", "[-1e999]", '"\\ud800"', '{"\\udfff":1}', "[" * 300 + "]" * 300])
+def test_an_inline_value_that_no_client_writes_is_corrupt(value: str) -> None:
+    body = json.dumps(GOOD).replace('"value": 1', f'"value": {value}').encode()
+    with pytest.raises(Corrupt, match=NAME):
+        codec.decode_entry(body, NAME)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"null", b"[]", b"1", b'"x"', b"\xff\xfe", b"NaN", json.dumps(GOOD).encode()[:-1]]
+)
+def test_what_is_no_json_object_is_corrupt(body: bytes) -> None:
+    with pytest.raises(Corrupt, match=NAME):
+        codec.decode_entry(body, NAME)
+    with pytest.raises(Corrupt, match="main/head"):
+        codec.decode_head(body, "main/head")
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_do_worse_than_corrupt(body: bytes) -> None:
+    for decode in (codec.decode_entry, codec.decode_head):
+        with pytest.raises((Corrupt, Unsupported), match="the object"):
+            decode(body, "the object")
+
+
+@given(values(), st.sampled_from([path for path, _ in MALFORMED]))
+def test_no_member_does_worse_than_corrupt(value: Any, path: str) -> None:
+    with suppress(Corrupt, Unsupported):
+        codec.decode_entry(altered(path, value), NAME)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [("format", 2, "format 2"), ("requires", ["sparkles"], "sparkles"), (f"{STORED}.type", "arrow", "arrow")],
+)
+def test_what_is_newer_than_us_is_unsupported_and_named(path: str, value: Any, named: str) -> None:
+    with pytest.raises(Unsupported) as caught:
+        codec.decode_entry(altered(path, value), NAME)
+    assert NAME in str(caught.value)
+    assert named in str(caught.value)
+    assert "upgrade" in str(caught.value)
+
+
+def test_a_newer_format_is_unsupported_whatever_else_it_holds() -> None:
+    with pytest.raises(Unsupported):
+        codec.decode_entry(b'{"format": 2}', NAME)
+
+
+@pytest.mark.parametrize("feature", [1, None, ["x"], {}, "x"])
+def test_an_unknown_feature_is_never_ignored(feature: Any) -> None:
+    with pytest.raises((Unsupported, Corrupt), match=NAME):
+        codec.decode_entry(altered("requires", [feature]), NAME)
+
+
+HEAD: dict[str, Any] = {
+    "format": 1,
+    "requires": [],
+    "log": "abc123",
+    "nonce": "n",
+    "checkpoint": {"seq": 40, "name": "x/checkpoint/40-n", "sha256": "a" * 64, "size": 9},
+    "kept": [],
+    "floor": 12,
+    "raised_at": "2026-11-22T10:00:00+00:00",
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        pytest.param(path, value, id=f"{path}={'gone' if value is DELETE else ascii(value)[:24]}")
+        for path, bad in [
+            ("format", [0, "1", DELETE]),
+            ("requires", ["x", {}]),
+            ("log", [1, None, DELETE, "", "a/b", "../x", "é"]),
+            ("nonce", [1, None, DELETE]),
+            ("checkpoint", [1, [], "x", {}]),
+            ("checkpoint.seq", [-1, "40", None, DELETE]),
+            ("checkpoint.name", [1, None, DELETE]),
+            ("checkpoint.sha256", ["", 1, None, DELETE]),
+            ("checkpoint.size", [-1, "9", None, DELETE]),
+            ("kept", [None, {}, [1], [{}], DELETE]),
+            ("floor", [-1, "12", None, 1.5, DELETE]),
+            ("raised_at", [1, "soon", []]),
+        ]
+        for value in bad
+    ],
+)
+def test_a_malformed_head_is_corrupt_and_named(path: str, value: Any) -> None:
+    with pytest.raises(Corrupt, match="main/head"):
+        codec.decode_head(altered(path, value, HEAD), "main/head")
+
+
+@pytest.mark.parametrize(("path", "value"), [("format", 2), ("requires", ["sparkles"])])
+def test_a_newer_head_is_unsupported(path: str, value: Any) -> None:
+    with pytest.raises(Unsupported, match="main/head"):
+        codec.decode_head(altered(path, value, HEAD), "main/head")
