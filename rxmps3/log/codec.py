@@ -7,6 +7,7 @@ a feature that this version does not know is `Unsupported`; both name the object
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 FORMAT = 1
+_HEX = re.compile("[0-9a-f]{64}")
 KNOWN_FEATURES: frozenset[str] = frozenset()
 
 
@@ -190,7 +192,7 @@ def decode_entry(body: bytes, name: str) -> LogEntry:
         read.time("time"),
         writes,
         None if members.get("date") is None else read.time("date"),
-        tuple(str(one) for one in read.array("expired")) if "expired" in members else (),
+        read.texts("expired") if "expired" in members else (),
     )
     return LogEntry(seq, read.text("previous"), version)
 
@@ -199,7 +201,7 @@ def _decode_write(part: Any, committer: str, what: str) -> Write:
     read = _Reader(_object(part, what), what)
     writer = read.text("writer") if "writer" in read.members else committer
     update = {
-        key: None if entry is None else _decode_state_entry(entry, f"{what}, key {key!r:.80}")
+        key: None if entry is None else _decode_state_entry(entry, key, what)
         for key, entry in read.object("update").items()
     }
     if not update or "" in update:
@@ -207,7 +209,8 @@ def _decode_write(part: Any, committer: str, what: str) -> Write:
     return Write(WriteId(writer, read.number("number")), read.text("nonce"), update)
 
 
-def _decode_state_entry(part: Any, what: str) -> Entry:
+def _decode_state_entry(part: Any, key: str, container: str) -> Entry:
+    what = f"{container}, key {key!r:.80}"
     read = _Reader(_object(part, what), what)
     version = read.text("version")
     if "value" in read.members:
@@ -220,7 +223,12 @@ def _decode_state_entry(part: Any, what: str) -> Entry:
             f"a value of type {read.members['type']!r:.40}", object=what, remedy="upgrade rxmps3 to read it"
         )
     name = read.text("object")
-    parse_value_name(name)
+    try:
+        owner, _ = parse_value_name(name)
+    except Corrupt:
+        owner = ""
+    if owner != key:
+        raise Corrupt(f"'object' is not the name of a value of this key: {name!r:.200}", object=what)
     return Entry(version, ContentObject(name, read.hash("sha256"), read.number("size")))
 
 
@@ -296,9 +304,7 @@ def decode_state(body: bytes, name: str) -> Checkpoint:
     members = _object(jsontext.decode_bytes(body, what), what)
     _check_format(members, what)
     read = _Reader(members, what)
-    entries = {
-        key: _decode_state_entry(entry, f"{what}, key {key!r:.80}") for key, entry in read.object("entries").items()
-    }
+    entries = {key: _decode_state_entry(entry, key, what) for key, entry in read.object("entries").items()}
     writers: dict[str, Mark] = {}
     for writer, part in read.object("writers").items():
         mark = _Reader(_object(part, what), what)
@@ -310,9 +316,9 @@ def decode_state(body: bytes, name: str) -> Checkpoint:
 
 
 def _check_format(members: Mapping[str, Any], what: str) -> None:
-    if members.get("format") != FORMAT:
-        found = members.get("format")
-        if isinstance(found, int) and found > FORMAT:
+    found = members.get("format")
+    if type(found) is not int or found != FORMAT:
+        if type(found) is int and found > FORMAT:
             raise Unsupported(
                 f"format {found} is newer than {FORMAT}, the newest known here", object=what, remedy="upgrade rxmps3"
             )
@@ -320,7 +326,8 @@ def _check_format(members: Mapping[str, Any], what: str) -> None:
     requires: Any = members.get("requires", [])
     if not isinstance(requires, list):
         raise Corrupt("'requires' is not an array", object=what)
-    unknown = [str(feature) for feature in cast("list[Any]", requires) if feature not in KNOWN_FEATURES]
+    features = [str(feature) for feature in cast("list[Any]", requires)]
+    unknown = [feature for feature in features if feature not in KNOWN_FEATURES]
     if unknown:
         raise Unsupported(f"requires {', '.join(unknown)}", object=what, remedy="upgrade rxmps3")
 
@@ -338,7 +345,7 @@ class _Reader:
         self.members = members
         self._what = what
 
-    def _get(self, name: str, valid: Callable[[Any], bool], kind: str) -> Any:
+    def _get(self, name: str, valid: Callable[[Any], object], kind: str) -> Any:
         value = self.members.get(name)
         if not valid(value):
             raise Corrupt(f"{name!r} is not {kind}", object=self._what)
@@ -353,11 +360,18 @@ class _Reader:
     def array(self, name: str) -> list[Any]:
         return self._get(name, lambda value: isinstance(value, list), "an array")
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        return tuple(
+            self._get(name, lambda value: all(isinstance(one, str) for one in value), "an array of strings")
+            if self.array(name)
+            else ()
+        )
+
     def object(self, name: str) -> dict[str, Any]:
         return self._get(name, lambda value: isinstance(value, dict), "an object")
 
     def hash(self, name: str) -> str:
-        return self._get(name, lambda value: isinstance(value, str) and len(value) == 64, "a hex SHA-256")
+        return self._get(name, lambda value: isinstance(value, str) and _HEX.fullmatch(value), "a hex SHA-256")
 
     def time(self, name: str) -> datetime:
         try:

@@ -27,7 +27,7 @@ from rxmps3.log.checkpoint import is_due
 from rxmps3.log.checkpoint import load as load_checkpoint
 from rxmps3.log.fence import Lease
 from rxmps3.log.probe import ensure_conditional_writes
-from rxmps3.state import Committed, Loaded, State, Write
+from rxmps3.state import Committed, Loaded, State, Write, fold
 from rxmps3.storage.base import ABSENT, Found, Matches, Missing, NotModified, Storage, list_all
 
 __all__ = ["MAX_ENTRY_BYTES", "MAX_GROUP_BYTES", "Cursor", "SequencedLog"]
@@ -101,6 +101,7 @@ class SequencedLog:
         self._seq = 0
         self._chain = ""
         self._disbelieved = 0
+        self._opening: State | None = None  # what has been read of the log that is being opened
         self._tail = Tail()
         self._turning = asyncio.Lock()
 
@@ -143,10 +144,12 @@ class SequencedLog:
     # -- reading ---------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
+        if self._opening is None:
+            self._opening = State()
         if await self._look_at_head():
             await self._catch_up()
-        else:
-            self._deliver(Loaded(State()))
+        state, self._opening = self._opening, None
+        self._deliver(Loaded(state))
 
     async def read(self) -> None:
         if self._head is None and not await self._look_at_head():
@@ -204,7 +207,10 @@ class SequencedLog:
                 object=f"log entry {name!r}",
                 remedy="an entry was replaced, or two histories were mixed in one bucket",
             )
-        self._deliver(Committed(entry.version))
+        if self._opening is None:
+            self._deliver(Committed(entry.version))
+        else:
+            self._opening = fold(self._opening, entry.version)
         self._seq, self._chain = seq, codec.digest(body)
         self._tail.grew(seq, len(body))
 
@@ -275,7 +281,7 @@ class SequencedLog:
                 raise Corrupt("a floor without a checkpoint", object=f"head {self._layout.head!r}")
             if known is None:
                 self._chain = codec.genesis(head.incarnation)
-                self._deliver(Loaded(State()))
+                self._jump(State())
             return True
         if known is not None and self._seq >= head.floor:
             return True
@@ -283,9 +289,15 @@ class SequencedLog:
         if checkpoint is None:
             return False
         if checkpoint.seq > self._seq or known is None:
-            self._deliver(Loaded(checkpoint.state))
+            self._jump(checkpoint.state)
             self._seq, self._chain = checkpoint.seq, checkpoint.chain
         return True
+
+    def _jump(self, state: State) -> None:
+        if self._opening is None:
+            self._deliver(Loaded(state))
+        else:
+            self._opening = state
 
     async def _check_emptiness(self) -> None:
         """No head: fine for a manifest that never was; never the time to start anew over what is left of one."""

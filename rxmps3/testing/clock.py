@@ -15,7 +15,7 @@ from ..clock import ID_ALPHABET
 __all__ = ["ManualClock"]
 
 T = TypeVar("T")
-_MOST_STEPS = 100_000
+_MOST_STEPS = 10_000
 
 
 class ManualClock:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from types import FrameType
 from typing import Any, Protocol, TypeVar, cast
 
 from rxmps3.clock import ID_ALPHABET, Random
@@ -22,6 +21,7 @@ T = TypeVar("T")
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 """What the wall clock shows at virtual time 0."""
 DEFAULT_TURNS = 5_000_000
+_MOST_CANCELLATIONS = 10
 
 
 class Deadlock(RuntimeError):
@@ -130,12 +130,19 @@ def _make_task(
 
 def describe_tasks(loop: VirtualLoop) -> str:
     """What every unfinished task of a loop waits for."""
-    lines: list[str] = []
-    for task in loop.unfinished():
-        stack: list[FrameType] = task.get_stack(limit=1)
-        where = f"{stack[0].f_code.co_qualname}:{stack[0].f_lineno}" if stack else "?"
-        lines.append(f"{task.get_name()} at {where}")
+    lines = [f"{task.get_name()} at {_where(task.get_coro())}" for task in loop.unfinished()]
     return "nothing is ready and no timer is set; waiting: " + "; ".join(lines)
+
+
+def _where(coroutine: Any) -> str:
+    """The innermost place in which a suspended coroutine waits."""
+    where = "?"
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+        if frame is not None:
+            where = f"{coroutine.__qualname__}:{frame.f_lineno}"
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+    return where
 
 
 def run_virtually(main: Coroutine[Any, Any, T], *, turns: int = DEFAULT_TURNS) -> T:
@@ -150,10 +157,15 @@ def run_virtually(main: Coroutine[Any, Any, T], *, turns: int = DEFAULT_TURNS) -
 def end_loop(loop: VirtualLoop) -> None:
     """Cancel what is left on a loop, let it end, and close the loop."""
     try:
-        while left := loop.unfinished():
+        for _ in range(_MOST_CANCELLATIONS):
+            left = loop.unfinished()
             for task in left:
                 task.cancel()
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            if left:
+                try:
+                    loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+                except Deadlock:
+                    pass  # a task waits for the dead in its ``finally``: cancel it once more
     finally:
         loop.close()
 
@@ -217,4 +229,3 @@ class SimClock:
     def new_id(self, characters: int = 12) -> str:
         bits = self._ids.getrandbits(5 * characters)
         return "".join([ID_ALPHABET[(bits >> (5 * place)) & 31] for place in range(characters)])
-

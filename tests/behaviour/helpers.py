@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import rxmps3
 from reactivex import Observable, Subject
+
+import rxmps3
 from rxmps3.storage import Found, MemoryStorage, Storage, list_all
 from rxmps3.testing import Request, StorageWrapper
 from tests.conftest import Place
@@ -53,9 +54,7 @@ class Ticks:
 
 
 @asynccontextmanager
-async def players(
-    where: Place | Storage, *names: str, **options: Any
-) -> AsyncIterator[tuple[rxmps3.Database, ...]]:
+async def players(where: Place | Storage, *names: str, **options: Any) -> AsyncIterator[tuple[rxmps3.Database, ...]]:
     """Databases of their own on one place, one per name, as different programs would have.
 
     They look only when asked to (``refresh``, or ``get``) unless ``poll`` is given.

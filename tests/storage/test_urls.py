@@ -94,7 +94,7 @@ def test_the_prefix_counts_for_the_longest_name() -> None:
     [
         ("", {}, "accepted are memory:"),
         ("bucket/app", {}, "accepted are memory:"),
-        ("gs://bucket?key=secret", {}, "'gs://bucket'.*accepted are memory:"),
+        ("gs://bucket?key=hunter2", {}, "'gs://bucket'.*accepted are memory:"),
         ("memory:x?y=1", {}, "no query"),
         ("memory:", {"region_name": "x"}, "no option region_name; accepted are versioning"),
         ("file:", {}, "needs a path"),
@@ -102,7 +102,7 @@ def test_the_prefix_counts_for_the_longest_name() -> None:
         ("file://host/x", {}, "no host"),
         ("s3:bucket", {}, "write s3://BUCKET/PREFIX"),
         ("s3:///prefix", {}, "no bucket name"),
-        ("s3://key:secret@bucket/x", {}, "credentials and endpoint_url are options"),
+        ("s3://key:hunter2@bucket/x", {}, "credentials and endpoint_url are options"),
         ("s3://bucket", {"acces_key": "x"}, "no option acces_key; accepted are .*aws_access_key_id"),
         ("s3://bucket?zone=x", {}, "no option zone; accepted are .*endpoint_url"),
         ("s3://bucket?config=x", {}, "no option config"),
@@ -115,4 +115,4 @@ def test_the_prefix_counts_for_the_longest_name() -> None:
 def test_what_makes_no_sense(url: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidOption, match=message) as caught:
         opened(url, **options)
-    assert "secret" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)

@@ -65,7 +65,9 @@ class SimBucket:
         self._objects = MemoryStorage(clock=ServerClock(loop, frontends))
         self._witness = witness
 
-    def get(self, name: str, unless: str | None, version: str | None, limit: int | None) -> Found | Missing | NotModified:
+    def get(
+        self, name: str, unless: str | None, version: str | None, limit: int | None
+    ) -> Found | Missing | NotModified:
         return at_once(self._objects.get(name, unless=unless, version=version, limit=limit))
 
     def put(self, name: str, body: bytes, when: Precondition | None, sha256: bytes | None, who: str) -> Stored:

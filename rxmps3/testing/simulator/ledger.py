@@ -95,9 +95,7 @@ class Ledger:
         checkpoint = head.get("checkpoint")
         seq = checkpoint["seq"] if checkpoint else 0
         if head["floor"] < self.floor or seq < self._checkpoint:
-            self._complain(
-                "floor and head only rise", f"{self.floor}, {self._checkpoint} -> {head['floor']}, {seq}"
-            )
+            self._complain("floor and head only rise", f"{self.floor}, {self._checkpoint} -> {head['floor']}, {seq}")
         self.floor, self._checkpoint = head["floor"], seq
 
     def _entry(self, seq: int, body: bytes, now: float) -> None:

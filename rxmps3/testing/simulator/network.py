@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import exp
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from rxmps3.clock import Random
 from rxmps3.errors import AccessDenied, Error, Throttled, Unavailable
@@ -24,6 +24,8 @@ Note = Callable[..., None]
 _NEVER_CARRIED_OUT = frozenset[FaultKind]({"conflict", "internal", "throttled", "unavailable"})
 _SILENT = frozenset[FaultKind]({"drop", "lost", "late"})
 _SLOWER = 30.0
+_LONGEST = 0.4
+"""No way takes more than this part of the client's patience unless something is wrong."""
 
 
 @dataclass(slots=True)
@@ -85,8 +87,9 @@ class Network:
         counts = self.counts.setdefault(client, {})
         nth = counts[channel] = counts.get(channel, 0) + 1
         weather = self.weather
-        there = weather.latency * exp(weather.spread * rng.gauss(0, 1))
-        back = weather.latency * exp(weather.spread * rng.gauss(0, 1))
+        most = weather.patience * _LONGEST
+        there = min(most, weather.latency * exp(weather.spread * rng.gauss(0, 1)))
+        back = min(most, weather.latency * exp(weather.spread * rng.gauss(0, 1)))
         dice, extra = rng.random(), rng.random()
         if self.loop.time() >= weather.clear_at:
             return _Fate(None, there, back, extra)
@@ -128,9 +131,7 @@ class Network:
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(
-        self, storage: SimStorage, verb: str, name: str, fate: _Fate, carry_out: Callable[[], object]
-    ) -> None:
+    def __init__(self, storage: SimStorage, verb: str, name: str, fate: _Fate, carry_out: Callable[[], object]) -> None:
         self._network = storage.network
         self._life = storage.life
         self._what = (verb, name)
@@ -205,7 +206,9 @@ class _Exchange:
     def _hear(self, outcome: object) -> None:
         if self._life.dead or self.answer.done():
             return
-        if self._network.outage(self._life.name, self._loop.time()) is not None and not isinstance(outcome, AccessDenied):
+        if self._network.outage(self._life.name, self._loop.time()) is not None and not isinstance(
+            outcome, AccessDenied
+        ):
             self._break()
         elif isinstance(outcome, Error):
             self._network.note(self._life, "hears", _short(outcome), *self._what)
@@ -267,9 +270,7 @@ class SimStorage:
         content_type: str = "application/json",
     ) -> Stored:
         who = str(self.life)
-        return await self._send(
-            "put", name, lambda: self._bucket.put(name, body, when, sha256, who), when is not None
-        )
+        return await self._send("put", name, lambda: self._bucket.put(name, body, when, sha256, who), when is not None)
 
     async def list(self, prefix: str, *, after: str = "", cursor: str | None = None, limit: int = 1000) -> Page:
         most = min(limit, self.network.weather.page)

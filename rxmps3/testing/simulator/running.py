@@ -129,14 +129,18 @@ class Summary:
     cpu: float = 0.0
 
     def __str__(self) -> str:
-        what = ", ".join(f"{self.counts[name]:,} {name}" for name in ("entries", "requests", "faults", "deaths", "emissions"))
+        what = ", ".join(
+            f"{self.counts[name]:,} {name}" for name in ("entries", "requests", "faults", "deaths", "emissions")
+        )
         return (
             f"{self.runs:,} runs in {self.cpu:.1f} s ({self.runs / max(self.cpu, 1e-9):.1f} a second), "
             f"{self.seconds / 3600:,.0f} h of virtual time, {what}: {len(self.failed)} failed"
         )
 
 
-def run_many(seeds: Iterable[int], *, clients: int = 5, steps: int = 30, faults: bool = True, stop_after: int = 5) -> Summary:
+def run_many(
+    seeds: Iterable[int], *, clients: int = 5, steps: int = 30, faults: bool = True, stop_after: int = 5
+) -> Summary:
     """A run for each seed, until so many have failed."""
     clock, summary = SystemClock(), Summary()
     began = clock.monotonic()

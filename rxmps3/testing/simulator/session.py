@@ -205,7 +205,8 @@ class Session:
         unnamed = sum(not write.version for write in self.record.writes)
         if not set(expected) <= set(waiting) or len(waiting) > len(expected) + unnamed:
             complain(
-                "pending is what the log lacks", f"{self.life} at {position}: pending {waiting}, of own writes {expected}"
+                "pending is what the log lacks",
+                f"{self.life} at {position}: pending {waiting}, of own writes {expected}",
             )
 
     def _hear_of(self, failure: Failure) -> None:
@@ -286,9 +287,7 @@ class Session:
         seen = read_values(self._recorder, self._reads.name, values)
         self._recorder.note(self.life, "sees", *(f"{key}={id}" for key, id in seen.items()))
         check_pairs(self._recorder, self._reads.name, seen)
-        self._reads.observations.append(
-            Observation(self._recorder.now(), own, self._ledger.length, least, seen, scope)
-        )
+        self._reads.observations.append(Observation(self._recorder.now(), own, self._ledger.length, least, seen, scope))
 
     async def _get(self, step: Step) -> None:
         if len(step.keys) == 1:
@@ -330,9 +329,7 @@ class Session:
         scope: tuple[str, ...] | Scope,
         react: Callable[[Mapping[str, int | None]], None] | None = None,
     ) -> SnapshotWatcher:
-        return SnapshotWatcher(
-            self._name(step), self.record, self._recorder, self._ledger, self._alive, scope, react
-        )
+        return SnapshotWatcher(self._name(step), self.record, self._recorder, self._ledger, self._alive, scope, react)
 
     async def _observe_prefix(self, step: Step) -> None:
         scope = Scope(step.keys[0], step.size)
@@ -371,4 +368,3 @@ class Session:
             if not watcher.disposed:
                 watcher.dispose()
                 return
-

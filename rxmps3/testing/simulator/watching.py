@@ -194,7 +194,8 @@ class ChangeWatcher(Watcher):
             recorder.complain("changes change", f"{self.name}: {key!r} from {before} to {after}")
         if before != self._known(key):
             recorder.complain(
-                "changes follow each other", f"{self.name}: {key!r} was {self._known(key)}, now from {before} to {after}"
+                "changes follow each other",
+                f"{self.name}: {key!r} was {self._known(key)}, now from {before} to {after}",
             )
         self._ids[key] = after
 
@@ -237,5 +238,3 @@ class VersionWatcher(Watcher):
             self._recorder.complain(
                 "streams converge", f"{self.name} ends at {self._seq}, the log at {self._ledger.length}"
             )
-
-

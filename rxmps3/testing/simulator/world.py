@@ -56,7 +56,9 @@ class World:
     async def run(self) -> None:
         """Play the plan, let everything settle, judge."""
         self._players = [self._player(client) for client in self.plan.clients]
-        scripts = [self._loop.create_task(player.run(), name=f"{player.plan.name}'s script") for player in self._players]
+        scripts = [
+            self._loop.create_task(player.run(), name=f"{player.plan.name}'s script") for player in self._players
+        ]
         await self._until_done(scripts, "every step ends")
         await self._pass_until(max(self.plan.weather.clear_at, self.network.last_arrival))
         joiner = self._player(_LATE_JOINER)
