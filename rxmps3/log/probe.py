@@ -1,13 +1,14 @@
 """Does this storage keep the promises that the sequenced log rests on? Asked before the first write.
 
 Some stores accept conditional headers and ignore them, or race on them. The probe writes a few objects under
-`layout.PROBE_PREFIX`, outside every manifest, removes them, and remembers a good verdict per storage URL for as
-long as the process lives.
+`layout.PROBE_PREFIX`, outside every manifest, removes them, and remembers a good verdict per endpoint and bucket
+for as long as the process lives.
 """
 
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import urlsplit, urlunsplit
 
 from rxmps3.clock import Clock
 from rxmps3.errors import Error, PreconditionFailed, Unavailable, Unsupported
@@ -27,7 +28,8 @@ async def ensure_conditional_writes(storage: Storage, clock: Clock) -> None:
         Unsupported: names the condition that the storage breaks.
         Unavailable, AccessDenied: the probe could not be carried out; nothing is known.
     """
-    if storage.url in _passed:
+    place = _place(storage.url)
+    if place in _passed:
         return
     name = probe_name(clock.new_id(16))
     try:
@@ -38,8 +40,14 @@ async def ensure_conditional_writes(storage: Storage, clock: Clock) -> None:
         await _remove(storage, name)
     if not isinstance(await storage.get(name), Missing):
         raise _broken(storage, "a deleted object is still there")
-    if storage.url != "memory:":
-        _passed.add(storage.url)
+    if place != "memory:":
+        _passed.add(place)
+
+
+def _place(url: str) -> str:
+    """What a verdict holds for: an endpoint and bucket, whatever the prefix."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path="")) if parts.scheme == "s3" else url
 
 
 def _broken(storage: Storage, condition: str) -> Unsupported:

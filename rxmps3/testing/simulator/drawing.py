@@ -80,7 +80,6 @@ def draw_plan(seed: int, *, clients: int = 5, steps: int = 30, faults: bool = Tr
             start = rng.uniform(0, clear_at)
             who = rng.choice([*names, ""])
             outages.append(Outage(who, start, start + span.stall * rng.random() ** 2 / 2, rng.random() < 0.3))
-        clear_at = max([clear_at, *(one.end for one in (*stalls, *outages))])
     return Plan(seed, players, weather, tuple(stalls), tuple(outages))
 
 
@@ -98,6 +97,7 @@ def _draw_weather(rng: Random, span: _Span, clear_at: float, *, faults: bool) ->
         clear_at=clear_at,
         page=rng.choice((1000, 1000, 3, 1)),
         frontends=rng.choice((0, 0, 1, 2)),
+        sheltered=rng.choice(((), ("probe",), ("probe",))),
     )
 
 

@@ -107,6 +107,8 @@ class Network:
         return _Fate(fault.kind, there, back, fault.extra)
 
     def _draw(self, dice: float, channel: str, conditional: bool) -> FaultKind | None:
+        if channel.rpartition(" ")[2] in self.weather.sheltered:
+            return None
         for kind, chance in self.weather.chances:
             if dice < chance:
                 fits = (

@@ -110,8 +110,22 @@ class _History:
         places: list[int | None],
     ) -> bool:
         """Whether the state after an entry, with the own writes that it lacks on top, is what was seen."""
+        return any(
+            self._fits_with(made, observation, state, seq, writes, places)
+            for made in range(observation.own, observation.own_shown - 1, -1)
+        )
+
+    def _fits_with(
+        self,
+        made: int,
+        observation: Observation,
+        state: Mapping[str, int],
+        seq: int,
+        writes: list[WriteRecord],
+        places: list[int | None],
+    ) -> bool:
         own: dict[str, int | None] = {}
-        for index in range(observation.own - 1, -1, -1):
+        for index in range(made - 1, -1, -1):
             place = places[index]
             write = writes[index]
             if place is not None and place <= seq:

@@ -67,6 +67,7 @@ class Weather:
         clear_at: when all faults end, in seconds of virtual time.
         page: the most names on a page of a listing.
         frontends: by how many seconds the servers behind one address differ in their ``Date``.
+        sheltered: rooms of the bucket whose requests are left alone, such as ``"probe"``.
     """
 
     latency: float = 0.05
@@ -77,6 +78,7 @@ class Weather:
     clear_at: float = 60.0
     page: int = 1000
     frontends: int = 0
+    sheltered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,11 @@ class Plan:
         """How much there is to it; a smaller plan is easier to understand."""
         steps = sum(len(client.steps) for client in self.clients)
         return steps + len(self.clients) + len(self.stalls) + len(self.outages) + len(self.faults or ())
+
+    @property
+    def troubled_until(self) -> float:
+        """From when on nothing goes wrong any more, but for requests that are still on their way."""
+        return max([self.weather.clear_at, *(one.end for one in (*self.stalls, *self.outages))])
 
     @property
     def calm(self) -> bool:

@@ -38,6 +38,7 @@ class WriteRecord:
         values: what each key was set to; `MISSING` where it was deleted.
         called_at: when.
         version: its version id, "" until the call has returned.
+        reentrant: made by an observer.
         settled: whether its receipt has met its end.
         error: how it failed, if it did.
         settled_at: when.
@@ -49,6 +50,7 @@ class WriteRecord:
     values: Mapping[str, Any]
     called_at: float
     version: str = ""
+    reentrant: bool = False
     settled: bool = False
     error: Error | None = None
     settled_at: float = 0.0
@@ -80,6 +82,8 @@ class Observation(NamedTuple):
     Attributes:
         at: when.
         own: how many writes the session had made by then.
+        own_shown: how many of these it must reflect: a write made by an observer during a delivery is in the view at
+            once, but the streams show it after what they are being served.
         length: how many entries the log had by then.
         least: how many entries of the log it must reflect at the least.
         values: id by key.
@@ -88,6 +92,7 @@ class Observation(NamedTuple):
 
     at: float
     own: int
+    own_shown: int
     length: int
     least: int
     values: Mapping[str, int | None]
@@ -110,6 +115,15 @@ class SessionRecord:
     name: str
     writes: list[WriteRecord] = field(default_factory=list[WriteRecord])
     observers: list[Observer] = field(default_factory=list[Observer])
+
+    def shown(self, now: float) -> int:
+        """How many of the writes made so far a stream must show by now."""
+        shown = index = len(self.writes)
+        while index and self.writes[index - 1].called_at == now:
+            index -= 1
+            if self.writes[index].reentrant:
+                shown = index
+        return shown
 
 
 class Recorder:
@@ -138,9 +152,11 @@ class Recorder:
             self.violations.append(Violation(rule, detail, self.now()))
             self.note("VIOLATION", rule, detail)
 
-    def new_write(self, session: SessionRecord, values: Mapping[str, Any]) -> WriteRecord:
+    def new_write(self, session: SessionRecord, values: Mapping[str, Any], *, reentrant: bool) -> WriteRecord:
         """A write is about to be made."""
-        write = WriteRecord(session, len(session.writes) + 1, len(self.writes) + 1, values, self.now())
+        write = WriteRecord(
+            session, len(session.writes) + 1, len(self.writes) + 1, values, self.now(), reentrant=reentrant
+        )
         session.writes.append(write)
         self.writes.append(write)
         return write

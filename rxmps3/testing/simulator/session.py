@@ -228,7 +228,7 @@ class Session:
         if step.follow:
             await self._await(receipt)
 
-    def write(self, keys: tuple[str, ...], size: int | None) -> Receipt:
+    def write(self, keys: tuple[str, ...], size: int | None, *, reentrant: bool = False) -> Receipt:
         """Put one value to all keys, or delete them; record what becomes of it."""
         recorder = self._recorder
         value: Any = MISSING
@@ -236,7 +236,7 @@ class Session:
             value = {"id": len(recorder.writes) + 1, "by": self.record.name}
             if size:
                 value["pad"] = "x" * size
-        record = recorder.new_write(self.record, dict.fromkeys(keys, value))
+        record = recorder.new_write(self.record, dict.fromkeys(keys, value), reentrant=reentrant)
         try:
             if len(keys) > 1:
                 receipt = self.db.put_all(record.values)
@@ -287,7 +287,9 @@ class Session:
         seen = read_values(self._recorder, self._reads.name, values)
         self._recorder.note(self.life, "sees", *(f"{key}={id}" for key, id in seen.items()))
         check_pairs(self._recorder, self._reads.name, seen)
-        self._reads.observations.append(Observation(self._recorder.now(), own, self._ledger.length, least, seen, scope))
+        self._reads.observations.append(
+            Observation(self._recorder.now(), own, own, self._ledger.length, least, seen, scope)
+        )
 
     async def _get(self, step: Step) -> None:
         if len(step.keys) == 1:
@@ -344,7 +346,7 @@ class Session:
             if echoes < _MOST_ECHOES and seen[key] is not None:
                 echoes += 1
                 try:
-                    self.write((f"key/echo-{key[-1]}",), 0)
+                    self.write((f"key/echo-{key[-1]}",), 0, reentrant=True)
                 except Closed:
                     pass
 

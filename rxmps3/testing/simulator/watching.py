@@ -125,6 +125,7 @@ class SnapshotWatcher(Watcher):
             Observation(
                 recorder.now(),
                 len(self._session.writes),
+                self._session.shown(recorder.now()),
                 self._ledger.length,
                 0,
                 seen,

@@ -60,7 +60,7 @@ class World:
             self._loop.create_task(player.run(), name=f"{player.plan.name}'s script") for player in self._players
         ]
         await self._until_done(scripts, "every step ends")
-        await self._pass_until(max(self.plan.weather.clear_at, self.network.last_arrival))
+        await self._pass_until(max(self.plan.troubled_until, self.network.last_arrival))
         joiner = self._player(_LATE_JOINER)
         await self._until_done([self._loop.create_task(_opened(joiner), name="late joiner")], "everyone can open")
         self._players.append(joiner)
@@ -114,11 +114,8 @@ class World:
 
     async def _until_done(self, tasks: list[asyncio.Task[None]], rule: str) -> None:
         """Wait for tasks, for as long as faults last and the time to settle after that."""
-        end = max(
-            self.plan.weather.clear_at,
-            self._loop.time(),
-            *(sum(step.wait for step in client.steps) for client in self.plan.clients),
-        )
+        steps = max((sum(step.wait for step in client.steps) for client in self.plan.clients), default=0.0)
+        end = max(self.plan.troubled_until, self._loop.time()) + steps
         await asyncio.wait(tasks, timeout=end - self._loop.time() + _SETTLING * 4)
         for task in tasks:
             if not task.done():
