@@ -29,6 +29,7 @@ __all__ = [
     "decode_entry",
     "decode_head",
     "decode_state",
+    "decode_write",
     "digest",
     "encode_entry",
     "encode_head",
@@ -183,7 +184,7 @@ def decode_entry(body: bytes, name: str) -> LogEntry:
     _check_format(members, what)
     read = _Reader(members, what)
     writer = read.text("writer")
-    writes = tuple(_decode_write(part, writer, what) for part in read.array("writes"))
+    writes = tuple(decode_write(part, writer, what) for part in read.array("writes"))
     seq = read.number("seq")
     version = ManifestVersion(
         str(seq),
@@ -197,7 +198,8 @@ def decode_entry(body: bytes, name: str) -> LogEntry:
     return LogEntry(seq, read.text("previous"), version)
 
 
-def _decode_write(part: Any, committer: str, what: str) -> Write:
+def decode_write(part: Any, committer: str, what: str) -> Write:
+    """Read one write of an entry. Raises as `decode_entry`."""
     read = _Reader(_object(part, what), what)
     writer = read.text("writer") if "writer" in read.members else committer
     update = {

@@ -216,7 +216,7 @@ class Replica:
             status,
             loaded=view.loaded,
             pending=len(view.pending),
-            head=self._log.position,
+            head=view.confirmed.version,
             requests=meter.requests,
             bytes_up=meter.bytes_up,
             bytes_down=meter.bytes_down,

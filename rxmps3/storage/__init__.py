@@ -25,13 +25,16 @@ from .base import (
     list_all,
     pages,
 )
+from .directory import DirectoryStorage
 from .memory import MemoryStorage
+from .s3 import S3Storage
 from .urls import open_storage
 
 __all__ = [
     "ABSENT",
     "Absent",
     "Delete",
+    "DirectoryStorage",
     "Found",
     "Get",
     "List",
@@ -45,6 +48,7 @@ __all__ = [
     "Page",
     "Precondition",
     "Put",
+    "S3Storage",
     "Storage",
     "Stored",
     "VersionPage",

@@ -10,7 +10,9 @@ from urllib.parse import parse_qsl, unquote
 from ..clock import Clock
 from ..errors import InvalidOption
 from .base import Storage
+from .directory import DirectoryStorage
 from .memory import MemoryStorage
+from .s3 import OPTIONS, S3Storage
 
 __all__ = ["open_storage"]
 
@@ -47,8 +49,6 @@ def _open_memory(rest: str, clock: Clock, options: dict[str, Any]) -> Storage:
 
 
 def _open_directory(rest: str, clock: Clock, options: dict[str, Any]) -> Storage:
-    from .directory import DirectoryStorage
-
     _refuse("file:", options, accepted=[])
     path = rest
     if path.startswith("//"):
@@ -68,8 +68,6 @@ def _open_directory(rest: str, clock: Clock, options: dict[str, Any]) -> Storage
 
 
 def _open_s3(rest: str, clock: Clock, options: dict[str, Any]) -> Storage:
-    from .s3 import OPTIONS, S3Storage
-
     place, _, query = rest.partition("?")
     if not place.startswith("//"):
         raise InvalidOption(f"write s3://BUCKET/PREFIX, not s3:{place}", remedy=ACCEPTED)

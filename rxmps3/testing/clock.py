@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import random  # noqa: TID251  # seeded by the caller
 import types
 from collections.abc import Awaitable, Collection, Generator
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
 
-from ..clock import ID_ALPHABET
+from ..clock import ID_ALPHABET, Random
 
 __all__ = ["ManualClock"]
 
@@ -27,8 +26,8 @@ class ManualClock:
     """
 
     def __init__(self, seed: int | str = 0, *, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
-        self.rng = random.Random(f"{seed} chance")
-        self._ids = random.Random(f"{seed} ids")
+        self.rng = Random(f"{seed} chance")
+        self._ids = Random(f"{seed} ids")
         self._start = start
         self._elapsed = 0.0
         self._count = 0

@@ -6,9 +6,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
-from ..clock import Clock, SystemClock, spawn
+from ..clock import Clock, Random, SystemClock, spawn
 from ..errors import Unsupported
 from ..storage.base import (
     Found,
@@ -21,9 +21,6 @@ from ..storage.base import (
     Stored,
     VersionPage,
 )
-
-if TYPE_CHECKING:
-    from random import Random  # noqa: TID251
 
 __all__ = ["CountingStorage", "FaultyStorage", "LatencyStorage", "Plan", "Request", "StorageWrapper"]
 

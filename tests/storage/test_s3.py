@@ -343,6 +343,24 @@ async def test_a_member_has_a_prefix_of_its_own(seaweedfs: SeaweedFS) -> None:
                 await verb
 
 
+@pytest.mark.seaweedfs
+async def test_a_server_that_crashes(tmp_path: Path) -> None:
+    server = SeaweedFS(tmp_path)
+    try:
+        await asyncio.to_thread(server.start)
+        async with on(server, ADMIN) as storage:
+            await storage.put("a", b"1", when=ABSENT)
+            server.kill()
+            with pytest.raises(Unavailable):
+                await storage.get("a")
+            await asyncio.to_thread(server.start)
+            assert isinstance(await storage.get("a"), Found)
+            with pytest.raises(PreconditionFailed):
+                await storage.put("a", b"2", when=ABSENT)
+    finally:
+        server.stop()
+
+
 async def test_no_such_bucket(moto: Moto) -> None:
     async with opened("s3://no-such-bucket/app", **moto.options()) as storage:
         for verb in (storage.put("a", b"1"), storage.get("a"), storage.list("")):

@@ -154,26 +154,38 @@ class _Reader:
         self._newest.update(dict.fromkeys(write.writes, write))
 
     def check(self) -> Iterator[Violation]:
-        last: tuple[int, Operation] | None = None
+        yield from self._check_order()
         for operation in self._session.operations:
             if operation.reads:
                 yield from self._read(operation)
             if operation.writes:
                 self._push(operation)
-                prefix, place = self._log.committed.get(operation.id, (None, None))
-                if prefix is None or place is None:
-                    continue
-                if prefix <= self._prefix:
+                committed = self._log.committed.get(operation.id)
+                if committed is not None and committed[0] <= self._prefix:
                     text = (
                         f"{operation} was made after its session had read {self._prefix} versions of the log, "
-                        f"but stands in the log within the first {prefix}"
+                        f"but is in the log within the first {committed[0]}"
                     )
                     yield Violation(Pattern.BACKDATED_WRITE, (operation,), text)
-                if last is not None and place < last[0]:
-                    text = f"{operation} stands in the log before {last[1]}, though its session made it later"
-                    yield Violation(Pattern.REORDERED_WRITES, (last[1], operation), text)
-                else:
-                    last = (place, operation)
+
+    def _check_order(self) -> Iterator[Violation]:
+        """The log has the session's writes in their order, and none without those before it."""
+        missing: Operation | None = None
+        last: tuple[int, Operation] | None = None
+        for write in (*self._session.inherited, *(made for made in self._session.operations if made.writes)):
+            committed = self._log.committed.get(write.id)
+            if committed is None:
+                missing = missing or write
+                continue
+            place = committed[1]
+            if missing is not None:
+                text = f"{write} is in the log, but {missing}, which its session made earlier, is not"
+                yield Violation(Pattern.REORDERED_WRITES, (missing, write), text)
+            if last is not None and place < last[0]:
+                text = f"{write} stands in the log before {last[1]}, though its session made it later"
+                yield Violation(Pattern.REORDERED_WRITES, (last[1], write), text)
+            else:
+                last = (place, write)
 
     def _read(self, read: Operation) -> Iterator[Violation]:
         if read.prefix is not None:

@@ -36,7 +36,7 @@ class Pattern(StrEnum):
     BACKDATED_WRITE = "BackdatedWrite"
     """A write stands in the log among what its session had read before making it."""
     REORDERED_WRITES = "ReorderedWrites"
-    """Two writes of a session stand in the log in the wrong order."""
+    """Two writes of a session stand in the log in the wrong order, or the later one alone."""
 
     LOST_WRITE = "LostWrite"
     """An acknowledged write is not in the log."""

@@ -57,7 +57,7 @@ class Session:
         self.life = life
         self.record = SessionRecord(str(life))
         self.watchers: list[Watcher] = []
-        self.opened_at = 0.0
+        self.may_echo = True
         self._plan = plan
         self._ledger = ledger
         self._recorder = recorder
@@ -98,7 +98,7 @@ class Session:
 
     async def open(self) -> None:
         """Connect, however long it takes."""
-        plan = self._plan
+        plan, pause = self._plan, 1.0
         while True:
             try:
                 self._db = await rxmps3.connect(
@@ -114,8 +114,8 @@ class Session:
                 break
             except EXPECTED as error:
                 self._recorder.note(self.life, "cannot open:", error.what)
-                await self._clock.sleep(1.0)
-        self.opened_at = self._clock.monotonic()
+                await self._clock.sleep(pause)
+                pause = min(pause * 2, plan.poll * 10 + 10)
         self._recorder.note(self.life, "opens at", self.db.states.value.confirmed.version or 0)
         self.db.status.subscribe(lambda _: self._look_inside())
         self.db.errors.subscribe(self._hear_of)
@@ -154,9 +154,11 @@ class Session:
         for watcher in self.watchers:
             watcher.check_end(final)
 
-    def saw_all(self, values: Mapping[str, Any]) -> None:
-        """Record what a last look at everything gave, which must be all there is."""
-        self._saw(values, len(self.record.writes), self._ledger.length, Scope("", 0))
+    async def read_all(self) -> None:
+        """Read to the end and look at everything, which must be all there is."""
+        length = self._ledger.length
+        await self.db.refresh()
+        self._saw(await self.db.get_prefix(""), len(self.record.writes), length, Scope("", 0))
 
     def unsettled(self) -> list[WriteRecord]:
         """The writes whose receipts have not met their end."""
@@ -343,7 +345,7 @@ class Session:
 
         def react(seen: Mapping[str, int | None]) -> None:
             nonlocal echoes
-            if echoes < _MOST_ECHOES and seen[key] is not None:
+            if self.may_echo and echoes < _MOST_ECHOES and seen[key] is not None:
                 echoes += 1
                 try:
                     self.write((f"key/echo-{key[-1]}",), 0, reentrant=True)

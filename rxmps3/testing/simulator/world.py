@@ -70,10 +70,14 @@ class World:
         check_log(self.ledger, self.recorder)
         check_observers(self.ledger, self.recorder)
 
+    def _sessions(self) -> list[Session]:
+        return [player.session for player in self._players if player.session is not None]
+
     async def _settle(self) -> None:
-        sessions = [player.session for player in self._players if player.session is not None]
+        for session in self._sessions():
+            session.may_echo = False
         deadline = self._loop.time() + _SETTLING
-        while left := [write for session in sessions for write in session.unsettled()]:
+        while left := [write for session in self._sessions() for write in session.unsettled()]:
             if self._loop.time() >= deadline:
                 names = ", ".join(f"{write.session.name}: {write.version}" for write in left)
                 self.recorder.complain("everything commits", f"pending {_SETTLING:.0f} s after the last fault: {names}")
@@ -81,17 +85,15 @@ class World:
             await self._pass(1.0)
 
     async def _converge(self) -> None:
+        reads = [
+            self._loop.create_task(session.read_all(), name=f"{session.life}'s last look")
+            for session in self._sessions()
+        ]
+        await self._until_done(reads, "refresh works")
+        await self._pass(2 * _LATE_JOINER.poll)
         final = final_ids(self.ledger, self.recorder)
-        for player in self._players:
-            session = player.session
-            if session is not None:
-                await self._until_done(
-                    [self._loop.create_task(_refreshed(session), name=f"{session.life} refreshes")], "refresh works"
-                )
-        await self._pass(1.0)
-        for player in self._players:
-            if player.session is not None:
-                player.session.check_end(final)
+        for session in self._sessions():
+            session.check_end(final)
 
     async def _close(self) -> None:
         for player in self._players:
@@ -143,9 +145,3 @@ class World:
 
 async def _opened(player: Player) -> None:
     await player.open()
-
-
-async def _refreshed(session: Session) -> None:
-    await session.db.refresh()
-    values = await session.db.get_prefix("")
-    session.saw_all(values)

@@ -1,0 +1,1 @@
+"""Two processes play with one database: a demonstration that checks what it shows."""

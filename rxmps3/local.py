@@ -1,0 +1,200 @@
+"""What a process keeps on disk with ``local=DIR``: its outbox, the last known state, and known large values.
+
+::
+
+    DIR/<database>/<manifest>/state              the last known state and its place in the log
+    DIR/<database>/<manifest>/values/<sha256>    known large values
+    DIR/<database>/<manifest>/slots/<n>/…        one outbox a process; locked while its process lives
+
+The state and the values are shared by the processes of one directory; they are copies of what the bucket has, and
+may be deleted at any time. The slot of a process that has died is adopted by the next one that opens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from rxmps3 import jsontext
+from rxmps3.clock import Clock
+from rxmps3.errors import Error, InvalidOption, Unsupported
+from rxmps3.layout import Layout, escape
+from rxmps3.log import codec
+from rxmps3.log.sequenced import Cursor
+from rxmps3.outbox import Outbox, open_sealed, seal
+from rxmps3.state import State
+from rxmps3.storage.base import Found, Storage, list_all
+
+__all__ = ["Local", "LocalDirectory", "LocalMemory", "SavedState"]
+
+_STATE = "state"
+_VALUES = "values/"
+_MOST_SLOTS = 1000
+VALUES_LIMIT = 256 << 20
+"""Bytes of known values kept on disk; the oldest go first."""
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """The last known state, and its place in the log; None if there was no manifest yet."""
+
+    cursor: Cursor | None
+    state: State
+
+
+class Local:
+    """The local copies of one manifest.
+
+    Args:
+        storage: holds the shared part.
+        outboxes: the own one first, then those of dead processes; each is locked.
+        release: lets the locks go.
+    """
+
+    def __init__(self, storage: Storage, outboxes: list[Outbox], release: Callable[[], None]) -> None:
+        self._storage = storage
+        self.outboxes = outboxes
+        self._release = release
+
+    async def load_state(self) -> SavedState | None:
+        """The last known state, or None if there is none that can be read."""
+        answer = await self._storage.get(_STATE)
+        if not isinstance(answer, Found):
+            return None
+        text = answer.body
+        return await asyncio.to_thread(_decode_saved, text)
+
+    async def save_state(self, saved: SavedState) -> None:
+        """Replace the last known state. Raises `Unavailable` or `AccessDenied` if the disk refuses."""
+        body = await asyncio.to_thread(_encode_saved, saved)
+        await self._storage.put(_STATE, body)
+
+    async def load_value(self, sha256: str) -> str | None:
+        """A known value's text, verified, or None."""
+        answer = await self._storage.get(_VALUES + sha256)
+        if not isinstance(answer, Found) or hashlib.sha256(answer.body).hexdigest() != sha256:
+            return None
+        return answer.body.decode()
+
+    async def save_value(self, sha256: str, text: str) -> None:
+        """Keep a value's text."""
+        await self._storage.put(_VALUES + sha256, text.encode())
+
+    async def prune_values(self) -> None:
+        """Delete the oldest values beyond the limit."""
+        listed = await list_all(self._storage, _VALUES)
+        total = sum(one.size for one in listed)
+        for one in sorted(listed, key=lambda one: str(one.modified)):
+            if total <= VALUES_LIMIT:
+                return
+            total -= one.size
+            await self._storage.delete(one.name)
+
+    async def close(self) -> None:
+        """Let go of files and locks."""
+        for outbox in self.outboxes:
+            await outbox.close()
+        await self._storage.close()
+        self._release()
+
+
+class LocalDirectory:
+    """Opens the local copies of manifests below a directory.
+
+    Args:
+        path: the directory; ``~`` is expanded, and it is created when something is first kept.
+        url: the database, so that several may share a directory.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], url: str, clock: Clock) -> None:
+        tail = escape(url.rpartition("/")[2].partition("?")[0] or "database").replace("/", "-")[:40]
+        self._root = Path(path).expanduser() / f"{tail}-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
+        self._clock = clock
+        if self._root.exists() and not self._root.is_dir():
+            raise InvalidOption(f"local={str(path)!r} is not a directory", operation="connect")
+
+    async def open(self, manifest: str) -> Local:
+        """The local copies of a manifest. Locks a slot, and those of dead processes."""
+        return await asyncio.to_thread(self._open, manifest)
+
+    def _open(self, manifest: str) -> Local:
+        from rxmps3.storage.directory import DirectoryStorage
+
+        folder = self._root / Layout(manifest).root.rstrip("/")
+        slots = folder / "slots"
+        slots.mkdir(parents=True, exist_ok=True)
+        locks = [lock for slot in sorted(slots.iterdir()) if (lock := _lock(slot)) is not None]
+        number = 1
+        while not locks:
+            slot = slots / f"{number}"
+            if not slot.exists():
+                slot.mkdir(exist_ok=True)
+                if (lock := _lock(slot)) is not None:
+                    locks.append(lock)
+            number += 1
+            if number > _MOST_SLOTS:
+                raise Unsupported(f"more than {_MOST_SLOTS} processes use it at once", object=f"directory {folder}")
+
+        def release() -> None:
+            for _, descriptor in locks:
+                os.close(descriptor)
+
+        outboxes = [Outbox(DirectoryStorage(slot / "outbox", self._clock)) for slot, _ in locks]
+        return Local(DirectoryStorage(folder / "known", self._clock), outboxes, release)
+
+
+class LocalMemory:
+    """Local copies on storages of the caller's, for tests and simulations.
+
+    Args:
+        storage: makes the storage of a manifest's shared part and of its outbox, by name.
+    """
+
+    def __init__(self, storage: Callable[[str], Storage]) -> None:
+        self._storage = storage
+
+    async def open(self, manifest: str) -> Local:
+        """As `LocalDirectory.open`, without locks."""
+        outbox = Outbox(self._storage(f"{manifest}/outbox"))
+        return Local(self._storage(f"{manifest}/known"), [outbox], lambda: None)
+
+
+def _lock(slot: Path) -> tuple[Path, int] | None:
+    """Lock a slot, if the process that used it is gone."""
+    try:
+        import fcntl
+    except ImportError:
+        raise Unsupported("local= needs POSIX file locks", object=f"directory {slot}") from None
+
+    descriptor = os.open(slot / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return slot, descriptor
+
+
+def _encode_saved(saved: SavedState) -> bytes:
+    cursor = saved.cursor
+    if cursor is None:
+        return seal('{"cursor":null}')
+    state = codec.encode_state(saved.state, cursor.incarnation, cursor.seq, cursor.chain).decode()
+    return seal(f'{{"cursor":{jsontext.encode(cursor._asdict())},"state":{jsontext.encode(state)}}}')
+
+
+def _decode_saved(body: bytes) -> SavedState | None:
+    try:
+        members = cast("dict[str, Any]", jsontext.decode(open_sealed(body, _STATE), _STATE))
+        if members["cursor"] is None:
+            return SavedState(None, State())
+        checkpoint = codec.decode_state(members["state"].encode(), _STATE)
+        cursor = Cursor(checkpoint.incarnation, checkpoint.seq, checkpoint.chain)
+        return SavedState(cursor, checkpoint.state if cursor.seq else State())
+    except (Error, KeyError, TypeError, AttributeError, UnicodeDecodeError):
+        return None

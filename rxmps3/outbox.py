@@ -1,0 +1,202 @@
+"""Pending writes that survive the process: stored before they are called stored, kept until they are in the log.
+
+An outbox is a few objects on a `Storage` of its own, a directory as a rule::
+
+    writes/<first ordinal, 20 digits>    the writes of one batch, oldest first, with the texts of their large values
+    sent                                 up to which ordinal writes may have been sent, and the storage's date then
+
+Each object starts with the SHA-256 of what follows, so a torn or altered one is recognised; it is set aside under
+``aside/`` and loses only what it held. A write keeps its (writer, number, nonce) for ever, whoever resends it, so
+that copies of an outbox commit nothing twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from rxmps3 import jsontext
+from rxmps3.errors import Corrupt, Error
+from rxmps3.log import codec
+from rxmps3.state import Write, WriteId
+from rxmps3.storage.base import Found, Storage, list_all
+
+__all__ = ["Outbox", "Restored", "open_sealed", "seal"]
+
+_WRITES = "writes/"
+_SENT = "sent"
+_ASIDE = "aside/"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A write found in an outbox.
+
+    Attributes:
+        write: as it was made.
+        texts: the texts of its large values, by the name of their object.
+        by: the name its user gave.
+        sent: the storage's date when it may have been sent last; None if it never was.
+    """
+
+    write: Write
+    texts: Mapping[str, str]
+    by: str
+    sent: datetime | None
+
+
+@dataclass(frozen=True)
+class _Sent:
+    through: int
+    date: datetime | None
+
+
+class Outbox:
+    """The durable pending writes of one process. Used by one task at a time.
+
+    Args:
+        storage: where it is; a put there is durable when it returns.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._next = 1
+        self._batches: dict[str, set[WriteId]] = {}
+        self._place: dict[WriteId, tuple[str, int]] = {}
+        self._sent = _Sent(0, None)
+        self.set_aside: list[str] = []
+
+    async def restore(self) -> list[Restored]:
+        """What is in it, oldest first. ``set_aside`` then names what could not be read.
+
+        Raises:
+            Unavailable, AccessDenied: the storage does not answer.
+        """
+        restored: list[Restored] = []
+        self._sent = await self._read_sent()
+        for listed in await list_all(self._storage, _WRITES):
+            answer = await self._storage.get(listed.name)
+            if not isinstance(answer, Found):
+                continue
+            first = int(listed.name.removeprefix(_WRITES))
+            try:
+                batch = _decode_batch(answer.body, listed.name)
+            except Error as error:
+                await self._put_aside(listed.name, answer.body, error)
+                self._next = max(self._next, first + 1)
+                continue
+            for ordinal, (write, texts, by) in enumerate(batch, first):
+                sent = self._sent.date if ordinal <= self._sent.through else None
+                restored.append(Restored(write, texts, by, sent))
+                self._note(listed.name, write.id, ordinal)
+            self._next = max(self._next, first + len(batch))
+        self._next = max(self._next, self._sent.through + 1)
+        return restored
+
+    async def add(self, writes: Sequence[tuple[Write, Mapping[str, str]]], by: str) -> None:
+        """Store writes; they are durable when it returns.
+
+        Raises:
+            Unavailable, AccessDenied: they may not be.
+        """
+        name = f"{_WRITES}{self._next:020d}"
+        first = self._next
+        self._next += len(writes)
+        await self._storage.put(name, _encode_batch(writes, by))
+        for ordinal, (write, _) in enumerate(writes, first):
+            self._note(name, write.id, ordinal)
+
+    async def mark_sent(self, ids: Sequence[WriteId], date: datetime | None) -> None:
+        """These writes are about to be sent; durable when it returns. ``date`` is the bucket's time as last seen."""
+        ordinals = [self._place[id][1] for id in ids if id in self._place]
+        if not ordinals:
+            return
+        self._sent = _Sent(max(self._sent.through, *ordinals), date)
+        body: dict[str, Any] = {
+            "through": self._sent.through,
+            "date": None if date is None else codec.stamp(date, "seconds"),
+        }
+        await self._storage.put(_SENT, seal(jsontext.encode(body)))
+
+    async def remove(self, ids: Sequence[WriteId]) -> None:
+        """These writes have met their end."""
+        for id in ids:
+            name, _ = self._place.pop(id, ("", 0))
+            batch = self._batches.get(name)
+            if batch is None:
+                continue
+            batch.discard(id)
+            if not batch:
+                del self._batches[name]
+                await self._storage.delete(name)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._place
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    async def close(self) -> None:
+        """Let the storage go."""
+        await self._storage.close()
+
+    def _note(self, name: str, id: WriteId, ordinal: int) -> None:
+        self._batches.setdefault(name, set()).add(id)
+        self._place[id] = (name, ordinal)
+
+    async def _read_sent(self) -> _Sent:
+        answer = await self._storage.get(_SENT)
+        if not isinstance(answer, Found):
+            return _Sent(0, None)
+        try:
+            members = cast("dict[str, Any]", jsontext.decode(open_sealed(answer.body, _SENT), _SENT))
+            date = members["date"]
+            return _Sent(int(members["through"]), None if date is None else datetime.fromisoformat(date))
+        except (Error, KeyError, TypeError, ValueError) as error:
+            await self._put_aside(_SENT, answer.body, error)
+            return _Sent(0, None)
+
+    async def _put_aside(self, name: str, body: bytes, error: Exception) -> None:
+        aside = f"{_ASIDE}{name.replace('/', '-')}-{hashlib.sha256(body).hexdigest()[:12]}"
+        await self._storage.put(aside, body)
+        await self._storage.delete(name)
+        self.set_aside.append(f"{aside}: {error}")
+
+
+def seal(text: str) -> bytes:
+    """A text with its SHA-256 in front, so that it can be told from a torn or altered one."""
+    body = text.encode()
+    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def open_sealed(body: bytes, name: str) -> str:
+    """The text that was sealed. Raises `Corrupt` if it is not whole."""
+    digest, _, rest = body.partition(b"\n")
+    if hashlib.sha256(rest).hexdigest().encode() != digest:
+        raise Corrupt("torn or altered", object=f"file {name!r}")
+    return rest.decode()
+
+
+def _encode_batch(writes: Sequence[tuple[Write, Mapping[str, str]]], by: str) -> bytes:
+    parts = [
+        f'{{"texts":{jsontext.encode(dict(texts))},"write":{codec.encode_write(write, "")}}}' for write, texts in writes
+    ]
+    return seal(f'{{"by":{jsontext.encode(by)},"format":{_FORMAT},"writes":[{",".join(parts)}]}}')
+
+
+def _decode_batch(body: bytes, name: str) -> list[tuple[Write, dict[str, str], str]]:
+    what = f"file {name!r}"
+    members = jsontext.decode(open_sealed(body, name), what)
+    try:
+        if members["format"] != _FORMAT:
+            raise Corrupt(f"format {members['format']!r}", object=what)
+        return [
+            (codec.decode_write(part["write"], "", what), dict(part["texts"]), str(members["by"]))
+            for part in members["writes"]
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise Corrupt(f"not a batch of writes: {error}", object=what) from None

@@ -1,0 +1,453 @@
+"""The checkers by mutation: right histories pass; each wrong put into them is found, and by its name."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from rxmps3.testing.causality import (
+    INIT,
+    Deleted,
+    History,
+    Log,
+    LoggedWrite,
+    Observed,
+    Operation,
+    Pattern,
+    Session,
+    Violation,
+    check_atomic,
+    check_ccv,
+    check_exactly_once,
+    check_history,
+    check_prefixes,
+)
+
+SEEDS = range(25)
+
+
+def patterns(violations: list[Violation]) -> set[Pattern]:
+    return {violation.pattern for violation in violations}
+
+
+@dataclass
+class Replica:
+    """One session of the simulated database."""
+
+    session: Session
+    prefix: int = 0
+    pending: list[Operation] = field(default_factory=list[Operation])
+
+
+class Simulation:
+    """Replicas of one log: they write, commit in groups, poll, and look; seeded.
+
+    Args:
+        seed: of everything.
+        sessions, operations: how many, about.
+        bug: what is wrong with it, if anything.
+        exact: record which delete a missing value is due to, which a real reader cannot know.
+    """
+
+    def __init__(
+        self, seed: int, *, sessions: int = 4, operations: int = 120, bug: str = "", exact: bool = False
+    ) -> None:
+        self.chance = random.Random(seed)
+        self.keys = [f"k{number}" for number in range(5)]
+        self.bug = bug
+        self.exact = exact
+        self.history = History()
+        self.log: list[list[LoggedWrite]] = []
+        self.replicas = [Replica(self.history.session(f"s{number}")) for number in range(sessions)]
+        self._made = 0
+        for _ in range(operations):
+            self._act(self.chance.choice(self.replicas))
+
+    def _act(self, replica: Replica) -> None:
+        match self.chance.choices(["look", "write", "commit", "poll", "transact"], [40, 25, 20, 14, 1])[0]:
+            case "look":
+                replica.session.read(self.look(replica), prefix=self.chance.choice([None, replica.prefix]))
+            case "write":
+                replica.pending.append(replica.session.write(self.update()))
+            case "commit" if replica.pending:
+                self._commit(replica)
+            case "poll":
+                self._poll(replica)
+            case "transact":
+                replica.pending.append(replica.session.transact(self.look(replica), self.update()))
+            case _:
+                pass
+
+    def some_keys(self) -> list[str]:
+        return self.chance.sample(self.keys, self.chance.choice([1, 1, 2, 3]))
+
+    def update(self) -> dict[str, str | None]:
+        self._made += 1
+        return {key: None if self.chance.random() < 0.15 else f"v{self._made}" for key in self.some_keys()}
+
+    def look(self, replica: Replica, keys: list[str] | None = None) -> dict[str, Observed]:
+        state: dict[str, Observed] = {}
+        log = self.log[: replica.prefix]
+        if self.bug == "diverging" and replica is self.replicas[0]:
+            log = log[:-2] + log[:-3:-1]
+        for place, version in enumerate(log):
+            for write in version:
+                update = {key: Deleted(write.id) if value is None else value for key, value in write.update.items()}
+                if self.bug == "half a write" and place == len(log) - 1:
+                    update = dict(list(update.items())[:1])
+                state.update(update)
+        for write in replica.pending if self.bug != "no own writes" else []:
+            state.update(write.writes)
+        seen = {key: state.get(key, INIT) for key in keys or self.some_keys()}
+        if not self.exact:
+            seen = {key: None if isinstance(value, Deleted) or value is INIT else value for key, value in seen.items()}
+        return seen
+
+    def _poll(self, replica: Replica) -> None:
+        shortest = 0 if self.bug == "going back" else replica.prefix
+        self._read_to(replica, self.chance.randint(shortest, len(self.log)))
+
+    def _read_to(self, replica: Replica, prefix: int) -> None:
+        replica.prefix = prefix
+        known = {write.id for version in self.log[:prefix] for write in version}
+        replica.pending = [write for write in replica.pending if write.id not in known]
+
+    def _commit(self, replica: Replica) -> None:
+        self._read_to(replica, len(self.log))
+        group = replica.pending[: self.chance.randint(1, 3)]
+        version = [LoggedWrite(write.id, plain(write)) for write in group]
+        if self.bug == "losing" and self.chance.random() < 0.1:
+            version = version[1:]
+        self.log.append(version)
+        if self.bug == "twice" and self.chance.random() < 0.1:
+            self.log.append(version)
+        if self.bug == "misplacing" and self.chance.random() < 0.2 and len(self.log) > 1:
+            self.log[-2:] = reversed(self.log[-2:])
+        self._read_to(replica, len(self.log))
+        for write in group:
+            self.history.acknowledge(write)
+
+
+def plain(write: Operation) -> dict[str, str | None]:
+    return {key: None if isinstance(value, Deleted) else value for key, value in write.writes.items()}
+
+
+# Right histories.
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nothing_is_found_in_what_a_right_database_did(seed: int, exact: bool) -> None:
+    run = Simulation(seed, exact=exact)
+    assert check_history(run.history, run.log) == []
+
+
+def test_nothing_is_found_where_nothing_happened() -> None:
+    assert check_history(History(), []) == []
+
+
+@pytest.mark.parametrize(("sessions", "exact"), [(64, True), (8, False)])
+def test_ten_thousand_operations(sessions: int, exact: bool) -> None:
+    run = Simulation(1, sessions=sessions, operations=16_000, exact=exact)
+    assert len(list(run.history.operations)) >= 10_000
+    assert check_history(run.history, run.log) == []
+    reader = run.history.session("a reader of old news")
+    first, second = list(run.history.writes.values())[0], run.history.session("a writer")
+    key = next(iter(first.writes))
+    reader.read({key: first.writes[key]})
+    second.read({key: first.writes[key]})
+    reader.read({key: second.write({key: "newest"}).writes[key]})
+    reader.read({key: first.writes[key]})
+    assert Pattern.WRITE_CO_READ in patterns(check_ccv(run.history))
+
+
+# Patterns, each put into right histories.
+
+
+def put_thin_air_read(run: Simulation) -> None:
+    run.replicas[0].session.read({"k0": "nobody's"})
+
+
+def put_cyclic_co(run: Simulation) -> None:
+    a, b = run.history.session("a"), run.history.session("b")
+    a.read({"p": "b-1"})
+    a.write({"p": "a-1"})
+    b.read({"p": "a-1"})
+    b.write({"p": "b-1"})
+
+
+def put_write_co_init_read(run: Simulation) -> None:
+    write = run.replicas[0].session.write({"p": "first", "q": "other"})
+    a = run.history.session("a")
+    a.read({"q": write.writes["q"]})
+    a.write({"r": "after that"})
+    b = run.history.session("b")
+    b.read({"r": "after that"})
+    b.read({"p": INIT, "q": "other"} if run.exact else {"p": None, "q": "other"})
+
+
+def put_write_co_read(run: Simulation) -> None:
+    a, b = run.replicas[0].session, run.replicas[1].session
+    a.write({"p": "old"})
+    b.read({"p": "old"})
+    b.write({"p": "new"})
+    c = run.history.session("c")
+    c.read({"p": "new"})
+    c.read({"p": "old"})
+
+
+def put_cyclic_cf(run: Simulation) -> None:
+    run.replicas[0].session.write({"p": "a-1"})
+    run.replicas[1].session.write({"p": "b-1"})
+    for name, seen in {"c": ["a-1", "b-1"], "d": ["b-1", "a-1"]}.items():
+        session = run.history.session(name)
+        for value in seen:
+            session.read({"p": value})
+
+
+def put_fractured_read(run: Simulation) -> None:
+    run.replicas[0].session.write({"p": "whole", "q": "whole"})
+    run.history.session("c").read({"p": "whole", "q": None})
+
+
+def put_mutually_fractured_read(run: Simulation) -> None:
+    run.replicas[0].session.write({"p": "a-1", "q": "a-1"})
+    run.replicas[1].session.write({"p": "b-1", "q": "b-1"})
+    run.history.session("c").read({"p": "a-1", "q": "b-1"})
+
+
+def put_cyclic_atomic(run: Simulation) -> None:
+    run.replicas[0].session.write({"p": "a-1", "q": "a-1"})
+    run.replicas[1].session.write({"p": "b-1", "q": "b-1"})
+    c, d = run.history.session("c"), run.history.session("d")
+    for value in ("a-1", "b-1"):
+        c.read({"p": value})
+    for value in ("b-1", "a-1"):
+        d.read({"q": value})
+
+
+CCV: dict[Callable[[Simulation], None], set[Pattern]] = {
+    put_thin_air_read: {Pattern.THIN_AIR_READ},
+    put_cyclic_co: {Pattern.CYCLIC_CO},
+    put_write_co_init_read: {Pattern.WRITE_CO_INIT_READ},
+    put_write_co_read: {Pattern.WRITE_CO_READ, Pattern.CYCLIC_CF},  # which the former implies
+    put_cyclic_cf: {Pattern.CYCLIC_CF},
+    put_fractured_read: set(),
+    put_mutually_fractured_read: set(),
+    put_cyclic_atomic: set(),
+}
+ATOMIC: dict[Callable[[Simulation], None], set[Pattern]] = {
+    put_thin_air_read: {Pattern.THIN_AIR_READ},
+    put_cyclic_co: {Pattern.CYCLIC_CO},
+    put_write_co_init_read: {Pattern.FRACTURED_READ, Pattern.CYCLIC_ATOMIC},
+    put_write_co_read: {Pattern.CYCLIC_ATOMIC},
+    put_cyclic_cf: {Pattern.CYCLIC_ATOMIC},
+    put_fractured_read: {Pattern.FRACTURED_READ, Pattern.CYCLIC_ATOMIC},
+    put_mutually_fractured_read: {Pattern.FRACTURED_READ, Pattern.CYCLIC_ATOMIC},
+    put_cyclic_atomic: {Pattern.CYCLIC_ATOMIC},
+}
+
+
+@pytest.mark.parametrize("put", CCV, ids=lambda put: put.__name__)
+def test_a_pattern_put_into_a_right_history_is_found_and_named(put: Callable[[Simulation], None]) -> None:
+    for seed in SEEDS:
+        run = Simulation(seed, exact=seed % 2 == 0)
+        put(run)
+        assert patterns(check_ccv(run.history)) == CCV[put], seed
+        assert patterns(check_atomic(run.history)) == ATOMIC[put], seed
+
+
+def test_a_read_that_is_replaced_by_an_older_state_is_found() -> None:
+    found = Counter[Pattern]()
+    for seed in range(60):
+        run = Simulation(seed, operations=200, exact=True)
+        stale = run.chance.choice(run.replicas)
+        newest = {key: value for key, value in run.look(stale, run.keys).items() if value is not INIT}
+        stale.session.read(newest)
+        key = run.chance.choice(sorted(newest))
+        older = [w.writes[key] for w in stale.session.operations if key in w.writes and w.writes[key] != newest[key]]
+        if older:
+            stale.session.read({key: older[0]})
+            found.update(patterns(check_ccv(run.history)))
+    assert found[Pattern.WRITE_CO_READ] > 20
+
+
+# Wrong databases.
+
+
+@pytest.mark.parametrize(
+    ("bug", "check", "names"),
+    [
+        ("diverging", check_ccv, {Pattern.CYCLIC_CF}),
+        ("half a write", check_atomic, {Pattern.FRACTURED_READ, Pattern.CYCLIC_ATOMIC}),
+        ("no own writes", check_ccv, {Pattern.WRITE_CO_INIT_READ, Pattern.WRITE_CO_READ}),
+        ("going back", check_ccv, {Pattern.WRITE_CO_INIT_READ, Pattern.WRITE_CO_READ}),
+    ],
+)
+def test_wrong_databases_are_found_by_what_they_show(
+    bug: str, check: Callable[[History], list[Violation]], names: set[Pattern]
+) -> None:
+    found = Counter[Pattern]()
+    for seed in SEEDS:
+        run = Simulation(seed, bug=bug)
+        found.update(patterns(check(run.history)))
+        assert check_prefixes(run.log, run.history), f"seed {seed}: the log does not explain it"
+    assert all(found[name] > len(SEEDS) // 2 for name in names), found
+
+
+@pytest.mark.parametrize(
+    ("bug", "check", "name"),
+    [
+        ("diverging", check_prefixes, Pattern.NOT_A_PREFIX),
+        ("half a write", check_prefixes, Pattern.NOT_A_PREFIX),
+        ("no own writes", check_prefixes, Pattern.NOT_A_PREFIX),
+        ("going back", check_prefixes, Pattern.PREFIX_SHRANK),
+        ("losing", check_prefixes, Pattern.REORDERED_WRITES),
+        ("losing", check_exactly_once, Pattern.LOST_WRITE),
+        ("twice", check_exactly_once, Pattern.DUPLICATE_WRITE),
+        ("misplacing", check_prefixes, Pattern.NOT_A_PREFIX),
+    ],
+)
+def test_wrong_databases_are_found_by_their_log(
+    bug: str, check: Callable[[Log, History], list[Violation]], name: Pattern
+) -> None:
+    found = sum(name in patterns(check(run.log, run.history)) for run in (Simulation(s, bug=bug) for s in SEEDS))
+    assert found > len(SEEDS) // 2
+
+
+# The log, in small.
+
+
+def test_a_write_in_the_log_that_nobody_made() -> None:
+    assert patterns(check_exactly_once([[LoggedWrite("w", {"x": "1"})]], History())) == {Pattern.INVENTED_WRITE}
+
+
+def test_a_write_in_the_log_that_was_made_otherwise() -> None:
+    history = History()
+    history.session("a").write({"x": "1", "y": None}, id="w")
+    assert check_exactly_once([[LoggedWrite("w", {"x": "1", "y": None})]], history) == []
+    for update in [{"x": "2", "y": None}, {"x": "1"}, {"x": "1", "y": "1"}, {"x": "1", "y": None, "z": None}]:
+        assert patterns(check_exactly_once([[LoggedWrite("w", update)]], history)) == {Pattern.INVENTED_WRITE}
+
+
+def test_a_write_that_lands_in_what_its_session_had_read_already() -> None:
+    history = History()
+    a, b = history.session("a"), history.session("b")
+    a.write({"x": "1"}, id="first")
+    b.read({"x": "1"})
+    b.write({"y": "1"}, id="second")
+    right = [[LoggedWrite("first", {"x": "1"})], [LoggedWrite("second", {"y": "1"})]]
+    assert check_prefixes(right, history) == []
+    assert patterns(check_prefixes(right[::-1], history)) == {Pattern.BACKDATED_WRITE}
+    assert patterns(check_prefixes([right[0] + right[1]], history)) == {Pattern.BACKDATED_WRITE}
+
+
+def test_what_is_overwritten_within_one_version_is_never_seen() -> None:
+    history = History()
+    a, b = history.session("a"), history.session("b")
+    log = [[LoggedWrite(w.id, plain(w)) for w in [a.write({"x": "1"}), a.write({"x": None}), a.write({"x": "2"})]]]
+    b.read({"x": None})
+    b.read({"x": "2"})
+    assert check_prefixes(log, history) == []
+    b.read({"x": "1"})
+    assert patterns(check_prefixes(log, history)) == {Pattern.NOT_A_PREFIX}
+
+
+def test_one_step_back_is_reported_once() -> None:
+    history = History()
+    a, b = history.session("a"), history.session("b")
+    log = [[LoggedWrite(w.id, plain(w))] for w in [a.write({"x": "1"}), a.write({"x": "2"}), a.write({"x": "3"})]]
+    for value in ["3", "1", "1", "2", "3"]:
+        b.read({"x": value})
+    assert [violation.pattern for violation in check_prefixes(log, history)] == [Pattern.PREFIX_SHRANK]
+
+
+def test_writes_of_an_outbox_that_was_taken_over_are_seen_on_top() -> None:
+    history = History()
+    before, other = history.session("before"), history.session("other")
+    left = before.write({"x": "left"})
+    foreign = other.write({"x": "foreign"})
+    log = [[LoggedWrite(foreign.id, plain(foreign))], [LoggedWrite(left.id, plain(left))]]
+    for name, inherited in {"heir": [left], "stranger": []}.items():
+        session = history.session(name, inherited=inherited)
+        session.read({"x": "left"})
+        session.read({"x": "left"}, prefix=1 if inherited else 2)
+    assert check_prefixes(log, history) == []
+    history.session("second stranger").read({"x": "left"}, prefix=1)
+    assert patterns(check_prefixes(log, history)) == {Pattern.NOT_A_PREFIX}
+
+
+def test_a_prefix_beyond_the_log() -> None:
+    history = History()
+    history.session("a").read({"x": None}, prefix=3)
+    assert patterns(check_prefixes([], history)) == {Pattern.NOT_A_PREFIX}
+
+
+# Recording and reporting.
+
+
+def test_what_is_written_must_be_unique() -> None:
+    history = History()
+    a = history.session("a")
+    a.write({"x": "1"}, id="w")
+    with pytest.raises(ValueError, match="written twice"):
+        history.session("b").write({"x": "1"})
+    with pytest.raises(ValueError, match="'w' already"):
+        a.write({"x": "2"}, id="w")
+    with pytest.raises(ValueError, match="'a' already"):
+        history.session("a")
+    a.write({"x": None, "y": "1"})
+    a.write({"x": None})
+    assert len(a.operations) == len(history.writes) == 3
+    assert check_history(history) == []
+
+
+def test_a_missing_value_is_explained_by_elimination() -> None:
+    def history_with(*ends: str | None) -> History:
+        history = History()
+        a, b = history.session("a"), history.session("b")
+        a.write({"x": "1"})
+        for number, end in enumerate(ends):
+            a.write({"x": end, "y": f"{number}"})
+            b.read({"y": f"{number}"})
+        b.read({"x": None, "y": f"{len(ends) - 1}"})
+        return history
+
+    assert check_history(history_with(None)) == []
+    assert check_history(history_with("2", None)) == []
+    assert Pattern.WRITE_CO_INIT_READ in patterns(check_history(history_with("2")))
+    assert Pattern.FRACTURED_READ in patterns(check_history(history_with(None, "2")))
+
+
+def test_an_explanation_tells_who_saw_what() -> None:
+    history = History()
+    alice, bob = history.session("alice"), history.session("bob")
+    write = alice.write({"x": "a-1", "y": "a-2"})
+    read = bob.read({"x": "a-1", "y": None})
+    (fractured, cyclic) = check_atomic(history)
+    assert fractured.operations == cyclic.operations == (write, read)
+    assert str(fractured) == (
+        "FracturedRead: bob#0 sees x='a-1' (by alice#0) of the write 'alice#0', but y as it was before"
+    )
+    bob.read({"x": "never"})
+    (thin_air,) = check_ccv(history)
+    assert str(thin_air) == "ThinAirRead: bob#1 reads x='never', which nobody wrote"
+
+
+def test_a_cycle_is_told_step_by_step() -> None:
+    run = Simulation(0, operations=0)
+    put_cyclic_cf(run)
+    (violation,) = check_ccv(run.history)
+    assert {str(operation) for operation in violation.operations} >= {"s0#0 writes p='a-1'", "s1#0 writes p='b-1'"}
+    assert str(violation) == (
+        "CyclicCF: s0#0 writes p='a-1' – must precede (by p in: c#1 reads p='b-1') "
+        "s1#0 writes p='b-1' – must precede (by p in: d#1 reads p='a-1') s0#0 writes p='a-1'"
+    )
+    run = Simulation(0, operations=0)
+    put_cyclic_co(run)
+    (violation,) = check_ccv(run.history)
+    assert "b#1 writes p='b-1' – whose p is read by a#0 reads p='b-1' – then, in its session, a#1" in str(violation) * 2
