@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Generator, Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
@@ -17,9 +18,10 @@ from rxmps3 import jsontext
 from rxmps3.clock import Clock, SystemClock
 from rxmps3.compact import DEFAULT_RETENTION, Progress, Report
 from rxmps3.connection import Connection, share
-from rxmps3.errors import Closed, Corrupt, InvalidOption, NotSent, Throttled, Unavailable
+from rxmps3.errors import AccessDenied, BucketNotFound, Closed, Corrupt, InvalidOption, NotSent, Throttled, Unavailable
 from rxmps3.failures import Failure
 from rxmps3.layout import check_key
+from rxmps3.local import OpensLocal
 from rxmps3.missing import MISSING
 from rxmps3.newkey import KeyMaker
 from rxmps3.options import Options, Status
@@ -46,6 +48,8 @@ def connect(
     manifest: str = "main",
     poll: float | Observable[Any] = 1.0,
     live: bool = False,
+    local: str | os.PathLike[str] | OpensLocal | None = None,
+    online: bool = True,
     by: str = "",
     read_only: bool = False,
     shared: bool = True,
@@ -67,6 +71,9 @@ def connect(
         poll: look for news at least every so many seconds while something is observed, sooner after activity; or
             an Observable whose every item means "look now".
         live: keep looking even while nothing is observed.
+        local: a directory that keeps pending writes, the last known state and known large values, so that writes
+            survive the process and a database opens without its bucket. None keeps nothing.
+        online: False makes no request at all: what ``local`` knows is served and writes wait in the outbox.
         by: who writes, recorded in each log entry and not verified by anyone.
         read_only: refuse to write; needs no right but to get and to list.
         shared: let handles of this process and event loop on the same URL and manifest share one replica.
@@ -93,10 +100,11 @@ def connect(
         max_pending=max_pending,
         cache_bytes=cache_bytes,
         retention=retention,
+        online=online,
     )
 
     async def open_database() -> Database:
-        connection = share(url, clock or SystemClock(), shared=shared, **storage_options)
+        connection = share(url, clock or SystemClock(), shared=shared, local=local, **storage_options)
         connection.retain()
         try:
             replica = connection.replica(manifest, options)
@@ -131,14 +139,24 @@ class Connecting:
 
 
 async def _load(replica: Replica) -> None:
-    """Read the state for the first time; a passing trouble gets a second and a third chance, no more."""
+    """Read the state for the first time; a passing trouble gets a second and a third chance, no more.
+
+    A state that is known from an earlier time will do if the bucket is out of reach.
+    """
+    await replica.restored()
+    if replica.restore_error is not None:
+        raise replica.restore_error
+    known = replica.view.loaded
     for failures in range(1, _TRIES_TO_LOAD + 1):
-        if replica.view.loaded:
+        if known and not replica.options.online:
             return
         try:
             await replica.look()
-        except Unavailable as error:
-            if failures == _TRIES_TO_LOAD or isinstance(error, Throttled):
+            return
+        except (Unavailable, AccessDenied, BucketNotFound) as error:
+            if known:
+                return
+            if not isinstance(error, Unavailable) or failures == _TRIES_TO_LOAD or isinstance(error, Throttled):
                 raise
             await replica.clock.sleep(replica.backoff.wait(failures, error, replica.rng))
 

@@ -8,12 +8,14 @@ replicas by manifest. The last handle to close it closes it.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Hashable
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from rxmps3.clock import Clock
 from rxmps3.errors import InvalidOption
+from rxmps3.local import LocalDirectory, OpensLocal
 from rxmps3.options import Options
 from rxmps3.replica import Replica
 from rxmps3.storage import Storage, open_storage
@@ -31,9 +33,19 @@ class Connection:
         clock: for all replicas.
         owned: whether it was opened from a URL here.
         storage_options: what it was opened with, to refuse other ones.
+        keep: opens what is kept on disk.
     """
 
-    def __init__(self, storage: Storage, clock: Clock, *, owned: bool, storage_options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        *,
+        owned: bool,
+        storage_options: dict[str, Any],
+        keep: OpensLocal | None = None,
+    ) -> None:
+        self._keep = keep
         self.storage = storage
         self.clock = clock
         self.storage_options = storage_options
@@ -50,7 +62,7 @@ class Connection:
         """
         replica = self._replicas.get(manifest)
         if replica is None:
-            replica = self._replicas[manifest] = Replica(self.storage, manifest, self.clock, options)
+            replica = self._replicas[manifest] = Replica(self.storage, manifest, self.clock, options, self._keep)
             replica.start()
         else:
             replica.share(options)
@@ -93,7 +105,14 @@ async def _closed(replica: Replica, timeout: float) -> Exception | None:
     return None
 
 
-def share(where: str | Storage, clock: Clock, *, shared: bool, **options: Any) -> Connection:
+def share(
+    where: str | Storage,
+    clock: Clock,
+    *,
+    shared: bool,
+    local: str | os.PathLike[str] | OpensLocal | None,
+    **options: Any,
+) -> Connection:
     """The connection to a URL or storage: one that is open on this loop already, or a new one.
 
     Raises:
@@ -101,8 +120,7 @@ def share(where: str | Storage, clock: Clock, *, shared: bool, **options: Any) -
     """
     if isinstance(where, str):
         storage = open_storage(where, clock=clock, **options)
-        key: Hashable = None if storage.url == "memory:" else storage.url
-        connection = Connection(storage, clock, owned=True, storage_options=options)
+        place: Hashable = None if storage.url == "memory:" else storage.url
     else:
         if options:
             raise InvalidOption(
@@ -110,9 +128,15 @@ def share(where: str | Storage, clock: Clock, *, shared: bool, **options: Any) -
                 operation="connect",
                 remedy="a Storage carries its own options",
             )
-        key = id(where)
-        connection = Connection(where, clock, owned=False, storage_options=options)
-    if not shared or key is None:
+        storage, place = where, id(where)
+    if isinstance(local, (str, os.PathLike)):
+        keep: OpensLocal | None = LocalDirectory(local, storage.url, clock)
+        key: Hashable = (place, os.fspath(local))
+    else:
+        keep, key = local, (place, id(local))
+    owned = isinstance(where, str)
+    connection = Connection(storage, clock, owned=owned, storage_options=options, keep=keep)
+    if not shared or place is None:
         return connection
     known = _shared.get(asyncio.get_running_loop(), {}).get(key)
     if known is None:

@@ -10,7 +10,8 @@ Below the prefix of the database a manifest owns one folder::
 
 Names use ``A-Za-z0-9-._~/%@`` only: real servers and proxies break on other characters, on the segments ``.`` and
 ``..``, and on empty segments. Escaping is percent-encoding of the UTF-8 bytes; a slash that would make an empty
-segment is escaped too, so every key has exactly one name and every name at most one key.
+segment is escaped too, and a segment longer than file systems take is cut, with ``@/`` between the parts. So every
+key has exactly one name and every name at most one key.
 """
 
 from __future__ import annotations
@@ -39,14 +40,16 @@ VALUES = "values/"
 PROBE_PREFIX = f"{RESERVED}-probe/"
 MAX_NAME_BYTES = 1024
 """The longest object name, in bytes. Source: Amazon S3 User Guide, "Naming Amazon S3 objects"."""
-_VERSION_BYTES = 32
+_VERSION_BYTES = 40
 _VERSION = re.compile(r"[0-9A-Za-z]+-[0-9]+(\.[0-9A-Za-z]+)?")
 _SEQ_DIGITS = 20
+_MAX_SEGMENT = 200
+_GOES_ON = "@/"
 
 
 def escape(key: str) -> str:
     """The name of a key: one or more segments, none of them empty, ``.`` or ``..``."""
-    segments = [_escape_dots(quote(segment, safe="~")) for segment in key.split("/")]
+    segments = [_split(_escape_dots(quote(segment, safe="~"))) for segment in key.split("/")]
     name = segments[0]
     for segment in segments[1:]:
         name += "/" + segment if segment and name and not name.endswith("/") else "%2F" + segment
@@ -55,7 +58,11 @@ def escape(key: str) -> str:
 
 def unescape(name: str) -> str:
     """The key of a name made by `escape`."""
-    return unquote(name, errors="strict")
+    return unquote(name.replace(_GOES_ON, ""), errors="strict")
+
+
+def _split(segment: str) -> str:
+    return _GOES_ON.join(segment[at : at + _MAX_SEGMENT] for at in range(0, len(segment), _MAX_SEGMENT))
 
 
 def _escape_dots(segment: str) -> str:

@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from rxmps3 import jsontext
 from rxmps3.clock import Clock
@@ -30,7 +30,7 @@ from rxmps3.outbox import Outbox, open_sealed, seal
 from rxmps3.state import State
 from rxmps3.storage.base import Found, Storage, list_all
 
-__all__ = ["Local", "LocalDirectory", "LocalMemory", "SavedState"]
+__all__ = ["Local", "LocalDirectory", "LocalMemory", "OpensLocal", "SavedState"]
 
 _STATE = "state"
 _VALUES = "values/"
@@ -101,6 +101,14 @@ class Local:
             await outbox.close()
         await self._storage.close()
         self._release()
+
+
+class OpensLocal(Protocol):
+    """Opens the local copies of a manifest."""
+
+    async def open(self, manifest: str) -> Local:
+        """Raises `Unavailable` or `AccessDenied` if the disk refuses."""
+        ...
 
 
 class LocalDirectory:

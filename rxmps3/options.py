@@ -25,6 +25,7 @@ class Options:
         inline_limit: values of more bytes get an object of their own.
         max_pending: so many writes may wait for their commit.
         cache_bytes: text of large values kept in memory.
+        online: False makes no request at all.
         retention: how far back the log reaches at least before it is collected.
     """
 
@@ -35,6 +36,7 @@ class Options:
     max_pending: int = 100_000
     cache_bytes: int = DEFAULT_CACHE_BYTES
     retention: timedelta = timedelta(days=1)
+    online: bool = True
 
     @property
     def interval(self) -> float:
@@ -81,7 +83,7 @@ def merged(known: Options, asked: Options, what: str) -> Options:
     """
     differing = [
         name
-        for name in ("by", "inline_limit", "max_pending", "cache_bytes", "retention")
+        for name in ("by", "inline_limit", "max_pending", "cache_bytes", "retention", "online")
         if getattr(known, name) != getattr(asked, name)
     ]
     ticks = [options.poll for options in (known, asked) if isinstance(options.poll, Observable)]

@@ -40,7 +40,7 @@ class Restored:
         write: as it was made.
         texts: the texts of its large values, by the name of their object.
         by: the name its user gave.
-        sent: the storage's date when it may have been sent last; None if it never was.
+        sent: the storage's date when it was sent, if it may have been; None if it never was.
     """
 
     write: Write
@@ -109,6 +109,17 @@ class Outbox:
         await self._storage.put(name, _encode_batch(writes, by))
         for ordinal, (write, _) in enumerate(writes, first):
             self._note(name, write.id, ordinal)
+
+    async def adopt(self, restored: Sequence[Restored]) -> None:
+        """Take over the writes of another outbox, which may then be cleared. Raises as `add`."""
+        for one in restored:
+            await self.add([(one.write, one.texts)], one.by)
+        if sent := [one for one in restored if one.sent is not None]:
+            await self.mark_sent([one.write.id for one in sent], min(one.sent for one in sent if one.sent is not None))
+
+    async def clear(self) -> None:
+        """Remove every write."""
+        await self.remove(list(self._place))
 
     async def mark_sent(self, ids: Sequence[WriteId], date: datetime | None) -> None:
         """These writes are about to be sent; durable when it returns. ``date`` is the bucket's time as last seen."""

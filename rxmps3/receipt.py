@@ -105,9 +105,16 @@ class Receipt:
         OutcomeUnknown: nobody can tell any more whether it was committed.
     """
 
-    def __init__(self, version: str, keys: tuple[str, ...], contents: tuple[ContentObject, ...] = ()) -> None:
+    def __init__(
+        self,
+        version: str,
+        keys: tuple[str, ...],
+        contents: tuple[ContentObject, ...] = (),
+        cancel: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.version = version
         self.keys = keys
+        self._cancel = cancel
         self.contents = contents
         self._lock = threading.RLock()
         self._stored = _Milestone(self._lock)
@@ -153,6 +160,14 @@ class Receipt:
             return Disposable(dispose)
 
         return Observable(subscribe)
+
+    def cancel(self) -> bool:
+        """Take the write back, if it was never sent: it is rolled back and its receipt raises `Rejected`.
+
+        Returns:
+            Whether it was taken back; False if it may be in the log, or will be.
+        """
+        return self._cancel()
 
     def done(self) -> bool:
         """Whether it is committed or rejected."""

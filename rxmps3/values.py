@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
+from contextlib import suppress
 from datetime import datetime
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from rxmps3.errors import Corrupt
+from rxmps3.errors import Corrupt, Error
 from rxmps3.layout import Layout
 from rxmps3.state import ContentObject, Entry, Inline
 from rxmps3.storage.base import Found, Get, Put
@@ -52,6 +53,14 @@ class _GetPut(Get, Put, Protocol):
     """The verbs used here."""
 
 
+class _KnownValues(Protocol):
+    """Where known values are kept on disk."""
+
+    async def load_value(self, sha256: str) -> str | None: ...
+
+    async def save_value(self, sha256: str, text: str) -> None: ...
+
+
 class Values:
     """The values of one manifest's entries, as canonical JSON text.
 
@@ -67,7 +76,12 @@ class Values:
         self._cache = TextCache(cache_bytes)
         self._own: dict[str, tuple[str, int]] = {}
         self._arriving: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._known: _KnownValues | None = None
         self._slots = asyncio.Semaphore(_TRANSFERS_AT_ONCE)
+
+    def keep_in(self, known: _KnownValues) -> None:
+        """Keep known values on disk, too, and look for them there first."""
+        self._known = known
 
     def peek(self, entry: Entry) -> str | None:
         """The entry's text if it is at hand without I/O. May be called from any thread."""
@@ -82,13 +96,14 @@ class Values:
         _, holders = self._own.get(content.sha256, ("", 0))
         self._own[content.sha256] = (text, holders + 1)
 
-    def release(self, content: ContentObject) -> None:
+    def release(self, content: ContentObject) -> str:
         """The own value is committed or given up: from now on the cache decides how long its text stays."""
         text, holders = self._own.pop(content.sha256)
         if holders > 1:
             self._own[content.sha256] = (text, holders - 1)
         else:
             self._cache.put(content.sha256, text)
+        return text
 
     async def upload(self, content: ContentObject) -> datetime | None:
         """Write a held value's object; its SHA-256 goes along for the server to check. Raises as `Storage.put`.
@@ -117,11 +132,20 @@ class Values:
         lock = self._arriving.setdefault(content.sha256, asyncio.Lock())
         async with lock:
             text = self.peek(entry)
+            if text is None and self._known is not None:
+                text = await self._known.load_value(content.sha256)
             if text is None:
                 async with self._slots:
                     text = await self._download(content)
-                self._cache.put(content.sha256, text)
+                await self.save(content, text)
+            self._cache.put(content.sha256, text)
             return text
+
+    async def save(self, content: ContentObject, text: str) -> None:
+        """Keep a value on disk, if there is one to keep it on; a disk that refuses costs a download later."""
+        if self._known is not None:
+            with suppress(Error):
+                await self._known.save_value(content.sha256, text)
 
     async def _download(self, content: ContentObject) -> str:
         name = self._layout.content(content.name)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from rxmps3 import jsontext
 from rxmps3.errors import InvalidValue
 from rxmps3.layout import check_key, value_name
 from rxmps3.missing import MISSING
-from rxmps3.state import ContentObject, Entry, Inline
+from rxmps3.state import ContentObject, Entry, Inline, Write
 
-__all__ = ["Texts", "encode_values", "plan"]
+__all__ = ["Texts", "contents_of", "encode_values", "plan", "with_new_names"]
 
 MAX_INLINE_PER_WRITE = 256 << 10
 """A write whose inline bytes pass this gets its largest values as objects."""
@@ -41,6 +42,23 @@ def encode_values(values: Mapping[str, Any], key_limit: int) -> Texts:
         check_key(key, key_limit): None if value is MISSING else jsontext.encode(value, f"value of key {key!r:.80}")
         for key, value in values.items()
     }
+
+
+def contents_of(write: Write) -> tuple[ContentObject, ...]:
+    """The objects that a write names."""
+    entries = write.update.values()
+    return tuple(entry.content for entry in entries if entry is not None and isinstance(entry.content, ContentObject))
+
+
+def with_new_names(write: Write, again: str) -> Write:
+    """The same write with its values in objects of other names."""
+    update = {
+        key: replace(entry, content=replace(entry.content, name=value_name(key, entry.version, again)))
+        if entry is not None and isinstance(entry.content, ContentObject)
+        else entry
+        for key, entry in write.update.items()
+    }
+    return replace(write, update=update)
 
 
 def plan(

@@ -86,7 +86,7 @@ def demo(
 ) -> int:
     """Watch two processes share a database for some seconds, and check what each of them saw.
 
-    They play in a temporary folder or, with --url, under a name of their own in a bucket, and leave nothing behind.
+    They play in a temporary folder or, with --url, in a bucket in a manifest of their own, which is removed afterwards.
     With --json each line is an event, the last one the summary.
     """
     from rxmps3.demo.show import show

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from signal import SIGTERM
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from reactivex import Observable
@@ -26,6 +28,7 @@ T = TypeVar("T")
 
 PATIENCE = 30.0
 """Seconds after which a command that reads or writes once gives up."""
+_CLOSING = 1.0
 
 Endpoint = Annotated[str | None, typer.Option("--endpoint-url", metavar="URL", help="The S3 server's address.")]
 Region = Annotated[str | None, typer.Option("--region", help="The bucket's region.")]
@@ -83,6 +86,7 @@ class Run:
         self.clock = SystemClock()
         self.trouble: Error | None = None
         self.opened = False
+        self._stopped: Exit | None = None
         self._wanted = "there was no answer"
 
     # -- what commands use -----------------------------------------------------------------------------------
@@ -124,15 +128,16 @@ class Run:
                 with db.status.subscribe(self._remember):
                     yield db
             finally:
-                with suppress(NotSent):
-                    await db.close(timeout=0)
+                with suppress(NotSent, TimeoutError):
+                    async with asyncio.timeout(_CLOSING):
+                        await db.close(timeout=0)
 
     def _remember(self, status: Status) -> None:
         self.trouble = status.last_error
 
     async def committed(self, db: Database, receipt: Receipt) -> str:
         """Wait for a commit, but not while something stands in its way that does not pass by itself."""
-        self._wanted = "the write was not confirmed, though it may have been made,"
+        self._wanted = "the write was not confirmed (it may have been made all the same)"
         settled = asyncio.get_running_loop().create_future()
 
         def look(_: object) -> None:
@@ -193,7 +198,7 @@ class Run:
     # -- how it ends -----------------------------------------------------------------------------------------
 
     def perform(self, work: Callable[[Run], Coroutine[Any, Any, int | None]], *, endless: bool = False) -> int:
-        """Do the work on an event loop of its own and say how it ended.
+        """Do the work on an event loop of its own and return the code to end with.
 
         Args:
             work: is given this run.
@@ -201,25 +206,50 @@ class Run:
         """
         try:
             self.at.check()
-            return asyncio.run(_until_terminated(work(self))) or Exit.OK
+            return asyncio.run(self._perform(work, endless))
         except Error as error:
             return self.terminal.fail(error)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # where the loop cannot handle signals
             return Exit.OK if endless else Exit.INTERRUPTED
-        except asyncio.CancelledError:
-            return Exit.TERMINATED
+
+    async def _perform(self, work: Callable[[Run], Coroutine[Any, Any, int | None]], endless: bool) -> int:
+        self._cancel_on_signals()
+        try:
+            return await work(self) or Exit.OK
         except BrokenPipeError:
             let_go_of_stdout()
             return Exit.OK if endless else Exit.PIPE_CLOSED
+        except TooLate as error:
+            code = self.terminal.fail(error)
+        except asyncio.CancelledError:
+            if self._stopped is None:
+                raise
+            code = Exit.OK if endless and self._stopped is Exit.INTERRUPTED else self._stopped
+        return _leave(code)
+
+    def _cancel_on_signals(self) -> None:
+        """Let an interrupt, a request to terminate and the loss of the terminal end the work cleanly."""
+        task = asyncio.current_task()
+
+        def stop(code: Exit) -> None:
+            self._stopped = code
+            if task is not None:
+                task.cancel()
+
+        for name, code in (("SIGINT", Exit.INTERRUPTED), ("SIGTERM", Exit.TERMINATED), ("SIGHUP", Exit.TERMINATED)):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                with suppress(NotImplementedError):
+                    asyncio.get_running_loop().add_signal_handler(number, stop, code)
 
 
-async def _until_terminated(work: Coroutine[Any, Any, int | None]) -> int | None:
-    """The work, which a request to terminate ends as an interrupt does: cleanly."""
-    task = asyncio.current_task()
-    if task is not None:
-        with suppress(NotImplementedError):
-            asyncio.get_running_loop().add_signal_handler(SIGTERM, task.cancel)
-    return await work
+def _leave(code: Exit) -> NoReturn:
+    """End the process now. A thread that hangs in a system call (a name server, a lock, a dead mount) could keep it
+    for long otherwise, since Python waits for threads."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 def _lasts(error: Error | None) -> bool:

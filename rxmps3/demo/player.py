@@ -10,7 +10,7 @@ event           facts
 ``put``         ``number`` of this call, ``set`` (key to value) and ``deleted`` (keys), before the call
 ``returned``    ``number``, ``version``: the call returned
 ``committed``   ``number``, ``version``: the write was acknowledged
-``seen``        a change in the view: ``key``, ``value`` (None where ``missing``), ``by``, ``own``, ``pending``, ``version``
+``seen``        a change in the view: ``key``, ``value``, ``missing``, ``by``, ``own``, ``pending``, ``version``
 ``together``    the values of `TOGETHER` at one moment, which are only ever put with one `put_all`
 ``trouble``     what went wrong and is tried again
 ``final``       ``head`` and ``state``: the end of the log, and every key's value there
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ from typing import Any
 
 from rxmps3.client import Database, connect
 from rxmps3.clock import Clock, SystemClock
+from rxmps3.errors import Error
 from rxmps3.missing import MISSING
 from rxmps3.receipt import Receipt, Stage
 from rxmps3.streams.events import Change
@@ -37,7 +39,7 @@ __all__ = ["TOGETHER", "Part", "main"]
 
 TOGETHER = ("left", "right")
 """Two keys that are only ever put together and equal."""
-_ROUNDS = 4
+_ROUNDS = 3
 _PAUSE = (0.1, 0.35)
 _GIVE_UP = 30.0
 
@@ -57,11 +59,11 @@ class Part:
     other: str
     url: str
     manifest: str
-    options: dict[str, str]
+    options: dict[str, Any]
     start: float
 
     def as_json(self) -> str:
-        """The argument of `main`."""
+        """What `main` reads."""
         return json.dumps(asdict(self))
 
 
@@ -133,15 +135,18 @@ class Player:
                     return
 
     def _tell(self, event: str, **facts: Any) -> None:
-        at = round(self._clock.now().timestamp() - self._part.start, 4)
-        try:
-            print(json.dumps({"at": at, "who": self._part.who, "event": event, **facts}), flush=True)
-        except BrokenPipeError:
-            os._exit(1)  # whoever started this is gone, and so is the reason to play
+        _tell(self._part, self._clock, event, **facts)
 
 
-async def _play(part: Part) -> None:
-    clock = SystemClock()
+def _tell(part: Part, clock: Clock, event: str, **facts: Any) -> None:
+    at = round(clock.now().timestamp() - part.start, 4)
+    try:
+        print(json.dumps({"at": at, "who": part.who, "event": event, **facts}), flush=True)
+    except BrokenPipeError:
+        os._exit(1)  # whoever started this is gone, and so is the reason to play
+
+
+async def _play(part: Part, clock: Clock) -> None:
     async with (
         asyncio.timeout(_GIVE_UP),
         connect(part.url, manifest=part.manifest, by=part.who, poll=0.25, clock=clock, **part.options) as db,
@@ -150,5 +155,11 @@ async def _play(part: Part) -> None:
 
 
 def main() -> None:
-    """Play the part given as the only argument."""
-    asyncio.run(_play(Part(**json.loads(sys.argv[1]))))
+    """Play the part that standard input describes."""
+    part, clock = Part(**json.loads(sys.stdin.readline())), SystemClock()
+    logging.getLogger("rxmps3").setLevel(logging.ERROR)  # troubles are reported
+    try:
+        asyncio.run(_play(part, clock))
+    except Error as error:
+        _tell(part, clock, "trouble", message=str(error))
+        sys.exit(1)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from signal import SIGTERM
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -20,7 +22,6 @@ from rxmps3.demo.checks import Evidence, Verdict, judge, timings
 from rxmps3.errors import Error
 from rxmps3.layout import Layout
 from rxmps3.log.history import read_entries
-from rxmps3.state import ManifestVersion
 from rxmps3.storage import Storage, list_all, open_storage
 
 __all__ = ["show"]
@@ -45,8 +46,8 @@ async def show(url: str | None, options: Mapping[str, str], terminal: Terminal, 
         AccessDenied, BucketNotFound, Unavailable, InvalidOption: there is no playing there.
     """
     manifest = f"demo-{clock.new_id()}"
-    async with _place(url, dict(options), manifest, clock) as storage:
-        reports = await _played(storage, manifest, options, terminal, clock)
+    async with _place(url, options, manifest, terminal, clock) as storage:
+        reports = await _played(storage, url, manifest, options, terminal, clock)
         layout = Layout(manifest, storage.name_limit)
         versions = [entry.version async for entry in read_entries(storage, layout)]
     return _tell_verdicts(Evidence(PLAYERS, reports, versions), terminal)
@@ -54,21 +55,29 @@ async def show(url: str | None, options: Mapping[str, str], terminal: Terminal, 
 
 @asynccontextmanager
 async def _place(
-    url: str | None, options: dict[str, str], manifest: str, clock: Clock
+    url: str | None, options: Mapping[str, str], manifest: str, terminal: Terminal, clock: Clock
 ) -> AsyncGenerator[Storage, None]:
-    """A storage to play in, left without a trace."""
+    """A storage to play in; what was written there is removed afterwards."""
     if url is None:
         with TemporaryDirectory(prefix="rxmps3-demo-") as folder:
             yield open_storage(f"file:{Path(folder, 'bucket')}", clock=clock, **options)
         return
     storage = open_storage(url, clock=clock, **options)
     try:
-        async with connect(storage, manifest=manifest, read_only=True, clock=clock):
+        async with (
+            terminal.busy(f"Opening {storage.url}"),
+            connect(storage, manifest=manifest, read_only=True, clock=clock),
+        ):
             pass  # no access, or no bucket: better said before anything starts
         try:
             yield storage
         finally:
-            await _remove(storage, Layout(manifest, storage.name_limit).root)
+            root = Layout(manifest, storage.name_limit).root
+            try:
+                async with asyncio.timeout(_TIME_LIMIT):
+                    await _remove(storage, root)
+            except (Error, TimeoutError) as error:
+                terminal.note(f"not all objects under {root} at {storage.url} could be removed: {error}")
     finally:
         await storage.close()
 
@@ -83,7 +92,7 @@ async def _remove(storage: Storage, prefix: str) -> None:
 
 
 async def _played(
-    storage: Storage, manifest: str, options: Mapping[str, str], terminal: Terminal, clock: Clock
+    storage: Storage, url: str | None, manifest: str, options: Mapping[str, str], terminal: Terminal, clock: Clock
 ) -> list[dict[str, Any]]:
     """Both players' reports, each told as it came."""
     reports: list[dict[str, Any]] = []
@@ -98,10 +107,11 @@ async def _played(
                 reports.append(report)
                 tell.report(report)
 
-    url = storage.url.partition("?")[0]
-    async with _started(
-        [player.Part(who, other, url, manifest, dict(options), start) for who, other in (PLAYERS, PLAYERS[::-1])]
-    ) as processes:
+    parts = [
+        player.Part(who, other, url or storage.url, manifest, dict(options), start)
+        for who, other in (PLAYERS, PLAYERS[::-1])
+    ]
+    async with _started(parts) as processes:
         with suppress(TimeoutError):
             async with asyncio.timeout(_TIME_LIMIT):
                 await asyncio.gather(*map(listen, processes))
@@ -117,18 +127,21 @@ async def _started(parts: list[player.Part]) -> AsyncGenerator[list[Process], No
         for part in parts:
             processes.append(
                 await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-c", script, part.as_json()),
-                    stdin=asyncio.subprocess.DEVNULL,
+                    *(sys.executable, "-c", script),
+                    stdin=PIPE,
                     stdout=PIPE,
                     limit=_LONGEST_REPORT,
                     start_new_session=True,  # an interrupt at the terminal is for this process, which ends them
                 )
             )
+            if (told := processes[-1].stdin) is not None:
+                told.write(part.as_json().encode() + b"\n")  # not as an argument: a URL may hold credentials
         yield processes
     finally:
         for process in processes:
-            with suppress(ProcessLookupError):
-                process.kill()
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, SIGTERM)  # process.kill() may reap it before asyncio does, which complains
         for process in processes:
             await process.wait()
 
@@ -137,20 +150,23 @@ async def _started(parts: list[player.Part]) -> AsyncGenerator[list[Process], No
 
 
 class _Trace:
-    """Tells the reports, a line each."""
+    """Tells the reports: a line for each put, its commit, and each look of the other one at it."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
-        self._put_at: dict[tuple[str, int], float] = {}
-        self._versions: dict[str, float] = {}
+        self._puts: dict[tuple[str, int], dict[str, Any]] = {}
+        self._put_at: dict[str, float] = {}
+        self._echo: dict[str, list[dict[str, Any]]] = {}
 
     def opening(self, url: str, manifest: str) -> None:
+        """Tell where they play."""
         if self._terminal.as_json:
             self._terminal.record({"event": "start", "url": url, "manifest": manifest, "players": PLAYERS})
         else:
-            self._terminal.line(("Two processes open one database", "bold"), f": {url}\n")
+            self._terminal.line(("Two processes share one database", "bold"), f": {url}\n")
 
     def report(self, report: dict[str, Any]) -> None:
+        """Tell one report."""
         if self._terminal.as_json:
             self._terminal.record(report)
             return
@@ -163,37 +179,48 @@ class _Trace:
         who = report["who"]
         match report["event"]:
             case "opened":
-                return ["opens it: ", f"{report['keys']} keys"]
+                return [("opens      ", "bold"), f"it and finds {report['keys']} keys"]
             case "put":
-                self._put_at[who, report["number"]] = report["at"]
-                return [("puts      ", "bold"), _assignments(report)]
-            case "returned":
-                self._versions[report["version"]] = self._put_at[who, report["number"]]
+                self._puts[who, report["number"]] = report
+                self._echo[who] = []
                 return []
-            case "seen":
-                return self._seen(report)
+            case "returned":
+                put, echo = self._puts[who, report["number"]], self._echo.pop(who)
+                self._put_at[report["version"]] = put["at"]
+                seen = "  seen here at once, not committed yet" if echo else ""
+                return [("puts       ", "bold"), _assignments(put), (seen, "dim")]
+            case "seen" | "together" if who in self._echo:
+                self._echo[who].append(report)
+                return []
+            case "seen" if report["key"] not in player.TOGETHER:
+                value = {report["key"]: report["value"]}
+                what = f"{report['key']} is gone" if report["missing"] else _assignments({"set": value})
+                return [("sees       ", "yellow"), what, (self._by(report), "dim")]
+            case "together" if None not in report["values"]:
+                together = dict(zip(player.TOGETHER, report["values"], strict=True))
+                return [("sees       ", "yellow"), _assignments({"set": together}), ("  together", "dim")]
             case "committed":
-                took = report["at"] - self._put_at[who, report["number"]]
-                return [("committed ", "green"), f"{report['version']}, {_milliseconds(took)} after the put"]
+                took = report["at"] - self._put_at[report["version"]]
+                return [("committed  ", "green"), f"{report['version']} ", (_after(took), "dim")]
             case "trouble":
-                return [("trouble   ", "red"), report["message"]]
+                return [("trouble    ", "red"), report["message"]]
             case "final":
-                return [("ends      ", "bold"), f"with {len(report['state'])} keys at version {report['head']}"]
+                return [("ends       ", "bold"), f"with {len(report['state'])} keys at version {report['head']}"]
             case _:
                 return []
 
-    def _seen(self, report: dict[str, Any]) -> list[Part]:
-        what = f"{report['key']} " + ("is gone" if report["missing"] else f"= {json_text(report['value'])}")
-        put_at = self._versions.get(report["version"])
-        if report["own"]:
-            return [("sees      ", "dim"), what, ("  its own, at once, not committed yet", "dim")]
-        after = "" if put_at is None else f", {_milliseconds(report['at'] - put_at)} after the put"
-        return [("sees      ", "yellow"), what, (f"  by {report['by']}{after}", "dim")]
+    def _by(self, report: dict[str, Any]) -> str:
+        put_at = self._put_at.get(report["version"])
+        return f"  by {report['by']}" + ("" if put_at is None else f", {_after(report['at'] - put_at)}")
+
+
+def _after(seconds: float) -> str:
+    return f"{_milliseconds(seconds)} after the put"
 
 
 def _assignments(report: dict[str, Any]) -> str:
     parts = [f"{key} = {json_text(value)}" for key, value in report["set"].items()]
-    return ", ".join([*parts, *(f"{key} deleted" for key in report["deleted"])])
+    return ", ".join([*parts, *(f"{key} deleted" for key in report.get("deleted", ()))])
 
 
 def _milliseconds(seconds: float) -> str:

@@ -31,8 +31,13 @@ class Log(Protocol):
         """The id of the last version that was delivered, "" before the first."""
         ...
 
+    @property
+    def date(self) -> datetime | None:
+        """The storage's time as last seen."""
+        ...
+
     async def open(self) -> None:
-        """Deliver the newest state (`Loaded`) and what follows it. Writes nothing.
+        """Deliver the newest state (`Loaded`), or what follows a resumed one. Writes nothing; once is enough.
 
         Raises:
             Unavailable, AccessDenied, BucketNotFound: the storage does not answer or refuses.
@@ -42,7 +47,7 @@ class Log(Protocol):
         ...
 
     async def read(self) -> None:
-        """Deliver every version that was in the log when this was called. Raises as `open`."""
+        """Deliver every version that was in the log when this was called; opens first. Raises as `open`."""
         ...
 
     async def prepare(self) -> None:

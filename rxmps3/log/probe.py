@@ -18,6 +18,7 @@ from rxmps3.storage.base import ABSENT, Found, Matches, Missing, NotModified, St
 __all__ = ["ensure_conditional_writes"]
 
 _CONTENDERS = 3
+_REPLACED = b'"replaced"'
 _passed: set[str] = set()
 
 
@@ -36,10 +37,12 @@ async def ensure_conditional_writes(storage: Storage, clock: Clock) -> None:
         await _check_create(storage, name)
         etag = await _check_replace(storage, name)
         await _check_get(storage, name, etag)
-    finally:
-        await _remove(storage, name)
-    if not isinstance(await storage.get(name), Missing):
-        raise _broken(storage, "a deleted object is still there")
+        await storage.delete(name)
+        if not isinstance(await storage.get(name), Missing):
+            raise _broken(storage, "a deleted object is still there")
+    except BaseException:
+        await _try_to_remove(storage, name)
+        raise
     if place != "memory:":
         _passed.add(place)
 
@@ -88,7 +91,13 @@ async def _check_replace(storage: Storage, name: str) -> str:
     kept = await storage.get(name)
     if not isinstance(kept, Found):
         raise _broken(storage, "an object vanished")
-    replaced = await storage.put(name, b'"replaced"', when=Matches(kept.etag))
+    try:
+        await storage.put(name, _REPLACED, when=Matches(kept.etag))
+    except PreconditionFailed:
+        pass  # perhaps for its own success, resent by the HTTP client: what is there decides
+    replaced = await storage.get(name)
+    if not isinstance(replaced, Found) or replaced.body != _REPLACED:
+        raise _broken(storage, "If-Match with the current ETag was refused")
     try:
         await storage.put(name, b'"stale"', when=Matches(kept.etag))
     except PreconditionFailed:
@@ -106,7 +115,7 @@ async def _check_get(storage: Storage, name: str, etag: str) -> None:
         raise _broken(storage, "answers carry no Date header")
 
 
-async def _remove(storage: Storage, name: str) -> None:
+async def _try_to_remove(storage: Storage, name: str) -> None:
     try:
         await storage.delete(name)
     except Error:

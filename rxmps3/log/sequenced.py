@@ -40,6 +40,8 @@ _MAX_HEAD_BYTES = 1 << 20
 _TRIES_AT_HEAD = 5
 _READS_AT_ONCE = 16
 _HITS_BEFORE_LISTING = 4
+_RESUME_WITHIN = 500
+"""A checkpoint further ahead of a resumed place than so many entries is read instead of the entries."""
 
 
 class Cursor(NamedTuple):
@@ -101,6 +103,9 @@ class SequencedLog:
         self._seq = 0
         self._chain = ""
         self._disbelieved = 0
+        self._opened = False
+        self._opening_once = asyncio.Lock()
+        self._resumed: Cursor | None = None
         self._opening: State | None = None  # what has been read of the log that is being opened
         self._tail = Tail()
         self._turning = asyncio.Lock()
@@ -143,15 +148,27 @@ class SequencedLog:
 
     # -- reading ---------------------------------------------------------------------------------------------
 
+    def resume(self, cursor: Cursor) -> None:
+        """Begin after a place that was reached earlier, whose state is known; call it before `open`."""
+        self._resumed = cursor
+
     async def open(self) -> None:
-        if self._opening is None:
-            self._opening = State()
-        if await self._look_at_head():
-            await self._catch_up()
-        state, self._opening = self._opening, None
-        self._deliver(Loaded(state))
+        async with self._opening_once:
+            if self._opened:
+                return
+            if self._opening is None and self._resumed is None:
+                self._opening = State()
+            if await self._look_at_head():
+                await self._catch_up()
+            if self._opening is not None:
+                state, self._opening = self._opening, None
+                self._deliver(Loaded(state))
+            self._opened = True
 
     async def read(self) -> None:
+        if not self._opened:
+            await self.open()
+            return
         if self._head is None and not await self._look_at_head():
             return
         hits = 0
@@ -182,7 +199,7 @@ class SequencedLog:
             )
             for seq, answer in zip(batch, answers, strict=True):
                 if not await self._counts(seq, answer.date):
-                    return await self.read()
+                    return await self._catch_up()
                 if not isinstance(answer, Found):
                     raise Corrupt(
                         f"missing, though entry {last} exists",
@@ -276,6 +293,17 @@ class SequencedLog:
         if known is not None and head.floor < known.floor:
             raise Corrupt(f"its floor fell from {known.floor} to {head.floor}", object=f"head {self._layout.head!r}")
         ref = head.checkpoint
+        resumed = self._resumed
+        if known is None and resumed is not None:
+            if resumed.incarnation != head.incarnation:
+                raise Corrupt(
+                    f"names another log ({head.incarnation}) than the local copy ({resumed.incarnation})",
+                    object=f"head {self._layout.head!r}",
+                    remedy="the database was replaced: use another local directory",
+                )
+            if await self._can_resume(resumed, head):
+                self._seq, self._chain = resumed.seq, resumed.chain
+                return True
         if ref is None:
             if head.floor:
                 raise Corrupt("a floor without a checkpoint", object=f"head {self._layout.head!r}")
@@ -293,6 +321,25 @@ class SequencedLog:
             self._seq, self._chain = checkpoint.seq, checkpoint.chain
         return True
 
+    async def _can_resume(self, cursor: Cursor, head: codec.Head) -> bool:
+        """Whether to go on from a known place; not if the log before it is going, or a checkpoint is far ahead.
+
+        Raises:
+            Corrupt: the log is not the one that was known.
+        """
+        ahead = head.checkpoint.seq - cursor.seq if head.checkpoint is not None else 0
+        if cursor.seq <= head.floor or ahead > _RESUME_WITHIN:
+            return cursor.seq == 0 and head.checkpoint is None
+        name = self._layout.entry(cursor.incarnation, cursor.seq)
+        answer = await self._storage.get(name, limit=MAX_ENTRY_BYTES)
+        if not isinstance(answer, Found) or codec.digest(answer.body) != cursor.chain:
+            raise Corrupt(
+                "missing" if isinstance(answer, Missing) else "not the entry that the local copy has read",
+                object=f"log entry {name!r}",
+                remedy="the bucket was rolled back or holds another history; use another local directory",
+            )
+        return True
+
     def _jump(self, state: State) -> None:
         if self._opening is None:
             self._deliver(Loaded(state))
@@ -303,7 +350,7 @@ class SequencedLog:
         """No head: fine for a manifest that never was; never the time to start anew over what is left of one."""
         root = f"manifest {self._layout.root!r} at {self._storage.url}"
         remedy = "restore the head object from a backup; nothing is overwritten"
-        if self._head is not None:
+        if self._head is not None or self._resumed is not None:
             raise Corrupt("its head object is gone", object=root, remedy=remedy)
         page = await self._storage.list(self._layout.root, limit=1)
         if page.objects and isinstance(await self._storage.get(self._layout.head), Missing):
@@ -366,6 +413,7 @@ class SequencedLog:
         return self._date
 
     async def commit(self, writes: Sequence[Write]) -> None:
+        await self.open()
         await self.prepare()
         seq = self._seq + 1
         await self._append(seq, self._pack(seq, writes))

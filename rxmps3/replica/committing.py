@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Awaitable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from rxmps3.clock import Clock
-from rxmps3.errors import Error, Rejected, Unsupported
-from rxmps3.layout import value_name
+from rxmps3.errors import Error, OutcomeUnknown, Rejected, Unsupported
 from rxmps3.log.base import Log
+from rxmps3.outbox import Restored
 from rxmps3.receipt import Receipt
 from rxmps3.replica.health import Health
 from rxmps3.replica.home import Home
+from rxmps3.replica.storing import Storer
 from rxmps3.replica.timeline import Timeline
 from rxmps3.retry import Backoff
 from rxmps3.state import Amended, ContentObject, Refused, Write, WriteId
 from rxmps3.values import Values
+from rxmps3.writing import contents_of, with_new_names
 
 __all__ = ["Committer"]
 
 TRUST_UPLOADS_FOR = timedelta(hours=6)
 """An upload older than this, by the server's clock, is made again under another name before it is committed: the
 collector deletes values that nothing names once they are a day old."""
+FORGOTTEN_AFTER = timedelta(days=29)
+"""The log may forget a writer that is silent for 30 days."""
 ASK_AFTER = timedelta(hours=1)
 """An upload that is older than this by a local clock has its age checked by the server's."""
 _FAIRNESS_WINDOW = 2.0
@@ -55,6 +59,7 @@ class Committer:
         health: Health,
         backoff: Backoff,
         receipts: dict[WriteId, Receipt],
+        storer: Storer,
     ) -> None:
         self._home = home
         self._clock = clock
@@ -64,6 +69,9 @@ class Committer:
         self._health = health
         self._backoff = backoff
         self._receipts = receipts
+        self._storer = storer
+        self._sent: set[WriteId] = set()
+        self._sent_earlier: dict[WriteId, datetime] = {}
         self._wanted = asyncio.Event()
         self._uploaded: dict[WriteId, Upload] = {}
         self._uploading: set[WriteId] = set()
@@ -81,20 +89,33 @@ class Committer:
     def forget(self, id: WriteId) -> None:
         """A write has met its end."""
         self._uploaded.pop(id, None)
+        self._sent.discard(id)
+        self._storer.forget(id)
 
-    async def run(self) -> None:
+    def restored(self, restored: Restored) -> None:
+        """A write of an earlier process is pending again; if it was sent then, it may be in the log."""
+        if restored.sent is not None:
+            self._sent.add(restored.write.id)
+            self._sent_earlier[restored.write.id] = restored.sent
+
+    async def run(self, ready_to_start: Awaitable[None]) -> None:
         """Commit whenever something is ready."""
+        await ready_to_start
         failures = 0
         while True:
             await self._wanted.wait()
             self._wanted.clear()
             began, before = self._clock.monotonic(), len(self._timeline.view.pending)
-            ready = self._ready()
+            ready: list[Write] = []
             try:
+                await self._give_up_the_unknowable()
+                ready = self._ready()
                 if await self._uploads_have_aged(ready):
                     ready = self._ready()
                 if not ready:
                     continue
+                self._sent.update(write.id for write in ready)
+                await self._storer.mark_sent([write.id for write in ready])
                 await self._log.commit(ready)
             except Unsupported as error:
                 for write in ready:
@@ -112,6 +133,10 @@ class Committer:
                 self.wake()
                 await self._be_fair(lost=pending >= before, took=self._clock.monotonic() - began)
 
+    def was_sent(self, id: WriteId) -> bool:
+        """Whether the write was given to the storage, so that it may be in the log already."""
+        return id in self._sent
+
     async def _be_fair(self, *, lost: bool, took: float) -> None:
         """Beside other writers, wait a moment by chance, so that a slow one gets its turn."""
         if lost or self._clock.monotonic() - self._foreign_at < _FAIRNESS_WINDOW:
@@ -122,15 +147,34 @@ class Committer:
         ready: list[Write] = []
         waiting = False
         for write in self._timeline.view.queue():
-            contents = _contents(write)
+            contents = contents_of(write)
             if contents and write.id not in self._uploaded:
                 waiting = True
                 if write.id not in self._uploading:
                     self._uploading.add(write.id)
                     self._home.spawn(self._upload(write.id, contents), "upload")
             elif not waiting:
-                ready.append(write)
+                waiting = not self._storer.may_be_sent(write.id)
+                if not waiting:
+                    ready.append(write)
         return ready
+
+    async def _give_up_the_unknowable(self) -> None:
+        """Never resend what was sent so long ago that the log may have forgotten its writer's number."""
+        if not self._sent_earlier:
+            return
+        await self._log.open()
+        now = await self._log.server_time()
+        for id, sent in self._sent_earlier.items():
+            if now - sent >= FORGOTTEN_AFTER and id.writer not in self._timeline.view.confirmed.writers:
+                unknown = OutcomeUnknown(
+                    f"sent on {sent:%Y-%m-%d}; whether it was committed cannot be told any more: it is not sent again",
+                    operation="commit",
+                    object=f"write {id.version}",
+                    remedy="compare the keys' values and put them again if need be",
+                )
+                self._timeline.submit(Refused(id, unknown))
+        self._sent_earlier.clear()
 
     async def _uploads_have_aged(self, ready: list[Write]) -> bool:
         """Take back uploads that a collector may have found unused by now; they are to be made again."""
@@ -147,7 +191,7 @@ class Committer:
         aged = [write for write in doubtful if now - (self._uploaded[write.id].date or now) >= TRUST_UPLOADS_FOR]
         for write in aged:
             del self._uploaded[write.id]
-            self._timeline.submit(Amended(_renamed(write, self._clock.new_id(6))))
+            self._timeline.submit(Amended(with_new_names(write, self._clock.new_id(6))))
         return bool(aged)
 
     async def _upload(self, id: WriteId, contents: tuple[ContentObject, ...]) -> None:
@@ -182,22 +226,6 @@ class Committer:
         wait = self._backoff.wait(failures, error, self._clock.rng)
         self._health.failed(operation, error, wait)
         await self._clock.sleep(wait)
-
-
-def _contents(write: Write) -> tuple[ContentObject, ...]:
-    entries = write.update.values()
-    return tuple(entry.content for entry in entries if entry is not None and isinstance(entry.content, ContentObject))
-
-
-def _renamed(write: Write, again: str) -> Write:
-    """The same write with its values in objects of other names."""
-    update = {
-        key: replace(entry, content=replace(entry.content, name=value_name(key, entry.version, again)))
-        if entry is not None and isinstance(entry.content, ContentObject)
-        else entry
-        for key, entry in write.update.items()
-    }
-    return replace(write, update=update)
 
 
 def _rejection(error: Error) -> Rejected:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 from reactivex import Observable
@@ -17,7 +18,6 @@ from rxmps3.log.base import Log
 from rxmps3.options import Options
 from rxmps3.replica.health import Health
 from rxmps3.replica.home import Home
-from rxmps3.replica.timeline import Timeline
 from rxmps3.retry import Backoff
 from rxmps3.ticks import Pace, timer
 
@@ -27,13 +27,10 @@ __all__ = ["Looker"]
 class Looker:
     """One look at a time, and one more after it for all who asked meanwhile."""
 
-    def __init__(
-        self, home: Home, clock: Clock, log: Log, timeline: Timeline, health: Health, backoff: Backoff, options: Options
-    ) -> None:
+    def __init__(self, home: Home, clock: Clock, log: Log, health: Health, backoff: Backoff, options: Options) -> None:
         self._home = home
         self._clock = clock
         self._log = log
-        self._timeline = timeline
         self._health = health
         self._backoff = backoff
         self._options = options
@@ -64,8 +61,9 @@ class Looker:
         """Something changed: the timer looks sooner for a while."""
         self._pace.active()
 
-    async def run(self) -> None:
+    async def run(self, ready_to_start: Awaitable[None]) -> None:
         """Look whenever it is wanted."""
+        await ready_to_start
         failures = 0
         while True:
             await self._wanted.wait()
@@ -73,7 +71,7 @@ class Looker:
             waiting, self._waiting = [one for one in self._waiting if not one.done()], []
             began = self._clock.monotonic()
             try:
-                await (self._log.read() if self._timeline.view.loaded else self._log.open())
+                await self._log.read()
             except Error as error:
                 failures += 1
                 self._failed(failures, error, waiting)

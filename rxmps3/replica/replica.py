@@ -17,25 +17,29 @@ from reactivex.abc import DisposableBase
 
 from rxmps3.clock import Clock, Random
 from rxmps3.compact import Collector
-from rxmps3.errors import Closed, Error, NotSent, Overloaded
+from rxmps3.errors import Closed, Corrupt, Error, NotSent, Overloaded, Rejected, Unavailable
 from rxmps3.failures import Failure
 from rxmps3.layout import Layout
+from rxmps3.local import Local, OpensLocal
 from rxmps3.log.sequenced import SequencedLog
 from rxmps3.options import Options, Status, merged
+from rxmps3.outbox import Restored
 from rxmps3.receipt import Receipt
 from rxmps3.replica.committing import Committer
 from rxmps3.replica.health import Health
 from rxmps3.replica.home import Home
 from rxmps3.replica.keeping import Keeper
 from rxmps3.replica.looking import Looker
+from rxmps3.replica.saving import Saver
+from rxmps3.replica.storing import Storer
 from rxmps3.replica.timeline import Timeline
 from rxmps3.retry import Backoff
 from rxmps3.routing import Router, Turn
-from rxmps3.state import Committed, Settled, View, Write, WriteId, Wrote
+from rxmps3.state import Committed, Loaded, Refused, Settled, State, View, Write, WriteId, Wrote
 from rxmps3.storage.base import Storage
 from rxmps3.storage.metered import MeteredStorage
 from rxmps3.values import Values
-from rxmps3.writing import encode_values, plan
+from rxmps3.writing import contents_of, encode_values, plan, with_new_names
 
 __all__ = ["Replica"]
 
@@ -50,9 +54,12 @@ class Replica:
         manifest: its name.
         clock: time, ids and chance.
         options: how to behave.
+        keep: opens what is kept on disk; None keeps nothing.
     """
 
-    def __init__(self, storage: Storage, manifest: str, clock: Clock, options: Options) -> None:
+    def __init__(
+        self, storage: Storage, manifest: str, clock: Clock, options: Options, keep: OpensLocal | None = None
+    ) -> None:
         self.manifest = manifest
         self.clock = clock
         self.options = options
@@ -73,14 +80,28 @@ class Replica:
         self._log = SequencedLog(
             self._storage, self.layout, clock, writer=self._writer, by=options.by, deliver=self._timeline.submit
         )
-        self._looker = Looker(self._home, clock, self._log, self._timeline, self._health, self.backoff, options)
+        self._keep = keep
+        self._local: Local | None = None
+        self._restoring: asyncio.Task[None] | None = None
+        self._restore_error: Error | None = None
+        self._looker = Looker(self._home, clock, self._log, self._health, self.backoff, options)
+        self._storer = Storer(clock, self._log, self._health, self.backoff, options.by, self._stored)
         self._committer = Committer(
-            self._home, clock, self._log, self._timeline, self.values, self._health, self.backoff, self._receipts
+            self._home,
+            clock,
+            self._log,
+            self._timeline,
+            self.values,
+            self._health,
+            self.backoff,
+            self._receipts,
+            self._storer,
         )
 
         self.collector = Collector(
             self._storage, self.layout, self._log, lambda: self.view.confirmed, clock, options.retention
         )
+        self._saver = Saver(clock, self._log, lambda: self.view.confirmed, lambda: self._local)
         self._keeper = Keeper(clock, self._log, self.collector, self._health, self.backoff)
 
     # -- the view --------------------------------------------------------------------------------------------
@@ -115,6 +136,8 @@ class Replica:
                 self._committer.foreign_seen()
             if self._number:
                 self._keeper.grown(mine=mine)
+        if isinstance(event, (Committed, Loaded)):
+            self._saver.changed()
         self._health.tell()
 
     def _settle(self, settled: Settled) -> None:
@@ -123,7 +146,9 @@ class Replica:
         if receipt is None:
             return
         for content in receipt.contents:
-            self.values.release(content)
+            text = self.values.release(content)
+            if self._local is not None and settled.error is None:
+                self.spawn(self.values.save(content, text), "save")
         receipt.settle(settled.error)
         if settled.error is not None:
             self._home.call_soon(lambda: self._report_unseen(receipt))
@@ -160,12 +185,93 @@ class Replica:
             update, contents = plan(id.version, texts, self.options.inline_limit)
             for content, text in contents:
                 self.values.hold(content, text)
-            receipt = Receipt(id.version, tuple(texts), tuple(content for content, _ in contents))
+            receipt = Receipt(
+                id.version, tuple(texts), tuple(content for content, _ in contents), lambda: self._cancel(id)
+            )
             self._receipts[id] = receipt
-            self._timeline.submit_locked(Wrote(Write(id, self.clock.new_id(), update), self.options.by))
+            write = Write(id, self.clock.new_id(), update)
+            self._timeline.submit_locked(Wrote(write, self.options.by))
+        self._home.on_loop(lambda: self._enqueue(write, {content.name: text for content, text in contents}))
         self._timeline.deliver_soon()
-        self._home.on_loop(self._committer.wake)
         return receipt
+
+    def _enqueue(self, write: Write, texts: Mapping[str, str]) -> None:
+        self._storer.add(write, texts)
+        self._committer.wake()
+
+    def _stored(self, id: WriteId) -> None:
+        receipt = self._receipts.get(id)
+        if receipt is not None:
+            receipt.mark_stored()
+        self._committer.wake()
+
+    def _cancel(self, id: WriteId) -> bool:
+        """Take back a write that was never sent."""
+        with self._timeline.lock:
+            if id not in self._receipts or self._committer.was_sent(id):
+                return False
+            error = Rejected("taken back before it was sent", operation="cancel", object=f"write {id.version}")
+            self._timeline.submit_locked(Refused(id, error))
+        self._timeline.deliver_soon()
+        return True
+
+    # -- what is kept on disk --------------------------------------------------------------------------------
+
+    async def restored(self) -> None:
+        """Wait until what was kept on disk is in the view, or known not to be readable."""
+        if self._restoring is not None:
+            await asyncio.wait([self._restoring])
+
+    @property
+    def restore_error(self) -> Error | None:
+        """Why what was kept on disk could not be read."""
+        return self._restore_error
+
+    async def _restore(self) -> None:
+        if self._keep is None:
+            return
+        try:
+            await self._take_up_local(self._keep)
+        except Error as error:
+            self._restore_error = error
+            self.report(Failure("restore", self._name, error, "nothing is kept on disk"))
+
+    async def _take_up_local(self, keep: OpensLocal) -> None:
+        """Take up the outboxes of dead processes and the last known state."""
+        local = self._local = await keep.open(self.manifest)
+        own, *others = local.outboxes
+        found = await own.restore()
+        for outbox in others:
+            adopted = [one for one in await outbox.restore() if one.write.id not in {two.write.id for two in found}]
+            await own.adopt(adopted)
+            await outbox.clear()
+            found.extend(adopted)
+        for name in [name for outbox in local.outboxes for name in outbox.set_aside]:
+            self.report(Failure("restore", self._name, Corrupt("set aside", object=f"file {name}"), "the rest is kept"))
+        self.values.keep_in(local)
+        self._storer.use(own)
+        for one in found:
+            self._take_up(one)
+        saved = await local.load_state()
+        if saved is not None or not self.options.online:
+            self._timeline.submit(Loaded(saved.state if saved is not None else State()))
+        if saved is not None and saved.cursor is not None:
+            self._log.resume(saved.cursor)
+        await local.prune_values()
+
+    def _take_up(self, restored: Restored) -> None:
+        """A write of an earlier process is pending again, under its old id; its large values are uploaded anew."""
+        write = restored.write
+        if write.id in self._receipts:
+            return
+        renamed = with_new_names(write, self.clock.new_id(6))
+        for old, new in zip(contents_of(write), contents_of(renamed), strict=True):
+            self.values.hold(new, restored.texts[old.name])
+        receipt = Receipt(write.id.version, tuple(write.update), contents_of(renamed), lambda: self._cancel(write.id))
+        receipt.mark_stored()
+        self._receipts[write.id] = receipt
+        self._committer.restored(restored)
+        self._timeline.submit(Wrote(renamed, restored.by))
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -173,6 +279,8 @@ class Replica:
         """Read to the end of the log, by a look that begins after this call. Raises as `Looker.look`."""
         self.check_open("get")
         self.check_loop()
+        if not self.options.online:
+            raise Unavailable("opened with online=False", operation="get", object=self._name)
         await self._looker.look()
 
     async def look_if_stale(self) -> None:
@@ -258,9 +366,13 @@ class Replica:
 
     def start(self) -> None:
         """Begin to serve looks and commits; no request is made yet unless ``live``."""
-        self.spawn(self._looker.run(), "look")
-        self.spawn(self._committer.run(), "commit")
-        self.spawn(self._keeper.run(), "keep")
+        self._restoring = self.spawn(self._restore(), "restore")
+        self.spawn(self._storer.run(), "store")
+        self.spawn(self._saver.run(), "save")
+        if self.options.online:
+            self.spawn(self._looker.run(self.restored()), "look")
+            self.spawn(self._committer.run(self.restored()), "commit")
+            self.spawn(self._keeper.run(), "keep")
         if self.options.live:
             self.demand()
 
@@ -280,20 +392,32 @@ class Replica:
         """
         if self._closed:
             return
-        await self._flush(timeout)
+        if self.options.online:
+            await self._flush(timeout)
+        await self._storer.settle()
         self._closed = True
         self._looker.close(Closed("the database was closed", object=self._name))
         await self._home.end_tasks()
+        await self._saver.finish()
+        if self._local is not None:
+            await self._local.close()
         left = list(self._receipts.values())
         self._receipts.clear()
         if not left:
+            self._health.complete()
+            return
+        if self._local is not None:
+            logger.warning("%s: %d writes are not committed yet; the outbox keeps them", self._name, len(left))
+            kept = Closed("the database was closed; the outbox keeps the write for the next start", object=self._name)
+            for receipt in left:
+                receipt.settle(kept)
             self._health.complete()
             return
         not_sent = NotSent(
             f"{len(left)} writes were not committed within {timeout} s, and nothing on disk keeps them",
             keys=sorted({key for receipt in left for key in receipt.keys}),
             object=self._name,
-            remedy="their values are lost unless put again",
+            remedy="put them again, or open with local=DIR to keep such writes for the next start",
         )
         for receipt in left:
             receipt.settle(not_sent)

@@ -75,8 +75,8 @@ class _Subscription(DisposableBase, Generic[T]):
         try:
             self._observer.on_next(item)
         except Exception as error:
-            self._host.report(Failure("observe", self._name, error, "the observer raised and was detached"))
             self._detach()
+            self._host.report(Failure("observe", self._name, error, "the observer raised and was detached"))
 
     def complete(self) -> None:
         if not self.open:

@@ -120,8 +120,7 @@ def _make_task(
     loop: VirtualLoop, coroutine: Generator[Any, None, T] | Coroutine[Any, Any, T], context: Context | None = None
 ) -> asyncio.Task[T]:
     # the hash is asked for while the task is being made, so the number is there before
-    kind = _Task
-    task = kind.__new__(kind)
+    task = cast("_Task[T]", _Task.__new__(cast(Any, _Task)))
     loop.adopt(task)
     task.__init__(cast(Any, coroutine), loop=loop, context=context)
     task.add_done_callback(loop.forget)

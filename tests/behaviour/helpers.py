@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from reactivex import Observable, Subject
 
 import rxmps3
-from rxmps3.storage import Found, MemoryStorage, Storage, list_all
+from rxmps3.clock import SystemClock
+from rxmps3.storage import Found, MemoryStorage, Storage, list_all, open_storage
 from rxmps3.testing import Request, StorageWrapper
 from tests.conftest import Place
 
@@ -43,26 +44,29 @@ async def looks(*databases: rxmps3.Database) -> None:
         await database.refresh()
 
 
-@dataclass
-class Ticks:
-    """A source of ticks in the test's hand: nothing is looked for unless it says so."""
-
-    subject: Subject[None] = field(default_factory=lambda: Subject[None]())
-
-    def __call__(self) -> None:
-        self.subject.on_next(None)
-
-
 @asynccontextmanager
 async def players(where: Place | Storage, *names: str, **options: Any) -> AsyncIterator[tuple[rxmps3.Database, ...]]:
     """Databases of their own on one place, one per name, as different programs would have.
 
-    They look only when asked to (``refresh``, or ``get``) unless ``poll`` is given.
+    Unless ``poll`` is given they look only when asked to: by ``refresh``, or by ``get`` a second after the last look.
+    They share one connection to a server, which saves time; `player` opens one of its own.
     """
     options.setdefault("poll", Subject[None]())
     async with AsyncExitStack() as stack:
-        opened = [await stack.enter_async_context(player(where, by=name, **options)) for name in names]
-        yield tuple(opened)
+        storage = await stack.enter_async_context(_opened(where))
+        yield tuple([await stack.enter_async_context(player(storage, by=name, **options)) for name in names])
+
+
+@asynccontextmanager
+async def _opened(where: Place | Storage) -> AsyncIterator[Storage]:
+    if not isinstance(where, Place):
+        yield where
+        return
+    storage = open_storage(where.url, clock=SystemClock(), **where.options)
+    try:
+        yield storage
+    finally:
+        await storage.close()
 
 
 def player(where: Place | Storage, **options: Any) -> rxmps3.Connecting:
@@ -74,13 +78,8 @@ def player(where: Place | Storage, **options: Any) -> rxmps3.Connecting:
 
 async def raw(where: Place | Storage, action: Callable[[Storage], Awaitable[T]]) -> T:
     """Do something to a place's storage itself, behind the library's back."""
-    if not isinstance(where, Place):
-        return await action(where)
-    storage = rxmps3.storage.open_storage(where.url, clock=rxmps3.clock.SystemClock(), **where.options)
-    try:
+    async with _opened(where) as storage:
         return await action(storage)
-    finally:
-        await storage.close()
 
 
 async def names(where: Place | Storage, prefix: str = "") -> list[str]:

@@ -262,12 +262,12 @@ def test_finds_the_patterns_of_the_definitions(
     definition: Callable[[History], set[Pattern]],
 ) -> None:
     outcomes = Counter[frozenset[Pattern]]()
-    for seed in range(2500):
+    for seed in range(1000):
         history = make(random.Random(seed))
         expected = definition(history)
         assert patterns(check(history)) == expected, f"seed {seed}:\n{show(history)}"
         outcomes[frozenset(expected)] += 1
-    assert outcomes[frozenset()] > 100, outcomes  # neither all right nor all wrong
+    assert outcomes[frozenset()] > 50, outcomes  # neither all right nor all wrong
     seen = frozenset[Pattern]().union(*outcomes)
     needed = {Pattern.WRITE_CO_INIT_READ, Pattern.WRITE_CO_READ, Pattern.CYCLIC_CF}
     if check is check_atomic:
@@ -295,7 +295,7 @@ def test_says_yes_exactly_where_an_order_of_writes_explains_all_reads(
 
 @pytest.mark.parametrize("make", MAKERS)
 def test_atomicity_is_the_stronger_promise(make: Callable[[random.Random], History]) -> None:
-    for seed in range(1500):
+    for seed in range(700):
         history = make(random.Random(seed))
         assert check_atomic(history) or not check_ccv(history), f"seed {seed}:\n{show(history)}"
 
@@ -306,7 +306,7 @@ def test_a_missing_value_is_wrong_only_if_nothing_explains_it(
     make: Callable[..., History], check: Callable[[History], list[Violation]], whole: bool
 ) -> None:
     missed, outcomes = 0, Counter[bool]()
-    for seed in range(800):
+    for seed in range(500):
         history = make(random.Random(seed), exact=False, most=8)
         explicable = any(not check(exact) for exact in explanations(history))
         flagged = bool(check(history))
@@ -429,7 +429,7 @@ def random_run(chance: random.Random) -> tuple[list[list[LoggedWrite]], History]
 def test_finds_what_no_choice_of_prefixes_explains() -> None:
     outcomes = Counter[bool]()
     kinds = set[Pattern]()
-    for seed in range(4000):
+    for seed in range(2500):
         log, history = random_run(random.Random(seed))
         expected = prefixes_by_definition(log, history)
         found = check_prefixes(log, history)
@@ -447,21 +447,21 @@ def test_finds_what_no_choice_of_prefixes_explains() -> None:
 
 def test_what_the_log_explains_is_causal_and_atomic() -> None:
     judged = 0
-    for seed in range(3000):
+    for seed in range(1500):
         log, history = random_run(random.Random(seed))
         if all(len(session.inherited) == 0 for session in history.sessions) and not check_prefixes(log, history):
             judged += 1
             assert not check_exactly_once(log, history)
             assert check_ccv(history) == [], f"seed {seed}:\n{log}\n{show(history)}"
             assert check_atomic(history) == [], f"seed {seed}:\n{log}\n{show(history)}"
-    assert judged > 500
+    assert judged > 300
 
 
 # Graphs.
 
 
 @given(st.integers(1, 7).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.tuples(*[st.integers(0, n - 1)] * 2)))))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_one_cycle_for_each_tangle_of_a_graph(given: tuple[int, set[tuple[int, int]]]) -> None:
     size, edges = given
     graph = [sorted(b for a, b in edges if a == node) for node in range(size)]

@@ -26,7 +26,7 @@ problem polynomial; in general it is NP-complete. Deletes carry the id of their 
 that tag: it reads ``None``, and the checkers find out by elimination which delete it may have been. What is not
 certain is not reported.
 
-Pure and synchronous. The black-box checks take about a second for 10,000 operations, growing with the square; the
+Pure and synchronous. The black-box checks take a second or two for 10,000 operations, growing with the square; the
 white-box checks are linear.
 
 Sources: A. Bouajjani, C. Enea, R. Guerraoui, J. Hamza, "On verifying causal consistency", POPL 2017;

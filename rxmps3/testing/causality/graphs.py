@@ -11,7 +11,8 @@ Graph = list[list[int]]
 """Per node, its successors."""
 
 _STARTS = 50
-"""From how many nodes of a tangle the shortest cycle is looked for."""
+_EFFORT = 20_000
+"""From how many nodes of a tangle the shortest cycle is looked for at the most, and how many nodes that may take."""
 
 
 def sort_topologically(graph: Graph) -> list[int]:
@@ -83,7 +84,8 @@ def _components(graph: Graph, nodes: Iterable[int]) -> Iterator[list[int]]:
 
 def _short_cycle(graph: Graph, component: list[int]) -> list[int]:
     members = set(component)
-    cycles = [_cycle_through(graph, members, start) for start in component[:_STARTS]]
+    starts = component[: max(1, min(_STARTS, _EFFORT // len(component)))]
+    cycles = [_cycle_through(graph, members, start) for start in starts]
     return min(cycles, key=len)
 
 

@@ -8,7 +8,7 @@ order. How a write falls into parts is the *grain*:
 * whole, the write is one part. Whoever has seen one key of it has seen it all. That is causality and atomicity.
 
 The past of a node is a Python int used as a set of bits, one for each node before it. A history of n operations
-takes O(n) unions of O(n) bits: 10,000 operations take about a second and 30 MB.
+takes O(n) unions of O(n) bits: 10,000 operations take a second or two and some 30 MB.
 """
 
 from __future__ import annotations

@@ -23,8 +23,9 @@ def check_ccv(history: History) -> list[Violation]:
     Source: Bouajjani, Enea, Guerraoui, Hamza, "On verifying causal consistency", POPL 2017.
 
     Returns:
-        violations by CyclicCO, ThinAirRead, WriteCOInitRead, WriteCORead (each for every read that has it),
-        CyclicCF (one for every set of writes that are all before each other). Empty if all is well.
+        violations by CyclicCO, ThinAirRead, WriteCOInitRead (for every read), WriteCORead (for every pair of
+        writes, at most one a read), CyclicCF (for every set of writes that are all before each other, which takes
+        in those of WriteCORead). Empty if all is well.
     """
     reads = Reads(history)
     order = reads.explain(whole=False)
@@ -33,7 +34,7 @@ def check_ccv(history: History) -> list[Violation]:
         return [*_cyclic_co(reads), *violations]
     conflicts = _conflicts(order)
     violations += _overlooked(order)
-    violations += _overwritten(order)
+    violations += _overwritten(order, conflicts)
     violations += _disagreements(order, conflicts, Pattern.CYCLIC_CF)
     return violations
 
@@ -94,26 +95,6 @@ def _overlooked(order: Order) -> Iterator[Violation]:
             yield Violation(Pattern.WRITE_CO_INIT_READ, (write, read), text)
 
 
-def _overwritten(order: Order) -> Iterator[Violation]:
-    """WriteCORead: reads of a write with a later write in their past."""
-    operations = order.reads.operations
-    for number, sources in enumerate(order.reads.sources):
-        for key, source in sources.items():
-            if source == INITIAL:
-                continue
-            part = order.parts[source][key]
-            for later in order.latest(key, number):
-                if later != part and order.is_before(part, order.operation_of[later]):
-                    write, read = operations[source], operations[number]
-                    over = operations[order.operation_of[later]]
-                    text = (
-                        f"{_name(read)} reads {_wrote(write, key)}, though {_wrote(over, key)} "
-                        "is causally after that write and before the read"
-                    )
-                    yield Violation(Pattern.WRITE_CO_READ, (write, over, read), text)
-                    break
-
-
 _Conflicts = dict[tuple[int, int], tuple[int, str]]
 """Pairs of nodes, writes of one key, of which the first must be before the second; and the read and key that say so."""
 
@@ -127,9 +108,25 @@ def _conflicts(order: Order) -> _Conflicts:
                 continue
             part = order.parts[source][key]
             for other in order.latest(key, number):
-                if other != part:
-                    conflicts.setdefault((other, part), (number, key))
+                if other != part and (other, part) not in conflicts:
+                    conflicts[other, part] = (number, key)
     return conflicts
+
+
+def _overwritten(order: Order, conflicts: _Conflicts) -> Iterator[Violation]:
+    """WriteCORead: conflicts against the causal order, one for each read that gives rise to any."""
+    told: set[tuple[int, str]] = set()
+    operations = order.reads.operations
+    for (later, part), (number, key) in conflicts.items():
+        if (number, key) in told or not order.is_before(part, order.operation_of[later]):
+            continue
+        told.add((number, key))
+        write, over, read = (operations[n] for n in (order.operation_of[part], order.operation_of[later], number))
+        text = (
+            f"{_name(read)} reads {_wrote(write, key)}, though {_wrote(over, key)} "
+            "is causally after that write and before the read"
+        )
+        yield Violation(Pattern.WRITE_CO_READ, (write, over, read), text)
 
 
 def _disagreements(order: Order, conflicts: _Conflicts, pattern: Pattern) -> Iterator[Violation]:

@@ -60,7 +60,9 @@ class Ledger:
         self.incarnation = ""
         self.floor = 0
         self.bucket: SimBucket | None = None
+        self.ghosts = 0
         self._checkpoint = 0
+        self._collected: set[int] = set()
         self._root = f"{manifest}/"
         self._complain = complain
         self._chain = ""
@@ -83,6 +85,7 @@ class Ledger:
             self._complain("the head stays", "it was deleted")
         elif name.startswith(f"{self._root}{self.incarnation}/log/"):
             seq = int(name.rpartition("/")[2])
+            self._collected.add(seq)
             if seq > self.floor:
                 self._complain("only what is below the floor is deleted", f"entry {seq}, the floor is {self.floor}")
 
@@ -99,6 +102,9 @@ class Ledger:
         self.floor, self._checkpoint = head["floor"], seq
 
     def _entry(self, seq: int, body: bytes, now: float) -> None:
+        if seq in self._collected:
+            self.ghosts += 1  # a writer that slept through a collection; it must not believe in it
+            return
         if seq <= self.length:
             self._complain("one content per number", f"entry {seq} was created a second time")
             return
@@ -135,6 +141,10 @@ class Ledger:
                     items.pop(key, None)
                 else:
                     items[key] = item
+        committing = {write.version.rpartition("-")[0] for write in logged}
+        for writer in entry.get("expired", ()):
+            if writer not in committing:
+                marks.pop(writer, None)
         self.folds.append(Fold(items, marks))
         self.writes.append(tuple(logged))
         self.born.append(now)

@@ -64,10 +64,11 @@ class Player:
         loop = asyncio.get_running_loop()
         dead = loop.create_future()
         loop.call_later(after, dead.set_result, None)
-        # a task that hangs for ever once the process is dead; the loop holds it and ends it with itself
-        loop.create_task(self._do(step), name=f"{self.plan.name}'s last step")
+        last = loop.create_task(self._do(step), name=f"{self.plan.name}'s last step")
         await dead
         self.die()
+        if last.done():
+            last.result()  # else it hangs for ever: its process is dead
 
     async def open(self) -> Session:
         """The session, opened if there is none."""

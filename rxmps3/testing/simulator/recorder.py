@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -160,11 +159,3 @@ class Recorder:
         session.writes.append(write)
         self.writes.append(write)
         return write
-
-    def lines(self) -> list[str]:
-        """The trace as text."""
-        return [f"{line[0]:12.6f} " + " ".join(map(str, line[1:])) for line in self.trace]
-
-    def digest(self) -> str:
-        """A hash of the whole trace."""
-        return hashlib.sha256("\n".join(self.lines()).encode()).hexdigest()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 from rxmps3.clock import SystemClock
 from rxmps3.testing.simulator.drawing import draw_plan
 from rxmps3.testing.simulator.plan import Fault, Plan
 from rxmps3.testing.simulator.recorder import Violation
+from rxmps3.testing.simulator.shrinking import shrink
 from rxmps3.testing.simulator.world import World
 from rxmps3.testing.virtual import Deadlock, Livelock, VirtualLoop, end_loop
 
@@ -30,8 +34,7 @@ class Report:
         violations: the rules that were broken; none in a good run.
         faults: the faults that happened.
         counts: of steps, acknowledged writes, emissions, requests, entries.
-        lines: the trace.
-        digest: a hash of the trace: the same for the same plan, in every process.
+        trace: what happened, in order.
         seconds: virtual time that passed.
     """
 
@@ -39,8 +42,7 @@ class Report:
     violations: list[Violation]
     faults: tuple[Fault, ...]
     counts: Counter[str]
-    lines: list[str] = field(repr=False)
-    digest: str
+    trace: list[tuple[Any, ...]] = field(repr=False)
     seconds: float
 
     @property
@@ -48,10 +50,36 @@ class Report:
         """Whether nothing was wrong."""
         return not self.violations
 
+    @cached_property
+    def lines(self) -> list[str]:
+        """The trace as text."""
+        return [f"{line[0]:12.6f} " + " ".join(map(str, line[1:])) for line in self.trace]
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the trace: the same for the same plan, in every process."""
+        return hashlib.sha256("\n".join(self.lines).encode()).hexdigest()
+
     @property
     def explicit_plan(self) -> Plan:
         """The plan with the faults that happened listed: it repeats the run, and can be cut down."""
         return replace(self.plan, faults=self.faults)
+
+    def broke(self, rule: str) -> bool:
+        """Whether it broke a rule."""
+        return any(violation.rule == rule for violation in self.violations)
+
+    def shrunk(self, budget: int = 400) -> Report:
+        """The smallest run found that breaks the same rule as this one's first violation."""
+        if self.ok:
+            return self
+        rule = self.violations[0].rule
+
+        def attempt(plan: Plan) -> Plan | None:
+            report = play(plan)
+            return report.explicit_plan if report.broke(rule) else None
+
+        return play(shrink(self.explicit_plan, attempt, budget))
 
     def explain(self) -> str:
         """For a person: what was wrong, the plan and the trace."""
@@ -81,21 +109,24 @@ def play(plan: Plan) -> Report:
             loop.run_until_complete(world.run())
         except (Deadlock, Livelock) as error:
             recorder.complain(type(error).__name__.lower(), str(error))
-        lines, digest = recorder.lines(), recorder.digest()
-        violations = list(recorder.violations)
+        trace, violations = list(recorder.trace), list(recorder.violations)
         seconds = loop.time()
-        loop.set_exception_handler(lambda *_: None)
+        loop.set_exception_handler(_ignore)
         end_loop(loop)
     recorder.counts["entries"] = world.ledger.length
     for client in world.network.counts.values():
         for count in client.values():
             recorder.counts["requests"] += count
     recorder.counts["faults"] = len(world.network.happened)
-    return Report(plan, violations, tuple(world.network.happened), recorder.counts, lines, digest, seconds)
+    return Report(plan, violations, tuple(world.network.happened), recorder.counts, trace, seconds)
+
+
+def _ignore(loop: object, context: object) -> None:
+    """The run is over; what its remains say does not matter."""
 
 
 @contextmanager
-def _listening(world: World) -> Iterator[None]:
+def _listening(world: World) -> Generator[None, None, None]:
     """Hear what the library logs as errors, print nothing, and leave garbage for later."""
 
     class Ear(logging.Handler):
@@ -157,10 +188,31 @@ def run_many(
     return summary
 
 
-def main(seeds: int = 100, start: int = 0, *, clients: int = 5, steps: int = 30, faults: bool = True) -> int:
-    """For the command line: run, print what came of it, and return the exit code."""
+def main(
+    seeds: int = 100,
+    start: int = 0,
+    *,
+    clients: int = 5,
+    steps: int = 30,
+    faults: bool = True,
+    trace: bool = True,
+    shrink_runs: int = 400,
+) -> int:
+    """For the command line: run, print what came of it, and return the exit code.
+
+    Args:
+        seeds: how many runs.
+        start: the first seed.
+        clients: players per run, at most.
+        steps: things each of them does, at most.
+        faults: whether anything goes wrong.
+        trace: print the trace of the first failure.
+        shrink_runs: how many runs to spend on making the first failure small.
+    """
     summary = run_many(range(start, start + seeds), clients=clients, steps=steps, faults=faults)
     print(summary)
     for report in summary.failed:
-        print(f"\nseed {report.plan.seed}: {report.violations[0]}")
+        print(f"seed {report.plan.seed}: {report.violations[0]}")
+    if summary.failed and trace:
+        print(f"\n{summary.failed[0].shrunk(shrink_runs).explain()}")
     return 1 if summary.failed else 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import rxmps3
 from rxmps3.client import Database
-from rxmps3.errors import AccessDenied, Closed, Error, NotSent, Unavailable
+from rxmps3.errors import AccessDenied, Closed, Error, NotSent, Rejected, Unavailable
 from rxmps3.failures import Failure
 from rxmps3.missing import MISSING
 from rxmps3.receipt import Receipt
@@ -276,8 +276,8 @@ class Session:
     async def _await(self, receipt: Receipt) -> None:
         try:
             await receipt
-        except NotSent:
-            pass
+        except (NotSent, Rejected):
+            pass  # noted when it happened
 
     async def _settle(self, step: Step) -> None:
         for receipt in self.db.pending.value:
@@ -294,10 +294,10 @@ class Session:
         )
 
     async def _get(self, step: Step) -> None:
-        if len(step.keys) == 1:
-            values = {step.keys[0]: await self.db.get(step.keys[0], MISSING)}
-        else:
+        if len(step.keys) > 1:
             values = await self.db.get_many(step.keys, MISSING)
+        else:
+            values = {key: await self.db.get(key, MISSING) for key in step.keys}
         self._saw(values, len(self.record.writes))
 
     async def _get_prefix(self, step: Step) -> None:

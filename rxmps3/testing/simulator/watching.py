@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase
@@ -28,7 +28,7 @@ def read_values(recorder: Recorder, who: str, values: Mapping[str, Any]) -> dict
 def _id_of(recorder: Recorder, who: str, key: str, value: Any) -> int | None:
     if value is MISSING:
         return None
-    id = value.get("id") if isinstance(value, dict) else None  # pyright: ignore[reportUnknownMemberType]
+    id: Any = cast("dict[str, Any]", value).get("id") if isinstance(value, dict) else None
     if not isinstance(id, int) or not 0 < id <= len(recorder.writes):
         recorder.complain("values are what was written", f"{who} sees {value!r:.80} at {key!r}, which nobody wrote")
         return -1
@@ -113,11 +113,12 @@ class SnapshotWatcher(Watcher):
 
     def take(self, item: Any) -> None:
         scope = self._scope
-        values: Mapping[str, Any] = item if isinstance(scope, Scope) or len(scope) > 1 else {scope[0]: item}
+        alone = None if isinstance(scope, Scope) or len(scope) > 1 else "".join(scope)
+        values: Mapping[str, Any] = item if alone is None else {alone: item}
         seen = read_values(self._recorder, self.name, values)
         recorder = self._recorder
         recorder.note(self.name, "emits", _brief(seen))
-        if seen == self._last and list(seen) == list(self._last):
+        if self._last is not None and list(seen.items()) == list(self._last.items()):
             recorder.complain("streams emit changes only", f"{self.name} emits {_brief(seen)} twice in a row")
         self._last = seen
         check_pairs(recorder, self.name, seen)

@@ -118,7 +118,8 @@ class World:
         """Wait for tasks, for as long as faults last and the time to settle after that."""
         steps = max((sum(step.wait for step in client.steps) for client in self.plan.clients), default=0.0)
         end = max(self.plan.troubled_until, self._loop.time()) + steps
-        await asyncio.wait(tasks, timeout=end - self._loop.time() + _SETTLING * 4)
+        if tasks:
+            await asyncio.wait(tasks, timeout=end - self._loop.time() + _SETTLING * 4)
         for task in tasks:
             if not task.done():
                 self.recorder.complain(rule, f"{task.get_name()} hangs")

@@ -1,0 +1,65 @@
+"""Keeping the last known state on disk, a moment after it changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from rxmps3.clock import Clock
+from rxmps3.errors import Error
+from rxmps3.local import Local, SavedState
+from rxmps3.log.sequenced import SequencedLog
+from rxmps3.state import State
+
+__all__ = ["Saver"]
+
+logger = logging.getLogger("rxmps3")
+
+_DELAY = 1.0
+_SHARE = 20
+"""Saving takes at most one part in so many of the time."""
+
+
+class Saver:
+    """Saves the confirmed state and its place in the log; a copy, so that losing the newest one costs a download."""
+
+    def __init__(
+        self, clock: Clock, log: SequencedLog, state: Callable[[], State], local: Callable[[], Local | None]
+    ) -> None:
+        self._clock = clock
+        self._log = log
+        self._state = state
+        self._local = local
+        self._changed = asyncio.Event()
+
+    def changed(self) -> None:
+        """There is something new to save."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Save whenever something changed, not too often."""
+        delay = _DELAY
+        while True:
+            await self._changed.wait()
+            await self._clock.sleep(delay)
+            began = self._clock.monotonic()
+            await self.finish()
+            delay = max(_DELAY, _SHARE * (self._clock.monotonic() - began))
+
+    async def finish(self) -> None:
+        """Save now, if something changed."""
+        local = self._local()
+        if local is None or not self._changed.is_set():
+            return
+        self._changed.clear()
+        state = self._state()
+        cursor = self._log.cursor if self._log.exists else None
+        if cursor is not None and state.version != (str(cursor.seq) if cursor.seq else ""):
+            return  # between the two moves of one step; the next change saves it
+        if cursor is None and state.version:
+            return  # not read since the start: what is on disk is as good
+        try:
+            await local.save_state(SavedState(cursor, state))
+        except Error as error:
+            logger.warning("the last known state could not be saved: %s", error)

@@ -1,0 +1,121 @@
+"""Making pending writes durable: one task that keeps the outbox in step with the view."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from rxmps3.clock import Clock
+from rxmps3.errors import Error
+from rxmps3.failures import Failure
+from rxmps3.log.base import Log
+from rxmps3.outbox import Outbox
+from rxmps3.replica.health import Health
+from rxmps3.retry import Backoff
+from rxmps3.state import Write, WriteId
+
+__all__ = ["Storer"]
+
+
+class Storer:
+    """Adds new writes to the outbox in batches, oldest first, and removes those that have met their end.
+
+    A disk that refuses is reported and tried again; meanwhile its writes may be sent, since committing them is the
+    only way left to keep them.
+
+    Args:
+        stored: is told of each write once it is durable.
+    """
+
+    def __init__(
+        self, clock: Clock, log: Log, health: Health, backoff: Backoff, by: str, stored: Callable[[WriteId], None]
+    ) -> None:
+        self._clock = clock
+        self._log = log
+        self._health = health
+        self._backoff = backoff
+        self._by = by
+        self._stored = stored
+        self._outbox: Outbox | None = None
+        self._wanted = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._new: dict[WriteId, tuple[Write, Mapping[str, str]]] = {}
+        self._over: list[WriteId] = []
+        self._failing = False
+
+    def use(self, outbox: Outbox) -> None:
+        """From now on this is the outbox."""
+        self._outbox = outbox
+
+    def add(self, write: Write, texts: Mapping[str, str]) -> None:
+        """A write was made. On the loop's thread."""
+        if self._outbox is not None:
+            self._new[write.id] = (write, texts)
+            self._wake()
+
+    def forget(self, id: WriteId) -> None:
+        """A write has met its end. On the loop's thread."""
+        if self._outbox is not None and self._new.pop(id, None) is None:
+            self._over.append(id)
+            self._wake()
+
+    def may_be_sent(self, id: WriteId) -> bool:
+        """Whether the write is durable, or will not be."""
+        return self._outbox is None or self._failing or id in self._outbox
+
+    async def mark_sent(self, ids: Sequence[WriteId]) -> None:
+        """These are about to be sent."""
+        if self._outbox is None:
+            return
+        try:
+            await self._outbox.mark_sent(ids, self._log.date)
+        except Error as error:
+            self._health.report(Failure("outbox", error.object, error, "sent nevertheless"))
+
+    async def settle(self) -> None:
+        """Wait until everything that was asked for is done; not if the disk refuses."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Store and remove whenever there is something to."""
+        failures = 0
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            outbox = self._outbox
+            if outbox is None:
+                continue
+            try:
+                await self._store(outbox)
+                self._failing, failures = False, 0
+                if not self._wanted.is_set():
+                    self._idle.set()
+            except Error as error:
+                failures += 1
+                self._failing = True
+                self._idle.set()
+                self._health.report(Failure("outbox", error.object, error, "pending writes are not on disk"))
+                await self._clock.sleep(self._backoff.wait(failures, error, self._clock.rng))
+                self._wanted.set()
+
+    async def _store(self, outbox: Outbox) -> None:
+        over, self._over = self._over, []
+        new = list(self._new.values())
+        try:
+            if new:
+                await outbox.add(new, self._by)
+            await outbox.remove(over)
+        except BaseException:
+            self._over = over + self._over
+            raise
+        for write, _ in new:
+            if self._new.pop(write.id, None) is None:
+                self._over.append(write.id)
+                self._wake()
+            else:
+                self._stored(write.id)
+
+    def _wake(self) -> None:
+        self._idle.clear()
+        self._wanted.set()
