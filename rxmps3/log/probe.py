@@ -34,11 +34,11 @@ async def ensure_conditional_writes(storage: Storage, clock: Clock) -> None:
         return
     name = probe_name(clock.new_id(16))
     try:
-        await _check_create(storage, name)
+        certain = await _check_create(storage, name)
         etag = await _check_replace(storage, name)
         await _check_get(storage, name, etag)
         await storage.delete(name)
-        if not isinstance(await storage.get(name), Missing):
+        if certain and not isinstance(await storage.get(name), Missing):
             raise _broken(storage, "a deleted object is still there")
     except BaseException:
         await _try_to_remove(storage, name)
@@ -62,10 +62,14 @@ def _broken(storage: Storage, condition: str) -> Unsupported:
     )
 
 
-async def _check_create(storage: Storage, name: str) -> None:
-    """Several creates of one name at once: exactly one body is kept, and nobody else hears that theirs was."""
+async def _check_create(storage: Storage, name: str) -> bool:
+    """Several creates of one name at once: exactly one body is kept, and nobody else hears that theirs was.
 
-    async def create(contender: int) -> bool:
+    Returns:
+        Whether every create got a definite answer; a server may answer a loser 409 or 503, and apply it later.
+    """
+
+    async def create(contender: int) -> bool | None:
         try:
             await storage.put(name, f'"{contender}"'.encode(), when=ABSENT)
         except PreconditionFailed:
@@ -73,18 +77,21 @@ async def _check_create(storage: Storage, name: str) -> None:
         except Unavailable as error:
             if error.date is None:
                 raise
-            return False
+            return None
         return True
 
     created = await asyncio.gather(*map(create, range(_CONTENDERS)))
-    if sum(created) > 1:
+    if created.count(True) > 1:
         raise _broken(storage, "several concurrent If-None-Match: * creates of one name succeeded")
     kept = await storage.get(name)
     if not isinstance(kept, Found):
+        if created.count(None) == _CONTENDERS:
+            raise Unavailable("every create was turned away", operation="probe", object=storage.url)
         raise _broken(storage, "an object is not readable right after it was created")
     winner = int(kept.body.strip(b'"'))
     if any(claims and contender != winner for contender, claims in enumerate(created)):
         raise _broken(storage, "a create reported success, but another body was kept")
+    return None not in created
 
 
 async def _check_replace(storage: Storage, name: str) -> str:

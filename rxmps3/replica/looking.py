@@ -75,6 +75,9 @@ class Looker:
             except Error as error:
                 failures += 1
                 self._failed(failures, error, waiting)
+            except asyncio.CancelledError:
+                self._waiting.extend(waiting)
+                raise
             else:
                 failures = 0
                 self._looked_at = began

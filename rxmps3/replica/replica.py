@@ -396,8 +396,8 @@ class Replica:
             await self._flush(timeout)
         await self._storer.settle()
         self._closed = True
-        self._looker.close(Closed("the database was closed", object=self._name))
         await self._home.end_tasks()
+        self._looker.close(Closed("the database was closed", object=self._name))
         await self._saver.finish()
         if self._local is not None:
             await self._local.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from rxmps3.clock import Random
 from rxmps3.testing.simulator.plan import ClientPlan, FaultKind, Outage, Plan, Stall, Step, Verb, Weather
@@ -34,6 +34,7 @@ _FAULTS: tuple[tuple[FaultKind, float], ...] = (
     ("slow", 0.2),
 )
 """Each kind with the highest chance it is drawn with."""
+_OUTAGES: tuple[Literal["cut off", "denied", "disk full"], ...] = ("cut off", "cut off", "denied", "disk full")
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,11 @@ class _Span:
 
 
 _SPANS = (
-    (0.5, _Span(pause=0.5, poll=(0.3, 3.0), stall=20.0, lateness=30.0)),
-    (0.3, _Span(pause=8.0, poll=(3.0, 30.0), stall=300.0, lateness=600.0)),
-    (0.2, _Span(pause=240.0, poll=(60.0, 600.0), stall=7200.0, lateness=10800.0)),
+    (0.4, _Span(pause=0.5, poll=(0.3, 3.0), stall=20.0, lateness=30.0)),
+    (0.2, _Span(pause=8.0, poll=(3.0, 30.0), stall=300.0, lateness=600.0)),
+    (0.15, _Span(pause=240.0, poll=(60.0, 600.0), stall=7200.0, lateness=10800.0)),
+    (0.2, _Span(pause=9000.0, poll=(1200.0, 7200.0), stall=80000.0, lateness=100000.0)),
+    (0.05, _Span(pause=400000.0, poll=(40000.0, 90000.0), stall=4000000.0, lateness=3000000.0)),
 )
 
 
@@ -79,8 +82,16 @@ def draw_plan(seed: int, *, clients: int = 5, steps: int = 30, faults: bool = Tr
         for _ in range(rng.choice((0, 0, 0, 1, 2))):
             start = rng.uniform(0, clear_at)
             who = rng.choice([*names, ""])
-            outages.append(Outage(who, start, start + span.stall * rng.random() ** 2 / 2, rng.random() < 0.3))
-    return Plan(seed, players, weather, tuple(stalls), tuple(outages))
+            how = rng.choice(_OUTAGES)
+            outages.append(Outage(who, start, start + span.stall * rng.random() ** 2 / 2, how))
+    return Plan(
+        seed,
+        players,
+        weather,
+        tuple(stalls),
+        tuple(outages),
+        checkpoint_every=rng.choice((2, 3, 5, 10, 200)),
+    )
 
 
 def _draw_weather(rng: Random, span: _Span, clear_at: float, *, faults: bool) -> Weather:
@@ -111,6 +122,8 @@ def _draw_client(rng: Random, name: str, span: _Span, most_steps: int, *, faults
         skew=rng.choice((0.0, 0.0, 1.5, -90.0, 86400.0, -4e8)),
         inline_limit=rng.choice((40, 40, 200, 4096)),
         cache_bytes=rng.choice((0, 100, 1 << 20)),
+        local=rng.random() < 0.35,
+        retention=rng.choice((0.0, 3600.0, 20000.0, 86400.0)),
         steps=tuple(steps),
     )
 
@@ -132,6 +145,7 @@ def _draw_habits(rng: Random, *, faults: bool) -> list[tuple[float, Verb]]:
         (0.5, "versions"),
         (0.4, "echo"),
         (1, "dispose"),
+        (0.7, "compact"),
         (0.5, "close"),
         (0.7 if faults else 0.0, "crash"),
     ]

@@ -125,7 +125,7 @@ class Network:
     def outage(self, client: str, moment: float) -> Outage | None:
         """What keeps a client from the bucket at a moment."""
         for outage in self._outages:
-            if outage.client in ("", client) and outage.start <= moment < outage.end:
+            if outage.how != "disk full" and outage.client in ("", client) and outage.start <= moment < outage.end:
                 return outage
         return None
 
@@ -166,7 +166,7 @@ class _Exchange:
         now = self._loop.time()
         outage = self._network.outage(self._life.name, now)
         if outage is not None:
-            if outage.denied:
+            if outage.how == "denied":
                 self._answer(AccessDenied("403 AccessDenied", operation=self._what[0], object=self._what[1]))
             else:
                 self._call_at(self._life.awake(now + self._fate.back), self._break)

@@ -44,19 +44,30 @@ def check_log(ledger: Ledger, recorder: Recorder) -> None:
             recorder.complain("what is acknowledged is in the log", f"{record.version} is not, at the end")
         if record.error is not None and present and not isinstance(record.error, (NotSent, OutcomeUnknown)):
             recorder.complain("what is refused stays out", f"{record.version} is in the log: {record.error}")
+    for record in recorder.writes:
+        if record.stored and record.error is None and record.version not in ledger.places:
+            recorder.complain("what is stored survives", f"{record.version} never came into the log")
+    for client in dict.fromkeys(session.client for session in recorder.sessions):
+        _check_order(ledger, recorder, client)
+
+
+def _check_order(ledger: Ledger, recorder: Recorder, client: str) -> None:
+    """The writes of a process come in their order, none left out before one that came; so do those of a client."""
+    made = [write for write in recorder.writes if write.session.client == client]
+    placed = [(ledger.places[write.version], write.index) for write in made if write.version in ledger.places]
+    if placed != sorted(placed):
+        recorder.complain("a session's writes keep their order", f"{client}: {placed}")
     for session in recorder.sessions:
-        placed = [
-            (ledger.places[write.version], write.index) for write in session.writes if write.version in ledger.places
-        ]
-        if placed != sorted(placed):
-            recorder.complain("a session's writes keep their order", f"{session.name}: {placed}")
-        missing = [
-            write.index
-            for write in session.writes
-            if write.version not in ledger.places and (write.error is None or isinstance(write.error, NotSent))
-        ]
-        if missing and placed and min(missing) <= max(index for _, index in placed):
-            recorder.complain("a session's writes keep their order", f"{session.name}: {missing[0]} was left out")
+        if session.client != client:
+            continue
+        own = [write for write in made if write.session is session]
+        last = max((write.index for write in own if write.version in ledger.places), default=0)
+        for write in own:
+            unknown = write.error is None or isinstance(write.error, NotSent)
+            if write.index < last and unknown and write.version not in ledger.places:
+                recorder.complain(
+                    "a session's writes keep their order", f"{session.name}: {write.version} was left out"
+                )
 
 
 def check_observers(ledger: Ledger, recorder: Recorder) -> None:

@@ -36,6 +36,7 @@ Verb = Literal[
     "versions",
     "echo",
     "dispose",
+    "compact",
     "close",
     "crash",
 ]
@@ -109,12 +110,15 @@ class Stall:
 
 @dataclass(frozen=True)
 class Outage:
-    """A client, or everyone ("") is cut off from the bucket, or refused (403) if ``denied``."""
+    """A client, or everyone ("") is cut off from the bucket, or refused (403).
+
+    ``how`` is ``"cut off"``, ``"denied"``, or ``"disk full"``, which is about the client's own disk.
+    """
 
     client: str
     start: float
     end: float
-    denied: bool = False
+    how: Literal["cut off", "denied", "disk full"] = "cut off"
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,8 @@ class ClientPlan:
         skew: seconds by which its wall clock is wrong.
         inline_limit: bytes.
         cache_bytes: bytes.
+        local: keeps an outbox and the last known state on its disk.
+        retention: how many seconds back the log is to reach.
         steps: in order, one after the other.
     """
 
@@ -158,6 +164,8 @@ class ClientPlan:
     skew: float = 0.0
     inline_limit: int = 4096
     cache_bytes: int = 1 << 20
+    local: bool = False
+    retention: float = 86400.0
     steps: tuple[Step, ...] = ()
 
 
@@ -171,6 +179,7 @@ class Plan:
         weather: what may go wrong with requests.
         stalls, outages: what goes wrong with clients.
         faults: None draws them from the weather; else exactly these.
+        checkpoint_every: so many entries make a checkpoint due.
     """
 
     seed: int
@@ -179,6 +188,7 @@ class Plan:
     stalls: tuple[Stall, ...] = ()
     outages: tuple[Outage, ...] = ()
     faults: tuple[Fault, ...] | None = None
+    checkpoint_every: int = 200
 
     @property
     def size(self) -> int:
@@ -202,6 +212,7 @@ class Plan:
         """The plan for a person, one line per item."""
         weather = self.weather
         lines = [f"seed {self.seed}, {weather.latency:.3f} s latency, faults end at {weather.clear_at:.0f} s"]
+        lines.append(f"  a checkpoint is due every {self.checkpoint_every} entries")
         if self.faults is None:
             lines += [f"  chance of {kind}: {chance:.3f}" for kind, chance in weather.chances]
         else:
@@ -209,10 +220,10 @@ class Plan:
         for stall in self.stalls:
             lines.append(f"  {stall.client} stands still from {stall.start:.2f} to {stall.end:.2f}")
         for outage in self.outages:
-            how = "refused" if outage.denied else "cut off"
-            lines.append(f"  {outage.client or 'everyone'} is {how} from {outage.start:.2f} to {outage.end:.2f}")
+            lines.append(f"  {outage.client or 'everyone'}: {outage.how} from {outage.start:.2f} to {outage.end:.2f}")
         for client in self.clients:
-            lines.append(f"  {client.name}: poll {client.poll:g} s" + (", live" if client.live else ""))
+            traits = (", live" if client.live else "") + (", local" if client.local else "")
+            lines.append(f"  {client.name}: poll {client.poll:g} s, retention {client.retention:g} s{traits}")
             for step in client.steps:
                 words = [f"    +{step.wait:.2f} s {step.verb}", *step.keys]
                 if step.size:

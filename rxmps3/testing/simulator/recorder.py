@@ -32,12 +32,13 @@ class WriteRecord:
 
     Attributes:
         session: who made it.
-        index: its place among the session's writes, from 1.
+        index: its place among the client's writes, over all its processes, from 1.
         id: unique in the run; every value of the write carries it.
         values: what each key was set to; `MISSING` where it was deleted.
         called_at: when.
         version: its version id, "" until the call has returned.
         reentrant: made by an observer.
+        stored: whether its receipt has said that it survives the process.
         settled: whether its receipt has met its end.
         error: how it failed, if it did.
         settled_at: when.
@@ -50,6 +51,7 @@ class WriteRecord:
     called_at: float
     version: str = ""
     reentrant: bool = False
+    stored: bool = False
     settled: bool = False
     error: Error | None = None
     settled_at: float = 0.0
@@ -109,9 +111,17 @@ class Observer:
 
 @dataclass(eq=False)
 class SessionRecord:
-    """One process of a client, from connect to its end."""
+    """One process of a client, from connect to its end.
+
+    Attributes:
+        name: of the process.
+        client: whose process it is.
+        writes: in order; first those that it found in its outbox.
+        observers: who looked.
+    """
 
     name: str
+    client: str
     writes: list[WriteRecord] = field(default_factory=list[WriteRecord])
     observers: list[Observer] = field(default_factory=list[Observer])
 
@@ -140,6 +150,7 @@ class Recorder:
         self.sessions: list[SessionRecord] = []
         self.writes: list[WriteRecord] = []
         self.by_version: dict[str, WriteRecord] = {}
+        self._last_index: dict[str, int] = {}
 
     def note(self, *words: Any) -> None:
         """One line for the trace; every word prints the same in every run."""
@@ -153,9 +164,8 @@ class Recorder:
 
     def new_write(self, session: SessionRecord, values: Mapping[str, Any], *, reentrant: bool) -> WriteRecord:
         """A write is about to be made."""
-        write = WriteRecord(
-            session, len(session.writes) + 1, len(self.writes) + 1, values, self.now(), reentrant=reentrant
-        )
+        index = self._last_index[session.client] = self._last_index.get(session.client, 0) + 1
+        write = WriteRecord(session, index, len(self.writes) + 1, values, self.now(), reentrant=reentrant)
         session.writes.append(write)
         self.writes.append(write)
         return write

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from rxmps3.clock import SystemClock
+from rxmps3.log import checkpoint
 from rxmps3.testing.simulator.drawing import draw_plan
 from rxmps3.testing.simulator.plan import Fault, Plan
 from rxmps3.testing.simulator.recorder import Violation
@@ -104,7 +105,7 @@ def play(plan: Plan) -> Report:
     loop = VirtualLoop(_TURNS)
     world = World(loop, plan)
     recorder = world.recorder
-    with _listening(world):
+    with _listening(world), _tuned(plan):
         try:
             loop.run_until_complete(world.run())
         except (Deadlock, Livelock) as error:
@@ -114,6 +115,7 @@ def play(plan: Plan) -> Report:
         loop.set_exception_handler(_ignore)
         end_loop(loop)
     recorder.counts["entries"] = world.ledger.length
+    recorder.counts["ghosts"] = world.ledger.ghosts
     for client in world.network.counts.values():
         for count in client.values():
             recorder.counts["requests"] += count
@@ -147,6 +149,17 @@ def _listening(world: World) -> Generator[None, None, None]:
         logger.level, logger.propagate = before
         if collecting:
             gc.enable()
+
+
+@contextmanager
+def _tuned(plan: Plan) -> Generator[None, None, None]:
+    """The library's own constants, made to fit a run of a few dozen entries."""
+    before = checkpoint.LINE_ENTRIES
+    checkpoint.LINE_ENTRIES = plan.checkpoint_every
+    try:
+        yield
+    finally:
+        checkpoint.LINE_ENTRIES = before
 
 
 @dataclass

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import rxmps3
 from rxmps3.client import Database
 from rxmps3.errors import AccessDenied, Closed, Error, NotSent, Rejected, Unavailable
 from rxmps3.failures import Failure
+from rxmps3.local import LocalMemory
 from rxmps3.missing import MISSING
 from rxmps3.receipt import Receipt
 from rxmps3.testing.simulator.bucket import SimBucket
+from rxmps3.testing.simulator.disk import SimDisk
 from rxmps3.testing.simulator.ledger import Ledger
 from rxmps3.testing.simulator.life import Life
 from rxmps3.testing.simulator.network import Network, SimStorage
@@ -41,6 +44,7 @@ class Session:
         plan: of the client.
         life: the process.
         seed: of its chance and ids.
+        disk: of the client.
         bucket, network, ledger, recorder: of the world it lives in.
     """
 
@@ -51,11 +55,12 @@ class Session:
         seed: int,
         bucket: SimBucket,
         network: Network,
+        disk: SimDisk,
         ledger: Ledger,
         recorder: Recorder,
     ) -> None:
         self.life = life
-        self.record = SessionRecord(str(life))
+        self.record = SessionRecord(str(life), life.name)
         self.watchers: list[Watcher] = []
         self.may_echo = True
         self._plan = plan
@@ -63,6 +68,7 @@ class Session:
         self._recorder = recorder
         self._clock = SimClock(f"clock {seed} {life}", skew=plan.skew, machine=life)
         self._storage = SimStorage(bucket, network, life)
+        self._local = LocalMemory(lambda folder: disk.open(life, folder)) if plan.local else None
         self._db: Database | None = None
         self._position = 0
         self._reads = Observer(f"{life} get", self.record)
@@ -81,6 +87,7 @@ class Session:
             "versions": self._versions,
             "echo": self._echo,
             "dispose": self._dispose,
+            "compact": self._compact,
         }
         self.record.observers.append(self._reads)
         recorder.sessions.append(self.record)
@@ -110,6 +117,8 @@ class Session:
                     by=plan.name,
                     inline_limit=plan.inline_limit,
                     cache_bytes=plan.cache_bytes,
+                    local=self._local,
+                    retention=timedelta(seconds=plan.retention),
                 )
                 break
             except EXPECTED as error:
@@ -117,8 +126,33 @@ class Session:
                 await self._clock.sleep(pause)
                 pause = min(pause * 2, plan.poll * 10 + 10)
         self._recorder.note(self.life, "opens at", self.db.states.value.confirmed.version or 0)
+        if self._local is not None:
+            self._take_up()
         self.db.status.subscribe(lambda _: self._look_inside())
         self.db.errors.subscribe(self._hear_of)
+
+    def _take_up(self) -> None:
+        """What the last process kept is pending again, or in the log."""
+        pending = {receipt.version: receipt for receipt in self.db.pending.value}
+        position = int(self.db.states.value.confirmed.version or 0)
+        for record in self._recorder.writes:
+            if record.session.client != self.life.name or record.session is self.record:
+                continue
+            receipt = pending.pop(record.version, None)
+            if receipt is not None:
+                self._recorder.note(self.life, "takes up", record.id, record.version)
+                self._recorder.counts["taken up"] += 1
+                record.settled, record.stored, record.error = False, True, None
+                self.record.writes.append(record)
+                self._follow(record, receipt)
+            elif (
+                record.stored
+                and record.error is None
+                and self._ledger.places.get(record.version, position + 1) > position
+            ):
+                self._recorder.complain("what is stored survives", f"{self.life} has lost {record.version}")
+        for version in pending:
+            self._recorder.complain("nothing is invented", f"{self.life} has {version} pending, which it never wrote")
 
     async def close(self, timeout: float) -> tuple[str, ...]:
         """Close cleanly; the keys that were not sent, if any."""
@@ -200,9 +234,7 @@ class Session:
         expected = sorted(
             write.version
             for write in self.record.writes
-            if write.version
-            and not (write.settled and write.error is not None)
-            and ledger.places.get(write.version, position + 1) > position
+            if write.version and not write.settled and ledger.places.get(write.version, position + 1) > position
         )
         unnamed = sum(not write.version for write in self.record.writes)
         if not set(expected) <= set(waiting) or len(waiting) > len(expected) + unnamed:
@@ -252,8 +284,17 @@ class Session:
         record.version = receipt.version
         recorder.by_version[receipt.version] = record
         recorder.note(self.life, "wrote", record.id, receipt.version)
-        receipt.stages.subscribe(lambda stage: self._settled(record, receipt) if receipt.done() else None)
+        self._follow(record, receipt)
         return receipt
+
+    def _follow(self, record: WriteRecord, receipt: Receipt) -> None:
+        def hear(stage: str) -> None:
+            if stage == "stored" and self._alive():
+                record.stored = True
+            elif receipt.done():
+                self._settled(record, receipt)
+
+        receipt.stages.subscribe(hear)
 
     def _settled(self, record: WriteRecord, receipt: Receipt) -> None:
         if not self._alive() or record.settled:
@@ -312,6 +353,13 @@ class Session:
             self._recorder.complain("refresh reads to the end", f"{self.life} is not at {length}")
         values = await self.db.get_many(step.keys, MISSING)
         self._saw(values, len(self.record.writes), length)
+
+    async def _compact(self, step: Step) -> None:
+        report = await self.db.compact()
+        self._recorder.note(self.life, "compacted:", report)
+        for what in ("entries", "checkpoints", "values"):
+            self._recorder.counts[f"collected {what}"] += getattr(report, what)
+        self._recorder.counts["expired"] += len(report.expired)
 
     # -- observing -------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 from rxmps3.testing.simulator.bucket import SimBucket
+from rxmps3.testing.simulator.disk import SimDisk
 from rxmps3.testing.simulator.ledger import Ledger
 from rxmps3.testing.simulator.life import Life
 from rxmps3.testing.simulator.network import Network
@@ -61,9 +62,10 @@ class World:
         ]
         await self._until_done(scripts, "every step ends")
         await self._pass_until(max(self.plan.troubled_until, self.network.last_arrival))
-        joiner = self._player(_LATE_JOINER)
-        await self._until_done([self._loop.create_task(_opened(joiner), name="late joiner")], "everyone can open")
-        self._players.append(joiner)
+        self._players.append(self._player(_LATE_JOINER))
+        returning = [player for player in self._players if player.plan.local or player.plan is _LATE_JOINER]
+        opens = [self._loop.create_task(_opened(player), name=f"{player.plan.name} opens") for player in returning]
+        await self._until_done(opens, "everyone can open")
         await self._settle()
         await self._converge()
         await self._close()
@@ -106,11 +108,14 @@ class World:
     def _player(self, plan: ClientPlan) -> Player:
         stalls = [stall for stall in self.plan.stalls if stall.client == plan.name]
 
+        troubles = [one for one in self.plan.outages if one.how == "disk full" and one.client in ("", plan.name)]
+        disk = SimDisk(self._loop, f"{self.plan.seed} {plan.name}", troubles, self.recorder.note)
+
         def new_life(number: int) -> Life:
             return Life(plan.name, number, stalls)
 
         def new_session(client: ClientPlan, life: Life) -> Session:
-            return Session(client, life, self.plan.seed, self.bucket, self.network, self.ledger, self.recorder)
+            return Session(client, life, self.plan.seed, self.bucket, self.network, disk, self.ledger, self.recorder)
 
         return Player(plan, self.recorder, new_life, new_session)
 

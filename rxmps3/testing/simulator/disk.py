@@ -1,0 +1,132 @@
+"""A client's disk: it outlives the process, refuses at times, and may keep half of what a dying process wrote."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
+
+from rxmps3.clock import Random
+from rxmps3.errors import Error, Unavailable
+from rxmps3.storage.base import Found, Missing, NotModified, Page, Precondition, Stored
+from rxmps3.storage.memory import MemoryStorage
+from rxmps3.testing.simulator.bucket import at_once
+from rxmps3.testing.simulator.life import Life
+from rxmps3.testing.simulator.plan import Outage
+from rxmps3.testing.virtual import SimClock, VirtualLoop
+
+__all__ = ["SimDisk"]
+
+T = TypeVar("T")
+_DELAY = 0.004
+_TORN = 0.3
+"""How often a process that dies while it writes leaves half an object behind, rather than the old one."""
+
+
+class SimDisk:
+    """The files of one client, by folder.
+
+    Args:
+        loop: its time.
+        seed: of its delays.
+        troubles: when it refuses.
+        note: writes to the trace.
+    """
+
+    def __init__(self, loop: VirtualLoop, seed: str, troubles: Sequence[Outage], note: Callable[..., None]) -> None:
+        self.loop = loop
+        self.rng = Random(f"disk {seed}")
+        self.note = note
+        self._troubles = troubles
+        self._folders: dict[str, MemoryStorage] = {}
+
+    def folder(self, name: str) -> MemoryStorage:
+        """What is stored in a folder."""
+        if name not in self._folders:
+            self._folders[name] = MemoryStorage(clock=SimClock(f"folder {name}"))
+        return self._folders[name]
+
+    def refuses(self) -> bool:
+        """Whether it is full or broken just now."""
+        now = self.loop.time()
+        return any(trouble.start <= now < trouble.end for trouble in self._troubles)
+
+    def open(self, life: Life, folder: str) -> _Folder:
+        """A folder as a process uses it."""
+        return _Folder(self, life, folder)
+
+
+class _Folder:
+    """A `rxmps3.storage.Storage` on a disk; what was put is durable when the put returns."""
+
+    url = "disk:"
+    name_limit = 1024
+
+    def __init__(self, disk: SimDisk, life: Life, folder: str) -> None:
+        self._disk = disk
+        self._life = life
+        self._folder = folder
+        self._files = disk.folder(folder)
+
+    async def _do(self, action: Callable[[], T], torn: Callable[[], object] | None = None) -> T:
+        """Carry it out after a moment and answer after another; a process that dies meanwhile hears nothing."""
+        disk, life, loop = self._disk, self._life, self._disk.loop
+        done: asyncio.Future[object] = loop.create_future()
+        delays = [_DELAY * disk.rng.random() for _ in range(2)]
+        tears = disk.rng.random() < _TORN
+
+        def carry_out() -> None:
+            if life.dead:
+                if tears and torn is not None:
+                    torn()
+                return
+            try:
+                outcome: object = action() if not disk.refuses() else Unavailable("disk full", operation="write")
+            except Error as error:
+                outcome = error
+            loop.call_at(life.awake(loop.time() + delays[1]), answer, outcome)
+
+        def answer(outcome: object) -> None:
+            if life.dead or done.done():
+                return
+            if isinstance(outcome, Error):
+                done.set_exception(outcome)
+            else:
+                done.set_result(outcome)
+
+        if not life.dead:
+            loop.call_later(delays[0], carry_out)
+        return cast(T, await done)
+
+    async def get(
+        self, name: str, *, unless: str | None = None, version: str | None = None, limit: int | None = None
+    ) -> Found | Missing | NotModified:
+        return await self._do(lambda: at_once(self._files.get(name, unless=unless, limit=limit)))
+
+    async def put(
+        self,
+        name: str,
+        body: bytes,
+        *,
+        when: Precondition | None = None,
+        sha256: bytes | None = None,
+        content_type: str = "application/json",
+    ) -> Stored:
+        def put() -> Stored:
+            self._disk.note(self._life, "stores", f"{self._folder}/{name}")
+            return at_once(self._files.put(name, body, when=when, sha256=sha256))
+
+        def tear() -> None:
+            self._disk.note(self._life, "leaves torn", f"{self._folder}/{name}")
+            at_once(self._files.put(name, body[: len(body) // 2]))
+
+        return await self._do(put, tear)
+
+    async def list(self, prefix: str, *, after: str = "", cursor: str | None = None, limit: int = 1000) -> Page:
+        return await self._do(lambda: at_once(self._files.list(prefix, after=after, cursor=cursor, limit=limit)))
+
+    async def delete(self, name: str, *, version: str | None = None) -> None:
+        return await self._do(lambda: at_once(self._files.delete(name)))
+
+    async def close(self) -> None:
+        """Nothing is held open."""

@@ -1,0 +1,165 @@
+"""Bad input is refused at the call: nothing is sent, nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from rxmps3 import Database, Error, InvalidInput, InvalidKey, InvalidOption, InvalidValue
+from rxmps3.storage import MemoryStorage
+from rxmps3.testing import CountingStorage
+from tests.behaviour.helpers import LARGE, looks, player, players, trace
+from tests.conftest import Place
+
+
+class Rig(NamedTuple):
+    db: Database
+    counting: CountingStorage
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    counting = CountingStorage(MemoryStorage())
+    async with players(counting, "a") as (db,):
+        await db.put("there", 1)
+        counting.reset()
+        yield Rig(db, counting)
+        assert counting.requests == []
+        assert db.pending.value == ()
+        assert db.keys() == ["there"]
+
+
+BAD_KEYS = [
+    "",
+    "x" * 1025,
+    "é" * 400,
+    "/" * 400,
+    "\ud800",
+    "ok\udfff",
+    None,
+    1,
+    b"bytes",
+    ("a",),
+]
+
+
+@pytest.mark.parametrize("key", BAD_KEYS, ids=lambda key: ascii(key)[:12])
+async def test_bad_keys_are_refused_by_every_verb(rig: Rig, key: Any) -> None:
+    db = rig.db
+    for verb in (
+        lambda: db.put(key, 1),
+        lambda: db.put_all({"good": 1, key: 2}),
+        lambda: db.delete(key),
+        lambda: db.observe(key),
+        lambda: db.observe_many("good", key),
+        lambda: db.subscribe(key, print),
+    ):
+        with pytest.raises(InvalidKey):
+            verb()
+    with pytest.raises(InvalidKey):
+        await db.get(key)
+    with pytest.raises(InvalidKey):
+        await db.get_many(["good", key])
+    assert key not in db
+
+
+def cycle() -> Any:
+    loop: dict[str, Any] = {}
+    loop["again"] = [loop]
+    return loop
+
+
+BAD_VALUES = [
+    float("nan"),
+    [float("inf")],
+    {"deep": {"er": -float("inf")}},
+    b"bytes",
+    {"a": bytearray()},
+    {1: "x"},
+    [{None: 1}],
+    {("a",): 1},
+    {"x"},
+    object(),
+    1j,
+    "\ud800",
+    {"\ud800": 1},
+    cycle(),
+    lambda: 1,
+]
+
+
+@pytest.mark.parametrize("value", BAD_VALUES, ids=lambda value: type(value).__name__)
+async def test_bad_values_are_refused_by_every_verb(rig: Rig, value: Any) -> None:
+    with pytest.raises(InvalidValue, match="there"):
+        rig.db.put("there", value)
+    with pytest.raises(InvalidValue, match="bad"):
+        rig.db.put_all({"good": 1, "bad": value})
+    assert await rig.db.get("there") == 1
+
+
+async def test_a_value_nested_too_deep_is_refused(rig: Rig) -> None:
+    value: Any = 1
+    for _ in range(100_000):
+        value = [value]
+    with pytest.raises(InvalidValue, match="deep"):
+        rig.db.put("k", value)
+
+
+async def test_a_write_of_no_keys_or_of_too_many_is_refused(rig: Rig) -> None:
+    with pytest.raises(InvalidValue):
+        rig.db.put_all({})
+    with pytest.raises(InvalidValue, match="20,000"):
+        rig.db.put_all(dict.fromkeys(map(str, range(20_001))))
+
+
+async def test_bad_input_is_one_family_and_a_value_error(rig: Rig) -> None:
+    for bad in (lambda: rig.db.put("", 1), lambda: rig.db.put("k", b""), lambda: rig.db.observe_prefix(first=-1)):
+        with pytest.raises(InvalidInput) as caught:
+            bad()
+        assert isinstance(caught.value, ValueError)
+        assert isinstance(caught.value, Error)
+
+
+async def test_bad_options_are_refused_before_anything_is_sent() -> None:
+    counting = CountingStorage(MemoryStorage())
+    for options in (
+        {"manifest": ""},
+        {"manifest": ".rxmps3"},
+        {"manifest": ".rxmps3-probe"},
+        {"manifest": "m" * 1000},
+        {"manifest": "\ud800"},
+        {"poll": 0},
+        {"poll": -1},
+        {"no_such_option": 1},
+    ):
+        with pytest.raises(InvalidOption):
+            async with player(counting, **options):
+                raise AssertionError(options)
+    assert counting.requests == []
+
+
+@pytest.mark.parametrize("letter", ["k", "é", "😀", "/", " "], ids=ascii)
+async def test_the_longest_key_works_inline_and_as_an_object(place: Place, letter: str) -> None:
+    """Whatever is not refused at the call works on every storage."""
+    if place.kind in ("moto", "seaweedfs") and letter not in "k😀":
+        pytest.skip("two lengths of letters are enough over the network")
+    async with players(place, "a", "b") as (a, b):
+        length = next(count for count in range(1024, 0, -1) if accepted(a, letter * count))
+        key = letter * length
+        assert length >= {"k": 800, "é": 130, "😀": 60, "/": 250, " ": 250}[letter]
+        for value in ("small", LARGE):
+            await a.put(key, value)
+            await looks(b)
+            assert await b.get(key) == value
+        many = trace(b.observe_prefix(letter))
+        assert [list(snapshot) for snapshot in many] == [[key]]
+
+
+def accepted(db: Database, key: str) -> bool:
+    try:
+        db.observe(key)
+    except InvalidKey:
+        return False
+    return True

@@ -1,0 +1,137 @@
+"""Lost answers, resent and dropped requests: each write is in the log exactly once, and every receipt tells the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+
+import rxmps3
+from rxmps3.storage import MemoryStorage
+from rxmps3.testing import FaultyStorage, ManualClock, Plan, drop_requests, lose_answers, resend, throttle
+from tests.behaviour.helpers import LARGE, names, players, trace
+
+PLANS: dict[str, Plan] = {
+    "answers lost": lose_answers(one_in=3),
+    "resent and told 412 for own success": resend(one_in=3),
+    "always resent": resend(one_in=1),
+    "requests dropped": drop_requests(one_in=3),
+    "throttled": throttle(one_in=3, retry_after=2.0),
+    "everything": (drop_requests(one_in=8), lose_answers(one_in=5), resend(one_in=4), throttle(one_in=9)),
+}
+
+
+async def committed(receipt: rxmps3.Receipt) -> str:
+    return await receipt
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+async def test_each_write_is_in_the_log_once_and_every_receipt_is_true(plan: Plan, seed: int) -> None:
+    clock, chance = ManualClock(seed), random.Random(seed)
+    storage = MemoryStorage(clock=clock)
+    faulty = FaultyStorage(storage, (), random.Random(f"faults {seed}"), clock=clock)
+    async with (
+        players(faulty, "a", "b", "c", clock=clock) as clients,
+        players(storage, "witness", clock=clock) as (witness,),
+    ):
+        log = trace(witness.versions)
+        views = [trace(client.observe("shared")) for client in clients]
+        faulty.plan = plan  # from before the manifest is created
+        receipts: list[rxmps3.Receipt] = []
+        for number in range(12):
+            for name, client in zip("abc", clients, strict=True):
+                value: Any = LARGE + f"{name}{number}" if chance.random() < 0.2 else f"{name}{number}"
+                receipts.append(client.put_all({f"{name}/{number}": value, "shared": f"{name}{number}"}))
+                if chance.random() < 0.3:
+                    await clock.advance(chance.random())
+        versions = await clock.run(asyncio.gather(*map(committed, receipts)))
+        faulty.plan = ()
+        for client in (witness, *clients):
+            await clock.run(client.refresh())
+
+        counted = Counter(write.id.version for version in log for write in version.writes)
+        assert set(counted) == set(versions)
+        assert set(counted.values()) == {1}
+        assert len(versions) == len(set(versions)) == 36
+        assert [version.id for version in log] == [str(number) for number in range(1, len(log) + 1)]
+
+        truth = await clock.run(witness.get_prefix())
+        assert len(truth) == 37
+        order = [entry.content.text[1:-1] for v in log for w in v.writes if (entry := w.update["shared"]) is not None]
+        assert truth["shared"] == order[-1]
+        for name, client, seen in zip("abc", clients, views, strict=True):
+            assert await clock.run(client.get_prefix()) == truth
+            assert client.pending.value == ()
+            assert seen[-1] == order[-1]
+            foreign = [order.index(value) for value in seen if value and not value.startswith(name)]
+            assert foreign == sorted(foreign)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_atomic_writes_stay_whole_under_faults(seed: int) -> None:
+    clock = ManualClock(seed)
+    storage = MemoryStorage(clock=clock)
+    faulty = FaultyStorage(storage, (), random.Random(seed), clock=clock)
+    async with players(faulty, "a", "b", clock=clock) as (a, b):
+        pairs = [trace(client.observe_many("x", "y")) for client in (a, b)]
+        faulty.plan = PLANS["everything"]
+        receipts = [
+            client.put_all({"x": f"{client is a}{number}", "y": f"{client is a}{number}{LARGE}"})
+            for number in range(6)
+            for client in (a, b)
+        ]
+        await clock.run(asyncio.gather(*map(committed, receipts)))
+        faulty.plan = ()
+        for client in (a, b):
+            await clock.run(client.refresh())
+        await clock.advance(60)
+        for seen in pairs:
+            assert all(pair["x"] is None or pair["y"] == pair["x"] + LARGE for pair in seen)
+        assert pairs[0][-1] == pairs[1][-1]
+
+
+async def test_a_resent_commit_that_is_told_412_is_not_sent_under_another_number() -> None:
+    clock = ManualClock()
+    storage = MemoryStorage(clock=clock)
+    faulty = FaultyStorage(storage, resend(one_in=1), clock=clock)
+    async with players(faulty, "a", clock=clock) as (a,):
+        for number in range(5):
+            await clock.run(committed(a.put("k", number)))
+        log = [name for name in await names(storage) if "/log/" in name]
+        assert [int(name[-20:]) for name in log] == [1, 2, 3, 4, 5]
+
+
+async def test_a_lost_upload_answer_costs_one_more_upload_and_loses_nothing() -> None:
+    clock = ManualClock()
+    storage = MemoryStorage(clock=clock)
+    faulty = FaultyStorage(storage, (), random.Random(5), clock=clock)
+    async with players(faulty, "a", clock=clock) as (a,), players(storage, "b", clock=clock) as (b,):
+        await clock.run(committed(a.put("first", 1)))
+        faulty.plan = lose_answers(one_in=2)
+        for number in range(5):
+            await clock.run(committed(a.put(f"k{number}", f"{number}{LARGE}")))
+        await clock.run(b.refresh())
+        assert await clock.run(b.get_prefix("k")) == {f"k{number}": f"{number}{LARGE}" for number in range(5)}
+
+
+async def test_a_denied_client_keeps_its_writes_until_access_is_mended() -> None:
+    clock = ManualClock()
+    faulty = FaultyStorage(MemoryStorage(clock=clock), (), clock=clock)
+    async with players(faulty, "a", clock=clock) as (a,):
+        await clock.run(committed(a.put("k", 1)))
+        errors = trace(a.errors)
+        faulty.plan = rxmps3.testing.deny()
+        receipts = [a.put("k", 2), a.put("big", LARGE)]
+        await clock.advance(3600)
+        assert [receipt.stage for receipt in receipts] == ["pending", "pending"]
+        assert isinstance(a.status.value.last_error, rxmps3.AccessDenied)
+        assert a.status.value.online is False
+        assert {type(failure.error) for failure in errors} == {rxmps3.AccessDenied}
+        assert await a.get("k") == 2
+        faulty.plan = ()
+        await clock.run(asyncio.gather(*map(committed, receipts)))
+        assert a.status.value.online is True

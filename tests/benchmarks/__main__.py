@@ -1,0 +1,164 @@
+"""Measures the main job beside its baselines, in one run: ``python -m tests.benchmarks [--rounds N]``.
+
+Figures are ratios against a baseline of the same run, interleaved with it, since machines are shared and noisy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import platform
+import random
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aioboto3
+from rich.console import Console
+from rich.table import Table
+
+import rxmps3
+from rxmps3.clock import SystemClock
+from rxmps3.storage import open_storage
+from rxmps3.storage.memory import MemoryStorage
+from rxmps3.testing import CountingStorage
+from tests.servers import SHARED_BUCKET, SeaweedFS
+
+console = Console()
+
+
+async def timed(action: Callable[[], Awaitable[Any]]) -> float:
+    began = time.perf_counter()
+    await action()
+    return time.perf_counter() - began
+
+
+def milliseconds(seconds: list[float]) -> str:
+    return f"{statistics.median(seconds) * 1000:.2f} ms"
+
+
+async def committed_put(server: SeaweedFS, rounds: int) -> None:
+    """A committed put beside a bare aioboto3 PUT of the same bytes on the same server."""
+    options = server.options()
+    counting = CountingStorage(open_storage(f"s3://{SHARED_BUCKET}/bench-put", clock=SystemClock(), **options))
+    session = aioboto3.Session()
+    table = Table("", "median", "against bare PUT", title="A committed put")
+    bare: list[float] = []
+    ours: list[float] = []
+    async with session.client("s3", **options) as client, rxmps3.connect(counting, poll=60, by="bench") as db:
+        await db.put("warm", 0)
+        counting.reset()
+        await db.put("warm", 1)
+        body = b"x" * counting.requests[-1].bytes_up
+        for number in range(rounds + 20):
+            name = f"bench-bare/{number:020d}"
+            one = await timed(lambda name=name: client.put_object(Bucket=SHARED_BUCKET, Key=name, Body=body))
+            two = await timed(lambda number=number: db.put("key", number))
+            if number >= 20:
+                bare.append(one)
+                ours.append(two)
+    await counting.close()
+    ratio = statistics.median(two / one for one, two in zip(bare, ours, strict=True))
+    table.add_row(f"bare aioboto3 PUT of {len(body)} bytes", milliseconds(bare), "1.00")
+    table.add_row("rxmps3: await db.put(key, value)", milliseconds(ours), f"{ratio:.2f}")
+    console.print(table)
+
+
+async def across_clients(server: SeaweedFS, rounds: int) -> None:
+    """From one client's put to another's observer, beside half the poll interval and a GET."""
+    url, options = f"s3://{SHARED_BUCKET}/bench-across", server.options()
+    poll = 0.2
+    gets: list[float] = []
+    seen: list[float] = []
+    async with (
+        rxmps3.connect(url, **options, shared=False, poll=60) as writer,
+        rxmps3.connect(url, **options, shared=False, poll=poll) as reader,
+    ):
+        await writer.put("key", -1)
+        storage = open_storage(url, clock=SystemClock(), **options)
+        async with reader.iterate(reader.observe("key"), keep="all") as values:
+            iterator = aiter(values)
+            while await anext(iterator) != -1:
+                pass
+            for number in range(rounds):
+                await asyncio.sleep(poll * random.uniform(5, 7))  # until the timer has slowed down to its interval
+                gets.append(await timed(lambda: storage.get("main/none")))
+                receipt = writer.put("key", number)
+                await receipt
+                began = time.perf_counter()
+                while await anext(iterator) != number:
+                    pass
+                seen.append(time.perf_counter() - began)
+        await storage.close()
+    table = Table("", "median", title=f"Seen by another client, poll={poll}")
+    table.add_row("half the interval and one GET", f"{(poll / 2 + statistics.median(gets)) * 1000:.0f} ms")
+    table.add_row("from committed to observed", f"{statistics.median(seen) * 1000:.0f} ms")
+    console.print(table)
+
+
+async def one_change(rounds: int) -> None:
+    """The cost of one own change with ever more observed keys; flat if it follows the change."""
+    table = Table("observed keys", "one put, delivered", "against 10 keys", title="Cost of one change")
+    first = 0.0
+    for observed in (10, 1_000, 10_000):
+        async with rxmps3.connect(MemoryStorage(), poll=60) as db:
+            received: list[object] = []
+            for number in range(observed):
+                db.subscribe(f"key/{number}", received.append)
+            costs: list[float] = []
+            for number in range(rounds):
+                began = time.perf_counter()
+                db.put("key/3", number)
+                costs.append(time.perf_counter() - began)
+                if number % 20 == 0:
+                    await asyncio.sleep(0.01)
+            median = statistics.median(costs)
+            first = first or median
+            table.add_row(f"{observed:,}", f"{median * 1e6:.0f} µs", f"{median / first:.2f}")
+    console.print(table)
+
+
+async def requests() -> None:
+    """Exact counts of requests, once the manifest exists."""
+    table = Table("", "requests", title="Requests")
+    storage = CountingStorage(MemoryStorage())
+    async with rxmps3.connect(storage, poll=60) as db:
+        await db.put("warm", 0)
+
+        async def count(what: str, action: Callable[[], Awaitable[Any]]) -> None:
+            storage.reset()
+            await action()
+            table.add_row(what, str(len(storage.requests)))
+
+        await count("put", lambda: db.put("key", 1))
+        await count("put_all of 10", lambda: db.put_all({f"key/{n}": n for n in range(10)}))
+
+        async def burst() -> None:
+            for receipt in [db.put(f"burst/{n}", n) for n in range(200)]:
+                await receipt
+
+        await count("200 puts, not awaited one by one", burst)
+        await count("idle poll", db.refresh)
+        await count("get of what is known", lambda: db.get("key"))
+    cold = CountingStorage(storage)
+    async with rxmps3.connect(cold):
+        pass
+    table.add_row("cold open of a young log", str(len(cold.requests)))
+    console.print(table)
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=200)
+    rounds = parser.parse_args().rounds
+    console.print(f"{platform.machine()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}")
+    with SeaweedFS() as server:
+        await committed_put(server, rounds)
+        await across_clients(server, min(rounds, 30))
+    await one_change(rounds)
+    await requests()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,276 @@
+"""The commands that do one thing: put, get, delete, ls, log."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rxmps3 as library
+from tests.cli.commands import Outcome, environment, rxmps3, rxmps3_at_once
+from tests.servers import READER, SHARED_BUCKET, Moto, SeaweedFS
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"file:{tmp_path / 'bucket'}"
+
+
+async def test_what_one_command_puts_the_next_one_gets(url: str) -> None:
+    put = rxmps3("put", url, "greeting", '{"to": ["you", null], "n": 1.0, "ü": "é"}', "--by", "alice")
+    assert (put.code, put.err) == (0, "")
+    got, as_json, versions = rxmps3_at_once(
+        ("get", url, "greeting"), ("get", url, "greeting", "--json"), ("log", url, "--json")
+    )
+    assert got == as_json == Outcome(0, '{"n":1.0,"to":["you",null],"ü":"é"}\n', "")
+    (version,) = versions.records
+    assert version["by"] == "alice"
+    assert version["writes"] == [{"version": put.out.strip(), "put": ["greeting"], "deleted": []}]
+    async with library.connect(url) as db:
+        assert await db.get("greeting") == {"to": ["you", None], "n": 1.0, "ü": "é"}
+
+
+def test_a_value_may_be_plain_text_or_come_from_standard_input(url: str) -> None:
+    assert rxmps3("put", url, "text", "it's [plain", "--string", "--json").records[0]["key"] == "text"
+    assert rxmps3("put", url, "piped", "-", stdin="[1,\n 2]\n").code == 0
+    assert rxmps3("put", url, "negative", "--", "-1").code == 0
+    text, raw, piped, negative, number = rxmps3_at_once(
+        ("get", url, "text"),
+        ("get", url, "text", "--raw"),
+        ("get", url, "piped"),
+        ("get", url, "negative"),
+        ("get", url, "piped", "--raw"),
+    )
+    assert [outcome.out for outcome in (text, raw, piped, negative, number)] == [
+        '"it\'s [plain"\n',
+        "it's [plain\n",
+        "[1,2]\n",
+        "-1\n",
+        "[1,2]\n",
+    ]
+
+
+async def test_delete_says_when_there_is_nothing_to_delete(url: str) -> None:
+    async with library.connect(url) as db:
+        await db.put("k", 1)
+    deleted = rxmps3("delete", url, "k", "--json", "--by", "bob")
+    assert deleted.code == 0
+    assert deleted.records[0]["key"] == "k"
+    again, fine, versions = rxmps3_at_once(
+        ("delete", url, "k", "--json"), ("delete", url, "k", "--missing-ok"), ("log", url, "--json")
+    )
+    assert (again.code, again.out, again.error["kind"]) == (3, "", "NoSuchKey")
+    assert (fine.code, fine.out) == (0, "")
+    assert "nothing to delete" in fine.err
+    assert [version["writes"][0]["deleted"] for version in versions.records] == [[], ["k"]]
+
+
+async def test_ls_lists_keys_sizes_versions_and_values(url: str) -> None:
+    large = "x" * 9000
+    async with library.connect(url, manifest="other") as db:
+        await db.put("a/1", [1])
+        await db.put_all({"a/2": large, "b\n": 2})
+    of_other = ("-m", "other")
+    plain, under, values, long, both, main = rxmps3_at_once(
+        ("ls", url, *of_other),
+        ("ls", url, "a/", *of_other, "--json"),
+        ("ls", url, "a/1", *of_other, "--values"),
+        ("ls", url, *of_other, "--long"),
+        ("ls", url, *of_other, "--long", "--values", "--json"),
+        ("ls", url),
+    )
+    assert plain == Outcome(0, "a/1\na/2\nb\\n\n", "")
+    assert under.records == [{"key": "a/1"}, {"key": "a/2"}]
+    assert values.out == "a/1\t[1]\n"
+    assert [line.split()[0] for line in long.out.splitlines()] == ["3", "9,002", "1"]
+    assert [(each["key"], each["size"], each["value"]) for each in both.records] == [
+        ("a/1", 3, [1]),
+        ("a/2", 9002, large),
+        ("b\n", 1, 2),
+    ]
+    assert len({each["version"] for each in both.records}) == 2
+    assert (main.code, main.out) == (0, "")
+    assert "nothing was ever written to manifest 'main'" in main.err
+
+
+async def test_log_shows_the_last_versions_in_order(url: str) -> None:
+    async with library.connect(url, by="carol\x1b[1m") as db:
+        for number in range(25):
+            await db.put(f"k{number}", number)
+        await db.put_all({"k0": library.MISSING, "k1": "new"})
+    default, last, none = rxmps3_at_once(("log", url, "--json"), ("log", url, "--last", "1"), ("log", url, "-n", "0"))
+    assert [int(version["id"]) for version in default.records] == list(range(7, 27))
+    assert default.records[-1]["writes"][0]["put"] == ["k1"]
+    assert default.records[-1]["by"] == "carol\x1b[1m"
+    assert re.fullmatch(r" +26  \d{4}-\d\d-\d\d [\d:]{8}  carol\\u001b\[1m .* put k1; deleted k0\n", last.out)
+    assert none == Outcome(0, "", "")
+
+
+def test_what_others_wrote_cannot_steer_the_terminal(url: str) -> None:
+    nasty = "a\x1b[31m\x9b1m\u2028b"
+    assert rxmps3("put", url, nasty, nasty, "--string").code == 0
+    outcomes = rxmps3_at_once(("ls", url, "--values"), ("get", url, nasty), ("log", url), ("ls", url, "--json"))
+    for outcome in outcomes:
+        assert outcome.code == 0
+        assert outcome.out.replace("\n", "").replace("\t", "").isprintable()
+    assert json.loads(outcomes[1].out) == nasty
+    assert outcomes[3].records == [{"key": nasty}]
+
+
+# -- how it fails ----------------------------------------------------------------------------------------------
+
+FAILURES = [
+    (("get", "{url}", "nope"), 3, "NoSuchKey", r"there is no key 'nope'"),
+    (("put", "{url}", "k", "hello"), 2, "InvalidValue", r"key 'k': not JSON: .* --string"),
+    (("put", "{url}", "k", "NaN"), 2, "InvalidValue", r"NaN is no JSON"),
+    (("put", "{url}", "k", "-5"), 2, "Usage", r"-5 .*two dashes.*put --help"),
+    (("put", "{url}", "", "1"), 2, "InvalidKey", r"at least one character"),
+    (("get", "{url}"), 2, "Usage", r"Missing argument 'KEY'"),
+    (("get", "{url}", "k", "--nonsense"), 2, "Usage", r"No such option: --nonsense"),
+    (("got",), 2, "Usage", r"No such command 'got'"),
+    (("get", "{url}", "k", "--timeout", "-1"), 2, "InvalidOption", r"--timeout is a positive number"),
+    (("watch", "{url}", "k", "--poll", "0"), 2, "InvalidOption", r"--poll is a positive number"),
+    (("get", "./bucket", "k"), 2, "InvalidOption", r"not the URL of a storage: './bucket'"),
+    (("get", "memory:", "k"), 2, "InvalidOption", r"ends with the command"),
+    (("demo", "--url", "memory:x"), 2, "InvalidOption", r"ends with the command"),
+    (("get", "{url}", "k", "--region", "eu"), 2, "InvalidOption", r"no option region_name"),
+    (("get", "{url}", "k", "--manifest", ""), 2, "InvalidOption", r"a manifest's name is not empty"),
+    (("get", "{broken}", "k"), 6, "Corrupt", r"head 'main/head'"),
+    (("log", "{broken}"), 6, "Corrupt", r"head 'main/head'"),
+    (("get", "{newer}", "k"), 6, "Unsupported", r"format 99 .*upgrade rxmps3"),
+    (("get", "{nowhere}", "k"), 5, "Unavailable", r"127\.0\.0\.1:1"),
+    (("demo", "--url", "{nowhere}"), 5, "Unavailable", r"127\.0\.0\.1:1"),
+]
+
+
+@pytest.fixture(scope="module")
+def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Outcome]:
+    """Every failing command's outcome: every other one's in JSON."""
+    places = {"url": tmp_path_factory.mktemp("empty")}
+    for name, head in (("broken", b"{"), ("newer", b'{"format": 99}')):
+        places[name] = tmp_path_factory.mktemp(name)
+        (places[name] / "main").mkdir()
+        (places[name] / "main" / "head").write_bytes(head)
+    urls = {name: f"file:{path}" for name, path in places.items()}
+    urls["nowhere"] = "s3://bucket/app?endpoint_url=http://127.0.0.1:1&region_name=us-east-1"
+    commands = [tuple(part.format(**urls) for part in arguments) for arguments, *_ in FAILURES]
+    as_json = [("--json",) if number % 2 else () for number in range(len(commands))]
+    credentials = {"AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "something"}
+    outcomes = rxmps3_at_once(
+        *([*arguments[:1], *more, *arguments[1:]] for arguments, more in zip(commands, as_json, strict=True)),
+        env=environment(**credentials),
+    )
+    return {arguments: outcome for (arguments, *_), outcome in zip(FAILURES, outcomes, strict=True)}
+
+
+@pytest.mark.parametrize(("arguments", "code", "kind", "pattern"), FAILURES, ids=lambda value: str(value)[:40])
+def test_a_failure_has_its_code_and_one_line(
+    failures: dict[tuple[str, ...], Outcome], arguments: tuple[str, ...], code: int, kind: str, pattern: str
+) -> None:
+    outcome = failures[arguments]
+    assert (outcome.code, outcome.out) == (code, "")
+    (line,) = outcome.err.splitlines()
+    if line.startswith("{"):
+        error = outcome.error
+        assert (error["kind"], error["exit"]) == (kind, code)
+        assert re.search(pattern, error["message"])
+    else:
+        assert line.startswith("rxmps3")
+        assert re.search(pattern, line)
+
+
+def test_a_passed_deadline_ends_a_put_that_hangs(url: str) -> None:
+    internal = Path(url.removeprefix("file:")) / ".=rxmps3"
+    (internal / "tmp").mkdir(parents=True)
+    with (internal / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        late = rxmps3("put", url, "k", "1", "--timeout", "0.5", "--json")
+    assert (late.code, late.out) == (5, "")
+    assert late.error["kind"] == "TooLate"
+    assert "may have been made all the same) within 0.5 s" in late.error["message"]
+
+
+def test_a_closed_pipe_ends_a_listing_silently(url: str) -> None:
+    rxmps3("put", url, "k", "1")
+    script = f"{sys.executable} -m rxmps3 ls {url} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, env=environment(), check=True, stdin=subprocess.DEVNULL
+    )
+    assert (done.stdout, done.stderr) == ("141\n", "")
+
+
+def test_buckets_on_s3(moto: Moto) -> None:
+    options = moto.options()
+    env = environment(
+        AWS_ACCESS_KEY_ID=options["aws_access_key_id"],
+        AWS_SECRET_ACCESS_KEY=options["aws_secret_access_key"],
+        PYTHONWARNINGS="default",
+    )
+    where = ("--endpoint-url", options["endpoint_url"], "--region", "us-east-1")
+    url = f"s3://{SHARED_BUCKET}/cli"
+    put = rxmps3("put", url, "k", '"v"', *where, env=env)
+    assert (put.code, put.err) == (0, "")
+    got, none = rxmps3_at_once(("get", url, "k", *where), ("ls", "s3://no-such-bucket/x", "--json", *where), env=env)
+    assert (got.code, got.out) == (0, '"v"\n')
+    assert (none.code, none.error["kind"]) == (4, "BucketNotFound")
+
+
+@pytest.mark.seaweedfs
+def test_a_refusal_does_not_wait_for_the_deadline(seaweedfs: SeaweedFS) -> None:
+    """Who may read but not write is told so, though the library itself goes on trying."""
+    env = environment(
+        AWS_ACCESS_KEY_ID=READER.access_key, AWS_SECRET_ACCESS_KEY=READER.secret_key, PYTHONWARNINGS="default"
+    )
+    where = ("--endpoint-url", seaweedfs.endpoint_url, "--region", "us-east-1", "--timeout", "50", "--json")
+    url = f"s3://{SHARED_BUCKET}/cli-reader"
+    put, got, wrong = rxmps3_at_once(
+        ("put", url, "k", "1", *where),
+        ("get", url, "k", *where),
+        ("get", url, "k", *where, "--profile", "nobody"),
+        env=env,
+    )
+    assert (put.code, put.error["kind"]) == (4, "AccessDenied")
+    assert (got.code, got.error["kind"]) == (3, "NoSuchKey")
+    assert (wrong.code, wrong.error["kind"]) == (4, "AccessDenied")
+
+
+# -- help ------------------------------------------------------------------------------------------------------
+
+COMMON = ("--manifest", "-m", "--endpoint-url", "--region", "--profile", "--timeout", "--json", "--help")
+HELP = {
+    "put": (*COMMON, "URL", "KEY", "JSON", "--string", "--by"),
+    "get": (*COMMON, "URL", "KEY", "--raw"),
+    "delete": (*COMMON, "URL", "KEY", "--missing-ok", "--by"),
+    "ls": (*COMMON, "URL", "PREFIX", "--values", "--long", "-l"),
+    "watch": (*COMMON, "URL", "KEY", "--prefix", "--count", "--no-current", "--poll"),
+    "log": (*COMMON, "URL", "--last", "-n", "--follow", "-f", "--poll"),
+    "demo": ("--url", "--endpoint-url", "--region", "--profile", "--json", "--help"),
+}
+
+
+def test_help_names_every_command_option_and_exit_code() -> None:
+    whole, nothing, version, *each = rxmps3_at_once(
+        ("--help",), (), ("--version",), *((name, "--help") for name in HELP)
+    )
+    assert version == Outcome(0, f"rxmps3 {library.__version__}\n", "")
+    assert whole.code == 0
+    assert nothing.code == 2
+    for outcome in (whole, nothing):
+        assert all(re.search(rf"\b{name}\b", outcome.out) for name in HELP)
+    for (name, options), outcome in zip(HELP.items(), each, strict=True):
+        assert outcome.code == 0
+        assert [option for option in options if option not in outcome.out] == [], name
+        assert re.search(r"Exit codes: 0 done\s+1 .*\s+2 .*\s+3 .*\s+4 .*\s+5 .*\s+6 ", outcome.out)
+
+
+def test_the_library_alone_imports_nothing_of_the_command() -> None:
+    script = (
+        "import sys, rxmps3; print([name for name in ('typer', 'rich', 'click', 'rxmps3.cli') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
