@@ -199,10 +199,7 @@ class Database:
     def put_all(self, values: Mapping[str, Any]) -> Receipt:
         """Set and delete several keys in one atomic write; `MISSING` deletes. Otherwise as `put`."""
         self._check_open("put")
-        if self._read_only:
-            raise InvalidOption(
-                "opened with read_only=True", operation="put", object=f"manifest {self._replica.manifest!r}"
-            )
+        self._check_writable("put")
         return self._replica.write_nowait(values)
 
     def delete(self, key: str) -> Receipt:
@@ -388,6 +385,8 @@ class Database:
             Unavailable, AccessDenied: interrupted; what is left is done next time.
         """
         self._check_open("compact")
+        if not dry_run:
+            self._check_writable("compact")
         await self._replica.look()
         made = None if dry_run else await self._replica.collector.checkpoint()
         report = await self._replica.collector.collect(dry_run=dry_run, progress=progress)
@@ -445,6 +444,11 @@ class Database:
     def _check_open(self, operation: str) -> None:
         if self._closed:
             raise Closed("the database is closed", operation=operation, object=f"manifest {self._replica.manifest!r}")
+
+    def _check_writable(self, operation: str) -> None:
+        if self._read_only:
+            what = f"manifest {self._replica.manifest!r}"
+            raise InvalidOption("opened with read_only=True", operation=operation, object=what)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{len(self)} keys"

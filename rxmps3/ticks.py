@@ -43,22 +43,30 @@ class Pace:
 
 
 def timer(
-    clock: Clock, pace: Pace, spawn: Callable[..., asyncio.Task[None]], hold: Callable[[], float]
+    clock: Clock,
+    pace: Pace,
+    spawn: Callable[..., asyncio.Task[None]],
+    *,
+    at_once: bool,
+    hold: Callable[[], float],
 ) -> Observable[None]:
-    """Ticks at an adaptive pace, the first at once, on the loop, for as long as it is subscribed to.
+    """Ticks at an adaptive pace, on the loop, for as long as it is subscribed to.
 
     Args:
         clock: sleeps.
         pace: decides how long.
         spawn: starts the sleeping task.
+        at_once: whether the first tick comes without a wait.
         hold: seconds that the storage wants to be left alone for now, 0 if it does not.
     """
 
     def subscribe(observer: ObserverBase[None], _: SchedulerBase | None) -> DisposableBase:
         async def tick() -> None:
-            while True:
+            if at_once:
                 observer.on_next(None)
+            while True:
                 await clock.sleep(max(pace.next_wait(clock.rng), hold()))
+                observer.on_next(None)
 
         task = spawn(tick(), "ticks")
 

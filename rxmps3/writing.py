@@ -8,7 +8,7 @@ from typing import Any
 
 from rxmps3 import jsontext
 from rxmps3.errors import InvalidValue
-from rxmps3.layout import check_key, value_name
+from rxmps3.layout import check_key, escape, value_name
 from rxmps3.missing import MISSING
 from rxmps3.state import ContentObject, Entry, Inline, Write
 
@@ -18,6 +18,10 @@ MAX_INLINE_PER_WRITE = 256 << 10
 """A write whose inline bytes pass this gets its largest values as objects."""
 MAX_WRITE_KEYS = 20_000
 """One atomic write names at most this many keys, so that its log entry stays readable."""
+MAX_UNCHECKED_KEYS = 500
+MAX_WRITE_BYTES = 8 << 20
+"""So many bytes of a log entry one write may take at most; readers refuse entries of twice that."""
+_ENTRY_BYTES = 300
 
 Texts = dict[str, str | None]
 """Canonical text by key; None deletes."""
@@ -38,10 +42,13 @@ def encode_values(values: Mapping[str, Any], key_limit: int) -> Texts:
             operation="put_all",
             remedy="split it",
         )
-    return {
+    texts = {
         check_key(key, key_limit): None if value is MISSING else jsontext.encode(value, f"value of key {key!r:.80}")
         for key, value in values.items()
     }
+    if len(texts) > MAX_UNCHECKED_KEYS:
+        check_size(texts)
+    return texts
 
 
 def contents_of(write: Write) -> tuple[ContentObject, ...]:
@@ -59,6 +66,17 @@ def with_new_names(write: Write, again: str) -> Write:
         for key, entry in write.update.items()
     }
     return replace(write, update=update)
+
+
+def check_size(texts: Texts) -> None:
+    """Raise `InvalidValue` if a write names keys of so many bytes that its log entry might not be readable."""
+    most = MAX_INLINE_PER_WRITE + sum(_ENTRY_BYTES + 6 * len(key) + len(escape(key)) for key in texts)
+    if most > MAX_WRITE_BYTES:
+        raise InvalidValue(
+            f"the keys of one atomic write are too long together (about {most:,} bytes in the log)",
+            operation="put_all",
+            remedy="split it",
+        )
 
 
 def plan(

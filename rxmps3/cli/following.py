@@ -87,7 +87,7 @@ async def show_log(run: Run, last: int) -> None:
     for version in versions:
         _show_version_of_log(run, version)
     if not versions and last:
-        run.terminal.note(f"nothing was ever written to manifest {run.at.manifest!r} at {run.at.url}")
+        run.terminal.note(f"the log of manifest {run.at.manifest!r} at {run.at.url} holds no version")
 
 
 async def _history(storage: Storage, manifest: str, last: int) -> Sequence[ManifestVersion]:

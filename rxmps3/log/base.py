@@ -54,7 +54,7 @@ class Log(Protocol):
         """Make the log ready for a first commit and for uploads: create the manifest if there is none.
 
         Raises:
-            Unsupported: the storage lacks what the log needs; the message says which condition it breaks.
+            Rejected: the storage lacks what the log needs; the message says which condition it breaks.
         """
         ...
 

@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from rxmps3.clock import Clock
-from rxmps3.errors import Corrupt, PreconditionFailed, Unavailable, Unsupported
+from rxmps3.errors import Corrupt, PreconditionFailed, Rejected, Unavailable, Unsupported
 from rxmps3.layout import Layout
 from rxmps3.log import codec
 from rxmps3.log.base import Deliver
@@ -397,7 +397,10 @@ class SequencedLog:
     async def prepare(self) -> None:
         if self._head is not None or await self._look_at_head():
             return
-        await ensure_conditional_writes(self._storage, self._clock)
+        try:
+            await ensure_conditional_writes(self._storage, self._clock)
+        except Unsupported as broken:
+            raise Rejected(f"refused and rolled back: {broken}", operation="commit") from broken
         head = codec.Head(incarnation=self._clock.new_id(), nonce=self._clock.new_id())
         try:
             await self._storage.put(self._layout.head, codec.encode_head(head), when=ABSENT)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from rxmps3.clock import Clock
-from rxmps3.errors import Error, OutcomeUnknown, Rejected, Unsupported
+from rxmps3.errors import Error, OutcomeUnknown, Rejected
 from rxmps3.log.base import Log
 from rxmps3.outbox import Restored
 from rxmps3.receipt import Receipt
@@ -117,9 +117,9 @@ class Committer:
                 self._sent.update(write.id for write in ready)
                 await self._storer.mark_sent([write.id for write in ready])
                 await self._log.commit(ready)
-            except Unsupported as error:
+            except Rejected as error:
                 for write in ready:
-                    self._timeline.submit(Refused(write.id, _rejection(error)))
+                    self._timeline.submit(Refused(write.id, error))
                 continue
             except Error as error:
                 failures += 1
@@ -202,8 +202,8 @@ class Committer:
                 try:
                     await self._log.prepare()
                     dates = await self._upload_all(contents)
-                except Unsupported as error:
-                    self._timeline.submit(Refused(id, _rejection(error)))
+                except Rejected as error:
+                    self._timeline.submit(Refused(id, error))
                 except Error as error:
                     failures += 1
                     await self._back_off("upload", failures, error)
@@ -226,9 +226,3 @@ class Committer:
         wait = self._backoff.wait(failures, error, self._clock.rng)
         self._health.failed(operation, error, wait)
         await self._clock.sleep(wait)
-
-
-def _rejection(error: Error) -> Rejected:
-    rejected = Rejected(f"the write was refused and rolled back: {error}", operation="commit")
-    rejected.__cause__ = error
-    return rejected

@@ -143,7 +143,15 @@ class Looker:
         )
 
     def _use_timer(self) -> None:
-        self._use(timer(self._clock, self._pace, self._home.spawn, lambda: self._hold_until - self._clock.monotonic()))
+        self._use(
+            timer(
+                self._clock,
+                self._pace,
+                self._home.spawn,
+                at_once=self.is_stale(),
+                hold=lambda: self._hold_until - self._clock.monotonic(),
+            )
+        )
 
     def _fall_back(self, error: Exception | None) -> None:
         if not self._demands or self._ticking.is_disposed:

@@ -22,6 +22,7 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 """What the wall clock shows at virtual time 0."""
 DEFAULT_TURNS = 5_000_000
 _MOST_CANCELLATIONS = 10
+_TURNS_TO_END = 10_000
 
 
 class Deadlock(RuntimeError):
@@ -86,6 +87,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def advance(self, seconds: float) -> None:
         """Let time pass; timers that are due run at the loop's next turn."""
         self._now += seconds
+
+    def allow(self, turns: int) -> None:
+        """How often it may go round from now on."""
+        self._selector.left = turns
 
     def adopt(self, task: _Task[Any]) -> None:
         """Number a new task, and hold it until it has ended: one that hangs for ever is not to be collected."""
@@ -157,13 +162,14 @@ def end_loop(loop: VirtualLoop) -> None:
     """Cancel what is left on a loop, let it end, and close the loop."""
     try:
         for _ in range(_MOST_CANCELLATIONS):
+            loop.allow(_TURNS_TO_END)
             left = loop.unfinished()
             for task in left:
                 task.cancel()
             if left:
                 try:
                     loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-                except Deadlock:
+                except (Deadlock, Livelock):
                     pass  # a task waits for the dead in its ``finally``: cancel it once more
     finally:
         loop.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import rxmps3 as library
-from tests.cli.commands import Outcome, environment, rxmps3, rxmps3_at_once
+from tests.cli.commands import Outcome, environment, rxmps3, several
 from tests.servers import READER, SHARED_BUCKET, Moto, SeaweedFS
 
 
@@ -24,9 +24,8 @@ def url(tmp_path: Path) -> str:
 async def test_what_one_command_puts_the_next_one_gets(url: str) -> None:
     put = rxmps3("put", url, "greeting", '{"to": ["you", null], "n": 1.0, "ü": "é"}', "--by", "alice")
     assert (put.code, put.err) == (0, "")
-    got, as_json, versions = rxmps3_at_once(
-        ("get", url, "greeting"), ("get", url, "greeting", "--json"), ("log", url, "--json")
-    )
+    got = rxmps3("get", url, "greeting")
+    as_json, versions = several(("get", url, "greeting", "--json"), ("log", url, "--json"))
     assert got == as_json == Outcome(0, '{"n":1.0,"to":["you",null],"ü":"é"}\n', "")
     (version,) = versions.records
     assert version["by"] == "alice"
@@ -39,7 +38,7 @@ def test_a_value_may_be_plain_text_or_come_from_standard_input(url: str) -> None
     assert rxmps3("put", url, "text", "it's [plain", "--string", "--json").records[0]["key"] == "text"
     assert rxmps3("put", url, "piped", "-", stdin="[1,\n 2]\n").code == 0
     assert rxmps3("put", url, "negative", "--", "-1").code == 0
-    text, raw, piped, negative, number = rxmps3_at_once(
+    text, raw, piped, negative, number = several(
         ("get", url, "text"),
         ("get", url, "text", "--raw"),
         ("get", url, "piped"),
@@ -58,12 +57,14 @@ def test_a_value_may_be_plain_text_or_come_from_standard_input(url: str) -> None
 async def test_delete_says_when_there_is_nothing_to_delete(url: str) -> None:
     async with library.connect(url) as db:
         await db.put("k", 1)
-    deleted = rxmps3("delete", url, "k", "--json", "--by", "bob")
+    deleted, again, fine, versions = several(
+        ("delete", url, "k", "--json", "--by", "bob"),
+        ("delete", url, "k", "--json"),
+        ("delete", url, "k", "--missing-ok"),
+        ("log", url, "--json"),
+    )
     assert deleted.code == 0
     assert deleted.records[0]["key"] == "k"
-    again, fine, versions = rxmps3_at_once(
-        ("delete", url, "k", "--json"), ("delete", url, "k", "--missing-ok"), ("log", url, "--json")
-    )
     assert (again.code, again.out, again.error["kind"]) == (3, "", "NoSuchKey")
     assert (fine.code, fine.out) == (0, "")
     assert "nothing to delete" in fine.err
@@ -76,7 +77,7 @@ async def test_ls_lists_keys_sizes_versions_and_values(url: str) -> None:
         await db.put("a/1", [1])
         await db.put_all({"a/2": large, "b\n": 2})
     of_other = ("-m", "other")
-    plain, under, values, long, both, main = rxmps3_at_once(
+    plain, under, values, long, both, main = several(
         ("ls", url, *of_other),
         ("ls", url, "a/", *of_other, "--json"),
         ("ls", url, "a/1", *of_other, "--values"),
@@ -103,19 +104,28 @@ async def test_log_shows_the_last_versions_in_order(url: str) -> None:
         for number in range(25):
             await db.put(f"k{number}", number)
         await db.put_all({"k0": library.MISSING, "k1": "new"})
-    default, last, none = rxmps3_at_once(("log", url, "--json"), ("log", url, "--last", "1"), ("log", url, "-n", "0"))
+    default, last, none, empty = several(
+        ("log", url, "--json"), ("log", url, "--last", "1"), ("log", url, "-n", "0"), ("log", url, "-m", "other")
+    )
     assert [int(version["id"]) for version in default.records] == list(range(7, 27))
     assert default.records[-1]["writes"][0]["put"] == ["k1"]
     assert default.records[-1]["by"] == "carol\x1b[1m"
     assert re.fullmatch(r" +26  \d{4}-\d\d-\d\d [\d:]{8}  carol\\u001b\[1m .* put k1; deleted k0\n", last.out)
     assert none == Outcome(0, "", "")
+    assert (empty.code, empty.out) == (0, "")
+    assert "the log of manifest 'other'" in empty.err
 
 
 def test_what_others_wrote_cannot_steer_the_terminal(url: str) -> None:
     nasty = "a\x1b[31m\x9b1m\u2028b"
-    assert rxmps3("put", url, nasty, nasty, "--string").code == 0
-    outcomes = rxmps3_at_once(("ls", url, "--values"), ("get", url, nasty), ("log", url), ("ls", url, "--json"))
-    for outcome in outcomes:
+    put, *outcomes = several(
+        ("put", url, nasty, nasty, "--string"),
+        ("ls", url, "--values"),
+        ("get", url, nasty),
+        ("log", url),
+        ("ls", url, "--json"),
+    )
+    for outcome in (put, *outcomes):
         assert outcome.code == 0
         assert outcome.out.replace("\n", "").replace("\t", "").isprintable()
     assert json.loads(outcomes[1].out) == nasty
@@ -161,7 +171,7 @@ def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], 
     commands = [tuple(part.format(**urls) for part in arguments) for arguments, *_ in FAILURES]
     as_json = [("--json",) if number % 2 else () for number in range(len(commands))]
     credentials = {"AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "something"}
-    outcomes = rxmps3_at_once(
+    outcomes = several(
         *([*arguments[:1], *more, *arguments[1:]] for arguments, more in zip(commands, as_json, strict=True)),
         env=environment(**credentials),
     )
@@ -195,8 +205,9 @@ def test_a_passed_deadline_ends_a_put_that_hangs(url: str) -> None:
     assert "may have been made all the same) within 0.5 s" in late.error["message"]
 
 
-def test_a_closed_pipe_ends_a_listing_silently(url: str) -> None:
-    rxmps3("put", url, "k", "1")
+async def test_a_closed_pipe_ends_a_listing_silently(url: str) -> None:
+    async with library.connect(url) as db:
+        await db.put("k", 1)
     script = f"{sys.executable} -m rxmps3 ls {url} | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(
         ["bash", "-c", script], capture_output=True, text=True, env=environment(), check=True, stdin=subprocess.DEVNULL
@@ -213,9 +224,13 @@ def test_buckets_on_s3(moto: Moto) -> None:
     )
     where = ("--endpoint-url", options["endpoint_url"], "--region", "us-east-1")
     url = f"s3://{SHARED_BUCKET}/cli"
-    put = rxmps3("put", url, "k", '"v"', *where, env=env)
+    put, got, none = several(
+        ("put", url, "k", '"v"', *where),
+        ("get", url, "k", *where),
+        ("ls", "s3://no-such-bucket/x", "--json", *where),
+        env=env,
+    )
     assert (put.code, put.err) == (0, "")
-    got, none = rxmps3_at_once(("get", url, "k", *where), ("ls", "s3://no-such-bucket/x", "--json", *where), env=env)
     assert (got.code, got.out) == (0, '"v"\n')
     assert (none.code, none.error["kind"]) == (4, "BucketNotFound")
 
@@ -228,7 +243,7 @@ def test_a_refusal_does_not_wait_for_the_deadline(seaweedfs: SeaweedFS) -> None:
     )
     where = ("--endpoint-url", seaweedfs.endpoint_url, "--region", "us-east-1", "--timeout", "50", "--json")
     url = f"s3://{SHARED_BUCKET}/cli-reader"
-    put, got, wrong = rxmps3_at_once(
+    put, got, wrong = several(
         ("put", url, "k", "1", *where),
         ("get", url, "k", *where),
         ("get", url, "k", *where, "--profile", "nobody"),
@@ -254,9 +269,7 @@ HELP = {
 
 
 def test_help_names_every_command_option_and_exit_code() -> None:
-    whole, nothing, version, *each = rxmps3_at_once(
-        ("--help",), (), ("--version",), *((name, "--help") for name in HELP)
-    )
+    whole, nothing, version, *each = several(("--help",), (), ("--version",), *((name, "--help") for name in HELP))
     assert version == Outcome(0, f"rxmps3 {library.__version__}\n", "")
     assert whole.code == 0
     assert nothing.code == 2

@@ -80,7 +80,7 @@ async def test_watch_may_begin_before_there_is_anything(url: str) -> None:
                     break
         assert next_record(changes)["event"] == "change"
         assert (changes.wait(), said(changes)) == (0, "")
-        words.send_signal(signal.SIGTERM)
+        words.send_signal(signal.SIGHUP)
         assert (words.wait(), said(words)) == (143, "")
 
 

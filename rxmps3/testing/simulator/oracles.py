@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rxmps3 import jsontext
-from rxmps3.errors import NotSent, OutcomeUnknown
+from rxmps3.errors import Closed, NotSent, OutcomeUnknown
 from rxmps3.missing import MISSING
 from rxmps3.state import Inline
 from rxmps3.testing.simulator.ledger import Ledger
 from rxmps3.testing.simulator.recorder import Observation, Observer, Recorder, WriteRecord
 
-__all__ = ["check_log", "check_observers", "final_ids"]
+__all__ = ["UNDECIDED", "check_log", "check_observers", "final_ids"]
+
+UNDECIDED = (NotSent, Closed, OutcomeUnknown)
+"""Errors that leave open whether the write is committed in the end."""
 
 
 def final_ids(ledger: Ledger, recorder: Recorder, seq: int = -1) -> dict[str, int]:
@@ -42,7 +45,7 @@ def check_log(ledger: Ledger, recorder: Recorder) -> None:
         present = record.version in ledger.places
         if record.error is None and not present:
             recorder.complain("what is acknowledged is in the log", f"{record.version} is not, at the end")
-        if record.error is not None and present and not isinstance(record.error, (NotSent, OutcomeUnknown)):
+        if record.error is not None and present and not isinstance(record.error, UNDECIDED):
             recorder.complain("what is refused stays out", f"{record.version} is in the log: {record.error}")
     for record in recorder.writes:
         if record.stored and record.error is None and record.version not in ledger.places:
@@ -63,7 +66,7 @@ def _check_order(ledger: Ledger, recorder: Recorder, client: str) -> None:
         own = [write for write in made if write.session is session]
         last = max((write.index for write in own if write.version in ledger.places), default=0)
         for write in own:
-            unknown = write.error is None or isinstance(write.error, NotSent)
+            unknown = write.error is None or isinstance(write.error, UNDECIDED)
             if write.index < last and unknown and write.version not in ledger.places:
                 recorder.complain(
                     "a session's writes keep their order", f"{session.name}: {write.version} was left out"
@@ -145,7 +148,7 @@ class _History:
             write = writes[index]
             if place is not None and place <= seq:
                 break  # a session's writes are committed in order
-            if write.error is not None and not isinstance(write.error, NotSent):
+            if write.error is not None and not isinstance(write.error, UNDECIDED):
                 continue
             for key in write.values:
                 own.setdefault(key, write.id_of(key))

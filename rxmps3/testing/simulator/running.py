@@ -23,7 +23,7 @@ from rxmps3.testing.virtual import Deadlock, Livelock, VirtualLoop, end_loop
 
 __all__ = ["Report", "Summary", "main", "play", "run_many", "simulate"]
 
-_TURNS = 2_000_000
+_TURNS = 500_000
 
 
 @dataclass

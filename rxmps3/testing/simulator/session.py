@@ -18,6 +18,7 @@ from rxmps3.testing.simulator.disk import SimDisk
 from rxmps3.testing.simulator.ledger import Ledger
 from rxmps3.testing.simulator.life import Life
 from rxmps3.testing.simulator.network import Network, SimStorage
+from rxmps3.testing.simulator.oracles import UNDECIDED
 from rxmps3.testing.simulator.plan import ClientPlan, Step
 from rxmps3.testing.simulator.recorder import Observation, Observer, Recorder, Scope, SessionRecord, WriteRecord
 from rxmps3.testing.simulator.watching import (
@@ -145,12 +146,9 @@ class Session:
                 record.settled, record.stored, record.error = False, True, None
                 self.record.writes.append(record)
                 self._follow(record, receipt)
-            elif (
-                record.stored
-                and record.error is None
-                and self._ledger.places.get(record.version, position + 1) > position
-            ):
-                self._recorder.complain("what is stored survives", f"{self.life} has lost {record.version}")
+            elif record.stored and record.error is None and self._ledger.places.get(record.version, 1 << 60) > position:
+                rule = "a restart sees own writes" if record.settled else "what is stored survives"
+                self._recorder.complain(rule, f"{self.life} opens at {position} without {record.version}")
         for version in pending:
             self._recorder.complain("nothing is invented", f"{self.life} has {version} pending, which it never wrote")
 
@@ -306,7 +304,7 @@ class Session:
         except Error as error:
             record.error = error
             recorder.note(self.life, "write", record.id, "ends:", type(error).__name__)
-            if not isinstance(error, NotSent):
+            if not isinstance(error, UNDECIDED):
                 recorder.complain("nothing unexpected fails", f"{self.life}: write {record.id}: {error}")
             return
         recorder.note(self.life, "write", record.id, "is committed")
@@ -317,7 +315,7 @@ class Session:
     async def _await(self, receipt: Receipt) -> None:
         try:
             await receipt
-        except (NotSent, Rejected):
+        except (*UNDECIDED, Rejected):
             pass  # noted when it happened
 
     async def _settle(self, step: Step) -> None:
