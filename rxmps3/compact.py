@@ -103,6 +103,8 @@ class Collector:
             Corrupt: somebody made another checkpoint of the same number.
             Unavailable, AccessDenied: it may have been done or not; trying again is safe.
         """
+        if not self._log.exists:
+            return None
         cursor, state = self._log.cursor, self._state()
         if not cursor.seq:
             return None

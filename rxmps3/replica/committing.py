@@ -86,11 +86,11 @@ class Committer:
         """Another writer has committed."""
         self._foreign_at = self._clock.monotonic()
 
-    def forget(self, id: WriteId) -> None:
+    def forget(self, id: WriteId, *, committed: bool) -> None:
         """A write has met its end."""
         self._uploaded.pop(id, None)
         self._sent.discard(id)
-        self._storer.forget(id)
+        self._storer.forget(id, committed=committed)
 
     def restored(self, restored: Restored) -> None:
         """A write of an earlier process is pending again; if it was sent then, it may be in the log."""

@@ -101,7 +101,7 @@ class Replica:
         self.collector = Collector(
             self._storage, self.layout, self._log, lambda: self.view.confirmed, clock, options.retention
         )
-        self._saver = Saver(clock, self._log, lambda: self.view.confirmed, lambda: self._local)
+        self._saver = Saver(clock, self._log, lambda: self.view.confirmed, lambda: self._local, self._storer)
         self._keeper = Keeper(clock, self._log, self.collector, self._health, self.backoff)
 
     # -- the view --------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ class Replica:
         self._health.tell()
 
     def _settle(self, settled: Settled) -> None:
-        self._committer.forget(settled.id)
+        self._committer.forget(settled.id, committed=settled.error is None)
         receipt = self._receipts.pop(settled.id, None)
         if receipt is None:
             return
@@ -367,8 +367,9 @@ class Replica:
     def start(self) -> None:
         """Begin to serve looks and commits; no request is made yet unless ``live``."""
         self._restoring = self.spawn(self._restore(), "restore")
-        self.spawn(self._storer.run(), "store")
-        self.spawn(self._saver.run(), "save")
+        if self._keep is not None:
+            self.spawn(self._storer.run(), "store")
+            self.spawn(self._saver.run(), "save")
         if self.options.online:
             self.spawn(self._looker.run(self.restored()), "look")
             self.spawn(self._committer.run(self.restored()), "commit")
@@ -399,6 +400,7 @@ class Replica:
         await self._home.end_tasks()
         self._looker.close(Closed("the database was closed", object=self._name))
         await self._saver.finish()
+        await self._storer.finish()
         if self._local is not None:
             await self._local.close()
         left = list(self._receipts.values())

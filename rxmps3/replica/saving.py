@@ -10,6 +10,7 @@ from rxmps3.clock import Clock
 from rxmps3.errors import Error
 from rxmps3.local import Local, SavedState
 from rxmps3.log.sequenced import SequencedLog
+from rxmps3.replica.storing import Storer
 from rxmps3.state import State
 
 __all__ = ["Saver"]
@@ -25,12 +26,18 @@ class Saver:
     """Saves the confirmed state and its place in the log; a copy, so that losing the newest one costs a download."""
 
     def __init__(
-        self, clock: Clock, log: SequencedLog, state: Callable[[], State], local: Callable[[], Local | None]
+        self,
+        clock: Clock,
+        log: SequencedLog,
+        state: Callable[[], State],
+        local: Callable[[], Local | None],
+        storer: Storer,
     ) -> None:
         self._clock = clock
         self._log = log
         self._state = state
         self._local = local
+        self._storer = storer
         self._changed = asyncio.Event()
 
     def changed(self) -> None:
@@ -59,7 +66,9 @@ class Saver:
             return  # between the two moves of one step; the next change saves it
         if cursor is None and state.version:
             return  # not read since the start: what is on disk is as good
+        settled = self._storer.settled()
         try:
             await local.save_state(SavedState(cursor, state))
+            self._storer.saved(settled)
         except Error as error:
             logger.warning("the last known state could not be saved: %s", error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from rxmps3.clock import Clock
@@ -15,6 +16,8 @@ from rxmps3.retry import Backoff
 from rxmps3.state import Write, WriteId
 
 __all__ = ["Storer"]
+
+logger = logging.getLogger("rxmps3")
 
 
 class Storer:
@@ -42,6 +45,7 @@ class Storer:
         self._idle.set()
         self._new: dict[WriteId, tuple[Write, Mapping[str, str]]] = {}
         self._over: list[WriteId] = []
+        self._committed: list[WriteId] = []
         self._failing = False
 
     def use(self, outbox: Outbox) -> None:
@@ -54,11 +58,37 @@ class Storer:
             self._new[write.id] = (write, texts)
             self._wake()
 
-    def forget(self, id: WriteId) -> None:
-        """A write has met its end. On the loop's thread."""
-        if self._outbox is not None and self._new.pop(id, None) is None:
+    def forget(self, id: WriteId, *, committed: bool) -> None:
+        """A write has met its end. On the loop's thread.
+
+        A committed one stays in the outbox until the last known state on disk has it, so that one of the two does.
+        """
+        if self._outbox is None:
+            return
+        if committed:
+            self._committed.append(id)
+        elif self._new.pop(id, None) is None:
             self._over.append(id)
             self._wake()
+
+    def settled(self) -> int:
+        """How many committed writes wait for the state to be saved; pass it to `saved` afterwards."""
+        return len(self._committed)
+
+    def saved(self, count: int) -> None:
+        """A state that holds the first ``count`` of them is on disk."""
+        saved, self._committed = self._committed[:count], self._committed[count:]
+        self._over.extend(id for id in saved if self._new.pop(id, None) is None)
+        if self._over:
+            self._wake()
+
+    async def finish(self) -> None:
+        """Remove what can be removed, at the end."""
+        if self._outbox is not None:
+            try:
+                await self._store(self._outbox)
+            except Error as error:
+                logger.warning("the outbox could not be tidied: %s", error)
 
     def may_be_sent(self, id: WriteId) -> bool:
         """Whether the write is durable, or will not be."""

@@ -1,4 +1,4 @@
-"""Lost answers, resent and dropped requests: each write is in the log exactly once, and every receipt tells the truth."""
+"""Lost answers, resent and dropped requests: each write is in the log exactly once, and every receipt is true."""
 
 from __future__ import annotations
 

@@ -22,14 +22,18 @@ def perform(arguments: list[str], stdin: str) -> list[Any]:
     out, err = io.BytesIO(), io.BytesIO()
     before, sys.argv, sys.stdin = sys.stdin, ["rxmps3", *arguments], text(io.BytesIO(stdin.encode()))
     code: Any = None
+    contents: list[str] = []
     try:
-        with redirect_stdout(text(out)), redirect_stderr(text(err)):
-            main()
+        with text(out) as new_out, text(err) as new_err, redirect_stdout(new_out), redirect_stderr(new_err):
+            try:
+                main()
+            finally:
+                contents = [out.getvalue().decode(), err.getvalue().decode()]
     except SystemExit as ended:
         code = ended.code
     finally:
         sys.stdin = before
-    return [code, out.getvalue().decode(), err.getvalue().decode()]
+    return [code, *contents]
 
 
 if __name__ == "__main__":

@@ -227,6 +227,12 @@ def put_mutually_fractured_read(run: Simulation) -> None:
     run.history.session("c").read({"p": "a-1", "q": "b-1"})
 
 
+def put_mutually_fractured_read_of_many_keys(run: Simulation) -> None:
+    run.replicas[0].session.write({"p": "a-1", "q": "a-1", "s": "a-1"})
+    run.replicas[1].session.write({"q": "b-1", "r": "b-1", "s": "b-1"})
+    run.history.session("c").read({"p": "a-1", "q": "a-1", "r": "b-1", "s": "b-1"})
+
+
 def put_half_a_write_step_by_step(run: Simulation) -> None:
     run.replicas[0].session.write({"p": "whole", "q": "whole"})
     c = run.history.session("c")
@@ -252,6 +258,7 @@ CCV: dict[Callable[[Simulation], None], set[Pattern]] = {
     put_cyclic_cf: {Pattern.CYCLIC_CF},
     put_fractured_read: set(),
     put_mutually_fractured_read: set(),
+    put_mutually_fractured_read_of_many_keys: set(),
     put_half_a_write_step_by_step: set(),
     put_cyclic_atomic: set(),
 }
@@ -263,6 +270,7 @@ ATOMIC: dict[Callable[[Simulation], None], set[Pattern]] = {
     put_cyclic_cf: {Pattern.CYCLIC_ATOMIC},
     put_fractured_read: {Pattern.FRACTURED_READ, Pattern.CYCLIC_ATOMIC},
     put_mutually_fractured_read: {Pattern.FRACTURED_READ, Pattern.CYCLIC_ATOMIC},
+    put_mutually_fractured_read_of_many_keys: {Pattern.FRACTURED_READ, Pattern.CYCLIC_ATOMIC},
     put_half_a_write_step_by_step: {Pattern.CYCLIC_ATOMIC},
     put_cyclic_atomic: {Pattern.CYCLIC_ATOMIC},
 }
@@ -371,8 +379,20 @@ def test_what_is_overwritten_within_one_version_is_never_seen() -> None:
     b.read({"x": None})
     b.read({"x": "2"})
     assert check_prefixes(log, history) == []
-    b.read({"x": "1"})
-    assert patterns(check_prefixes(log, history)) == {Pattern.NOT_A_PREFIX}
+    for unseen in ("1", None):
+        b.read({"x": unseen})
+    history.session("c").read({"x": "1"})
+    assert patterns(check_prefixes(log, history)) == {Pattern.NOT_A_PREFIX, Pattern.PREFIX_SHRANK}
+    assert len(check_prefixes(log, history)) == 3
+
+
+def test_a_write_that_is_in_the_log_twice_counts_where_it_comes_first() -> None:
+    history = History()
+    a, b = history.session("a"), history.session("b")
+    first, second = ([LoggedWrite(w.id, plain(w))] for w in [a.write({"x": "1"}), a.write({"x": "2"})])
+    b.read({"x": "2"}, prefix=3)
+    assert check_prefixes([first, second, first], history) == []
+    assert patterns(check_exactly_once([first, second, first], history)) == {Pattern.DUPLICATE_WRITE}
 
 
 def test_one_step_back_is_reported_once() -> None:
@@ -441,6 +461,38 @@ def test_a_missing_value_is_explained_by_elimination() -> None:
     assert Pattern.FRACTURED_READ in patterns(check_history(history_with(None, "2")))
 
 
+def test_a_delete_that_others_have_overwritten_explains_nothing() -> None:
+    history = History()
+    a, b, c = (history.session(name) for name in "abc")
+    for number in "12":
+        a.write({"x": None, "y": number})
+        b.read({"y": number})
+        b.write({"x": number})
+        b.write({"z": number})
+        a.read({"z": number})
+    c.read({"z": "2"})
+    assert check_ccv(history) == []
+    c.read({"x": None, "z": "2"})
+    assert patterns(check_ccv(history)) == {Pattern.WRITE_CO_INIT_READ}
+
+
+def test_a_delete_that_was_seen_brings_its_causes_with_it() -> None:
+    history = History()
+    a, c = history.session("a"), history.session("c")
+    a.write({"y": "1"})
+    a.write({"z": None})
+    a.write({"z": "1"})
+    a.write({"x": None})
+    c.write({"x": "1"})
+    c.read({"y": None, "z": None})
+    c.read({"x": None})  # nothing but the delete by a explains this
+    assert check_history(history) == []
+    c.read({"y": "1"})
+    c.read({"z": None})
+    (found,) = check_ccv(history)
+    assert (found.pattern, found.operations[1]) == (Pattern.WRITE_CO_INIT_READ, c.operations[-1])
+
+
 def test_an_explanation_tells_who_saw_what() -> None:
     history = History()
     alice, bob = history.session("alice"), history.session("bob")
@@ -451,9 +503,13 @@ def test_an_explanation_tells_who_saw_what() -> None:
     assert str(fractured) == (
         "FracturedRead: bob#0 sees x='a-1' (by alice#0) of the write 'alice#0', but y as it was before"
     )
+    update = alice.write({"x": "a-3", "y": "a-4"})
+    old = bob.read({"x": "a-1", "y": "a-4"})
+    assert check_atomic(history)[1].operations == (update, write, old)
+    assert "y='a-4' (by alice#1) of the write 'alice#1', but x as it was before" in str(check_atomic(history)[1])
     bob.read({"x": "never"})
     (thin_air,) = check_ccv(history)
-    assert str(thin_air) == "ThinAirRead: bob#1 reads x='never', which nobody wrote"
+    assert str(thin_air) == "ThinAirRead: bob#2 reads x='never', which nobody wrote"
 
 
 def test_a_cycle_is_told_step_by_step() -> None:

@@ -314,7 +314,7 @@ def test_a_missing_value_is_wrong_only_if_nothing_explains_it(
         missed += not flagged and not explicable
         outcomes[explicable] += 1
     assert min(outcomes.values()) > 50, outcomes
-    assert missed <= outcomes[False] // 20, (missed, outcomes)
+    assert missed == 0, outcomes  # not promised, but so it is in what is this small
 
 
 def explanations(history: History) -> Iterator[History]:
@@ -387,7 +387,7 @@ def shows(values: dict[str, str | Deleted], read: Operation) -> bool:
 def random_run(chance: random.Random) -> tuple[list[list[LoggedWrite]], History]:
     """A log in random groups, mostly in session order, and sessions that see prefixes of it, mostly."""
     history = History()
-    wild = chance.random() < 0.5
+    wild = chance.random() < 0.6
     number = itertools.count()
 
     def update() -> dict[str, str | None]:
@@ -422,6 +422,10 @@ def random_run(chance: random.Random) -> tuple[list[list[LoggedWrite]], History]
             values = state(log[:prefix], [w for w in own if position.get(w.id, len(log)) >= prefix])
             seen = {key: values.get(key, INIT) for key in some_keys(chance)}
             said = chance.choice([None, prefix])
+            if wild and chance.random() < 0.3:
+                written = [v for version in log for w in version for k, v in w.update.items() if k == "x" and v]
+                seen["x"] = chance.choice([INIT, *written])
+                said = None
             session.read(blur(seen) if chance.random() < 0.5 else seen, prefix=said)
     return log, history
 

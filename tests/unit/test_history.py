@@ -27,7 +27,7 @@ LOG = "inc0"
 
 async def put_head(storage: MemoryStorage, floor: int = 0, checkpoint: int | None = None) -> None:
     ref = None if checkpoint is None else codec.CheckpointRef(checkpoint, "c", "0" * 64, 1)
-    await storage.put(LAYOUT.head, codec.encode_head(codec.Head(LOG, "n", ref, floor)))
+    await storage.put(LAYOUT.head, codec.encode_head(codec.Head(LOG, "n", ref, floor=floor)))
 
 
 async def put_log(last: int) -> MemoryStorage:
