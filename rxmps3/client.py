@@ -275,19 +275,22 @@ class Database:
 
     async def _read_once(self, select: Callable[[View], dict[str, Entry | None]]) -> dict[str, Any]:
         entries = {key: entry for key, entry in select(self._replica.view).items() if entry is not None}
-        values = self._replica.values
-        missing = {key: entry for key, entry in entries.items() if values.peek(entry) is None}
-        fetched: dict[str, str] = {}
-        if missing:
-            texts = await asyncio.gather(*map(values.fetch, missing.values()), return_exceptions=True)
-            for key, text in zip(missing, texts, strict=True):
-                if isinstance(text, BaseException):
-                    raise text
-                fetched[key] = text
-        found: dict[str, Any] = {}
-        for key, entry in entries.items():
-            text = fetched.get(key) or values.peek(entry) or await values.fetch(entry)
-            found[key] = jsontext.decode(text, f"key {key!r}")
+        texts = await self.read_texts(entries)
+        return {key: jsontext.decode(text, f"key {key!r}") for key, text in texts.items()}
+
+    async def read_texts(self, entries: Mapping[str, Entry]) -> dict[str, str]:
+        """The JSON texts of entries of ``states.value``, downloaded in parallel where they are not at hand.
+
+        Raises:
+            Corrupt: a value's object is missing or not what the log says of it.
+            Unavailable, AccessDenied: the storage does not answer or refuses.
+        """
+        texts = await asyncio.gather(*map(self._replica.values.fetch, entries.values()), return_exceptions=True)
+        found: dict[str, str] = {}
+        for key, text in zip(entries, texts, strict=True):
+            if isinstance(text, BaseException):
+                raise text
+            found[key] = text
         return found
 
     def keys(self, prefix: str = "") -> list[str]:
@@ -363,6 +366,11 @@ class Database:
     def scheduler(self) -> AsyncIOThreadSafeScheduler:
         """A scheduler that keeps timed Rx operators on the database's event loop."""
         return AsyncIOThreadSafeScheduler(self._replica.loop)
+
+    @property
+    def name(self) -> str:
+        """The manifest's name."""
+        return self._replica.manifest
 
     @property
     def protocol(self) -> str:

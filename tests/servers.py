@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sysconfig
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -192,6 +193,19 @@ class SeaweedFS:
         self.stop()
 
 
+class _OneAtATime:
+    """Serves one request after the other: moto's conditional create is not safe between its threads (of two
+    concurrent creates of one name both may succeed), which no real store does."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._lock = threading.Lock()
+
+    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+        with self._lock:
+            return list(self._app(environ, start_response))
+
+
 class Moto:
     """A moto server in a thread of this process. It checks neither signatures nor checksums. A start creates
     `SHARED_BUCKET` and `VERSIONED_BUCKET`.
@@ -217,6 +231,8 @@ class Moto:
 
     def __enter__(self) -> Moto:
         self._server.start()
+        server: Any = self._server._server
+        server.app = _OneAtATime(server.app)
         self.create_bucket(SHARED_BUCKET)
         self.create_bucket(VERSIONED_BUCKET, versioning=True)
         return self

@@ -18,6 +18,7 @@ from rxmps3.cli.terminal import Exit, NoSuchKey, Terminal, TooLate, let_go_of_st
 from rxmps3.client import Database, connect
 from rxmps3.clock import SystemClock
 from rxmps3.errors import AccessDenied, BucketNotFound, Error, InvalidOption, NotSent
+from rxmps3.failures import Failure
 from rxmps3.options import Status
 from rxmps3.receipt import Receipt
 from rxmps3.storage import Storage, open_storage
@@ -29,6 +30,8 @@ T = TypeVar("T")
 PATIENCE = 30.0
 """Seconds after which a command that reads or writes once gives up."""
 _CLOSING = 1.0
+_ABOUT_VALUES = ("fetch", "observe")
+"""The operations whose failures concern one value; others show in the status."""
 
 Endpoint = Annotated[str | None, typer.Option("--endpoint-url", metavar="URL", help="The S3 server's address.")]
 Region = Annotated[str | None, typer.Option("--region", help="The bucket's region.")]
@@ -187,8 +190,12 @@ class Run:
                 self.terminal.note(f"{now}; trying again" if now else "it works again")
                 remarked = now
 
+        def hear(failure: Failure) -> None:
+            if failure.operation in _ABOUT_VALUES:
+                self.terminal.note(str(failure))
+
         when_stdout_closes(lambda: end(BrokenPipeError()))
-        with source.subscribe(take), db.status.subscribe(look):
+        with source.subscribe(take), db.status.subscribe(look), db.errors.subscribe(hear):
             await ended
 
     def no_such_key(self, key: str) -> NoSuchKey:

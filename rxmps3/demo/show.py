@@ -241,9 +241,11 @@ def _tell_verdicts(evidence: Evidence, terminal: Terminal) -> Exit:
     told = [f"{name.replace('_', ' ')} after {_milliseconds(seconds)}" for name, seconds in times.items()]
     if told:
         terminal.line(f"A write is {', '.join(told)} (medians).")
-    terminal.line(("\nTry next:  ", "bold"), "rxmps3 put file:./bucket greeting '\"hello\"'")
-    terminal.line("           rxmps3 watch file:./bucket greeting      # in another terminal")
-    return Exit.OK if kept else Exit.OTHER
+    if not kept:
+        return Exit.OTHER
+    terminal.line(("\nTry next:  ", "bold"), "rxmps3 watch file:./bucket greeting")
+    terminal.line("           rxmps3 put file:./bucket greeting '\"hello\"'      # in another terminal")
+    return Exit.OK
 
 
 def _summary(verdicts: list[Verdict], evidence: Evidence) -> dict[str, Any]:

@@ -57,8 +57,8 @@ def test_the_demo_plays_in_a_bucket_and_tidies_up(tmp_path: Path) -> None:
     assert "alice  puts       left = " in outcome.out
     assert "seen here at once, not committed yet\n" in outcome.out
     first, second = outcome.out.splitlines()[-2:]
-    assert first.endswith("rxmps3 put file:./bucket greeting '\"hello\"'")
-    assert "rxmps3 watch file:./bucket greeting" in second
+    assert first.endswith("rxmps3 watch file:./bucket greeting")
+    assert "rxmps3 put file:./bucket greeting '\"hello\"'" in second
     assert objects(tmp_path / "bucket") == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 
@@ -134,3 +135,25 @@ async def test_trouble_that_passes_is_remarked_upon_and_survived(url: str, tmp_p
             assert watch.stderr.readline() == "it works again\n"
             await db.put("k", 2)
             assert watch.stdout.readline()[14:] == "k = 2\n"
+
+
+async def test_watch_skips_a_value_that_is_lost_and_ends_at_a_log_that_is_broken(url: str, tmp_path: Path) -> None:
+    async with library.connect(url) as db:
+        await db.put("k", 1)
+        with started("watch", url, "k", "--poll", "0.1") as watch:
+            assert watch.stdout is not None
+            assert watch.stderr is not None
+            watch.stdout.readline()
+            watch.send_signal(signal.SIGSTOP)
+            await db.put("k", "lost" * 9000)
+            main = tmp_path / "bucket" / "main"
+            (lost,) = (main / "values").iterdir()
+            lost.write_text("other")
+            watch.send_signal(signal.SIGCONT)
+            assert re.fullmatch(
+                r"observe value .*: its SHA-256 is .* \(the change is skipped\)\n", watch.stderr.readline()
+            )
+            (log,) = main.glob("*/log")
+            (log / f"{3:020}").write_text("{}")
+            assert watch.wait() == 6
+            assert "log entry 'main/" in said(watch)
