@@ -15,7 +15,7 @@ from reactivex import operators as ops
 
 import rxmps3
 
-GOAL = 40
+GOAL = 20
 
 
 async def work(url, name):

@@ -10,7 +10,7 @@ __all__ = ["main"]
 def main() -> None:
     """The entry point. What it takes is imported here only, so that ``import rxmps3`` stays light."""
     try:
-        from rxmps3.cli.commands import main as perform
+        from rxmps3.cli.upkeep import main as perform
     except KeyboardInterrupt:
         sys.exit(130)
     perform()

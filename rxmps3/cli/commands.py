@@ -64,13 +64,13 @@ def command(function: Command) -> Command:
     def perform(**given: Any) -> int:
         at = Target(**{shared.name: given.pop(shared.name) for shared in (url, *common)})
         work = partial(function, **given)
-        return Run(function.__name__, at).perform(work, endless=function.__name__ in _ENDLESS)
+        return Run(function.__name__.rstrip("_"), at).perform(work, endless=function.__name__ in _ENDLESS)
 
     keyword_only = inspect.Parameter.KEYWORD_ONLY
     parameters = [parameter.replace(kind=keyword_only) for parameter in (url, *own, *common)]
     perform.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
     perform.__doc__ = function.__doc__
-    app.command(name=function.__name__, epilog=CODES)(perform)
+    app.command(name=function.__name__.rstrip("_"), epilog=CODES)(perform)
     return function
 
 

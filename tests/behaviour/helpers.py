@@ -13,7 +13,7 @@ from reactivex import Observable, Subject
 import rxmps3
 from rxmps3.clock import SystemClock
 from rxmps3.storage import Found, MemoryStorage, Storage, list_all, open_storage
-from rxmps3.testing import Request, StorageWrapper
+from rxmps3.testing import ManualClock, Request, StorageWrapper, settle
 from tests.conftest import Place
 
 T = TypeVar("T")
@@ -36,6 +36,16 @@ async def eventually(condition: Callable[[], Any], *, what: str = "") -> None:
             await asyncio.sleep(0.002)
     except asyncio.CancelledError as cancelled:
         raise AssertionError(f"never came true: {what or condition}") from cancelled
+
+
+async def soon(clock: ManualClock, awaitable: Awaitable[T], hours: float = 6) -> T:
+    """The result of something that needs the clock to move on, within so many hours of that clock."""
+    task, deadline = asyncio.ensure_future(awaitable), clock.monotonic() + hours * 3600
+    await settle()
+    while not task.done():
+        assert clock.monotonic() < deadline, f"not within {hours} h: {task}"
+        await clock.advance(5)
+    return task.result()
 
 
 async def looks(*databases: rxmps3.Database) -> None:

@@ -12,7 +12,7 @@ import pytest
 import rxmps3
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import FaultyStorage, ManualClock, Plan, drop_requests, lose_answers, resend, throttle
-from tests.behaviour.helpers import LARGE, names, players, trace
+from tests.behaviour.helpers import LARGE, names, players, soon, trace
 
 PLANS: dict[str, Plan] = {
     "answers lost": lose_answers(one_in=3),
@@ -48,10 +48,10 @@ async def test_each_write_is_in_the_log_once_and_every_receipt_is_true(plan: Pla
                 receipts.append(client.put_all({f"{name}/{number}": value, "shared": f"{name}{number}"}))
                 if chance.random() < 0.3:
                     await clock.advance(chance.random())
-        versions = await clock.run(asyncio.gather(*map(committed, receipts)))
+        versions = await soon(clock, asyncio.gather(*map(committed, receipts)))
         faulty.plan = ()
         for client in (witness, *clients):
-            await clock.run(client.refresh())
+            await soon(clock, client.refresh())
 
         counted = Counter(write.id.version for version in log for write in version.writes)
         assert set(counted) == set(versions)
@@ -59,12 +59,12 @@ async def test_each_write_is_in_the_log_once_and_every_receipt_is_true(plan: Pla
         assert len(versions) == len(set(versions)) == 36
         assert [version.id for version in log] == [str(number) for number in range(1, len(log) + 1)]
 
-        truth = await clock.run(witness.get_prefix())
+        truth = await soon(clock, witness.get_prefix())
         assert len(truth) == 37
         order = [entry.content.text[1:-1] for v in log for w in v.writes if (entry := w.update["shared"]) is not None]
         assert truth["shared"] == order[-1]
         for name, client, seen in zip("abc", clients, views, strict=True):
-            assert await clock.run(client.get_prefix()) == truth
+            assert await soon(clock, client.get_prefix()) == truth
             assert client.pending.value == ()
             assert seen[-1] == order[-1]
             foreign = [order.index(value) for value in seen if value and not value.startswith(name)]
@@ -84,10 +84,10 @@ async def test_atomic_writes_stay_whole_under_faults(seed: int) -> None:
             for number in range(6)
             for client in (a, b)
         ]
-        await clock.run(asyncio.gather(*map(committed, receipts)))
+        await soon(clock, asyncio.gather(*map(committed, receipts)))
         faulty.plan = ()
         for client in (a, b):
-            await clock.run(client.refresh())
+            await soon(clock, client.refresh())
         await clock.advance(60)
         for seen in pairs:
             assert all(pair["x"] is None or pair["y"] == pair["x"] + LARGE for pair in seen)
@@ -100,7 +100,7 @@ async def test_a_resent_commit_that_is_told_412_is_not_sent_under_another_number
     faulty = FaultyStorage(storage, resend(one_in=1), clock=clock)
     async with players(faulty, "a", clock=clock) as (a,):
         for number in range(5):
-            await clock.run(committed(a.put("k", number)))
+            await soon(clock, committed(a.put("k", number)))
         log = [name for name in await names(storage) if "/log/" in name]
         assert [int(name[-20:]) for name in log] == [1, 2, 3, 4, 5]
 
@@ -110,19 +110,19 @@ async def test_a_lost_upload_answer_costs_one_more_upload_and_loses_nothing() ->
     storage = MemoryStorage(clock=clock)
     faulty = FaultyStorage(storage, (), random.Random(5), clock=clock)
     async with players(faulty, "a", clock=clock) as (a,), players(storage, "b", clock=clock) as (b,):
-        await clock.run(committed(a.put("first", 1)))
+        await soon(clock, committed(a.put("first", 1)))
         faulty.plan = lose_answers(one_in=2)
         for number in range(5):
-            await clock.run(committed(a.put(f"k{number}", f"{number}{LARGE}")))
-        await clock.run(b.refresh())
-        assert await clock.run(b.get_prefix("k")) == {f"k{number}": f"{number}{LARGE}" for number in range(5)}
+            await soon(clock, committed(a.put(f"k{number}", f"{number}{LARGE}")))
+        await soon(clock, b.refresh())
+        assert await soon(clock, b.get_prefix("k")) == {f"k{number}": f"{number}{LARGE}" for number in range(5)}
 
 
 async def test_a_denied_client_keeps_its_writes_until_access_is_mended() -> None:
     clock = ManualClock()
     faulty = FaultyStorage(MemoryStorage(clock=clock), (), clock=clock)
     async with players(faulty, "a", clock=clock) as (a,):
-        await clock.run(committed(a.put("k", 1)))
+        await soon(clock, committed(a.put("k", 1)))
         errors = trace(a.errors)
         faulty.plan = rxmps3.testing.deny()
         receipts = [a.put("k", 2), a.put("big", LARGE)]
@@ -133,5 +133,5 @@ async def test_a_denied_client_keeps_its_writes_until_access_is_mended() -> None
         assert {type(failure.error) for failure in errors} == {rxmps3.AccessDenied}
         assert await a.get("k") == 2
         faulty.plan = ()
-        await clock.run(asyncio.gather(*map(committed, receipts)))
+        await soon(clock, asyncio.gather(*map(committed, receipts)))
         assert a.status.value.online is True

@@ -189,12 +189,12 @@ def _same(value: object, text: str, where: str) -> None:
 
 @contextlib.contextmanager
 def _raised(name: str, where: str) -> Iterator[None]:
+    raised: Exception | None = None
     try:
         yield
     except Exception as error:
-        assert type(error).__name__ == name, f"{where}: it raises {error!r}, and the page says {name}"
-        return
-    raise AssertionError(f"{where}: it raises nothing, and the page says {name}")
+        raised = error
+    assert type(raised).__name__ == name, f"{where}: it raises {raised!r}, and the page says {name}"
 
 
 def run_session(block: Block, directory: Path) -> None:

@@ -14,9 +14,14 @@ from urllib.parse import urlsplit
 
 from tests.servers import HOST
 
-Verdict = Literal["pass", "drop answer", "cut", "slow down", "deny"]
+Verdict = Literal["pass", "drop answer", "cut", "slow down", "deny", "too large"]
 """What happens to a request: carried out; carried out and its answer lost; the connection breaks before it arrives;
-503 SlowDown; 403 AccessDenied."""
+503 SlowDown; 403 AccessDenied; 400 EntityTooLarge."""
+_REFUSALS: dict[Verdict, tuple[str, str]] = {
+    "slow down": ("503 Slow Down", "SlowDown"),
+    "deny": ("403 Forbidden", "AccessDenied"),
+    "too large": ("400 Bad Request", "EntityTooLarge"),
+}
 
 
 @dataclass(frozen=True)
@@ -158,7 +163,7 @@ class Proxy:
         if _header(head, b"expect"):
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = await _read_body(reader, head)
-        if verdict in ("slow down", "deny"):
+        if verdict in _REFUSALS:
             writer.write(self._refusal(verdict, method))
             await writer.drain()
             return True
@@ -177,9 +182,11 @@ class Proxy:
         return True
 
     def _refusal(self, verdict: Verdict, method: str) -> bytes:
-        status, code = ("503 Slow Down", "SlowDown") if verdict == "slow down" else ("403 Forbidden", "AccessDenied")
+        status, code = _REFUSALS[verdict]
         body = b"" if method == "HEAD" else f"<Error><Code>{code}</Code><Message>test</Message></Error>".encode()
-        asked = f"Retry-After: {self.retry_after}\r\n" if self.retry_after is not None and verdict == "slow down" else ""
+        asked = (
+            f"Retry-After: {self.retry_after}\r\n" if self.retry_after is not None and verdict == "slow down" else ""
+        )
         return (
             f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\n{asked}Content-Length: {len(body)}\r\n\r\n"
         ).encode() + body

@@ -34,6 +34,9 @@ _FAULTS: tuple[tuple[FaultKind, float], ...] = (
     ("slow", 0.2),
 )
 """Each kind with the highest chance it is drawn with."""
+_KEEPERS_VERBS: tuple[Verb, ...] = ("compact", "compact", "compact", "compact", "get_prefix", "crash")
+_AGES = 1000.0
+"""With pauses of more than so many seconds a run is long enough for things to be collected."""
 _OUTAGES: tuple[Literal["cut off", "denied", "disk full"], ...] = ("cut off", "cut off", "denied", "disk full")
 
 
@@ -69,6 +72,8 @@ def draw_plan(seed: int, *, clients: int = 5, steps: int = 30, faults: bool = Tr
     span = _choose(rng, _SPANS)
     count = rng.randint(min(2, clients), clients) if rng.random() < 0.9 else 1
     players = tuple(_draw_client(rng, name, span, steps, faults=faults) for name in NAMES[:count])
+    if span.pause > _AGES and rng.random() < 0.8:
+        players = (*players, _draw_keeper(rng, span))
     end = max(sum(step.wait for step in player.steps) for player in players)
     clear_at = end * rng.uniform(0.6, 1.1)
     weather = _draw_weather(rng, span, clear_at, faults=faults)
@@ -124,6 +129,21 @@ def _draw_client(rng: Random, name: str, span: _Span, most_steps: int, *, faults
         cache_bytes=rng.choice((0, 100, 1 << 20)),
         local=rng.random() < 0.35,
         retention=rng.choice((0.0, 3600.0, 20000.0, 86400.0)),
+        steps=tuple(steps),
+    )
+
+
+def _draw_keeper(rng: Random, span: _Span) -> ClientPlan:
+    """Somebody who does little but compact."""
+    steps = [
+        Step(rng.choice(_KEEPERS_VERBS), round(rng.expovariate(1 / span.pause), 3), ("",))
+        for _ in range(rng.randint(5, 25))
+    ]
+    return ClientPlan(
+        "kim",
+        poll=round(rng.uniform(*span.poll), 2),
+        skew=rng.choice((0.0, -90.0, 86400.0)),
+        retention=rng.choice((0.0, 3600.0, 20000.0)),
         steps=tuple(steps),
     )
 

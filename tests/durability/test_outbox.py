@@ -1,0 +1,475 @@
+"""The outbox: what is stored survives the process, and goes out in order, exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import pytest
+
+import rxmps3
+from rxmps3 import AccessDenied, Closed, NotSent, Overloaded, Rejected, Unavailable, Unsupported
+from rxmps3.storage import MemoryStorage
+from rxmps3.testing import FaultyStorage, Request
+from rxmps3.testing.faults import deny, fail_on, lose_answers, offline
+from tests.behaviour.helpers import Gate, eventually, trace
+from tests.durability.helpers import LARGE, Disk, on
+from tests.processes.reading import entries, puts_in, versions_in
+
+
+async def test_a_put_is_called_stored_once_it_is_on_disk_and_not_before() -> None:
+    disk, bucket = Disk(), MemoryStorage()
+    gates: list[Gate] = []
+
+    def wrap(name: str, storage: rxmps3.storage.Storage) -> rxmps3.storage.Storage:
+        if name != "main/outbox":
+            return storage
+        gates.append(Gate(storage, "writes/", ("put",)))
+        return gates[-1]
+
+    disk.wrap = wrap
+    async with on(bucket, disk, online=False) as db:
+        receipt = db.put("k", 1)
+        held = await gates[0].held()
+        assert receipt.stage == "pending"
+        assert not await disk.files()
+        held.let_go()
+        assert await receipt.stored == receipt.version
+        assert receipt.stage == "stored"
+        crashed = await disk.copy()
+    async with on(bucket, crashed) as after:
+        await asyncio.gather(*map(_end_of, after.pending.value))
+        assert await after.get("k") == 1
+
+
+async def test_a_write_is_sent_only_once_it_is_on_disk() -> None:
+    """Or a crash in between would leave a write in the log that the outbox knows nothing of."""
+    disk, bucket = Disk(), FaultyStorage(MemoryStorage())
+    gates: list[Gate] = []
+
+    def wrap(name: str, storage: rxmps3.storage.Storage) -> rxmps3.storage.Storage:
+        gates.append(Gate(storage, "writes/", ("put",)))
+        return gates[-1]
+
+    disk.wrap = wrap
+    async with on(bucket, disk) as db:
+        receipt = db.put("k", 1)
+        outbox = gates[-1] if gates[-1].holding else gates[0]
+        held = await outbox.held()
+        await asyncio.sleep(0.05)
+        assert await entries(bucket) == []
+        outbox.shut = False
+        held.let_go()
+        await receipt
+
+
+async def test_pending_writes_are_there_after_a_restart_in_order_and_go_out_once() -> None:
+    disk, bucket = Disk(), MemoryStorage()
+    async with on(bucket, disk, online=False, by="ann") as first:
+        receipts = [
+            first.put("a", 1),
+            first.put("large", LARGE),
+            first.put_all({"a": 2, "b": [None, 1.0]}),
+            first.delete("b"),
+            first.put("a", 3),
+        ]
+        for receipt in receipts:
+            await receipt.stored
+    versions = [receipt.version for receipt in receipts]
+    async with on(bucket, disk, online=False) as second:
+        assert [receipt.version for receipt in second.pending.value] == versions
+        assert [receipt.keys for receipt in second.pending.value] == [
+            ("a",),
+            ("large",),
+            ("a", "b"),
+            ("b",),
+            ("a",),
+        ]
+        assert {receipt.stage for receipt in second.pending.value} == {"stored"}
+        assert await second.get_prefix() == {"a": 3, "large": LARGE}
+        more = second.put("c", 4)
+        await more.stored
+    async with on(bucket, disk) as third:
+        receipts = list(third.pending.value)
+        assert [receipt.version for receipt in receipts] == [*versions, more.version]
+        assert await asyncio.gather(*map(_end_of, receipts)) == [*versions, more.version]
+        assert third.pending.value == ()
+        assert await third.get_prefix() == {"a": 3, "c": 4, "large": LARGE}
+    log = await entries(bucket)
+    assert versions_in(log) == [*versions, more.version]
+    assert await _stored_writes(disk) == []
+    async with on(bucket, disk) as fourth:
+        assert fourth.pending.value == ()
+
+
+async def test_who_wrote_it_is_kept_across_a_restart() -> None:
+    """The name given to the process that wrote, also where another process commits it."""
+    disk, bucket = Disk(), MemoryStorage()
+    async with on(bucket, disk, online=False, by="ann") as first:
+        await first.put("k", 1).stored
+    async with on(bucket, disk, online=False, by="bob") as second:
+        changes = trace(second.changes())
+        second.put("k", 2)
+        assert [change.by for change in changes] == ["bob"]
+
+
+async def test_a_large_value_waits_on_disk_with_its_write() -> None:
+    disk, bucket = Disk(), MemoryStorage()
+    async with on(bucket, disk, online=False) as first:
+        await first.put("large", LARGE).stored
+        crashed = await disk.copy()
+    async with on(bucket, crashed, cache_bytes=1) as second:
+        await asyncio.gather(*map(_end_of, second.pending.value))
+    async with on(bucket) as witness:
+        assert await witness.get("large") == LARGE
+
+
+async def test_writes_made_before_and_after_a_restart_are_committed_in_the_order_of_the_calls() -> None:
+    disk, bucket = Disk(), MemoryStorage()
+    expected: list[tuple[str, int]] = []
+    for session in range(4):
+        async with on(bucket, disk, online=False) as db:
+            for number in range(3):
+                expected.append(("k", 10 * session + number))
+                await db.put(*expected[-1]).stored
+    async with on(bucket, disk) as db:
+        db.put("k", 99)
+        await asyncio.gather(*map(_end_of, db.pending.value))
+    assert puts_in(await entries(bucket)) == [*expected, ("k", 99)]
+
+
+# -- one write at fault --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("local", [True, False])
+async def test_a_write_at_fault_is_rejected_and_rolled_back_while_later_ones_go(local: bool) -> None:
+    def is_bad_value(request: Request) -> bool:
+        return request.verb == "put" and "values/bad@" in request.name
+
+    bucket = FaultyStorage(MemoryStorage(), fail_on(is_bad_value, lambda: Unsupported("no such values here")))
+    disk = Disk() if local else None
+    async with on(bucket, disk) as db:
+        await db.put("bad", "before")
+        seen = trace(db.observe("bad"))
+        bad, good = db.put("bad", LARGE), db.put("good", 1)
+        with pytest.raises(Rejected) as rejected:
+            await bad
+        assert isinstance(rejected.value.__cause__, Unsupported)
+        assert await good == good.version
+        assert bad.stage == "rejected"
+        assert seen == ["before", LARGE, "before"]
+        assert db.pending.value == ()
+    assert puts_in(await entries(bucket)) == [("bad", "before"), ("good", 1)]
+    if disk is not None:
+        async with on(bucket, disk) as after:
+            assert after.pending.value == (), "a rejected write is not tried again after a restart"
+
+
+async def test_refused_access_rejects_nothing_and_the_status_says_why() -> None:
+    disk, bucket = Disk(), FaultyStorage(MemoryStorage())
+    async with on(bucket, disk) as db:
+        await db.put("k", 0)
+        statuses = trace(db.status)
+        bucket.plan = deny()
+        receipts = [db.put("k", 1), db.put("large", LARGE)]
+        await eventually(lambda: isinstance(db.status.value.last_error, AccessDenied))
+        await eventually(lambda: any(status.online is False for status in statuses))
+        assert [receipt.stage for receipt in receipts] != ["rejected", "rejected"]
+        assert [receipt.version for receipt in db.pending.value] == [receipt.version for receipt in receipts]
+        assert await db.get("k") == 1
+        bucket.plan = ()
+        await asyncio.gather(*map(_end_of, receipts))
+        await eventually(lambda: db.status.value.online and db.status.value.last_error is None)
+        assert statuses[-1].online is True
+    assert [key for entry in await entries(bucket) for write in entry.version.writes for key in write.update] == [
+        "k",
+        "k",
+        "large",
+    ]
+
+
+async def test_access_refused_across_a_restart_keeps_everything() -> None:
+    disk, bucket = Disk(), FaultyStorage(MemoryStorage())
+    async with on(bucket, disk) as db:
+        await db.put("k", 0)
+        bucket.plan = deny()
+        await db.put("k", 1).stored
+        await db.close(timeout=0)
+    async with on(bucket, disk) as db:
+        assert [receipt.stage for receipt in db.pending.value] == ["stored"]
+        assert await db.get("k") == 1
+        bucket.plan = ()
+        await asyncio.gather(*map(_end_of, db.pending.value))
+    assert puts_in(await entries(bucket)) == [("k", 0), ("k", 1)]
+
+
+# -- taking back ---------------------------------------------------------------------------------------------------
+
+
+async def test_cancel_takes_back_what_was_never_sent() -> None:
+    disk, bucket = Disk(), MemoryStorage()
+    async with on(bucket, disk, online=False) as db:
+        seen = trace(db.observe("k"))
+        first, second = db.put("k", 1), db.put("k", 2)
+        await second.stored
+        assert second.cancel() is True
+        assert seen == [None, 1, 2, 1]
+        with pytest.raises(Rejected, match="taken back"):
+            await second
+        assert second.cancel() is False
+        assert [receipt.version for receipt in db.pending.value] == [first.version]
+    async with on(bucket, disk) as after:
+        await asyncio.gather(*map(_end_of, after.pending.value))
+        assert await after.get("k") == 1
+    assert puts_in(await entries(bucket)) == [("k", 1)]
+
+
+async def test_cancel_after_a_restart_takes_back_what_was_never_sent() -> None:
+    disk, bucket = Disk(), MemoryStorage()
+    async with on(bucket, disk, online=False) as db:
+        await db.put("k", 1).stored
+    async with on(bucket, disk, online=False) as db:
+        (receipt,) = db.pending.value
+        assert receipt.cancel() is True
+        assert await db.get("k") is None
+    async with on(bucket, disk) as db:
+        assert db.pending.value == ()
+    assert await entries(bucket) == []
+
+
+async def test_cancel_refuses_once_the_write_may_be_in_the_log_also_after_a_restart() -> None:
+    disk, bucket = Disk(), FaultyStorage(MemoryStorage())
+    async with on(bucket, disk) as db:
+        committed = db.put("k", 0)
+        await committed
+        assert committed.cancel() is False
+        bucket.plan = offline()
+        sent = db.put("k", 1)
+        await eventually(lambda: db.status.value.online is False)
+        assert sent.cancel() is False
+        assert await db.get("k") == 1
+        await db.close(timeout=0)
+    async with on(bucket, disk) as db:
+        (restored,) = db.pending.value
+        assert restored.cancel() is False
+        bucket.plan = ()
+        await restored
+    assert puts_in(await entries(bucket)) == [("k", 0), ("k", 1)]
+
+
+# -- closing -------------------------------------------------------------------------------------------------------
+
+
+async def test_closing_with_an_outbox_leaves_leftovers_says_so_and_raises_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    disk, bucket = Disk(), FaultyStorage(MemoryStorage())
+    caplog.set_level(logging.WARNING, logger="rxmps3")
+    db = await on(bucket, disk)
+    bucket.plan = offline()
+    receipts = [db.put("a", 1), db.put("b", 2)]
+    await db.close(timeout=0.05)
+    assert any("2 writes" in message and "outbox keeps them" in message for message in caplog.messages)
+    for receipt in receipts:
+        with pytest.raises(Closed, match="keeps"):
+            await receipt
+    bucket.plan = ()
+    async with on(bucket, disk) as after:
+        await asyncio.gather(*map(_end_of, after.pending.value))
+        assert await after.get_prefix() == {"a": 1, "b": 2}
+
+
+async def test_closing_stores_what_was_put_just_before() -> None:
+    """A put followed by close at once, with the bucket out of reach, is on disk."""
+    disk, bucket = Disk(), MemoryStorage()
+    db = await on(bucket, disk, online=False)
+    for number in range(50):
+        db.put(f"{number:02}", number)
+    await db.close(timeout=0)
+    async with on(bucket, disk) as after:
+        await asyncio.gather(*map(_end_of, after.pending.value))
+    assert puts_in(await entries(bucket)) == [(f"{number:02}", number) for number in range(50)]
+
+
+async def test_closing_without_an_outbox_names_what_was_not_sent() -> None:
+    bucket = FaultyStorage(MemoryStorage())
+    db = await on(bucket)
+    bucket.plan = offline()
+    db.put("b", 1)
+    receipt = db.put_all({"a": 1, "b": 2})
+    with pytest.raises(NotSent) as not_sent:
+        await db.close(timeout=0.05)
+    assert not_sent.value.keys == ("a", "b")
+    with pytest.raises(NotSent):
+        await receipt
+
+
+async def test_a_clean_close_leaves_an_empty_outbox() -> None:
+    disk, bucket = Disk(), MemoryStorage()
+    async with on(bucket, disk) as db:
+        for number in range(20):
+            db.put("k", number)
+    assert await _stored_writes(disk) == []
+
+
+# -- limits --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_full_outbox_refuses_at_the_call_and_changes_nothing() -> None:
+    disk, bucket = Disk(), MemoryStorage()
+    async with on(bucket, disk, online=False, max_pending=3) as db:
+        for number in range(3):
+            db.put("k", number)
+        with pytest.raises(Overloaded):
+            db.put("k", 99)
+        assert await db.get("k") == 2
+        assert len(db.pending.value) == 3
+        db.pending.value[0].cancel()
+        db.put("k", 3)
+    async with on(bucket, disk, online=False, max_pending=2) as db:
+        assert len(db.pending.value) == 3, "what was stored is never given up for a smaller limit"
+        with pytest.raises(Overloaded):
+            db.put("k", 99)
+    async with on(bucket, disk) as db:
+        await asyncio.gather(*map(_end_of, db.pending.value))
+    assert puts_in(await entries(bucket)) == [("k", 1), ("k", 2), ("k", 3)]
+
+
+# -- a disk that does not do what it should ------------------------------------------------------------------------
+
+
+def _spoiled(disk: Disk) -> Callable[[], FaultyStorage]:
+    """The outbox of the next process can be spoiled: the answer gives its storage, once open."""
+    opened: list[FaultyStorage] = []
+
+    def wrap(name: str, storage: rxmps3.storage.Storage) -> rxmps3.storage.Storage:
+        if name != "main/outbox":
+            return storage
+        opened.append(FaultyStorage(storage))
+        return opened[-1]
+
+    disk.wrap = wrap
+    return lambda: opened[-1]
+
+
+async def test_a_disk_that_refuses_is_reported_and_writes_are_committed_nevertheless() -> None:
+    disk, bucket = Disk(), MemoryStorage()
+    outbox = _spoiled(disk)
+    async with on(bucket, disk) as db:
+        errors = trace(db.errors)
+        outbox().plan = deny(verbs=("put",))
+        receipt = db.put("k", 1)
+        await receipt
+        assert await receipt.stored == receipt.version
+        assert any(failure.operation == "outbox" for failure in errors)
+    assert puts_in(await entries(bucket)) == [("k", 1)]
+
+
+async def test_without_disk_and_bucket_nothing_is_called_stored_until_one_of_them_works() -> None:
+    disk, bucket = Disk(), MemoryStorage()
+    outbox = _spoiled(disk)
+    async with on(bucket, disk, online=False) as db:
+        errors = trace(db.errors)
+        outbox().plan = offline()
+        receipts = [db.put("k", number) for number in range(3)]
+        await eventually(lambda: errors)
+        assert {receipt.stage for receipt in receipts} == {"pending"}
+        outbox().plan = ()
+        await asyncio.gather(*(_stored(receipt) for receipt in receipts))
+    disk.wrap = Disk().wrap
+    async with on(bucket, disk) as db:
+        await asyncio.gather(*map(_end_of, db.pending.value))
+    assert puts_in(await entries(bucket)) == [("k", 0), ("k", 1), ("k", 2)]
+
+
+async def test_writes_that_a_disk_stored_but_did_not_confirm_are_neither_doubled_nor_left_behind() -> None:
+    disk, bucket = Disk(), MemoryStorage()
+    outbox = _spoiled(disk)
+    async with on(bucket, disk) as db:
+        outbox().plan = lose_answers(one_in=2, verbs=("put", "delete"))
+        for number in range(30):
+            await db.put("k", number)
+        outbox().plan = ()
+    disk.wrap = Disk().wrap
+    assert puts_in(await entries(bucket)) == [("k", number) for number in range(30)]
+    async with on(bucket, disk) as db:
+        await asyncio.gather(*map(_end_of, db.pending.value))
+    assert await _stored_writes(disk) == []
+    assert puts_in(await entries(bucket)) == [("k", number) for number in range(30)]
+
+
+async def test_a_rejected_write_does_not_come_back_from_a_disk_that_lost_answers() -> None:
+    disk = Disk()
+    bucket = FaultyStorage(
+        MemoryStorage(), fail_on(lambda request: "values/bad@" in request.name, lambda: Unsupported("never"))
+    )
+    outbox = _spoiled(disk)
+    async with on(bucket, disk) as db:
+        outbox().plan = _lose_first_put()
+        with pytest.raises(Rejected):
+            await db.put("bad", LARGE)
+        outbox().plan = ()
+    disk.wrap = Disk().wrap
+    bucket.plan = ()
+    async with on(bucket, disk) as after:
+        assert after.pending.value == ()
+        assert await after.get("bad") is None
+
+
+async def test_an_outbox_that_cannot_be_read_stops_the_opening_and_keeps_what_it_holds() -> None:
+    disk, bucket = Disk(), MemoryStorage()
+    async with on(bucket, disk, online=False) as db:
+        await db.put("k", 1).stored
+
+    def wrap(name: str, storage: rxmps3.storage.Storage) -> rxmps3.storage.Storage:
+        return FaultyStorage(storage, offline()) if name == "main/outbox" else storage
+
+    disk.wrap = wrap
+    with pytest.raises(Unavailable):
+        await on(bucket, disk)
+    disk.wrap = Disk().wrap
+    async with on(bucket, disk) as db:
+        assert [receipt.keys for receipt in db.pending.value] == [("k",)]
+
+
+async def test_a_last_known_state_that_cannot_be_read_or_saved_costs_only_a_download() -> None:
+    disk, bucket = Disk(), MemoryStorage()
+    async with on(bucket, disk) as db:
+        await db.put("k", 1)
+
+    def wrap(name: str, storage: rxmps3.storage.Storage) -> rxmps3.storage.Storage:
+        return FaultyStorage(storage, deny(verbs=("put",))) if name == "main/known" else storage
+
+    disk.wrap = wrap
+    async with on(bucket, disk) as db:
+        await db.put("large", LARGE)
+        assert await db.get_prefix() == {"k": 1, "large": LARGE}
+    await disk.parts["main/known"].put("state", b"torn")
+    async with on(bucket, disk) as db:
+        assert await db.get_prefix() == {"k": 1, "large": LARGE}
+
+
+def _lose_first_put() -> Callable[..., object]:
+    lost: list[str] = []
+
+    async def lose(request: Request, proceed: Callable[[], object], faults: FaultyStorage) -> object:
+        answer = await proceed()  # type: ignore[misc]
+        if request.verb == "put" and request.name.startswith("writes/") and not lost:
+            lost.append(request.name)
+            raise Unavailable("the answer was lost")
+        return answer
+
+    return lose
+
+
+async def _end_of(receipt: rxmps3.Receipt) -> str:
+    return await receipt
+
+
+async def _stored(receipt: rxmps3.Receipt) -> str:
+    return await receipt.stored
+
+
+async def _stored_writes(disk: Disk) -> list[str]:
+    return [name for name in await disk.files() if name.startswith("writes/")]
