@@ -27,7 +27,6 @@ __all__ = ["app", "main"]
 Command = Callable[..., Coroutine[Any, Any, int | None]]
 
 _PREVIEW_CHARACTERS = 60
-_ENDLESS = ("watch", "log")
 
 CODES = "\n\n".join(
     (
@@ -63,8 +62,8 @@ def command(function: Command) -> Command:
 
     def perform(**given: Any) -> int:
         at = Target(**{shared.name: given.pop(shared.name) for shared in (url, *common)})
-        work = partial(function, **given)
-        return Run(function.__name__.rstrip("_"), at).perform(work, endless=function.__name__ in _ENDLESS)
+        endless = function is watch or given.get("follow", False)
+        return Run(function.__name__.rstrip("_"), at).perform(partial(function, **given), endless=endless)
 
     keyword_only = inspect.Parameter.KEYWORD_ONLY
     parameters = [parameter.replace(kind=keyword_only) for parameter in (url, *own, *common)]

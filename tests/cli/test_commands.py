@@ -205,14 +205,17 @@ def test_a_passed_deadline_ends_a_put_that_hangs(url: str) -> None:
     assert "may have been made all the same) within 0.5 s" in late.error["message"]
 
 
-async def test_a_closed_pipe_ends_a_listing_silently(url: str) -> None:
+async def test_a_closed_pipe_ends_a_command_silently(url: str) -> None:
     async with library.connect(url) as db:
         await db.put("k", 1)
-    script = f"{sys.executable} -m rxmps3 ls {url} | true; echo ${{PIPESTATUS[0]}}"
+    script = "".join(
+        f"{sys.executable} -m rxmps3 {arguments} | true; echo ${{PIPESTATUS[0]}};"
+        for arguments in (f"ls {url}", f"log {url}", f"log {url} --follow")
+    )
     done = subprocess.run(
         ["bash", "-c", script], capture_output=True, text=True, env=environment(), check=True, stdin=subprocess.DEVNULL
     )
-    assert (done.stdout, done.stderr) == ("141\n", "")
+    assert (done.stdout, done.stderr) == ("141\n141\n0\n", "")
 
 
 def test_buckets_on_s3(moto: Moto) -> None:
