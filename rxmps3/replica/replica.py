@@ -85,7 +85,9 @@ class Replica:
         self._restoring: asyncio.Task[None] | None = None
         self._restore_error: Error | None = None
         self._looker = Looker(self._home, clock, self._log, self._health, self.backoff, options)
-        self._storer = Storer(clock, self._log, self._health, self.backoff, options.by, self._stored)
+        self._storer = Storer(
+            clock, self._log, self._health, self.backoff, options.by, self._stored, lambda: self._committer.wake()
+        )
         self._committer = Committer(
             self._home,
             clock,

@@ -28,10 +28,18 @@ class Storer:
 
     Args:
         stored: is told of each write once it is durable.
+        sendable: is told when other writes may be sent than before.
     """
 
     def __init__(
-        self, clock: Clock, log: Log, health: Health, backoff: Backoff, by: str, stored: Callable[[WriteId], None]
+        self,
+        clock: Clock,
+        log: Log,
+        health: Health,
+        backoff: Backoff,
+        by: str,
+        stored: Callable[[WriteId], None],
+        sendable: Callable[[], None],
     ) -> None:
         self._clock = clock
         self._log = log
@@ -39,6 +47,7 @@ class Storer:
         self._backoff = backoff
         self._by = by
         self._stored = stored
+        self._sendable = sendable
         self._outbox: Outbox | None = None
         self._wanted = asyncio.Event()
         self._idle = asyncio.Event()
@@ -125,6 +134,7 @@ class Storer:
                 failures += 1
                 self._failing = True
                 self._idle.set()
+                self._sendable()
                 self._health.report(Failure("outbox", error.object, error, "pending writes are not on disk"))
                 await self._clock.sleep(self._backoff.wait(failures, error, self._clock.rng))
                 self._wanted.set()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
 import re
 from dataclasses import fields
 from datetime import timedelta
@@ -12,7 +14,7 @@ from urllib.parse import unquote
 import pytest
 
 import rxmps3
-from rxmps3 import compact, jsontext, layout, local, options, receipt, ticks, values, writing
+from rxmps3 import cli, compact, jsontext, layout, local, options, receipt, ticks, values, writing
 from rxmps3.cli.commands import app
 from rxmps3.cli.terminal import Exit
 from rxmps3.log import checkpoint, fence, sequenced
@@ -154,6 +156,8 @@ def test_the_options_of_s3_are_those_of_the_table() -> None:
 def command_options() -> dict[str, set[str]]:
     import typer.main
 
+    for module in pkgutil.iter_modules(cli.__path__):
+        importlib.import_module(f"rxmps3.cli.{module.name}")
     group = typer.main.get_command(app)
     found: dict[str, set[str]] = {"": {"--version", "--help"}}
     for name, command in group.commands.items():  # pyright: ignore[reportAttributeAccessIssue]

@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 from rxmps3.testing.simulator.bucket import SimBucket
+from rxmps3.testing.simulator.causal import check_causality
 from rxmps3.testing.simulator.disk import SimDisk
 from rxmps3.testing.simulator.ledger import Ledger
 from rxmps3.testing.simulator.life import Life
@@ -71,6 +72,7 @@ class World:
         await self._close()
         check_log(self.ledger, self.recorder)
         check_observers(self.ledger, self.recorder)
+        check_causality(self.ledger, self.recorder)
 
     def _sessions(self) -> list[Session]:
         return [player.session for player in self._players if player.session is not None]
