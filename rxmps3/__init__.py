@@ -40,6 +40,7 @@ from rxmps3.options import Status
 from rxmps3.receipt import Receipt
 from rxmps3.state import Entry, ManifestVersion, View, Write
 from rxmps3.streams.events import Change, Reset
+from rxmps3.streams.key import Key, KeyEntry
 from rxmps3.streams.stream import Live, Stream
 
 __version__ = "0.1.0"
@@ -61,6 +62,8 @@ __all__ = [
     "InvalidKey",
     "InvalidOption",
     "InvalidValue",
+    "Key",
+    "KeyEntry",
     "Live",
     "ManifestVersion",
     "NotLoaded",

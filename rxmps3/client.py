@@ -31,7 +31,9 @@ from rxmps3.state import Entry, ManifestVersion, View
 from rxmps3.storage.base import Storage
 from rxmps3.streams.bridge import Iteration
 from rxmps3.streams.events import Change, Reset
+from rxmps3.streams.key import Key
 from rxmps3.streams.stream import Live
+from rxmps3.streams.typed import codec_for
 from rxmps3.streams.views import Streams, check_window
 from rxmps3.values import DEFAULT_CACHE_BYTES, DEFAULT_INLINE_LIMIT
 
@@ -308,6 +310,22 @@ class Database:
     def observe(self, key: str, default: Any = None) -> Observable[Any]:
         """The value of a key: the current one first, then each change; ``default`` while there is none."""
         return self._streams.observe(key, default)
+
+    def key(self, key: str, type: Any = Any, default: Any = None) -> Key[Any]:
+        """A key as a two-way stream: an Observable of its values, an Observer that writes, and a ``.value``.
+
+        Args:
+            key: the key.
+            type: what its values are; anything that pydantic's TypeAdapter takes, which needs the extra ``typed``.
+                The default takes every JSON value as it is.
+            default: what stands for a missing value.
+
+        Raises:
+            InvalidKey: no storage could hold such a key.
+            Unsupported: ``type`` is given and pydantic is not installed.
+        """
+        codec = codec_for(type, f"key {key!r}")
+        return Key(self._replica, self._streams, self, key, codec, default)
 
     def subscribe(self, key: str, on_next: Callable[[Any], None], default: Any = None) -> DisposableBase:
         """Call back with the value of a key, now and at each change: short for ``observe(key).subscribe``."""

@@ -372,27 +372,31 @@ def step(view: View, event: Event) -> Step:
     match event:
         case Wrote(write, by):
             after = _push(view, write)
-            return Step(after, event, _changes(view, after, write.update, by, "own"))
+            return Step(after, event, _changes(view, after, dict.fromkeys(write.update, "own"), by))
         case Amended(write):
             return Step(_amend(view, write), event)
         case Committed(version):
             settled = _found(view, version.writes)
             after = _settle(replace(view, confirmed=fold(view.confirmed, version)), settled)
-            keys = dict.fromkeys(key for write in version.writes for key in write.update)
-            changes = _changes(view, after, keys, version.by, "remote")
+            own = frozenset(settled)
+            causes: dict[str, Cause] = {
+                key: "own" if write.id in own else "remote" for write in version.writes for key in write.update
+            }
+            changes = _changes(view, after, causes, version.by)
             return Step(after, event, changes, tuple(Settled(id, None) for id in settled))
         case Loaded(state):
             settled = [id for id, pending in view.pending.items() if state.has_committed(pending.write)]
             after = _settle(replace(view, confirmed=state, loaded=True), settled)
-            keys = dict.fromkeys([*state.entries, *view.confirmed.entries, *view.overlay])
-            changes = _changes(view, after, keys, "", "remote")
+            causes = dict.fromkeys([*state.entries, *view.confirmed.entries, *view.overlay], "remote")
+            changes = _changes(view, after, causes, "")
             return Step(after, event, changes, tuple(Settled(id, None) for id in settled))
         case Refused(id, error):
             if id not in view.pending:
                 return Step(view, event)
             write = view.pending[id].write
             after = _settle(view, [id])
-            return Step(after, event, _changes(view, after, write.update, "", "rollback"), (Settled(id, error),))
+            causes = dict.fromkeys(write.update, "rollback")
+            return Step(after, event, _changes(view, after, causes, ""), (Settled(id, error),))
 
 
 def _push(view: View, write: Write) -> View:
@@ -449,10 +453,10 @@ def _settle(view: View, ids: list[WriteId]) -> View:
     return replace(view, pending=remaining, overlay=overlay.finish())
 
 
-def _changes(before: View, after: View, keys: Mapping[str, object], by: str, cause: Cause) -> tuple[EntryChange, ...]:
+def _changes(before: View, after: View, causes: Mapping[str, Cause], by: str) -> tuple[EntryChange, ...]:
     """What differs between two views at these keys: another entry, or the same one no longer pending."""
     changes: list[EntryChange] = []
-    for key in keys:
+    for key, cause in causes.items():
         old, new = before.look_up(key), after.look_up(key)
         pending = after.is_pending(key)
         if old is new and pending == before.is_pending(key):

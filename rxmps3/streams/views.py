@@ -105,18 +105,27 @@ class Streams:
         return Stream(replica, name, counted)
 
     def _attach_snapshots(self, sink: SnapshotSink[Any], route: DisposableBase) -> DisposableBase:
+        waiting = self.once_loaded(sink.start)
+        return CompositeDisposable(route, waiting, self._replica.demand(), Disposable(sink.stop))
+
+    def once_loaded(self, action: Callable[[], None]) -> DisposableBase:
+        """Do it now if the state is loaded, else in the turn that loads it; until disposed."""
         waiting = SingleAssignmentDisposable()
         if self._replica.view.loaded:
-            sink.start()
+            action()
         else:
 
-            def start_once_loaded(turn: Turn) -> None:
+            def act_once_loaded(turn: Turn) -> None:
                 if turn.step.view.loaded:
                     waiting.dispose()
-                    sink.start()
+                    action()
 
-            waiting.disposable = self._replica.router.add_every(TurnSink(self._replica, start_once_loaded))
-        return CompositeDisposable(route, waiting, self._replica.demand(), Disposable(sink.stop))
+            waiting.disposable = self._replica.router.add_every(TurnSink(self._replica, act_once_loaded))
+        return waiting
+
+    def stream(self, name: str, attach: Attach[U]) -> Stream[U]:
+        """A stream of this handle's, which completes when the handle closes."""
+        return Stream(self._replica, name, self._counted(attach))
 
     # -- about events ----------------------------------------------------------------------------------------
 

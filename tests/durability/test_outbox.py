@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 import rxmps3
-from rxmps3 import AccessDenied, Closed, NotSent, Overloaded, Rejected, Unavailable, Unsupported
+from rxmps3 import AccessDenied, Closed, InvalidKey, NotSent, Overloaded, Rejected, Unavailable
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import FaultyStorage, Request
 from rxmps3.testing.faults import deny, fail_on, lose_answers, offline
@@ -147,7 +147,7 @@ async def test_a_write_at_fault_is_rejected_and_rolled_back_while_later_ones_go(
     def is_bad_value(request: Request) -> bool:
         return request.verb == "put" and "values/bad@" in request.name
 
-    bucket = FaultyStorage(MemoryStorage(), fail_on(is_bad_value, lambda: Unsupported("no such values here")))
+    bucket = FaultyStorage(MemoryStorage(), fail_on(is_bad_value, lambda: InvalidKey("400 KeyTooLongError")))
     disk = Disk() if local else None
     async with on(bucket, disk) as db:
         await db.put("bad", "before")
@@ -155,7 +155,7 @@ async def test_a_write_at_fault_is_rejected_and_rolled_back_while_later_ones_go(
         bad, good = db.put("bad", LARGE), db.put("good", 1)
         with pytest.raises(Rejected) as rejected:
             await bad
-        assert isinstance(rejected.value.__cause__, Unsupported)
+        assert isinstance(rejected.value.__cause__, InvalidKey)
         assert await good == good.version
         assert bad.stage == "rejected"
         assert seen == ["before", LARGE, "before"]
@@ -402,7 +402,8 @@ async def test_writes_that_a_disk_stored_but_did_not_confirm_are_neither_doubled
 async def test_a_rejected_write_does_not_come_back_from_a_disk_that_lost_answers() -> None:
     disk = Disk()
     bucket = FaultyStorage(
-        MemoryStorage(), fail_on(lambda request: "values/bad@" in request.name, lambda: Unsupported("never"))
+        MemoryStorage(),
+        fail_on(lambda request: "values/bad@" in request.name, lambda: InvalidKey("400 KeyTooLongError")),
     )
     outbox = _spoiled(disk)
     async with on(bucket, disk) as db:

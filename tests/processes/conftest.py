@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.conftest import Place, new_place
 from tests.processes.programs import Program
-from tests.servers import Moto
 
 SHARED_PLACES = [
     "file",
@@ -18,27 +15,6 @@ SHARED_PLACES = [
     pytest.param("seaweedfs", marks=pytest.mark.seaweedfs),
 ]
 _PLAYERS = 4
-
-
-class _OneAtATime:
-    """A WSGI application that serves one request at a time: moto's conditional creates race with each other."""
-
-    def __init__(self, application: Any) -> None:
-        self._application = application
-        self._lock = threading.Lock()
-
-    def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
-        with self._lock:
-            return list(self._application(environ, start_response))
-
-
-@pytest.fixture(scope="session")
-def moto() -> Iterator[Moto]:
-    """A running moto server whose conditional creates are atomic."""
-    with Moto() as server:
-        wsgi: Any = server._server._server
-        wsgi.app = _OneAtATime(wsgi.app)
-        yield server
 
 
 @pytest.fixture(params=SHARED_PLACES)

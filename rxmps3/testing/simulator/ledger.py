@@ -5,6 +5,7 @@ It shares no code with the log it watches: entries are read as plain JSON, folde
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -15,15 +16,20 @@ from rxmps3.testing.simulator.bucket import SimBucket
 
 __all__ = ["Fold", "Item", "Ledger", "LoggedWrite"]
 
+_GRACE = 3600.0
+_COARSE = 10.0
+"""Seconds by which server times and the moments of requests may differ."""
+
 Complain = Callable[[str, str], None]
 """Takes the name of what does not hold, and how."""
 
 
 class Item(NamedTuple):
-    """What the log says of one key: the version that wrote it, and the SHA-256 of its value's text."""
+    """What the log says of one key: the version that wrote it, the SHA-256 of its value's text, and its object."""
 
     version: str
     sha256: str
+    object: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,10 @@ class Ledger:
         self._collected: set[int] = set()
         self._root = f"{manifest}/"
         self._complain = complain
-        self._chain = ""
+        self._chains = [""]
+        self._raised: list[tuple[float, int]] = []
+        self._checkpoints: set[str] = set()
+        self._last_named: dict[str, int] = {}
 
     @property
     def length(self) -> int:
@@ -75,31 +84,79 @@ class Ledger:
     def stored(self, name: str, body: bytes, now: float) -> None:
         """An object was written."""
         if name == f"{self._root}head":
-            self._head(json.loads(body))
+            self._head(json.loads(body), now)
         elif self.incarnation and name.startswith(f"{self._root}{self.incarnation}/log/"):
             self._entry(int(name.rpartition("/")[2]), body, now)
 
-    def deleted(self, name: str) -> None:
+    def deleted(self, name: str, now: float) -> None:
         """An object was removed."""
-        if name == f"{self._root}head":
-            self._complain("the head stays", "it was deleted")
-        elif name.startswith(f"{self._root}{self.incarnation}/log/"):
-            seq = int(name.rpartition("/")[2])
-            self._collected.add(seq)
-            if seq > self.floor:
-                self._complain("only what is below the floor is deleted", f"entry {seq}, the floor is {self.floor}")
+        place = name.removeprefix(self._root)
+        if place == "head":
+            self._complain("what is named is not deleted", "the head was")
+        elif place.startswith(f"{self.incarnation}/log/"):
+            self._entry_deleted(int(place.rpartition("/")[2]), now)
+        elif place.startswith(f"{self.incarnation}/checkpoint/"):
+            if place in self._checkpoints:
+                self._complain("what is named is not deleted", f"the head names {place!r}")
+        elif place.startswith("values/") and self._last_named.get(place, -1) >= self.floor:
+            at = self._last_named[place]
+            self._complain("what is named is not deleted", f"the state after {at} names {place!r}; floor {self.floor}")
 
-    def _head(self, head: dict[str, Any]) -> None:
+    def _entry_deleted(self, seq: int, now: float) -> None:
+        self._collected.add(seq)
+        raised_at = next((at for at, floor in self._raised if floor >= seq), None)
+        if raised_at is None:
+            self._complain("only what is below the floor is deleted", f"entry {seq}, the floor is {self.floor}")
+        elif now - raised_at < _GRACE - _COARSE:
+            self._complain("the grace is kept", f"entry {seq} was deleted {now - raised_at:.0f} s after the floor rose")
+
+    def check_end(self) -> None:
+        """Every object that the final state names is there."""
+        for key, item in self.folds[-1].items.items():
+            body = None if self.bucket is None or not item.object else self.bucket.read(self._root + item.object)
+            if item.object and (body is None or hashlib.sha256(body).hexdigest() != item.sha256):
+                self._complain("what the log names is there", f"{item.object!r} of {key!r} is not there at the end")
+
+    def _head(self, head: dict[str, Any], now: float) -> None:
         if not self.incarnation:
             self.incarnation = head["log"]
-            self._chain = hashlib.sha256(self.incarnation.encode()).hexdigest()
+            self._chains[0] = hashlib.sha256(self.incarnation.encode()).hexdigest()
         elif head["log"] != self.incarnation:
             self._complain("the head keeps its log", f"{head['log']} replaces {self.incarnation}")
-        checkpoint = head.get("checkpoint")
-        seq = checkpoint["seq"] if checkpoint else 0
+        newest = head.get("checkpoint")
+        refs = [ref for ref in (*head.get("kept", ()), newest) if ref]
+        seq = newest["seq"] if newest else 0
         if head["floor"] < self.floor or seq < self._checkpoint:
             self._complain("floor and head only rise", f"{self.floor}, {self._checkpoint} -> {head['floor']}, {seq}")
+        if head["floor"] > self.floor:
+            self._raised.append((now, head["floor"]))
+        for ref in refs:
+            if ref["name"] not in self._checkpoints:
+                self._check_checkpoint(ref)
         self.floor, self._checkpoint = head["floor"], seq
+        self._checkpoints = {ref["name"] for ref in refs}
+        if self.floor and self.floor not in [ref["seq"] for ref in refs]:
+            self._complain("the floor is a kept checkpoint", f"{self.floor} is none of {refs}")
+
+    def _check_checkpoint(self, ref: dict[str, Any]) -> None:
+        """A checkpoint that the head begins to name is the fold of the log."""
+        body = None if self.bucket is None else self.bucket.read(self._root + ref["name"])
+        seq = ref["seq"]
+        if body is None or seq > self.length:
+            self._complain("a checkpoint is the log's fold", f"{ref['name']!r} is not there, or ahead of the log")
+            return
+        text = gzip.decompress(body)
+        held = cast("dict[str, Any]", json.loads(text))
+        fold = self.folds[seq]
+        items = {key: self._read_item(value) for key, value in held["entries"].items()}
+        marks = {writer: (mark["number"], mark["nonce"]) for writer, mark in held["writers"].items()}
+        if (
+            hashlib.sha256(text).hexdigest() != ref["sha256"]
+            or (held["seq"], held["chain"]) != (seq, self._chains[seq])
+            or items != fold.items
+            or marks != fold.marks
+        ):
+            self._complain("a checkpoint is the log's fold", f"{ref['name']!r} is not the state after entry {seq}")
 
     def _entry(self, seq: int, body: bytes, now: float) -> None:
         if seq in self._collected:
@@ -112,9 +169,9 @@ class Ledger:
             self._complain("no holes", f"entry {seq} was created after entry {self.length}")
             return
         entry = cast("dict[str, Any]", json.loads(body))
-        if entry["previous"] != self._chain:
+        if entry["previous"] != self._chains[-1]:
             self._complain("the chain holds", f"entry {seq} does not follow the bytes of entry {seq - 1}")
-        self._chain = hashlib.sha256(body).hexdigest()
+        self._chains.append(hashlib.sha256(body).hexdigest())
         if entry["seq"] != seq:
             self._complain("the chain holds", f"entry {seq} claims to be {entry['seq']}")
         last = self.folds[-1]
@@ -146,15 +203,23 @@ class Ledger:
             if writer not in committing:
                 marks.pop(writer, None)
         self.folds.append(Fold(items, marks))
+        for item in items.values():
+            if item.object:
+                self._last_named[item.object] = seq
         self.writes.append(tuple(logged))
         self.born.append(now)
 
     def _item(self, seq: int, key: str, value: dict[str, Any]) -> Item:
-        if "object" not in value:
-            text = json.dumps(value["value"], ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-            return Item(value["version"], hashlib.sha256(text.encode()).hexdigest())
-        name = self._root + value["object"]
-        body = None if self.bucket is None else self.bucket.read(name)
-        if body is None or hashlib.sha256(body).hexdigest() != value["sha256"]:
-            self._complain("what the log names is there", f"entry {seq} names {name!r}, which is not there whole")
-        return Item(value["version"], value["sha256"])
+        """What an entry says of a key; an object that it names must be there by now."""
+        item = self._read_item(value)
+        if item.object:
+            body = None if self.bucket is None else self.bucket.read(self._root + item.object)
+            if body is None or hashlib.sha256(body).hexdigest() != item.sha256:
+                self._complain("what the log names is there", f"entry {seq} names {item.object!r} of {key!r}")
+        return item
+
+    def _read_item(self, value: dict[str, Any]) -> Item:
+        if "object" in value:
+            return Item(value["version"], value["sha256"], value["object"])
+        text = json.dumps(value["value"], ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return Item(value["version"], hashlib.sha256(text.encode()).hexdigest())

@@ -219,7 +219,7 @@ class Session:
             same = len(entries) == len(fold.items)
             for key, item in fold.items.items():
                 entry = entries.get(key)
-                same = same and entry is not None and (entry.version, entry.content.sha256) == item
+                same = same and entry is not None and (entry.version, entry.content.sha256) == item[:2]
             if not same:
                 mine = {key: entries[key].version for key in sorted(entries)}
                 theirs = {key: fold.items[key].version for key in sorted(fold.items)}
@@ -273,9 +273,9 @@ class Session:
             if len(keys) > 1:
                 receipt = self.db.put_all(record.values)
             elif value is MISSING:
-                receipt = self.db.delete(keys[0])
+                receipt = self.db.delete("".join(keys))
             else:
-                receipt = self.db.put(keys[0], value)
+                receipt = self.db.put("".join(keys), value)
         except Closed as error:
             record.settled, record.error = True, error
             raise

@@ -22,7 +22,9 @@ from rxmps3.testing.virtual import VirtualLoop
 __all__ = ["World"]
 
 _SETTLING = 900.0
-"""Seconds after the last fault within which everything pending is committed."""
+_SETTLING_POLLS = 3.0
+"""Everything pending is committed within so many seconds after the last fault, and so many poll intervals: replicas
+that look rarely also retry rarely."""
 _LATE_JOINER = ClientPlan("zoe", poll=1.0)
 
 
@@ -51,7 +53,7 @@ class World:
         self.ledger.stored(name, body, self._loop.time())
 
     def deleted(self, name: str, who: str) -> None:
-        self.ledger.deleted(name)
+        self.ledger.deleted(name, self._loop.time())
 
     # -- the run ---------------------------------------------------------------------------------------------
 
@@ -70,6 +72,7 @@ class World:
         await self._settle()
         await self._converge()
         await self._close()
+        self.ledger.check_end()
         check_log(self.ledger, self.recorder)
         check_observers(self.ledger, self.recorder)
         check_causality(self.ledger, self.recorder)
@@ -80,13 +83,14 @@ class World:
     async def _settle(self) -> None:
         for session in self._sessions():
             session.may_echo = False
-        deadline = self._loop.time() + _SETTLING
+        patience = self._patience()
+        deadline = self._loop.time() + patience
         while left := [write for session in self._sessions() for write in session.unsettled()]:
             if self._loop.time() >= deadline:
                 names = ", ".join(f"{write.session.name}: {write.version}" for write in left)
-                self.recorder.complain("everything commits", f"pending {_SETTLING:.0f} s after the last fault: {names}")
+                self.recorder.complain("everything commits", f"pending {patience:.0f} s after the last fault: {names}")
                 return
-            await self._pass(1.0)
+            await self._pass(patience / 500)
 
     async def _converge(self) -> None:
         reads = [
@@ -126,12 +130,15 @@ class World:
         steps = max((sum(step.wait for step in client.steps) for client in self.plan.clients), default=0.0)
         end = max(self.plan.troubled_until, self._loop.time()) + steps
         if tasks:
-            await asyncio.wait(tasks, timeout=end - self._loop.time() + _SETTLING * 4)
+            await asyncio.wait(tasks, timeout=end - self._loop.time() + self._patience() * 4)
         for task in tasks:
             if not task.done():
                 self.recorder.complain(rule, f"{task.get_name()} hangs")
             elif (error := task.exception()) is not None:
                 self.recorder.complain("nothing unexpected fails", f"{task.get_name()}: {error!r}")
+
+    def _patience(self) -> float:
+        return _SETTLING + _SETTLING_POLLS * max((client.poll for client in self.plan.clients), default=0.0)
 
     async def _pass(self, seconds: float) -> None:
         passed = self._loop.create_future()

@@ -1,0 +1,108 @@
+"""The run as a `rxmps3.testing.causality.History`, for checkers that know nothing of logs and replicas."""
+
+from __future__ import annotations
+
+from rxmps3.testing.causality import (
+    History,
+    LoggedWrite,
+    Operation,
+    Session,
+    check_atomic,
+    check_ccv,
+    check_exactly_once,
+    check_prefixes,
+)
+from rxmps3.testing.simulator.ledger import Ledger
+from rxmps3.testing.simulator.oracles import UNDECIDED
+from rxmps3.testing.simulator.recorder import Observation, Observer, Recorder, SessionRecord, WriteRecord
+
+__all__ = ["check_causality"]
+
+
+def check_causality(ledger: Ledger, recorder: Recorder) -> None:
+    """Run the checkers over what everybody wrote and saw."""
+    log = [
+        [
+            LoggedWrite(write.version, {key: _text(record, key) for key in record.values})
+            for write in writes
+            if (record := recorder.by_version.get(write.version)) is not None
+        ]
+        for writes in ledger.writes[1:]
+    ]
+    # a stream shows the pending writes of the process it is in, which to these checkers is another session: they are
+    # told of streams where only the history counts, and of the processes alone where the log does
+    seen, made = _history(recorder, streams=True), _history(recorder, streams=False)
+    violations = [*check_ccv(seen), *check_atomic(seen), *check_prefixes(log, made), *check_exactly_once(log, made)]
+    for violation in dict.fromkeys(violations):
+        recorder.complain(f"causality: {violation.pattern.value}", str(violation))
+
+
+def _text(record: WriteRecord, key: str) -> str | None:
+    id = record.id_of(key)
+    return None if id is None else str(id)
+
+
+def _history(recorder: Recorder, *, streams: bool) -> History:
+    history = History()
+    operations: dict[str, Operation] = {}
+    every_key = sorted({key for record in recorder.writes for key in record.values})
+    for record in recorder.sessions:
+        taken_up = [write for write in record.writes if write.session is not record]
+        inherited = [operations[write.version] for write in taken_up]
+        session = history.session(record.name, inherited=inherited)
+        reads, *watching = record.observers
+        _play(session, record, len(taken_up), reads, operations, every_key)
+        for write in record.writes:
+            if write.settled and write.error is None and write.version in operations:
+                history.acknowledge(operations[write.version])
+        for stream in watching if streams else ():
+            _watch(history, stream, every_key)
+    return history
+
+
+def _play(
+    session: Session,
+    record: SessionRecord,
+    made: int,
+    reads: Observer,
+    operations: dict[str, Operation],
+    every_key: list[str],
+) -> None:
+    """The writes and the gets of a process, in its order."""
+
+    def write_up_to(count: int) -> None:
+        nonlocal made
+        while made < count:
+            write = record.writes[made]
+            made += 1
+            if write.version and (write.error is None or isinstance(write.error, UNDECIDED)):
+                update = {key: _text(write, key) for key in write.values}
+                operations[write.version] = session.write(update, id=write.version)
+
+    for observation in reads.observations:
+        write_up_to(observation.own)
+        session.read(_seen(observation, every_key))
+    write_up_to(len(record.writes))
+
+
+def _watch(history: History, stream: Observer, every_key: list[str]) -> None:
+    """A stream may lag behind the gets beside it: it is a session of its own, which only reads."""
+    session = history.session(stream.name)
+    for observation in stream.observations:
+        session.read(_seen(observation, every_key))
+
+
+def _seen(observation: Observation, every_key: list[str]) -> dict[str, str | None]:
+    values: dict[str, str | None] = {
+        key: None if id is None else str(id) for key, id in observation.values.items() if id != _UNKNOWN
+    }
+    scope = observation.scope
+    if scope is not None and scope.size == 0:
+        for key in every_key:
+            if key.startswith(scope.prefix):
+                values.setdefault(key, None)
+    return values
+
+
+_UNKNOWN = -1
+"""Stands for a value that nobody wrote, which is a violation of its own."""

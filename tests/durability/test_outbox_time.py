@@ -1,0 +1,336 @@
+"""The outbox and the clock: waiting as long as the server asks, and what was sent long ago. In virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from rxmps3 import OutcomeUnknown, Rejected, Unavailable
+from rxmps3.storage import MemoryStorage, Storage
+from rxmps3.testing import FaultyStorage, Request
+from rxmps3.testing.faults import drop_requests, lose_answers, offline, throttle
+from rxmps3.testing.virtual import SimClock, run_virtually
+from tests.behaviour.helpers import Gate, trace
+from tests.durability.helpers import LARGE, Disk, on
+from tests.processes.reading import entries, puts_in
+
+DAY = timedelta(days=1).total_seconds()
+HOUR = 3600.0
+
+
+def virtually(main: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """A test whose time is virtual."""
+
+    def test() -> None:
+        run_virtually(main())
+
+    test.__doc__ = main.__doc__
+    return test
+
+
+class Timed(FaultyStorage):
+    """Remembers when each request was made."""
+
+    def __init__(self, clock: SimClock, inner: Storage | None = None) -> None:
+        super().__init__(inner or MemoryStorage(clock=clock), clock=clock)
+        self.made: list[tuple[float, Request]] = []
+
+    async def around(self, request: Request, proceed: Callable[[], Awaitable[Any]]) -> Any:
+        self.made.append((self.clock.monotonic(), request))
+        return await super().around(request, proceed)
+
+    def times(self, verb: str, part: str = "") -> list[float]:
+        return [moment for moment, request in self.made if request.verb == verb and part in request.name]
+
+
+@virtually
+async def test_a_commit_waits_as_long_as_the_server_asks() -> None:
+    clock = SimClock("a")
+    bucket = Timed(clock)
+    async with on(bucket, clock=clock) as db:
+        await db.put("k", 0)
+        bucket.made.clear()
+        bucket.plan = throttle(one_in=1, retry_after=17.0, verbs=("put",))
+        receipt = db.put("k", 1)
+        await clock.sleep(10)
+        bucket.plan = ()
+        await receipt
+        first, second = bucket.times("put")
+        assert 17 <= second - first < 60
+
+
+@virtually
+async def test_an_upload_waits_as_long_as_the_server_asks() -> None:
+    clock = SimClock("a")
+    bucket = Timed(clock)
+    async with on(bucket, clock=clock) as db:
+        await db.put("k", 0)
+        bucket.made.clear()
+        bucket.plan = throttle(one_in=1, retry_after=17.0, verbs=("put",))
+        receipt = db.put("k", LARGE)
+        await clock.sleep(10)
+        bucket.plan = ()
+        await receipt
+        first, second = bucket.times("put", "values/")
+        assert 17 <= second - first < 60
+
+
+@virtually
+async def test_the_poll_waits_as_long_as_the_server_asks_and_then_goes_on() -> None:
+    clock = SimClock("a")
+    bucket = Timed(clock)
+    async with on(bucket, clock=clock, poll=1.0, live=True) as db:
+        await db.put("k", 0)
+        await clock.sleep(20)
+        bucket.plan = throttle(one_in=1, retry_after=30.0, verbs=("get",))
+        while db.status.value.online:
+            await clock.sleep(0.1)
+        bucket.plan = ()
+        bucket.made.clear()
+        refused = clock.monotonic()
+        status = db.status.value
+        assert status.next_try is not None
+        assert status.next_try >= 30
+        await clock.sleep(60)
+        assert bucket.times("get")[0] - refused >= 29
+        assert db.status.value.online is True
+        assert db.status.value.last_error is None
+
+
+@virtually
+async def test_the_status_says_when_the_bucket_goes_and_when_it_comes_back() -> None:
+    clock = SimClock("a")
+    disk, bucket = Disk(), Timed(clock)
+    async with on(bucket, disk, clock=clock, poll=1.0, live=True) as db:
+        await db.put("k", 0)
+        statuses = trace(db.status)
+        for _ in range(3):
+            bucket.plan = offline()
+            receipt = db.put("k", 1)
+            await clock.sleep(100)
+            down = db.status.value
+            assert down.online is False
+            assert down.pending == 1
+            assert isinstance(down.last_error, Unavailable)
+            assert down.next_try is not None
+            assert down.since is not None
+            assert down.since <= clock.now() - timedelta(seconds=90), "since it went, not since the last try"
+            bucket.plan = ()
+            await receipt
+            await clock.sleep(5)
+            up = db.status.value
+            assert (up.online, up.last_error, up.next_try, up.pending) == (True, None, None, 0)
+        flips = [status.online for status in statuses]
+        assert [one for at, one in enumerate(flips) if at == 0 or flips[at - 1] != one] == [True, *[False, True] * 3]
+    assert puts_in(await entries(bucket)) == [("k", 0), ("k", 1), ("k", 1), ("k", 1)]
+
+
+@virtually
+async def test_a_client_without_observers_sends_what_is_pending_when_the_bucket_comes_back() -> None:
+    """Also right after a start during which the bucket was away."""
+    clock = SimClock("a")
+    disk, bucket = Disk(), Timed(clock)
+    async with on(bucket, disk, clock=clock) as db:
+        await db.put("k", 0)
+        bucket.plan = offline()
+        await db.put("k", 1).stored
+        await db.close(timeout=0)
+    async with on(bucket, disk, clock=clock, poll=1.0) as db:
+        await clock.sleep(HOUR)
+        bucket.plan = ()
+        await clock.sleep(60)
+        assert db.pending.value == ()
+    assert puts_in(await entries(bucket)) == [("k", 0), ("k", 1)]
+
+
+@virtually
+async def test_trying_while_the_bucket_is_away_is_bounded() -> None:
+    clock = SimClock("a")
+    disk, bucket = Disk(), Timed(clock)
+    async with on(bucket, disk, clock=clock, poll=1.0, live=True) as db:
+        await db.put("k", 0)
+        bucket.plan = offline()
+        bucket.made.clear()
+        for number in range(100):
+            db.put("k", number)
+        await clock.sleep(HOUR)
+        assert len(bucket.made) < 4 * HOUR
+        bucket.plan = ()
+        while db.pending.value:
+            await clock.sleep(0.5)
+
+
+# -- sent long ago -------------------------------------------------------------------------------------------------
+
+
+async def _sent_without_an_answer(disk: Disk, bucket: FaultyStorage, clock: SimClock, *, arrives: bool) -> None:
+    """A process sends ``k = 1``, hears nothing and dies."""
+    async with on(bucket, disk, clock=clock) as db:
+        await db.put("other", 0)
+        if arrives:  # and no read says so
+            bucket.plan = [lose_answers(one_in=1), drop_requests(one_in=1, verbs=("get", "list"))]
+        else:
+            bucket.plan = offline()
+        receipt = db.put("k", 1)
+        await clock.sleep(5)
+        assert receipt.cancel() is False
+        await db.close(timeout=0)
+        bucket.plan = ()
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+@pytest.mark.parametrize("days", [1, 28])
+def test_a_write_sent_in_the_last_weeks_is_committed_once(arrived: bool, days: int) -> None:
+    async def main() -> None:
+        clock = SimClock("a")
+        disk, bucket = Disk(), Timed(clock)
+        await _sent_without_an_answer(disk, bucket, clock, arrives=arrived)
+        await clock.sleep(days * DAY)
+        async with on(bucket, disk, clock=clock) as db:
+            while db.pending.value:
+                await clock.sleep(1)
+            assert await db.get("k") == 1
+        assert puts_in(await entries(bucket)) == [("other", 0), ("k", 1)]
+
+    run_virtually(main())
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_write_sent_longer_ago_than_the_log_remembers_is_reported_and_never_sent_again(arrived: bool) -> None:
+    async def main() -> None:
+        clock = SimClock("a")
+        disk, bucket = Disk(), Timed(clock)
+        await _sent_without_an_answer(disk, bucket, clock, arrives=arrived)
+        await clock.sleep(31 * DAY)
+        async with on(bucket, clock=clock) as other:
+            await other.put("k", 2)
+            report = await other.compact()
+            assert len(report.expired) == 1, "the writer is forgotten"
+        async with on(bucket, disk, clock=clock) as db:
+            receipts = db.pending.value
+            assert [receipt.keys for receipt in receipts] == [("k",)]
+            with pytest.raises(OutcomeUnknown, match="not sent again"):
+                await receipts[0]
+            assert await db.get("k") == 2
+            await db.put("after", 3)
+        async with on(bucket, disk, clock=clock) as db:
+            assert db.pending.value == ()
+        expected = [("k", 1)] if arrived else []
+        assert puts_in(await entries(bucket)) == [("other", 0), *expected, ("k", 2), ("after", 3)]
+
+    run_virtually(main())
+
+
+@virtually
+async def test_a_write_that_was_never_sent_may_wait_for_months() -> None:
+    clock = SimClock("a")
+    disk, bucket = Disk(), Timed(clock)
+    async with on(bucket, disk, clock=clock) as db:
+        await db.put("other", 0)
+    async with on(bucket, disk, clock=clock, online=False) as db:
+        await db.put("k", 1).stored
+        await db.put("large", LARGE).stored
+    await clock.sleep(90 * DAY)
+    async with on(bucket, clock=clock) as other:
+        await other.put("other", 1)
+        await other.compact()
+    async with on(bucket, disk, clock=clock) as db:
+        while db.pending.value:
+            await clock.sleep(1)
+        assert await db.get_prefix() == {"k": 1, "large": LARGE, "other": 1}
+
+
+# -- uploads that grew old -----------------------------------------------------------------------------------------
+
+
+def _commits_are_refused(request: Request) -> bool:
+    return request.verb == "put" and "/log/" in request.name
+
+
+def _refuse_commits() -> Callable[..., Awaitable[Any]]:
+    async def refuse(request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage) -> Any:
+        if _commits_are_refused(request):
+            raise Unavailable("not now", date=faults.clock.now())
+        return await proceed()
+
+    return refuse
+
+
+@virtually
+async def test_an_upload_whose_commit_waited_for_hours_is_made_again_under_a_new_name() -> None:
+    clock = SimClock("a")
+    bucket = Timed(clock)
+    async with on(bucket, clock=clock) as db:
+        await db.put("k", 0)
+        bucket.plan = _refuse_commits()
+        receipt = db.put("large", LARGE)
+        await clock.sleep(8 * HOUR)
+        uploads = {request.name for _, request in bucket.made if "values/" in request.name and request.verb == "put"}
+        assert len(uploads) == 2
+        bucket.plan = ()
+        await receipt
+    (named,) = [
+        entry.content.name
+        for one in await entries(bucket)
+        for write in one.version.writes
+        for key, entry in write.update.items()
+        if key == "large" and entry is not None
+    ]
+    last = [request.name for _, request in bucket.made if "values/" in request.name and request.verb == "put"][-1]
+    assert last.endswith(named), "the log names the young upload"
+
+
+@virtually
+async def test_a_write_cancelled_while_the_age_of_uploads_is_asked_for_is_not_sent() -> None:
+    clock = SimClock("a")
+    bucket = Timed(clock)
+    gate = Gate(bucket, "/head", ("get",), shut=False)
+    async with on(gate, clock=clock) as db:
+        await db.put("k", 0)
+        bucket.plan = _refuse_commits()
+        large = db.put("large", LARGE)
+        await clock.sleep(2 * HOUR)
+        gate.shut = True
+        later = db.put("k", 1)
+        held = await gate.held()
+        taken_back = later.cancel()
+        bucket.plan = ()
+        gate.shut = False
+        held.let_go()
+        await large
+        if taken_back:
+            with pytest.raises(Rejected):
+                await later
+        else:
+            await later
+        await clock.sleep(60)
+        log = [key for one in await entries(bucket) for write in one.version.writes for key in write.update]
+        assert log == (["k", "large"] if taken_back else ["k", "large", "k"])
+
+
+@virtually
+async def test_pending_writes_survive_a_day_of_trouble() -> None:
+    """Half of all requests fail in one way or another; restarts in between."""
+    clock = SimClock("a")
+    disk, bucket = Disk(), Timed(clock)
+    expected: list[tuple[str, int]] = []
+    plan = [throttle(one_in=6), drop_requests(one_in=6), lose_answers(one_in=3)]
+    for session in range(12):
+        bucket.plan = ()
+        async with on(bucket, disk, clock=clock, poll=60.0, live=True) as db:
+            bucket.plan = plan
+            for number in range(20):
+                expected.append(("k", 100 * session + number))
+                await db.put(*expected[-1]).stored
+                await clock.sleep(clock.rng.uniform(0, 720))
+            await db.close(timeout=0)
+    bucket.plan = ()
+    async with on(bucket, disk, clock=clock) as db:
+        while db.pending.value:
+            await clock.sleep(1)
+    assert puts_in(await entries(bucket)) == expected
+
+
