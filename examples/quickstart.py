@@ -1,4 +1,4 @@
-"""The quick start of the README. Run it in two terminals: ``python examples/quickstart.py``."""
+"""The quick start of the README. Run it twice: ``python examples/quickstart.py``."""
 
 import asyncio
 

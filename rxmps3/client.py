@@ -434,7 +434,9 @@ class Database:
         return child
 
     async def close(self, timeout: float = 10.0) -> None:
-        """Commit what is pending, complete the streams of this handle, and end what no other handle shares.
+        """Complete the streams of this handle and end what no other handle shares, once what is pending is committed.
+
+        Where another handle of this process shares the replica, that one goes on committing, and this returns at once.
 
         Args:
             timeout: seconds to wait for pending writes.

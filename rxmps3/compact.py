@@ -125,6 +125,8 @@ class Collector:
 
         if await self._log.rewrite_head(name_it):
             return ref.seq
+        if ref in (self._log.head.checkpoint, *self._log.head.kept):
+            return ref.seq  # ours after all: the answer was lost, and somebody else has rewritten the head since
         await self._storage.delete(self._layout.root + ref.name)
         return None
 
@@ -144,6 +146,7 @@ class Collector:
         await self._log.read()
         if not self._log.exists:
             return report
+        await self._log.server_time()
         await self._sweep_entries(report, dry_run, tell)
         if report.waiting_until is None:
             await self._raise_floor(report, dry_run)

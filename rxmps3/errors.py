@@ -41,6 +41,7 @@ __all__ = [
     "Unavailable",
     "Unsupported",
     "WrongLoop",
+    "unforeseen",
 ]
 
 
@@ -170,3 +171,12 @@ class NotSent(Error):
     def __init__(self, what: str, *, keys: Sequence[str], object: str = "", remedy: str = "") -> None:
         super().__init__(what, operation="close", object=object, remedy=remedy)
         self.keys = tuple(keys)
+
+
+def unforeseen(error: Exception) -> Error:
+    """The error itself if it is of this package; any other one, a fault of a storage or of this package, wrapped."""
+    if isinstance(error, Error):
+        return error
+    wrapped = Error(f"{type(error).__name__}: {error}", operation="unforeseen", remedy="please report it")
+    wrapped.__cause__ = error
+    return wrapped

@@ -3,6 +3,7 @@
 An outbox is a few objects on a `Storage` of its own, a directory as a rule::
 
     writes/<first ordinal, 20 digits>    the writes of one batch, oldest first, with the texts of their large values
+    refused                              writes of these batches that were refused or taken back
     sent                                 up to which ordinal writes may have been sent, and the storage's date then
 
 Each object starts with the SHA-256 of what follows, so a torn or altered one is recognised; it is set aside under
@@ -16,6 +17,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any, cast
 
 from rxmps3 import jsontext
@@ -28,6 +30,7 @@ __all__ = ["Outbox", "Restored", "open_sealed", "seal"]
 
 _WRITES = "writes/"
 _SENT = "sent"
+_REFUSED = "refused"
 _ASIDE = "aside/"
 _FORMAT = 1
 
@@ -68,6 +71,7 @@ class Outbox:
         self._batches: dict[str, set[WriteId]] = {}
         self._place: dict[WriteId, tuple[str, int]] = {}
         self._sent = _Sent(0, None)
+        self._refused: set[WriteId] = set()
         self.set_aside: list[str] = []
 
     async def restore(self) -> list[Restored]:
@@ -78,6 +82,7 @@ class Outbox:
         """
         restored: list[Restored] = []
         self._sent = await self._read_sent()
+        self._refused = await self._read_refused()
         for listed in await list_all(self._storage, _WRITES):
             answer = await self._storage.get(listed.name)
             if not isinstance(answer, Found):
@@ -90,9 +95,13 @@ class Outbox:
                 self._next = max(self._next, first + 1)
                 continue
             for ordinal, (write, texts, by) in enumerate(batch, first):
+                if write.id in self._place or write.id in self._refused:
+                    continue
                 sent = self._sent.date if ordinal <= self._sent.through else None
                 restored.append(Restored(write, texts, by, sent))
                 self._note(listed.name, write.id, ordinal)
+            if listed.name not in self._batches:
+                await self._storage.delete(listed.name)
             self._next = max(self._next, first + len(batch))
         self._next = max(self._next, self._sent.through + 1)
         return restored
@@ -105,15 +114,15 @@ class Outbox:
         """
         name = f"{_WRITES}{self._next:020d}"
         first = self._next
+        await self._storage.put(name, _encode_batch(writes, by))  # after a lost answer the same name is written again
         self._next += len(writes)
-        await self._storage.put(name, _encode_batch(writes, by))
         for ordinal, (write, _) in enumerate(writes, first):
             self._note(name, write.id, ordinal)
 
     async def adopt(self, restored: Sequence[Restored]) -> None:
         """Take over the writes of another outbox, which may then be cleared. Raises as `add`."""
-        for one in restored:
-            await self.add([(one.write, one.texts)], one.by)
+        for by, ones in groupby(restored, key=lambda one: one.by):
+            await self.add([(one.write, one.texts) for one in ones], by)
         if sent := [one for one in restored if one.sent is not None]:
             await self.mark_sent([one.write.id for one in sent], min(one.sent for one in sent if one.sent is not None))
 
@@ -132,6 +141,13 @@ class Outbox:
             "date": None if date is None else codec.stamp(date, "seconds"),
         }
         await self._storage.put(_SENT, seal(jsontext.encode(body)))
+
+    async def refuse(self, ids: Sequence[WriteId]) -> None:
+        """These will never be committed and are not to come back; durable when it returns."""
+        known = [id for id in ids if id in self._place]
+        if known:
+            self._refused = {id for id in self._refused if id in self._place} | set(known)
+            await self._storage.put(_REFUSED, seal(jsontext.encode(sorted(self._refused))))
 
     async def remove(self, ids: Sequence[WriteId]) -> None:
         """These writes have met their end."""
@@ -170,6 +186,17 @@ class Outbox:
         except (Error, KeyError, TypeError, ValueError) as error:
             await self._put_aside(_SENT, answer.body, error)
             return _Sent(0, None)
+
+    async def _read_refused(self) -> set[WriteId]:
+        answer = await self._storage.get(_REFUSED)
+        if not isinstance(answer, Found):
+            return set()
+        try:
+            listed = cast("list[Any]", jsontext.decode(open_sealed(answer.body, _REFUSED), _REFUSED))
+            return {WriteId(str(writer), int(number)) for writer, number in listed}
+        except (Error, TypeError, ValueError) as error:
+            await self._put_aside(_REFUSED, answer.body, error)
+            return set()
 
     async def _put_aside(self, name: str, body: bytes, error: Exception) -> None:
         aside = f"{_ASIDE}{name.replace('/', '-')}-{hashlib.sha256(body).hexdigest()[:12]}"

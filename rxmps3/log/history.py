@@ -47,6 +47,7 @@ async def read_entries(
     head = await _read_head(storage, layout)
     if head is None or last == 0:
         return
+    after = max(after, head.floor)  # what is left below it is on its way out, or was put there by a stalled writer
     if last is not None and head.checkpoint is not None:
         after = max(after, head.checkpoint.seq - last)  # the log's end is no lower than its checkpoint
     listed = await list_all(

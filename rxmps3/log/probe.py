@@ -132,4 +132,4 @@ async def _try_to_remove(storage: Storage, name: str) -> None:
     try:
         await storage.delete(name)
     except Error:
-        pass  # a left-over of some bytes outside every manifest; a later doctor run removes it
+        pass  # a left-over of some bytes outside every manifest; nobody ever reads it

@@ -28,7 +28,7 @@ from rxmps3.log.checkpoint import load as load_checkpoint
 from rxmps3.log.fence import Lease
 from rxmps3.log.probe import ensure_conditional_writes
 from rxmps3.state import Committed, Loaded, State, Write, fold
-from rxmps3.storage.base import ABSENT, Found, Matches, Missing, NotModified, Storage, list_all
+from rxmps3.storage.base import ABSENT, Found, Matches, Missing, NotModified, Storage, pages
 
 __all__ = ["MAX_ENTRY_BYTES", "MAX_GROUP_BYTES", "Cursor", "SequencedLog"]
 
@@ -189,9 +189,13 @@ class SequencedLog:
         """Read to the end of a log that is known to be some entries ahead: one listing, then entries in parallel."""
         head, first = self.head, self._seq + 1
         after = self._layout.entry(head.incarnation, self._seq)
-        listed = await list_all(self._storage, self._layout.log(head.incarnation), after=after)
-        numbers = [self._layout.seq_of(head.incarnation, one.name) for one in listed]
-        last = max((number for number in numbers if number is not None), default=self._seq)
+        last = self._seq
+        async for page in pages(self._storage, self._layout.log(head.incarnation), after=after):
+            if not await self._counts(first, page.date):
+                await self._catch_up()
+                return
+            numbers = (self._layout.seq_of(head.incarnation, one.name) for one in page.objects)
+            last = max((number for number in numbers if number is not None), default=last)
         for start in range(first, last + 1, _READS_AT_ONCE):
             batch = range(start, min(start + _READS_AT_ONCE, last + 1))
             answers = await asyncio.gather(
@@ -199,7 +203,8 @@ class SequencedLog:
             )
             for seq, answer in zip(batch, answers, strict=True):
                 if not await self._counts(seq, answer.date):
-                    return await self._catch_up()
+                    await self._catch_up()
+                    return
                 if not isinstance(answer, Found):
                     raise Corrupt(
                         f"missing, though entry {last} exists",
@@ -208,7 +213,6 @@ class SequencedLog:
                         remedy="restore the object; nothing is overwritten",
                     )
                 self._apply(seq, answer.body)
-        return None
 
     def _apply(self, seq: int, body: bytes) -> None:
         """Move the cursor over entry ``seq``; a no-op if it has moved there already."""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from rxmps3.clock import Clock
-from rxmps3.errors import Error, OutcomeUnknown, Rejected
+from rxmps3.errors import Error, InvalidInput, OutcomeUnknown, Rejected, unforeseen
 from rxmps3.log.base import Log
 from rxmps3.outbox import Restored
 from rxmps3.receipt import Receipt
@@ -28,6 +28,8 @@ TRUST_UPLOADS_FOR = timedelta(hours=6)
 collector deletes values that nothing names once they are a day old."""
 FORGOTTEN_AFTER = timedelta(days=29)
 """The log may forget a writer that is silent for 30 days."""
+JUDGE_EVERY = timedelta(days=1)
+"""How often, by the local clock, a client with unsettled writes asks whether they have become too old."""
 ASK_AFTER = timedelta(hours=1)
 """An upload that is older than this by a local clock has its age checked by the server's."""
 _FAIRNESS_WINDOW = 2.0
@@ -70,8 +72,8 @@ class Committer:
         self._backoff = backoff
         self._receipts = receipts
         self._storer = storer
-        self._sent: set[WriteId] = set()
-        self._sent_earlier: dict[WriteId, datetime] = {}
+        self._sent: dict[WriteId, datetime | None] = {}
+        self._judged_at = clock.now() - JUDGE_EVERY
         self._wanted = asyncio.Event()
         self._uploaded: dict[WriteId, Upload] = {}
         self._uploading: set[WriteId] = set()
@@ -89,14 +91,13 @@ class Committer:
     def forget(self, id: WriteId, *, committed: bool) -> None:
         """A write has met its end."""
         self._uploaded.pop(id, None)
-        self._sent.discard(id)
+        self._sent.pop(id, None)
         self._storer.forget(id, committed=committed)
 
     def restored(self, restored: Restored) -> None:
         """A write of an earlier process is pending again; if it was sent then, it may be in the log."""
         if restored.sent is not None:
-            self._sent.add(restored.write.id)
-            self._sent_earlier[restored.write.id] = restored.sent
+            self._sent[restored.write.id] = restored.sent
 
     async def run(self, ready_to_start: Awaitable[None]) -> None:
         """Commit whenever something is ready."""
@@ -108,22 +109,23 @@ class Committer:
             began, before = self._clock.monotonic(), len(self._timeline.view.pending)
             ready: list[Write] = []
             try:
+                await self._log.open()
                 await self._give_up_the_unknowable()
                 ready = self._ready()
                 if await self._uploads_have_aged(ready):
                     ready = self._ready()
+                ready = self._about_to_send(ready)
                 if not ready:
                     continue
-                self._sent.update(write.id for write in ready)
                 await self._storer.mark_sent([write.id for write in ready])
                 await self._log.commit(ready)
             except Rejected as error:
                 for write in ready:
                     self._timeline.submit(Refused(write.id, error))
                 continue
-            except Error as error:
+            except Exception as error:
                 failures += 1
-                await self._back_off("commit", failures, error)
+                await self._back_off("commit", failures, unforeseen(error))
                 self.wake()
                 continue
             failures = 0
@@ -132,6 +134,15 @@ class Committer:
             if pending:
                 self.wake()
                 await self._be_fair(lost=pending >= before, took=self._clock.monotonic() - began)
+
+    def _about_to_send(self, ready: list[Write]) -> list[Write]:
+        """Those that are still pending; from now on they cannot be taken back."""
+        with self._timeline.lock:
+            pending = self._timeline.view.pending
+            still = [write for write in ready if write.id in pending]
+            for write in still:
+                self._sent.setdefault(write.id, self._log.date)
+        return still
 
     def was_sent(self, id: WriteId) -> bool:
         """Whether the write was given to the storage, so that it may be in the log already."""
@@ -161,12 +172,13 @@ class Committer:
 
     async def _give_up_the_unknowable(self) -> None:
         """Never resend what was sent so long ago that the log may have forgotten its writer's number."""
-        if not self._sent_earlier:
+        if not self._sent or self._clock.now() - self._judged_at < JUDGE_EVERY:
             return
-        await self._log.open()
         now = await self._log.server_time()
-        for id, sent in self._sent_earlier.items():
-            if now - sent >= FORGOTTEN_AFTER and id.writer not in self._timeline.view.confirmed.writers:
+        self._judged_at = self._clock.now()
+        writers = self._timeline.view.confirmed.writers
+        for id, sent in list(self._sent.items()):
+            if sent is not None and now - sent >= FORGOTTEN_AFTER and id.writer not in writers:
                 unknown = OutcomeUnknown(
                     f"sent on {sent:%Y-%m-%d}; whether it was committed cannot be told any more: it is not sent again",
                     operation="commit",
@@ -174,7 +186,6 @@ class Committer:
                     remedy="compare the keys' values and put them again if need be",
                 )
                 self._timeline.submit(Refused(id, unknown))
-        self._sent_earlier.clear()
 
     async def _uploads_have_aged(self, ready: list[Write]) -> bool:
         """Take back uploads that a collector may have found unused by now; they are to be made again."""
@@ -204,9 +215,13 @@ class Committer:
                     dates = await self._upload_all(contents)
                 except Rejected as error:
                     self._timeline.submit(Refused(id, error))
-                except Error as error:
+                except InvalidInput as error:
+                    rejected = Rejected(f"the storage does not take a value of it: {error}", operation="upload")
+                    rejected.__cause__ = error
+                    self._timeline.submit(Refused(id, rejected))
+                except Exception as error:
                     failures += 1
-                    await self._back_off("upload", failures, error)
+                    await self._back_off("upload", failures, unforeseen(error))
                 else:
                     self._uploaded[id] = Upload(min(dates, default=None), self._clock.now(), self._clock.monotonic())
                     self.wake()

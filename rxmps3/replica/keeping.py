@@ -6,7 +6,7 @@ import asyncio
 
 from rxmps3.clock import Clock
 from rxmps3.compact import Collector
-from rxmps3.errors import Error
+from rxmps3.errors import unforeseen
 from rxmps3.log.sequenced import SequencedLog
 from rxmps3.replica.health import Health
 from rxmps3.retry import Backoff
@@ -50,8 +50,9 @@ class Keeper:
             try:
                 await self._keep()
                 failures = 0
-            except Error as error:
+            except Exception as problem:
                 failures += 1
+                error = unforeseen(problem)
                 wait = self._backoff.wait(failures, error, self._clock.rng)
                 self._health.failed("compact", error, wait)
                 await self._clock.sleep(wait)

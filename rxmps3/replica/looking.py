@@ -12,7 +12,7 @@ from reactivex.disposable import Disposable, SerialDisposable
 from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 from rxmps3.clock import Clock
-from rxmps3.errors import Error, Throttled, Unavailable
+from rxmps3.errors import Error, Throttled, Unavailable, unforeseen
 from rxmps3.failures import Failure
 from rxmps3.log.base import Log
 from rxmps3.options import Options
@@ -72,9 +72,9 @@ class Looker:
             began = self._clock.monotonic()
             try:
                 await self._log.read()
-            except Error as error:
+            except Exception as error:
                 failures += 1
-                self._failed(failures, error, waiting)
+                self._failed(failures, unforeseen(error), waiting)
             except asyncio.CancelledError:
                 self._waiting.extend(waiting)
                 raise

@@ -63,7 +63,7 @@ class Replica:
         self.manifest = manifest
         self.clock = clock
         self.options = options
-        self.backoff = Backoff(cap=max(options.interval, 1.0))
+        self.backoff = Backoff(cap=min(max(options.interval, 1.0), 30.0))
         self.router = Router()
         self._name = f"manifest {manifest!r}"
         self._storage = MeteredStorage(storage)
@@ -243,8 +243,10 @@ class Replica:
         local = self._local = await keep.open(self.manifest)
         own, *others = local.outboxes
         found = await own.restore()
+        known = {one.write.id for one in found}
         for outbox in others:
-            adopted = [one for one in await outbox.restore() if one.write.id not in {two.write.id for two in found}]
+            adopted = [one for one in await outbox.restore() if one.write.id not in known]
+            known.update(one.write.id for one in adopted)
             await own.adopt(adopted)
             await outbox.clear()
             found.extend(adopted)
@@ -254,6 +256,8 @@ class Replica:
         self._storer.use(own)
         for one in found:
             self._take_up(one)
+        if found:
+            self._committer.wake()
         saved = await local.load_state()
         if saved is not None or not self.options.online:
             self._timeline.submit(Loaded(saved.state if saved is not None else State()))

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from rxmps3.clock import Clock
-from rxmps3.errors import Error
+from rxmps3.errors import Error, unforeseen
 from rxmps3.failures import Failure
 from rxmps3.log.base import Log
 from rxmps3.outbox import Outbox
@@ -55,6 +55,7 @@ class Storer:
         self._new: dict[WriteId, tuple[Write, Mapping[str, str]]] = {}
         self._over: list[WriteId] = []
         self._committed: list[WriteId] = []
+        self._refused: list[WriteId] = []
         self._failing = False
 
     def use(self, outbox: Outbox) -> None:
@@ -77,7 +78,7 @@ class Storer:
         if committed:
             self._committed.append(id)
         elif self._new.pop(id, None) is None:
-            self._over.append(id)
+            self._refused.append(id)
             self._wake()
 
     def settled(self) -> int:
@@ -130,7 +131,8 @@ class Storer:
                 self._failing, failures = False, 0
                 if not self._wanted.is_set():
                     self._idle.set()
-            except Error as error:
+            except Exception as problem:
+                error = unforeseen(problem)
                 failures += 1
                 self._failing = True
                 self._idle.set()
@@ -141,17 +143,19 @@ class Storer:
 
     async def _store(self, outbox: Outbox) -> None:
         over, self._over = self._over, []
+        refused, self._refused = self._refused, []
         new = list(self._new.values())
         try:
             if new:
                 await outbox.add(new, self._by)
-            await outbox.remove(over)
+            await outbox.refuse(refused)
+            await outbox.remove([*over, *refused])
         except BaseException:
-            self._over = over + self._over
+            self._over, self._refused = over + self._over, refused + self._refused
             raise
         for write, _ in new:
             if self._new.pop(write.id, None) is None:
-                self._over.append(write.id)
+                self._refused.append(write.id)
                 self._wake()
             else:
                 self._stored(write.id)

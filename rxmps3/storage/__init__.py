@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import (
+from rxmps3.storage.base import (
     ABSENT,
     Absent,
     Delete,
@@ -25,10 +25,10 @@ from .base import (
     list_all,
     pages,
 )
-from .directory import DirectoryStorage
-from .memory import MemoryStorage
-from .s3 import S3Storage
-from .urls import open_storage
+from rxmps3.storage.directory import DirectoryStorage
+from rxmps3.storage.memory import MemoryStorage
+from rxmps3.storage.s3 import S3Storage
+from rxmps3.storage.urls import open_storage
 
 __all__ = [
     "ABSENT",

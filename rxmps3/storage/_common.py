@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from ..errors import Corrupt, InvalidKey, InvalidOption, Unavailable
+from rxmps3.errors import Corrupt, InvalidKey, InvalidOption, Unavailable
 
 MAX_NAME_BYTES = 1024
 MAX_PAGE = 1000

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from ..clock import Clock
-from ..errors import AccessDenied, BucketNotFound, Error, InvalidKey, PreconditionFailed, Unavailable, Unsupported
-from ._common import MAX_NAME_BYTES, check_name, check_sha256, check_size, etag_of, page_size
-from .base import Absent, Found, Listed, Matches, Missing, NotModified, Page, Precondition, Stored
-from .paths import INTERNAL, Paths, goes_on
+from rxmps3.clock import Clock
+from rxmps3.errors import AccessDenied, BucketNotFound, Error, InvalidKey, PreconditionFailed, Unavailable, Unsupported
+from rxmps3.storage._common import MAX_NAME_BYTES, check_name, check_sha256, check_size, etag_of, page_size
+from rxmps3.storage.base import Absent, Found, Listed, Matches, Missing, NotModified, Page, Precondition, Stored
+from rxmps3.storage.paths import INTERNAL, Paths, goes_on
 
 __all__ = ["DirectoryStorage"]
 
@@ -373,7 +373,10 @@ class DirectoryStorage:
         try:
             os.mkdir(path)
         except FileNotFoundError:
-            self._make_directories(os.path.dirname(path))
+            parent = os.path.dirname(path)
+            if os.path.isdir(parent):
+                raise  # it was removed just now, or takes no directories
+            self._make_directories(parent)
             self._make_directories(path)
         except FileExistsError:
             if not os.path.isdir(path):

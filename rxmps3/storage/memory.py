@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
-from typing import Any, cast
+from typing import cast
 
-from sortedcontainers import SortedDict
-
-from ..clock import Clock, SystemClock
-from ..errors import InvalidOption, PreconditionFailed, Unsupported
-from ._common import MAX_NAME_BYTES, check_name, check_sha256, check_size, etag_of, page_size
-from .base import (
+from rxmps3.clock import Clock, SystemClock
+from rxmps3.errors import InvalidOption, PreconditionFailed, Unsupported
+from rxmps3.sortedkeys import SortedKeys
+from rxmps3.storage._common import MAX_NAME_BYTES, check_name, check_sha256, check_size, etag_of, page_size
+from rxmps3.storage.base import (
     Absent,
     Found,
     Listed,
@@ -46,7 +46,8 @@ class _Objects:
 
     versioning: bool
     lock: Lock = field(default_factory=Lock)
-    names: dict[str, list[_Version]] = field(default_factory=lambda: cast(Any, SortedDict()))
+    names: dict[str, list[_Version]] = field(default_factory=dict[str, list[_Version]])
+    order: SortedKeys = field(default_factory=SortedKeys)
     count: int = 0
 
     def newest(self, name: str) -> _Version | None:
@@ -59,6 +60,8 @@ class _Objects:
         # a digest: nobody can take an id for a number and sort by it
         id = hashlib.sha256(b"version %d" % self.count).hexdigest()[:32]
         version = _Version(self.count, id, body, etag, now)
+        if name not in self.names:
+            self.order.add([name])
         if self.versioning:
             self.names.setdefault(name, []).append(version)
         else:
@@ -67,10 +70,13 @@ class _Objects:
 
     def from_name(self, prefix: str, first: str) -> Iterator[str]:
         """The names under a prefix from ``first`` on (inclusive), ascending."""
-        for name in cast(Iterator[str], cast(Any, self.names).irange(max(prefix, first))):
-            if not name.startswith(prefix):
-                return
-            yield name
+        names = self.order.with_prefix(prefix)
+        yield from names[bisect_left(names, first) :]
+
+    def forget(self, name: str) -> None:
+        """Remove an object with all its versions, if it is there."""
+        if self.names.pop(name, None) is not None:
+            self.order.remove([name])
 
 
 _shared: dict[str, _Objects] = {}
@@ -181,11 +187,11 @@ class MemoryStorage:
                 if kept:
                     self._objects.names[name] = kept
                 else:
-                    self._objects.names.pop(name, None)
+                    self._objects.forget(name)
             elif self.versioning:
                 self._objects.append(name, None, "", self._clock.now())
             else:
-                self._objects.names.pop(name, None)
+                self._objects.forget(name)
 
     async def list_versions(self, prefix: str, *, cursor: str | None = None, limit: int = 1000) -> VersionPage:
         """See `rxmps3.storage.ListVersions`.

@@ -13,10 +13,10 @@ from functools import cache
 from typing import Any, Final, cast
 from urllib.parse import quote, urlsplit
 
-from ..clock import Clock
-from ..errors import Closed, InvalidOption, Unavailable, WrongLoop
-from ._common import MAX_NAME_BYTES, check_name, check_size, page_size
-from .base import (
+from rxmps3.clock import Clock
+from rxmps3.errors import Closed, InvalidOption, Unavailable, WrongLoop
+from rxmps3.storage._common import MAX_NAME_BYTES, check_name, check_size, page_size
+from rxmps3.storage.base import (
     Absent,
     Found,
     Listed,
@@ -28,7 +28,7 @@ from .base import (
     Stored,
     VersionPage,
 )
-from .s3_errors import Refusal, parse_date, translate
+from rxmps3.storage.s3_errors import Refusal, parse_date, translate
 
 __all__ = ["OPTIONS", "S3Storage"]
 

@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from ..errors import (
+from rxmps3.errors import (
     AccessDenied,
     BucketNotFound,
     Error,
     InvalidKey,
     InvalidOption,
+    InvalidValue,
     PreconditionFailed,
     Throttled,
     Unavailable,
@@ -202,6 +203,8 @@ def _of_refusal(refusal: Refusal, operation: str, where: str, bucket: str) -> Er
         return make(AccessDenied, f"{_MEND_CREDENTIALS} ({bucket})")
     if code in _DAMAGED:
         return temporary(Unavailable, "it is sent again")
+    if code in ("EntityTooLarge", "MaxMessageLengthExceeded") or status == 413:
+        return make(InvalidValue, "the server takes no object of this size")
     if code == "KeyTooLongError" or status == 414:
         return make(InvalidKey)
     if code == "NotImplemented" or status == 501:

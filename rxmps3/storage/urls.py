@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from ..clock import Clock
-from ..errors import InvalidOption
-from .base import Storage
-from .directory import DirectoryStorage
-from .memory import MemoryStorage
-from .s3 import OPTIONS, S3Storage
+from rxmps3.clock import Clock
+from rxmps3.errors import InvalidOption
+from rxmps3.storage.base import Storage
+from rxmps3.storage.directory import DirectoryStorage
+from rxmps3.storage.memory import MemoryStorage
+from rxmps3.storage.s3 import OPTIONS, S3Storage
 
 __all__ = ["open_storage"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -102,7 +103,7 @@ class Key(Live[T], abc.ObserverBase[T]):
         return self._writes.delete(self.name)
 
     def on_next(self, value: T) -> None:
-        """Set the key, unless the view holds this very value already. From any thread; trouble goes to ``db.errors``."""
+        """Set the key, unless the view holds this value already. From any thread; trouble goes to ``db.errors``."""
         try:
             dumped = self._codec.dump(value)
             entry = self._replica.view.look_up(self.name)
@@ -148,7 +149,7 @@ class Key(Live[T], abc.ObserverBase[T]):
         if entry is None:
             if not view.loaded and not view.is_pending(self.name):
                 raise NotLoaded("the state is not loaded yet", object=f"key {self.name!r}", remedy="await db.get first")
-            return self._default
+            return deepcopy(self._default)
         text = self._replica.values.peek(entry)
         if text is None:
             raise NotLoaded(
@@ -159,7 +160,7 @@ class Key(Live[T], abc.ObserverBase[T]):
     def _decode(self, value: Any) -> tuple[T] | None:
         """The value, in a box; None if it does not fit the type, which is reported."""
         if value is _ABSENT:
-            return (self._default,)
+            return (deepcopy(self._default),)
         try:
             return (self._codec.load(value),)
         except InvalidValue as error:

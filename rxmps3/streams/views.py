@@ -125,7 +125,8 @@ class Streams:
 
     def stream(self, name: str, attach: Attach[U]) -> Stream[U]:
         """A stream of this handle's, which completes when the handle closes."""
-        return Stream(self._replica, name, self._counted(attach))
+        counted = cast(Attach[U], self._counted(attach))
+        return Stream(self._replica, name, counted)
 
     # -- about events ----------------------------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
-from ..errors import AccessDenied, Error, PreconditionFailed, Throttled, Unavailable
-from .wrappers import Fault, FaultyStorage, Request
+from rxmps3.errors import AccessDenied, Error, PreconditionFailed, Throttled, Unavailable
+from rxmps3.testing.wrappers import Fault, FaultyStorage, Request
 
 __all__ = [
     "deny",

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar, cast
 
-from ..errors import Corrupt, Error, PreconditionFailed, Unavailable
-from ..storage.base import (
+from rxmps3.errors import Corrupt, Error, PreconditionFailed, Unavailable
+from rxmps3.storage.base import (
     ABSENT,
     Found,
     ListedVersion,

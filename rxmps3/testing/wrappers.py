@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
-from ..clock import Clock, Random, SystemClock, spawn
-from ..errors import Unsupported
-from ..storage.base import (
+from rxmps3.clock import Clock, Random, SystemClock, spawn
+from rxmps3.errors import Unsupported
+from rxmps3.storage.base import (
     Found,
     ListVersions,
     Missing,

@@ -38,7 +38,7 @@ async def eventually(condition: Callable[[], Any], *, what: str = "") -> None:
         raise AssertionError(f"never came true: {what or condition}") from cancelled
 
 
-async def soon(clock: ManualClock, awaitable: Awaitable[T], hours: float = 6) -> T:
+async def soon(clock: ManualClock, awaitable: Awaitable[T], hours: float = 0.5) -> T:
     """The result of something that needs the clock to move on, within so many hours of that clock."""
     task, deadline = asyncio.ensure_future(awaitable), clock.monotonic() + hours * 3600
     await settle()

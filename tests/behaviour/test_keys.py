@@ -81,7 +81,7 @@ async def test_values_are_validated_on_write() -> None:
         await point.put(Point(3))
         assert point.value == Point(3)
         assert await db.get("point") == {"x": 3, "y": 0.5}
-        with pytest.raises(rxmps3.InvalidValue, match="key 'point'.*x: .*integer"):
+        with pytest.raises(rxmps3.InvalidValue, match=r"key 'point'.*x: .*integer"):
             point.put({"x": "three"})  # pyright: ignore[reportArgumentType]
         assert point.value == Point(3)
 

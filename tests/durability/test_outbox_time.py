@@ -157,7 +157,7 @@ async def test_trying_while_the_bucket_is_away_is_bounded() -> None:
         for number in range(100):
             db.put("k", number)
         await clock.sleep(HOUR)
-        assert len(bucket.made) < 4 * HOUR
+        assert len(bucket.made) < 6 * HOUR
         bucket.plan = ()
         while db.pending.value:
             await clock.sleep(0.5)
@@ -198,28 +198,76 @@ def test_a_write_sent_in_the_last_weeks_is_committed_once(arrived: bool, days: i
     run_virtually(main())
 
 
-@pytest.mark.parametrize("arrived", [True, False])
-def test_a_write_sent_longer_ago_than_the_log_remembers_is_reported_and_never_sent_again(arrived: bool) -> None:
+async def _forgotten(bucket: FaultyStorage, clock: SimClock) -> None:
+    """A month later another client writes, and the silent writer's numbers are forgotten."""
+    await clock.sleep(31 * DAY)
+    async with on(bucket, clock=clock) as other:
+        await other.put("k", 2)
+        assert len((await other.compact()).expired) == 1
+
+
+def test_a_write_sent_longer_ago_than_the_log_remembers_is_reported_and_never_sent_again() -> None:
     async def main() -> None:
         clock = SimClock("a")
         disk, bucket = Disk(), Timed(clock)
-        await _sent_without_an_answer(disk, bucket, clock, arrives=arrived)
-        await clock.sleep(31 * DAY)
-        async with on(bucket, clock=clock) as other:
-            await other.put("k", 2)
-            report = await other.compact()
-            assert len(report.expired) == 1, "the writer is forgotten"
+        await _sent_without_an_answer(disk, bucket, clock, arrives=False)
+        await _forgotten(bucket, clock)
+        bucket.plan = offline()
         async with on(bucket, disk, clock=clock) as db:
-            receipts = db.pending.value
-            assert [receipt.keys for receipt in receipts] == [("k",)]
+            (receipt,) = db.pending.value
+            assert receipt.keys == ("k",)
+            bucket.plan = ()
+            await db.refresh()
             with pytest.raises(OutcomeUnknown, match="not sent again"):
-                await receipts[0]
+                await receipt
             assert await db.get("k") == 2
             await db.put("after", 3)
         async with on(bucket, disk, clock=clock) as db:
             assert db.pending.value == ()
+        assert puts_in(await entries(bucket)) == [("other", 0), ("k", 2), ("after", 3)]
+
+    run_virtually(main())
+
+
+def test_a_write_sent_long_ago_that_the_log_still_shows_is_committed_and_not_doubled() -> None:
+    """The local copy remembers where it was, so that the log tells what became of the write."""
+
+    async def main() -> None:
+        clock = SimClock("a")
+        disk, bucket = Disk(), Timed(clock)
+        await _sent_without_an_answer(disk, bucket, clock, arrives=True)
+        await _forgotten(bucket, clock)
+        bucket.plan = offline()
+        async with on(bucket, disk, clock=clock) as db:
+            (receipt,) = db.pending.value
+            bucket.plan = ()
+            await db.refresh()
+            assert await receipt == receipt.version
+            assert await db.get("k") == 2
+        assert puts_in(await entries(bucket)) == [("other", 0), ("k", 1), ("k", 2)]
+
+    run_virtually(main())
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_write_sent_long_ago_is_never_sent_again_without_a_local_copy_either(
+    arrived: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        clock = SimClock("a")
+        disk, bucket = Disk(), Timed(clock)
+        await _sent_without_an_answer(disk, bucket, clock, arrives=arrived)
+        await _forgotten(bucket, clock)
+        del disk.parts["main/known"]
+        async with on(bucket, disk, clock=clock) as db:
+            while db.pending.value:
+                await clock.sleep(1)
+            assert await db.get("k") == 2
+        async with on(bucket, disk, clock=clock) as db:
+            assert db.pending.value == ()
         expected = [("k", 1)] if arrived else []
-        assert puts_in(await entries(bucket)) == [("other", 0), *expected, ("k", 2), ("after", 3)]
+        assert puts_in(await entries(bucket)) == [("other", 0), *expected, ("k", 2)]
+        assert any("not sent again" in message for message in caplog.messages)
 
     run_virtually(main())
 
@@ -332,5 +380,3 @@ async def test_pending_writes_survive_a_day_of_trouble() -> None:
         while db.pending.value:
             await clock.sleep(1)
     assert puts_in(await entries(bucket)) == expected
-
-

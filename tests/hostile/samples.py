@@ -173,6 +173,7 @@ async def become(storage: Storage, objects: Objects) -> None:
 
 def virtually(scenario: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run a scenario in virtual time."""
+    samples()
     return run_virtually(scenario())
 
 

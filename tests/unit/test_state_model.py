@@ -126,7 +126,7 @@ class Model(RuleBasedStateMachine):
         count = data.draw(st.integers(1, len(self.pending)))
         mine, self.pending = self.pending[:count], self.pending[count:]
         values_before = {key: entry.content.text for key, entry in self.view.items()}
-        self.move(Committed(self.version(ME, mine)), "remote", [Settled(write.id, None) for write in mine])
+        self.move(Committed(self.version(ME, mine)), "own", [Settled(write.id, None) for write in mine])
         assert {key: entry.content.text for key, entry in self.view.items()} == values_before
 
     @rule(writer=st.sampled_from(["x", "y"]), parts=st.lists(updates, min_size=1, max_size=3))

@@ -186,7 +186,7 @@ class Order:
         for delete in self._deletes[key]:
             part = self.parts[delete][key]
             if self.is_before(part, number):
-                if part not in latest or any(self.is_before(part, self.operation_of[other]) for other in latest):
+                if any(self.is_before(part, self.operation_of[other]) for other in latest):
                     continue
             elif delete == number or self.is_before(self.read_node[number], delete):
                 continue

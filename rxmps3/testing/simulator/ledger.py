@@ -141,7 +141,7 @@ class Ledger:
     def _check_checkpoint(self, ref: dict[str, Any]) -> None:
         """A checkpoint that the head begins to name is the fold of the log."""
         body = None if self.bucket is None else self.bucket.read(self._root + ref["name"])
-        seq = ref["seq"]
+        seq = int(ref["seq"])
         if body is None or seq > self.length:
             self._complain("a checkpoint is the log's fold", f"{ref['name']!r} is not there, or ahead of the log")
             return

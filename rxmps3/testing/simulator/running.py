@@ -110,10 +110,13 @@ def play(plan: Plan) -> Report:
             loop.run_until_complete(world.run())
         except (Deadlock, Livelock) as error:
             recorder.complain(type(error).__name__.lower(), str(error))
-        trace, violations = list(recorder.trace), list(recorder.violations)
-        seconds = loop.time()
-        loop.set_exception_handler(_ignore)
-        end_loop(loop)
+        except Exception as error:
+            recorder.complain("nothing unexpected fails", f"the run itself: {error!r}")
+        finally:
+            trace, violations = list(recorder.trace), list(recorder.violations)
+            seconds = loop.time()
+            loop.set_exception_handler(_ignore)
+            end_loop(loop)
     recorder.counts["entries"] = world.ledger.length
     recorder.counts["ghosts"] = world.ledger.ghosts
     for client in world.network.counts.values():

@@ -94,9 +94,15 @@ class Session:
         recorder.sessions.append(self.record)
 
     @property
+    def is_open(self) -> bool:
+        """Whether it ever got as far as that."""
+        return self._db is not None
+
+    @property
     def db(self) -> Database:
         """The open database."""
-        assert self._db is not None
+        if self._db is None:
+            raise RuntimeError(f"{self.life} is not open")
         return self._db
 
     def _alive(self) -> bool:

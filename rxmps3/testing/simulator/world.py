@@ -78,7 +78,8 @@ class World:
         check_causality(self.ledger, self.recorder)
 
     def _sessions(self) -> list[Session]:
-        return [player.session for player in self._players if player.session is not None]
+        sessions = [player.session for player in self._players if player.session is not None]
+        return [session for session in sessions if session.is_open]
 
     async def _settle(self) -> None:
         for session in self._sessions():
@@ -106,7 +107,7 @@ class World:
     async def _close(self) -> None:
         for player in self._players:
             session, player.session = player.session, None
-            if session is not None and (keys := await session.close(10.0)):
+            if session is not None and session.is_open and (keys := await session.close(10.0)):
                 self.recorder.complain("everything commits", f"{session.life} closes without {keys}")
 
     # -- parts -----------------------------------------------------------------------------------------------

@@ -1,0 +1,146 @@
+"""A storage that breaks a promise is found out before the first write, which is refused and says which promise."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rxmps3 import MISSING, Corrupt, Rejected, Unsupported
+from rxmps3.errors import PreconditionFailed
+from rxmps3.storage import ABSENT, Found, Matches, MemoryStorage, Missing, NotModified, Stored
+from tests.behaviour.helpers import names, players, trace
+
+
+class IgnoresCreate(MemoryStorage):
+    """Takes ``If-None-Match: *`` and replaces all the same."""
+
+    async def put(self, name: str, body: bytes, **options: Any) -> Stored:
+        if options.get("when") == ABSENT:
+            options["when"] = None
+        return await super().put(name, body, **options)
+
+
+class RacesOnCreate(MemoryStorage):
+    """Looks first and writes a moment later: two creates at once both succeed."""
+
+    async def put(self, name: str, body: bytes, **options: Any) -> Stored:
+        if options.get("when") == ABSENT:
+            if isinstance(await self.get(name), Found):
+                raise PreconditionFailed("it exists already")
+            await asyncio.sleep(0)
+            options["when"] = None
+        return await super().put(name, body, **options)
+
+
+class IgnoresMatch(MemoryStorage):
+    """Takes ``If-Match`` and replaces all the same."""
+
+    async def put(self, name: str, body: bytes, **options: Any) -> Stored:
+        if isinstance(options.get("when"), Matches):
+            options["when"] = None
+        return await super().put(name, body, **options)
+
+
+class SendsAllAgain(MemoryStorage):
+    """Answers a conditional get with the whole object."""
+
+    async def get(self, name: str, **options: Any) -> Found | Missing | NotModified:
+        options["unless"] = None
+        return await super().get(name, **options)
+
+
+class InventsObjects(MemoryStorage):
+    """Finds something at names that were never written, as a server with an error page does."""
+
+    async def get(self, name: str, **options: Any) -> Found | Missing | NotModified:
+        answer = await super().get(name, **options)
+        if isinstance(answer, Missing) and "probe" in name:
+            return Found(b"<html>", '"x"', answer.date, answer.date)
+        return answer
+
+
+class NeverDeletes(MemoryStorage):
+    """Acknowledges deletes and keeps the object."""
+
+    async def delete(self, name: str, **options: Any) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("kind", "condition"),
+    [
+        (IgnoresCreate, "If-None-Match"),
+        (RacesOnCreate, "If-None-Match"),
+        (IgnoresMatch, "If-Match"),
+        (SendsAllAgain, "If-None-Match"),
+        (InventsObjects, "never written"),
+        (NeverDeletes, "deleted"),
+    ],
+)
+async def test_the_first_write_is_refused_and_says_what_the_storage_breaks(
+    kind: type[MemoryStorage], condition: str
+) -> None:
+    storage = kind()
+    async with players(storage, "a") as (a,):
+        seen, errors = trace(a.observe("k", MISSING)), trace(a.errors)
+        for value in (1, "x" * 10_000):
+            receipt = a.put("k", value)
+            with pytest.raises(Rejected, match=condition) as caught:
+                await receipt
+            assert isinstance(caught.value.__cause__, Unsupported)
+            assert receipt.stage == "rejected"
+        assert seen == [MISSING, 1, MISSING, "x" * 10_000, MISSING]
+        assert (a.keys(), a.pending.value, errors) == ([], (), [])
+        await a.refresh()
+    assert [name for name in await names(storage) if not (kind is NeverDeletes and "probe" in name)] == []
+
+
+async def test_a_storage_without_a_clock_is_refused() -> None:
+    class Timeless(MemoryStorage):
+        async def get(self, name: str, **options: Any) -> Found | Missing | NotModified:
+            return replace(await super().get(name, **options), date=None)
+
+        async def put(self, name: str, body: bytes, **options: Any) -> Stored:
+            return replace(await super().put(name, body, **options), date=None)
+
+    storage = Timeless()
+    with pytest.raises((Rejected, Unsupported), match="Date"):
+        async with players(storage, "a") as (a,):
+            await a.put("k", 1)
+    assert await names(storage) == []
+
+
+async def test_a_mended_storage_is_taken() -> None:
+    storage = MemoryStorage()
+    flawed = IgnoresMatch()
+    async with players(flawed, "a") as (a,):
+        with pytest.raises(Rejected):
+            await a.put("k", 1)
+        flawed.put = storage.put  # the storage is replaced by one that keeps its promises
+        flawed.get, flawed.delete, flawed.list = storage.get, storage.delete, storage.list
+        await a.put("k", 2)
+        assert await a.get("k") == 2
+
+
+async def test_a_good_storage_is_probed_once_per_process() -> None:
+    name = "memory:probed-once"
+    requests: list[int] = []
+    for manifest in ("one", "two"):
+        async with players(MemoryStorage(name=name.partition(":")[2]), "a", manifest=manifest) as (a,):
+            before = a.status.value.requests
+            await a.put("k", 1)
+            requests.append(a.status.value.requests - before)
+    assert requests[0] > requests[1]
+    assert requests[1] <= 5
+
+
+async def test_writes_over_left_overs_without_a_head_are_not_probed_into_being() -> None:
+    storage = MemoryStorage()
+    await storage.put("main/values/k@w-1", b"1")
+    with pytest.raises(Corrupt, match="head"):
+        async with players(storage, "a") as (a,):
+            await a.put("k", 1)
+    assert await names(storage) == ["main/values/k@w-1"]

@@ -1,0 +1,301 @@
+"""The commands that look after whole databases: compact, verify, export, import, copy, simulate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rxmps3 as library
+from tests.cli.commands import Outcome, rxmps3, several
+from tests.cli.test_demo import objects
+
+VALUES: dict[str, Any] = {"a": 1, "a/b": 1.0, "ä\n": [None, {"x": True}], "large": "L" * 9000, "none": None}
+WORDS = ("compact", "verify", "export", "import", "copy")
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Path:
+    return tmp_path / "bucket"
+
+
+async def fill(bucket: Path, manifest: str = "main") -> str:
+    """A database in a folder; its URL."""
+    async with library.connect(f"file:{bucket}", manifest=manifest) as db:
+        await db.put_all({**VALUES, "gone": 1})
+        await db.delete("gone")
+    return f"file:{bucket}"
+
+
+def found(bucket: Path) -> dict[str, bytes]:
+    """Every object by its path."""
+    return {str(path.relative_to(bucket)): path.read_bytes() for path in objects(bucket)}
+
+
+async def contents(url: str, manifest: str = "main") -> str:
+    async with library.connect(url, manifest=manifest, shared=False) as db:
+        return json.dumps(await db.get_prefix(""))
+
+
+def expected(values: dict[str, Any] = VALUES) -> str:
+    return json.dumps({key: values[key] for key in sorted(values)})
+
+
+def test_each_word_explains_itself() -> None:
+    outcomes = several(*((word, "--help") for word in (*WORDS, "simulate")))
+    for word, outcome in zip((*WORDS, "simulate"), outcomes, strict=True):
+        assert (outcome.code, outcome.err) == (0, ""), word
+        assert f"Usage: rxmps3 {word}" in outcome.out
+    options = dict(zip((*WORDS, "simulate"), (outcome.out for outcome in outcomes), strict=True))
+    assert "--dry-run" in options["compact"]
+    assert "--retention" in options["compact"]
+    assert "--no-contents" in options["verify"]
+    assert "--prefix" in options["export"]
+    assert "--target-manifest" in options["copy"]
+    assert "--seeds" in options["simulate"]
+    assert all("--json" in options[word] for word in WORDS)
+
+
+# -- compact -------------------------------------------------------------------------------------------------------
+
+
+async def test_compact_makes_a_checkpoint_and_a_dry_run_changes_nothing(bucket: Path) -> None:
+    url = await fill(bucket)
+    before = found(bucket)
+    dry, as_json = several(("compact", url, "--dry-run"), ("compact", url, "--dry-run", "--json"))
+    assert (dry.code, dry.err) == (0, "")
+    assert dry.out == "0 log entries, 0 checkpoints and 0 values would be deleted, 0 bytes\n"
+    assert as_json.records == [
+        {
+            "dry_run": True,
+            "checkpoint": None,
+            "floor": 0,
+            "raised": False,
+            "entries": 0,
+            "checkpoints": 0,
+            "values": 0,
+            "bytes": 0,
+            "expired": [],
+            "waiting_until": None,
+        }
+    ]
+    assert found(bucket) == before
+    done, again = several(("compact", url), ("compact", url, "--json"))
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[0] == "checkpoint after entry 2 written"
+    assert (again.code, again.records[0]["checkpoint"]) == (0, None)
+    assert len(found(bucket).keys() - before.keys()) == 1
+    assert await contents(url) == expected()
+
+
+async def test_compact_gives_up_the_log_beyond_the_retention_in_two_steps(bucket: Path) -> None:
+    url = await fill(bucket)
+    first, dry, raised, waiting, people = several(
+        ("compact", url, "--json"),
+        ("compact", url, "--retention", "0", "--dry-run", "--json"),
+        ("compact", url, "--retention", "0", "--json"),
+        ("compact", url, "--retention", "0", "--json"),
+        ("compact", url, "--retention", "0"),
+    )
+    assert (first.records[0]["checkpoint"], first.records[0]["raised"]) == (2, False)
+    assert (dry.records[0]["raised"], dry.records[0]["floor"]) == (True, 0)
+    assert (raised.records[0]["raised"], raised.records[0]["floor"]) == (True, 2)
+    assert raised.records[0]["entries"] == 0
+    assert waiting.records[0]["waiting_until"] is not None
+    assert people.out.splitlines()[-1].startswith("log entries up to 2 wait until 2")
+    assert len([name for name in found(bucket) if "/log/" in name]) == 2
+    assert await contents(url) == expected()
+
+
+async def test_compact_of_nothing_writes_nothing(tmp_path: Path) -> None:
+    url = f"file:{tmp_path / 'nowhere'}"
+    nothing, negative = several(("compact", url, "--json"), ("compact", url, "--retention", "-1", "--json"))
+    assert (nothing.code, nothing.records[0]["checkpoint"]) == (0, None)
+    assert not (tmp_path / "nowhere").exists()
+    assert (negative.code, negative.error["kind"]) == (2, "InvalidOption")
+
+
+# -- verify --------------------------------------------------------------------------------------------------------
+
+
+async def test_verify_finds_nothing_wrong_and_changes_nothing(bucket: Path) -> None:
+    url = await fill(bucket)
+    before = found(bucket)
+    well, quick, as_json, empty = several(
+        ("verify", url),
+        ("verify", url, "--no-contents"),
+        ("verify", url, "--json"),
+        ("verify", url, "-m", "nowhere", "--json"),
+    )
+    said = "all is well: 5 keys after entry 2; verified 2 entries, 0 checkpoints, 1 values\n"
+    assert well == quick == Outcome(0, said, "")
+    summary = {"ok": True, "problems": 0, "head": 2, "keys": 5, "entries": 2, "checkpoints": 0, "values": 1}
+    assert (as_json.code, as_json.records) == (0, [summary])
+    assert (empty.code, empty.records[0]["keys"]) == (0, 0)
+    assert found(bucket) == before
+
+
+async def test_verify_names_what_is_wrong_and_ends_with_6(bucket: Path) -> None:
+    url = await fill(bucket)
+    value = next(path for path in objects(bucket) if "values" in path.parts)
+    whole = value.read_bytes()
+    value.write_bytes(whole[:-1] + b"!")
+    altered, as_json, quick = several(("verify", url), ("verify", url, "--json"), ("verify", url, "--no-contents"))
+    name = f"main/values/{value.name}"
+    assert (altered.code, altered.err) == (6, "")
+    first, last = altered.out.splitlines()
+    assert first.startswith(f"wrong  {name}: ")
+    assert last.startswith("1 objects are wrong")
+    problem, summary = as_json.records
+    assert as_json.code == 6
+    assert problem["object"] == name
+    assert (summary["ok"], summary["problems"], summary["values"]) == (False, 1, 0)
+    assert quick.code == 0, "it is there, and nobody asked what is in it"
+    value.write_bytes(whole)
+    entry = next(path for path in objects(bucket) if path.name.endswith("1") and "log" in path.parts)
+    entry.write_bytes(entry.read_bytes()[:-1])
+    value.unlink()
+    torn, got = several(("verify", url, "--json"), ("get", url, "a", "--json"))
+    assert torn.code == 6
+    assert torn.records[0]["object"].endswith("/log/00000000000000000001")
+    assert (got.code, got.error["kind"]) == (6, "Corrupt")
+
+
+def test_what_cannot_be_reached_is_no_verdict(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("not a directory")
+    outcome = rxmps3("verify", f"file:{file}", "--json")
+    assert outcome.code not in (0, 6)
+    assert outcome.out == ""
+
+
+# -- export and import ---------------------------------------------------------------------------------------------
+
+
+async def test_export_and_import_and_export_again(bucket: Path, tmp_path: Path) -> None:
+    url, target = await fill(bucket), f"file:{tmp_path / 'target'}"
+    before = found(bucket)
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    exported, to_stdout, imported, again, people, back = several(
+        ("export", url, str(first), "--json"),
+        ("export", url, "-"),
+        ("import", target, str(first), "--json", "--by", "mover"),
+        ("import", target, str(first), "--json"),
+        ("import", target, str(first)),
+        ("export", target, str(second)),
+    )
+    assert exported.records == [{"keys": 5, "written": 5, "same": 0}]
+    assert to_stdout == Outcome(0, first.read_text(encoding="utf-8"), "")
+    assert imported.records == [{"keys": 5, "written": 5, "same": 0}]
+    assert again.records == [{"keys": 5, "written": 0, "same": 5}]
+    assert people == Outcome(0, "0 keys put, 5 were there already\n", "")
+    assert back == Outcome(0, "5 keys written to the file\n", "")
+    assert first.read_text().splitlines()[1:] == second.read_text().splitlines()[1:]
+    assert await contents(target) == expected()
+    assert found(bucket) == before
+    assert not list(tmp_path.glob("*.partial"))
+    (version,) = rxmps3("log", target, "--json").records
+    assert version["by"] == "mover"
+
+
+async def test_export_of_a_prefix_and_of_nothing(bucket: Path, tmp_path: Path) -> None:
+    url = await fill(bucket)
+    some, none, nowhere = several(
+        ("export", url, "-", "--prefix", "a"),
+        ("export", url, "-", "--prefix", "zzz"),
+        ("export", f"file:{tmp_path / 'nowhere'}", "-"),
+    )
+    assert [json.loads(line)["key"] for line in some.out.splitlines()[1:-1]] == ["a", "a/b"]
+    assert [len(outcome.out.splitlines()) for outcome in (none, nowhere)] == [2, 2]
+    assert not (tmp_path / "nowhere").exists()
+
+
+async def test_an_export_that_fails_leaves_the_earlier_file_alone(bucket: Path, tmp_path: Path) -> None:
+    url = await fill(bucket)
+    file = tmp_path / "export.jsonl"
+    file.write_text("the earlier one")
+    next(path for path in objects(bucket) if "values" in path.parts).unlink()
+    failed, unwritable = several(
+        ("export", url, str(file), "--json"), ("export", url, str(tmp_path / "no" / "folder"), "--json")
+    )
+    assert (failed.code, failed.error["kind"]) == (6, "Corrupt")
+    assert file.read_text() == "the earlier one"
+    assert unwritable.code == 2
+    assert unwritable.error["kind"] == "InvalidOption"
+
+
+async def test_files_that_are_not_whole_are_refused_and_nothing_is_written(bucket: Path, tmp_path: Path) -> None:
+    url = await fill(bucket)
+    whole = rxmps3("export", url, "-").out
+    files = {
+        "torn": whole[: len(whole) // 2].encode(),
+        "altered": whole.replace("LLL", "LML", 1).encode(),
+        "foreign": b'{"hello": "world"}\n',
+        "empty": b"",
+        "binary": b"\xff\xfe\x00\x01" * 100,
+        "newer": whole.replace('"format":1', '"format":2', 1).encode(),
+    }
+    for name, body in files.items():
+        (tmp_path / name).write_bytes(body)
+    target = tmp_path / "target"
+    outcomes = several(*(("import", f"file:{target}", str(tmp_path / name), "--json") for name in files))
+    kinds = {name: outcome.error["kind"] for name, outcome in zip(files, outcomes, strict=True)}
+    assert kinds == {**dict.fromkeys(files, "Corrupt"), "newer": "Unsupported"}
+    assert {outcome.code for outcome in outcomes} == {6}
+    assert {outcome.out for outcome in outcomes} == {""}
+    assert not target.exists()
+    missing, folder = several(
+        ("import", f"file:{target}", str(tmp_path / "missing"), "--json"),
+        ("import", f"file:{target}", str(tmp_path), "--json"),
+    )
+    assert [(outcome.code, outcome.error["kind"]) for outcome in (missing, folder)] == [(2, "InvalidOption")] * 2
+
+
+# -- copy ----------------------------------------------------------------------------------------------------------
+
+
+async def test_copy_puts_what_is_missing_and_keeps_what_is_there(bucket: Path, tmp_path: Path) -> None:
+    url, target = await fill(bucket), f"file:{tmp_path / 'target'}"
+    async with library.connect(target) as db:
+        await db.put_all({"a": 1, "besides": True})
+    copied, again, people, part = several(
+        ("copy", url, target, "--json", "--by", "mover"),
+        ("copy", url, target, "--json"),
+        ("copy", url, target),
+        ("copy", url, target, "--json", "--prefix", "a", "--target-manifest", "other"),
+    )
+    assert copied.records == [{"keys": 5, "written": 4, "same": 1}]
+    assert again.records == [{"keys": 5, "written": 0, "same": 5}]
+    assert people == Outcome(0, "0 keys copied, 5 were there already\n", "")
+    assert part.records == [{"keys": 2, "written": 2, "same": 0}]
+    assert await contents(target) == expected({**VALUES, "besides": True})
+    assert await contents(target, "other") == expected({"a": 1, "a/b": 1.0})
+    well = rxmps3("verify", target)
+    assert well.code == 0
+
+
+async def test_copy_within_one_bucket_and_from_a_broken_one(bucket: Path, tmp_path: Path) -> None:
+    url = await fill(bucket)
+    within = rxmps3("copy", url, url, "--target-manifest", "second", "--json")
+    assert within.records == [{"keys": 5, "written": 5, "same": 0}]
+    assert await contents(url, "second") == expected()
+    (bucket / "main" / "head").write_bytes(b"{}")
+    broken, unknown = several(
+        ("copy", url, f"file:{tmp_path / 'target'}", "--json"), ("copy", url, "ftp://somewhere", "--json")
+    )
+    assert (broken.code, broken.error["kind"], broken.out) == (6, "Corrupt", "")
+    assert not (tmp_path / "target").exists()
+    assert (unknown.code, unknown.error["kind"]) == (2, "InvalidOption")
+
+
+# -- simulate ------------------------------------------------------------------------------------------------------
+
+
+def test_simulate_plays_so_many_histories() -> None:
+    outcome = rxmps3("simulate", "--seeds", "3")
+    assert outcome.code == 0, outcome.out + outcome.err
+    assert "3" in outcome.out
+    none = rxmps3("simulate", "--seeds", "0")
+    assert none.code == 2

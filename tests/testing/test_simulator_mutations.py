@@ -1,0 +1,328 @@
+"""The simulator has teeth: switch off one rule of the protocol, and some seed breaks the rule that it protects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from immutables import Map
+
+from rxmps3 import compact, outbox, state
+from rxmps3.errors import PreconditionFailed, Unavailable
+from rxmps3.log import codec, sequenced
+from rxmps3.log.fence import Lease
+from rxmps3.log.sequenced import SequencedLog
+from rxmps3.replica import committing
+from rxmps3.replica.committing import Committer
+from rxmps3.replica.looking import Looker
+from rxmps3.routing import Router, Turn
+from rxmps3.state import View, Write
+from rxmps3.storage.base import ABSENT
+from rxmps3.streams import snapshots
+from rxmps3.testing.simulator import Plan, draw_plan, play
+
+Patch = pytest.MonkeyPatch
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A rule switched off, and where to look for what follows."""
+
+    switch_off: Callable[[Patch], None]
+    caught_by: str
+    plans: Sequence[Plan]
+
+
+MUTATIONS: dict[str, Mutation] = {}
+
+
+def mutation(caught_by: str, *where: int | Plan) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
+    plans = [draw_plan(one) if isinstance(one, int) else one for one in where or range(12)]
+
+    def register(switch_off: Callable[[Patch], None]) -> Callable[[Patch], None]:
+        MUTATIONS[switch_off.__name__] = Mutation(switch_off, caught_by, plans)
+        return switch_off
+
+    return register
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_rule_switched_off_is_caught(name: str, monkeypatch: Patch):
+    mutation = MUTATIONS[name]
+    mutation.switch_off(monkeypatch)
+    caught: set[str] = set()
+    for plan in mutation.plans:
+        caught |= {violation.rule for violation in play(plan).violations}
+        if mutation.caught_by in caught:
+            return
+    pytest.fail(f"not caught by {mutation.caught_by!r}, but by {caught or 'nothing'}")
+
+
+# -- committing ----------------------------------------------------------------------------------------------
+
+
+@mutation("each write is in the log once")
+def a_412_is_taken_for_a_lost_race(patch: Patch) -> None:
+    """What is found after a refused create is taken for somebody else's, and the writes go on to the next number."""
+    reading = SimpleNamespace(after_refusal=False)
+    found = state._found  # pyright: ignore[reportPrivateUsage]
+
+    async def append(self: Any, seq: int, body: bytes) -> None:
+        name = self._layout.entry(self.head.incarnation, seq)
+        try:
+            stored = await self._storage.put(name, body, when=ABSENT)
+        except (PreconditionFailed, Unavailable) as error:
+            reading.after_refusal = True
+            try:
+                await self.read()
+            finally:
+                reading.after_refusal = False
+            if self._seq < seq:
+                raise self._nothing_there(name, error) from error
+        else:
+            if await self._counts(seq, stored.date):
+                self._apply(seq, body)
+
+    def find(view: View, writes: tuple[Write, ...]) -> Any:
+        return [] if reading.after_refusal else found(view, writes)
+
+    patch.setattr(SequencedLog, "_append", append)
+    patch.setattr(state, "_found", find)
+
+
+@mutation("no holes")
+def a_new_number_while_one_is_unknown(patch: Patch) -> None:
+    """After no answer the client tries the number after the one whose outcome it does not know."""
+
+    async def commit(self: Any, writes: Sequence[Write]) -> None:
+        await self.open()
+        await self.prepare()
+        seq = self._seq + 1 + getattr(self, "_skipped", 0)
+        try:
+            await self._append(seq, self._pack(seq, writes))
+        except Unavailable:
+            self._skipped = getattr(self, "_skipped", 0) + 1
+            raise
+        self._skipped = 0
+
+    patch.setattr(SequencedLog, "commit", commit)
+
+
+@mutation("what is acknowledged is in the log")
+def no_answer_is_taken_for_success(patch: Patch) -> None:
+    async def append(self: Any, seq: int, body: bytes) -> None:
+        try:
+            await self._storage.put(self._layout.entry(self.head.incarnation, seq), body, when=ABSENT)
+        except PreconditionFailed:
+            await self.read()
+        except Unavailable:
+            self._apply(seq, body)
+        else:
+            self._apply(seq, body)
+
+    patch.setattr(SequencedLog, "_append", append)
+
+
+@mutation("what is acknowledged is in the log")
+def a_write_is_acknowledged_when_it_is_sent(patch: Patch) -> None:
+    commit = SequencedLog.commit
+
+    async def hasty(self: Any, writes: Sequence[Write]) -> None:
+        version = state.ManifestVersion("", self._writer, self._by, None, tuple(writes))
+        for write in writes:
+            self._deliver(state.Committed(version)) if write is writes[0] else None
+        await commit(self, writes)
+
+    patch.setattr(SequencedLog, "commit", hasty)
+
+
+@mutation("a session's writes keep their order")
+def the_newest_write_goes_first(patch: Patch) -> None:
+    ready = Committer._ready  # pyright: ignore[reportPrivateUsage]
+
+    def newest(self: Any) -> list[Write]:
+        return ready(self)[-1:]
+
+    patch.setattr(Committer, "_ready", newest)
+
+
+@mutation("what the log names is there")
+def a_commit_does_not_wait_for_its_uploads(patch: Patch) -> None:
+    def ready(self: Any) -> list[Write]:
+        before: list[Write] = ready_as_it_was(self)
+        return before and self._timeline.view.queue()
+
+    ready_as_it_was = Committer._ready  # pyright: ignore[reportPrivateUsage]
+    patch.setattr(Committer, "_ready", ready)
+
+
+@mutation("the chain holds")
+def entries_do_not_name_the_one_before(patch: Patch) -> None:
+    encode = codec.encode_entry
+
+    def forgetful(seq: int, previous: str, *args: Any, **options: Any) -> bytes:
+        return encode(seq, "0" * 64, *args, **options)
+
+    patch.setattr(sequenced.codec, "encode_entry", forgetful)
+
+
+# -- reading -------------------------------------------------------------------------------------------------
+
+
+@mutation("versions come once, in order")
+def the_cursor_moves_without_looking_where_it_is(patch: Patch) -> None:
+    """Whoever learns of an entry applies it, whether or not it has been applied."""
+
+    def apply(self: Any, seq: int, body: bytes) -> None:
+        entry = codec.decode_entry(body, "entry")
+        if self._opening is None:
+            self._deliver(state.Committed(entry.version))
+        else:
+            self._opening = state.fold(self._opening, entry.version)
+        self._seq, self._chain = max(seq, self._seq), codec.digest(body)
+
+    patch.setattr(SequencedLog, "_apply", apply)
+
+
+@mutation("refresh reads to the end")
+def a_look_is_good_enough_if_it_is_recent(patch: Patch) -> None:
+    look = Looker.look
+
+    async def lazy(self: Any) -> None:
+        if self._looked_at is None or self._clock.monotonic() - self._looked_at > 1.0:
+            await look(self)
+
+    patch.setattr(Looker, "look", lazy)
+
+
+@mutation("a view is a prefix of the log and own writes")
+def own_writes_are_seen_once_they_are_committed(patch: Patch) -> None:
+    def look_up(self: View, key: str) -> Any:
+        return self.confirmed.entries.get(key)
+
+    patch.setattr(View, "look_up", look_up)
+
+
+@mutation("the state is the log's fold")
+def deletes_are_forgotten(patch: Patch) -> None:
+    fold = state.fold
+
+    def keep(before: state.State, version: state.ManifestVersion) -> state.State:
+        after = fold(before, version)
+        gone = {key: entry for key, entry in before.entries.items() if key not in after.entries}
+        return state.State(Map({**after.entries, **gone}), after.writers, after.version)
+
+    patch.setattr(state, "fold", keep)
+    patch.setattr(sequenced, "fold", keep)
+
+
+# -- exactly once --------------------------------------------------------------------------------------------
+
+
+@mutation("each write is in the log once", *range(60))
+def a_write_is_not_known_again(patch: Patch) -> None:
+    """No dedupe by writer and number: what an outbox resends after a restart is committed again."""
+    patch.setattr(state, "_reached", lambda mark, write: False)
+
+
+@mutation("what is stored survives", *range(60))
+def the_outbox_forgets(patch: Patch) -> None:
+    async def restore(self: Any) -> list[Any]:
+        return []
+
+    patch.setattr(outbox.Outbox, "restore", restore)
+
+
+@mutation("nothing is invented", *range(60))
+def a_restored_write_takes_the_new_writer_id(patch: Patch) -> None:
+    encode = codec.encode_write
+
+    def as_own(write: Write, committer: str) -> str:
+        return encode(write, write.id.writer)
+
+    patch.setattr(sequenced.codec, "encode_write", as_own)
+
+
+# -- collection ----------------------------------------------------------------------------------------------
+
+LONG = [seed for seed in range(120) if draw_plan(seed).weather.lateness > 50_000]
+
+
+@mutation("the grace is kept", *LONG)
+def entries_are_deleted_at_once(patch: Patch) -> None:
+    patch.setattr(compact, "fence", SimpleNamespace(GRACE=timedelta(0)))
+
+
+@mutation("only what is below the floor is deleted", *LONG)
+def entries_are_deleted_up_to_the_checkpoint(patch: Patch) -> None:
+    def is_below(self: Any, listed: Any, head: codec.Head) -> bool:
+        seq = self._layout.seq_of(head.incarnation, listed.name)
+        return seq is not None and head.checkpoint is not None and seq <= head.checkpoint.seq
+
+    patch.setattr(compact.Collector, "_is_below", is_below)
+
+
+@mutation("what is named is not deleted", *LONG)
+def values_of_the_present_state_alone_are_live(patch: Patch) -> None:
+    async def live(self: Any, tell: Any) -> set[str]:
+        return set()
+
+    patch.setattr(compact.Collector, "_live_values", live)
+    patch.setattr(compact, "_named", lambda state: set[str]())
+
+
+@mutation("what is acknowledged is in the log", SLEEPER)
+def a_lease_never_ends(patch: Patch) -> None:
+    """A writer that slept through a collection believes in the number that it created again."""
+    patch.setattr(Lease, "covers", lambda self, seq, answered: True)
+    patch.setattr(Lease, "wants_renewal", lambda self, answered: False)
+
+
+@mutation("what the log names is there", LATECOMER)
+def uploads_are_trusted_for_ever(patch: Patch) -> None:
+    patch.setattr(committing, "TRUST_UPLOADS_FOR", timedelta(days=10_000))
+
+
+@mutation("a checkpoint is the log's fold", *LONG)
+def a_checkpoint_leaves_out_the_writers(patch: Patch) -> None:
+    encode = codec.encode_state
+
+    def without(before: state.State, *args: Any) -> bytes:
+        return encode(state.State(before.entries, Map(), before.version), *args)
+
+    patch.setattr(codec, "encode_state", without)
+
+
+# -- streams -------------------------------------------------------------------------------------------------
+
+
+@mutation("an atomic write is seen whole")
+def streams_are_served_key_by_key(patch: Patch) -> None:
+    deliver = Router.deliver
+
+    def one_by_one(self: Router, turn: Turn) -> None:
+        for change in turn.step.changes or ():
+            part = state.Step(turn.step.view, turn.step.event, (change,), turn.step.effects)
+            deliver(self, Turn(turn.number, part))
+
+    patch.setattr(Router, "deliver", one_by_one)
+
+
+@mutation("streams emit changes only")
+def streams_repeat_themselves(patch: Patch) -> None:
+    patch.setattr(snapshots, "same_snapshot", lambda left, right, default: False)
+
+
+@mutation("streams converge")
+def streams_miss_what_others_write(patch: Patch) -> None:
+    deliver = Router.deliver
+
+    def own_only(self: Router, turn: Turn) -> None:
+        changes = tuple(change for change in turn.step.changes if change.cause == "own")
+        deliver(self, Turn(turn.number, state.Step(turn.step.view, turn.step.event, changes, turn.step.effects)))
+
+    patch.setattr(Router, "deliver", own_only)
