@@ -114,6 +114,7 @@ def connect(
         except BaseException:
             await connection.release(timeout=0)
             raise
+        replica.loop.call_soon(replica.report_restored)
         return Database(connection, replica, options, read_only=read_only, root=True)
 
     return Connecting(open_database)
@@ -384,6 +385,11 @@ class Database:
     def scheduler(self) -> AsyncIOThreadSafeScheduler:
         """A scheduler that keeps timed Rx operators on the database's event loop."""
         return AsyncIOThreadSafeScheduler(self._replica.loop)
+
+    @property
+    def key_limit(self) -> int:
+        """The longest key in bytes, once escaped, that this database takes."""
+        return self._replica.layout.key_limit
 
     @property
     def name(self) -> str:

@@ -7,6 +7,7 @@ Canonical text is what Python's `json` writes with keys sorted, no blanks and no
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -51,7 +52,10 @@ def decode(text: str, what: str = "value") -> Any:
         Corrupt: it is not JSON; NaN and infinities are not, either.
     """
     try:
-        return _DECODER.decode(text)
+        value = _DECODER.decode(text)
+        if _DOUBTFUL.search(text):
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        return value
     except (ValueError, RecursionError) as error:
         raise Corrupt(f"not JSON: {error or 'nested too deep'}", object=what) from None
 
@@ -68,6 +72,8 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
 
 
+_DOUBTFUL = re.compile(r"\\u[dD]|[eE]\+?\d{3}|\d{309}")
+"""What may be a lone surrogate, or a number that is infinite as a float."""
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 

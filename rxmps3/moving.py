@@ -21,7 +21,8 @@ from typing import IO, Any, cast
 
 from rxmps3 import jsontext
 from rxmps3.client import Database
-from rxmps3.errors import Corrupt, Unsupported
+from rxmps3.errors import Corrupt, InvalidInput, Unsupported
+from rxmps3.layout import check_key
 from rxmps3.missing import MISSING
 
 __all__ = ["Moved", "copy", "export_to", "import_from"]
@@ -79,7 +80,7 @@ async def import_from(db: Database, file: IO[str], *, progress: Progress | None 
         Unsupported: of a newer format.
         Rejected, Unavailable, …: interrupted; run it again to go on.
     """
-    total = _check_file(file)
+    total = _check_file(file, db.key_limit)
     file.seek(0)
     next(file)
     return await _write(db, _lines(file, total), total, progress)
@@ -143,13 +144,13 @@ def _batches(items: Iterable[tuple[str, str]]) -> Iterator[dict[str, str]]:
         yield batch
 
 
-def _check_file(file: IO[str]) -> int:
+def _check_file(file: IO[str], key_limit: int) -> int:
     """The number of keys in a whole file. Raises `Corrupt` or `Unsupported`."""
     name = f"file {getattr(file, 'name', '')!r}"
     header = _object(next(iter(file), ""), name)
     if header.get("rxmps3") != "export":
         raise Corrupt("not an export of this program", object=name)
-    if header.get("format") != FORMAT:
+    if type(header.get("format")) is not int or header["format"] != FORMAT:
         raise Unsupported(f"format {header.get('format')!r}", object=name, remedy="upgrade rxmps3")
     digest = hashlib.sha256()
     keys = 0
@@ -158,6 +159,7 @@ def _check_file(file: IO[str]) -> int:
         if last:
             digest.update(last.encode())
             keys += 1
+            _entry(last, f"{name}, line {keys + 1}", key_limit)
         last = line
     footer = _object(last, name)
     if footer.get("keys") != keys or footer.get("sha256") != digest.hexdigest():
@@ -167,8 +169,21 @@ def _check_file(file: IO[str]) -> int:
 
 def _lines(file: IO[str], total: int) -> Iterator[tuple[str, str]]:
     for number, line in zip(range(total), file, strict=False):
-        members = _object(line, f"line {number + 2}")
-        yield members["key"], jsontext.encode(members["value"])
+        yield _entry(line, f"line {number + 2}", None)
+
+
+def _entry(line: str, what: str, key_limit: int | None) -> tuple[str, str]:
+    """The key and the value's text of one line."""
+    members = _object(line, what)
+    key = members.get("key")
+    if not isinstance(key, str) or "value" not in members:
+        raise Corrupt("not a key and its value", object=what)
+    try:
+        if key_limit is not None:
+            check_key(key, key_limit)
+        return key, jsontext.encode(members["value"])
+    except InvalidInput as error:
+        raise Corrupt(str(error), object=what) from None
 
 
 def _object(line: str, what: str) -> dict[str, Any]:

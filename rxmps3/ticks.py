@@ -65,7 +65,9 @@ def timer(
             if at_once:
                 observer.on_next(None)
             while True:
-                await clock.sleep(max(pace.next_wait(clock.rng), hold()))
+                await clock.sleep(pace.next_wait(clock.rng))
+                while (seconds := hold()) > 0:
+                    await clock.sleep(seconds)
                 observer.on_next(None)
 
         task = spawn(tick(), "ticks")

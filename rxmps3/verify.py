@@ -17,7 +17,7 @@ from rxmps3.log import codec
 from rxmps3.log.checkpoint import load
 from rxmps3.log.sequenced import MAX_ENTRY_BYTES
 from rxmps3.state import ContentObject, State, fold
-from rxmps3.storage.base import Found, Storage, list_all
+from rxmps3.storage.base import Found, Storage, list_all, pages
 
 __all__ = ["Problem", "Verification", "verify"]
 
@@ -88,6 +88,7 @@ class _Verifier:
         if head is None:
             return self._found
         refs = [ref for ref in (*head.kept, head.checkpoint) if ref is not None]
+        await self._other_logs(head)
         base, checkpoints = await self._checkpoints(head, refs)
         if base is not None:
             state = await self._log(head, base, checkpoints)
@@ -103,7 +104,11 @@ class _Verifier:
             self._progress(what, done, total)
 
     async def _head(self) -> codec.Head | None:
-        answer = await self._storage.get(self._layout.head, limit=_MAX_HEAD_BYTES)
+        try:
+            answer = await self._storage.get(self._layout.head, limit=_MAX_HEAD_BYTES)
+        except Corrupt as error:
+            self._wrong(self._layout.head, error.what)
+            return None
         if isinstance(answer, Found):
             try:
                 return codec.decode_head(answer.body, self._layout.head)
@@ -114,6 +119,17 @@ class _Verifier:
         if page.objects:
             self._wrong(self._layout.head, f"missing, though {page.objects[0].name!r} exists")
         return None
+
+    async def _other_logs(self, head: codec.Head) -> None:
+        """The manifest's folder holds one log."""
+        strangers: dict[str, str] = {}
+        async for page in pages(self._storage, self._layout.root):
+            for listed in page.objects:
+                owner, _, rest = listed.name.removeprefix(self._layout.root).partition("/")
+                if owner != head.incarnation and rest.startswith(("log/", "checkpoint/")):
+                    strangers.setdefault(owner, listed.name)
+        for name in strangers.values():
+            self._wrong(self._layout.head, f"names log {head.incarnation}, but {name!r} exists")
 
     async def _checkpoints(
         self, head: codec.Head, refs: Sequence[codec.CheckpointRef]
@@ -157,8 +173,15 @@ class _Verifier:
             self._tell("entries", start - seq, last - seq)
             batch = range(start, min(start + _READS_AT_ONCE, last + 1))
             names = [self._layout.entry(head.incarnation, number) for number in batch]
-            answers = await asyncio.gather(*(self._storage.get(name, limit=MAX_ENTRY_BYTES) for name in names))
+            answers = await asyncio.gather(
+                *(self._storage.get(name, limit=MAX_ENTRY_BYTES) for name in names), return_exceptions=True
+            )
             for number, name, answer in zip(batch, names, answers, strict=True):
+                if isinstance(answer, Corrupt):
+                    self._wrong(name, answer.what)
+                    return state
+                if isinstance(answer, BaseException):
+                    raise answer
                 if not isinstance(answer, Found):
                     self._wrong(name, f"missing, though entry {last} or a checkpoint after it exists")
                     return state

@@ -145,19 +145,24 @@ async def export(
     prefix: Prefix = "",
 ) -> None:
     """Write the keys and values to a file of JSON lines, as of one version. The history stays behind."""
-    async with run.database() as db:
-        with progress_bar(run) as tell:
-            if str(file) == "-":
-                moved = await moving.export_to(db, sys.stdout, prefix=prefix)
-            else:
-                partial = file.with_name(file.name + ".partial")
-                with partial.open("w", encoding="utf-8", newline="\n") as out:
+    if str(file) == "-":
+        async with run.database() as db:
+            await moving.export_to(db, sys.stdout, prefix=prefix)
+        return
+    partial = file.with_name(file.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as out:
+            async with run.database() as db:
+                with progress_bar(run) as tell:
                     moved = await moving.export_to(
                         db, out, prefix=prefix, progress=lambda done, total: tell("keys", done, total)
                     )
-                partial.replace(file)
-    if str(file) != "-":
-        _show_moved(run, moved, "written to the file")
+        partial.replace(file)
+    except OSError as error:
+        raise InvalidOption(f"cannot be written: {error.strerror}", object=f"file {str(file)!r}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    _show_moved(run, moved, "written to the file")
 
 
 @command

@@ -75,10 +75,13 @@ async def load(storage: Get, layout: Layout, incarnation: str, ref: codec.Checkp
 
 
 def _unpack(packed: bytes, ref: codec.CheckpointRef, what: str) -> bytes:
+    reader = zlib.decompressobj(wbits=31)
     try:
-        body = zlib.decompressobj(wbits=31).decompress(packed, ref.size + 1)
+        body = reader.decompress(packed, ref.size + 1)
     except zlib.error as error:
         raise Corrupt(f"not gzip: {error}", object=what) from None
     if len(body) != ref.size or codec.digest(body) != ref.sha256:
         raise Corrupt("its content is not what the head says of it", object=what)
+    if not reader.eof or reader.unused_data:
+        raise Corrupt("torn, or longer than its content", object=what)
     return body

@@ -265,7 +265,13 @@ def decode_head(body: bytes, name: str) -> Head:
     incarnation = read.text("log")
     if not (incarnation.isascii() and incarnation.isalnum()):
         raise Corrupt("the log's incarnation id is not alphanumeric", object=what)
-    return Head(incarnation, read.text("nonce"), checkpoint, kept, read.number("floor"), raised_at)
+    floor = read.number("floor")
+    for ref in (*kept, checkpoint):
+        if ref is not None and not re.fullmatch(f"{incarnation}/checkpoint/{ref.seq:020d}-[0-9A-Za-z]+", ref.name):
+            raise Corrupt(f"{ref.name!r:.200} is not the name of a checkpoint of its log", object=what)
+    if floor > (0 if checkpoint is None else checkpoint.seq):
+        raise Corrupt("its floor is beyond its checkpoint", object=what)
+    return Head(incarnation, read.text("nonce"), checkpoint, kept, floor, raised_at)
 
 
 def _decode_ref(members: dict[str, Any], what: str) -> CheckpointRef:
@@ -378,6 +384,6 @@ class _Reader:
     def time(self, name: str) -> datetime:
         try:
             stamp = datetime.fromisoformat(self.text(name))
-        except ValueError:
+            return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):
             raise Corrupt(f"{name!r} is not a time", object=self._what) from None
-        return stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)

@@ -61,6 +61,8 @@ class Tail:
 
     def grew(self, seq: int, size: int) -> None:
         """One more entry."""
+        if self._sizes and self._sizes[-1][0] >= seq:
+            return
         self._sizes.append((seq, size))
         self._total += size
 
@@ -101,7 +103,7 @@ class SequencedLog:
         self._lease: Lease | None = None
         self._date: datetime | None = None
         self._seq = 0
-        self._chain = ""
+        self._chain: str = ""
         self._disbelieved = 0
         self._opened = False
         self._opening_once = asyncio.Lock()
@@ -158,12 +160,38 @@ class SequencedLog:
                 return
             if self._opening is None and self._resumed is None:
                 self._opening = State()
-            if await self._look_at_head():
-                await self._catch_up()
+            try:
+                if await self._look_at_head():
+                    await self._catch_up()
+                    if not self._seq:
+                        await self._check_that_nothing_else_is_there()
+            except Corrupt:
+                self._begin_again()
+                raise
             if self._opening is not None:
                 state, self._opening = self._opening, None
                 self._deliver(Loaded(state))
             self._opened = True
+
+    def _begin_again(self) -> None:
+        """Forget what was read of a log that could not be opened; nothing of it was shown."""
+        if self._opening is not None:
+            self._opening = State()
+            self._head, self._head_etag, self._lease = None, "", None
+            self._seq, self._chain = 0, ""
+            self._tail = Tail()
+
+    async def _check_that_nothing_else_is_there(self) -> None:
+        """An empty log beside another one's entries means that its head was altered."""
+        page = await self._storage.list(self._layout.root)
+        for listed in page.objects:
+            owner, _, rest = listed.name.removeprefix(self._layout.root).partition("/")
+            if owner != self.head.incarnation and rest.startswith(("log/", "checkpoint/")):
+                raise Corrupt(
+                    f"names the empty log {self.head.incarnation}, but {listed.name!r} exists",
+                    object=f"head {self._layout.head!r}",
+                    remedy="restore the head object from a backup; nothing is overwritten",
+                )
 
     async def read(self) -> None:
         if not self._opened:
@@ -228,12 +256,17 @@ class SequencedLog:
                 object=f"log entry {name!r}",
                 remedy="an entry was replaced, or two histories were mixed in one bucket",
             )
-        if self._opening is None:
-            self._deliver(Committed(entry.version))
-        else:
-            self._opening = fold(self._opening, entry.version)
+        before: tuple[int, str] = (self._seq, self._chain)
         self._seq, self._chain = seq, codec.digest(body)
         self._tail.grew(seq, len(body))
+        try:
+            if self._opening is None:
+                self._deliver(Committed(entry.version))
+            else:
+                self._opening = fold(self._opening, entry.version)
+        except Corrupt as error:
+            self._seq, self._chain = before
+            raise Corrupt(f"{error.object}: {error.what}", object=f"log entry {name!r}") from error
 
     # -- the head and its lease ------------------------------------------------------------------------------
 
@@ -248,11 +281,11 @@ class SequencedLog:
             if lease.wants_renewal(answered):
                 await self._look_at_head()
             return True
+        await self._look_at_head()
         self._disbelieved += 1
         if self._disbelieved > _TRIES_AT_HEAD:
             self._disbelieved = 0
             raise Unavailable("its answers carry dates that are far apart", object=self._storage.url)
-        await self._look_at_head()
         return False
 
     async def _look_at_head(self) -> bool:
@@ -265,8 +298,9 @@ class SequencedLog:
             Corrupt: a head that was there is gone or belongs to another log, or there is none over left-overs.
         """
         async with self._turning:
+            name = self._layout.head
+            failed_etag = ""
             for _ in range(_TRIES_AT_HEAD):
-                name = self._layout.head
                 answer = await self._storage.get(name, unless=self._head_etag or None, limit=_MAX_HEAD_BYTES)
                 if answer.date is None:
                     raise self._no_date()
@@ -283,6 +317,13 @@ class SequencedLog:
                     self._lease = Lease(head.floor, answer.date)
                     self._tail.checkpointed(head.checkpoint.seq if head.checkpoint is not None else 0)
                     return True
+                if failed_etag == answer.etag and head.checkpoint is not None:
+                    raise Corrupt(
+                        f"missing, though {name!r} names it",
+                        object=f"checkpoint {self._layout.root + head.checkpoint.name!r}",
+                        remedy="restore the object; nothing is overwritten",
+                    )
+                failed_etag = answer.etag
         raise Unavailable("its checkpoint is replaced faster than it is read", object=f"head {self._layout.head!r}")
 
     async def _follow(self, head: codec.Head) -> bool:
@@ -357,7 +398,7 @@ class SequencedLog:
         if self._head is not None or self._resumed is not None:
             raise Corrupt("its head object is gone", object=root, remedy=remedy)
         page = await self._storage.list(self._layout.root, limit=1)
-        if page.objects and isinstance(await self._storage.get(self._layout.head), Missing):
+        if page.objects and isinstance(await self._storage.get(self._layout.head, limit=_MAX_HEAD_BYTES), Missing):
             raise Corrupt(f"no head object, but {page.objects[0].name!r} exists", object=root, remedy=remedy)
 
     async def rewrite_head(self, change: Callable[[codec.Head, datetime | None], codec.Head | None]) -> bool:

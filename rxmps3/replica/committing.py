@@ -212,6 +212,8 @@ class Committer:
             while id in self._receipts:
                 try:
                     await self._log.prepare()
+                    # noted before it is sent, since it may be old already when its answer is heard
+                    wall, monotonic = self._clock.now(), self._clock.monotonic()
                     dates = await self._upload_all(contents)
                 except Rejected as error:
                     self._timeline.submit(Refused(id, error))
@@ -223,7 +225,7 @@ class Committer:
                     failures += 1
                     await self._back_off("upload", failures, unforeseen(error))
                 else:
-                    self._uploaded[id] = Upload(min(dates, default=None), self._clock.now(), self._clock.monotonic())
+                    self._uploaded[id] = Upload(min(dates, default=None), wall, monotonic)
                     self.wake()
                     return
         finally:

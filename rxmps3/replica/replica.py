@@ -78,12 +78,13 @@ class Replica:
         self._health = Health(self._name, clock, self._complete_status)
         self._timeline = Timeline(self._home, self._deliver)
         self._log = SequencedLog(
-            self._storage, self.layout, clock, writer=self._writer, by=options.by, deliver=self._timeline.submit
+            self._storage, self.layout, clock, writer=self._writer, by=options.by, deliver=self._learn
         )
         self._keep = keep
         self._local: Local | None = None
         self._restoring: asyncio.Task[None] | None = None
         self._restore_error: Error | None = None
+        self._restore_failures: list[Failure] = []
         self._looker = Looker(self._home, clock, self._log, self._health, self.backoff, options)
         self._storer = Storer(
             clock, self._log, self._health, self.backoff, options.by, self._stored, lambda: self._committer.wake()
@@ -125,6 +126,29 @@ class Replica:
         """The receipts of a view's pending writes that have not settled since, oldest first."""
         receipts = (self._receipts.get(write.id) for write in view.queue())
         return tuple(receipt for receipt in receipts if receipt is not None)
+
+    def _learn(self, event: Committed | Loaded) -> None:
+        """Take what the log says, unless it puts words into this client's mouth."""
+        if isinstance(event, Loaded):
+            mark = event.state.writers.get(self._writer)
+            forged = mark is not None and mark.number > self._number
+        else:
+            pending = self.view.pending
+            forged = any(
+                write.id.writer == self._writer
+                and (
+                    write.id.number > self._number
+                    or (write.id in pending and pending[write.id].write.nonce != write.nonce)
+                )
+                for write in event.version.writes
+            )
+        if forged:
+            raise Corrupt(
+                "carries a write of this client's that it never made",
+                object=self._name,
+                remedy="two running copies of one process, or somebody writes in its name",
+            )
+        self._timeline.submit(event)
 
     def _deliver(self, turn: Turn) -> None:
         self.router.deliver(turn)
@@ -229,6 +253,12 @@ class Replica:
         """Why what was kept on disk could not be read."""
         return self._restore_error
 
+    def report_restored(self) -> None:
+        """Tell of what could not be restored, once there may be somebody to hear it."""
+        failures, self._restore_failures = self._restore_failures, []
+        for failure in failures:
+            self.report(failure)
+
     async def _restore(self) -> None:
         if self._keep is None:
             return
@@ -251,7 +281,8 @@ class Replica:
             await outbox.clear()
             found.extend(adopted)
         for name in [name for outbox in local.outboxes for name in outbox.set_aside]:
-            self.report(Failure("restore", self._name, Corrupt("set aside", object=f"file {name}"), "the rest is kept"))
+            aside = Corrupt("set aside", object=f"file {name}")
+            self._restore_failures.append(Failure("restore", self._name, aside, "the rest is kept"))
         self.values.keep_in(local)
         self._storer.use(own)
         for one in found:

@@ -225,6 +225,21 @@ async def test_cancel_takes_back_what_was_never_sent() -> None:
     assert puts_in(await entries(bucket)) == [("k", 1)]
 
 
+async def test_each_cancelled_write_of_a_batch_stays_away_after_a_restart() -> None:
+    disk, bucket = Disk(), MemoryStorage()
+    async with on(bucket, disk, online=False) as db:
+        receipts = [db.put("k", number) for number in range(6)]
+        await receipts[-1].stored
+        for cancelled in (0, 2, 4):
+            assert receipts[cancelled].cancel()
+            await asyncio.sleep(0.05)  # it is removed from the outbox before the next one is
+    async with on(bucket, disk, online=False) as db:
+        assert [receipt.version for receipt in db.pending.value] == [receipt.version for receipt in receipts[1::2]]
+    async with on(bucket, disk) as db:
+        await asyncio.gather(*map(_end_of, db.pending.value))
+    assert puts_in(await entries(bucket)) == [("k", 1), ("k", 3), ("k", 5)]
+
+
 async def test_cancel_after_a_restart_takes_back_what_was_never_sent() -> None:
     disk, bucket = Disk(), MemoryStorage()
     async with on(bucket, disk, online=False) as db:

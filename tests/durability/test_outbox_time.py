@@ -156,8 +156,8 @@ async def test_trying_while_the_bucket_is_away_is_bounded() -> None:
         bucket.made.clear()
         for number in range(100):
             db.put("k", number)
-        await clock.sleep(HOUR)
-        assert len(bucket.made) < 6 * HOUR
+        await clock.sleep(HOUR / 4)
+        assert len(bucket.made) < 6 * HOUR / 4
         bucket.plan = ()
         while db.pending.value:
             await clock.sleep(0.5)
@@ -311,7 +311,7 @@ def _refuse_commits() -> Callable[..., Awaitable[Any]]:
 async def test_an_upload_whose_commit_waited_for_hours_is_made_again_under_a_new_name() -> None:
     clock = SimClock("a")
     bucket = Timed(clock)
-    async with on(bucket, clock=clock) as db:
+    async with on(bucket, clock=clock, poll=60.0) as db:
         await db.put("k", 0)
         bucket.plan = _refuse_commits()
         receipt = db.put("large", LARGE)
@@ -336,7 +336,7 @@ async def test_a_write_cancelled_while_the_age_of_uploads_is_asked_for_is_not_se
     clock = SimClock("a")
     bucket = Timed(clock)
     gate = Gate(bucket, "/head", ("get",), shut=False)
-    async with on(gate, clock=clock) as db:
+    async with on(gate, clock=clock, poll=60.0) as db:
         await db.put("k", 0)
         bucket.plan = _refuse_commits()
         large = db.put("large", LARGE)

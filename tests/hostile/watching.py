@@ -131,12 +131,12 @@ async def settles(receipt: rxmps3.Receipt, seconds: float = 40 * MINUTE) -> str:
 
 
 def suspects(sample_names: dict[str, str], role: str) -> list[str]:
-    """The names by which an error may call a tampered object: its own, the next entry's, whose hash tells, or, for a
-    head that is gone, the manifest's folder."""
+    """What an error may call a tampered object: its own name or the next entry's, whose hash tells; for a head also the
+    manifest's folder, or something that is not there though the head names it."""
     kind, _, number = role.partition(" ")
     found = [sample_names[role]]
     if kind == "entry" and (after := sample_names.get(f"entry {int(number) + 1}")):
         found.append(after)
     if kind == "head":
-        found.append(f"manifest {MAIN.root!r}")
+        found += [f"manifest {MAIN.root!r}", "the head names it"]
     return found

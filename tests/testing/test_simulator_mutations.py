@@ -24,6 +24,7 @@ from rxmps3.state import View, Write
 from rxmps3.storage.base import ABSENT
 from rxmps3.streams import snapshots
 from rxmps3.testing.simulator import Plan, draw_plan, play
+from tests.testing.test_simulator_scenarios import LATECOMER, SLEEPER
 
 Patch = pytest.MonkeyPatch
 

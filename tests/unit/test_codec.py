@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -126,7 +127,12 @@ def test_heads_round_trip(
     floor: int,
     raised_at: datetime | None,
 ) -> None:
-    head = codec.Head(incarnation, nonce, checkpoint, kept, floor, raised_at)
+    def named(ref: codec.CheckpointRef) -> codec.CheckpointRef:
+        return replace(ref, name=f"{incarnation}/checkpoint/{ref.seq:020d}-n1")
+
+    newest = None if checkpoint is None else named(checkpoint)
+    floor = min(floor, 0 if newest is None else newest.seq)
+    head = codec.Head(incarnation, nonce, newest, tuple(map(named, kept)), floor, raised_at)
     assert codec.decode_head(codec.encode_head(head), "main/head") == head
 
 

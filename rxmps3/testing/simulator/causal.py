@@ -46,17 +46,21 @@ def _history(recorder: Recorder, *, streams: bool) -> History:
     history = History()
     operations: dict[str, Operation] = {}
     every_key = sorted({key for record in recorder.writes for key in record.values})
+    refused = [
+        record for record in recorder.writes if not (record.error is None or isinstance(record.error, UNDECIDED))
+    ]
+    left_out = frozenset([_UNKNOWN, *(record.id for record in refused)])
     for record in recorder.sessions:
         taken_up = [write for write in record.writes if write.session is not record]
         inherited = [operations[write.version] for write in taken_up]
         session = history.session(record.name, inherited=inherited)
         reads, *watching = record.observers
-        _play(session, record, len(taken_up), reads, operations, every_key)
+        _play(session, record, len(taken_up), reads, operations, every_key, left_out)
         for write in record.writes:
             if write.settled and write.error is None and write.version in operations:
                 history.acknowledge(operations[write.version])
         for stream in watching if streams else ():
-            _watch(history, stream, every_key)
+            _watch(history, stream, every_key, left_out)
     return history
 
 
@@ -67,6 +71,7 @@ def _play(
     reads: Observer,
     operations: dict[str, Operation],
     every_key: list[str],
+    left_out: frozenset[int],
 ) -> None:
     """The writes and the gets of a process, in its order."""
 
@@ -81,25 +86,25 @@ def _play(
 
     for observation in reads.observations:
         write_up_to(observation.own)
-        session.read(_seen(observation, every_key))
+        session.read(_seen(observation, every_key, left_out))
     write_up_to(len(record.writes))
 
 
-def _watch(history: History, stream: Observer, every_key: list[str]) -> None:
+def _watch(history: History, stream: Observer, every_key: list[str], left_out: frozenset[int]) -> None:
     """A stream may lag behind the gets beside it: it is a session of its own, which only reads."""
     session = history.session(stream.name)
     for observation in stream.observations:
-        session.read(_seen(observation, every_key))
+        session.read(_seen(observation, every_key, left_out))
 
 
-def _seen(observation: Observation, every_key: list[str]) -> dict[str, str | None]:
+def _seen(observation: Observation, every_key: list[str], left_out: frozenset[int]) -> dict[str, str | None]:
     values: dict[str, str | None] = {
-        key: None if id is None else str(id) for key, id in observation.values.items() if id != _UNKNOWN
+        key: None if id is None else str(id) for key, id in observation.values.items() if id not in left_out
     }
     scope = observation.scope
     if scope is not None and scope.size == 0:
         for key in every_key:
-            if key.startswith(scope.prefix):
+            if key.startswith(scope.prefix) and key not in observation.values:
                 values.setdefault(key, None)
     return values
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar, cast
 
 from rxmps3.clock import Random
@@ -15,9 +15,10 @@ from rxmps3.testing.simulator.life import Life
 from rxmps3.testing.simulator.plan import Outage
 from rxmps3.testing.virtual import SimClock, VirtualLoop
 
-__all__ = ["SimDisk"]
+__all__ = ["SimDisk", "Snapshot"]
 
 T = TypeVar("T")
+Snapshot = Mapping[str, Mapping[str, bytes]]
 _DELAY = 0.004
 _TORN = 0.3
 """How often a process that dies while it writes leaves half an object behind, rather than the old one."""
@@ -43,8 +44,26 @@ class SimDisk:
     def folder(self, name: str) -> MemoryStorage:
         """What is stored in a folder."""
         if name not in self._folders:
-            self._folders[name] = MemoryStorage(clock=SimClock(f"folder {name}"))
+            self._folders[name] = self._new_folder(name)
         return self._folders[name]
+
+    def _new_folder(self, name: str) -> MemoryStorage:
+        return MemoryStorage(clock=SimClock(f"folder {name}"))
+
+    def snapshot(self) -> Snapshot:
+        """A copy of everything on it."""
+        return {
+            folder: {name: found.body for name in _names(files) if isinstance(found := at_once(files.get(name)), Found)}
+            for folder, files in self._folders.items()
+        }
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put everything back as it was."""
+        for folder in self._folders:
+            self._folders[folder] = self._new_folder(folder)
+        for folder, files in snapshot.items():
+            for name, body in files.items():
+                at_once(self.folder(folder).put(name, body))
 
     def refuses(self) -> bool:
         """Whether it is full or broken just now."""
@@ -54,6 +73,10 @@ class SimDisk:
     def open(self, life: Life, folder: str) -> _Folder:
         """A folder as a process uses it."""
         return _Folder(self, life, folder)
+
+
+def _names(files: MemoryStorage) -> list[str]:
+    return [listed.name for listed in at_once(files.list("")).objects]
 
 
 class _Folder:

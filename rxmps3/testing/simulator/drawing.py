@@ -74,7 +74,7 @@ def draw_plan(seed: int, *, clients: int = 5, steps: int = 30, faults: bool = Tr
     players = tuple(_draw_client(rng, name, span, steps, faults=faults) for name in NAMES[:count])
     if span.pause > _AGES and rng.random() < 0.8:
         players = (*players, _draw_keeper(rng, span))
-    end = max(sum(step.wait for step in player.steps) for player in players)
+    end = max(player.duration for player in players)
     clear_at = end * rng.uniform(0.6, 1.1)
     weather = _draw_weather(rng, span, clear_at, faults=faults)
     stalls: list[Stall] = []
@@ -113,6 +113,7 @@ def _draw_weather(rng: Random, span: _Span, clear_at: float, *, faults: bool) ->
         clear_at=clear_at,
         page=rng.choice((1000, 1000, 3, 1)),
         frontends=rng.choice((0, 0, 1, 2)),
+        signature=rng.choice((900.0, 900.0, float("inf"))),
         sheltered=rng.choice(((), ("probe",), ("probe",))),
     )
 
@@ -166,8 +167,11 @@ def _draw_habits(rng: Random, *, faults: bool) -> list[tuple[float, Verb]]:
         (0.4, "echo"),
         (1, "dispose"),
         (0.7, "compact"),
+        (0.7, "cancel"),
         (0.5, "close"),
         (0.7 if faults else 0.0, "crash"),
+        (0.5 if faults else 0.0, "backup"),
+        (0.5 if faults else 0.0, "recover"),
     ]
     return [(weight * rng.choice((0.0, 0.5, 1.0, 1.0, 2.0)) + 1e-6, verb) for weight, verb in usual]
 
@@ -175,8 +179,10 @@ def _draw_habits(rng: Random, *, faults: bool) -> list[tuple[float, Verb]]:
 def _draw_step(rng: Random, verb: Verb, span: _Span, *, faults: bool) -> Step:
     wait = 0.0 if rng.random() < 0.4 else round(rng.expovariate(1 / span.pause), 3)
     follow = rng.random() < 0.3
-    dies = None
-    if faults and rng.random() < 0.02 and verb not in ("close", "crash"):
+    dies = sleeps = None
+    if faults and rng.random() < 0.02:
+        sleeps = round(rng.expovariate(1 / 0.2), 4), round(span.stall * rng.random() ** 2, 2)
+    if faults and rng.random() < 0.02 and verb not in ("close", "crash", "backup", "recover"):
         dies = round(rng.expovariate(1 / 0.2), 4)
     size = 0
     keys: tuple[str, ...] = ()
@@ -191,6 +197,9 @@ def _draw_step(rng: Random, verb: Verb, span: _Span, *, faults: bool) -> Step:
         size = rng.choice((0, 0, 0, 60))
     elif verb == "delete":
         keys = (rng.choice(TODO),) if rng.random() < 0.8 else rng.choice(PAIRS)
+    elif verb == "cancel":
+        keys = (rng.choice((*PLAIN, *BIG)),)
+        size = rng.choice((0, 300))
     elif verb in ("get", "refresh", "observe_many"):
         pool = (*PLAIN, *TODO, *BIG)
         keys = rng.choice((*PAIRS, tuple(rng.sample(pool, rng.randint(1, 4))), (rng.choice(pool),)))
@@ -199,7 +208,7 @@ def _draw_step(rng: Random, verb: Verb, span: _Span, *, faults: bool) -> Step:
     elif verb in ("get_prefix", "observe_prefix", "changes"):
         keys = (rng.choice(PREFIXES),)
         size = rng.choice((0, 0, 2, -2)) if verb != "changes" else 0
-    return Step(verb, wait, keys, size, follow, dies)
+    return Step(verb, wait, keys, size, follow, sleeps, dies)
 
 
 def _choose(rng: Random, weighted: Sequence[tuple[float, T]]) -> T:

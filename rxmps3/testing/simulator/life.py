@@ -18,14 +18,14 @@ class Life:
     Args:
         name: of the client.
         number: which of its processes, from 0.
-        stalls: when the client stands still.
+        stalls: when the client stands still; more may be added as time goes by.
     """
 
     def __init__(self, name: str, number: int, stalls: Sequence[Stall]) -> None:
         self.name = name
         self.number = number
         self.died_at: float | None = None
-        self._stalls = sorted(((stall.start, stall.end) for stall in stalls), key=lambda stall: stall[0])
+        self._stalls = stalls
 
     @property
     def dead(self) -> bool:
@@ -34,10 +34,11 @@ class Life:
 
     def awake(self, moment: float) -> float:
         """The first moment, from this one on, at which the process runs."""
-        for start, end in self._stalls:
-            if start <= moment < end:
-                moment = end
-        return moment
+        while True:
+            ends = [stall.end for stall in self._stalls if stall.start <= moment < stall.end]
+            if not ends:
+                return moment
+            moment = max(ends)
 
     def is_dead_at(self, moment: float) -> bool:
         """Whether it had crashed by then."""

@@ -141,7 +141,7 @@ class _Exchange:
         self._carry_out = carry_out
         self._loop = loop = storage.network.loop
         self.answer: asyncio.Future[object] = loop.create_future()
-        sent = loop.time()
+        self._sent = sent = loop.time()
         self._leaves = self._life.awake(sent + fate.there * 0.3)
         arrives = self._leaves + fate.there * 0.7
         self._expires = self._life.awake(sent + self._network.weather.patience)
@@ -170,6 +170,9 @@ class _Exchange:
                 self._answer(AccessDenied("403 AccessDenied", operation=self._what[0], object=self._what[1]))
             else:
                 self._call_at(self._life.awake(now + self._fate.back), self._break)
+            return
+        if self._leaves - self._sent > self._network.weather.signature:
+            self._answer(AccessDenied("403 RequestTimeTooSkewed", operation=self._what[0], object=self._what[1]))
             return
         kind = self._fate.kind
         outcome = self._refusal(kind) if kind in _NEVER_CARRIED_OUT else self._do()

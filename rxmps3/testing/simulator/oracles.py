@@ -11,6 +11,8 @@ from rxmps3.state import Inline
 from rxmps3.testing.simulator.ledger import Ledger
 from rxmps3.testing.simulator.recorder import Observation, Observer, Recorder, WriteRecord
 
+_INSTANT = 1e-9
+
 __all__ = ["UNDECIDED", "check_log", "check_observers", "final_ids"]
 
 UNDECIDED = (NotSent, Closed, OutcomeUnknown)
@@ -48,7 +50,7 @@ def check_log(ledger: Ledger, recorder: Recorder) -> None:
         if record.error is not None and present and not isinstance(record.error, UNDECIDED):
             recorder.complain("what is refused stays out", f"{record.version} is in the log: {record.error}")
     for record in recorder.writes:
-        if record.stored and record.error is None and record.version not in ledger.places:
+        if record.stored and record.error is None and not record.forgettable and record.version not in ledger.places:
             recorder.complain("what is stored survives", f"{record.version} never came into the log")
     for client in dict.fromkeys(session.client for session in recorder.sessions):
         _check_order(ledger, recorder, client)
@@ -129,13 +131,15 @@ class _History:
     ) -> bool:
         """Whether the state after an entry, with the own writes that it lacks on top, is what was seen."""
         return any(
-            self._fits_with(made, observation, state, seq, writes, places)
+            self._fits_with(made, at, observation, state, seq, writes, places)
             for made in range(observation.own, observation.own_shown - 1, -1)
+            for at in (observation.at, observation.at + _INSTANT)
         )
 
     def _fits_with(
         self,
         made: int,
+        at: float,
         observation: Observation,
         state: Mapping[str, int],
         seq: int,
@@ -148,8 +152,8 @@ class _History:
             write = writes[index]
             if place is not None and place <= seq:
                 break  # a session's writes are committed in order
-            if write.error is not None and not isinstance(write.error, UNDECIDED):
-                continue
+            if write.error is not None and not isinstance(write.error, UNDECIDED) and write.settled_at < at:
+                continue  # it was rolled back
             for key in write.values:
                 own.setdefault(key, write.id_of(key))
         seen = observation.values

@@ -37,6 +37,9 @@ Verb = Literal[
     "echo",
     "dispose",
     "compact",
+    "cancel",
+    "backup",
+    "recover",
     "close",
     "crash",
 ]
@@ -68,6 +71,8 @@ class Weather:
         clear_at: when all faults end, in seconds of virtual time.
         page: the most names on a page of a listing.
         frontends: by how many seconds the servers behind one address differ in their ``Date``.
+        signature: a request that leaves the client so many seconds after it was made is refused, as S3 refuses an old
+            signature.
         sheltered: rooms of the bucket whose requests are left alone, such as ``"probe"``.
     """
 
@@ -79,6 +84,7 @@ class Weather:
     clear_at: float = 60.0
     page: int = 1000
     frontends: int = 0
+    signature: float = float("inf")
     sheltered: tuple[str, ...] = ()
 
 
@@ -131,6 +137,7 @@ class Step:
         keys: the keys or the prefix it is about.
         size: pads the value to about so many bytes; or the window of a prefix, last n if positive.
         follow: wait for the commit.
+        sleeps: the client stands still, from so many seconds after the step began, for so many seconds.
         dies: the process dies so many seconds after the step began.
     """
 
@@ -139,6 +146,7 @@ class Step:
     keys: tuple[str, ...] = ()
     size: int = 0
     follow: bool = False
+    sleeps: tuple[float, float] | None = None
     dies: float | None = None
 
 
@@ -167,6 +175,11 @@ class ClientPlan:
     local: bool = False
     retention: float = 86400.0
     steps: tuple[Step, ...] = ()
+
+    @property
+    def duration(self) -> float:
+        """Seconds that its steps take at the least."""
+        return sum(step.wait + (step.sleeps[1] if step.sleeps is not None else 0.0) for step in self.steps)
 
 
 @dataclass(frozen=True)
@@ -205,8 +218,11 @@ class Plan:
     def calm(self) -> bool:
         """Whether nothing goes wrong at all."""
         faultless = not self.faults and (self.faults is not None or not self.weather.chances)
-        deaths = any(step.dies is not None for client in self.clients for step in client.steps)
-        return faultless and not self.stalls and not self.outages and not deaths
+        steps = [step for client in self.clients for step in client.steps]
+        troubled = any(
+            step.dies is not None or step.sleeps is not None or step.verb in ("crash", "recover") for step in steps
+        )
+        return faultless and not self.stalls and not self.outages and not troubled
 
     def describe(self) -> str:
         """The plan for a person, one line per item."""
@@ -230,6 +246,8 @@ class Plan:
                     words.append(f"size {step.size}")
                 if step.follow:
                     words.append("and wait for the commit")
+                if step.sleeps is not None:
+                    words.append("and stand still after {:.3f} s for {:.3f} s".format(*step.sleeps))
                 if step.dies is not None:
                     words.append(f"and die after {step.dies:.3f} s")
                 lines.append(" ".join(words))

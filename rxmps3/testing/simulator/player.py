@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from rxmps3.testing.simulator.disk import SimDisk, Snapshot
 from rxmps3.testing.simulator.life import Life
-from rxmps3.testing.simulator.plan import ClientPlan, Step
+from rxmps3.testing.simulator.plan import ClientPlan, Stall, Step
 from rxmps3.testing.simulator.recorder import Recorder
 from rxmps3.testing.simulator.session import Session
 from rxmps3.testing.virtual import SimClock
@@ -22,7 +23,8 @@ class Player:
     Args:
         plan: of the client.
         recorder: of the world.
-        new_life: makes its next process.
+        stalls: when it stands still; its steps may add to them.
+        disk: its own.
         new_session: what a process does with the database.
     """
 
@@ -30,22 +32,30 @@ class Player:
         self,
         plan: ClientPlan,
         recorder: Recorder,
-        new_life: Callable[[int], Life],
+        stalls: list[Stall],
+        disk: SimDisk,
         new_session: Callable[[ClientPlan, Life], Session],
     ) -> None:
         self.plan = plan
         self.session: Session | None = None
         self._recorder = recorder
-        self._new_life = new_life
         self._new_session = new_session
         self._lives = 0
+        self.stalls = stalls
+        self._disk = disk
+        self._backup: Snapshot | None = None
 
     async def run(self) -> None:
         """Do all steps."""
-        pauses = SimClock("player", machine=self._new_life(-1))
+        pauses = SimClock("player", machine=Life(self.plan.name, -1, self.stalls))
         for step in self.plan.steps:
             if step.wait:
                 await pauses.sleep(step.wait)
+            if step.sleeps is not None:
+                after, seconds = step.sleeps
+                start = asyncio.get_running_loop().time() + after
+                self._recorder.note(self.plan.name, "will stand still", start, start + seconds)
+                self.stalls.append(Stall(self.plan.name, start, start + seconds))
             if step.dies is None:
                 await self._do(step)
             else:
@@ -56,6 +66,10 @@ class Player:
             await self.close()
         elif step.verb == "crash":
             self.die()
+        elif step.verb == "backup":
+            self._backup = self._disk.snapshot()
+        elif step.verb == "recover":
+            self._recover()
         else:
             session = await self.open()
             await session.perform(step)
@@ -73,10 +87,22 @@ class Player:
     async def open(self) -> Session:
         """The session, opened if there is none."""
         if self.session is None:
-            self.session = session = self._new_session(self.plan, self._new_life(self._lives))
+            self.session = session = self._new_session(self.plan, Life(self.plan.name, self._lives, self.stalls))
             self._lives += 1
             await session.open()
         return self.session
+
+    def _recover(self) -> None:
+        """Die, and begin anew with an old copy of the disk."""
+        if self._backup is None:
+            return
+        self.die()
+        self._disk.restore(self._backup)
+        self._recorder.note(self.plan.name, "goes back to its backup")
+        self._recorder.counts["recoveries"] += 1
+        for write in self._recorder.writes:
+            if write.session.client == self.plan.name:
+                write.forgettable = True
 
     async def close(self) -> None:
         """Close cleanly."""

@@ -38,6 +38,8 @@ class WriteRecord:
         called_at: when.
         version: its version id, "" until the call has returned.
         reentrant: made by an observer.
+        cancelled: it was taken back in time.
+        forgettable: the disk has gone back to a time when it may not have been stored.
         stored: whether its receipt has said that it survives the process.
         settled: whether its receipt has met its end.
         error: how it failed, if it did.
@@ -51,6 +53,8 @@ class WriteRecord:
     called_at: float
     version: str = ""
     reentrant: bool = False
+    forgettable: bool = False
+    cancelled: bool = False
     stored: bool = False
     settled: bool = False
     error: Error | None = None

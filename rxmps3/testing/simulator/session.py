@@ -89,6 +89,7 @@ class Session:
             "echo": self._echo,
             "dispose": self._dispose,
             "compact": self._compact,
+            "cancel": self._cancel,
         }
         self.record.observers.append(self._reads)
         recorder.sessions.append(self.record)
@@ -152,6 +153,8 @@ class Session:
                 record.settled, record.stored, record.error = False, True, None
                 self.record.writes.append(record)
                 self._follow(record, receipt)
+            elif record.forgettable:
+                continue
             elif record.stored and record.error is None and self._ledger.places.get(record.version, 1 << 60) > position:
                 rule = "a restart sees own writes" if record.settled else "what is stored survives"
                 self._recorder.complain(rule, f"{self.life} opens at {position} without {record.version}")
@@ -310,7 +313,7 @@ class Session:
         except Error as error:
             record.error = error
             recorder.note(self.life, "write", record.id, "ends:", type(error).__name__)
-            if not isinstance(error, UNDECIDED):
+            if not isinstance(error, UNDECIDED) and not record.cancelled:
                 recorder.complain("nothing unexpected fails", f"{self.life}: write {record.id}: {error}")
             return
         recorder.note(self.life, "write", record.id, "is committed")
@@ -323,6 +326,18 @@ class Session:
             await receipt
         except (*UNDECIDED, Rejected):
             pass  # noted when it happened
+
+    async def _cancel(self, step: Step) -> None:
+        """Write and take it back, at once or a moment later."""
+        receipt = self.write(step.keys, step.size)
+        record = self._recorder.by_version[receipt.version]
+        if step.follow:
+            await self._clock.sleep(0.01)
+        record.cancelled = not record.settled  # told before it is asked, so that the refusal is expected
+        record.cancelled = receipt.cancel()
+        self._recorder.note(self.life, "takes back" if record.cancelled else "cannot take back", record.id)
+        if record.cancelled:
+            self._recorder.counts["cancelled"] += 1
 
     async def _settle(self, step: Step) -> None:
         for receipt in self.db.pending.value:

@@ -38,11 +38,9 @@ def shrink(plan: Plan, attempt: Callable[[Plan], Plan | None], budget: int = 400
 
 
 def _weight(plan: Plan) -> tuple[int, float]:
-    details = sum(
-        step.size + 10 * step.follow + 10 * (step.dies is not None) + 3 * len(step.keys) + min(step.wait, 1.0)
-        for client in plan.clients
-        for step in client.steps
-    )
+    steps = [step for client in plan.clients for step in client.steps]
+    traits = sum(bool(trait) for step in steps for trait in (step.follow, step.dies, step.sleeps))
+    details = 10 * traits + sum(step.size + 3 * len(step.keys) + min(step.wait, 1.0) for step in steps)
     return plan.size, details
 
 
@@ -85,6 +83,8 @@ def _with_steps(plan: Plan, index: int, steps: tuple[Step, ...]) -> Plan:
 def _simpler(step: Step) -> Iterator[Step]:
     if step.dies is not None:
         yield replace(step, dies=None)
+    if step.sleeps is not None:
+        yield replace(step, sleeps=None)
     if step.follow:
         yield replace(step, follow=False)
     if step.size:

@@ -64,7 +64,8 @@ class World:
             self._loop.create_task(player.run(), name=f"{player.plan.name}'s script") for player in self._players
         ]
         await self._until_done(scripts, "every step ends")
-        await self._pass_until(max(self.plan.troubled_until, self.network.last_arrival))
+        stalled = [stall.end for player in self._players for stall in player.stalls]
+        await self._pass_until(max([self.plan.troubled_until, self.network.last_arrival, *stalled]))
         self._players.append(self._player(_LATE_JOINER))
         returning = [player for player in self._players if player.plan.local or player.plan is _LATE_JOINER]
         opens = [self._loop.create_task(_opened(player), name=f"{player.plan.name} opens") for player in returning]
@@ -118,17 +119,14 @@ class World:
         troubles = [one for one in self.plan.outages if one.how == "disk full" and one.client in ("", plan.name)]
         disk = SimDisk(self._loop, f"{self.plan.seed} {plan.name}", troubles, self.recorder.note)
 
-        def new_life(number: int) -> Life:
-            return Life(plan.name, number, stalls)
-
         def new_session(client: ClientPlan, life: Life) -> Session:
             return Session(client, life, self.plan.seed, self.bucket, self.network, disk, self.ledger, self.recorder)
 
-        return Player(plan, self.recorder, new_life, new_session)
+        return Player(plan, self.recorder, stalls, disk, new_session)
 
     async def _until_done(self, tasks: list[asyncio.Task[None]], rule: str) -> None:
         """Wait for tasks, for as long as faults last and the time to settle after that."""
-        steps = max((sum(step.wait for step in client.steps) for client in self.plan.clients), default=0.0)
+        steps = max((client.duration for client in self.plan.clients), default=0.0)
         end = max(self.plan.troubled_until, self._loop.time()) + steps
         if tasks:
             await asyncio.wait(tasks, timeout=end - self._loop.time() + self._patience() * 4)
