@@ -183,8 +183,10 @@ class SequencedLog:
 
     async def _check_that_nothing_else_is_there(self) -> None:
         """An empty log beside another one's entries means that its head was altered."""
-        page = await self._storage.list(self._layout.root)
-        for listed in page.objects:
+        before = await self._storage.list(self._layout.root)
+        past_values = self._layout.values.replace("/values/", "/values0")
+        after = await self._storage.list(self._layout.root, after=past_values) if before.cursor else before
+        for listed in (*before.objects, *after.objects):
             owner, _, rest = listed.name.removeprefix(self._layout.root).partition("/")
             if owner != self.head.incarnation and rest.startswith(("log/", "checkpoint/")):
                 raise Corrupt(

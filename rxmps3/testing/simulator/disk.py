@@ -25,7 +25,7 @@ _TORN = 0.3
 
 
 class SimDisk:
-    """The files of one client, by folder.
+    """The files of one client, by folder. ``torn`` counts the objects that were left half written.
 
     Args:
         loop: its time.
@@ -38,6 +38,7 @@ class SimDisk:
         self.loop = loop
         self.rng = Random(f"disk {seed}")
         self.note = note
+        self.torn = 0
         self._troubles = troubles
         self._folders: dict[str, MemoryStorage] = {}
 
@@ -141,6 +142,7 @@ class _Folder:
 
         def tear() -> None:
             self._disk.note(self._life, "leaves torn", f"{self._folder}/{name}")
+            self._disk.torn += 1
             at_once(self._files.put(name, body[: len(body) // 2]))
 
         return await self._do(put, tear)

@@ -8,7 +8,7 @@ from typing import Any
 
 import rxmps3
 from rxmps3.client import Database
-from rxmps3.errors import AccessDenied, Closed, Error, NotSent, Rejected, Unavailable
+from rxmps3.errors import AccessDenied, Closed, Corrupt, Error, NotSent, Rejected, Unavailable
 from rxmps3.failures import Failure
 from rxmps3.local import LocalMemory
 from rxmps3.missing import MISSING
@@ -69,6 +69,7 @@ class Session:
         self._recorder = recorder
         self._clock = SimClock(f"clock {seed} {life}", skew=plan.skew, machine=life)
         self._storage = SimStorage(bucket, network, life)
+        self._disk = disk
         self._local = LocalMemory(lambda folder: disk.open(life, folder)) if plan.local else None
         self._db: Database | None = None
         self._position = 0
@@ -254,7 +255,8 @@ class Session:
         if not self._alive():
             return
         self._recorder.note(self.life, "reports", failure)
-        if not isinstance(failure.error, EXPECTED):
+        torn = self._disk.torn and failure.operation == "restore" and isinstance(failure.error, Corrupt)
+        if not isinstance(failure.error, EXPECTED) and not torn:
             self._recorder.complain("nothing unexpected fails", f"{self.life}: {failure}")
 
     # -- writing ---------------------------------------------------------------------------------------------
