@@ -5,8 +5,8 @@ Order is everything here; each step may be interrupted anywhere, by a crash or f
 1. A checkpoint is written, then named by the head.
 2. The floor, always the number of a kept checkpoint older than the retention, is raised in the head.
 3. `fence.GRACE` after that, by the head's own time, the entries up to the floor are deleted.
-4. Values: list them, *then* read the log to its end, then delete what no kept checkpoint and no entry after the
-   oldest one names and what is older than a day, four times the age at which a writer stops trusting its upload.
+4. Values: list them, *then* read the log to its end, then delete what no kept checkpoint and no entry above
+   the floor names and what is older than a day, four times the age at which a writer stops trusting its upload.
 
 All ages are by the storage's clock: ``LastModified`` against ``Date``.
 """
@@ -262,7 +262,7 @@ class Collector:
         report.values += await self._delete(doomed, "values", report, dry_run, tell)
 
     async def _live_values(self, tell: Progress) -> set[str]:
-        """What any kept checkpoint names, and any entry after the oldest one up to the end of the log."""
+        """What any kept checkpoint names, and any entry above the floor up to the end of the log."""
         await self._log.read()
         head = self._log.head
         live = _named(self._state())
@@ -273,7 +273,7 @@ class Collector:
             if checkpoint is None:
                 raise Corrupt("missing, though the head names it", object=f"checkpoint {ref.name!r}")
             live |= _named(checkpoint.state)
-        first = (refs[0].seq if refs else 0) + 1
+        first = head.floor + 1
         last = self._log.cursor.seq
         for start in range(first, last + 1, READS_AT_ONCE):
             tell("entries read", start - first, last + 1 - first)

@@ -109,10 +109,12 @@ class Values:
         """Write a held value's object; its SHA-256 goes along for the server to check. Raises as `Storage.put`.
 
         Returns:
-            When the server says that was.
+            When the server says that was; None if the value was given up before.
         """
-        text, _ = self._own[content.sha256]
         async with self._slots:
+            text, _ = self._own.get(content.sha256, ("", 0))
+            if not text:
+                return None  # given up while it waited for its turn
             stored = await self._storage.put(
                 self._layout.content(content.name), text.encode(), sha256=bytes.fromhex(content.sha256)
             )

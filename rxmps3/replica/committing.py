@@ -214,6 +214,8 @@ class Committer:
                     await self._log.prepare()
                     # noted before it is sent, since it may be old already when its answer is heard
                     wall, monotonic = self._clock.now(), self._clock.monotonic()
+                    if id not in self._receipts:
+                        return  # taken back meanwhile
                     dates = await self._upload_all(contents)
                 except Rejected as error:
                     self._timeline.submit(Refused(id, error))

@@ -166,6 +166,18 @@ async def test_a_write_at_fault_is_rejected_and_rolled_back_while_later_ones_go(
             assert after.pending.value == (), "a rejected write is not tried again after a restart"
 
 
+async def test_cancelling_a_write_whose_upload_hangs_lets_the_later_ones_go() -> None:
+    disk, bucket = Disk(), Gate(MemoryStorage(), "/values/", ("put",))
+    async with on(bucket, disk) as db:
+        large, good = db.put("large", LARGE), db.put("good", 1)
+        await bucket.held()
+        assert large.cancel() is True
+        with pytest.raises(Rejected):
+            await large
+        assert await good == good.version
+    assert puts_in(await entries(bucket)) == [("good", 1)]
+
+
 async def test_refused_access_rejects_nothing_and_the_status_says_why() -> None:
     disk, bucket = Disk(), FaultyStorage(MemoryStorage())
     async with on(bucket, disk) as db:

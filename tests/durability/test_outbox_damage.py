@@ -70,8 +70,8 @@ async def test_a_damaged_file_is_set_aside_and_named_and_loses_only_what_it_held
         await eventually(lambda: errors, what="the damage is reported")
         assert await db.get("k") == kept[-1]
         await db.put("later", True)
-    assert [failure.operation for failure in errors] == ["restore"]
-    assert files[which].name in str(errors[0])
+        assert [failure.operation for failure in errors] == ["restore"]
+        assert files[which].name in str(errors[0])
     aside = [path for path in tmp_path.rglob("outbox/aside/*") if path.is_file()]
     assert [path.read_bytes() for path in aside] == [damaged], "it is there to be looked at"
     assert puts_in(await entries(storage)) == [*(("k", number) for number in kept), ("later", True)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import gzip
 from collections.abc import Callable, Coroutine
@@ -10,15 +9,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
-import immutables
 from reactivex import Subject
 
 import rxmps3
+from rxmps3 import jsontext
 from rxmps3.layout import Layout
 from rxmps3.log import codec
 from rxmps3.state import Entry, Inline, State, Write, WriteId
 from rxmps3.storage import Found, MemoryStorage, Storage, list_all
-from rxmps3.testing.virtual import SimClock, run_virtually
+from rxmps3.testing.virtual import EPOCH, SimClock, run_virtually
 
 T = TypeVar("T")
 Objects = dict[str, bytes]
@@ -177,20 +176,23 @@ def virtually(scenario: Callable[[], Coroutine[Any, Any, T]]) -> T:
     return run_virtually(scenario())
 
 
-async def within(seconds: float, awaitable: Any) -> Any:
-    """The result of something that is to end within so many virtual seconds."""
-    return await asyncio.wait_for(awaitable, seconds)
-
-
 # -- what can be done to an object -------------------------------------------------------------------------------
 
 HUGE = 100 << 20
+LARGE = 17 << 20
+"""More than any object here may have; see `test_100_mib_of_anything_are_not_read` for `HUGE`."""
 
 
 @cache
-def huge() -> bytes:
-    """100 MiB."""
-    return bytes(HUGE)
+def zeros(size: int) -> bytes:
+    """So many zero bytes."""
+    return bytes(size)
+
+
+@cache
+def packed(body: bytes) -> bytes:
+    """gzip of it."""
+    return gzip.compress(body, compresslevel=1, mtime=0)
 
 
 def _truncated(sample: Sample, role: str, body: bytes) -> bytes:
@@ -223,21 +225,21 @@ def _html(sample: Sample, role: str, body: bytes) -> bytes:
 
 
 def _deep(sample: Sample, role: str, body: bytes) -> bytes:
-    bomb = b'{"format":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
-    return gzip.compress(bomb) if role.startswith("checkpoint") else bomb
+    bomb = b'{"format":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    return packed(bomb) if role.startswith("checkpoint") else bomb
 
 
 def _long_number(sample: Sample, role: str, body: bytes) -> bytes:
     bomb = b'{"format":1,"seq":' + b"9" * 100_000 + b"}"
-    return gzip.compress(bomb) if role.startswith("checkpoint") else bomb
+    return packed(bomb) if role.startswith("checkpoint") else bomb
 
 
 def _bomb(sample: Sample, role: str, body: bytes) -> bytes:
-    return gzip.compress(huge(), compresslevel=1) if role.startswith("checkpoint") else gzip.compress(bytes(1 << 20))
+    return packed(zeros(HUGE if role.startswith("checkpoint") else 1 << 20))
 
 
 def _huge(sample: Sample, role: str, body: bytes) -> bytes:
-    return huge()
+    return zeros(LARGE)
 
 
 def _deleted(sample: Sample, role: str, body: bytes) -> None:
@@ -285,11 +287,11 @@ def an_entry(
 ) -> bytes:
     """The bytes of a log entry as a client would write it."""
     update = {
-        key: None if value is rxmps3.MISSING else Entry(f"{writer}-{number}", Inline(codec.jsontext.encode(value)))
+        key: None if value is rxmps3.MISSING else Entry(f"{writer}-{number}", Inline(jsontext.encode(value)))
         for key, value in values.items()
     }
     text = codec.encode_write(Write(WriteId(writer, number), nonce, update), writer)
-    return codec.encode_entry(seq, previous, writer, "mallory", rxmps3.testing.virtual.EPOCH, [text])
+    return codec.encode_entry(seq, previous, writer, "mallory", EPOCH, [text])
 
 
 Tampering = Callable[[Sample, str, bytes], bytes | None]
@@ -323,8 +325,3 @@ def tampered(sample: Sample, role: str, tampering: str) -> tuple[Objects, bool]:
     if body is not None:
         objects[name] = body
     return objects, objects != sample.objects
-
-
-def entries_map(values: dict[str, Entry]) -> immutables.Map[str, Entry]:
-    """For states of one's own making."""
-    return immutables.Map(values)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
+from rxmps3.layout import parse_value_name
 from rxmps3.testing.simulator.bucket import SimBucket
 
 __all__ = ["Fold", "Item", "Ledger", "LoggedWrite"]
@@ -51,7 +52,7 @@ class Fold:
 
 
 class Ledger:
-    """Reads each entry as it is created.
+    """Reads each entry as it is created. ``collected_keys`` have lost a value of theirs to collection.
 
     Args:
         manifest: whose log it is.
@@ -67,6 +68,7 @@ class Ledger:
         self.floor = 0
         self.bucket: SimBucket | None = None
         self.ghosts = 0
+        self.collected_keys: set[str] = set()
         self._checkpoint = 0
         self._collected: set[int] = set()
         self._root = f"{manifest}/"
@@ -98,7 +100,13 @@ class Ledger:
         elif place.startswith(f"{self.incarnation}/checkpoint/"):
             if place in self._checkpoints:
                 self._complain("what is named is not deleted", f"the head names {place!r}")
-        elif place.startswith("values/") and self._last_named.get(place, -1) >= self.floor:
+        elif place.startswith("values/"):
+            self._value_deleted(place)
+
+    def _value_deleted(self, place: str) -> None:
+        key, _ = parse_value_name(place)
+        self.collected_keys.add(key)
+        if self._last_named.get(place, -1) >= self.floor:
             at = self._last_named[place]
             self._complain("what is named is not deleted", f"the state after {at} names {place!r}; floor {self.floor}")
 

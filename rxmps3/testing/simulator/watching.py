@@ -194,7 +194,8 @@ class ChangeWatcher(Watcher):
         recorder.note(self.name, "emits", key, before, after, item.cause, item.pending)
         if before == after:
             recorder.complain("changes change", f"{self.name}: {key!r} from {before} to {after}")
-        if before != self._known(key):
+        forgotten = before is None and key in self._ledger.collected_keys
+        if before != self._known(key) and not forgotten:
             recorder.complain(
                 "changes follow each other",
                 f"{self.name}: {key!r} was {self._known(key)}, now from {before} to {after}",
