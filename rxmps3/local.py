@@ -128,7 +128,14 @@ class LocalDirectory:
 
     async def open(self, manifest: str) -> Local:
         """The local copies of a manifest. Locks a slot, and those of dead processes."""
-        return await asyncio.to_thread(self._open, manifest)
+        try:
+            return await asyncio.to_thread(self._open, manifest)
+        except OSError as error:
+            raise InvalidOption(
+                f"the local directory cannot be used: {error.strerror or error}",
+                operation="connect",
+                object=f"local={str(self._root)!r}",
+            ) from error
 
     def _open(self, manifest: str) -> Local:
         from rxmps3.storage.directory import DirectoryStorage

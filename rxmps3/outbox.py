@@ -14,6 +14,7 @@ that copies of an outbox commit nothing twice.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -71,7 +72,7 @@ class Outbox:
         self._batches: dict[str, set[WriteId]] = {}
         self._place: dict[WriteId, tuple[str, int]] = {}
         self._sent = _Sent(0, None)
-        self._refused: set[WriteId] = set()
+        self._refused: dict[WriteId, str] = {}
         self.set_aside: list[str] = []
 
     async def restore(self) -> list[Restored]:
@@ -82,12 +83,15 @@ class Outbox:
         """
         restored: list[Restored] = []
         self._sent = await self._read_sent()
-        self._refused = await self._read_refused()
+        refused = await self._read_refused()
         for listed in await list_all(self._storage, _WRITES):
             answer = await self._storage.get(listed.name)
             if not isinstance(answer, Found):
                 continue
-            first = int(listed.name.removeprefix(_WRITES))
+            ordinal = listed.name.removeprefix(_WRITES)
+            if not re.fullmatch("[0-9]{20}", ordinal):
+                continue  # not one of ours
+            first = int(ordinal)
             try:
                 batch = _decode_batch(answer.body, listed.name)
             except Error as error:
@@ -95,7 +99,9 @@ class Outbox:
                 self._next = max(self._next, first + 1)
                 continue
             for ordinal, (write, texts, by) in enumerate(batch, first):
-                if write.id in self._place or write.id in self._refused:
+                if write.id in refused:
+                    self._refused[write.id] = listed.name
+                if write.id in self._place or write.id in refused:
                     continue
                 sent = self._sent.date if ordinal <= self._sent.through else None
                 restored.append(Restored(write, texts, by, sent))
@@ -146,7 +152,8 @@ class Outbox:
         """These will never be committed and are not to come back; durable when it returns."""
         known = [id for id in ids if id in self._place]
         if known:
-            self._refused = {id for id in self._refused if id in self._place} | set(known)
+            kept = {id: name for id, name in self._refused.items() if name in self._batches}
+            self._refused = kept | {id: self._place[id][0] for id in known}
             await self._storage.put(_REFUSED, seal(jsontext.encode(sorted(self._refused))))
 
     async def remove(self, ids: Sequence[WriteId]) -> None:

@@ -12,6 +12,7 @@ from rxmps3.errors import Error, InvalidInput, OutcomeUnknown, Rejected, unfores
 from rxmps3.log.base import Log
 from rxmps3.outbox import Restored
 from rxmps3.receipt import Receipt
+from rxmps3.replica.fairness import Fairness
 from rxmps3.replica.health import Health
 from rxmps3.replica.home import Home
 from rxmps3.replica.storing import Storer
@@ -32,8 +33,6 @@ JUDGE_EVERY = timedelta(days=1)
 """How often, by the local clock, a client with unsettled writes asks whether they have become too old."""
 ASK_AFTER = timedelta(hours=1)
 """An upload that is older than this by a local clock has its age checked by the server's."""
-_FAIRNESS_WINDOW = 2.0
-"""Another writer counts as present for so many seconds after its last version."""
 
 
 class Upload(NamedTuple):
@@ -73,11 +72,11 @@ class Committer:
         self._receipts = receipts
         self._storer = storer
         self._sent: dict[WriteId, datetime | None] = {}
-        self._judged_at = clock.now() - JUDGE_EVERY
+        self._judged_at = clock.now()
         self._wanted = asyncio.Event()
         self._uploaded: dict[WriteId, Upload] = {}
         self._uploading: set[WriteId] = set()
-        self._foreign_at = -_FAIRNESS_WINDOW
+        self._fairness = Fairness()
         health.on_recovery(self.wake)
 
     def wake(self) -> None:
@@ -86,7 +85,7 @@ class Committer:
 
     def foreign_seen(self) -> None:
         """Another writer has committed."""
-        self._foreign_at = self._clock.monotonic()
+        self._fairness.foreign_seen(self._clock.monotonic())
 
     def forget(self, id: WriteId, *, committed: bool) -> None:
         """A write has met its end."""
@@ -98,6 +97,7 @@ class Committer:
         """A write of an earlier process is pending again; if it was sent then, it may be in the log."""
         if restored.sent is not None:
             self._sent[restored.write.id] = restored.sent
+            self._judged_at = self._clock.now() - JUDGE_EVERY
 
     async def run(self, ready_to_start: Awaitable[None]) -> None:
         """Commit whenever something is ready."""
@@ -106,11 +106,11 @@ class Committer:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            began, before = self._clock.monotonic(), len(self._timeline.view.pending)
             ready: list[Write] = []
             try:
                 await self._log.open()
                 await self._give_up_the_unknowable()
+                await self._let_others()
                 ready = self._ready()
                 if await self._uploads_have_aged(ready):
                     ready = self._ready()
@@ -118,7 +118,10 @@ class Committer:
                 if not ready:
                     continue
                 await self._storer.mark_sent([write.id for write in ready])
+                began = self._clock.monotonic()
                 await self._log.commit(ready)
+                won = ready[0].id not in self._timeline.view.pending
+                self._fairness.ended(self._clock.monotonic(), began, won=won)
             except Rejected as error:
                 for write in ready:
                     self._timeline.submit(Refused(write.id, error))
@@ -130,10 +133,8 @@ class Committer:
                 continue
             failures = 0
             self._health.answered()
-            pending = len(self._timeline.view.pending)
-            if pending:
+            if self._timeline.view.pending:
                 self.wake()
-                await self._be_fair(lost=pending >= before, took=self._clock.monotonic() - began)
 
     def _about_to_send(self, ready: list[Write]) -> list[Write]:
         """Those that are still pending; from now on they cannot be taken back."""
@@ -148,10 +149,13 @@ class Committer:
         """Whether the write was given to the storage, so that it may be in the log already."""
         return id in self._sent
 
-    async def _be_fair(self, *, lost: bool, took: float) -> None:
-        """Beside other writers, wait a moment by chance, so that a slow one gets its turn."""
-        if lost or self._clock.monotonic() - self._foreign_at < _FAIRNESS_WINDOW:
-            await self._clock.sleep(self._clock.rng.uniform(0, min(1.0, took)))
+    async def _let_others(self) -> None:
+        """Beside other writers, wait a moment by chance, and then aim at the end of the log as it is by then."""
+        seconds = self._fairness.wait(self._clock.monotonic(), self._clock.rng)
+        if seconds > 0:
+            await self._clock.sleep(seconds)
+            if self._fairness.contended:
+                await self._log.read()
 
     def _ready(self) -> list[Write]:
         """The pending writes, oldest first, up to the first whose values are not all uploaded; starts the uploads."""

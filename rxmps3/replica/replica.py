@@ -17,7 +17,7 @@ from reactivex.abc import DisposableBase
 
 from rxmps3.clock import Clock, Random
 from rxmps3.compact import Collector
-from rxmps3.errors import Closed, Corrupt, Error, NotSent, Overloaded, Rejected, Unavailable
+from rxmps3.errors import Closed, Corrupt, Error, NotSent, Overloaded, Rejected, Unavailable, unforeseen
 from rxmps3.failures import Failure
 from rxmps3.layout import Layout
 from rxmps3.local import Local, OpensLocal
@@ -177,6 +177,7 @@ class Replica:
                 self.spawn(self.values.save(content, text), "save")
         receipt.settle(settled.error)
         if settled.error is not None:
+            self._committer.wake()
             self._home.call_soon(lambda: self._report_unseen(receipt))
 
     def _report_unseen(self, receipt: Receipt) -> None:
@@ -264,8 +265,8 @@ class Replica:
             return
         try:
             await self._take_up_local(self._keep)
-        except Error as error:
-            self._restore_error = error
+        except Exception as problem:
+            error = self._restore_error = unforeseen(problem)
             self.report(Failure("restore", self._name, error, "nothing is kept on disk"))
 
     async def _take_up_local(self, keep: OpensLocal) -> None:

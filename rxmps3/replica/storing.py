@@ -56,6 +56,8 @@ class Storer:
         self._over: list[WriteId] = []
         self._committed: list[WriteId] = []
         self._refused: list[WriteId] = []
+        self._attempted: set[WriteId] = set()
+        self._gone: set[WriteId] = set()
         self._failing = False
 
     def use(self, outbox: Outbox) -> None:
@@ -77,6 +79,8 @@ class Storer:
             return
         if committed:
             self._committed.append(id)
+        elif id in self._attempted and id in self._new:
+            self._gone.add(id)  # it may be on disk: it is added for certain first, and then refused
         elif self._new.pop(id, None) is None:
             self._refused.append(id)
             self._wake()
@@ -97,6 +101,8 @@ class Storer:
         if self._outbox is not None:
             try:
                 await self._store(self._outbox)
+                if self._refused or self._over:
+                    await self._store(self._outbox)
             except Error as error:
                 logger.warning("the outbox could not be tidied: %s", error)
 
@@ -147,6 +153,7 @@ class Storer:
         new = list(self._new.values())
         try:
             if new:
+                self._attempted.update(write.id for write, _ in new)
                 await outbox.add(new, self._by)
             await outbox.refuse(refused)
             await outbox.remove([*over, *refused])
@@ -154,7 +161,9 @@ class Storer:
             self._over, self._refused = over + self._over, refused + self._refused
             raise
         for write, _ in new:
-            if self._new.pop(write.id, None) is None:
+            self._attempted.discard(write.id)
+            if self._new.pop(write.id, None) is None or write.id in self._gone:
+                self._gone.discard(write.id)
                 self._refused.append(write.id)
                 self._wake()
             else:

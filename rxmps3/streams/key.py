@@ -80,7 +80,11 @@ class Key(Live[T], abc.ObserverBase[T]):
         self._writes = writes
         self._codec = codec
         self._default = default
-        source = streams.observe(name, _ABSENT)
+        try:
+            equal_to = codec.dump(default)
+        except InvalidValue:
+            equal_to = None  # None as a default of any type stands beside JSON's null
+        source = streams.observe(name, _ABSENT, equal_to)
 
         def attach(sender: Sender[T]) -> DisposableBase:
             def send(value: Any) -> None:

@@ -13,6 +13,7 @@ from rxmps3 import jsontext
 from rxmps3.errors import InvalidOption, InvalidValue
 from rxmps3.failures import Failure
 from rxmps3.layout import check_key
+from rxmps3.missing import MISSING
 from rxmps3.options import Status
 from rxmps3.receipt import Receipt
 from rxmps3.replica import Replica
@@ -47,10 +48,10 @@ class Streams:
 
     # -- about values ----------------------------------------------------------------------------------------
 
-    def observe(self, key: str, default: Any) -> Stream[Any]:
-        """The value of one key, or the default."""
+    def observe(self, key: str, default: Any, equal_to: Any = MISSING) -> Stream[Any]:
+        """The value of one key, or the default, which counts as the same as the JSON value ``equal_to`` if given."""
         check_key(key, self._replica.layout.key_limit)
-        missing = _Default(default)
+        missing = _Default(default, default if equal_to is MISSING else equal_to)
 
         def render(snapshot: Snapshot, texts: dict[str, str]) -> Any:
             return jsontext.decode(texts[key], f"key {key!r}") if key in texts else missing.value()
@@ -61,7 +62,7 @@ class Streams:
         """The values of several keys, every one of them present, in the order asked for."""
         for key in keys:
             check_key(key, self._replica.layout.key_limit)
-        missing = _Default(default)
+        missing = _Default(default, default)
 
         def render(snapshot: Snapshot, texts: dict[str, str]) -> Mapping[str, Any]:
             return {
@@ -231,11 +232,11 @@ class Streams:
 class _Default:
     """What stands for a missing key: compared by its JSON text if it has one, a new value for each reader."""
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Any, equal_to: Any) -> None:
         self._value = value
         self._is_container = isinstance(value, (dict, list))
         try:
-            self._text: str | None = jsontext.encode(value)
+            self._text: str | None = jsontext.encode(equal_to)
         except InvalidValue:
             self._text = None
         self.entry = Entry("", Inline(_NO_JSON_TEXT if self._text is None else self._text))

@@ -62,7 +62,6 @@ def test_a_value_that_was_uploaded_long_ago_is_uploaded_again():
     assert report.counts["collected values"] == 1
 
 
-@pytest.mark.xfail(strict=True, reason="an upload's age is measured from when its answer was heard")
 def test_a_value_whose_upload_was_confirmed_long_after_it_was_stored_is_uploaded_again():
     report = play(replace(LATECOMER, faults=(), stalls=(Stall("ann", 11.78, 30 * HOUR),)))
     assert report.ok, report.explain()
@@ -73,3 +72,31 @@ def test_a_commit_that_leaves_long_after_its_uploads_is_mended():
     alone = (_UPLOADER, client("kim", Step("compact", 26 * HOUR), Step("compact", HOUR), retention=25 * HOUR))
     report = play(replace(LATECOMER, clients=alone, faults=(), stalls=(Stall("ann", 11.81, 30 * HOUR),)))
     assert report.ok, report.explain()
+
+
+def test_a_commit_is_one_request():
+    puts = [Step("put", 1, (f"key/{number}",), follow=True) for number in range(20)]
+    first, more = (play(Plan(1, (client("ann", *puts[:count]),), EVEN, faults=())).requests["ann"] for count in (1, 20))
+    assert {channel: more[channel] - first[channel] for channel in more if more[channel] != first[channel]} == {
+        "put log": 19
+    }
+
+
+def test_looking_when_nothing_is_new_is_one_request():
+    def requests(seconds: float) -> dict[str, int]:
+        watching = ClientPlan("bob", poll=10.0, steps=(Step("observe", 5, ("key/0",)), Step("dispose", seconds)))
+        writing = client("ann", Step("put", 0, ("key/0",), follow=True))
+        return play(Plan(1, (writing, watching), EVEN, faults=())).requests["bob"]
+
+    short, long = requests(100), requests(1100)
+    more = {channel: long[channel] - short[channel] for channel in long if long[channel] != short[channel]}
+    assert more.keys() == {"get log"}
+    assert 100 <= more["get log"] <= 125  # every 8 to 10 seconds
+
+
+def test_a_lease_is_renewed_every_half_hour():
+    watching = ClientPlan("bob", poll=60.0, steps=(Step("observe", 5, ("key/0",)), Step("dispose", 24 * HOUR)))
+    writing = client("ann", Step("put", 0, ("key/0",), follow=True))
+    requests = play(Plan(1, (writing, watching), EVEN, faults=())).requests["bob"]
+    assert 44 <= requests["get head"] <= 52
+    assert requests["get log"] <= 24 * 60 / 0.9 + 5

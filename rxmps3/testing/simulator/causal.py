@@ -13,7 +13,7 @@ from rxmps3.testing.causality import (
     check_prefixes,
 )
 from rxmps3.testing.simulator.ledger import Ledger
-from rxmps3.testing.simulator.oracles import UNDECIDED
+from rxmps3.testing.simulator.oracles import is_refused
 from rxmps3.testing.simulator.recorder import Observation, Observer, Recorder, SessionRecord, WriteRecord
 
 __all__ = ["check_causality"]
@@ -31,7 +31,7 @@ def check_causality(ledger: Ledger, recorder: Recorder) -> None:
     ]
     # a stream shows the pending writes of the process it is in, which to these checkers is another session: they are
     # told of streams where only the history counts, and of the processes alone where the log does
-    seen, made = _history(recorder, streams=True), _history(recorder, streams=False)
+    seen, made = _history(ledger, recorder, streams=True), _history(ledger, recorder, streams=False)
     violations = [*check_ccv(seen), *check_atomic(seen), *check_prefixes(log, made), *check_exactly_once(log, made)]
     for violation in dict.fromkeys(violations):
         recorder.complain(f"causality: {violation.pattern.value}", str(violation))
@@ -42,13 +42,11 @@ def _text(record: WriteRecord, key: str) -> str | None:
     return None if id is None else str(id)
 
 
-def _history(recorder: Recorder, *, streams: bool) -> History:
+def _history(ledger: Ledger, recorder: Recorder, *, streams: bool) -> History:
     history = History()
     operations: dict[str, Operation] = {}
     every_key = sorted({key for record in recorder.writes for key in record.values})
-    refused = [
-        record for record in recorder.writes if not (record.error is None or isinstance(record.error, UNDECIDED))
-    ]
+    refused = [write for write in recorder.writes if is_refused(write) and write.version not in ledger.places]
     left_out = frozenset([_UNKNOWN, *(record.id for record in refused)])
     for record in recorder.sessions:
         taken_up = [write for write in record.writes if write.session is not record]
@@ -80,7 +78,7 @@ def _play(
         while made < count:
             write = record.writes[made]
             made += 1
-            if write.version and (write.error is None or isinstance(write.error, UNDECIDED)):
+            if write.version and write.id not in left_out:
                 update = {key: _text(write, key) for key in write.values}
                 operations[write.version] = session.write(update, id=write.version)
 

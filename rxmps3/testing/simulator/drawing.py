@@ -73,7 +73,7 @@ def draw_plan(seed: int, *, clients: int = 5, steps: int = 30, faults: bool = Tr
     count = rng.randint(min(2, clients), clients) if rng.random() < 0.9 else 1
     players = tuple(_draw_client(rng, name, span, steps, faults=faults) for name in NAMES[:count])
     if span.pause > _AGES and rng.random() < 0.8:
-        players = (*players, _draw_keeper(rng, span))
+        players = (*players, _draw_keeper(rng, span, faults=faults))
     end = max(player.duration for player in players)
     clear_at = end * rng.uniform(0.6, 1.1)
     weather = _draw_weather(rng, span, clear_at, faults=faults)
@@ -134,11 +134,11 @@ def _draw_client(rng: Random, name: str, span: _Span, most_steps: int, *, faults
     )
 
 
-def _draw_keeper(rng: Random, span: _Span) -> ClientPlan:
+def _draw_keeper(rng: Random, span: _Span, *, faults: bool) -> ClientPlan:
     """Somebody who does little but compact."""
+    verbs = _KEEPERS_VERBS if faults else _KEEPERS_VERBS[:-1]
     steps = [
-        Step(rng.choice(_KEEPERS_VERBS), round(rng.expovariate(1 / span.pause), 3), ("",))
-        for _ in range(rng.randint(5, 25))
+        Step(rng.choice(verbs), round(rng.expovariate(1 / span.pause), 3), ("",)) for _ in range(rng.randint(5, 25))
     ]
     return ClientPlan(
         "kim",

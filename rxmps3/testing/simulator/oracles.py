@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from rxmps3 import jsontext
 from rxmps3.errors import Closed, NotSent, OutcomeUnknown
@@ -11,12 +11,15 @@ from rxmps3.state import Inline
 from rxmps3.testing.simulator.ledger import Ledger
 from rxmps3.testing.simulator.recorder import Observation, Observer, Recorder, WriteRecord
 
-_INSTANT = 1e-9
-
-__all__ = ["UNDECIDED", "check_log", "check_observers", "final_ids"]
+__all__ = ["UNDECIDED", "check_log", "check_observers", "final_ids", "is_refused"]
 
 UNDECIDED = (NotSent, Closed, OutcomeUnknown)
 """Errors that leave open whether the write is committed in the end."""
+
+
+def is_refused(write: WriteRecord) -> bool:
+    """Whether the write was rolled back where it was made."""
+    return write.error is not None and not isinstance(write.error, (NotSent, Closed))
 
 
 def final_ids(ledger: Ledger, recorder: Recorder, seq: int = -1) -> dict[str, int]:
@@ -68,11 +71,8 @@ def _check_order(ledger: Ledger, recorder: Recorder, client: str) -> None:
         own = [write for write in made if write.session is session]
         last = max((write.index for write in own if write.version in ledger.places), default=0)
         for write in own:
-            unknown = write.error is None or isinstance(write.error, UNDECIDED)
-            if write.index < last and unknown and write.version not in ledger.places:
-                recorder.complain(
-                    "a session's writes keep their order", f"{session.name}: {write.version} was left out"
-                )
+            if write.index < last and not is_refused(write) and write.version not in ledger.places:
+                recorder.complain("a session's writes keep their order", f"{session.name}: {write.version} is left out")
 
 
 def check_observers(ledger: Ledger, recorder: Recorder) -> None:
@@ -131,15 +131,24 @@ class _History:
     ) -> bool:
         """Whether the state after an entry, with the own writes that it lacks on top, is what was seen."""
         return any(
-            self._fits_with(made, at, observation, state, seq, writes, places)
+            self._fits_with(made, gone, observation, state, seq, writes, places)
             for made in range(observation.own, observation.own_shown - 1, -1)
-            for at in (observation.at, observation.at + _INSTANT)
+            for gone in self._rolled_back(observation, writes)
         )
+
+    def _rolled_back(self, observation: Observation, writes: list[WriteRecord]) -> Iterator[set[int]]:
+        """Which writes had been rolled back by then; of those at that very moment, some more or some less."""
+        gone = {write.id for write in writes if is_refused(write) and write.settled_at < observation.at}
+        yield gone
+        for write in writes:
+            if is_refused(write) and write.settled_at == observation.at:
+                gone = {*gone, write.id}
+                yield gone
 
     def _fits_with(
         self,
         made: int,
-        at: float,
+        gone: set[int],
         observation: Observation,
         state: Mapping[str, int],
         seq: int,
@@ -152,8 +161,8 @@ class _History:
             write = writes[index]
             if place is not None and place <= seq:
                 break  # a session's writes are committed in order
-            if write.error is not None and not isinstance(write.error, UNDECIDED) and write.settled_at < at:
-                continue  # it was rolled back
+            if write.id in gone:
+                continue
             for key in write.values:
                 own.setdefault(key, write.id_of(key))
         seen = observation.values

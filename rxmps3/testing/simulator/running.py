@@ -35,6 +35,7 @@ class Report:
         violations: the rules that were broken; none in a good run.
         faults: the faults that happened.
         counts: of steps, acknowledged writes, emissions, requests, entries.
+        requests: how many each client made, by channel, such as ``"put log"``.
         trace: what happened, in order.
         seconds: virtual time that passed.
     """
@@ -43,6 +44,7 @@ class Report:
     violations: list[Violation]
     faults: tuple[Fault, ...]
     counts: Counter[str]
+    requests: dict[str, dict[str, int]]
     trace: list[tuple[Any, ...]] = field(repr=False)
     seconds: float
 
@@ -123,7 +125,8 @@ def play(plan: Plan) -> Report:
         for count in client.values():
             recorder.counts["requests"] += count
     recorder.counts["faults"] = len(world.network.happened)
-    return Report(plan, violations, tuple(world.network.happened), recorder.counts, trace, seconds)
+    network = world.network
+    return Report(plan, violations, tuple(network.happened), recorder.counts, network.counts, trace, seconds)
 
 
 def _ignore(loop: object, context: object) -> None:

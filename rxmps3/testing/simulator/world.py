@@ -25,6 +25,7 @@ _SETTLING = 900.0
 _SETTLING_POLLS = 3.0
 """Everything pending is committed within so many seconds after the last fault, and so many poll intervals: replicas
 that look rarely also retry rarely."""
+_TRIES_TO_CONVERGE = 5
 _LATE_JOINER = ClientPlan("zoe", poll=1.0)
 
 
@@ -95,12 +96,16 @@ class World:
             await self._pass(patience / 500)
 
     async def _converge(self) -> None:
-        reads = [
-            self._loop.create_task(session.read_all(), name=f"{session.life}'s last look")
-            for session in self._sessions()
-        ]
-        await self._until_done(reads, "refresh works")
-        await self._pass(2 * _LATE_JOINER.poll)
+        for _ in range(_TRIES_TO_CONVERGE):
+            length = self.ledger.length
+            reads = [
+                self._loop.create_task(session.read_all(), name=f"{session.life}'s last look")
+                for session in self._sessions()
+            ]
+            await self._until_done(reads, "refresh works")
+            await self._pass(2 * _LATE_JOINER.poll)
+            if self.ledger.length == length:
+                break  # else somebody tidied up meanwhile
         final = final_ids(self.ledger, self.recorder)
         for session in self._sessions():
             session.check_end(final)

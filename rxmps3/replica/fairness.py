@@ -1,0 +1,59 @@
+"""When a writer lets others go first. Pure but for its own memory; time and chance are arguments.
+
+Whoever has just committed knows the end of the log first and would win every race for the next number; and a writer
+that never wins is never seen. So a writer waits a moment by chance after a lost race and beside others it has seen,
+and, while it commits without a break, pauses now and then even when it seems to be alone.
+"""
+
+from __future__ import annotations
+
+from rxmps3.clock import Random
+
+__all__ = ["Fairness"]
+
+_SEEN_LATELY = 2.0
+_COMPANY = 30.0
+"""Another writer counts as present for so many seconds after its last version."""
+_PAUSE_IN_COMPANY = 1.0
+_PAUSE_ALONE = 5.0
+"""Commits without a break go on for so many seconds between two pauses."""
+_LONGEST_PAUSE = 1.0
+
+
+class Fairness:
+    """One client's manners towards other writers of the same log."""
+
+    def __init__(self) -> None:
+        self.contended = False
+        self._took = 0.0
+        self._ended_at = -_COMPANY
+        self._paused_at = -_COMPANY
+        self._foreign_at = -_COMPANY
+        self._lost = False
+
+    def foreign_seen(self, now: float) -> None:
+        """Another writer has committed."""
+        self._foreign_at = now
+
+    def ended(self, now: float, began: float, *, won: bool) -> None:
+        """A commit was tried."""
+        self._lost = not won
+        if won:
+            self._took = now - began
+            self._ended_at = now
+
+    def wait(self, now: float, rng: Random) -> float:
+        """Seconds to wait before the next try; ``contended`` then tells whether others are about."""
+        self.contended = self._lost or now - self._foreign_at < _SEEN_LATELY
+        moment = min(1.0, self._took)
+        if self._lost:
+            return rng.uniform(0, moment)
+        if now - self._ended_at > 2 * moment:
+            self._paused_at = now  # there was a break just now
+            return 0.0
+        company = now - self._foreign_at < _COMPANY
+        if now - self._paused_at >= (_PAUSE_IN_COMPANY if company else _PAUSE_ALONE):
+            pause = rng.uniform(0, _LONGEST_PAUSE)
+            self._paused_at = now + pause
+            return pause
+        return rng.uniform(0, 2 * moment) if self.contended else 0.0

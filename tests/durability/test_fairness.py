@@ -1,0 +1,81 @@
+"""Several clients that write without a pause: every one of them gets its turn. In virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+import rxmps3
+from rxmps3.storage import MemoryStorage
+from rxmps3.testing import LatencyStorage
+from rxmps3.testing.virtual import SimClock, run_virtually
+from tests.durability.helpers import on
+
+SECONDS = 60
+
+
+async def _commits(latencies: list[float]) -> list[int]:
+    """How many puts each client gets committed, one after the other, in a minute."""
+    bucket = MemoryStorage(clock=SimClock("bucket"))
+    counts = [0] * len(latencies)
+
+    async def write(number: int, latency: float) -> None:
+        clock = SimClock(f"client {number}")
+
+        def jittered() -> float:
+            return latency * clock.rng.uniform(0.8, 1.2)
+
+        async with on(LatencyStorage(bucket, clock, jittered), clock=clock, poll=1.0) as db:
+            while clock.monotonic() < SECONDS:
+                await db.put(f"client {number}", counts[number])
+                counts[number] += 1
+
+    async with on(bucket, clock=SimClock("first")) as first:
+        await first.put("first", True)
+    writers = [asyncio.ensure_future(write(number, latency)) for number, latency in enumerate(latencies)]
+    await asyncio.gather(*writers)
+    return counts
+
+
+@pytest.mark.parametrize("clients", [2, 6])
+def test_clients_of_the_same_speed_get_about_the_same(clients: int) -> None:
+    counts = run_virtually(_commits([0.03] * clients))
+    assert min(counts) * 4 >= max(counts), counts
+
+
+@pytest.mark.parametrize(("slower", "least"), [(2, 20), (5, 4)])
+def test_a_slow_client_gets_its_turn_beside_a_fast_one(slower: int, least: int) -> None:
+    """A connection that takes so many times as long: at least so many writes a minute."""
+    counts = run_virtually(_commits([0.03, 0.03 * slower]))
+    assert counts[1] >= least, counts
+
+
+def test_a_client_alone_is_not_held_up_much() -> None:
+    """A commit takes 30 ms, so 2,000 would be the most in a minute."""
+    (count,) = run_virtually(_commits([0.03]))
+    assert count >= 1400
+
+
+def test_everybody_s_writes_count_though_all_write_at_once() -> None:
+    async def main() -> None:
+        bucket = MemoryStorage(clock=SimClock("bucket"))
+        databases: list[rxmps3.Database] = []
+        for number in range(8):
+            clock = SimClock(f"client {number}")
+            databases.append(await on(LatencyStorage(bucket, clock, 0.05), clock=clock, poll=1.0))
+        receipts = [db.put(f"{number}/{n}", n) for n in range(25) for number, db in enumerate(databases)]
+        await asyncio.gather(*(_end_of(receipt) for receipt in receipts))
+        for db in databases:
+            await db.refresh()
+            assert len(db) == 200
+            await db.close()
+
+    run_virtually(main())
+
+
+async def _end_of(receipt: rxmps3.Receipt) -> None:
+    await receipt
+
+
+pytestmark = pytest.mark.heavy
