@@ -34,6 +34,7 @@ class Health:
         self._clock = clock
         self._complete = complete
         self._status = Status()
+        self._reported: dict[str, type[Error]] = {}
         self._on_recovery: list[Callable[[], None]] = []
 
     @property
@@ -52,6 +53,7 @@ class Health:
 
     def answered(self) -> None:
         """The storage did what it was asked."""
+        self._reported.clear()
         if self._status.online is not True:
             self._status = replace(self._status, online=True, since=self._clock.now(), last_error=None, next_try=None)
             self.tell()
@@ -61,10 +63,10 @@ class Health:
     def failed(self, operation: str, error: Error, wait: float, *, heard: bool = False) -> None:
         """The storage or the log failed; it is tried again in ``wait`` seconds.
 
-        It is reported unless a caller has ``heard`` of it, or it is the same as before.
+        It is reported unless a caller has ``heard`` of it, or the same kind was told of this operation already.
         """
-        known = self._status.last_error
-        if not heard and (known is None or str(known) != str(error)):
+        if not heard and self._reported.get(operation) is not type(error):
+            self._reported[operation] = type(error)
             self.report(Failure(operation, self._name, error, "it is tried again"))
         since = self._status.since if self._status.online is False else self._clock.now()
         self._status = replace(self._status, online=False, since=since, last_error=error, next_try=wait)

@@ -156,11 +156,29 @@ async def test_trying_while_the_bucket_is_away_is_bounded() -> None:
         bucket.made.clear()
         for number in range(100):
             db.put("k", number)
-        await clock.sleep(HOUR / 4)
-        assert len(bucket.made) < 6 * HOUR / 4
+        await clock.sleep(HOUR / 20)
+        assert len(bucket.made) < 6 * HOUR / 20
         bucket.plan = ()
         while db.pending.value:
             await clock.sleep(0.5)
+
+
+@virtually
+async def test_an_outage_is_reported_once_per_operation_and_not_at_every_try() -> None:
+    """A commit, an upload and a poll fail in turns, each with a text of its own."""
+    clock = SimClock("a")
+    bucket = Timed(clock)
+    async with on(bucket, clock=clock, poll=1.0, live=True) as db:
+        await db.put("k", 0)
+        errors = trace(db.errors)
+        bucket.plan = offline()
+        db.put("k", 1)
+        db.put("large", LARGE)
+        await clock.sleep(300)
+        assert 1 <= len(errors) <= 6, [str(error) for error in errors[:10]]
+        bucket.plan = ()
+        while db.pending.value:
+            await clock.sleep(1)
 
 
 # -- sent long ago -------------------------------------------------------------------------------------------------

@@ -37,6 +37,8 @@ _FAULTS: tuple[tuple[FaultKind, float], ...] = (
 _KEEPERS_VERBS: tuple[Verb, ...] = ("compact", "compact", "compact", "compact", "get_prefix", "crash")
 _AGES = 1000.0
 """With pauses of more than so many seconds a run is long enough for things to be collected."""
+_LONGEST_OUTAGE = 6000.0
+"""Replicas try again every half minute or so all through an outage."""
 _OUTAGES: tuple[Literal["cut off", "denied", "disk full"], ...] = ("cut off", "cut off", "denied", "disk full")
 
 
@@ -88,7 +90,7 @@ def draw_plan(seed: int, *, clients: int = 5, steps: int = 30, faults: bool = Tr
             start = rng.uniform(0, clear_at)
             who = rng.choice([*names, ""])
             how = rng.choice(_OUTAGES)
-            outages.append(Outage(who, start, start + span.stall * rng.random() ** 2 / 2, how))
+            outages.append(Outage(who, start, start + min(span.stall, _LONGEST_OUTAGE) * rng.random() ** 2, how))
     return Plan(
         seed,
         players,

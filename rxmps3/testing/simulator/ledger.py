@@ -69,6 +69,7 @@ class Ledger:
         self.bucket: SimBucket | None = None
         self.ghosts = 0
         self.collected_keys: set[str] = set()
+        self.collected_values: set[str] = set()
         self._checkpoint = 0
         self._collected: set[int] = set()
         self._root = f"{manifest}/"
@@ -106,6 +107,7 @@ class Ledger:
     def _value_deleted(self, place: str) -> None:
         key, _ = parse_value_name(place)
         self.collected_keys.add(key)
+        self.collected_values.add(self._root + place)
         if self._last_named.get(place, -1) >= self.floor:
             at = self._last_named[place]
             self._complain("what is named is not deleted", f"the state after {at} names {place!r}; floor {self.floor}")
