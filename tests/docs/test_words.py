@@ -18,7 +18,7 @@ from rxmps3 import cli, compact, jsontext, layout, local, options, receipt, tick
 from rxmps3.cli.commands import app
 from rxmps3.cli.terminal import Exit
 from rxmps3.log import checkpoint, fence, sequenced
-from rxmps3.replica import committing, keeping
+from rxmps3.replica import committing, fairness, keeping
 from rxmps3.retry import Backoff
 from rxmps3.storage import s3
 from rxmps3.streams import bridge
@@ -237,6 +237,6 @@ def test_numbers_in_words_are_those_of_the_code() -> None:
     assert fence.RENEW_AFTER == HOUR / 2, "each half hour, say polling and the protocol"
     assert committing.TRUST_UPLOADS_FOR == 6 * HOUR, "six hours, says the protocol"
     assert committing.ASK_AFTER == HOUR, "older than an hour by its own clocks, says the protocol"
-    assert committing._FAIRNESS_WINDOW == 2, "within two seconds, says the protocol"  # pyright: ignore
+    assert fairness._SEEN_LATELY == 2, "within two seconds, says the protocol"  # pyright: ignore
     assert sequenced._HITS_BEFORE_LISTING == 4, "after four hits, say polling and the protocol"  # pyright: ignore
     assert (ticks._FASTEST, ticks._SLOWING, ticks._JITTER) == (0.2, 1.5, 0.2), "the pace, says polling"  # pyright: ignore

@@ -114,10 +114,10 @@ async def test_after_the_retention_the_log_before_it_is_gone_and_the_bucket_smal
     bucket = MemoryStorage(clock=clock)
     async with on(bucket, clock=clock) as db:
         await fill(db, 1000, large=5)
-    assert kinds(bucket)["log"] == 1000
-    assert kinds(bucket)["values"] == 200
+    assert (await kinds(bucket))["log"] == 1000
+    assert (await kinds(bucket))["values"] == 200
     await grow_old(bucket, clock)
-    left = kinds(bucket)
+    left = await kinds(bucket)
     assert left["log"] < 20
     assert left["values"] == 2, "those of key 0 and key 5"
     assert left["checkpoint"] < 12
@@ -138,8 +138,8 @@ async def test_clients_that_write_collect_by_themselves() -> None:
         for day in range(8):
             await fill(db, 300, large=10, start=day * 300)
             await clock.sleep(DAY)
-    assert kinds(bucket)["log"] <= 3 * 300
-    assert kinds(bucket)["values"] <= 3 * 30 + 10
+    assert (await kinds(bucket))["log"] <= 3 * 300
+    assert (await kinds(bucket))["values"] <= 3 * 30 + 10
     assert (await head_of(bucket)).floor > 1400
     await check(bucket)
 
@@ -158,14 +158,14 @@ async def test_within_the_retention_nothing_of_the_past_is_deleted() -> None:
             await db.compact()
             await clock.sleep(2 * HOUR)
             await check(bucket)
-        assert kinds(bucket)["values"] == 2
+        assert (await kinds(bucket))["values"] == 2
         await clock.sleep(3 * DAY)
         for _ in range(8):
             await db.put("k", 1)
             await db.compact()
             await clock.sleep(10 * HOUR)
             await check(bucket)
-        assert kinds(bucket)["values"] == 1
+        assert (await kinds(bucket))["values"] == 1
 
 
 @virtually
@@ -193,10 +193,10 @@ async def test_an_uploaded_value_that_nobody_ever_committed_goes_after_a_day_and
         await bucket.put(orphan, b'"nobody"')
         await clock.sleep(23 * HOUR)
         await db.compact()
-        assert orphan in contents(bucket)
+        assert orphan in await contents(bucket)
         await clock.sleep(2 * HOUR)
         await db.compact()
-        assert orphan not in contents(bucket)
+        assert orphan not in await contents(bucket)
         assert await db.get("k") == 0
 
 
@@ -216,12 +216,12 @@ async def test_deleting_entries_takes_two_calls_an_hour_apart_and_the_report_say
         assert soon.entries == 0
         assert soon.waiting_until is not None
         assert timedelta(0) < soon.waiting_until - clock.now() <= timedelta(hours=1)
-        assert kinds(bucket)["log"] == 51
+        assert (await kinds(bucket))["log"] == 51
         await clock.sleep(HOUR + 60)
         done = await db.compact()
         assert done.entries == 50
         assert done.bytes > 0
-        assert kinds(bucket)["log"] == 1
+        assert (await kinds(bucket))["log"] == 1
         await check(bucket)
 
 
@@ -234,9 +234,9 @@ async def test_a_dry_run_changes_nothing_and_says_what_the_real_one_then_does() 
         for hours in (0, 25, 3, 30, 2):
             await clock.sleep(hours * HOUR)
             await db.put("k", hours)
-            before = contents(bucket)
+            before = await contents(bucket)
             planned = await db.compact(dry_run=True)
-            assert contents(bucket) == before
+            assert await contents(bucket) == before
             assert planned.checkpoint is None
             done = await db.compact()
             assert (planned.raised, planned.entries, planned.values, planned.checkpoints, planned.bytes) == (
@@ -260,7 +260,7 @@ async def test_compacting_an_empty_database_does_nothing_and_creates_nothing() -
     async with on(bucket, clock=clock) as db:
         report = await db.compact()
         assert (report.checkpoint, report.entries) == (None, 0)
-    assert contents(bucket) == {}
+    assert await contents(bucket) == {}
 
 
 @virtually
@@ -457,10 +457,10 @@ def test_with_something_missing_nothing_is_deleted_that_could_still_tell(victim:
                 await bucket.delete(LAYOUT.head)
             else:
                 await bucket.delete(LAYOUT.entry(head.incarnation, head.floor + 1))
-            before = {name for name in contents(bucket) if kind_of(name) == "values"}
+            before = {name for name in await contents(bucket) if kind_of(name) == "values"}
             with pytest.raises(Corrupt):
                 await db.compact()
-            assert {name for name in contents(bucket) if kind_of(name) == "values"} == before
+            assert {name for name in await contents(bucket) if kind_of(name) == "values"} == before
 
     run_virtually(main())
 
@@ -472,7 +472,7 @@ def test_when_it_cannot_read_what_is_in_use_no_value_is_deleted(kind: str) -> No
         bucket = await _ready_to_collect(clock)
         network = FaultyStorage(bucket, clock=clock)
         async with on(network, clock=clock) as db:
-            before = {name for name in contents(bucket) if kind_of(name) == "values"}
+            before = {name for name in await contents(bucket) if kind_of(name) == "values"}
 
             async def unreadable(request: Any, proceed: Any, faults: FaultyStorage) -> Any:
                 if (request.verb in ("get", "list") and kind_of(request.name + "/") == kind) or (
@@ -484,7 +484,7 @@ def test_when_it_cannot_read_what_is_in_use_no_value_is_deleted(kind: str) -> No
             network.plan = unreadable
             with pytest.raises(rxmps3.Error):
                 await db.compact()
-            assert {name for name in contents(bucket) if kind_of(name) == "values"} == before
+            assert {name for name in await contents(bucket) if kind_of(name) == "values"} == before
             network.plan = ()
         await check(bucket)
 

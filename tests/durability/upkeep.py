@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 from rxmps3.layout import Layout
@@ -19,16 +20,49 @@ DAY = 24 * HOUR
 LAYOUT = Layout("main")
 
 
-def copy_of(bucket: MemoryStorage, clock: SimClock) -> MemoryStorage:
-    """The same objects, as old as they are, in a storage of its own."""
-    copied = MemoryStorage(clock=clock)
-    copied._objects.names.update(bucket._objects.names)
+class _Dated:
+    """A clock for a storage that is told what time it is, or asks another clock."""
+
+    def __init__(self, clock: SimClock) -> None:
+        self._clock = clock
+        self.moment: datetime | None = None
+        self.rng = clock.rng
+
+    def now(self) -> datetime:
+        return self._clock.now() if self.moment is None else self.moment
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+
+    def new_id(self, characters: int = 12) -> str:
+        return self._clock.new_id(characters)
+
+
+async def copy_of(bucket: Storage, clock: SimClock, *, later: float = 0.0) -> MemoryStorage:
+    """The same objects in a storage of its own, all of them made so many seconds later than they were."""
+    dated = _Dated(clock)
+    copied = MemoryStorage(clock=dated)
+    for listed in await list_all(bucket, ""):
+        found = await bucket.get(listed.name)
+        assert isinstance(found, Found)
+        assert listed.modified is not None
+        dated.moment = listed.modified + timedelta(seconds=later)
+        await copied.put(listed.name, found.body)
+    dated.moment = None
     return copied
 
 
-def contents(bucket: MemoryStorage) -> dict[str, bytes | None]:
+async def contents(bucket: Storage) -> dict[str, bytes]:
     """Every object's bytes."""
-    return {name: versions[-1].body for name, versions in bucket._objects.names.items()}
+    bodies: dict[str, bytes] = {}
+    for listed in await list_all(bucket, ""):
+        found = await bucket.get(listed.name)
+        assert isinstance(found, Found)
+        bodies[listed.name] = found.body
+    return bodies
 
 
 def kind_of(name: str) -> str:
@@ -38,9 +72,9 @@ def kind_of(name: str) -> str:
     return next((kind for kind in ("log", "checkpoint", "values", "probe") if f"{kind}/" in name), "other")
 
 
-def kinds(bucket: MemoryStorage) -> Counter[str]:
+async def kinds(bucket: Storage) -> Counter[str]:
     """How many objects of each kind there are."""
-    return Counter(map(kind_of, contents(bucket)))
+    return Counter(kind_of(listed.name) for listed in await list_all(bucket, ""))
 
 
 async def head_of(bucket: Storage) -> codec.Head:
