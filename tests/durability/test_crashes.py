@@ -214,6 +214,3 @@ async def _count(storage: object) -> list[object]:
     from rxmps3.storage import list_all
 
     return list(await list_all(storage, "main/values/"))  # type: ignore[arg-type]
-
-
-pytestmark = pytest.mark.heavy

@@ -97,9 +97,10 @@ def check(place: Place, stored: set[int], committed: set[int], end: int) -> list
 def test_a_writer_killed_at_random_moments_loses_and_doubles_nothing(
     place: Place, start: Start, tmp_path: Path
 ) -> None:
-    """Killed 8 times on each kind of place; 100 times in the heavy variant."""
+    """Killed 15 times in all; 100 times on each kind of place in the heavy variant."""
     local = tmp_path / "local"
-    stored, committed, end = killed_again_and_again(start, place, local, 8, longest=0.6, large=7)
+    times = 10 if place.kind == "file" else 5
+    stored, committed, end = killed_again_and_again(start, place, local, times, longest=0.6, large=7)
     finish(start, place, local)
     numbers = check(place, stored, committed, end)
     assert len(stored) > 20
@@ -118,15 +119,16 @@ def test_a_writer_killed_a_hundred_times_on_each_place_loses_and_doubles_nothing
     print(f"{place.kind}: 100 kills, {len(stored)} stored, {len(committed)} known committed, {len(numbers)} in the log")
 
 
+@pytest.mark.heavy
 @pytest.mark.seaweedfs
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_writer_killed_while_its_bucket_is_in_a_storm(
     through: Place, direct: Place, proxy: Proxy, start: Start, tmp_path: Path
 ) -> None:
     """Both at once: kills, and answers that are lost."""
     local = tmp_path / "local"
     proxy.plan = storm(6)
-    stored, committed, end = killed_again_and_again(start, through, local, 5, longest=1.0, seed=2)
+    stored, committed, end = killed_again_and_again(start, through, local, 30, longest=1.0, seed=2)
     proxy.plan = storm(1_000_000)
     finish(start, through, local)
     check(direct, stored, committed, end)
@@ -185,7 +187,7 @@ def _put_until(player: Program, number: int, acknowledged: list[int], stop: thre
 @pytest.mark.timeout(180)
 def test_a_server_killed_under_six_writers_loses_no_acknowledged_write(start: Start, tmp_path: Path) -> None:
     players = [start("player.py") for _ in range(6)]
-    server_killed(2, 1.5, 6, players, tmp_path)
+    server_killed(1, 2.0, 6, players, tmp_path)
 
 
 @pytest.mark.heavy
@@ -252,7 +254,7 @@ def _never_back(traces: list[list[dict[str, Any]]], puts: dict[str, list[int]]) 
 def test_eight_clients_in_a_storm_converge_and_lose_and_double_nothing(
     direct: Place, through: Place, proxy: Proxy, start: Start
 ) -> None:
-    through_a_storm(8, direct, through, proxy, [start("player.py") for _ in range(4)])
+    through_a_storm(6, direct, through, proxy, [start("player.py") for _ in range(4)])
 
 
 @pytest.mark.heavy
@@ -287,6 +289,3 @@ async def _values(storage: Any) -> set[str]:
     from rxmps3.storage import list_all
 
     return {listed.name.removeprefix("main/") for listed in await list_all(storage, "main/values/")}
-
-
-pytestmark = pytest.mark.heavy

@@ -257,6 +257,3 @@ async def test_slow_down_is_told_and_heeded(through: Place, direct: Place, proxy
         await receipt
         assert [type(failure.error) for failure in errors] == [Throttled]
     assert proxy.verdicts["slow down"] == 1, "one refusal, then it waited"
-
-
-pytestmark = pytest.mark.heavy

@@ -4,55 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
 from typing import Any
 
 from rxmps3.layout import Layout
 from rxmps3.log import codec
 from rxmps3.log.checkpoint import load
 from rxmps3.state import ContentObject, Entry, State, fold
-from rxmps3.storage import Found, MemoryStorage, Storage, list_all
+from rxmps3.storage import Found, Storage, list_all
 from rxmps3.testing import Request, StorageWrapper
-from rxmps3.testing.virtual import SimClock
 
 HOUR = 3600.0
 DAY = 24 * HOUR
 LAYOUT = Layout("main")
-
-
-class _Dated:
-    """A clock for a storage that is told what time it is, or asks another clock."""
-
-    def __init__(self, clock: SimClock) -> None:
-        self._clock = clock
-        self.moment: datetime | None = None
-        self.rng = clock.rng
-
-    def now(self) -> datetime:
-        return self._clock.now() if self.moment is None else self.moment
-
-    def monotonic(self) -> float:
-        return self._clock.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await self._clock.sleep(seconds)
-
-    def new_id(self, characters: int = 12) -> str:
-        return self._clock.new_id(characters)
-
-
-async def copy_of(bucket: Storage, clock: SimClock, *, later: float = 0.0) -> MemoryStorage:
-    """The same objects in a storage of its own, all of them made so many seconds later than they were."""
-    dated = _Dated(clock)
-    copied = MemoryStorage(clock=dated)
-    for listed in await list_all(bucket, ""):
-        found = await bucket.get(listed.name)
-        assert isinstance(found, Found)
-        assert listed.modified is not None
-        dated.moment = listed.modified + timedelta(seconds=later)
-        await copied.put(listed.name, found.body)
-    dated.moment = None
-    return copied
 
 
 async def contents(bucket: Storage) -> dict[str, bytes]:

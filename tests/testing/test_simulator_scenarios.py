@@ -100,3 +100,109 @@ def test_a_lease_is_renewed_every_half_hour():
     requests = play(Plan(1, (writing, watching), EVEN, faults=())).requests["bob"]
     assert 44 <= requests["get head"] <= 52
     assert requests["get log"] <= 24 * 60 / 0.9 + 5
+
+
+# -- standing still, wherever it happens ---------------------------------------------------------------------
+
+
+def offsets(first: float, last: float, step: float) -> list[float]:
+    return [first + number * step for number in range(round((last - first) / step) + 1)]
+
+
+@pytest.mark.xfail(strict=True, reason="the entry that a client resumes from is read without a fence")
+def test_whoever_falls_asleep_while_opening_opens():
+    kim = client(
+        "kim",
+        Step("put", 20, ("key/1",)),
+        *(Step("compact", HOUR) for _ in range(3)),
+        Step("compact", 2 * HOUR),
+        retention=0.0,
+    )
+    for after in offsets(0.0, 0.4, 0.01):
+        ann = client(
+            "ann",
+            Step("put", 0, ("key/0",), follow=True),
+            Step("close", 10),
+            Step("get", 10, ("key/0",), sleeps=(after, 20 * HOUR)),
+            local=True,
+        )
+        report = play(Plan(1, (ann, kim), EVEN, faults=()))
+        assert report.ok, f"asleep after {after:.2f} s\n{report.explain()}"
+        assert report.counts["collected entries"] > 0
+
+
+@pytest.mark.xfail(strict=True, reason="a collector reads entries without a fence")
+def test_whoever_falls_asleep_while_compacting_does_no_harm():
+    for after in offsets(0.0, 3.0, 0.05):
+        ann = client("ann", *(Step("put", 5 * HOUR, ("big/0",), size=300) for _ in range(6)), inline_limit=40)
+        kim = client("kim", *(Step("compact", 6 * HOUR) for _ in range(9)), retention=7 * HOUR)
+        lea = client("lea", Step("compact", 35.5 * HOUR, sleeps=(after, 18 * HOUR)), retention=7 * HOUR)
+        report = play(Plan(1, (ann, kim, lea), replace(EVEN, clear_at=60 * HOUR), faults=()))
+        assert report.ok, f"asleep after {after:.2f} s\n{report.explain()}"
+        assert report.counts["collected entries"] > 0
+
+
+def test_whoever_falls_asleep_while_writing_writes():
+    kim = client("kim", *(Step("put", HOUR, ("key/1",)) for _ in range(2)), *(Step("compact", 5 * HOUR),) * 8)
+    for after in offsets(0.0, 2.0, 0.05):
+        ann = client("ann", Step("put", 0, ("big/0",), size=300, sleeps=(after, 20 * HOUR)), inline_limit=40)
+        report = play(Plan(1, (ann, kim), EVEN, faults=()))
+        assert report.ok, f"asleep after {after:.2f} s\n{report.explain()}"
+
+
+# -- streams that wait for a download ------------------------------------------------------------------------
+
+_SLOW_DOWNLOAD = tuple(Fault("cid", "get values", nth, "slow", 0.9) for nth in (1, 2))
+_SOON = Weather(latency=0.05, spread=0.0, clear_at=60.0)
+
+
+@pytest.mark.xfail(strict=True, reason="own writes are put on top of a window, not of what it is a window of")
+def test_a_window_closes_up_when_a_key_in_it_is_deleted():
+    bob = client("bob", Step("put_all", 0, ("todo/0", "todo/3"), size=300, follow=True), inline_limit=40)
+    cid = client(
+        "cid",
+        Step("put", 10, ("todo/1",), follow=True),
+        Step("observe_prefix", 0, ("todo/",), size=-2),
+        Step("delete", 0.1, ("todo/1",)),
+    )
+    report = play(Plan(1, (bob, cid), _SOON, faults=_SLOW_DOWNLOAD))
+    assert report.ok, report.explain()
+
+
+@pytest.mark.xfail(strict=True, reason="a roll-back is not shown while a download is waited for")
+def test_what_was_taken_back_is_not_shown_again():
+    bob = client(
+        "bob",
+        Step("put", 0, ("key/0",), follow=True),
+        Step("put", 10, ("key/2",), size=300, follow=True),
+        inline_limit=40,
+    )
+    cid = client(
+        "cid",
+        Step("observe_prefix", 5, ("key/",)),
+        Step("refresh", 8, ("todo/0",)),
+        Step("cancel", 0.1, ("key/0",)),
+        Step("put", 0.1, ("key/1",)),
+    )
+    report = play(Plan(1, (bob, cid), _SOON, faults=_SLOW_DOWNLOAD))
+    assert report.ok, report.explain()
+
+
+@pytest.mark.xfail(strict=True, reason="a change that waits does not keep the values that it tells of")
+def test_a_change_that_was_taken_back_while_it_waited_is_told():
+    bob = client(
+        "bob",
+        Step("put", 0, ("key/0",), follow=True),
+        Step("put", 10, ("key/2",), size=300, follow=True),
+        inline_limit=40,
+    )
+    cid = client(
+        "cid",
+        Step("changes", 5, ("key/",)),
+        Step("refresh", 8, ("todo/0",)),
+        Step("cancel", 0.1, ("key/1",), size=300),
+        inline_limit=40,
+        cache_bytes=0,
+    )
+    report = play(Plan(1, (bob, cid), _SOON, faults=_SLOW_DOWNLOAD))
+    assert report.ok, report.explain()

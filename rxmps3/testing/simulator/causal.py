@@ -32,7 +32,8 @@ def check_causality(ledger: Ledger, recorder: Recorder) -> None:
     # a stream shows the pending writes of the process it is in, which to these checkers is another session: they are
     # told of streams where only the history counts, and of the processes alone where the log does
     seen, made = _history(ledger, recorder, streams=True), _history(ledger, recorder, streams=False)
-    violations = [*check_ccv(seen), *check_atomic(seen), *check_prefixes(log, made), *check_exactly_once(log, made)]
+    repeats = check_exactly_once(log, made) if not any(write.copied for write in recorder.writes) else []
+    violations = [*check_ccv(seen), *check_atomic(seen), *check_prefixes(log, made), *repeats]
     for violation in dict.fromkeys(violations):
         recorder.complain(f"causality: {violation.pattern.value}", str(violation))
 

@@ -67,7 +67,7 @@ class SimDisk:
                 at_once(self.folder(folder).put(name, body))
 
     def refuses(self) -> bool:
-        """Whether it is full or broken just now."""
+        """Whether it is full just now."""
         now = self.loop.time()
         return any(trouble.start <= now < trouble.end for trouble in self._troubles)
 
@@ -92,7 +92,9 @@ class _Folder:
         self._folder = folder
         self._files = disk.folder(folder)
 
-    async def _do(self, action: Callable[[], T], torn: Callable[[], object] | None = None) -> T:
+    async def _do(
+        self, action: Callable[[], T], torn: Callable[[], object] | None = None, *, writes: bool = False
+    ) -> T:
         """Carry it out after a moment and answer after another; a process that dies meanwhile hears nothing."""
         disk, life, loop = self._disk, self._life, self._disk.loop
         done: asyncio.Future[object] = loop.create_future()
@@ -105,7 +107,7 @@ class _Folder:
                     torn()
                 return
             try:
-                outcome: object = action() if not disk.refuses() else Unavailable("disk full", operation="write")
+                outcome: object = Unavailable("disk full", operation="write") if writes and disk.refuses() else action()
             except Error as error:
                 outcome = error
             loop.call_at(life.awake(loop.time() + delays[1]), answer, outcome)
@@ -145,7 +147,7 @@ class _Folder:
             self._disk.torn += 1
             at_once(self._files.put(name, body[: len(body) // 2]))
 
-        return await self._do(put, tear)
+        return await self._do(put, tear, writes=True)
 
     async def list(self, prefix: str, *, after: str = "", cursor: str | None = None, limit: int = 1000) -> Page:
         return await self._do(lambda: at_once(self._files.list(prefix, after=after, cursor=cursor, limit=limit)))

@@ -174,6 +174,7 @@ def _draw_habits(rng: Random, *, faults: bool) -> list[tuple[float, Verb]]:
         (0.7 if faults else 0.0, "crash"),
         (0.5 if faults else 0.0, "backup"),
         (0.5 if faults else 0.0, "recover"),
+        (0.2 if faults else 0.0, "clone"),
     ]
     return [(weight * rng.choice((0.0, 0.5, 1.0, 1.0, 2.0)) + 1e-6, verb) for weight, verb in usual]
 
@@ -184,7 +185,7 @@ def _draw_step(rng: Random, verb: Verb, span: _Span, *, faults: bool) -> Step:
     dies = sleeps = None
     if faults and rng.random() < 0.02:
         sleeps = round(rng.expovariate(1 / 0.2), 4), round(span.stall * rng.random() ** 2, 2)
-    if faults and rng.random() < 0.02 and verb not in ("close", "crash", "backup", "recover"):
+    if faults and rng.random() < 0.02 and verb not in ("close", "crash", "backup", "recover", "clone"):
         dies = round(rng.expovariate(1 / 0.2), 4)
     size = 0
     keys: tuple[str, ...] = ()
@@ -199,6 +200,8 @@ def _draw_step(rng: Random, verb: Verb, span: _Span, *, faults: bool) -> Step:
         size = rng.choice((0, 0, 0, 60))
     elif verb == "delete":
         keys = (rng.choice(TODO),) if rng.random() < 0.8 else rng.choice(PAIRS)
+    elif verb == "clone":
+        keys = (rng.choice(NAMES[:5]),)
     elif verb == "cancel":
         keys = (rng.choice((*PLAIN, *BIG)),)
         size = rng.choice((0, 300))

@@ -57,9 +57,10 @@ class Ledger:
     Args:
         manifest: whose log it is.
         complain: is told what does not hold.
+        may_repeat: whether a write may be in the log more than once, since several processes have it.
     """
 
-    def __init__(self, manifest: str, complain: Complain) -> None:
+    def __init__(self, manifest: str, complain: Complain, may_repeat: Callable[[str], bool]) -> None:
         self.folds: list[Fold] = [Fold({}, {})]
         self.writes: list[tuple[LoggedWrite, ...]] = [()]
         self.places: dict[str, int] = {}
@@ -74,6 +75,7 @@ class Ledger:
         self._collected: set[int] = set()
         self._root = f"{manifest}/"
         self._complain = complain
+        self._may_repeat = may_repeat
         self._chains = [""]
         self._raised: list[tuple[float, int]] = []
         self._checkpoints: set[str] = set()
@@ -196,7 +198,7 @@ class Ledger:
                 {key: None if value is None else self._item(seq, key, value) for key, value in part["update"].items()},
             )
             logged.append(write)
-            if write.version in self.places:
+            if write.version in self.places and not self._may_repeat(write.version):
                 place = self.places[write.version]
                 self._complain("each write is in the log once", f"{write.version} is in entry {place} and in {seq}")
             self.places.setdefault(write.version, seq)

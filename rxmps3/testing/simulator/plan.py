@@ -40,6 +40,7 @@ Verb = Literal[
     "cancel",
     "backup",
     "recover",
+    "clone",
     "close",
     "crash",
 ]
@@ -56,6 +57,9 @@ FaultKind = Literal[
     "unavailable",  # 503, not carried out
     "slow",  # takes many times as long
 ]
+
+
+_HARSH: frozenset[Verb] = frozenset({"crash", "recover", "clone"})
 
 
 @dataclass(frozen=True)
@@ -219,9 +223,7 @@ class Plan:
         """Whether nothing goes wrong at all."""
         faultless = not self.faults and (self.faults is not None or not self.weather.chances)
         steps = [step for client in self.clients for step in client.steps]
-        troubled = any(
-            step.dies is not None or step.sleeps is not None or step.verb in ("crash", "recover") for step in steps
-        )
+        troubled = any(step.dies is not None or step.sleeps is not None or step.verb in _HARSH for step in steps)
         return faultless and not self.stalls and not self.outages and not troubled
 
     def describe(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rxmps3.testing.simulator.disk import SimDisk, Snapshot
 from rxmps3.testing.simulator.life import Life
@@ -25,6 +25,7 @@ class Player:
         recorder: of the world.
         stalls: when it stands still; its steps may add to them.
         disk: its own.
+        everyone: all players, this one included.
         new_session: what a process does with the database.
     """
 
@@ -34,6 +35,7 @@ class Player:
         recorder: Recorder,
         stalls: list[Stall],
         disk: SimDisk,
+        everyone: Sequence[Player],
         new_session: Callable[[ClientPlan, Life], Session],
     ) -> None:
         self.plan = plan
@@ -42,8 +44,10 @@ class Player:
         self._new_session = new_session
         self._lives = 0
         self.stalls = stalls
-        self._disk = disk
+        self.disk = disk
+        self._everyone = everyone
         self._backup: Snapshot | None = None
+        self._over: asyncio.Future[None] | None = None
 
     async def run(self) -> None:
         """Do all steps."""
@@ -56,10 +60,23 @@ class Player:
                 start = asyncio.get_running_loop().time() + after
                 self._recorder.note(self.plan.name, "will stand still", start, start + seconds)
                 self.stalls.append(Stall(self.plan.name, start, start + seconds))
-            if step.dies is None:
-                await self._do(step)
-            else:
-                await self._do_and_die(step, step.dies)
+            await self._do_or_die(step)
+
+    async def _do_or_die(self, step: Step) -> None:
+        """Do a step, to its end or to that of the process, which may come from elsewhere."""
+        loop = asyncio.get_running_loop()
+        self._over = over = loop.create_future()
+        doing = loop.create_task(self._do(step), name=f"{self.plan.name}'s {step.verb}")
+        if step.dies is None:
+            doing.add_done_callback(lambda _: _finish(over))
+            await over
+        else:
+            dead = loop.create_future()
+            loop.call_later(step.dies, _finish, dead)
+            await dead
+            self.die()
+        if doing.done():
+            doing.result()  # else it hangs for ever: its process is dead
 
     async def _do(self, step: Step) -> None:
         if step.verb == "close":
@@ -67,22 +84,14 @@ class Player:
         elif step.verb == "crash":
             self.die()
         elif step.verb == "backup":
-            self._backup = self._disk.snapshot()
+            self._backup = self.disk.snapshot()
         elif step.verb == "recover":
             self._recover()
+        elif step.verb == "clone":
+            self._clone("".join(step.keys))
         else:
             session = await self.open()
             await session.perform(step)
-
-    async def _do_and_die(self, step: Step, after: float) -> None:
-        loop = asyncio.get_running_loop()
-        dead = loop.create_future()
-        loop.call_later(after, dead.set_result, None)
-        last = loop.create_task(self._do(step), name=f"{self.plan.name}'s last step")
-        await dead
-        self.die()
-        if last.done():
-            last.result()  # else it hangs for ever: its process is dead
 
     async def open(self) -> Session:
         """The session, opened if there is none."""
@@ -97,12 +106,25 @@ class Player:
         if self._backup is None:
             return
         self.die()
-        self._disk.restore(self._backup)
+        self.disk.restore(self._backup)
         self._recorder.note(self.plan.name, "goes back to its backup")
         self._recorder.counts["recoveries"] += 1
         for write in self._recorder.writes:
             if write.session.client == self.plan.name:
                 write.forgettable = True
+
+    def _clone(self, name: str) -> None:
+        """Somebody else dies, and begins anew with a copy of this disk; both go on with what is pending on it."""
+        other = next((player for player in self._everyone if player.plan.name == name), None)
+        if other is None or other is self or not (self.plan.local and other.plan.local):
+            return
+        other.die()
+        other.disk.restore(self.disk.snapshot())
+        self._recorder.note(self.plan.name, "has its disk copied to", name)
+        self._recorder.counts["clones"] += 1
+        for write in self._recorder.writes:
+            write.copied = write.copied or not write.settled
+            write.forgettable = write.forgettable or write.session.client == name
 
     async def close(self) -> None:
         """Close cleanly."""
@@ -117,3 +139,10 @@ class Player:
             session.life.died_at = asyncio.get_running_loop().time()
             self._recorder.note(session.life, "dies")
             self._recorder.counts["deaths"] += 1
+            if self._over is not None:
+                _finish(self._over)
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

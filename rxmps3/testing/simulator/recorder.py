@@ -40,6 +40,7 @@ class WriteRecord:
         reentrant: made by an observer.
         cancelled: it was taken back in time.
         forgettable: the disk has gone back to a time when it may not have been stored.
+        copied: it was pending when a disk was copied, so that several processes may send it.
         stored: whether its receipt has said that it survives the process.
         settled: whether its receipt has met its end.
         error: how it failed, if it did.
@@ -54,6 +55,7 @@ class WriteRecord:
     version: str = ""
     reentrant: bool = False
     forgettable: bool = False
+    copied: bool = False
     cancelled: bool = False
     stored: bool = False
     settled: bool = False
@@ -121,12 +123,14 @@ class SessionRecord:
         name: of the process.
         client: whose process it is.
         writes: in order; first those that it found in its outbox.
+        settled: the version ids of those that have met their end in it.
         observers: who looked.
     """
 
     name: str
     client: str
     writes: list[WriteRecord] = field(default_factory=list[WriteRecord])
+    settled: set[str] = field(default_factory=set[str])
     observers: list[Observer] = field(default_factory=list[Observer])
 
     def shown(self, now: float) -> int:

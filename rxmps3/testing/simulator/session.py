@@ -146,16 +146,18 @@ class Session:
         pending = {receipt.version: receipt for receipt in self.db.pending.value}
         position = int(self.db.states.value.confirmed.version or 0)
         for record in self._recorder.writes:
-            if record.session.client != self.life.name or record.session is self.record:
+            mine = record.session.client == self.life.name
+            if not (mine or record.copied) or record.session is self.record:
                 continue
             receipt = pending.pop(record.version, None)
             if receipt is not None:
                 self._recorder.note(self.life, "takes up", record.id, record.version)
                 self._recorder.counts["taken up"] += 1
-                record.settled, record.stored, record.error = False, True, None
+                if mine:
+                    record.settled, record.stored, record.error = False, True, None
                 self.record.writes.append(record)
                 self._follow(record, receipt)
-            elif record.forgettable:
+            elif record.forgettable or not mine:
                 continue
             elif record.stored and record.error is None and self._ledger.places.get(record.version, 1 << 60) > position:
                 rule = "a restart sees own writes" if record.settled else "what is stored survives"
@@ -194,8 +196,13 @@ class Session:
         keys = self.db.keys()
         if keys != sorted(final):
             self._recorder.complain("replicas converge", f"{self.life} ends with {keys}, the log with {sorted(final)}")
-        for watcher in self.watchers:
-            watcher.check_end(final)
+        for watcher, wrong in self.behind(final):
+            self._recorder.complain("streams converge", f"{watcher.name} {wrong}")
+
+    def behind(self, final: Mapping[str, int]) -> list[tuple[Watcher, str]]:
+        """The streams that do not show the final state, and what they show."""
+        watchers = [watcher for watcher in self.watchers if not (watcher.disposed or watcher.completed)]
+        return [(watcher, wrong) for watcher in watchers if (wrong := watcher.end(final))]
 
     async def read_all(self) -> None:
         """Read to the end and look at everything, which must be all there is."""
@@ -205,7 +212,7 @@ class Session:
 
     def unsettled(self) -> list[WriteRecord]:
         """The writes whose receipts have not met their end."""
-        return [write for write in self.record.writes if not write.settled]
+        return [write for write in self.record.writes if write.version not in self.record.settled and not write.error]
 
     # -- what it sees without being asked --------------------------------------------------------------------
 
@@ -240,11 +247,8 @@ class Session:
 
     def _compare_pending(self, position: int, view: View, fold: Fold) -> None:
         places = self._ledger.places
-        expected = {
-            write.version
-            for write in self.record.writes
-            if write.version and not write.settled and places.get(write.version, position + 1) > position
-        }
+        versions = [write.version for write in self.record.writes if write.version not in ("", *self.record.settled)]
+        expected = {version for version in versions if places.get(version, position + 1) > position}
         waiting = {id.version for id in view.pending}
         # a writer that the log has forgotten cannot tell whether its write is in it: it stays until that is decided
         forgotten = {
@@ -318,7 +322,10 @@ class Session:
         receipt.stages.subscribe(hear)
 
     def _settled(self, record: WriteRecord, receipt: Receipt) -> None:
-        if not self._alive() or record.settled:
+        if not self._alive():
+            return
+        self.record.settled.add(record.version)
+        if record.settled:
             return
         recorder = self._recorder
         record.settled, record.settled_at = True, recorder.now()

@@ -64,8 +64,9 @@ class Watcher:
         """Record an item."""
         raise NotImplementedError
 
-    def check_end(self, final: Mapping[str, int]) -> None:
-        """Everything has been committed and read: compare with the ids of the final state."""
+    def end(self, final: Mapping[str, int]) -> str:
+        """Everything has been committed and read: what is wrong at the end; "" if nothing is."""
+        return ""
 
     def _on_next(self, item: Any) -> None:
         if not self._alive():
@@ -136,18 +137,15 @@ class SnapshotWatcher(Watcher):
         if self._react is not None:
             self._react(seen)
 
-    def check_end(self, final: Mapping[str, int]) -> None:
+    def end(self, final: Mapping[str, int]) -> str:
         scope = self._scope
         keys = scope.select(final) if isinstance(scope, Scope) else list(scope)
         wanted = {key: final.get(key) for key in keys}
-        if self.disposed or self.completed:
-            return
         if self._last is None:
-            self._recorder.complain("streams converge", f"{self.name} never emitted anything")
-        elif list(self._last.items()) != list(wanted.items()):
-            self._recorder.complain(
-                "streams converge", f"{self.name} ends with {_brief(self._last)} instead of {_brief(wanted)}"
-            )
+            return "never emitted anything"
+        if list(self._last.items()) != list(wanted.items()):
+            return f"ends with {_brief(self._last)} instead of {_brief(wanted)}"
+        return ""
 
 
 def check_pairs(recorder: Recorder, who: str, seen: Mapping[str, int | None]) -> None:
@@ -202,15 +200,10 @@ class ChangeWatcher(Watcher):
             )
         self._ids[key] = after
 
-    def check_end(self, final: Mapping[str, int]) -> None:
-        if self.disposed or self.completed:
-            return
+    def end(self, final: Mapping[str, int]) -> str:
         keys = {*self._ids, *self._versions, *(key for key in final if key.startswith(self._prefix))}
-        for key in sorted(keys):
-            if self._known(key) != final.get(key):
-                self._recorder.complain(
-                    "changes make the state", f"{self.name}: {key!r} ends as {self._known(key)}, not {final.get(key)}"
-                )
+        wrong = [key for key in sorted(keys) if self._known(key) != final.get(key)]
+        return ", ".join(f"{key!r} ends as {self._known(key)}, not {final.get(key)}" for key in wrong)
 
 
 class VersionWatcher(Watcher):
@@ -236,8 +229,5 @@ class VersionWatcher(Watcher):
             recorder.complain("versions are the log", f"{self.name}: {seq} has other writes than the log")
         self._seq = seq
 
-    def check_end(self, final: Mapping[str, int]) -> None:
-        if not (self.disposed or self.completed) and self._seq != self._ledger.length:
-            self._recorder.complain(
-                "streams converge", f"{self.name} ends at {self._seq}, the log at {self._ledger.length}"
-            )
+    def end(self, final: Mapping[str, int]) -> str:
+        return "" if self._seq == self._ledger.length else f"ends at {self._seq}, the log at {self._ledger.length}"
