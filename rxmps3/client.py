@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -35,6 +34,7 @@ from rxmps3.streams.key import Key
 from rxmps3.streams.stream import Live
 from rxmps3.streams.typed import codec_for
 from rxmps3.streams.views import Streams, check_window
+from rxmps3.together import all_of
 from rxmps3.values import DEFAULT_CACHE_BYTES, DEFAULT_INLINE_LIMIT
 
 __all__ = ["Connecting", "Database", "connect"]
@@ -288,13 +288,8 @@ class Database:
             Corrupt: a value's object is missing or not what the log says of it.
             Unavailable, AccessDenied: the storage does not answer or refuses.
         """
-        texts = await asyncio.gather(*map(self._replica.values.fetch, entries.values()), return_exceptions=True)
-        found: dict[str, str] = {}
-        for key, text in zip(entries, texts, strict=True):
-            if isinstance(text, BaseException):
-                raise text
-            found[key] = text
-        return found
+        texts = await all_of(map(self._replica.values.fetch, entries.values()))
+        return dict(zip(entries, texts, strict=True))
 
     def keys(self, prefix: str = "") -> list[str]:
         """The keys under a prefix as of the last look, sorted by code point, own pending writes included. No I/O."""

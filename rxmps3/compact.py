@@ -13,19 +13,20 @@ All ages are by the storage's clock: ``LastModified`` against ``Date``.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from rxmps3.clock import Clock
-from rxmps3.errors import Corrupt
+from rxmps3.errors import Corrupt, Unavailable
 from rxmps3.layout import Layout
 from rxmps3.log import codec, fence
 from rxmps3.log.checkpoint import load, store
 from rxmps3.log.sequenced import MAX_ENTRY_BYTES, SequencedLog
 from rxmps3.state import ContentObject, Entry, State
 from rxmps3.storage.base import Found, Listed, Storage, pages
+from rxmps3.storage.patient import PatientStorage
+from rxmps3.together import together
 
 __all__ = ["DEFAULT_RETENTION", "Collector", "Report"]
 
@@ -36,6 +37,7 @@ VALUE_AGE = timedelta(days=1)
 WRITER_SILENCE = timedelta(days=30)
 """The number of a writer that has been silent for so long is forgotten."""
 READS_AT_ONCE = 16
+_TRIES = 5
 MOST_KEPT = 64
 """So many older checkpoints are kept at most; beyond it every other one goes."""
 
@@ -89,7 +91,7 @@ class Collector:
         clock: Clock,
         retention: timedelta = DEFAULT_RETENTION,
     ) -> None:
-        self._storage = storage
+        self._storage = PatientStorage(storage, clock)
         self._layout = layout
         self._log = log
         self._state = state
@@ -149,22 +151,23 @@ class Collector:
         await self._log.server_time()
         await self._sweep_entries(report, dry_run, tell)
         if report.waiting_until is None:
-            await self._raise_floor(report, dry_run)
-            await self._sweep_values(report, dry_run, tell)
+            floor = await self._raise_floor(report, dry_run)
+            await self._sweep_values(floor, report, dry_run, tell)
             await self._expire_writers(report, dry_run)
         report.floor = self._log.head.floor
         return report
 
     # -- the floor -------------------------------------------------------------------------------------------
 
-    async def _raise_floor(self, report: Report, dry_run: bool) -> None:
+    async def _raise_floor(self, report: Report, dry_run: bool) -> int:
+        """Raise the floor if that is due; the floor after it, in a dry run the one that would be."""
         head = self._log.head
         aged = await self._aged_checkpoint(head)
         if aged is None or aged.seq <= head.floor:
-            return
+            return head.floor
         report.raised = True
         if dry_run:
-            return
+            return aged.seq
 
         def raise_it(head: codec.Head, modified: datetime | None) -> codec.Head | None:
             refs = (*head.kept, head.checkpoint) if head.checkpoint is not None else head.kept
@@ -179,6 +182,7 @@ class Collector:
             )
 
         report.raised = await self._log.rewrite_head(raise_it)
+        return self._log.head.floor
 
     async def _aged_checkpoint(self, head: codec.Head) -> codec.CheckpointRef | None:
         """The newest kept checkpoint that is older than the retention."""
@@ -242,14 +246,14 @@ class Collector:
         seq = self._layout.seq_of(head.incarnation, listed.name)
         return seq is not None and seq <= head.floor
 
-    async def _sweep_values(self, report: Report, dry_run: bool, tell: Progress) -> None:
-        """Delete the values that nothing within reach names."""
+    async def _sweep_values(self, floor: int, report: Report, dry_run: bool, tell: Progress) -> None:
+        """Delete the values that nothing from this floor on names."""
         old: list[Listed] = []
         async for page in pages(self._storage, self._layout.values):
             old.extend(one for one in page.objects if _age(one, page.date) >= VALUE_AGE)
         if not old:
             return
-        live = await self._live_values(tell)
+        live = await self._live_values(floor, tell)
         named = [one for one in old if one.name.removeprefix(self._layout.root) in live]
         doomed = [one for one in old if one.name.removeprefix(self._layout.root) not in live]
         if doomed and not live and _named(self._state()):
@@ -261,24 +265,34 @@ class Collector:
         tell("values kept", len(named), len(old))
         report.values += await self._delete(doomed, "values", report, dry_run, tell)
 
-    async def _live_values(self, tell: Progress) -> set[str]:
+    async def _live_values(self, floor: int, tell: Progress) -> set[str]:
         """What any kept checkpoint names, and any entry above the floor up to the end of the log."""
-        await self._log.read()
-        head = self._log.head
+        for _ in range(_TRIES):
+            await self._log.read()
+            head = self._log.head
+            try:
+                return await self._named_within_reach(head, max(floor, head.floor), tell)
+            except Corrupt:
+                await self._log.server_time()
+                if self._log.head == head:
+                    raise
+        raise Unavailable("compacted by others at each try", object=f"head {self._layout.head!r}")
+
+    async def _named_within_reach(self, head: codec.Head, floor: int, tell: Progress) -> set[str]:
         live = _named(self._state())
-        refs = [ref for ref in (*head.kept, head.checkpoint) if ref is not None and ref.seq >= head.floor]
+        refs = [ref for ref in (*head.kept, head.checkpoint) if ref is not None and ref.seq >= floor]
         for done, ref in enumerate(refs):
             tell("checkpoints read", done, len(refs))
             checkpoint = await load(self._storage, self._layout, head.incarnation, ref)
             if checkpoint is None:
                 raise Corrupt("missing, though the head names it", object=f"checkpoint {ref.name!r}")
             live |= _named(checkpoint.state)
-        first = head.floor + 1
+        first = floor + 1
         last = self._log.cursor.seq
         for start in range(first, last + 1, READS_AT_ONCE):
             tell("entries read", start - first, last + 1 - first)
             batch = range(start, min(start + READS_AT_ONCE, last + 1))
-            for names in await asyncio.gather(*(self._named_by_entry(head.incarnation, seq) for seq in batch)):
+            for names in await together(self._named_by_entry(head.incarnation, seq) for seq in batch):
                 live |= names
         return live
 

@@ -14,7 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from rxmps3.clock import Clock
-from rxmps3.errors import InvalidOption
+from rxmps3.errors import InvalidOption, NotSent
 from rxmps3.local import LocalDirectory, OpensLocal
 from rxmps3.options import Options
 from rxmps3.replica import Replica
@@ -84,9 +84,18 @@ class Connection:
         finally:
             if self._owned:
                 await self.storage.close()
-        for closing in closings:
-            if (error := closing.result()) is not None:
+        errors = [error for closing in closings if (error := closing.result()) is not None]
+        not_sent = [error for error in errors if isinstance(error, NotSent)]
+        for error in errors:
+            if len(not_sent) < 2 or not isinstance(error, NotSent):
                 raise error
+        if not_sent:
+            raise NotSent(
+                "; ".join(f"{error.object}: {error.what}" for error in not_sent),
+                keys=[key for error in not_sent for key in error.keys],
+                object=self.storage.url,
+                remedy=not_sent[0].remedy,
+            )
 
     def remember(self, key: Hashable) -> None:
         """Let later calls of `share` with this key find it."""

@@ -18,6 +18,7 @@ from rxmps3.log.checkpoint import load
 from rxmps3.log.sequenced import MAX_ENTRY_BYTES
 from rxmps3.state import ContentObject, State, fold
 from rxmps3.storage.base import Found, Storage, list_all, pages
+from rxmps3.together import together
 
 __all__ = ["Problem", "Verification", "verify"]
 
@@ -217,7 +218,7 @@ class _Verifier:
             return
         for start in range(0, len(contents), _READS_AT_ONCE):
             self._tell("values", start, len(contents))
-            await asyncio.gather(*map(self._value, contents[start : start + _READS_AT_ONCE]))
+            await together(map(self._value, contents[start : start + _READS_AT_ONCE]))
 
     async def _value(self, content: ContentObject) -> None:
         name = self._layout.content(content.name)

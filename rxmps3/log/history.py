@@ -6,7 +6,6 @@ read from the start of its unbroken end on, and an entry that is not there is no
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
@@ -15,6 +14,7 @@ from rxmps3.layout import Layout
 from rxmps3.log import codec
 from rxmps3.log.sequenced import MAX_ENTRY_BYTES
 from rxmps3.storage.base import Found, Get, List, Missing, NotModified, list_all
+from rxmps3.together import together
 
 __all__ = ["read_entries"]
 
@@ -88,15 +88,8 @@ async def _read_head(storage: Get, layout: Layout) -> codec.Head | None:
 async def _read_bodies(storage: Get, layout: Layout, head: codec.Head, numbers: Sequence[int]) -> list[bytes | None]:
     """The bodies of these entries, read at once; None for one that is not there."""
     names = [layout.entry(head.incarnation, seq) for seq in numbers]
-    answers = await asyncio.gather(
-        *(storage.get(name, limit=MAX_ENTRY_BYTES) for name in names), return_exceptions=True
-    )
-    bodies: list[bytes | None] = []
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-        bodies.append(None if isinstance(answer, (Missing, NotModified)) else answer.body)
-    return bodies
+    answers = await together(storage.get(name, limit=MAX_ENTRY_BYTES) for name in names)
+    return [None if isinstance(answer, (Missing, NotModified)) else answer.body for answer in answers]
 
 
 async def _check_collected(storage: Get, layout: Layout, head: codec.Head, seq: int) -> None:

@@ -7,13 +7,13 @@ for as long as the process lives.
 
 from __future__ import annotations
 
-import asyncio
 from urllib.parse import urlsplit, urlunsplit
 
 from rxmps3.clock import Clock
 from rxmps3.errors import AccessDenied, Error, PreconditionFailed, Unavailable, Unsupported
 from rxmps3.layout import probe as probe_name
 from rxmps3.storage.base import ABSENT, Found, Matches, Missing, NotModified, Storage
+from rxmps3.together import all_of
 
 __all__ = ["ensure_conditional_writes"]
 
@@ -86,7 +86,7 @@ async def _check_create(storage: Storage, name: str) -> bool:
             return None
         return True
 
-    created = await asyncio.gather(*map(create, range(_CONTENDERS)))
+    created = await all_of(map(create, range(_CONTENDERS)))
     if created.count(True) > 1:
         raise _broken(storage, "several concurrent If-None-Match: * creates of one name succeeded")
     kept = await storage.get(name)

@@ -29,6 +29,7 @@ from rxmps3.log.fence import Lease
 from rxmps3.log.probe import ensure_conditional_writes
 from rxmps3.state import Committed, Loaded, State, Write, fold
 from rxmps3.storage.base import ABSENT, Found, Matches, Missing, NotModified, Storage, pages
+from rxmps3.together import together
 
 __all__ = ["MAX_ENTRY_BYTES", "MAX_GROUP_BYTES", "Cursor", "SequencedLog"]
 
@@ -40,8 +41,14 @@ _MAX_HEAD_BYTES = 1 << 20
 _TRIES_AT_HEAD = 5
 _READS_AT_ONCE = 16
 _HITS_BEFORE_LISTING = 4
+_HITS_WHEN_LOSING = 1
+"""Whoever lost a race to a faster writer has the rest to catch up with at once, or it never gets its turn."""
 _RESUME_WITHIN = 500
 """A checkpoint further ahead of a resumed place than so many entries is read instead of the entries."""
+
+
+class _Outdated(Exception):
+    """The head is too old to judge an answer by: look at it again."""
 
 
 class Cursor(NamedTuple):
@@ -105,6 +112,7 @@ class SequencedLog:
         self._seq = 0
         self._chain: str = ""
         self._disbelieved = 0
+        self._losing = False
         self._opened = False
         self._opening_once = asyncio.Lock()
         self._resumed: Cursor | None = None
@@ -204,10 +212,10 @@ class SequencedLog:
         hits = 0
         while True:
             head, seq = self.head, self._seq + 1
-            if hits == _HITS_BEFORE_LISTING:
+            if hits == (_HITS_WHEN_LOSING if self._losing else _HITS_BEFORE_LISTING):
                 await self._catch_up()
                 return
-            answer = await self._storage.get(self._layout.entry(head.incarnation, seq), limit=MAX_ENTRY_BYTES)
+            answer = await self._read_entry(head.incarnation, seq)
             if not await self._counts(seq, answer.date):
                 continue
             if not isinstance(answer, Found):
@@ -228,9 +236,7 @@ class SequencedLog:
             last = max((number for number in numbers if number is not None), default=last)
         for start in range(first, last + 1, _READS_AT_ONCE):
             batch = range(start, min(start + _READS_AT_ONCE, last + 1))
-            answers = await asyncio.gather(
-                *(self._storage.get(self._layout.entry(head.incarnation, seq), limit=MAX_ENTRY_BYTES) for seq in batch)
-            )
+            answers = await together(self._read_entry(head.incarnation, seq) for seq in batch)
             for seq, answer in zip(batch, answers, strict=True):
                 if not await self._counts(seq, answer.date):
                     await self._catch_up()
@@ -243,6 +249,9 @@ class SequencedLog:
                         remedy="restore the object; nothing is overwritten",
                     )
                 self._apply(seq, answer.body)
+
+    async def _read_entry(self, incarnation: str, seq: int) -> Found | NotModified | Missing:
+        return await self._storage.get(self._layout.entry(incarnation, seq), limit=MAX_ENTRY_BYTES)
 
     def _apply(self, seq: int, body: bytes) -> None:
         """Move the cursor over entry ``seq``; a no-op if it has moved there already."""
@@ -314,7 +323,11 @@ class SequencedLog:
                     self._lease = Lease(self.head.floor, answer.date)
                     return True
                 head = codec.decode_head(answer.body, name)
-                if await self._follow(head):
+                try:
+                    followed = await self._follow(head, Lease(head.floor, answer.date))
+                except _Outdated:
+                    continue
+                if followed:
                     self._head, self._head_etag, self._head_modified = head, answer.etag, answer.modified
                     self._lease = Lease(head.floor, answer.date)
                     self._tail.checkpointed(head.checkpoint.seq if head.checkpoint is not None else 0)
@@ -328,7 +341,7 @@ class SequencedLog:
                 failed_etag = answer.etag
         raise Unavailable("its checkpoint is replaced faster than it is read", object=f"head {self._layout.head!r}")
 
-    async def _follow(self, head: codec.Head) -> bool:
+    async def _follow(self, head: codec.Head, lease: Lease) -> bool:
         """Be somewhere on the log that this head leaves standing; False if its checkpoint has gone meanwhile."""
         known = self._head
         if known is not None and head.incarnation != known.incarnation:
@@ -348,7 +361,7 @@ class SequencedLog:
                     object=f"head {self._layout.head!r}",
                     remedy="the database was replaced: use another local directory",
                 )
-            if await self._can_resume(resumed, head):
+            if await self._can_resume(resumed, head, lease):
                 self._seq, self._chain = resumed.seq, resumed.chain
                 return True
         if ref is None:
@@ -368,7 +381,7 @@ class SequencedLog:
             self._seq, self._chain = checkpoint.seq, checkpoint.chain
         return True
 
-    async def _can_resume(self, cursor: Cursor, head: codec.Head) -> bool:
+    async def _can_resume(self, cursor: Cursor, head: codec.Head, lease: Lease) -> bool:
         """Whether to go on from a known place; not if the log before it is going, or a checkpoint is far ahead.
 
         Raises:
@@ -378,7 +391,11 @@ class SequencedLog:
         if cursor.seq <= head.floor or ahead > _RESUME_WITHIN:
             return cursor.seq == 0 and head.checkpoint is None
         name = self._layout.entry(cursor.incarnation, cursor.seq)
-        answer = await self._storage.get(name, limit=MAX_ENTRY_BYTES)
+        answer = await self._read_entry(cursor.incarnation, cursor.seq)
+        if answer.date is None:
+            raise self._no_date()
+        if not lease.covers(cursor.seq, answer.date):
+            raise _Outdated
         if not isinstance(answer, Found) or codec.digest(answer.body) != cursor.chain:
             raise Corrupt(
                 "missing" if isinstance(answer, Missing) else "not the entry that the local copy has read",
@@ -473,11 +490,13 @@ class SequencedLog:
         try:
             stored = await self._storage.put(name, body, when=ABSENT)
         except (PreconditionFailed, Unavailable) as error:
+            self._losing = isinstance(error, PreconditionFailed)
             # Not known: lost to another writer, our own create resent by the HTTP client, or simply no answer.
             await self.read()
             if self._seq < seq:
                 raise self._nothing_there(name, error) from error
         else:
+            self._losing = False
             if await self._counts(seq, stored.date):
                 self._apply(seq, body)
             else:

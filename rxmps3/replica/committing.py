@@ -19,6 +19,7 @@ from rxmps3.replica.storing import Storer
 from rxmps3.replica.timeline import Timeline
 from rxmps3.retry import Backoff
 from rxmps3.state import Amended, ContentObject, Refused, Write, WriteId
+from rxmps3.together import all_of
 from rxmps3.values import Values
 from rxmps3.writing import contents_of, with_new_names
 
@@ -239,11 +240,8 @@ class Committer:
 
     async def _upload_all(self, contents: tuple[ContentObject, ...]) -> list[datetime]:
         """When each of them was stored, by the server. Raises the first error once all of them have ended."""
-        results = await asyncio.gather(*map(self._values.upload, contents), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        return [result for result in results if isinstance(result, datetime)]
+        stored = await all_of(map(self._values.upload, contents))
+        return [date for date in stored if date is not None]
 
     async def _back_off(self, operation: str, failures: int, error: Error) -> None:
         wait = self._backoff.wait(failures, error, self._clock.rng)

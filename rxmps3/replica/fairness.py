@@ -15,9 +15,11 @@ _SEEN_LATELY = 2.0
 _COMPANY = 30.0
 """Another writer counts as present for so many seconds after its last version."""
 _PAUSE_IN_COMPANY = 1.0
-_PAUSE_ALONE = 5.0
+_PAUSE_ALONE = 4.0
 """Commits without a break go on for so many seconds between two pauses."""
-_LONGEST_PAUSE = 1.0
+_TYPICAL_PAUSE = 0.2
+_LONGEST_PAUSE = 4.0
+"""Pauses in company are mostly short and now and then long: the slower a writer, the longer the pause it needs."""
 
 
 class Fairness:
@@ -53,7 +55,7 @@ class Fairness:
             return 0.0
         company = now - self._foreign_at < _COMPANY
         if now - self._paused_at >= (_PAUSE_IN_COMPANY if company else _PAUSE_ALONE):
-            pause = rng.uniform(0, _LONGEST_PAUSE)
+            pause = min(_LONGEST_PAUSE, _TYPICAL_PAUSE / (1 - rng.random())) if company else rng.uniform(0, 1.0)
             self._paused_at = now + pause
             return pause
         return rng.uniform(0, 2 * moment) if self.contended else 0.0

@@ -19,6 +19,7 @@ from rxmps3.routing import Turn
 from rxmps3.state import Entry, EntryChange
 from rxmps3.streams.selection import Selection, Snapshot, same_snapshot
 from rxmps3.streams.stream import Sender
+from rxmps3.together import all_of
 
 __all__ = ["SnapshotSink"]
 
@@ -177,11 +178,8 @@ class SnapshotSink(Generic[T]):
             return await self._replica.values.fetch(entry) if known is None else known
 
         present = [(key, entry) for key, entry in target.items() if entry is not None]
-        texts = await asyncio.gather(*(text(key, entry) for key, entry in present), return_exceptions=True)
-        for result in texts:
-            if isinstance(result, BaseException):
-                raise result
-        return {key: result for (key, _), result in zip(present, texts, strict=True) if isinstance(result, str)}
+        texts = await all_of(text(key, entry) for key, entry in present)
+        return {key: text for (key, _), text in zip(present, texts, strict=True)}
 
     def _given_up(self, target: Snapshot) -> bool:
         """Whether fetching failed, and what failed is no longer the newest of its key."""

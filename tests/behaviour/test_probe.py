@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from rxmps3 import MISSING, Corrupt, Rejected, Unsupported
+from rxmps3 import MISSING, Corrupt, Rejected, Unavailable, Unsupported
 from rxmps3.errors import PreconditionFailed
 from rxmps3.storage import ABSENT, Found, Matches, MemoryStorage, Missing, NotModified, Stored
-from tests.behaviour.helpers import names, players, trace
+from rxmps3.testing import settle
+from tests.behaviour.helpers import Gate, names, players, trace
 
 
 class IgnoresCreate(MemoryStorage):
@@ -123,6 +124,21 @@ async def test_a_mended_storage_is_taken() -> None:
         flawed.get, flawed.delete, flawed.list = storage.get, storage.delete, storage.list
         await a.put("k", 2)
         assert await a.get("k") == 2
+
+
+async def test_a_probe_that_fails_half_way_leaves_nothing_behind() -> None:
+    """One create of the probe gets no answer at once; the others arrive later, when the probe is over."""
+    gate = Gate(part="probe", verbs=("put",))
+    async with players(gate, "a") as (a,):
+        receipt = a.put("k", 1)
+        held = [await gate.held() for _ in range(3)]
+        gate.shut = False
+        held[0].fail(Unavailable("lost"))
+        await settle()
+        for one in held[1:]:
+            one.let_go()
+        await receipt
+        assert not [name for name in await names(gate.inner) if "probe" in name]
 
 
 async def test_a_good_storage_is_probed_once_per_process() -> None:

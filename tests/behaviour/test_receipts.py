@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import re
 import threading
 import warnings
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Any
 
 import pytest
 from reactivex import Subject
 
 import rxmps3
-from rxmps3 import Closed, Database, NotSent, Overloaded, Rejected
+from rxmps3 import Closed, NotSent, Overloaded, Rejected
 from rxmps3.storage import MemoryStorage
 from tests.behaviour.helpers import LARGE, Gate, Switch, eventually, offline, player, players, trace
 from tests.behaviour.test_emissions_events import Unconditional
@@ -135,7 +135,7 @@ async def test_too_many_pending_writes_are_refused_until_some_are_committed(gate
 
 async def test_close_sends_what_is_pending_and_leaves_nothing_behind(place: Place) -> None:
     tasks = asyncio.all_tasks()
-    threads = {thread for thread in threading.enumerate() if "asyncio" not in thread.name}
+    threads = own_threads()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         async with player(place, poll=0.01, live=True) as db:
@@ -150,10 +150,15 @@ async def test_close_sends_what_is_pending_and_leaves_nothing_behind(place: Plac
         gc.collect()
     assert [str(warning.message) for warning in caught if issubclass(warning.category, ResourceWarning)] == []
     assert asyncio.all_tasks() == tasks
-    assert {thread for thread in threading.enumerate() if "asyncio" not in thread.name} <= threads
+    assert own_threads() <= threads
     async with players(place, "b") as (b,):
         assert len(b) == 5
         assert await b.manifest("other").get("k") == 1
+
+
+def own_threads() -> set[threading.Thread]:
+    """All but the pool of the loop, which keeps its threads, and those in which moto serves."""
+    return {thread for thread in threading.enumerate() if not re.search("asyncio|process_request", thread.name)}
 
 
 async def test_a_failed_open_leaves_nothing_behind() -> None:
@@ -250,6 +255,25 @@ async def test_a_refresh_under_way_ends_when_the_database_closes() -> None:
     assert isinstance(waiting.exception(), Closed)
 
 
+async def test_reads_beside_one_that_failed_end_before_the_database_is_closed() -> None:
+    tasks, gate = asyncio.all_tasks(), Gate(part="/log/", shut=False)
+    async with players(gate.inner, "writer") as (writer,):
+        db = await player(gate, poll=Subject[None]())
+        for number in range(10):
+            await writer.put("k", number)
+        gate.shut = True
+        reading = asyncio.create_task(db.refresh())
+        for _ in range(5):
+            (await gate.held()).let_go()  # four in a row, and then one of those that are read together
+        (await gate.held()).fail(offline())
+        await asyncio.wait([reading], timeout=1)
+        await db.close()
+    left = asyncio.all_tasks() - tasks - {reading}
+    gate.open()
+    await asyncio.gather(reading, *left, return_exceptions=True)
+    assert not left
+
+
 async def test_a_storage_of_ones_own_stays_open() -> None:
     closed: list[str] = []
 
@@ -261,108 +285,3 @@ async def test_a_storage_of_ones_own_stays_open() -> None:
     async with players(storage, "a") as (a,):
         await a.put("k", 1)
     assert closed == []
-
-
-# -- handles of one process --------------------------------------------------------------------------------------
-
-
-async def both(url: str, **options: Any) -> tuple[Database, Database]:
-    return await rxmps3.connect(url, **options), await rxmps3.connect(url, **options)
-
-
-async def test_the_same_url_hands_out_another_handle_on_one_replica(place: Place) -> None:
-    first = await rxmps3.connect(place.url, by="me", **place.options)
-    second = await rxmps3.connect(place.url, by="me", **place.options)
-    receipt = first.put("k", 1)
-    assert second.keys() == ["k"]
-    assert second.pending.value == (receipt,)
-    assert await second.get("k") == 1
-    await first.close()
-    with pytest.raises(Closed):
-        first.put("k", 2)
-    assert await second.put("k", 3)
-    await second.close()
-    with pytest.raises(Closed):
-        second.put("k", 4)
-    async with players(place, "other") as (other,):
-        assert await other.get("k") == 3
-
-
-async def test_the_last_handle_to_close_closes_the_replica_whatever_the_order() -> None:
-    tasks = asyncio.all_tasks()
-    first, second = await both("memory:handles-order")
-    third = await rxmps3.connect("memory:handles-order")
-    await second.close()
-    await first.put("k", 1)
-    await first.close()
-    await third.put("k", 2)
-    await third.close()
-    assert asyncio.all_tasks() == tasks
-
-
-async def test_shared_false_and_other_manifests_are_replicas_of_their_own() -> None:
-    async with (
-        rxmps3.connect("memory:handles-own") as shared,
-        rxmps3.connect("memory:handles-own", shared=False) as own,
-        rxmps3.connect("memory:handles-own", manifest="other") as other,
-    ):
-        receipt = shared.put("k", 1)
-        assert (own.keys(), other.keys()) == ([], [])
-        await receipt
-        await own.refresh()
-        assert own.keys() == ["k"]
-
-
-async def test_a_private_memory_is_never_shared() -> None:
-    async with rxmps3.connect("memory:") as first, rxmps3.connect("memory:") as second:
-        await first.put("k", 1)
-        await second.refresh()
-        assert second.keys() == []
-
-
-async def test_one_storage_object_is_shared_too() -> None:
-    storage = MemoryStorage()
-    async with rxmps3.connect(storage) as first, rxmps3.connect(storage) as second:
-        receipt = first.put("k", 1)
-        assert second.pending.value == (receipt,)
-
-
-async def test_another_author_on_a_shared_replica_is_an_error_with_the_remedy() -> None:
-    async with rxmps3.connect("memory:handles-by", by="alice") as alice:
-        with pytest.raises(rxmps3.InvalidOption, match="by") as caught:
-            await rxmps3.connect("memory:handles-by", by="bob")
-        assert "shared=False" in str(caught.value)
-        await alice.put("k", 1)
-
-
-async def test_other_credentials_or_another_endpoint_are_an_error(request: pytest.FixtureRequest) -> None:
-    server = request.getfixturevalue("moto")
-    options, url = server.options(), "s3://shared/handles-credentials"
-    async with rxmps3.connect(url, **options) as db:
-        with pytest.raises(rxmps3.InvalidOption, match="aws_secret_access_key"):
-            await rxmps3.connect(url, **(options | {"aws_secret_access_key": "another"}))
-        assert options["aws_secret_access_key"] not in repr(db)
-
-
-async def test_the_shorter_poll_wins() -> None:
-    clock = rxmps3.testing.ManualClock()
-    storage = rxmps3.testing.CountingStorage(MemoryStorage())
-    async with rxmps3.connect(storage, poll=60.0, clock=clock) as slow:
-        await slow.put("k", 1)
-        trace(slow.observe("k"))
-        await clock.advance(120)
-        storage.reset()
-        async with rxmps3.connect(storage, poll=1.0, clock=clock):
-            await clock.advance(60)
-            assert 60 <= len(storage.requests) <= 80
-
-
-async def test_children_close_with_their_parent_and_not_before(place: Place) -> None:
-    async with players(place, "a") as (a,):
-        child = a.manifest("other")
-        again = a.manifest("other")
-        seen = trace(child.observe("k"))
-        await child.close()
-        await again.put("k", 1)
-        assert await a.manifest("other").get("k") == 1
-        assert seen[-1] == "completed"

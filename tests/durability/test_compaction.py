@@ -493,6 +493,3 @@ def test_when_it_cannot_read_what_is_in_use_no_value_is_deleted(kind: str) -> No
 
 async def _end_of(receipt: rxmps3.Receipt) -> None:
     await receipt
-
-
-pytestmark = pytest.mark.heavy

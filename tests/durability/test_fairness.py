@@ -12,11 +12,12 @@ from rxmps3.testing import LatencyStorage
 from rxmps3.testing.virtual import SimClock, run_virtually
 from tests.durability.helpers import on
 
-SECONDS = 60
+WARM_UP = 30.0
+SECONDS = 60.0
 
 
 async def _commits(latencies: list[float]) -> list[int]:
-    """How many puts each client gets committed, one after the other, in a minute."""
+    """How many puts each client gets committed, one after the other, in a minute, some time after the start."""
     bucket = MemoryStorage(clock=SimClock("bucket"))
     counts = [0] * len(latencies)
 
@@ -27,9 +28,9 @@ async def _commits(latencies: list[float]) -> list[int]:
             return latency * clock.rng.uniform(0.8, 1.2)
 
         async with on(LatencyStorage(bucket, clock, jittered), clock=clock, poll=1.0) as db:
-            while clock.monotonic() < SECONDS:
-                await db.put(f"client {number}", counts[number])
-                counts[number] += 1
+            while clock.monotonic() < WARM_UP + SECONDS:
+                await db.put(f"client {number}", clock.monotonic())
+                counts[number] += clock.monotonic() >= WARM_UP
 
     async with on(bucket, clock=SimClock("first")) as first:
         await first.put("first", True)
@@ -76,6 +77,3 @@ def test_everybody_s_writes_count_though_all_write_at_once() -> None:
 
 async def _end_of(receipt: rxmps3.Receipt) -> None:
     await receipt
-
-
-pytestmark = pytest.mark.heavy

@@ -109,7 +109,6 @@ def offsets(first: float, last: float, step: float) -> list[float]:
     return [first + number * step for number in range(round((last - first) / step) + 1)]
 
 
-@pytest.mark.xfail(strict=True, reason="the entry that a client resumes from is read without a fence")
 def test_whoever_falls_asleep_while_opening_opens():
     kim = client(
         "kim",
@@ -131,7 +130,6 @@ def test_whoever_falls_asleep_while_opening_opens():
         assert report.counts["collected entries"] > 0
 
 
-@pytest.mark.xfail(strict=True, reason="a collector reads entries without a fence")
 def test_whoever_falls_asleep_while_compacting_does_no_harm():
     for after in offsets(0.0, 3.0, 0.05):
         ann = client("ann", *(Step("put", 5 * HOUR, ("big/0",), size=300) for _ in range(6)), inline_limit=40)
