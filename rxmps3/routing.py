@@ -9,19 +9,23 @@ from typing import Protocol
 from reactivex.abc import DisposableBase
 from reactivex.disposable import Disposable
 
-from rxmps3.state import EntryChange, Step
+from rxmps3.state import EntryChange, State, Step
 
 __all__ = ["Router", "Sink", "Turn"]
 
 
 class Turn:
-    """One step in the order of delivery: turn ``number`` is seen by the sinks that were there before it."""
+    """One step in the order of delivery: turn ``number`` is seen by the sinks that were there before it.
 
-    __slots__ = ("number", "step")
+    ``before`` is the confirmed state that the step began with.
+    """
 
-    def __init__(self, number: int, step: Step) -> None:
+    __slots__ = ("before", "number", "step")
+
+    def __init__(self, number: int, step: Step, before: State | None = None) -> None:
         self.number = number
         self.step = step
+        self.before = step.view.confirmed if before is None else before
 
 
 class Sink(Protocol):

@@ -86,4 +86,5 @@ class Timeline:
 
 
 def _next_turn(last: Turn, event: Event) -> Turn:
-    return Turn(last.number + 1, step(last.step.view, event))
+    view = last.step.view
+    return Turn(last.number + 1, step(view, event), view.confirmed)

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rxmps3 import jsontext
 from rxmps3.errors import Corrupt, Error
@@ -50,6 +50,14 @@ class Reset:
     id: str
 
 
+class _Queued(NamedTuple):
+    """A change that waits for its turn, with the texts that only this process may have; None: to be looked up."""
+
+    change: EntryChange
+    before: str | None
+    after: str | None
+
+
 class ChangeSink:
     """One subscription to the changes of the keys under a prefix.
 
@@ -61,7 +69,7 @@ class ChangeSink:
         self._sender = sender
         self._since, view = replica.latest()
         self._loaded = view.loaded
-        self._queue: deque[EntryChange] = deque()
+        self._queue: deque[_Queued] = deque()
         self._fetching: asyncio.Task[None] | None = None
 
     def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
@@ -70,7 +78,7 @@ class ChangeSink:
         if not self._loaded and isinstance(turn.step.event, Loaded):
             self._loaded = True  # the first load is where "from now on" begins, not a change
             return
-        self._queue.extend(change for change in changes if change.changed)
+        self._queue.extend(self._queued(change) for change in changes if change.changed)
         if self._fetching is None:
             self._send_what_is_at_hand()
 
@@ -79,15 +87,21 @@ class ChangeSink:
         if self._fetching is not None:
             self._fetching.cancel()
 
+    def _queued(self, change: EntryChange) -> _Queued:
+        if change.cause == "remote":
+            return _Queued(change, None, None)
+        return _Queued(change, self._peek(change.before), self._peek(change.after))
+
     def _send_what_is_at_hand(self) -> None:
         while self._queue:
-            change = self._queue[0]
-            texts = [_peek(self._replica, entry) for entry in (change.before, change.after)]
-            if None in texts:
+            change, before, after = self._queue[0]
+            before = self._peek(change.before) if before is None else before
+            after = self._peek(change.after) if after is None else after
+            if before is None or after is None:
                 self._fetching = self._replica.spawn(self._fetch_and_send(), "fetch")
                 return
             self._queue.popleft()
-            self._send(change, *[text or "" for text in texts])
+            self._send(change, before, after)
 
     def _send(self, change: EntryChange, before_text: str, after_text: str) -> None:
         what = f"key {change.key!r}"
@@ -103,9 +117,10 @@ class ChangeSink:
     async def _fetch_and_send(self) -> None:
         failures = 0
         while self._queue:
-            change = self._queue[0]
+            queued = change, before, after = self._queue[0]
             try:
-                texts = [await self._fetch_before(change.before), await _fetch(self._replica, change.after)]
+                before = await self._fetch_before(change.before) if before is None else before
+                after = await self._fetch(change.after) if after is None else after
             except Error as error:
                 if not error.retriable:
                     self._queue.popleft()
@@ -116,28 +131,26 @@ class ChangeSink:
                     await self._replica.clock.sleep(self._replica.backoff.wait(failures, error, self._replica.rng))
                 continue
             failures = 0
-            if self._queue and self._queue[0] is change:
+            if self._queue and self._queue[0] is queued:
                 self._queue.popleft()
-                self._send(change, *texts)
+                self._send(change, before, after)
         self._fetching = None
+
+    def _peek(self, entry: Entry | None) -> str | None:
+        return "" if entry is None else self._replica.values.peek(entry)
+
+    async def _fetch(self, entry: Entry | None) -> str:
+        return "" if entry is None else await self._replica.values.fetch(entry)
 
     async def _fetch_before(self, entry: Entry | None) -> str:
         """What a key held before may have been collected meanwhile: then nothing is known of it."""
         try:
-            return await _fetch(self._replica, entry)
+            return await self._fetch(entry)
         except Corrupt:
             return ""
 
     def _skip(self, error: Error) -> None:
         self._replica.report(Failure("observe", error.object, error, "the change is skipped"))
-
-
-def _peek(replica: Replica, entry: Entry | None) -> str | None:
-    return "" if entry is None else replica.values.peek(entry)
-
-
-async def _fetch(replica: Replica, entry: Entry | None) -> str:
-    return "" if entry is None else await replica.values.fetch(entry)
 
 
 class TurnSink:

@@ -36,8 +36,14 @@ class Selection(Protocol):
         """What is selected now."""
         ...
 
-    def overlay(self, snapshot: Snapshot, changes: Iterable[EntryChange]) -> Snapshot:
-        """An older snapshot with these changes on top."""
+    def overlay(self, snapshot: Snapshot, own: Snapshot, behind: Snapshot) -> Snapshot:
+        """An older snapshot with own entries on top.
+
+        Args:
+            snapshot: the older one.
+            own: what goes on top of it, of the selected keys.
+            behind: where else the selected keys' entries were others then than they are now.
+        """
         ...
 
 
@@ -48,13 +54,13 @@ class KeySelection:
         self._entries = dict(entries)
 
     def update(self, changes: Iterable[EntryChange]) -> None:
-        self._entries = dict(self.overlay(self._entries, changes))
+        self._entries = {**self._entries, **{change.key: change.after for change in changes}}
 
     def snapshot(self) -> Snapshot:
         return self._entries
 
-    def overlay(self, snapshot: Snapshot, changes: Iterable[EntryChange]) -> Snapshot:
-        return {**snapshot, **{change.key: change.after for change in changes}}
+    def overlay(self, snapshot: Snapshot, own: Snapshot, behind: Snapshot) -> Snapshot:
+        return {**snapshot, **own}
 
 
 class PrefixSelection:
@@ -82,7 +88,11 @@ class PrefixSelection:
     def snapshot(self) -> Snapshot:
         return {key: self._entries[key] for key in self._keys.window(self._first, self._last)}
 
-    def overlay(self, snapshot: Snapshot, changes: Iterable[EntryChange]) -> Snapshot:
-        merged = {**snapshot, **{change.key: change.after for change in changes}}
-        present = SortedKeys(key for key, entry in merged.items() if entry is not None)
-        return {key: merged[key] for key in present.window(self._first, self._last)}
+    def overlay(self, snapshot: Snapshot, own: Snapshot, behind: Snapshot) -> Snapshot:
+        known = {**behind, **snapshot, **own}
+        more = len(known)  # so many of today's keys may not have been there then
+        first = None if self._first is None else self._first + more
+        last = None if self._last is None else self._last + more
+        then = {**{key: self._entries[key] for key in self._keys.window(first, last)}, **known}
+        present = SortedKeys(key for key, entry in then.items() if entry is not None)
+        return {key: then[key] for key in present.window(self._first, self._last)}

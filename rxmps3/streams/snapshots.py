@@ -16,7 +16,7 @@ from rxmps3.errors import Corrupt, Error
 from rxmps3.failures import Failure
 from rxmps3.replica import Replica
 from rxmps3.routing import Turn
-from rxmps3.state import Entry, EntryChange
+from rxmps3.state import Entry, EntryChange, State
 from rxmps3.streams.selection import Selection, Snapshot, same_snapshot
 from rxmps3.streams.stream import Sender
 from rxmps3.together import all_of
@@ -26,6 +26,46 @@ __all__ = ["SnapshotSink"]
 T = TypeVar("T")
 Texts = dict[str, str]
 """JSON text by key, for the present keys of a snapshot."""
+
+
+class _Past:
+    """What an older snapshot of a selection was of: needed while a newer one is waited for.
+
+    Attributes:
+        confirmed: the state under it.
+        behind: of the keys that others have changed since, the entries before.
+        own: what own writes and roll-backs have put on top of it since.
+    """
+
+    __slots__ = ("behind", "confirmed", "own")
+
+    def __init__(self, confirmed: State) -> None:
+        self.confirmed = confirmed
+        self.behind: dict[str, Entry | None] = {}
+        self.own: dict[str, Entry | None] = {}
+
+    def move_on(self, changes: Iterable[EntryChange]) -> None:
+        """The view has changed."""
+        for change in changes:
+            if change.cause == "remote":
+                self.behind.setdefault(change.key, change.before)
+            elif change.cause == "rollback" and not change.pending:
+                self.own[change.key] = self.confirmed.get(change.key)  # under it is what was there then
+            else:
+                self.own[change.key] = change.after
+
+
+_NOTHING = _Past(State())
+
+
+class _Target:
+    """The snapshot that a sink waits for."""
+
+    __slots__ = ("past", "snapshot")
+
+    def __init__(self, snapshot: Snapshot, past: _Past) -> None:
+        self.snapshot = snapshot
+        self.past = past
 
 
 class SnapshotSink(Generic[T]):
@@ -43,6 +83,8 @@ class SnapshotSink(Generic[T]):
         "_default",
         "_failures",
         "_fetching",
+        "_newest",
+        "_past",
         "_render",
         "_replica",
         "_select",
@@ -71,15 +113,17 @@ class SnapshotSink(Generic[T]):
         self._selection: Selection | None = None
         self._shown: Snapshot | None = None
         self._texts: Texts = {}
-        self._target: Snapshot | None = None
+        self._target: _Target | None = None
+        self._past = _NOTHING
+        self._newest = _NOTHING.confirmed
         self._fetching: asyncio.Task[None] | None = None
         self._failures = 0
 
     def start(self) -> None:
         """Begin with the current snapshot of the loaded state, and follow it from there."""
-        self._since, _ = self._replica.latest()
+        self._since, view = self._replica.latest()
         self._selection = self._select()
-        self._go_to(self._selection.snapshot())
+        self._go_to(self._selection.snapshot(), view.confirmed, _Past(view.confirmed))
 
     def stop(self) -> None:
         """Drop what is being waited for."""
@@ -89,15 +133,28 @@ class SnapshotSink(Generic[T]):
         if self._selection is None or turn.number <= self._since:
             return
         self._selection.update(changes)
+        confirmed = turn.step.view.confirmed
         if self._target is None:
-            self._go_to(self._selection.snapshot())
-        elif any(change.cause == "rollback" for change in changes) or self._given_up(self._target):
+            past = _Past(turn.before)
+            past.move_on(changes)
+            self._go_to(self._selection.snapshot(), confirmed, past)
+            return
+        self._newest = confirmed
+        for past in (self._past, self._target.past):
+            past.move_on(changes)
+        if self._given_up(self._target.snapshot):
             self._skip_target()
         else:
-            self._put_on_top([change for change in changes if change.cause == "own"])
+            self._put_on_top(changes)
 
-    def _go_to(self, snapshot: Snapshot) -> None:
-        """Emit a snapshot now, or wait for the values that it lacks."""
+    def _go_to(self, snapshot: Snapshot, confirmed: State, past: _Past) -> None:
+        """Emit a snapshot now, or wait for the values that it lacks.
+
+        Args:
+            snapshot: of the selection.
+            confirmed: the state that it is of.
+            past: what is known of the snapshot that is shown now.
+        """
         if same_snapshot(self._shown, snapshot, self._default):
             self._shown = snapshot
             return
@@ -105,20 +162,20 @@ class SnapshotSink(Generic[T]):
         if texts is not None:
             self._show(snapshot, texts)
         else:
-            self._target = snapshot
+            self._target, self._past, self._newest = _Target(snapshot, _Past(confirmed)), past, confirmed
             self._fetching = self._replica.spawn(self._wait_for_target(), "fetch")
 
-    def _put_on_top(self, own: Iterable[EntryChange]) -> None:
+    def _put_on_top(self, changes: list[EntryChange]) -> None:
         """Show own changes while a target is awaited: on top of it if that completes it, else of what was shown."""
-        changes = list(own)
-        if not changes or self._selection is None or self._target is None:
+        target = self._target
+        if self._selection is None or target is None or all(change.cause == "remote" for change in changes):
             return
-        self._target = self._selection.overlay(self._target, changes)
-        texts = self._at_hand(self._target)
+        target.snapshot = self._selection.overlay(target.snapshot, target.past.own, target.past.behind)
+        texts = self._at_hand(target.snapshot)
         if texts is not None:
             self._reach_target(texts)
         elif self._shown is not None:
-            shown = self._selection.overlay(self._shown, changes)
+            shown = self._selection.overlay(self._shown, self._past.own, self._past.behind)
             texts = self._at_hand(shown)
             if texts is not None and not same_snapshot(self._shown, shown, self._default):
                 self._show(shown, texts)
@@ -154,59 +211,62 @@ class SnapshotSink(Generic[T]):
 
     async def _wait_for_target(self) -> None:
         while (target := self._target) is not None:
+            snapshot = target.snapshot
             try:
-                texts = await self._fetch(target)
+                texts = await self._fetch(snapshot)
             except Error as error:
                 self._failures += 1
                 self._replica.report(Failure("fetch", error.object, error, "this stream waits for it; others do not"))
-                if self._given_up(target):
+                if self._given_up(snapshot):
                     self._fetching = None
                     self._skip_target()
                     return
                 await self._replica.clock.sleep(self._replica.backoff.wait(self._failures, error, self._replica.rng))
             else:
-                if target is self._target:
+                if target is self._target and snapshot is target.snapshot:
                     self._fetching = None
                     self._reach_target(texts)
                     return
 
-    async def _fetch(self, target: Snapshot) -> Texts:
-        """All texts of a target, held here even where the cache is too small for them."""
+    async def _fetch(self, snapshot: Snapshot) -> Texts:
+        """All texts of a target's snapshot, held here even where the cache is too small for them."""
 
         async def text(key: str, entry: Entry) -> str:
             known = self._peek(key, entry)
             return await self._replica.values.fetch(entry) if known is None else known
 
-        present = [(key, entry) for key, entry in target.items() if entry is not None]
+        present = [(key, entry) for key, entry in snapshot.items() if entry is not None]
         texts = await all_of(text(key, entry) for key, entry in present)
         return {key: text for (key, _), text in zip(present, texts, strict=True)}
 
-    def _given_up(self, target: Snapshot) -> bool:
+    def _given_up(self, snapshot: Snapshot) -> bool:
         """Whether fetching failed, and what failed is no longer the newest of its key."""
         if not self._failures or self._selection is None:
             return False
         newest = self._selection.snapshot()
         return any(
             entry is not None and self._peek(key, entry) is None and not entry.same_value(newest.get(key))
-            for key, entry in target.items()
+            for key, entry in snapshot.items()
         )
 
     def _skip_target(self) -> None:
         self._stop_fetching()
-        self._target = None
-        self._to_newest()
+        self._to_newest(self._past)
 
     def _reach_target(self, texts: Texts) -> None:
         target = self._target
         self._stop_fetching()
-        self._target = None
-        if target is not None and not same_snapshot(self._shown, target, self._default):
-            self._show(target, texts)
-        self._to_newest()
+        if target is None:
+            return
+        if not same_snapshot(self._shown, target.snapshot, self._default):
+            self._show(target.snapshot, texts)
+        self._to_newest(target.past)
 
-    def _to_newest(self) -> None:
-        if self._selection is not None and self._target is None:
-            self._go_to(self._selection.snapshot())
+    def _to_newest(self, past: _Past) -> None:
+        self._target, self._past = None, _NOTHING
+        if self._selection is not None:
+            newest, self._newest = self._newest, _NOTHING.confirmed
+            self._go_to(self._selection.snapshot(), newest, past)
 
     def _stop_fetching(self) -> None:
         fetching, self._fetching = self._fetching, None

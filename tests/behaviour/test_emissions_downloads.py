@@ -260,6 +260,39 @@ async def test_a_window_fetches_only_what_it_shows(window: dict[str, int], shown
         assert len(fetched) == len([one for one in counting.requests if "/values/" in one.name])
 
 
+async def test_a_window_stays_full_when_an_own_delete_meets_a_download(pair: Pair) -> None:
+    writer, reader, gate, _ = pair
+    await writer.put_all({f"k/{number}": number for number in range(1, 6)})
+    await looks(reader)
+    seen = trace(reader.observe_prefix("k/", first=2))
+    await writer.put("k/1", BIG)
+    await looks(reader)
+    held = await gate.held()
+    reader.delete("k/2")
+    held.let_go()
+    await eventually(lambda: seen[-1].get("k/1") == BIG)
+    assert all(len(window) == 2 for window in seen)
+    assert seen[0] == {"k/1": 1, "k/2": 2}
+    assert seen[-1] == {"k/1": BIG, "k/3": 3}
+
+
+async def test_several_own_writes_while_waiting_are_each_shown_once(pair: Pair) -> None:
+    writer, reader, gate, _ = pair
+    await writer.put_all({"big": 0, "n": 0})
+    await looks(reader)
+    seen = trace(reader.observe_many("big", "n"))
+    await writer.put("big", BIG)
+    await looks(reader)
+    held = await gate.held()
+    for number in (1, 2, 3):
+        reader.put("n", number)
+    reader.delete("n")
+    assert seen == [{"big": 0, "n": number} for number in (0, 1, 2, 3, None)]
+    held.let_go()
+    await eventually(lambda: len(seen) == 6)
+    assert seen[-1] == {"big": BIG, "n": None}
+
+
 async def test_changes_keep_their_order_behind_a_large_value(pair: Pair) -> None:
     writer, reader, gate, _ = pair
     await writer.put("k", 0)

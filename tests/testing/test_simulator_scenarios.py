@@ -154,7 +154,6 @@ _SLOW_DOWNLOAD = tuple(Fault("cid", "get values", nth, "slow", 0.9) for nth in (
 _SOON = Weather(latency=0.05, spread=0.0, clear_at=60.0)
 
 
-@pytest.mark.xfail(strict=True, reason="own writes are put on top of a window, not of what it is a window of")
 def test_a_window_closes_up_when_a_key_in_it_is_deleted():
     bob = client("bob", Step("put_all", 0, ("todo/0", "todo/3"), size=300, follow=True), inline_limit=40)
     cid = client(
@@ -167,7 +166,6 @@ def test_a_window_closes_up_when_a_key_in_it_is_deleted():
     assert report.ok, report.explain()
 
 
-@pytest.mark.xfail(strict=True, reason="a roll-back is not shown while a download is waited for")
 def test_what_was_taken_back_is_not_shown_again():
     bob = client(
         "bob",
@@ -186,7 +184,6 @@ def test_what_was_taken_back_is_not_shown_again():
     assert report.ok, report.explain()
 
 
-@pytest.mark.xfail(strict=True, reason="a change that waits does not keep the values that it tells of")
 def test_a_change_that_was_taken_back_while_it_waited_is_told():
     bob = client(
         "bob",
