@@ -7,8 +7,8 @@ changes a view::
 
 Invariants, for every sequence of events:
 
-* a write counts once: a state skips a write whose number its writer has reached already, and calls a reached
-  number with another nonce `Corrupt`;
+* a write counts once: a state skips a write that it holds already, by its writer and number, and calls the highest
+  number of a writer with another nonce `Corrupt`;
 * the overlay holds exactly the keys of the pending writes, each with the newest of them;
 * a pending write leaves the view once: seen in the log (`Committed`, `Loaded`) or refused (`Refused`);
 * the confirmation of a write changes no value unless another writer came between.
@@ -149,11 +149,20 @@ class ManifestVersion:
 
 
 class Mark(NamedTuple):
-    """How far a writer has come: its highest committed number, that write's nonce, and the date of its version."""
+    """How far a writer has come.
+
+    Attributes:
+        number: its highest committed number.
+        nonce: of that write.
+        date: of the last version that has a write of its.
+        gaps: first and last of each run of lower numbers that are not committed: writes taken back, or writes that a
+            torn copy of an outbox lacked and the original may still send.
+    """
 
     number: int
     nonce: str
     date: datetime | None = None
+    gaps: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,12 +197,31 @@ class State(Mapping[str, Entry]):
         return _reached(self.writers.get(write.id.writer), write)
 
 
+MOST_GAPS = 256
+"""So many runs of missing numbers are remembered per writer; the oldest beyond it count as committed."""
+
+
 def _reached(mark: Mark | None, write: Write) -> bool:
-    if mark is None or write.id.number > mark.number:
+    number = write.id.number
+    if mark is None or number > mark.number:
         return False
-    if write.id.number == mark.number and write.nonce != mark.nonce:
+    if number == mark.number and write.nonce != mark.nonce:
         raise Corrupt("two different writes carry this number", object=f"write {write.id.version}")
-    return True
+    return not any(first <= number <= last for first, last in mark.gaps)
+
+
+def _advanced(mark: Mark | None, write: Write, date: datetime | None) -> Mark:
+    """The mark of a writer after one more write of its, which it had not reached."""
+    number = write.id.number
+    known, nonce, _, gaps = mark or Mark(0, "")
+    if number > known:
+        skipped = ((known + 1, number - 1),) if number > known + 1 else ()
+        return Mark(number, write.nonce, date, (gaps + skipped)[-MOST_GAPS:])
+    left: list[tuple[int, int]] = []
+    for first, last in gaps:
+        parts = ((first, number - 1), (number + 1, last)) if first <= number <= last else ((first, last),)
+        left.extend(part for part in parts if part[0] <= part[1])
+    return Mark(known, nonce, date, tuple(left[-MOST_GAPS:]))
 
 
 def fold(state: State, version: ManifestVersion) -> State:
@@ -205,10 +233,11 @@ def fold(state: State, version: ManifestVersion) -> State:
     entries = state.entries.mutate()
     marks: dict[str, Mark] = {}
     for write in version.writes:
-        writer, number = write.id
-        if _reached(marks.get(writer) or state.writers.get(writer), write):
+        writer = write.id.writer
+        mark = marks.get(writer) or state.writers.get(writer)
+        if _reached(mark, write):
             continue
-        marks[writer] = Mark(number, write.nonce, version.date)
+        marks[writer] = _advanced(mark, write, version.date)
         for key, entry in write.update.items():
             if entry is not None:
                 entries[key] = entry

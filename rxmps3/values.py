@@ -96,6 +96,11 @@ class Values:
         _, holders = self._own.get(content.sha256, ("", 0))
         self._own[content.sha256] = (text, holders + 1)
 
+    def hold_again(self, content: ContentObject) -> None:
+        """Keep the text of a held value for one more holder."""
+        text, holders = self._own[content.sha256]
+        self._own[content.sha256] = (text, holders + 1)
+
     def release(self, content: ContentObject) -> str:
         """The own value is committed or given up: from now on the cache decides how long its text stays."""
         text, holders = self._own.pop(content.sha256)

@@ -287,6 +287,7 @@ def encode_state(state: State, incarnation: str, seq: int, chain: str) -> bytes:
             "number": mark.number,
             "nonce": mark.nonce,
             "date": None if mark.date is None else stamp(mark.date, "seconds"),
+            **({"gaps": [list(gap) for gap in mark.gaps]} if mark.gaps else {}),
         }
         for writer, mark in state.writers.items()
     }
@@ -317,10 +318,21 @@ def decode_state(body: bytes, name: str) -> Checkpoint:
     for writer, part in read.object("writers").items():
         mark = _Reader(_object(part, what), what)
         date = None if mark.members.get("date") is None else mark.time("date")
-        writers[writer] = Mark(mark.number("number"), mark.text("nonce"), date)
+        writers[writer] = Mark(mark.number("number"), mark.text("nonce"), date, _decode_gaps(mark.members, what))
     seq = read.number("seq")
     state = State(Map(entries), Map(writers), str(seq))
     return Checkpoint(read.text("log"), seq, read.hash("chain"), state)
+
+
+def _decode_gaps(members: Mapping[str, Any], what: str) -> tuple[tuple[int, int], ...]:
+    gaps: Any = members.get("gaps", [])
+    try:
+        decoded = tuple((first, last) for first, last in gaps)
+    except (TypeError, ValueError):
+        raise Corrupt("'gaps' is not an array of pairs", object=what) from None
+    if not all(type(first) is int and type(last) is int and 0 < first <= last for first, last in decoded):
+        raise Corrupt("'gaps' holds other than first and last numbers", object=what)
+    return decoded
 
 
 def _check_format(members: Mapping[str, Any], what: str) -> None:

@@ -77,6 +77,7 @@ class Committer:
         self._wanted = asyncio.Event()
         self._uploaded: dict[WriteId, Upload] = {}
         self._uploading: set[WriteId] = set()
+        self._committing: dict[WriteId, Write] = {}
         self._fairness = Fairness()
         health.on_recovery(self.wake)
 
@@ -90,7 +91,12 @@ class Committer:
 
     def forget(self, id: WriteId, *, committed: bool) -> None:
         """A write has met its end."""
-        self._uploaded.pop(id, None)
+        upload, write = self._uploaded.pop(id, None), self._committing.pop(id, None)
+        if committed and upload is not None and write is not None and self._is_old(upload, self._log.date):
+            contents = contents_of(write)
+            for content in contents:
+                self._values.hold_again(content)
+            self._home.spawn(self._mend(contents), "upload")
         self._sent.pop(id, None)
         self._storer.forget(id, committed=committed)
 
@@ -144,6 +150,8 @@ class Committer:
             still = [write for write in ready if write.id in pending]
             for write in still:
                 self._sent.setdefault(write.id, self._log.date)
+                if write.id in self._uploaded:
+                    self._committing[write.id] = write
         return still
 
     def was_sent(self, id: WriteId) -> bool:
@@ -204,11 +212,32 @@ class Committer:
         if not doubtful:
             return False
         now = await self._log.server_time()
-        aged = [write for write in doubtful if now - (self._uploaded[write.id].date or now) >= TRUST_UPLOADS_FOR]
+        aged = [write for write in doubtful if self._is_old(self._uploaded[write.id], now)]
         for write in aged:
             del self._uploaded[write.id]
             self._timeline.submit(Amended(with_new_names(write, self._clock.new_id(6))))
         return bool(aged)
+
+    def _is_old(self, upload: Upload, now: datetime | None) -> bool:
+        return upload.date is not None and now is not None and now - upload.date >= TRUST_UPLOADS_FOR
+
+    async def _mend(self, contents: tuple[ContentObject, ...]) -> None:
+        """Store values again under the names that the log has for them.
+
+        They were young when their commit was sent and old when it arrived: a collector may have found them unused.
+        """
+        failures = 0
+        try:
+            while True:
+                try:
+                    await all_of(map(self._values.upload, contents))
+                    return
+                except Exception as error:
+                    failures += 1
+                    await self._back_off("upload", failures, unforeseen(error))
+        finally:
+            for content in contents:
+                self._values.release(content)
 
     async def _upload(self, id: WriteId, contents: tuple[ContentObject, ...]) -> None:
         """Upload the values of one write, in parallel, for as long as it takes."""

@@ -269,7 +269,7 @@ def entries_are_deleted_up_to_the_checkpoint(patch: Patch) -> None:
 
 @mutation("what is named is not deleted", *LONG)
 def values_of_the_present_state_alone_are_live(patch: Patch) -> None:
-    async def live(self: Any, tell: Any) -> set[str]:
+    async def live(self: Any, floor: int, tell: Any) -> set[str]:
         return set()
 
     patch.setattr(compact.Collector, "_live_values", live)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rxmps3 import Corrupt
 from rxmps3.state import (
+    MOST_GAPS,
     Committed,
     ContentObject,
     Entry,
@@ -85,10 +86,34 @@ def test_one_number_with_two_nonces_is_corrupt(together: bool) -> None:
         fold(known, version("2", one, other))
 
 
+def test_a_number_that_was_skipped_may_still_come_and_counts_once() -> None:
+    """A torn copy of an outbox commits later writes first; the original still has the earlier ones."""
+    state = fold(State(), version("1", *(make_write("w", number, {f"k{number}": "1"}) for number in (2, 3, 7))))
+    assert state.writers["w"].gaps == ((1, 1), (4, 6))
+    late = make_write("w", 5, {"k5": "1"})
+    assert not state.has_committed(late)
+    state = fold(state, version("2", late))
+    assert state.writers["w"].gaps == ((1, 1), (4, 4), (6, 6))
+    assert "k5" in state
+    assert state.has_committed(late)
+    state = fold(state, version("3", make_write("w", 5, {"k5": "2"})))
+    assert state["k5"].content == Inline("1")
+
+
+def test_only_so_many_gaps_are_remembered() -> None:
+    state = fold(
+        State(), version("1", *(make_write("w", 2 * number, {"k": "1"}) for number in range(1, MOST_GAPS + 3)))
+    )
+    assert state.writers["w"].gaps[0] == (5, 5)
+    assert len(state.writers["w"].gaps) == MOST_GAPS
+    assert state.has_committed(make_write("w", 3, {"k": "1"}))
+
+
 def test_has_committed_knows_number_and_nonce() -> None:
-    state = fold(State(), version("1", make_write("w", 5, {"a": "1"})))
+    state = fold(State(), version("1", make_write("w", 4, {"a": "1"}), make_write("w", 5, {"a": "1"})))
     assert state.has_committed(make_write("w", 5, {"a": "1"}))
     assert state.has_committed(make_write("w", 4, {"a": "1"}))
+    assert not state.has_committed(make_write("w", 3, {"a": "1"}))
     assert not state.has_committed(make_write("w", 6, {"a": "1"}))
     assert not state.has_committed(make_write("v", 1, {"a": "1"}))
     with pytest.raises(Corrupt):

@@ -75,6 +75,7 @@ class Ledger:
         self._collected: set[int] = set()
         self._root = f"{manifest}/"
         self._complain = complain
+        self._counted: dict[str, set[int]] = {}
         self._may_repeat = may_repeat
         self._chains = [""]
         self._raised: list[tuple[float, int]] = []
@@ -202,9 +203,11 @@ class Ledger:
                 place = self.places[write.version]
                 self._complain("each write is in the log once", f"{write.version} is in entry {place} and in {seq}")
             self.places.setdefault(write.version, seq)
-            if number <= marks.get(writer, (0, ""))[0]:
+            if number in self._counted.setdefault(writer, set()):
                 continue
-            marks[writer] = number, write.nonce
+            self._counted[writer].add(number)
+            if number > marks.get(writer, (0, ""))[0]:
+                marks[writer] = number, write.nonce
             for key, item in write.update.items():
                 if item is None:
                     items.pop(key, None)
@@ -214,6 +217,7 @@ class Ledger:
         for writer in entry.get("expired", ()):
             if writer not in committing:
                 marks.pop(writer, None)
+                self._counted.pop(writer, None)
         self.folds.append(Fold(items, marks))
         for item in items.values():
             if item.object:
