@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 __all__ = ["main"]
 
@@ -10,7 +11,10 @@ __all__ = ["main"]
 def main() -> None:
     """The entry point. What it takes is imported here only, so that ``import rxmps3`` stays light."""
     try:
-        from rxmps3.cli.upkeep import main as perform
+        from rxmps3.cli.commands import main as perform
+
+        for name in ("upkeep", "doctor"):  # each adds its words
+            import_module(f"rxmps3.cli.{name}")
     except KeyboardInterrupt:
         sys.exit(130)
     perform()

@@ -227,6 +227,19 @@ class S3Storage:
         except Exception as error:
             raise self._translate(error, "list versions", prefix) from error
 
+    async def request(self, operation: str, method: str, **arguments: Any) -> Any:
+        """Any other request about the bucket: a method of boto3's S3 client by its name, with its arguments.
+
+        Raises:
+            Error: as every verb does; its ``__cause__`` is what the client library raised.
+        """
+        client = await self._ready(operation)
+        try:
+            async with self._patience():
+                return await getattr(client, method)(**self._for_all, **arguments)
+        except Exception as error:
+            raise self._translate(error, operation, "") from error
+
     async def close(self) -> None:
         """Close the client and its sockets."""
         self._closed = True

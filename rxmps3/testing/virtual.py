@@ -42,6 +42,10 @@ class _Task(asyncio.Task[T]):
         return self.number
 
 
+_RESOLUTION = 1e-7
+"""Seconds: well above the distance of two floats after a year, well below any latency."""
+
+
 class _Jump:
     """Stands where an event loop keeps its selector: "waiting" moves the time."""
 
@@ -73,6 +77,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def __init__(self, turns: int = DEFAULT_TURNS) -> None:
         super().__init__()
+        self._clock_resolution = _RESOLUTION  # how far ahead of its time a timer is due
         self._now = 0.0
         self._selector = _Jump(self, turns)
         self._numbers = count(1)

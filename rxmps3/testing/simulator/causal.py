@@ -59,7 +59,7 @@ def _history(ledger: Ledger, recorder: Recorder, *, streams: bool) -> History:
             if write.settled and write.error is None and write.version in operations:
                 history.acknowledge(operations[write.version])
         for stream in watching if streams else ():
-            _watch(history, stream, every_key, left_out)
+            _watch(history, stream, record, every_key, left_out)
     return history
 
 
@@ -89,11 +89,19 @@ def _play(
     write_up_to(len(record.writes))
 
 
-def _watch(history: History, stream: Observer, every_key: list[str], left_out: frozenset[int]) -> None:
-    """A stream may lag behind the gets beside it: it is a session of its own, which only reads."""
+def _watch(
+    history: History, stream: Observer, record: SessionRecord, every_key: list[str], left_out: frozenset[int]
+) -> None:
+    """A stream may lag behind the gets beside it: it is a session of its own, which only reads.
+
+    Its process's own writes it shows on top, however far it lags; keys that have such are left to the other checks.
+    """
     session = history.session(stream.name)
     for observation in stream.observations:
-        session.read(_seen(observation, every_key, left_out))
+        own = {key for write in record.writes[: observation.own] for key in write.values}
+        others = [key for key in every_key if key not in own]
+        seen = _seen(observation, others, left_out)
+        session.read({key: value for key, value in seen.items() if key not in own})
 
 
 def _seen(observation: Observation, every_key: list[str], left_out: frozenset[int]) -> dict[str, str | None]:

@@ -66,6 +66,11 @@ class SimDisk:
             for name, body in files.items():
                 at_once(self.folder(folder).put(name, body))
 
+    @property
+    def troubled(self) -> bool:
+        """Whether it has ever been full: what was committed then may not be on it."""
+        return any(trouble.start <= self.loop.time() for trouble in self._troubles)
+
     def refuses(self) -> bool:
         """Whether it is full just now."""
         now = self.loop.time()

@@ -40,6 +40,7 @@ class WriteRecord:
         reentrant: made by an observer.
         cancelled: it was taken back in time.
         forgettable: the disk has gone back to a time when it may not have been stored.
+        resurrected: it was taken back so shortly before its process died that the disk still had it.
         copied: it was pending when a disk was copied, so that several processes may send it.
         stored: whether its receipt has said that it survives the process.
         settled: whether its receipt has met its end.
@@ -56,6 +57,7 @@ class WriteRecord:
     reentrant: bool = False
     forgettable: bool = False
     copied: bool = False
+    resurrected: bool = False
     cancelled: bool = False
     stored: bool = False
     settled: bool = False

@@ -147,17 +147,18 @@ class Session:
         position = int(self.db.states.value.confirmed.version or 0)
         for record in self._recorder.writes:
             mine = record.session.client == self.life.name
-            if not (mine or record.copied) or record.session is self.record:
+            if not (mine or self._recorder.counts["clones"]) or record.session is self.record:
                 continue
             receipt = pending.pop(record.version, None)
             if receipt is not None:
                 self._recorder.note(self.life, "takes up", record.id, record.version)
                 self._recorder.counts["taken up"] += 1
                 if mine:
+                    record.resurrected = record.resurrected or record.error is not None
                     record.settled, record.stored, record.error = False, True, None
                 self.record.writes.append(record)
                 self._follow(record, receipt)
-            elif record.forgettable or not mine:
+            elif record.forgettable or not mine or (record.settled and self._disk.troubled):
                 continue
             elif record.stored and record.error is None and self._ledger.places.get(record.version, 1 << 60) > position:
                 rule = "a restart sees own writes" if record.settled else "what is stored survives"

@@ -190,9 +190,9 @@ class ChangeWatcher(Watcher):
         ids = [_id_of(recorder, self.name, key, value) for value in (item.before, item.after)]
         before, after = ids
         recorder.note(self.name, "emits", key, before, after, item.cause, item.pending)
-        if before == after:
-            recorder.complain("changes change", f"{self.name}: {key!r} from {before} to {after}")
         forgotten = before is None and key in self._ledger.collected_keys
+        if before == after and not forgotten:
+            recorder.complain("changes change", f"{self.name}: {key!r} from {before} to {after}")
         if before != self._known(key) and not forgotten:
             recorder.complain(
                 "changes follow each other",

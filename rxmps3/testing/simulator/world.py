@@ -82,8 +82,9 @@ class World:
         self.ledger.check_end()
         check_log(self.ledger, self.recorder)
         check_observers(self.ledger, self.recorder)
-        if not any(is_refused(write) and write.version in self.ledger.places for write in self.recorder.writes):
-            check_causality(self.ledger, self.recorder)  # else a copy was sent of what was taken back elsewhere
+        taken_back = [write for write in self.recorder.writes if write.resurrected or is_refused(write)]
+        if not any(write.version in self.ledger.places for write in taken_back):
+            check_causality(self.ledger, self.recorder)  # else the history shows it, and shows it taken back
 
     def _sessions(self) -> list[Session]:
         sessions = [player.session for player in self._players if player.session is not None]
