@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Generator, Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase
@@ -21,7 +21,7 @@ from rxmps3.errors import AccessDenied, BucketNotFound, Closed, Corrupt, Invalid
 from rxmps3.failures import Failure
 from rxmps3.layout import check_key
 from rxmps3.local import OpensLocal
-from rxmps3.missing import MISSING
+from rxmps3.missing import MISSING, Missing
 from rxmps3.newkey import KeyMaker
 from rxmps3.options import Options, Status
 from rxmps3.receipt import Receipt
@@ -307,6 +307,21 @@ class Database:
         """The value of a key: the current one first, then each change; ``default`` while there is none."""
         return self._streams.observe(key, default)
 
+    @overload
+    def key(self, key: str, *, default: Any = None) -> Key[Any]: ...
+
+    @overload
+    def key(self, key: str, type: type[T], default: None = None) -> Key[T | None]: ...
+
+    @overload
+    def key(self, key: str, type: type[T], default: Missing) -> Key[T | Missing]: ...
+
+    @overload
+    def key(self, key: str, type: type[T], default: T) -> Key[T]: ...
+
+    @overload
+    def key(self, key: str, type: Any, default: Any = None) -> Key[Any]: ...
+
     def key(self, key: str, type: Any = Any, default: Any = None) -> Key[Any]:
         """A key as a two-way stream: an Observable of its values, an Observer that writes, and a ``.value``.
 
@@ -318,6 +333,7 @@ class Database:
 
         Raises:
             InvalidKey: no storage could hold such a key.
+            InvalidOption: ``type`` is none that pydantic can check.
             Unsupported: ``type`` is given and pydantic is not installed.
         """
         codec = codec_for(type, f"key {key!r}")

@@ -12,9 +12,14 @@ from dataclasses import dataclass
 from rxmps3.clock import Random
 from rxmps3.errors import Error, Throttled, Unavailable
 
-__all__ = ["Backoff"]
+__all__ = ["Backoff", "full_jitter"]
 
 _MAX_DOUBLINGS = 16
+
+
+def full_jitter(failures: int, base: float, cap: float, rng: Random) -> float:
+    """Seconds to wait after so many failures in a row (1 or more)."""
+    return rng.uniform(0, min(cap, base * 2 ** min(failures - 1, _MAX_DOUBLINGS)))
 
 
 @dataclass(frozen=True)
@@ -37,5 +42,4 @@ class Backoff:
         """Seconds to wait after so many failures in a row (1 or more), the last being ``error``."""
         cap = self.throttled_cap if isinstance(error, Throttled) else self.cap if error.retriable else self.patience
         asked = error.retry_after if isinstance(error, Unavailable) else None
-        most = min(cap, self.base * 2 ** min(failures - 1, _MAX_DOUBLINGS))
-        return max(rng.uniform(0, most), asked or 0.0)
+        return max(full_jitter(failures, self.base, cap, rng), asked or 0.0)

@@ -53,6 +53,11 @@ class Looker:
         self._wanted.set()
         await looked
 
+    @property
+    def has_looked(self) -> bool:
+        """Whether a look has succeeded."""
+        return self._looked_at is not None
+
     def is_stale(self) -> bool:
         """Whether the last look is older than the poll interval."""
         return self._looked_at is None or self._clock.monotonic() - self._looked_at >= self._options.interval

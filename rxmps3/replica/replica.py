@@ -35,7 +35,7 @@ from rxmps3.replica.storing import Storer
 from rxmps3.replica.timeline import Timeline
 from rxmps3.retry import Backoff
 from rxmps3.routing import Router, Turn
-from rxmps3.state import Committed, Loaded, Refused, Settled, State, View, Write, WriteId, Wrote
+from rxmps3.state import Committed, Entry, Loaded, Refused, Settled, State, View, Write, WriteId, Wrote
 from rxmps3.storage.base import Storage
 from rxmps3.storage.metered import MeteredStorage
 from rxmps3.values import Values
@@ -71,6 +71,7 @@ class Replica:
         self.values = Values(self._storage, self.layout, options.cache_bytes)
         self._writer = clock.new_id()
         self._number = 0
+        self._heard = False
         self._receipts: dict[WriteId, Receipt] = {}
         self._closed = False
 
@@ -148,6 +149,7 @@ class Replica:
                 object=self._name,
                 remedy="two running copies of one process, or somebody writes in its name",
             )
+        self._heard = True
         self._timeline.submit(event)
 
     def _deliver(self, turn: Turn) -> None:
@@ -341,6 +343,15 @@ class Replica:
     def status(self) -> Status:
         """As of now. From any thread."""
         return self._health.status
+
+    def made(self, entry: Entry) -> bool:
+        """Whether the write that set an entry was made by this replica."""
+        return entry.version.rpartition("-")[0] == self._writer
+
+    @property
+    def from_cache(self) -> bool:
+        """Whether the view comes from what is kept on disk, with the bucket not read since."""
+        return not self._heard and not self._looker.has_looked
 
     @property
     def statuses(self) -> Observable[Status]:

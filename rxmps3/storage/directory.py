@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import stat
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -53,6 +54,7 @@ class DirectoryStorage:
         self._temporary = os.path.join(self._internal, "tmp")
         self._known_paths: Paths | None = None
         self._swept = False
+        self._sweeping = threading.Lock()
 
     @property
     def url(self) -> str:
@@ -312,6 +314,10 @@ class DirectoryStorage:
     @contextmanager
     def _temporary_file(self, body: bytes, now: datetime) -> Generator[str]:
         """The path of a new file with this body, safe on disk; it is gone, or installed, afterwards."""
+        with self._sweeping:  # no thread of ours may have a file that it has not locked yet
+            if not self._swept:
+                self._swept = True
+                self._sweep()
         path = os.path.join(self._temporary, self._clock.new_id(20))
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
@@ -321,9 +327,6 @@ class DirectoryStorage:
             file = os.open(path, flags, 0o666)
         try:
             _flock(file)  # it tells `_sweep` that we live
-            if not self._swept:
-                self._swept = True
-                self._sweep()
             rest = memoryview(body)
             while rest:
                 rest = rest[os.write(file, rest) :]
@@ -341,6 +344,8 @@ class DirectoryStorage:
 
         A file that its living process had no time to lock may be hit: that put then fails without effect.
         """
+        if not os.path.isdir(self._temporary):
+            return
         if _ignores_case(self._internal) and not os.path.exists(self._case_mark):
             raise Unsupported(
                 "this file system ignores case, and the directory was made on one that does not", object=self.url
@@ -369,15 +374,14 @@ class DirectoryStorage:
         finally:
             os.close(file)
 
-    def _make_directories(self, path: str) -> None:
+    def _make_directories(self, path: str, *, again: bool = True) -> None:
         try:
             os.mkdir(path)
         except FileNotFoundError:
-            parent = os.path.dirname(path)
-            if os.path.isdir(parent):
-                raise  # it was removed just now, or takes no directories
-            self._make_directories(parent)
-            self._make_directories(path)
+            if not again:
+                raise  # the parent was removed just now, or takes no directories
+            self._make_directories(os.path.dirname(path))  # somebody else may have made it by now
+            self._make_directories(path, again=False)
         except FileExistsError:
             if not os.path.isdir(path):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 from copy import deepcopy
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Generic, Protocol, TypeVar
 
 from reactivex import abc
 from reactivex.abc import DisposableBase
-from reactivex.disposable import CompositeDisposable, Disposable
+from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable
 
 from rxmps3 import jsontext
 from rxmps3.errors import Corrupt, Error, InvalidValue, NotLoaded
 from rxmps3.failures import Failure
+from rxmps3.missing import MISSING
 from rxmps3.receipt import Receipt
 from rxmps3.replica import Replica
 from rxmps3.routing import Turn
-from rxmps3.state import Cause, EntryChange
+from rxmps3.state import Cause, Entry, EntryChange, Inline
 from rxmps3.streams.stream import Live, Sender, Stream
 from rxmps3.streams.typed import Codec
 from rxmps3.streams.views import Streams
@@ -40,12 +42,13 @@ class KeyEntry(Generic[T]):
     """What is known of a key.
 
     Attributes:
-        value: its value, or the default where it has none.
+        value: its value, or the default where it has none or none that fits the type.
         version: the version id of the write that set it; "" where it has none.
         pending: whether that write waits for its commit.
-        by: the name of who wrote it, unverified; "" where that was before the subscription.
+        by: the name of who wrote it, unverified; "" where that was somebody else before the subscription.
         cause: a write made here, one from the log, or the roll-back of one made here.
-        from_cache: whether it comes from the last known state, with the bucket not asked yet.
+        from_cache: whether it comes from what is kept on disk, with the bucket not read since.
+        error: why what is stored does not fit the type; None where it does.
     """
 
     value: T
@@ -54,13 +57,18 @@ class KeyEntry(Generic[T]):
     by: str
     cause: Cause
     from_cache: bool
+    error: InvalidValue | None = None
 
 
 class Key(Live[T], abc.ObserverBase[T]):
     """One key of a database.
 
     Subscribe to it for its values, or let it subscribe to a source (``source.subscribe(key)``) to write what comes.
-    A value that does not fit its type is reported on ``db.errors`` and skipped.
+    A stored value that does not fit its type is reported on ``db.errors`` and skipped; ``value`` raises
+    `InvalidValue` for it.
+
+    A default that is no value of the type, such as None beside ``int``, stands for "there is none": writing it
+    deletes the key, which then reads as it was written. `MISSING` always deletes.
 
     Args:
         replica: the view.
@@ -80,19 +88,17 @@ class Key(Live[T], abc.ObserverBase[T]):
         self._writes = writes
         self._codec = codec
         self._default = default
-        try:
-            equal_to = codec.dump(default)
-        except InvalidValue:
-            equal_to = None  # None as a default of any type stands beside JSON's null
-        source = streams.observe(name, _ABSENT, equal_to)
+        self._default_text = _text_of_default(codec, default)
+        self._default_deletes = self._default_text is None
+        if self._default_text is not None:
+            self._default = codec.load(codec.dump(default))
+        elif default is None:
+            self._default_text = "null"  # None hides null, whatever the type
+        equal_to = MISSING if self._default_text is None else jsontext.decode(self._default_text)
+        source = streams.observe(name, ABSENT, equal_to)
 
         def attach(sender: Sender[T]) -> DisposableBase:
-            def send(value: Any) -> None:
-                decoded = self._decode(value)
-                if decoded is not None:
-                    sender.send(decoded[0])
-
-            return source.subscribe(send, on_completed=sender.complete)
+            return source.subscribe(_ValueSink(self, sender).send, on_completed=sender.complete)
 
         super().__init__(replica, f"key {name!r}", attach, self._present)
 
@@ -100,19 +106,17 @@ class Key(Live[T], abc.ObserverBase[T]):
 
     def put(self, value: T) -> Receipt:
         """Set the key, always. Raises `InvalidValue` if the value does not fit the type; else as ``db.put``."""
-        return self._writes.put(self.name, self._codec.dump(value))
+        return self._writes.put(self.name, self._dump(value))
 
     def delete(self) -> Receipt:
         """Delete the key."""
         return self._writes.delete(self.name)
 
     def on_next(self, value: T) -> None:
-        """Set the key, unless the view holds this value already. From any thread; trouble goes to ``db.errors``."""
+        """Set the key, unless the view shows this value already. From any thread; trouble goes to ``db.errors``."""
         try:
-            dumped = self._codec.dump(value)
-            entry = self._replica.view.look_up(self.name)
-            text = self._replica.values.peek(entry) if entry is not None else None
-            if text is None or text != jsontext.encode(dumped):
+            dumped = self._dump(value)
+            if not self._shows(dumped):
                 self._writes.put(self.name, dumped)
         except Error as error:
             self._report("put", error, "the value was not written")
@@ -124,10 +128,31 @@ class Key(Live[T], abc.ObserverBase[T]):
     def on_completed(self) -> None:
         """A source has ended: the key lives on."""
 
+    def _dump(self, value: T) -> Any:
+        """What to put; `MISSING` to delete."""
+        if value is MISSING or (self._default_deletes and value is self._default):
+            return MISSING
+        return self._codec.dump(value)
+
+    def _shows(self, dumped: Any) -> bool:
+        """Whether a reader of this key sees this value already, the default included."""
+        view = self._replica.view
+        entry = view.look_up(self.name)
+        if entry is None and not view.loaded and not view.is_pending(self.name):
+            return False
+        if dumped is MISSING:
+            return entry is None
+        text = jsontext.encode(dumped, f"value of key {self.name!r}")
+        return text == self._default_text if entry is None else entry.same_value(Entry("", Inline(text)))
+
     # -- reading ---------------------------------------------------------------------------------------------
 
     def entries(self) -> Stream[KeyEntry[T]]:
-        """The key's value with its version, whether it is pending, who wrote it and why it changed."""
+        """The key's value with its version, whether it is pending, who wrote it and why it changed.
+
+        It emits what the values' stream does, and when a version is confirmed or replaced by an equal value, when the
+        bucket has been read for the first time, and where a value does not fit the type (``error`` says why).
+        """
         replica = self._replica
 
         def attach(sender: Sender[KeyEntry[T]]) -> DisposableBase:
@@ -138,14 +163,32 @@ class Key(Live[T], abc.ObserverBase[T]):
 
         return self._streams.stream(f"entries of {self.name!r}", attach)
 
-    def entry_of(self, change: EntryChange, text: str | None) -> KeyEntry[T] | None:
-        """What a change makes of the key; None if its value does not fit the type."""
-        decoded = self._decode(_ABSENT if text is None else jsontext.decode(text, f"key {self.name!r}"))
-        if decoded is None:
-            return None
+    def entry_of(self, change: EntryChange, text: str | None) -> KeyEntry[T]:
+        """What a change makes of the key, whose value has this JSON text, None if it has no value."""
+        found = self.decode(ABSENT if text is None else jsontext.decode(text, f"key {self.name!r}"))
+        error = found if isinstance(found, InvalidValue) else None
+        value = deepcopy(self._default) if isinstance(found, InvalidValue) else found[0]
         version = change.after.version if change.after is not None else ""
-        from_cache = self._replica.status.online is not True
-        return KeyEntry(decoded[0], version, change.pending, change.by, change.cause, from_cache)
+        return KeyEntry(
+            value, version, change.pending, change.by, change.cause, from_cache=self._replica.from_cache, error=error
+        )
+
+    def decode(self, value: Any) -> tuple[T] | InvalidValue:
+        """A JSON value, or `ABSENT`, as one of the type, in a box; what is wrong with it is returned and reported."""
+        try:
+            return (self._load(value),)
+        except InvalidValue as error:
+            self._report("observe", error, "the value was skipped")
+            return error
+
+    def text_of(self, value: Any) -> str | None:
+        """The text by which readers tell a JSON value, or `ABSENT`, from others."""
+        return self._default_text if value is ABSENT else jsontext.encode(value)
+
+    def _load(self, value: Any) -> T:
+        if value is ABSENT or (value is None and self._default is None):
+            return deepcopy(self._default)
+        return self._codec.load(value)
 
     def _present(self) -> T:
         view = self._replica.view
@@ -159,21 +202,44 @@ class Key(Live[T], abc.ObserverBase[T]):
             raise NotLoaded(
                 "its value is not at hand", object=f"key {self.name!r}", remedy="observe it, or await db.get first"
             )
-        return self._codec.load(jsontext.decode(text, f"key {self.name!r}"))
-
-    def _decode(self, value: Any) -> tuple[T] | None:
-        """The value, in a box; None if it does not fit the type, which is reported."""
-        if value is _ABSENT:
-            return (deepcopy(self._default),)
-        try:
-            return (self._codec.load(value),)
-        except InvalidValue as error:
-            self._report("observe", error, "the value was skipped")
-            return None
+        return self._load(jsontext.decode(text, f"key {self.name!r}"))
 
     def _report(self, operation: str, error: Exception, note: str) -> None:
         failure = Failure(operation, f"key {self.name!r}", error, note)
         self._replica.on_loop(lambda: self._replica.report(failure))
+
+
+def _text_of_default(codec: Codec[T], default: T) -> str | None:
+    """The JSON text of a default that is a value of its type."""
+    try:
+        return jsontext.encode(codec.dump(default))
+    except InvalidValue:
+        return None
+
+
+class _ValueSink(Generic[T]):
+    """One subscription to the values of a key: skips what does not fit, and what was shown before it and is back."""
+
+    __slots__ = ("_key", "_sender", "_shown", "_skipped")
+
+    def __init__(self, key: Key[T], sender: Sender[T]) -> None:
+        self._key = key
+        self._sender = sender
+        self._shown: Any = _NOTHING
+        self._skipped = False
+
+    def send(self, value: Any) -> None:
+        decoded = self._key.decode(value)
+        if isinstance(decoded, InvalidValue):
+            self._skipped = True
+            return
+        back = self._skipped and self._shown is not _NOTHING and self._same(value)
+        self._skipped, self._shown = False, value
+        if not back:
+            self._sender.send(decoded[0])
+
+    def _same(self, value: Any) -> bool:
+        return self._key.text_of(value) == self._key.text_of(self._shown)
 
 
 class _EntrySink(Generic[T]):
@@ -186,13 +252,19 @@ class _EntrySink(Generic[T]):
         self._since: int | None = None
         self._newest: EntryChange | None = None
         self._fetching: asyncio.Task[None] | None = None
+        self._first_read = SerialDisposable()
+        self._sent: tuple[EntryChange, str | None] | None = None
 
     def start(self) -> None:
         """Begin with the entry as it is."""
         self._since, view = self._replica.latest()
         entry, pending = view.look_up(self._key.name), view.is_pending(self._key.name)
-        cause: Cause = "own" if pending else "remote"
-        self._go_to(EntryChange(self._key.name, None, entry, changed=True, pending=pending, by="", cause=cause))
+        own = pending or (entry is not None and self._replica.made(entry))
+        cause: Cause = "own" if own else "remote"
+        by = self._replica.options.by if own else ""
+        if self._replica.from_cache:
+            self._first_read.disposable = self._replica.statuses.subscribe(lambda _: self._read_at_last())
+        self._go_to(EntryChange(self._key.name, None, entry, changed=True, pending=pending, by=by, cause=cause))
 
     def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
         if self._since is not None and turn.number > self._since:
@@ -200,8 +272,17 @@ class _EntrySink(Generic[T]):
 
     def stop(self) -> None:
         self._newest = None
+        self._first_read.dispose()
         if self._fetching is not None:
             self._fetching.cancel()
+
+    def _read_at_last(self) -> None:
+        """The status has changed: if the bucket has been read by now, what came from the disk is told once more."""
+        if not self._replica.from_cache:
+            self._first_read.dispose()
+            sent, self._sent = self._sent, None
+            if sent is not None and self._newest is None:
+                self._send(*sent)
 
     def _go_to(self, change: EntryChange) -> None:
         self._newest = change
@@ -218,8 +299,8 @@ class _EntrySink(Generic[T]):
         except Corrupt as error:
             self._replica.report(Failure("observe", error.object, error, "the change is skipped"))
             return
-        if entry is not None:
-            self._sender.send(entry)
+        self._sent = (change, text) if entry.from_cache else None
+        self._sender.send(entry)
 
     async def _fetch_newest(self) -> None:
         failures = 0
@@ -235,11 +316,12 @@ class _EntrySink(Generic[T]):
                     self._send(change, text)
 
 
-class _Absent:
-    """Stands for a missing value where the default may be anything."""
-
-    def __repr__(self) -> str:
-        return "absent"
+class _Sign(Enum):
+    ABSENT = "absent"
+    NOTHING = "nothing"
 
 
-_ABSENT: Any = _Absent()
+ABSENT: Any = _Sign.ABSENT
+"""Stands for a missing value where the default may be anything."""
+_NOTHING: Any = _Sign.NOTHING
+"""Stands for "nothing shown yet"."""

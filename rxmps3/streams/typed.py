@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from rxmps3.errors import InvalidValue, Unsupported
+from rxmps3 import jsontext
+from rxmps3.errors import InvalidOption, InvalidValue, Unsupported
 
 __all__ = ["Codec", "codec_for"]
 
@@ -28,11 +29,11 @@ class _Untyped:
 
 
 class _Typed(Generic[T]):
-    """Validates with pydantic (the extra ``typed``)."""
+    """Validates with pydantic (the extra ``typed``), whose rules for JSON hold: strict types take what JSON has."""
 
     def __init__(self, type: Any, what: str) -> None:
         try:
-            from pydantic import TypeAdapter, ValidationError
+            from pydantic import PydanticUserError, TypeAdapter, ValidationError
         except ImportError:
             raise Unsupported(
                 "types are checked by pydantic, which is not installed",
@@ -40,18 +41,26 @@ class _Typed(Generic[T]):
                 remedy="pip install 'rxmps3[typed]'",
             ) from None
         self._what = what
-        self._adapter: TypeAdapter[T] = TypeAdapter(type)
+        try:
+            self._adapter: TypeAdapter[T] = TypeAdapter(type)
+        except PydanticUserError as error:
+            reason = str(error).partition("\n")[0]
+            raise InvalidOption(f"{type!r} is no type that pydantic can check: {reason}", object=what) from None
         self._error = ValidationError
 
     def dump(self, value: T) -> Any:
+        """The JSON value, which is what `load` takes: an object that was changed after it was made is checked, too."""
         try:
-            return self._adapter.dump_python(self._adapter.validate_python(value), mode="json")
+            checked = self._adapter.validate_python(value)
+            dumped = self._adapter.dump_python(checked, mode="json", by_alias=True, round_trip=True, warnings=False)
+            self._adapter.validate_json(jsontext.encode(dumped, self._what))
         except self._error as error:
             raise InvalidValue(_told(error), operation="put", object=self._what) from None
+        return dumped
 
     def load(self, value: Any) -> T:
         try:
-            return self._adapter.validate_python(value)
+            return self._adapter.validate_json(jsontext.encode(value, self._what))
         except self._error as error:
             raise InvalidValue(_told(error), object=self._what) from None
 
@@ -63,5 +72,10 @@ def _told(error: Any) -> str:
 
 
 def codec_for(type: Any, what: str) -> Codec[Any]:
-    """The codec of a type. Raises `Unsupported` if it needs pydantic and that is not installed."""
+    """The codec of a type.
+
+    Raises:
+        Unsupported: it needs pydantic and that is not installed.
+        InvalidOption: pydantic cannot check such a type.
+    """
     return cast("Codec[Any]", _Untyped() if type is Any or type is object else _Typed[Any](type, what))

@@ -207,8 +207,8 @@ async def test_a_put_from_a_timed_operator_on_a_thread_of_its_own_works(db: Data
         other.append(threading.get_ident())
         db.put("copy", value)
 
-    db.observe("k", default=0).pipe(ops.observe_on(NewThreadScheduler())).subscribe(copy)
     seen = trace(db.observe("copy"))
+    db.observe("k", default=0).pipe(ops.observe_on(NewThreadScheduler())).subscribe(copy)
     await eventually(lambda: seen == [None, 0])
     db.put("k", 1)
     await eventually(lambda: seen == [None, 0, 1])

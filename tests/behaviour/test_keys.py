@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
-from typing import Any
+from datetime import date
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import reactivex
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from reactivex import Subject
 from reactivex import operators as ops
+from reactivex.subject import BehaviorSubject
+from typing_extensions import TypedDict
 
 import rxmps3
+from rxmps3 import MISSING
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import CountingStorage
+from tests.behaviour.helpers import LARGE, Gate, Switch, eventually, looks, offline, player, players, trace
+from tests.behaviour.test_emissions_threads import on_a_thread
+from tests.conftest import Place
 
 
 @dataclass
@@ -139,3 +151,477 @@ async def test_keys_compose() -> None:
         celsius.pipe(ops.map(lambda degrees: degrees * 9 / 5 + 32)).subscribe(fahrenheit)
         await celsius.put(100.0)
         assert fahrenheit.value == 212.0
+
+
+# -- what is written ---------------------------------------------------------------------------------------------
+
+
+async def test_five_sliders_bound_both_ways_and_one_move_are_one_put(place: Place) -> None:
+    async with players(place, "a") as (db,):
+        sliders = [BehaviorSubject[Any](1.0) for _ in range(5)]
+        for slider in sliders:
+            slider.subscribe(db.key("gain", float, default=1.0))
+            db.key("gain", float, default=1.0).subscribe(slider)
+        assert db.pending.value == ()
+        sliders[2].on_next(7.0)
+        assert [slider.value for slider in sliders] == [7.0] * 5
+        assert [receipt.keys for receipt in db.pending.value] == [("gain",)]
+        await db.pending.value[0]
+        assert await db.get("gain") == 7.0
+
+
+async def test_what_is_shown_as_the_default_is_not_written_unless_put() -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        key = db.key("k", int, default=3)
+        key.on_next(3)
+        assert db.pending.value == ()
+        await key.put(3)
+        assert await db.get("k") == 3
+
+
+async def test_a_large_value_that_is_not_at_hand_is_not_written_again() -> None:
+    gate = Gate()
+    async with players(gate.inner, "a") as (a,), players(gate, "b") as (b,):
+        await a.put("k", LARGE)
+        await looks(b)
+        b.key("k").on_next(LARGE)
+        assert b.pending.value == ()
+        b.key("k").on_next(LARGE + "!")
+        assert len(b.pending.value) == 1
+
+
+async def test_a_default_that_is_no_value_of_the_type_deletes() -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        nothing, missing, plain = db.key("n", int), db.key("m", int, default=MISSING), db.key("p", default=MISSING)
+        for key in (nothing, missing, plain):
+            await key.put(5)
+        nothing.on_next(None)
+        missing.on_next(MISSING)
+        plain.on_next(MISSING)
+        assert db.keys() == []
+        assert (nothing.value, missing.value, plain.value) == (None, MISSING, MISSING)
+        waiting = db.pending.value
+        nothing.on_next(None)
+        missing.on_next(MISSING)
+        plain.on_next(MISSING)
+        assert db.pending.value == waiting
+        with pytest.raises(rxmps3.InvalidValue):
+            missing.put(None)  # pyright: ignore[reportArgumentType]
+
+
+async def test_keys_bound_to_each_other_delete_each_other() -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        left, right = db.key("left", int, default=MISSING), db.key("right", int, default=MISSING)
+        left.subscribe(right)
+        right.subscribe(left)
+        left.put(1)
+        assert right.value == 1
+        right.delete()
+        assert left.value is MISSING
+        assert db.keys() == []
+
+
+async def test_a_default_of_none_hides_null_whatever_the_type() -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        key, errors = db.key("n", int), trace(db.errors)
+        seen = trace(key)
+        await db.put("n", None)
+        assert (seen, key.value, errors) == ([None], None, [])
+
+
+async def test_a_default_is_one_of_the_type_where_it_can_be() -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        assert repr(db.key("k", float, default=1).value) == "1.0"
+        assert db.key("k", Decimal, default=Decimal("0.10")).value == Decimal("0.10")
+
+
+@pytest.mark.parametrize("cause", ["closed", "read_only", "overloaded", "key"])
+async def test_a_source_learns_nothing_of_what_hinders_a_write(cause: str) -> None:
+    options: dict[str, Any] = {"read_only": {"read_only": True}, "overloaded": {"max_pending": 1}}.get(cause, {})
+    async with players(MemoryStorage(), "a", **options) as (db,):
+        errors, source = trace(db.errors), Subject[Any]()
+        source.subscribe(db.key("k"))
+        if cause == "closed":
+            await db.close()
+        for number in range(2):
+            source.on_next(number if cause != "key" else {1: number})
+        expected = {"closed": 0, "read_only": 2, "overloaded": 1, "key": 2}[cause]
+        assert len([error for error in errors if error != "completed"]) == expected
+
+
+# -- types -------------------------------------------------------------------------------------------------------
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Account(BaseModel):
+    name: str
+    colour: Colour = Colour.RED
+    since: date = date(2026, 1, 1)
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+    since: date
+    pair: tuple[int, int]
+
+
+class Aliased(BaseModel):
+    user_name: str = Field(alias="userName")
+
+
+class Movie(TypedDict):
+    title: str
+    year: int
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "stored"),
+    [
+        (Account, Account(name="ana"), {"name": "ana", "colour": "red", "since": "2026-01-01"}),
+        (Strict, Strict(since=date(2026, 1, 2), pair=(1, 2)), {"since": "2026-01-02", "pair": [1, 2]}),
+        (Aliased, Aliased(userName="ana"), {"userName": "ana"}),
+        (Movie, {"title": "Ran", "year": 1985}, {"title": "Ran", "year": 1985}),
+        (Point, Point(1), {"x": 1, "y": 0.5}),
+        (list[Point], [Point(1), Point(2)], [{"x": 1, "y": 0.5}, {"x": 2, "y": 0.5}]),
+        (dict[int, date], {1: date(2026, 1, 2)}, {"1": "2026-01-02"}),
+        (date | None, date(2026, 1, 2), "2026-01-02"),
+        (Literal["a", "b"], "b", "b"),
+        (bytes, b"abc", "abc"),
+        (frozenset[int], frozenset({1}), [1]),
+    ],
+    ids=lambda one: getattr(one, "__name__", None),
+)
+async def test_values_come_back_as_they_were(kind: Any, value: Any, stored: Any) -> None:
+    async with players(MemoryStorage(), "a", "b") as (a, b):
+        seen = trace(b.key("k", kind))
+        await a.key("k", kind).put(value)
+        assert await a.get("k") == stored
+        await looks(b)
+        assert seen == [None, value]
+        assert type(seen[1]) is type(value)
+        a.key("k", kind).on_next(value)
+        assert a.pending.value == ()
+
+
+async def test_an_object_that_was_changed_after_it_was_made_is_checked_on_write() -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        account = Account(name="ana")
+        account.name = 5  # pyright: ignore[reportAttributeAccessIssue]
+        with pytest.raises(rxmps3.InvalidValue, match=r"put key 'k'.*name: .*string"):
+            db.key("k", Account).put(account)
+        with pytest.raises(rxmps3.InvalidValue, match=r"key 'k'.*JSON"):
+            db.key("k", float).put(float("nan"))
+        assert "k" not in db
+
+
+async def test_what_pydantic_cannot_check_is_refused_at_once() -> None:
+    class Opaque: ...
+
+    async with players(MemoryStorage(), "a") as (db,):
+        with pytest.raises(rxmps3.InvalidOption, match=r"key 'k'.*Opaque"):
+            db.key("k", Opaque)
+
+
+async def test_a_bad_value_and_back_emits_nothing_to_values_and_an_error_to_entries() -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        key, errors = db.key("n", int, default=0), trace(db.errors)
+        values, entries = trace(key), trace(key.entries())
+        for value in (5, "many", 5, "more", MISSING, "none", 6):
+            await db.put("n", value)
+        assert values == [0, 5, 0, 6]
+        shown = [(entry.value, entry.error is not None) for entry in entries if entry.pending]
+        assert shown == [(5, False), (0, True), (5, False), (0, True), (0, False), (0, True), (6, False)]
+        assert isinstance(entries[3].error, rxmps3.InvalidValue)
+        assert {type(failure.error) for failure in errors} == {rxmps3.InvalidValue}
+        assert "key 'n'" in str(errors[0])
+
+
+async def test_value_of_a_key_whose_value_does_not_fit_raises_what_is_wrong() -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        await db.put("n", "many")
+        with pytest.raises(rxmps3.InvalidValue, match=r"key 'n'.*integer"):
+            _ = db.key("n", int).value
+
+
+class Task(BaseModel):
+    """The second shape: the first was a title alone, or had ``done`` as a number."""
+
+    title: str
+    done: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def from_a_title(cls, stored: Any) -> Any:
+        return {"title": stored} if isinstance(stored, str) else stored
+
+    @field_validator("done", mode="before")
+    @classmethod
+    def from_a_number(cls, stored: Any) -> Any:
+        return stored == 100 if type(stored) is int else stored
+
+
+async def test_old_shapes_are_read_as_new_ones_by_before_validators() -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        tasks = {"task/1": "milk", "task/2": {"title": "rent", "done": 100}, "task/3": {"title": "tea", "done": False}}
+        await db.put_all(tasks)
+        read = [db.key(name, Task).value for name in tasks]
+        assert read == [Task(title="milk"), Task(title="rent", done=True), Task(title="tea")]
+        await db.key("task/1", Task).put(Task(title="milk", done=True))
+        assert await db.get("task/1") == {"title": "milk", "done": True}
+
+
+# -- the present value, threads, life ----------------------------------------------------------------------------
+
+
+async def test_value_is_that_of_any_thread_s_put_at_once() -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        key = db.key("n", int, default=0)
+
+        def work() -> int:
+            key.on_next(1)
+            return key.value
+
+        assert on_a_thread(work) == 1
+        assert key.value == 1
+
+
+async def test_values_from_many_threads_arrive_on_the_loop_s_thread_and_the_last_one_stays() -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        here, key = threading.get_ident(), db.key("n", int, default=-1)
+        seen: list[tuple[int, bool]] = []
+        key.subscribe(lambda value: seen.append((value, threading.get_ident() == here)))
+
+        def work() -> None:
+            for number in range(50):
+                key.on_next(number)
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        await eventually(lambda: seen[-1][0] == key.value)
+        assert all(on_loop for _, on_loop in seen)
+        assert key.value == 49
+        await eventually(lambda: not db.pending.value)
+        assert await db.get("n") == 49
+
+
+async def test_trouble_of_a_source_on_a_thread_is_told_on_the_loop() -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        here, told = threading.get_ident(), list[bool]()
+        db.errors.subscribe(lambda failure: told.append(threading.get_ident() == here))
+        key = db.key("n", int)
+        on_a_thread(lambda: key.on_next("x"))  # pyright: ignore[reportArgumentType]
+        on_a_thread(lambda: key.on_error(LookupError()))
+        on_a_thread(key.on_completed)
+        await eventually(lambda: len(told) == 2)
+        assert told == [True, True]
+
+
+@pytest.mark.parametrize("stream", ["values", "entries"])
+async def test_a_disposed_subscription_is_told_nothing_more(stream: str) -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        key, seen = db.key("k"), list[Any]()
+        subscription = (key if stream == "values" else key.entries()).subscribe(seen.append)
+        subscription.dispose()
+        subscription.dispose()
+        await key.put(1)
+        assert len(seen) == 1
+        again = trace(key)
+        assert again == [1]
+
+
+async def test_disposing_while_a_value_is_awaited_forgets_it() -> None:
+    gate = Gate()
+    async with players(gate.inner, "a") as (a,), players(gate, "b") as (b,):
+        await a.put("k", LARGE)
+        await looks(b)
+        seen: list[Any] = []
+        subscriptions = [b.key("k").subscribe(seen.append), b.key("k").entries().subscribe(seen.append)]
+        held = await gate.held()
+        for subscription in subscriptions:
+            subscription.dispose()
+        held.let_go()
+        await b.put("other", 1)
+        assert seen == []
+
+
+# -- entries -----------------------------------------------------------------------------------------------------
+
+
+def told(entry: rxmps3.KeyEntry[Any]) -> tuple[Any, bool, str, str]:
+    return entry.value, entry.pending, entry.cause, entry.by
+
+
+async def test_entries_tell_of_a_write_taken_back() -> None:
+    storage = Switch()
+    async with players(storage, "a") as (db,):
+        await db.put("k", 1)
+        entries = trace(db.key("k").entries())
+        storage.error = offline
+        receipt = db.put("k", 2)
+        assert receipt.cancel()
+        storage.error = None
+        with pytest.raises(rxmps3.Rejected):
+            await receipt
+        assert [entry.cause for entry in entries] == ["own", "own", "rollback"]
+        assert [(entry.value, entry.pending) for entry in entries] == [(1, False), (2, True), (1, False)]
+        assert entries[2].version == entries[0].version != entries[1].version
+
+
+async def test_entries_begin_with_a_pending_write_and_who_made_it() -> None:
+    storage = Switch()
+    async with players(storage, "alice") as (db,):
+        await db.put("other", 1)
+        storage.error = offline
+        db.put("k", 1)
+        [entry] = trace(db.key("k").entries())
+        assert told(entry) == (1, True, "own", "alice")
+        storage.error = None
+        await db.pending.value[0]
+        [entry] = trace(db.key("k").entries())
+        assert told(entry) == (1, False, "own", "alice")
+
+
+async def test_entries_tell_who_overtook_an_own_write(place: Place) -> None:
+    async with players(place, "alice", "bob") as (alice, bob):
+        entries = trace(alice.key("k", default="none").entries())
+        await bob.put("k", "b1")
+        await alice.put("k", "a")
+        await bob.put("k", "b2")
+        await looks(alice)
+        values = [told(entry) for entry in entries]
+        assert values[0] == ("none", False, "remote", "")
+        assert ("a", True, "own", "alice") in values
+        assert ("a", False, "own", "alice") in values
+        assert values[-1] == ("b2", False, "remote", "bob")
+
+
+async def test_entries_tell_what_comes_from_the_disk_and_when_the_bucket_was_read(tmp_path: Path) -> None:
+    storage, local = Switch(), tmp_path / "local"
+    async with player(storage, local=local) as db:
+        await db.put_all({"k": 1, "other": 1})
+    storage.error = offline
+    async with player(storage, local=local, poll=Subject[None]()) as db, players(storage.inner, "b") as (b,):
+        key, other = trace(db.key("k").entries()), trace(db.key("other").entries())
+        assert [(entry.value, entry.from_cache) for entry in key] == [(1, True)]
+        storage.error = None
+        await b.put("other", 2)
+        await looks(db)
+        assert [(entry.value, entry.from_cache) for entry in key] == [(1, True), (1, False)]
+        shown = [(entry.value, entry.from_cache) for entry in other]
+        assert (shown[0], shown[-1]) == ((1, True), (2, False))
+        assert (2, True) not in shown
+        storage.error = offline
+        db.put("k", 3)
+        assert [(entry.value, entry.from_cache) for entry in key[2:]] == [(3, False)]
+        storage.error = None
+        await db.pending.value[0]
+
+
+async def test_entries_are_not_from_the_disk_where_there_is_none() -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        other = trace(db.manifest("other").key("k").entries())
+        await db.manifest("other").refresh()
+        assert [entry.from_cache for entry in other] == [False]
+
+
+# -- the emission contract, for every stream of a key ------------------------------------------------------------
+
+
+def streams_of(db: rxmps3.Database, kind: Any) -> list[list[Any]]:
+    """The values, and the values of the entries, as they come."""
+    key = db.key("k", kind, default=0) if kind else db.key("k", default=0)
+    values, entries = list[Any](), list[Any]()
+    key.subscribe(values.append, on_completed=lambda: values.append("completed"))
+    key.entries().subscribe(
+        lambda entry: entries.append(entry.value) if entry.value not in entries[-1:] else None,
+        on_completed=lambda: entries.append("completed"),
+    )
+    return [values, entries]
+
+
+@pytest.mark.parametrize("kind", [None, int], ids=["untyped", "typed"])
+class TestEveryStreamOfAKey:
+    async def test_begins_with_the_present_value_once_loaded_then_changes_in_order(
+        self, kind: Any, place: Place
+    ) -> None:
+        async with players(place, "a", "b") as (a, b):
+            await a.manifest("m").put("k", 1)
+            other = b.manifest("m")
+            streams = streams_of(other, kind)
+            assert streams == [[], []]
+            await other.refresh()
+            assert streams == [[1], [1]]
+            await other.put("k", 2)
+            await a.manifest("m").put("k", 3)
+            await other.refresh()
+            assert streams == [[1, 2, 3], [1, 2, 3]]
+
+    async def test_sees_a_put_inside_an_observer_in_order(self, kind: Any) -> None:
+        async with players(MemoryStorage(), "a") as (db,):
+
+            def count_on(value: int) -> None:
+                if 0 < value < 4:
+                    db.put("k", value + 1)
+
+            db.subscribe("k", count_on, 0)
+            streams = streams_of(db, kind)
+            db.put("k", 1)
+            assert streams == [[0, 1, 2, 3, 4]] * 2
+
+    async def test_loses_only_the_observer_that_raises(self, kind: Any) -> None:
+        async with players(MemoryStorage(), "a") as (db,):
+            errors, key = trace(db.errors), db.key("k", kind or Any, default=0)
+
+            def fragile(item: Any) -> None:
+                raise LookupError
+
+            key.subscribe(fragile)
+            key.entries().subscribe(fragile)
+            streams = streams_of(db, kind)
+            await db.put("k", 1)
+            assert streams == [[0, 1], [0, 1]]
+            assert len(errors) == 2
+
+    async def test_lives_through_trouble_and_completes_when_the_database_closes(self, kind: Any) -> None:
+        storage = Switch()
+        async with players(storage, "a") as (db,):
+            await db.put("k", 1)
+            streams = streams_of(db, kind)
+            storage.error = offline
+            with pytest.raises(rxmps3.Unavailable):
+                await db.refresh()
+            db.put("k", 2)
+            storage.error = None
+            await db.pending.value[0]
+        assert streams == [[1, 2, "completed"]] * 2
+
+    async def test_is_never_awaited_and_takes_no_coroutine_function(self, kind: Any) -> None:
+        async def handler(item: Any) -> None:
+            raise AssertionError(item)
+
+        async with players(MemoryStorage(), "a") as (db,):
+            key = db.key("k", kind or Any, default=0)
+            for stream in (key, key.entries()):
+                with pytest.raises(TypeError, match=r"await db\.get"):
+                    await stream
+                with pytest.raises(TypeError, match=r"db\.iterate"):
+                    stream.subscribe(handler)  # pyright: ignore
+
+
+async def test_items_of_every_stream_of_a_key_are_the_reader_s_own() -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        key = db.key("k", list[int], default=[0])
+        values, others, entries = trace(key), trace(key), trace(key.entries())
+        for stored in ([0], [1]):
+            values[-1].append(9)
+            entries[-1].value.append(9)
+            assert others[-1] == stored == key.value
+            db.put("k", [1])
+        await eventually(lambda: not db.pending.value)
+        assert trace(key.entries())[0].value == [1]

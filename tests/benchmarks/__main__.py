@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import platform
 import random
 import statistics
 import time
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aioboto3
+from reactivex.abc import DisposableBase
 from rich.console import Console
 from rich.table import Table
 
@@ -119,6 +122,45 @@ async def one_change(rounds: int) -> None:
     console.print(table)
 
 
+async def many_keys(observed: int = 10_000) -> None:
+    """What it costs to observe many keys at once: memory of each, and the time to subscribe and to let go of all."""
+    table = Table("", "memory per key", "subscribe all", "dispose all", title=f"{observed:,} keys observed at once")
+    for what in ("db.observe(key)", "db.key(key)", "db.key(key).entries()"):
+        async with rxmps3.connect(MemoryStorage(), poll=60) as db:
+            await db.put_all({f"key/{number}": number for number in range(observed)})
+
+            def observe(number: int, what: str = what, db: rxmps3.Database = db) -> DisposableBase:
+                key = f"key/{number}"
+                if what == "db.observe(key)":
+                    return db.observe(key).subscribe(ignore)
+                stream = db.key(key) if what == "db.key(key)" else db.key(key).entries()
+                return stream.subscribe(ignore)
+
+            observe(0).dispose()
+            gc.collect()
+            tracemalloc.start()
+            subscriptions = [observe(number) for number in range(observed)]
+            gc.collect()
+            held, _ = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            began = time.perf_counter()
+            for subscription in subscriptions:
+                subscription.dispose()
+            disposing = time.perf_counter() - began
+            began = time.perf_counter()  # once more, since tracing slows it down
+            subscriptions = [observe(number) for number in range(observed)]
+            subscribing = time.perf_counter() - began
+            for subscription in subscriptions:
+                subscription.dispose()
+            kib, seconds = held / observed / 1024, milliseconds([subscribing])
+            table.add_row(what, f"{kib:.1f} KiB", seconds, milliseconds([disposing]))
+    console.print(table)
+
+
+def ignore(item: object) -> None:
+    """An observer that costs nothing."""
+
+
 async def requests() -> None:
     """Exact counts of requests, once the manifest exists."""
     table = Table("", "requests", title="Requests")
@@ -157,6 +199,7 @@ async def main() -> None:
         await committed_put(server, rounds)
         await across_clients(server, min(rounds, 30))
     await one_change(rounds)
+    await many_keys()
     await requests()
 
 

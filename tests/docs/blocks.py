@@ -139,7 +139,7 @@ class PageRun:
     def _run_one(self, block: Block, runner: asyncio.Runner) -> None:
         tree = _Expectations(block).visit(ast.parse(block.text))
         ast.increment_lineno(ast.fix_missing_locations(tree), block.line - 1)
-        code = compile(tree, str(block.page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        code = compile(tree, str(block.page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         if block.is_program:
             exec(code, {"__name__": "__main__", "_same": _same, "_raised": _raised})
         else:

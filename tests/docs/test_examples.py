@@ -1,4 +1,4 @@
-"""The programs under ``examples`` run as they are, each in a process of its own."""
+"""The short programs under ``examples`` run as they are, each in a process of its own; ``tests/examples`` has the others."""
 
 from __future__ import annotations
 
@@ -68,4 +68,9 @@ def test_the_reader_with_ticks_of_its_own_looks_when_the_bell_rings(tmp_path: Pa
 
 @pytest.mark.parametrize("program", sorted(EXAMPLES.glob("*.py")), ids=lambda program: program.name)
 def test_an_example_is_short(program: Path) -> None:
-    assert len(program.read_text().splitlines()) < 60
+    assert len(program.read_text().splitlines()) < 120
+
+
+def test_every_example_is_listed() -> None:
+    index = (ROOT / "docs/README.md").read_text()
+    assert [program.name for program in EXAMPLES.glob("*.py") if f"(../examples/{program.name})" not in index] == []

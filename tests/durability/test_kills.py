@@ -39,9 +39,20 @@ class Life:
 
 
 def killed_again_and_again(
-    start: Start, place: Place, local: Path, times: int, *, longest: float, large: int = 0, seed: int = 0
+    start: Start,
+    place: Place,
+    local: Path,
+    times: int,
+    *,
+    longest: float,
+    large: int = 0,
+    seed: int = 0,
+    opens: bool = True,
 ) -> tuple[set[int], set[int], int]:
     """Start the writer, let it live for a random moment, kill it, and so on.
+
+    Args:
+        opens: that moment mostly begins when it has opened, which may take long where answers are lost.
 
     Returns:
         The numbers that it called stored, those that it called committed, and the first number it never began to put.
@@ -56,11 +67,11 @@ def killed_again_and_again(
         program, following = following, life.begin((turn + 1) * step)
         program.say("go")
         moment = rng.choice(("opening", "burst", "burst", "burst"))
-        if moment == "burst":
+        if moment == "burst" and opens:
             assert program.next()[0] == "opened"
             time.sleep(rng.uniform(0, longest))
         else:
-            time.sleep(rng.uniform(0, longest / 4))
+            time.sleep(rng.uniform(0, longest / 4 if opens else longest))
         program.kill()
         for word, number in program.rest():
             if word == "stored":
@@ -128,10 +139,12 @@ def test_a_writer_killed_while_its_bucket_is_in_a_storm(
     """Both at once: kills, and answers that are lost."""
     local = tmp_path / "local"
     proxy.plan = storm(6)
-    stored, committed, end = killed_again_and_again(start, through, local, 30, longest=1.0, seed=2)
+    stored, committed, end = killed_again_and_again(start, through, local, 30, longest=2.0, seed=2, opens=False)
     proxy.plan = storm(1_000_000)
     finish(start, through, local)
-    check(direct, stored, committed, end)
+    numbers = check(direct, stored, committed, end)
+    assert len(stored) > 20
+    print(f"30 kills in a storm: {len(stored)} stored, {len(committed)} known committed, {len(numbers)} in the log")
 
 
 # -- the server ----------------------------------------------------------------------------------------------------

@@ -424,3 +424,11 @@ def _failing(number: int) -> Callable[..., Any]:
         raise OSError(number, os.strerror(number))
 
     return fail
+
+
+async def test_the_first_puts_may_come_at_once(tmp_path: Path) -> None:
+    for number in range(30):
+        storage = DirectoryStorage(tmp_path / str(number), clock=SystemClock())
+        await asyncio.gather(*(storage.put(f"a/b/c/{name}", b"x") for name in range(4)))
+        assert [listed.name for listed in await list_all(storage, "")] == [f"a/b/c/{name}" for name in range(4)]
+        await storage.close()

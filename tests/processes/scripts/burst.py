@@ -8,6 +8,7 @@ and says ``["opened", pending]``, ``["putting", n]`` before a put, ``["stored", 
 import asyncio
 import json
 import sys
+from typing import Any
 
 import rxmps3
 
@@ -17,10 +18,19 @@ def say(*what: object) -> None:
     sys.stdout.flush()
 
 
+async def opened(plan: Any) -> rxmps3.Database:
+    """Opening for the first time fails where the bucket does not answer: try until it does."""
+    while True:
+        try:
+            return await rxmps3.connect(plan["url"], local=plan["local"], **plan["options"])
+        except rxmps3.Unavailable:
+            await asyncio.sleep(0.05)
+
+
 async def main() -> None:
     plan = json.loads(sys.argv[1])
     sys.stdin.readline()
-    async with rxmps3.connect(plan["url"], local=plan["local"], **plan["options"]) as db:
+    async with await opened(plan) as db:
         say("opened", len(db.pending.value))
         number = plan["first"]
         background: set[asyncio.Task[None]] = set()

@@ -1,0 +1,20 @@
+"""Operators for any Observable that reactivex does not have; use them in ``pipe`` beside those of reactivex.
+
+Each docstring holds marble diagrams in the notation of `rxmps3.testing.marbles`; they are played as tests. Timers run
+on a scheduler that is passed, given at the subscription, or made for the running event loop; nothing starts a thread.
+"""
+
+from rxmps3.operators.async_iterables import from_async_iterable, to_async_iterator
+from rxmps3.operators.coalesce import coalesce
+from rxmps3.operators.map_async import map_async
+from rxmps3.operators.retry_with_backoff import retry_with_backoff
+from rxmps3.operators.share_latest import share_latest
+
+__all__ = [
+    "coalesce",
+    "from_async_iterable",
+    "map_async",
+    "retry_with_backoff",
+    "share_latest",
+    "to_async_iterator",
+]

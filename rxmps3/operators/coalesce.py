@@ -1,0 +1,104 @@
+"""At most so many items a second, and the last one always."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.disposable import CompositeDisposable, SerialDisposable
+
+from rxmps3.errors import InvalidOption
+from rxmps3.operators.home import timers_of
+from rxmps3.operators.serial import Serial
+
+__all__ = ["coalesce"]
+
+T = TypeVar("T")
+
+
+def coalesce(
+    seconds: float | None = None, *, fps: float | None = None, scheduler: SchedulerBase | None = None
+) -> Callable[[Observable[T]], Observable[T]]:
+    """Pass items on at most once in so many seconds; those between give way to the latest, which always comes.
+
+    The first item passes at once, unlike with ``debounce``; the latest one is not lost, unlike with
+    ``throttle_first``; and nothing ticks while nothing comes, unlike with ``sample``. When the source ends or fails,
+    the item held back comes first.
+
+    ::
+
+        source  a-b-c-----d-|
+        coalesce(seconds=4)
+        result  a---c-----d-|
+
+        source  a-b-|
+        coalesce(seconds=6)
+        result  a---(b,|)
+
+        source  a-b-#
+        coalesce(fps=1/6)
+        result  a---(b,#)
+
+    Args:
+        seconds: the least time between two items, counted from when the observer is done with the first.
+        fps: the same as items (frames) per second; give one of the two.
+        scheduler: where it waits; by default that of the subscription, else the running event loop.
+
+    Raises:
+        InvalidOption: not exactly one of ``seconds`` and ``fps`` is given, or it is not positive.
+    """
+    if (seconds is None) == (fps is None):
+        raise InvalidOption("give either seconds or fps", operation="coalesce")
+    if not (seconds or fps or 0) > 0:
+        raise InvalidOption(f"the rate is positive, not {seconds or fps!r}", operation="coalesce")
+    least = seconds if seconds is not None else 1 / (fps or 1)
+
+    def coalesced(source: Observable[T]) -> Observable[T]:
+        def subscribe(observer: ObserverBase[T], scheduler_: SchedulerBase | None = None) -> DisposableBase:
+            timers = timers_of("coalesce", scheduler, scheduler_)
+            serial = Serial()
+            timer = SerialDisposable()
+            held: list[T] = []
+            closed = False
+
+            def take(item: T) -> None:
+                if closed:
+                    held[:] = [item]
+                else:
+                    emit(item)
+
+            def emit(item: T) -> None:
+                nonlocal closed
+                closed = True
+                observer.on_next(item)
+                timer.disposable = timers.schedule_relative(least, elapsed)
+
+            def elapsed(*_: Any) -> None:
+                serial.run(reopen)
+
+            def reopen() -> None:
+                nonlocal closed
+                if held:
+                    emit(held.pop())
+                else:
+                    closed = False
+
+            def end(how: Callable[[], None]) -> None:
+                timer.dispose()
+                if held:
+                    observer.on_next(held.pop())
+                how()
+
+            subscription = source.subscribe(
+                lambda item: serial.run(lambda: take(item)),
+                lambda error: serial.run(lambda: end(lambda: observer.on_error(error))),
+                lambda: serial.run(lambda: end(observer.on_completed)),
+                scheduler=scheduler_,
+            )
+            return CompositeDisposable(subscription, timer)
+
+        return Observable(subscribe)
+
+    return coalesced

@@ -1,0 +1,44 @@
+"""One thing after the other, whoever asks and on whatever thread."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from threading import Lock
+
+__all__ = ["Serial"]
+
+
+class Serial:
+    """Runs actions one at a time, in the order in which they were asked for; no lock is held meanwhile.
+
+    An action asked for inside another one, or by another thread meanwhile, runs after it, on the thread that is at it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._queue: deque[Callable[[], None]] = deque()
+        self._busy = False
+
+    def run(self, action: Callable[[], None]) -> None:
+        """Run it, and what is asked for meanwhile. Raises, at the end, the first error of any of them."""
+        with self._lock:
+            self._queue.append(action)
+            if self._busy:
+                return
+            self._busy = True
+        first: BaseException | None = None
+        while (due := self._next()) is not None:
+            try:
+                due()
+            except BaseException as error:
+                first = first or error
+        if first is not None:
+            raise first
+
+    def _next(self) -> Callable[[], None] | None:
+        with self._lock:
+            if not self._queue:
+                self._busy = False
+                return None
+            return self._queue.popleft()

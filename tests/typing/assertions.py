@@ -1,0 +1,147 @@
+"""What type checkers infer of the public words. Checked by pyright and by ``mypy --strict``; never run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypedDict, assert_type
+
+from pydantic import BaseModel
+from reactivex import Observable, Subject
+from reactivex.abc import DisposableBase, ObserverBase
+
+import rxmps3
+from rxmps3 import (
+    MISSING,
+    Change,
+    Database,
+    Failure,
+    Key,
+    KeyEntry,
+    Live,
+    ManifestVersion,
+    Receipt,
+    Reset,
+    Status,
+    View,
+)
+from rxmps3.missing import Missing
+
+
+@dataclass
+class Point:
+    x: int
+    y: int
+
+
+class Account(BaseModel):
+    name: str
+
+
+class Movie(TypedDict):
+    title: str
+
+
+def takes_observable(source: Observable[float]) -> None: ...
+
+
+def takes_entry(entry: KeyEntry[float]) -> None:
+    assert_type(entry.value, float)
+
+
+def takes_observer(observer: ObserverBase[float]) -> None: ...
+
+
+async def opening() -> None:
+    async with rxmps3.connect("memory:") as db:
+        assert_type(db, Database)
+    assert_type(await rxmps3.connect("memory:"), Database)
+
+
+def keys(db: Database) -> None:
+    assert_type(db.key("k"), Key[Any])
+    assert_type(db.key("k", default=1.0), Key[Any])
+    assert_type(db.key("k", float, default=1.0), Key[float])
+    assert_type(db.key("k", float, 1.0), Key[float])
+    assert_type(db.key("k", float), Key[float | None])
+    assert_type(db.key("k", float, MISSING), Key[float | Missing])
+    assert_type(db.key("k", Point), Key[Point | None])
+    assert_type(db.key("k", Point, default=Point(0, 0)), Key[Point])
+    assert_type(db.key("k", Account, default=Account(name="ana")), Key[Account])
+    assert_type(db.key("k", Movie, default=Movie(title="Ran")), Key[Movie])
+    assert_type(db.key("k", list[int], default=[1]), Key[list[int]])
+    either: Key[int | str] = db.key("k", int | str, default=0)
+    assert_type(either.value, int | str)
+
+
+def a_key_is_observable_observer_and_live(db: Database, sliders: Observable[float]) -> None:
+    key = db.key("gain", float, default=1.0)
+    takes_observable(key)
+    takes_observer(key)
+    live: Live[float] = key
+    assert_type(live.value, float)
+    assert_type(key.value, float)
+    assert_type(sliders.subscribe(key), DisposableBase)
+    assert_type(Subject[float]().subscribe(key), DisposableBase)
+    assert_type(key.subscribe(db.key("copy", float, default=1.0)), DisposableBase)
+    entries: Observable[KeyEntry[float]] = key.entries()
+    entries.subscribe(lambda entry: takes_entry(entry))
+    observable: Observable[float] = key
+    observer: ObserverBase[float] = key
+    observable.subscribe(observer)
+    assert_type(key.put(2.0), Receipt)
+    assert_type(key.delete(), Receipt)
+    key.put("loud")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    key.on_next("loud")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def observing(db: Database) -> None:
+    assert_type(db.observe("k"), Observable[Any])
+    assert_type(db.observe("k", default=0), Observable[Any])
+    assert_type(db.observe_many("a", "b", default=0), Observable[Mapping[str, Any]])
+    assert_type(db.observe_prefix("todo/", last=50), Observable[Mapping[str, Any]])
+    assert_type(db.changes("todo/"), Observable[Change])
+    assert_type(db.versions, Observable[ManifestVersion | Reset])
+    assert_type(db.errors, Observable[Failure])
+    assert_type(db.subscribe("k", print), DisposableBase)
+
+
+def live_streams(db: Database) -> None:
+    assert_type(db.states, Live[View])
+    assert_type(db.status, Live[Status])
+    assert_type(db.pending, Live[tuple[Receipt, ...]])
+    assert_type(db.status.value, Status)
+    assert_type(db.pending.value, tuple[Receipt, ...])
+
+
+async def iterating(db: Database) -> None:
+    async with db.iterate(db.key("gain", float, default=1.0)) as gains:
+        assert_type(gains, AsyncIterator[float])
+        async for gain in gains:
+            assert_type(gain, float)
+    async with db.iterate(db.observe_prefix("todo/"), keep="all") as snapshots:
+        assert_type(await anext(snapshots), Mapping[str, Any])
+
+
+async def writing(db: Database) -> None:
+    receipt = db.put("k", {"any": ["json"]})
+    assert_type(receipt, Receipt)
+    assert_type(await receipt, str)
+    assert_type(await db.put("k", 1).stored, str)
+    assert_type(receipt.wait(timeout=1), str)
+    assert_type(receipt.version, str)
+    assert_type(receipt.keys, tuple[str, ...])
+    assert_type(db.put_all({"a": 1, "old": MISSING}), Receipt)
+    assert_type(db.delete("k"), Receipt)
+    assert_type(db.new_key("message/"), str)
+    db.put(1, "one")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def reading(db: Database) -> None:
+    assert_type(await db.get("k"), Any)
+    assert_type(await db.get("k", default=0), Any)
+    assert_type(await db.get_many(["a", "b"]), dict[str, Any])
+    assert_type(await db.get_prefix("todo/", first=3), dict[str, Any])
+    assert_type(db.keys("todo/"), list[str])
+    assert_type("k" in db, bool)
+    assert_type(len(db), int)
