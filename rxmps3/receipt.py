@@ -23,11 +23,21 @@ logger = logging.getLogger("rxmps3")
 Outcome = str | Error
 
 
+def refuse_on_a_loop() -> None:
+    """Raise RuntimeError on a thread that runs an event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError("wait() would block this thread's event loop; use 'await receipt' here")
+
+
 class _Milestone:
     """A one-time event with an outcome, awaitable any number of times on any loop and from any thread."""
 
-    def __init__(self, lock: threading.RLock) -> None:
+    def __init__(self, lock: threading.RLock, check: Callable[[], None]) -> None:
         self._lock = lock
+        self._check = check
         self._outcome: Outcome | None = None
         self._callbacks: list[Callable[[], None]] = []
         self.looked_at = False
@@ -82,7 +92,10 @@ class _Milestone:
                 forget()
         return self.result()
 
-    def wait(self, timeout: float | None) -> str:
+    def wait(self, timeout: float | None = None) -> str:
+        """Block this thread until it is reached. Raises as `Receipt.wait`."""
+        if self._outcome is None:
+            self._check()
         reached = threading.Event()
         forget = self.on_reached(reached.set)
         try:
@@ -111,14 +124,15 @@ class Receipt:
         keys: tuple[str, ...],
         contents: tuple[ContentObject, ...] = (),
         cancel: Callable[[], bool] = lambda: False,
+        check_may_block: Callable[[], None] = refuse_on_a_loop,
     ) -> None:
         self.version = version
         self.keys = keys
         self._cancel = cancel
         self.contents = contents
         self._lock = threading.RLock()
-        self._stored = _Milestone(self._lock)
-        self._committed = _Milestone(self._lock)
+        self._stored = _Milestone(self._lock, check_may_block)
+        self._committed = _Milestone(self._lock, check_may_block)
 
     @property
     def stage(self) -> Stage:
@@ -183,8 +197,6 @@ class Receipt:
             TimeoutError: it is still pending; it stays so.
             RuntimeError: called on a thread whose event loop it would block.
         """
-        if not self.done():
-            _refuse_on_a_loop()
         return self._committed.wait(timeout)
 
     def __await__(self) -> Generator[Any, None, str]:
@@ -215,11 +227,3 @@ class Receipt:
         outcome = self._committed.outcome
         seen = self._committed.looked_at or self._stored.looked_at
         return outcome if isinstance(outcome, Error) and not seen else None
-
-
-def _refuse_on_a_loop() -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise RuntimeError("wait() would block this thread's event loop; use 'await receipt' here")

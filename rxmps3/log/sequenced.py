@@ -163,6 +163,8 @@ class SequencedLog:
         self._resumed = cursor
 
     async def open(self) -> None:
+        if self._opened:
+            return
         async with self._opening_once:
             if self._opened:
                 return
@@ -482,7 +484,7 @@ class SequencedLog:
     async def commit(self, writes: Sequence[Write]) -> None:
         await self.open()
         await self.prepare()
-        seq = self._seq + 1
+        seq = self._seq + 1  # nothing was awaited if it is open and prepared: these writes are not in the log yet
         await self._append(seq, self._pack(seq, writes))
 
     async def _append(self, seq: int, body: bytes) -> None:

@@ -25,7 +25,8 @@ def coalesce(
 
     The first item passes at once, unlike with ``debounce``; the latest one is not lost, unlike with
     ``throttle_first``; and nothing ticks while nothing comes, unlike with ``sample``. When the source ends or fails,
-    the item held back comes first.
+    the item held back comes first. An observer that raises is detached, and the error goes to who emitted, or to the
+    loop's exception handler.
 
     ::
 
@@ -35,11 +36,11 @@ def coalesce(
 
         source  a-b-|
         coalesce(seconds=6)
-        result  a---(b,|)
+        result  a---(b|)
 
         source  a-b-#
         coalesce(fps=1/6)
-        result  a---(b,#)
+        result  a---(b#)
 
     Args:
         seconds: the least time between two items, counted from when the observer is done with the first.
@@ -60,6 +61,7 @@ def coalesce(
             timers = timers_of("coalesce", scheduler, scheduler_)
             serial = Serial()
             timer = SerialDisposable()
+            subscription = CompositeDisposable(timer)
             held: list[T] = []
             closed = False
 
@@ -72,7 +74,11 @@ def coalesce(
             def emit(item: T) -> None:
                 nonlocal closed
                 closed = True
-                observer.on_next(item)
+                try:
+                    observer.on_next(item)
+                except BaseException:
+                    subscription.dispose()
+                    raise
                 timer.disposable = timers.schedule_relative(least, elapsed)
 
             def elapsed(*_: Any) -> None:
@@ -86,18 +92,18 @@ def coalesce(
                     closed = False
 
             def end(how: Callable[[], None]) -> None:
-                timer.dispose()
                 if held:
                     observer.on_next(held.pop())
                 how()
 
-            subscription = source.subscribe(
+            upstream = source.subscribe(
                 lambda item: serial.run(lambda: take(item)),
                 lambda error: serial.run(lambda: end(lambda: observer.on_error(error))),
                 lambda: serial.run(lambda: end(observer.on_completed)),
                 scheduler=scheduler_,
             )
-            return CompositeDisposable(subscription, timer)
+            subscription.add(upstream)
+            return subscription
 
         return Observable(subscribe)
 

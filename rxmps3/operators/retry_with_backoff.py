@@ -76,9 +76,7 @@ def retry_with_backoff(
             def attempt(*_: Any) -> None:
                 subscription = SingleAssignmentDisposable()
                 current.disposable = subscription
-                subscription.disposable = source.subscribe(
-                    take, fail, observer.on_completed, scheduler=scheduler_
-                )
+                subscription.disposable = source.subscribe(take, fail, observer.on_completed, scheduler=scheduler_)
 
             def take(item: T) -> None:
                 nonlocal failures

@@ -28,14 +28,14 @@ def share_latest() -> Callable[[Observable[T]], Observable[T]]:
 
     ::
 
-        source  -a--b---c--d---e-|
+        source  -a--b------c---d---e-|
         share_latest()
         first   -a--b-!
-        second  -----(^,b)!
-        third   ---------^-d---e-|
+        second  -----(^b)--c!
+        third   -------------^-d---e-|
 
     (``^`` subscribes, ``!`` disposes. The second comes before the first leaves and sees ``b``; the third comes when
-    nobody is left, and ``c`` is gone.)
+    nobody is left, and does not see ``c``.)
 
     Items, joining and leaving are served one after the other: an item that an observer causes comes after the one it
     was told of, for everybody.
@@ -64,7 +64,7 @@ class _Shared(Generic[T]):
     def _join(self, number: int, observer: ObserverBase[T], scheduler: SchedulerBase | None) -> None:
         self._observers[number] = observer
         for item in self._latest:
-            self._send(number, lambda: observer.on_next(item))
+            self._send(number, lambda item=item: observer.on_next(item))
         if self._connection is None:
             self._connect(scheduler)
 
@@ -80,12 +80,18 @@ class _Shared(Generic[T]):
         def while_connected(action: Callable[[], None]) -> None:
             self._serial.run(lambda: action() if self._connection is connection else None)
 
-        connection.disposable = self._source.subscribe(
-            lambda item: while_connected(lambda: self._emit(item)),
-            lambda error: while_connected(lambda: self._end(lambda observer: observer.on_error(error))),
-            lambda: while_connected(lambda: self._end(lambda observer: observer.on_completed())),
-            scheduler=scheduler,
-        )
+        try:
+            connection.disposable = self._source.subscribe(
+                lambda item: while_connected(lambda: self._emit(item)),
+                lambda error: while_connected(lambda: self._fail(error)),
+                lambda: while_connected(lambda: self._end(lambda observer: observer.on_completed())),
+                scheduler=scheduler,
+            )
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._end(lambda observer: observer.on_error(error))
 
     def _emit(self, item: T) -> None:
         self._latest = [item]

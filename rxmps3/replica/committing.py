@@ -125,6 +125,10 @@ class Committer:
                 if not ready:
                     continue
                 await self._storer.mark_sent([write.id for write in ready])
+                await self._log.prepare()
+                ready = self._still_pending(ready)  # a look may have found some of them in the log meanwhile
+                if not ready:
+                    continue
                 began = self._clock.monotonic()
                 await self._log.commit(ready)
                 won = ready[0].id not in self._timeline.view.pending
@@ -146,13 +150,16 @@ class Committer:
     def _about_to_send(self, ready: list[Write]) -> list[Write]:
         """Those that are still pending; from now on they cannot be taken back."""
         with self._timeline.lock:
-            pending = self._timeline.view.pending
-            still = [write for write in ready if write.id in pending]
+            still = self._still_pending(ready)
             for write in still:
                 self._sent.setdefault(write.id, self._log.date)
                 if write.id in self._uploaded:
                     self._committing[write.id] = write
         return still
+
+    def _still_pending(self, writes: list[Write]) -> list[Write]:
+        pending = self._timeline.view.pending
+        return [write for write in writes if write.id in pending]
 
     def was_sent(self, id: WriteId) -> bool:
         """Whether the write was given to the storage, so that it may be in the log already."""

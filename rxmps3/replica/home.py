@@ -5,12 +5,21 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from typing import Any
 
 from rxmps3.clock import spawn
 from rxmps3.errors import WrongLoop
+from rxmps3.receipt import refuse_on_a_loop
 
-__all__ = ["Home"]
+__all__ = ["BESIDE_THREADS", "Home"]
+
+
+BESIDE_THREADS: ContextVar[bool] = ContextVar("BESIDE_THREADS", default=False)
+"""Set while something is opened on a loop that runs in a thread of its own beside those that use it: they may have
+loops of their own, subscribe all the same, and block."""
+_LONGEST_ATTACH = 5.0
+"""A thread that attaches waits no longer than this: the loop may be waiting for that very thread."""
 
 
 class Home:
@@ -27,14 +36,19 @@ class Home:
         self._thread = threading.get_ident()
         self._task_failed = task_failed
         self._tasks: set[asyncio.Task[None]] = set()
+        self._any_loop = BESIDE_THREADS.get()
+
+    def check_may_block(self) -> None:
+        """Raise RuntimeError on a thread that must not wait for what happens here."""
+        if threading.get_ident() == self._thread:
+            raise RuntimeError("wait() would block the event loop that it waits for; use 'await receipt' here")
+        if not self._any_loop:
+            refuse_on_a_loop()
 
     def check_loop(self) -> None:
         """Raise `WrongLoop` if another event loop than this one runs on the calling thread."""
-        try:
-            running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
-        except RuntimeError:
-            running = None
-        if running is not None and running is not self.loop:
+        running = _running_loop()
+        if running is not None and running is not self.loop and not self._any_loop:
             raise WrongLoop(
                 "this database belongs to another event loop",
                 object=self.name,
@@ -47,6 +61,22 @@ class Home:
             action()
         else:
             self.call_soon(action)
+
+    def attach(self, action: Callable[[], None]) -> None:
+        """As `on_loop`, but on a thread that may block here wait until it is done: what follows is not missed."""
+        if threading.get_ident() == self._thread or not self._any_loop or not self.loop.is_running():
+            self.on_loop(action)
+            return
+        done = threading.Event()
+
+        def act() -> None:
+            try:
+                action()
+            finally:
+                done.set()
+
+        self.call_soon(act)
+        done.wait(_LONGEST_ATTACH)
 
     def call_soon(self, action: Callable[[], None]) -> None:
         """Run on the loop's thread soon, from any thread; nothing once the loop is closed."""
@@ -74,3 +104,10 @@ class Home:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -215,7 +215,11 @@ class Replica:
             for content, text in contents:
                 self.values.hold(content, text)
             receipt = Receipt(
-                id.version, tuple(texts), tuple(content for content, _ in contents), lambda: self._cancel(id)
+                id.version,
+                tuple(texts),
+                tuple(content for content, _ in contents),
+                lambda: self._cancel(id),
+                self._home.check_may_block,
             )
             self._receipts[id] = receipt
             write = Write(id, self.clock.new_id(), update)
@@ -307,7 +311,13 @@ class Replica:
         renamed = with_new_names(write, self.clock.new_id(6))
         for old, new in zip(contents_of(write), contents_of(renamed), strict=True):
             self.values.hold(new, restored.texts[old.name])
-        receipt = Receipt(write.id.version, tuple(write.update), contents_of(renamed), lambda: self._cancel(write.id))
+        receipt = Receipt(
+            write.id.version,
+            tuple(write.update),
+            contents_of(renamed),
+            lambda: self._cancel(write.id),
+            self._home.check_may_block,
+        )
         receipt.mark_stored()
         self._receipts[write.id] = receipt
         self._committer.restored(restored)
@@ -404,6 +414,10 @@ class Replica:
     def check_loop(self) -> None:
         """Raise `WrongLoop` if another event loop than this replica's runs on the calling thread."""
         self._home.check_loop()
+
+    def attach_on_loop(self, action: Callable[[], None]) -> None:
+        """See `Home.attach`."""
+        self._home.attach(action)
 
     def on_loop(self, action: Callable[[], None]) -> None:
         """Run on the loop's thread: at once if called there, else soon; nothing once the loop is closed."""

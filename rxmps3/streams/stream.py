@@ -31,6 +31,10 @@ class StreamHost(Protocol):
         """Raise `WrongLoop` if another event loop than the database's runs on this thread."""
         ...
 
+    def attach_on_loop(self, action: Callable[[], None]) -> None:
+        """Run it on the loop's thread; where threads may wait for that, it is done when this returns."""
+        ...
+
     def on_loop(self, action: Callable[[], None]) -> None:
         """Run ``action`` on the loop's thread: at once if called there, else soon. Nothing, once the loop is closed."""
         ...
@@ -115,7 +119,7 @@ class Stream(Observable[T_co]):
 
     def _subscribe_core(self, observer: ObserverBase[T_co], scheduler: SchedulerBase | None = None) -> DisposableBase:
         subscription = _Subscription(self._host, self._name, observer)
-        self._host.on_loop(lambda: subscription.attach(self._attach))
+        self._host.attach_on_loop(lambda: subscription.attach(self._attach))
         return subscription
 
     def subscribe(

@@ -134,7 +134,9 @@ class PageRun:
                     )
             finally:
                 if (db := self._names.get("db")) is not None:
-                    runner.run(db.close(timeout=0))
+                    closing = db.close(timeout=0)
+                if inspect.iscoroutine(closing):
+                    runner.run(closing)
 
     def _run_one(self, block: Block, runner: asyncio.Runner) -> None:
         tree = _Expectations(block).visit(ast.parse(block.text))

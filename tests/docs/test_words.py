@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import pytest
 
 import rxmps3
+import rxmps3.blocking
 from rxmps3 import cli, compact, jsontext, layout, local, options, receipt, ticks, values, writing
 from rxmps3.cli.commands import app
 from rxmps3.cli.terminal import Exit
@@ -94,7 +95,7 @@ def test_every_word_of_a_database_is_explained(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"\bdb\.(\w+)", guide()))))
 def test_every_word_of_a_database_that_is_explained_exists(name: str) -> None:
-    assert hasattr(rxmps3.Database, name)
+    assert hasattr(rxmps3.Database, name) or hasattr(rxmps3.blocking.Database, name)
 
 
 @pytest.mark.parametrize("name", sorted({*public(receipt.Receipt)} - {"mark_stored", "settle", "unseen_failure"}))

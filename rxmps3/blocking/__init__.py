@@ -1,0 +1,16 @@
+"""The same database without ``await``: for scripts, threads, notebooks, Streamlit, Tk and Qt.
+
+::
+
+    from rxmps3.blocking import connect
+
+    with connect("s3://bucket/app") as db:
+        db.put("greeting", "hello").wait()
+        print(db["greeting"])
+"""
+
+from rxmps3.blocking.database import Database, connect
+from rxmps3.blocking.iteration import BlockingIteration
+from rxmps3.blocking.ui import UiQueue
+
+__all__ = ["BlockingIteration", "Database", "UiQueue", "connect"]

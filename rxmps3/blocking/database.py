@@ -1,0 +1,343 @@
+"""The blocking face of a database."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Literal, TypeVar, cast, overload
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase
+from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
+
+from rxmps3 import client
+from rxmps3.blocking.iteration import BlockingIteration
+from rxmps3.blocking.portal import Portal, at_exit, portal
+from rxmps3.clock import Clock
+from rxmps3.compact import DEFAULT_RETENTION, Progress, Report
+from rxmps3.errors import Error, NotSent
+from rxmps3.failures import Failure
+from rxmps3.local import OpensLocal
+from rxmps3.missing import MISSING, Missing
+from rxmps3.options import Status
+from rxmps3.receipt import Receipt
+from rxmps3.state import ManifestVersion, View
+from rxmps3.storage.base import Storage
+from rxmps3.streams.events import Change, Reset
+from rxmps3.streams.key import Key
+from rxmps3.streams.stream import Live
+from rxmps3.values import DEFAULT_CACHE_BYTES, DEFAULT_INLINE_LIMIT
+
+__all__ = ["Database", "connect"]
+
+logger = logging.getLogger("rxmps3")
+
+T = TypeVar("T")
+
+_CLOSE_WITHIN = 10.0
+_open: dict[int, Database] = {}
+
+
+def connect(
+    url: str | Storage,
+    *,
+    manifest: str = "main",
+    poll: float | Observable[Any] = 1.0,
+    live: bool = False,
+    local: str | os.PathLike[str] | OpensLocal | None = None,
+    online: bool = True,
+    by: str = "",
+    read_only: bool = False,
+    shared: bool = True,
+    inline_limit: int = DEFAULT_INLINE_LIMIT,
+    max_pending: int = 100_000,
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
+    retention: timedelta = DEFAULT_RETENTION,
+    clock: Clock | None = None,
+    **storage_options: Any,
+) -> Database:
+    """Open a database and block until its state is loaded; the options and errors are those of `rxmps3.connect`.
+
+    It lives on an event loop of its own, in a thread that all blocking databases of the process share. What is
+    pending when the interpreter ends is sent before it does, for at most ten seconds.
+
+    Raises:
+        WrongLoop: called by an observer, on that very thread.
+    """
+    connecting = client.connect(
+        url,
+        manifest=manifest,
+        poll=poll,
+        live=live,
+        local=local,
+        online=online,
+        by=by,
+        read_only=read_only,
+        shared=shared,
+        inline_limit=inline_limit,
+        max_pending=max_pending,
+        cache_bytes=cache_bytes,
+        retention=retention,
+        clock=clock,
+        **storage_options,
+    )
+    home = portal()
+
+    async def open_database() -> client.Database:
+        return await connecting
+
+    return Database(home, home.call("connect", open_database), root=True)
+
+
+class Database:
+    """One handle on one manifest, for code that blocks. Made by `connect`.
+
+    Writes return at once with a `rxmps3.Receipt`: ``receipt.wait(timeout)`` blocks until it is committed,
+    ``receipt.stored.wait()`` until it survives the process. Reads block until they are done. Everything may be called
+    from any thread but the one that observers run on, where a call that would block raises `WrongLoop` at once.
+
+    It is a mapping, too: ``db[key]``, ``key in db``, ``len(db)``, ``for key in db``, ``dict(db.items())``. ``in``,
+    ``len`` and ``keys`` are as of the last look and do no I/O; the rest looks first, as `get` does.
+
+    Observers run on the thread ``rxmps3 blocking``; move on with ``ops.observe_on`` of any scheduler, or with a
+    `rxmps3.blocking.UiQueue`.
+    """
+
+    def __init__(self, home: Portal, database: client.Database, *, root: bool) -> None:
+        self._portal = home
+        self._database = database
+        if root:
+            _open[id(self)] = self
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def put(self, key: str, value: Any) -> Receipt:
+        """Set a key, as `rxmps3.Database.put`."""
+        self._check_process("put")
+        return self._database.put(key, value)
+
+    def put_all(self, values: Mapping[str, Any]) -> Receipt:
+        """Set and delete several keys in one atomic write, as `rxmps3.Database.put_all`."""
+        self._check_process("put")
+        return self._database.put_all(values)
+
+    def delete(self, key: str) -> Receipt:
+        """Delete a key, as `rxmps3.Database.delete`."""
+        self._check_process("delete")
+        return self._database.delete(key)
+
+    def new_key(self, prefix: str = "") -> str:
+        """A key that nobody else makes, as `rxmps3.Database.new_key`."""
+        return self._database.new_key(prefix)
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def get(self, key: str, default: Any = None, *, timeout: float | None = None) -> Any:
+        """The value of a key, as `rxmps3.Database.get`. Raises TimeoutError after ``timeout`` seconds."""
+        return self._portal.call("get", lambda: self._database.get(key, default), timeout)
+
+    def get_many(self, keys: Iterable[str], default: Any = None, *, timeout: float | None = None) -> dict[str, Any]:
+        """The values of several keys at one moment, as `rxmps3.Database.get_many`."""
+        return self._portal.call("get", lambda: self._database.get_many(keys, default), timeout)
+
+    def get_prefix(
+        self, prefix: str = "", *, first: int | None = None, last: int | None = None, timeout: float | None = None
+    ) -> dict[str, Any]:
+        """The values of the keys under a prefix at one moment, as `rxmps3.Database.get_prefix`."""
+        return self._portal.call("get", lambda: self._database.get_prefix(prefix, first=first, last=last), timeout)
+
+    def refresh(self, *, timeout: float | None = None) -> None:
+        """Read to the end of the log, as `rxmps3.Database.refresh`."""
+        self._portal.call("refresh", self._database.refresh, timeout)
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """The keys under a prefix as of the last look, sorted by code point. No I/O."""
+        return self._database.keys(prefix)
+
+    def items(self) -> ItemsView[str, Any]:
+        """All keys and values at one moment."""
+        return self.get_prefix().items()
+
+    def values(self) -> ValuesView[Any]:
+        """All values at one moment, in the order of their keys."""
+        return self.get_prefix().values()
+
+    def __getitem__(self, key: str) -> Any:
+        value = self.get(key, MISSING)
+        if value is MISSING:
+            raise KeyError(key)
+        return value
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._database
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return len(self._database)
+
+    # -- observing -------------------------------------------------------------------------------------------
+
+    def observe(self, key: str, default: Any = None) -> Observable[Any]:
+        """The value of a key: the current one first, then each change; ``default`` while there is none."""
+        return self._database.observe(key, default)
+
+    @overload
+    def key(self, key: str, *, default: Any = None) -> Key[Any]: ...
+
+    @overload
+    def key(self, key: str, type: type[T], default: None = None) -> Key[T | None]: ...
+
+    @overload
+    def key(self, key: str, type: type[T], default: Missing) -> Key[T | Missing]: ...
+
+    @overload
+    def key(self, key: str, type: type[T], default: T) -> Key[T]: ...
+
+    @overload
+    def key(self, key: str, type: Any, default: Any = None) -> Key[Any]: ...
+
+    def key(self, key: str, type: Any = Any, default: Any = None) -> Key[Any]:
+        """A key as a two-way stream, as `rxmps3.Database.key`."""
+        return self._database.key(key, type, default)
+
+    def subscribe(self, key: str, on_next: Callable[[Any], None], default: Any = None) -> DisposableBase:
+        """Call back with the value of a key and each change: short for ``observe(key).subscribe(on_next)``."""
+        return self._database.subscribe(key, on_next, default)
+
+    def observe_many(self, *keys: str, default: Any = None) -> Observable[Mapping[str, Any]]:
+        """Several keys at one moment, as `rxmps3.Database.observe_many`."""
+        return self._database.observe_many(*keys, default=default)
+
+    def observe_prefix(
+        self, prefix: str = "", *, first: int | None = None, last: int | None = None
+    ) -> Observable[Mapping[str, Any]]:
+        """The present keys under a prefix, as `rxmps3.Database.observe_prefix`."""
+        return self._database.observe_prefix(prefix, first=first, last=last)
+
+    def iterate(
+        self, observable: Observable[T], keep: int | Literal["all"] = 1, *, timeout: float | None = None
+    ) -> BlockingIteration[T]:
+        """An iterator of what an Observable emits, for ``for``; subscribed from now on.
+
+        Args:
+            observable: of this database, or any other.
+            keep: how many of the latest items wait for a slow consumer; ``"all"`` raises `Overloaded` at 10,000.
+            timeout: seconds to wait for each item before TimeoutError; None waits for ever.
+        """
+        self._portal.check("iterate")
+        return BlockingIteration(observable, keep, timeout, lambda: self._portal.check("iterate"))
+
+    def changes(self, prefix: str = "") -> Observable[Change]:
+        """What changes from now on, as `rxmps3.Database.changes`."""
+        return self._database.changes(prefix)
+
+    @property
+    def versions(self) -> Observable[ManifestVersion | Reset]:
+        """The log from the loaded version on."""
+        return self._database.versions
+
+    @property
+    def errors(self) -> Observable[Failure]:
+        """Each trouble that no caller is waiting for."""
+        return self._database.errors
+
+    @property
+    def states(self) -> Live[View]:
+        """The whole view."""
+        return self._database.states
+
+    @property
+    def pending(self) -> Live[tuple[Receipt, ...]]:
+        """The receipts of what waits for its commit, oldest first."""
+        return self._database.pending
+
+    @property
+    def status(self) -> Live[Status]:
+        """How it goes."""
+        return self._database.status
+
+    @property
+    def scheduler(self) -> AsyncIOThreadSafeScheduler:
+        """For timed operators that are to run on the thread of the observers."""
+        return self._database.scheduler
+
+    @property
+    def name(self) -> str:
+        """The manifest's name."""
+        return self._database.name
+
+    @property
+    def protocol(self) -> str:
+        """The log's protocol."""
+        return self._database.protocol
+
+    @property
+    def key_limit(self) -> int:
+        """How long a key may be, in bytes, once escaped."""
+        return self._database.key_limit
+
+    # -- upkeep and life -------------------------------------------------------------------------------------
+
+    def compact(self, *, dry_run: bool = False, progress: Progress | None = None) -> Report:
+        """Write a checkpoint and delete what is no longer needed, as `rxmps3.Database.compact`."""
+        return self._portal.call("compact", lambda: self._database.compact(dry_run=dry_run, progress=progress))
+
+    def manifest(self, name: str) -> Database:
+        """A handle on another manifest of the same database; it closes with this one."""
+
+        async def open_manifest() -> client.Database:
+            return self._database.manifest(name)
+
+        return Database(self._portal, self._portal.call("manifest", open_manifest), root=False)
+
+    def close(self, timeout: float = _CLOSE_WITHIN) -> None:
+        """Send what is pending, for at most ``timeout`` seconds, and close. Raises as `rxmps3.Database.close`."""
+        _open.pop(id(self), None)
+        self._portal.call("close", lambda: self._database.close(timeout))
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except NotSent as not_sent:
+            if error is None:
+                raise
+            logger.error("%s", not_sent)  # the error on its way out matters more, and is not to be hidden
+
+    def _check_process(self, operation: str) -> None:
+        """Writes do not block, so they are refused in a forked child only."""
+        self._portal.check_process(operation)
+
+    def __repr__(self) -> str:
+        return f"<blocking {self._database!r}>"
+
+
+cast(Any, Mapping).register(Database)
+
+
+def _close_all() -> None:
+    """At the end of the interpreter: send what is pending."""
+    for database in list(_open.values()):
+        try:
+            database.close()
+        except Error as error:
+            logger.error("%s", error)
+
+
+def _forget_all() -> None:
+    """In a forked child: they belong to the parent."""
+    _open.clear()
+
+
+at_exit(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

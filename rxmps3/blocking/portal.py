@@ -1,0 +1,139 @@
+"""One event loop in a thread of its own, for all blocking databases of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures.thread  # noqa: F401 # pyright: ignore[reportUnusedImport] # its exit hook must be registered before ours, which has to run first
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from rxmps3.errors import Closed, WrongLoop
+from rxmps3.replica.home import BESIDE_THREADS
+
+__all__ = ["Portal", "at_exit", "portal"]
+
+T = TypeVar("T")
+
+
+class Portal:
+    """Runs coroutines for threads that block until they are done."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._pid = os.getpid()
+        running = threading.Event()
+
+        def run() -> None:
+            asyncio.set_event_loop(self.loop)
+            self.loop.call_soon(running.set)
+            self.loop.run_forever()
+
+        self._thread = threading.Thread(target=run, name="rxmps3 blocking", daemon=True)
+        self._thread.start()
+        running.wait()
+
+    def check(self, operation: str) -> None:
+        """See whether this thread may block here.
+
+        Raises:
+            Closed: this process was forked from the one that the loop runs in.
+            WrongLoop: this is the loop's own thread, on which observers run.
+        """
+        self.check_process(operation)
+        if threading.get_ident() == self._thread.ident:
+            raise WrongLoop(
+                "called on the thread that would have to do it, so it would wait for ever",
+                operation=operation,
+                remedy="do not block in an observer: put does not, or move on with ops.observe_on",
+            )
+
+    def check_process(self, operation: str) -> None:
+        """Raise `Closed` in a process that was forked from the one that the loop runs in."""
+        if os.getpid() != self._pid:
+            raise Closed(
+                "it was opened before this process was forked, and its thread is not here",
+                operation=operation,
+                remedy="connect in the child, or start it with the method 'spawn'",
+            )
+
+    def call(self, operation: str, coroutine: Callable[[], Coroutine[Any, Any, T]], timeout: float | None = None) -> T:
+        """Block until a coroutine is done, and return or raise what it does.
+
+        Raises:
+            TimeoutError: it was not done in time, and is cancelled. So it is when the wait is interrupted.
+        """
+        self.check(operation)
+
+        async def run() -> T:
+            BESIDE_THREADS.set(True)
+            return await coroutine()
+
+        future = asyncio.run_coroutine_threadsafe(run(), self.loop)
+        try:
+            return future.result(timeout)
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        """End the thread and close the loop. Nothing may run there any more."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(5)
+        if not self.loop.is_running():
+            self.loop.close()
+
+
+_lock = threading.Lock()
+_portal: Portal | None = None
+_exiting: list[Callable[[], None]] = []
+
+
+def portal() -> Portal:
+    """The portal of this process; it is made when it is first asked for."""
+    global _portal
+    with _lock:
+        if _portal is None:
+            _portal = Portal()
+        return _portal
+
+
+def at_exit(action: Callable[[], None]) -> None:
+    """Have something done when the interpreter ends, while threads and name resolution still work.
+
+    The usual ``atexit`` comes too late for that: executors refuse work by then. `threading` runs its own hooks when
+    the main thread ends, the newest first; they are not public, so where they are missing ``atexit`` has to do.
+    """
+    _exiting.append(action)
+
+
+def _leave() -> None:
+    global _portal
+    for action in reversed(_exiting):
+        action()
+    with _lock:
+        left, _portal = _portal, None
+    if left is not None:
+        left.stop()
+
+
+def _forget() -> None:
+    """In a forked child: the thread is not here, and its lock may be held for ever."""
+    global _portal, _lock
+    _portal = None
+    _lock = threading.Lock()
+
+
+def _register() -> None:
+    register: Any = getattr(threading, "_register_atexit", None)
+    if register is None:
+        import atexit
+
+        register = atexit.register
+    register(_leave)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_forget)
+
+
+_register()

@@ -1,0 +1,9 @@
+"""Streams in notebooks: show the latest value of any Observable, bind widgets to keys.
+
+It needs the extra: ``pip install 'rxmps3[jupyter]'``.
+"""
+
+from rxmps3.jupyter.binding import Binding, bind
+from rxmps3.jupyter.showing import LiveView, live
+
+__all__ = ["Binding", "LiveView", "bind", "live"]

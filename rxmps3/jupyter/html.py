@@ -1,0 +1,48 @@
+"""Values as HTML. Pure; whatever comes from the database is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from html import escape
+from typing import Any, cast
+
+__all__ = ["Render", "note", "to_html"]
+
+Render = Callable[[Any], str]
+"""Makes HTML of a value; it escapes what it does not trust."""
+
+_MOST_ROWS = 200
+_MOST_CHARACTERS = 10_000
+
+
+def to_html(value: Any) -> str:
+    """A table for a mapping, the object's own HTML if it has one, else its text."""
+    own: Any = getattr(value, "_repr_html_", None)
+    if own is not None and not isinstance(value, type):
+        made = own()
+        if made is not None:
+            return str(made)
+    if isinstance(value, Mapping):
+        return _table(cast("Mapping[Any, Any]", value))
+    return f"<pre>{_text(value)}</pre>"
+
+
+def note(text: str, *, wrong: bool = False) -> str:
+    """A remark under the value."""
+    color = "#b00020" if wrong else "#777"
+    return f'<div style="color:{color};font-size:smaller">{escape(text)}</div>'
+
+
+def _table(mapping: Mapping[Any, Any]) -> str:
+    rows = [
+        f'<tr><th style="text-align:left">{_text(key)}</th><td style="text-align:left">{_text(value)}</td></tr>'
+        for key, value in list(mapping.items())[:_MOST_ROWS]
+    ]
+    more = len(mapping) - _MOST_ROWS
+    rest = note(f"and {more:,} more") if more > 0 else ""
+    return f"<table>{''.join(rows)}</table>{rest}"
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return escape(text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + "…")

@@ -1,0 +1,230 @@
+"""``map`` with a coroutine function."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Generic, Literal, TypeVar
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.disposable import CompositeDisposable, Disposable
+
+from rxmps3.clock import spawn
+from rxmps3.errors import Error, InvalidOption, Overloaded
+from rxmps3.operators.home import on_loop, running_loop
+
+__all__ = ["map_async"]
+
+T = TypeVar("T")
+U = TypeVar("U")
+_log = logging.getLogger("rxmps3")
+
+
+def map_async(
+    fn: Callable[[T], Awaitable[U]],
+    *,
+    concurrency: int = 1,
+    ordering: Literal["preserve", "arrival", "latest"] = "preserve",
+    buffer: int = 10_000,
+) -> Callable[[Observable[T]], Observable[U]]:
+    """Map each item with a coroutine function, on the event loop of the thread that subscribes.
+
+    ``ordering`` says in which order results come: ``"preserve"`` in that of the items, ``"arrival"`` as they are
+    ready, ``"latest"`` only that of the latest item: a new item cancels the call for the one before.
+
+    ``takes(a=3)`` is a coroutine function that takes 3 seconds for ``a``, 1 for others, and gives the capital letter.
+
+    ::
+
+        source  -a-b------|
+        map_async(takes(a=3))
+        result  ----AB----|
+
+        source  -a-b------|
+        map_async(takes(a=5), concurrency=2)
+        result  ------(AB)|
+
+        source  -a-b----|
+        map_async(takes(a=5), concurrency=2, ordering="arrival")
+        result  ----B-A-|
+
+        source  -a-b----c-|
+        map_async(takes(a=5), ordering="latest")
+        result  ----B----C|
+
+        source  -a-b-----|
+        map_async(fails_at("a"))
+        result  --#
+
+    An error of ``fn``, also that it was cancelled by somebody else, goes to ``on_error``: with ``"preserve"`` after
+    the results of the items before. An error of the source does so at once. Either cancels the calls that run, as
+    disposing does. The end of the source waits for the results. An observer that raises is detached, and its error goes
+    to the loop's exception handler.
+
+    Args:
+        fn: called with each item; what it returns is awaited in a task.
+        concurrency: how many calls may run at once; not with ``"latest"``, where it is one.
+        ordering: ``"preserve"``, ``"arrival"`` or ``"latest"``.
+        buffer: how many items may wait, for their call or for their turn; one more, and `Overloaded` goes to
+            ``on_error``.
+
+    Raises:
+        InvalidOption: an option is none of these.
+        WrongLoop: (to ``on_error``) no event loop runs on the thread that subscribes. The source may emit, and the
+            subscription may be disposed, on any thread.
+    """
+    if ordering not in ("preserve", "arrival", "latest"):
+        raise InvalidOption(f"ordering is 'preserve', 'arrival' or 'latest', not {ordering!r}", operation="map_async")
+    if concurrency < 1 or buffer < 0:
+        raise InvalidOption(
+            f"concurrency is 1 or more and buffer 0 or more, not {concurrency!r} and {buffer!r}", operation="map_async"
+        )
+    if ordering == "latest" and concurrency != 1:
+        raise InvalidOption("ordering='latest' runs one call at a time; leave concurrency out", operation="map_async")
+
+    def mapped(source: Observable[T]) -> Observable[U]:
+        def subscribe(observer: ObserverBase[U], scheduler: SchedulerBase | None = None) -> DisposableBase:
+            loop = running_loop("map_async")
+            subscription = CompositeDisposable()
+            calls = _Calls(fn, concurrency, ordering, buffer, observer, subscription.dispose)
+            subscription.add(Disposable(lambda: on_loop(loop, calls.cancel)))
+            upstream = source.subscribe(
+                lambda item: on_loop(loop, lambda: calls.take(item)),
+                lambda error: on_loop(loop, lambda: calls.fail(error)),
+                lambda: on_loop(loop, calls.source_ended),
+                scheduler=scheduler,
+            )
+            subscription.add(upstream)
+            return subscription
+
+        return Observable(subscribe)
+
+    return mapped
+
+
+class _Call(Generic[T, U]):
+    """One call of the function."""
+
+    def __init__(self, item: T) -> None:
+        self.item = item
+        self.dropped = False
+        self.done = False
+        self.result: list[U] = []
+        self.error: Exception | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    async def run(self, fn: Callable[[T], Awaitable[U]]) -> None:
+        self.result.append(await fn(self.item))
+
+    def drop(self) -> None:
+        """Nobody wants the result any more."""
+        self.dropped = True
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+
+    def settle(self, task: asyncio.Task[None]) -> None:
+        """Take over how the task ended."""
+        self.done = True
+        error = None if task.cancelled() else task.exception()
+        if self.dropped:
+            if error is not None:
+                _log.warning("map_async: a call that was cancelled raised %r", error, exc_info=error)
+        elif task.cancelled():
+            self.error = Error("the coroutine was cancelled by somebody else", operation="map_async")
+        elif isinstance(error, Exception):
+            self.error = error
+
+
+class _Calls(Generic[T, U]):
+    """The calls of one subscription. All methods are called on the loop's thread."""
+
+    def __init__(
+        self,
+        fn: Callable[[T], Awaitable[U]],
+        concurrency: int,
+        ordering: Literal["preserve", "arrival", "latest"],
+        buffer: int,
+        observer: ObserverBase[U],
+        detach: Callable[[], None],
+    ) -> None:
+        self._fn = fn
+        self._concurrency = concurrency
+        self._ordering = ordering
+        self._buffer = buffer
+        self._observer = observer
+        self._detach = detach
+        self._waiting: deque[T] = deque()
+        self._started: deque[_Call[T, U]] = deque()
+        self._running = 0
+        self._source_ended = False
+        self._open = True
+
+    def take(self, item: T) -> None:
+        if not self._open:
+            return
+        if self._ordering == "latest":
+            self._drop_all()
+        self._waiting.append(item)
+        self._start()
+        waiting = len(self._waiting) + len(self._started) - self._running
+        if waiting > self._buffer:
+            self.fail(Overloaded(f"{waiting:,} items wait, and buffer={self._buffer:,}", operation="map_async"))
+
+    def source_ended(self) -> None:
+        self._source_ended = True
+        self._complete_if_done()
+
+    def fail(self, error: Exception) -> None:
+        if self._open:
+            self.cancel()
+            self._observer.on_error(error)
+
+    def cancel(self) -> None:
+        self._open = False
+        self._waiting.clear()
+        self._drop_all()
+
+    def _drop_all(self) -> None:
+        started, self._started, self._running = self._started, deque(), 0
+        for call in started:
+            call.drop()
+
+    def _start(self) -> None:
+        while self._waiting and self._running < self._concurrency:
+            call: _Call[T, U] = _Call(self._waiting.popleft())
+            self._started.append(call)
+            self._running += 1
+            call.task = spawn(call.run(self._fn), "map_async")
+            call.task.add_done_callback(lambda task, call=call: self._ended(call, task))
+
+    def _ended(self, call: _Call[T, U], task: asyncio.Task[None]) -> None:
+        call.settle(task)
+        if call.dropped:
+            return
+        self._running -= 1
+        while self._open and (ready := self._next_ready()) is not None:
+            self._started.remove(ready)
+            if ready.error is not None:
+                self.fail(ready.error)
+                return
+            try:
+                self._observer.on_next(ready.result[0])
+            except BaseException:
+                self._detach()
+                raise
+        if self._open:
+            self._start()
+            self._complete_if_done()
+
+    def _next_ready(self) -> _Call[T, U] | None:
+        if self._ordering == "preserve":
+            return self._started[0] if self._started and self._started[0].done else None
+        return next((call for call in self._started if call.done), None)
+
+    def _complete_if_done(self) -> None:
+        if self._open and self._source_ended and not self._waiting and not self._started:
+            self._open = False
+            self._observer.on_completed()

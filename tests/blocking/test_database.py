@@ -1,0 +1,230 @@
+"""`rxmps3.blocking` as a plain program uses it: everything that blocks runs outside any event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from reactivex import Subject
+from reactivex import operators as ops
+from reactivex.scheduler import NewThreadScheduler
+
+import rxmps3
+from rxmps3 import MISSING, Closed, NotSent, Overloaded, WrongLoop
+from rxmps3.blocking import Database, UiQueue, connect
+from tests.behaviour.helpers import Switch, offline
+from tests.conftest import Place
+
+SOON = 20.0
+
+
+def eventually(condition: Any) -> None:
+    until = time.monotonic() + SOON
+    while not condition():
+        assert time.monotonic() < until, "it never came"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def db() -> Iterator[Database]:
+    with connect("memory:", by="me", poll=0.02) as database:
+        yield database
+
+
+def test_two_clients_of_a_bucket(place: Place) -> None:
+    with (
+        connect(place.url, by="ann", poll=0.02, shared=False, **place.options) as ann,
+        connect(place.url, by="bob", poll=0.02, shared=False, **place.options) as bob,
+    ):
+        seen: list[Any] = []
+        bob.observe("k").subscribe(seen.append)
+        receipt = ann.put("k", {"n": 1})
+        assert ann["k"] == {"n": 1}
+        assert receipt.wait(SOON) == receipt.version
+        assert receipt.stage == "committed"
+        eventually(lambda: seen == [None, {"n": 1}])
+        ann.put_all({"k": MISSING, "big": "B" * 10_000, "n": None}).wait(SOON)
+        bob.refresh()
+        assert dict(bob.items()) == {"big": "B" * 10_000, "n": None}
+        assert bob.protocol == "sequenced"
+
+
+def test_it_is_a_mapping(db: Database) -> None:
+    assert isinstance(db, Mapping)
+    db.put_all({"a/1": 1, "a/2": None, "b": [3]})
+    assert list(db) == db.keys() == ["a/1", "a/2", "b"]
+    assert (len(db), "b" in db, "c" in db) == (3, True, False)
+    assert (db["b"], db.get("c", 7), db["a/2"]) == ([3], 7, None)
+    assert dict(db.items()) == dict(db) == {"a/1": 1, "a/2": None, "b": [3]}
+    assert list(db.values()) == [1, None, [3]]
+    assert db.keys("a/") == ["a/1", "a/2"]
+    assert db.get_prefix("a/", last=1) == {"a/2": None}
+    assert db.get_many(["b", "c"]) == {"b": [3], "c": None}
+    with pytest.raises(KeyError):
+        db["c"]
+    db.delete("b").stored.wait(SOON)
+    assert "b" not in db
+
+
+def test_iteration_waits_keeps_the_latest_and_ends_with_the_database() -> None:
+    with connect("memory:", poll=0.02) as db, db.iterate(db.observe("k"), keep="all") as items:
+        for number in range(3):
+            db.put("k", number)
+        assert [next(items) for _ in range(4)] == [None, 0, 1, 2]
+        with pytest.raises(TimeoutError):
+            next(iter(db.iterate(db.changes(), timeout=0.01)))
+        threading.Timer(0.05, db.close).start()
+        assert list(items) == []
+
+
+def test_a_consumer_that_is_too_far_behind_is_told() -> None:
+    source: Subject[int] = Subject()
+    with connect("memory:") as db:
+        few = db.iterate(source, keep=2)
+        everything = db.iterate(source, keep="all")
+        for number in range(10_001):
+            source.on_next(number)
+        source.on_completed()
+        assert list(few) == [9_999, 10_000]
+        with pytest.raises(Overloaded):
+            list(everything)
+
+
+def test_keys_are_two_way_streams_here_too(db: Database) -> None:
+    gain = db.key("gain", int, default=1)
+    source: Subject[int] = Subject()
+    source.subscribe(gain)
+    seen: list[int] = []
+    gain.subscribe(seen.append)
+    source.on_next(5)
+    assert gain.value == 5
+    eventually(lambda: seen == [1, 5])
+    assert gain.put(6).wait(SOON)
+    assert db["gain"] == 6
+
+
+def test_observers_run_on_one_thread_until_they_move_on(db: Database) -> None:
+    threads: list[str] = []
+    moved: list[str] = []
+    db.observe("k").subscribe(lambda _: threads.append(threading.current_thread().name))
+    db.observe("k").pipe(ops.observe_on(NewThreadScheduler())).subscribe(
+        lambda _: moved.append(threading.current_thread().name)
+    )
+    db.put("k", 1).wait(SOON)
+    eventually(lambda: len(threads) == 2 and len(moved) == 2)
+    assert set(threads) == {"rxmps3 blocking"}
+    assert "rxmps3 blocking" not in moved
+
+
+def test_a_call_that_would_wait_for_itself_raises_at_once(db: Database) -> None:
+    raised: list[BaseException] = []
+
+    def observe(value: Any) -> None:
+        if value is None:
+            return
+        for call in (lambda: db.get("k"), db.refresh, db.close, lambda: db["k"], lambda: connect("memory:")):
+            try:
+                call()
+            except WrongLoop as error:
+                raised.append(error)
+        receipt = db.put("other", 1)  # a write does not block
+        for wait in (receipt.wait, receipt.stored.wait):
+            try:
+                wait()
+            except RuntimeError as error:
+                raised.append(error)
+
+    db.observe("k").subscribe(observe)
+    db.put("k", 1).wait(SOON)
+    eventually(lambda: len(raised) == 7)
+    assert db["other"] == 1
+
+
+async def test_it_works_on_a_thread_with_a_loop_of_its_own() -> None:
+    """As in a notebook: the kernel's loop runs on this thread, and is not the database's."""
+    with connect("memory:", poll=0.02) as db:
+        seen: list[Any] = []
+        db.observe("k").subscribe(seen.append)
+        assert db.put("k", 1).wait(SOON)
+        assert db["k"] == 1
+        eventually(lambda: seen[-1:] == [1])
+        other = db.manifest("other")
+        other.put("x", 2).wait(SOON)
+        assert other.get("x") == 2
+        await asyncio.sleep(0)
+
+
+def test_one_url_is_one_replica() -> None:
+    with connect("memory:blocking-shared") as one, connect("memory:blocking-shared") as two:
+        receipt = one.put("k", 1)
+        assert two.pending.value in ((receipt,), ())
+        assert two["k"] == 1
+
+
+def test_a_timeout_ends_the_wait_and_nothing_else() -> None:
+    switch = Switch()
+    with connect(switch, poll=0.02) as db:
+        db.put("k", 1).wait(SOON)
+        switch.error = offline
+        receipt = db.put("k", 2)
+        with pytest.raises(TimeoutError):
+            receipt.wait(0.05)
+        assert db.get("k", timeout=SOON) == 2
+        switch.error = None
+        assert receipt.wait(SOON)
+
+
+def test_what_close_could_not_send_is_named() -> None:
+    switch = Switch()
+    db = connect(switch)
+    db.put("k", 1).wait(SOON)
+    switch.error = offline
+    db.put("k", 2)
+    with pytest.raises(NotSent) as caught:
+        db.close(timeout=0.05)
+    assert caught.value.keys == ("k",)
+    with pytest.raises(Closed):
+        db.get("k")
+
+
+def test_errors_come_as_they_are() -> None:
+    with pytest.raises(rxmps3.InvalidOption):
+        connect("gopher:x")
+    with connect("memory:") as db, pytest.raises(rxmps3.InvalidKey):
+        db.put("", 1)
+
+
+def test_many_threads_write_at_once(db: Database) -> None:
+    def write(who: int) -> None:
+        for number in range(50):
+            db.put(f"{who}/{number}", number)
+
+    threads = [threading.Thread(target=write, args=(who,)) for who in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for receipt in db.pending.value:
+        receipt.wait(SOON)
+    assert len(db) == 400
+
+
+def test_a_user_interface_takes_the_latest_of_each_stream() -> None:
+    queue = UiQueue()
+    shown: list[Any] = []
+    with connect("memory:") as db:
+        watching = queue.watch(db.observe("a"), lambda value: shown.append(("a", value)))
+        queue.watch(db.observe("b"), lambda value: shown.append(("b", value)))
+        for number in range(1000):
+            receipt = db.put("a", number)
+        receipt.wait(SOON)
+        assert queue.drain() == 2
+        assert sorted(shown) == [("a", 999), ("b", None)]
+        assert queue.drain() == 0
+        watching.dispose()
+        db.put("a", -1).wait(SOON)
+        assert queue.drain() == 0

@@ -1,0 +1,150 @@
+"""What happens to a blocking database when its process ends, is forked, or is interrupted. Real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from rxmps3.blocking import connect
+from tests.conftest import Place
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
+ENDS: Sequence[tuple[str, int]] = [("", 0), ("sys.exit(3)", 3), ("raise ValueError('on purpose')", 1)]
+
+WRITES = """
+import json, sys
+from rxmps3.blocking import connect
+db = connect(sys.argv[1], **json.loads(sys.argv[2]))
+for number in range(20):
+    db.put(f"k/{number}", "V" * (5000 if number == 7 else 5))
+"""
+
+
+@pytest.mark.parametrize(("end", "code"), ENDS)
+def test_a_script_that_just_ends_has_sent_everything(place: Place, end: str, code: int) -> None:
+    """The server is called by its name, which has to be resolved even then."""
+    import json
+
+    options = {
+        name: value.replace("127.0.0.1", "localhost") if isinstance(value, str) else value
+        for name, value in place.options.items()
+    }
+    if place.kind in ("memory", "moto"):
+        pytest.skip("another process cannot reach it, or it is slow and says no more than the other server")
+    ended = run(WRITES + end, place.url, json.dumps(options))
+    assert ended.returncode == code, ended.stderr
+    assert "Traceback" not in ended.stderr.replace('Traceback (most recent call last):\n  File "<string>"', "")
+    with connect(place.url, shared=False, **place.options) as db:
+        assert len(db) == 20
+
+
+def test_what_cannot_be_sent_at_the_end_is_said(tmp_path: Path) -> None:
+    ended = run(
+        "import rxmps3.blocking.database as blocking\n"
+        "from rxmps3.blocking import connect\n"
+        "from rxmps3.storage import MemoryStorage\n"
+        "class Stuck(MemoryStorage):\n"
+        "    async def put(self, *a, **k):\n"
+        "        raise __import__('rxmps3').Unavailable('no way')\n"
+        "blocking.Database.close.__defaults__ = (0.2,)\n"
+        "connect(Stuck()).put('k', 1)\n"
+    )
+    assert ended.returncode == 0
+    assert "1 writes were not committed" in ended.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_is_refused_and_may_open_its_own(tmp_path: Path) -> None:
+    ended = run(
+        "import os, sys\n"
+        "from rxmps3 import Closed\n"
+        "from rxmps3.blocking import connect\n"
+        "db = connect(sys.argv[1]); db.put('k', 1).wait()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    for call in (lambda: db.get('k'), lambda: db.put('k', 2), db.close):\n"
+        "        try: call()\n"
+        "        except Closed as error: print('refused', 'forked' in str(error), flush=True)\n"
+        "    with connect(sys.argv[1]) as own:\n"
+        "        print(own['k'], flush=True)\n"
+        "        own.put('child', 3)\n"
+        "    os._exit(0)\n"
+        "os.waitpid(child, 0)\n"
+        "db.refresh(); print(dict(db.items()), flush=True)\n",
+        f"file:{tmp_path}/bucket",
+    )
+    assert ended.stdout.splitlines() == ["refused True"] * 3 + ["1", "{'child': 3, 'k': 1}"], ended.stderr
+
+
+def test_a_spawned_child_is_a_process_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "work.py").write_text(
+        "import multiprocessing, sys\n"
+        "from rxmps3.blocking import connect\n"
+        "def work(url, number):\n"
+        "    with connect(url) as db:\n"
+        "        db.put(f'child/{number}', number)\n"
+        "if __name__ == '__main__':\n"
+        "    with connect(sys.argv[1]) as db:\n"
+        "        db.put('parent', 0).wait()\n"
+        "        context = multiprocessing.get_context('spawn')\n"
+        "        children = [context.Process(target=work, args=(sys.argv[1], n)) for n in range(2)]\n"
+        "        for child in children: child.start()\n"
+        "        for child in children: child.join()\n"
+        "        db.refresh(); print(sorted(db))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, str(tmp_path / "work.py"), f"file:{tmp_path}/bucket"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert ended.stdout == "['child/0', 'child/1', 'parent']\n", ended.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_an_interrupted_wait_leaves_the_database_usable(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys\n"
+            "from rxmps3.blocking import connect\n"
+            "db = connect(sys.argv[1])\n"
+            "print('waiting', flush=True)\n"
+            "try:\n"
+            "    for change in db.iterate(db.changes()): pass\n"
+            "except KeyboardInterrupt:\n"
+            "    db.put('k', 1).wait(); print(db['k'], flush=True)\n",
+            f"file:{tmp_path}/bucket",
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "1\n"
+    assert process.wait(30) == 0
+    process.stdout.close()
