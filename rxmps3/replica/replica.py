@@ -178,8 +178,8 @@ class Replica:
             if self._local is not None and settled.error is None:
                 self.spawn(self.values.save(content, text), "save")
         receipt.settle(settled.error)
+        self._committer.wake()  # what waited behind it may go
         if settled.error is not None:
-            self._committer.wake()
             self._home.call_soon(lambda: self._report_unseen(receipt))
 
     def _report_unseen(self, receipt: Receipt) -> None:

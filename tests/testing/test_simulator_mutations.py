@@ -23,8 +23,8 @@ from rxmps3.routing import Router, Turn
 from rxmps3.state import View, Write
 from rxmps3.storage.base import ABSENT
 from rxmps3.streams import snapshots
-from rxmps3.testing.simulator import Plan, draw_plan, play
-from tests.testing.test_simulator_scenarios import LATECOMER, SLEEPER
+from rxmps3.testing.simulator import Plan, Step, draw_plan, play
+from tests.testing.test_simulator_scenarios import EVEN, LATECOMER, SLEEPER, client
 
 Patch = pytest.MonkeyPatch
 
@@ -189,7 +189,18 @@ def the_cursor_moves_without_looking_where_it_is(patch: Patch) -> None:
     patch.setattr(SequencedLog, "_apply", apply)
 
 
-@mutation("refresh reads to the end")
+TWO_REFRESHES = Plan(
+    1,
+    (
+        client("ann", Step("put", 5, ("key/0",), follow=True), Step("put", 5, ("key/0",), follow=True)),
+        client("bob", Step("refresh", 11.2, ("key/0",)), Step("refresh", 0.6, ("key/0",))),
+    ),
+    EVEN,
+    faults=(),
+)
+
+
+@mutation("refresh reads to the end", TWO_REFRESHES)
 def a_look_is_good_enough_if_it_is_recent(patch: Patch) -> None:
     look = Looker.look
 

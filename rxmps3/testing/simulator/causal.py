@@ -51,7 +51,7 @@ def _history(ledger: Ledger, recorder: Recorder, *, streams: bool) -> History:
     left_out = frozenset([_UNKNOWN, *(record.id for record in refused)])
     for record in recorder.sessions:
         taken_up = [write for write in record.writes if write.session is not record]
-        inherited = [operations[write.version] for write in taken_up]
+        inherited = [operations[write.version] for write in taken_up if write.version in operations]
         session = history.session(record.name, inherited=inherited)
         reads, *watching = record.observers
         _play(session, record, len(taken_up), reads, operations, every_key, left_out)
@@ -84,7 +84,9 @@ def _play(
                 operations[write.version] = session.write(update, id=write.version)
 
     for observation in reads.observations:
-        write_up_to(observation.own)
+        seen = set(observation.values.values())
+        shown = [made for made, write in enumerate(record.writes[: observation.own], 1) if write.id in seen]
+        write_up_to(max([observation.own_shown, *shown]))
         session.read(_seen(observation, every_key, left_out))
     write_up_to(len(record.writes))
 

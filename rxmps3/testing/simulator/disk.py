@@ -65,6 +65,7 @@ class SimDisk:
         for folder, files in snapshot.items():
             for name, body in files.items():
                 at_once(self.folder(folder).put(name, body))
+        self.torn += 1  # as it was then may be half written
 
     @property
     def troubled(self) -> bool:

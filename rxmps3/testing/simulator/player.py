@@ -123,7 +123,8 @@ class Player:
         self._recorder.note(self.plan.name, "has its disk copied to", name)
         self._recorder.counts["clones"] += 1
         for write in self._recorder.writes:
-            write.copied = write.copied or not write.settled
+            # one that was taken back just now may still be on the disk
+            write.copied = write.copied or not write.settled or write.error is not None
             write.forgettable = write.forgettable or write.session.client == name
 
     async def close(self) -> None:

@@ -127,6 +127,7 @@ class SessionRecord:
         writes: in order; first those that it found in its outbox.
         settled: the version ids of those that have met their end in it.
         observers: who looked.
+        position: how far along the log it has come.
     """
 
     name: str
@@ -134,6 +135,7 @@ class SessionRecord:
     writes: list[WriteRecord] = field(default_factory=list[WriteRecord])
     settled: set[str] = field(default_factory=set[str])
     observers: list[Observer] = field(default_factory=list[Observer])
+    position: int = 0
 
     def shown(self, now: float) -> int:
         """How many of the writes made so far a stream must show by now."""

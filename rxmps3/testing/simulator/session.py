@@ -145,6 +145,8 @@ class Session:
         """What the last process kept is pending again, or in the log."""
         pending = {receipt.version: receipt for receipt in self.db.pending.value}
         position = int(self.db.states.value.confirmed.version or 0)
+        if any(position < one.position for one in self._recorder.sessions if one.client == self.life.name):
+            self._recorder.counts["opened behind"] += 1
         for record in self._recorder.writes:
             mine = record.session.client == self.life.name
             if not (mine or self._recorder.counts["clones"]) or record.session is self.record:
@@ -232,7 +234,7 @@ class Session:
             complain("replicas follow the log", f"{self.life} is at {position}, the log at {ledger.length}")
             return
         if position != self._position:
-            self._position = position
+            self._position = self.record.position = position
             self._compare_state(position, view.confirmed, ledger.folds[position])
         self._compare_pending(position, view, ledger.folds[position])
 
@@ -367,33 +369,36 @@ class Session:
 
     # -- reading ---------------------------------------------------------------------------------------------
 
-    def _saw(self, values: Mapping[str, Any], own: int, least: int = 0, scope: Scope | None = None) -> None:
+    def _saw(self, values: Mapping[str, Any], made: int, least: int = 0, scope: Scope | None = None) -> None:
+        """A get has answered; so many own writes had been made when it was called, and perhaps more since."""
         seen = read_values(self._recorder, self._reads.name, values)
         self._recorder.note(self.life, "sees", *(f"{key}={id}" for key, id in seen.items()))
         check_pairs(self._recorder, self._reads.name, seen)
         self._reads.observations.append(
-            Observation(self._recorder.now(), own, own, self._ledger.length, least, seen, scope)
+            Observation(self._recorder.now(), len(self.record.writes), made, self._ledger.length, least, seen, scope)
         )
 
     async def _get(self, step: Step) -> None:
+        made = len(self.record.writes)
         if len(step.keys) > 1:
             values = await self.db.get_many(step.keys, MISSING)
         else:
             values = {key: await self.db.get(key, MISSING) for key in step.keys}
-        self._saw(values, len(self.record.writes))
+        self._saw(values, made)
 
     async def _get_prefix(self, step: Step) -> None:
-        scope = Scope(step.keys[0], step.size)
+        scope, made = Scope(step.keys[0], step.size), len(self.record.writes)
         values = await self.db.get_prefix(scope.prefix, **scope.window())
-        self._saw(values, len(self.record.writes), scope=scope)
+        self._saw(values, made, scope=scope)
 
     async def _refresh(self, step: Step) -> None:
         length = self._ledger.length
         await self.db.refresh()
         if int(self.db.states.value.confirmed.version or 0) < length:
             self._recorder.complain("refresh reads to the end", f"{self.life} is not at {length}")
+        made = len(self.record.writes)
         values = await self.db.get_many(step.keys, MISSING)
-        self._saw(values, len(self.record.writes), length)
+        self._saw(values, made, length)
 
     async def _compact(self, step: Step) -> None:
         report = await self.db.compact()
