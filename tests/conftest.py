@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,3 +79,20 @@ def place(request: pytest.FixtureRequest) -> Place:
 def repository() -> Path:
     """The root of the source tree."""
     return Path(__file__).parent.parent
+
+
+@pytest.fixture
+def display(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An X server of the test's own."""
+    xvfb = shutil.which("Xvfb")
+    if xvfb is None:
+        pytest.fail("this test needs Xvfb: apt-get install xvfb")
+    told, tells = os.pipe()
+    with subprocess.Popen([xvfb, "-displayfd", str(tells), "-nolisten", "tcp"], pass_fds=[tells]) as server:
+        os.close(tells)
+        try:
+            with os.fdopen(told) as numbers:
+                monkeypatch.setenv("DISPLAY", f":{numbers.readline().strip()}")
+            yield os.environ["DISPLAY"]
+        finally:
+            server.terminate()

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,23 +9,6 @@ import pytest
 from tests.examples.helpers import ask, leave, read_until, running
 
 pytestmark = pytest.mark.ui
-
-
-@pytest.fixture
-def display(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An X server of the test's own."""
-    xvfb = shutil.which("Xvfb")
-    if xvfb is None:
-        pytest.fail("this test needs Xvfb: apt-get install xvfb")
-    told, tells = os.pipe()
-    with subprocess.Popen([xvfb, "-displayfd", str(tells), "-nolisten", "tcp"], pass_fds=[tells]) as server:
-        os.close(tells)
-        try:
-            with os.fdopen(told) as numbers:
-                monkeypatch.setenv("DISPLAY", f":{numbers.readline().strip()}")
-            yield os.environ["DISPLAY"]
-        finally:
-            server.terminate()
 
 
 def test_two_windows_move_one_slider(display: str, tmp_path: Path) -> None:
