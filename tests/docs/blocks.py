@@ -135,8 +135,8 @@ class PageRun:
             finally:
                 if (db := self._names.get("db")) is not None:
                     closing = db.close(timeout=0)
-                if inspect.iscoroutine(closing):
-                    runner.run(closing)
+                    if inspect.iscoroutine(closing):
+                        runner.run(closing)
 
     def _run_one(self, block: Block, runner: asyncio.Runner) -> None:
         tree = _Expectations(block).visit(ast.parse(block.text))
