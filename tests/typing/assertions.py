@@ -24,6 +24,7 @@ from rxmps3 import (
     Reset,
     Status,
     View,
+    blocking,
 )
 from rxmps3.missing import Missing
 
@@ -145,3 +146,21 @@ async def reading(db: Database) -> None:
     assert_type(db.keys("todo/"), list[str])
     assert_type("k" in db, bool)
     assert_type(len(db), int)
+
+
+def blocking_database(db: blocking.Database) -> None:
+    assert_type(blocking.connect("memory:"), blocking.Database)
+    assert_type(db.put("k", 1).wait(timeout=1), str)
+    assert_type(db.put("k", 1).stored.wait(1), str)
+    assert_type(db.get("k", default=0, timeout=1.0), Any)
+    assert_type(db["k"], Any)
+    assert_type(db.get_prefix("todo/", last=3), dict[str, Any])
+    assert_type(db.key("gain", float, default=1.0), Key[float])
+    assert_type(db.key("gain", float), Key[float | None])
+    assert_type(db.observe_many("a", "b"), Observable[Mapping[str, Any]])
+    assert_type(db.status.value, Status)
+    with db.iterate(db.key("gain", float, default=1.0), timeout=1) as gains:
+        assert_type(next(gains), float)
+    with blocking.connect("memory:") as opened:
+        assert_type(opened, blocking.Database)
+    assert_type(db.manifest("other"), blocking.Database)
