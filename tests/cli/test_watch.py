@@ -83,7 +83,8 @@ async def test_watch_may_begin_before_there_is_anything(url: str) -> None:
                 await asyncio.sleep(0.01)
         assert next_record(changes)["event"] == "change"
         assert (changes.wait(), said(changes)) == (0, "")
-        words.send_signal(signal.SIGHUP)
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # under nohup, which commands respect
+        words.send_signal(signal.SIGTERM if ignored else signal.SIGHUP)
         assert (words.wait(), said(words)) == (143, "")
 
 
