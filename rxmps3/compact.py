@@ -14,7 +14,7 @@ All ages are by the storage's clock: ``LastModified`` against ``Date``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rxmps3.clock import Clock
@@ -22,13 +22,14 @@ from rxmps3.errors import Corrupt, Unavailable
 from rxmps3.layout import Layout
 from rxmps3.log import codec, fence
 from rxmps3.log.checkpoint import load, store
+from rxmps3.log.kit import Progress, Report
 from rxmps3.log.sequenced import MAX_ENTRY_BYTES, SequencedLog
 from rxmps3.state import ContentObject, Entry, State
 from rxmps3.storage.base import Found, Listed, Storage, pages
 from rxmps3.storage.patient import PatientStorage
 from rxmps3.together import together
 
-__all__ = ["DEFAULT_RETENTION", "Collector", "Report"]
+__all__ = ["DEFAULT_RETENTION", "Collector"]
 
 DEFAULT_RETENTION = timedelta(days=1)
 """How far back the log reaches at least."""
@@ -40,34 +41,6 @@ READS_AT_ONCE = 16
 _TRIES = 5
 MOST_KEPT = 64
 """So many older checkpoints are kept at most; beyond it every other one goes."""
-
-Progress = Callable[[str, int, int], None]
-"""Told what is going on, how much of it is done, and how much there is."""
-
-
-@dataclass
-class Report:
-    """What compaction did, or in a dry run would do.
-
-    Attributes:
-        checkpoint: the number of the checkpoint it made, None if none was due.
-        floor: the floor after it.
-        raised: whether it raised the floor.
-        entries, checkpoints, values: objects deleted.
-        bytes: their bytes.
-        expired: writer ids whose numbers were forgotten.
-        waiting_until: the time after which the entries below the floor may be deleted, if they wait for it.
-    """
-
-    checkpoint: int | None = None
-    floor: int = 0
-    raised: bool = False
-    entries: int = 0
-    checkpoints: int = 0
-    values: int = 0
-    bytes: int = 0
-    expired: tuple[str, ...] = ()
-    waiting_until: datetime | None = None
 
 
 class Collector:

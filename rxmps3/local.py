@@ -16,16 +16,16 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from rxmps3 import jsontext
 from rxmps3.clock import Clock
-from rxmps3.errors import Error, InvalidOption, Unsupported
+from rxmps3.errors import Corrupt, Error, InvalidOption, Unsupported
 from rxmps3.layout import Layout, escape
 from rxmps3.log import codec
-from rxmps3.log.sequenced import Cursor
+from rxmps3.log.base import Place
 from rxmps3.outbox import Outbox, open_sealed, seal
 from rxmps3.state import State
 from rxmps3.storage.base import Found, Storage, list_all
@@ -34,6 +34,7 @@ __all__ = ["Local", "LocalDirectory", "LocalMemory", "OpensLocal", "SavedState"]
 
 _STATE = "state"
 _VALUES = "values/"
+_NO_CHAIN = "0" * 64
 _MOST_SLOTS = 1000
 VALUES_LIMIT = 256 << 20
 """Bytes of known values kept on disk; the oldest go first."""
@@ -43,7 +44,7 @@ VALUES_LIMIT = 256 << 20
 class SavedState:
     """The last known state, and its place in the log; None if there was no manifest yet."""
 
-    cursor: Cursor | None
+    place: Place | None
     state: State
 
 
@@ -74,16 +75,19 @@ class Local:
         body = await asyncio.to_thread(_encode_saved, saved)
         await self._storage.put(_STATE, body)
 
-    async def load_value(self, sha256: str) -> str | None:
+    async def load_value(self, identity: str) -> str | None:
         """A known value's text, verified, or None."""
-        answer = await self._storage.get(_VALUES + sha256)
-        if not isinstance(answer, Found) or hashlib.sha256(answer.body).hexdigest() != sha256:
+        answer = await self._storage.get(_value_name(identity))
+        if not isinstance(answer, Found):
             return None
-        return answer.body.decode()
+        try:
+            return open_sealed(answer.body, identity)
+        except Corrupt:
+            return None
 
-    async def save_value(self, sha256: str, text: str) -> None:
+    async def save_value(self, identity: str, text: str) -> None:
         """Keep a value's text."""
-        await self._storage.put(_VALUES + sha256, text.encode())
+        await self._storage.put(_value_name(identity), seal(text))
 
     async def prune_values(self) -> None:
         """Delete the oldest values beyond the limit."""
@@ -195,21 +199,26 @@ def _lock(slot: Path) -> tuple[Path, int] | None:
     return slot, descriptor
 
 
+def _value_name(identity: str) -> str:
+    return _VALUES + hashlib.sha256(identity.encode()).hexdigest()
+
+
 def _encode_saved(saved: SavedState) -> bytes:
-    cursor = saved.cursor
-    if cursor is None:
-        return seal('{"cursor":null}')
-    state = codec.encode_state(saved.state, cursor.incarnation, cursor.seq, cursor.chain).decode()
-    return seal(f'{{"cursor":{jsontext.encode(cursor._asdict())},"state":{jsontext.encode(state)}}}')
+    place = saved.place
+    if place is None:
+        return seal('{"place":null}')
+    state = codec.encode_state(saved.state, "", 0, _NO_CHAIN).decode()
+    members = {"protocol": place.protocol, "version": place.version, "members": dict(place.members)}
+    return seal(f'{{"place":{jsontext.encode(members)},"state":{jsontext.encode(state)}}}')
 
 
 def _decode_saved(body: bytes) -> SavedState | None:
     try:
         members = cast("dict[str, Any]", jsontext.decode(open_sealed(body, _STATE), _STATE))
-        if members["cursor"] is None:
+        if members["place"] is None:
             return SavedState(None, State())
-        checkpoint = codec.decode_state(members["state"].encode(), _STATE)
-        cursor = Cursor(checkpoint.incarnation, checkpoint.seq, checkpoint.chain)
-        return SavedState(cursor, checkpoint.state if cursor.seq else State())
+        place = Place(**members["place"])
+        state = codec.decode_state(members["state"].encode(), _STATE, codec.any_names).state
+        return SavedState(place, replace(state, version=place.version))
     except (Error, KeyError, TypeError, AttributeError, UnicodeDecodeError):
         return None

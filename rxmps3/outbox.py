@@ -240,7 +240,7 @@ def _decode_batch(body: bytes, name: str) -> list[tuple[Write, dict[str, str], s
         if members["format"] != _FORMAT:
             raise Corrupt(f"format {members['format']!r}", object=what)
         return [
-            (codec.decode_write(part["write"], "", what), dict(part["texts"]), str(members["by"]))
+            (codec.decode_write(part["write"], "", what, codec.any_names), dict(part["texts"]), str(members["by"]))
             for part in members["writes"]
         ]
     except (KeyError, TypeError, ValueError) as error:

@@ -44,6 +44,7 @@ __all__ = [
     "Mark",
     "Pending",
     "Refused",
+    "Replayed",
     "Settled",
     "State",
     "Step",
@@ -70,17 +71,24 @@ class Inline:
 
 @dataclass(frozen=True)
 class ContentObject:
-    """A value in an object of its own: canonical JSON text in UTF-8.
+    """A value in an object of its own.
 
     Attributes:
-        name: the object's name.
-        sha256: hex SHA-256 of its bytes.
-        size: its bytes.
+        name: the object's name, as the log's protocol writes it.
+        sha256: hex SHA-256 of its canonical JSON text in UTF-8; "" where the log does not tell.
+        size: bytes of that text; 0 where the log does not tell.
+        version: which version of the object it is, where objects are versioned; None before it was uploaded.
     """
 
     name: str
     sha256: str
     size: int
+    version: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """Equal for equal values as far as that can be told without reading them."""
+        return self.sha256 or f"{self.name}?{self.version or ''}"
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,8 @@ class Entry:
         mine, theirs = self.content, other.content
         if isinstance(mine, Inline) and isinstance(theirs, Inline):
             return mine.text == theirs.text
+        if isinstance(mine, ContentObject) and isinstance(theirs, ContentObject):
+            return mine.identity == theirs.identity
         return mine.sha256 == theirs.sha256
 
 
@@ -335,6 +345,21 @@ class Committed:
 
 
 @dataclass(frozen=True)
+class Replayed:
+    """Versions came to light that belong below known ones; the state was computed anew with them in their place.
+
+    Attributes:
+        state: what the log says now.
+        versions: those that were not known before, oldest first.
+        keys: every key whose entry may differ from before.
+    """
+
+    state: State
+    versions: tuple[ManifestVersion, ...]
+    keys: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Loaded:
     """The state was read whole, at first or because the log before it is gone."""
 
@@ -349,7 +374,7 @@ class Refused:
     error: Error
 
 
-Event = Wrote | Amended | Committed | Loaded | Refused
+Event = Wrote | Amended | Committed | Replayed | Loaded | Refused
 Cause = Literal["own", "remote", "rollback"]
 
 
@@ -412,6 +437,15 @@ def step(view: View, event: Event) -> Step:
                 key: "own" if write.id in own else "remote" for write in version.writes for key in write.update
             }
             changes = _changes(view, after, causes, version.by)
+            return Step(after, event, changes, tuple(Settled(id, None) for id in settled))
+        case Replayed(state, versions, keys):
+            writes = tuple(write for version in versions for write in version.writes)
+            settled = _found(view, writes)
+            after = _settle(replace(view, confirmed=state), settled)
+            own = frozenset(settled)
+            causes = dict.fromkeys(sorted(keys), "remote")
+            causes |= {key: "own" for write in writes if write.id in own for key in write.update}
+            changes = _changes(view, after, causes, versions[-1].by if versions else "")
             return Step(after, event, changes, tuple(Settled(id, None) for id in settled))
         case Loaded(state):
             settled = [id for id, pending in view.pending.items() if state.has_committed(pending.write)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from rxmps3 import jsontext
 from rxmps3.errors import InvalidValue
-from rxmps3.layout import check_key, escape, value_name
+from rxmps3.layout import escape, value_name
 from rxmps3.missing import MISSING
 from rxmps3.state import ContentObject, Entry, Inline, Write
 
@@ -27,8 +27,8 @@ Texts = dict[str, str | None]
 """Canonical text by key; None deletes."""
 
 
-def encode_values(values: Mapping[str, Any], key_limit: int) -> Texts:
-    """The texts of a call's values.
+def encode_values(values: Mapping[str, Any], check: Callable[[object], str]) -> Texts:
+    """The texts of a call's values. ``check`` returns a key that can be one, and raises `InvalidKey` otherwise.
 
     Raises:
         InvalidKey: a key that no storage could hold.
@@ -43,7 +43,7 @@ def encode_values(values: Mapping[str, Any], key_limit: int) -> Texts:
             remedy="split it",
         )
     texts = {
-        check_key(key, key_limit): None if value is MISSING else jsontext.encode(value, f"value of key {key!r:.80}")
+        check(key): None if value is MISSING else jsontext.encode(value, f"value of key {key!r:.80}")
         for key, value in values.items()
     }
     if len(texts) > MAX_UNCHECKED_KEYS:

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
-from rxmps3.state import Committed, Loaded, Write
+from rxmps3.state import Committed, Loaded, Replayed, Write
 
-__all__ = ["Deliver", "Log"]
+__all__ = ["Deliver", "Log", "Place"]
 
-Deliver = Callable[[Committed | Loaded], None]
-"""Receives what the log learns, in order, each version exactly once; it must not raise unless it is `Corrupt`."""
+Deliver = Callable[[Committed | Replayed | Loaded], None]
+"""Receives what the log learns, each version exactly once; it must not raise unless it is `Corrupt`.
+
+In order, except that `Replayed` brings versions that belong below known ones.
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a client is in a log, for going on there later.
+
+    Attributes:
+        protocol: the log's.
+        version: the id of the last version that the state there holds.
+        members: what else the log needs to go on, as JSON values.
+    """
+
+    protocol: str
+    version: str
+    members: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 class Log(Protocol):
@@ -32,8 +51,25 @@ class Log(Protocol):
         ...
 
     @property
+    def place(self) -> Place | None:
+        """Where this client is: the state it delivered last is the one there. None before anything was read."""
+        ...
+
+    @property
     def date(self) -> datetime | None:
         """The storage's time as last seen."""
+        ...
+
+    @property
+    def upkeep_is_due(self) -> bool:
+        """Whether the log has grown so much that it should be made small."""
+        ...
+
+    def resume(self, place: Place) -> None:
+        """Begin at a place that was reached earlier, whose state is known; call it before `open`.
+
+        A log that cannot go on there delivers `Loaded` when it opens, as if it had not been called.
+        """
         ...
 
     async def open(self) -> None:
@@ -41,8 +77,8 @@ class Log(Protocol):
 
         Raises:
             Unavailable, AccessDenied, BucketNotFound: the storage does not answer or refuses.
-            Corrupt: the head, an entry or their chain is not what it claims to be.
-            Unsupported: written by a newer version of this package.
+            Corrupt: what is stored is not what it claims to be.
+            Unsupported: written by a newer version of this package, or in another protocol.
         """
         ...
 

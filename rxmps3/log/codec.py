@@ -26,6 +26,8 @@ __all__ = [
     "CheckpointRef",
     "Head",
     "LogEntry",
+    "Names",
+    "any_names",
     "decode_entry",
     "decode_head",
     "decode_state",
@@ -36,12 +38,30 @@ __all__ = [
     "encode_state",
     "encode_write",
     "genesis",
+    "sequenced_names",
     "stamp",
 ]
 
 FORMAT = 1
 _HEX = re.compile("[0-9a-f]{64}")
 KNOWN_FEATURES: frozenset[str] = frozenset()
+
+
+Names = Callable[[str, str], bool]
+"""Whether an object's name, its first argument, can be that of a value of a key, its second."""
+
+
+def sequenced_names(name: str, key: str) -> bool:
+    """Names that the sequenced log gives."""
+    try:
+        return parse_value_name(name)[0] == key
+    except Corrupt:
+        return False
+
+
+def any_names(name: str, key: str) -> bool:
+    """Names of any protocol, in files that only this client writes."""
+    return bool(name and key)
 
 
 def digest(body: bytes) -> str:
@@ -126,15 +146,16 @@ def _encode_state_entry(entry: Entry) -> str:
     content = entry.content
     if isinstance(content, Inline):
         return f'{{"value":{content.text},"version":{_quote(entry.version)}}}'
-    return jsontext.encode(
-        {
-            "object": content.name,
-            "sha256": content.sha256,
-            "size": content.size,
-            "type": "json",
-            "version": entry.version,
-        }
-    )
+    members = {
+        "object": content.name,
+        "sha256": content.sha256,
+        "size": content.size,
+        "type": "json",
+        "version": entry.version,
+    }
+    if content.version is not None:
+        members["at"] = content.version
+    return jsontext.encode(members)
 
 
 def encode_entry(
@@ -198,12 +219,12 @@ def decode_entry(body: bytes, name: str) -> LogEntry:
     return LogEntry(seq, read.text("previous"), version)
 
 
-def decode_write(part: Any, committer: str, what: str) -> Write:
+def decode_write(part: Any, committer: str, what: str, names: Names = sequenced_names) -> Write:
     """Read one write of an entry. Raises as `decode_entry`."""
     read = _Reader(_object(part, what), what)
     writer = read.text("writer") if "writer" in read.members else committer
     update = {
-        key: None if entry is None else _decode_state_entry(entry, key, what)
+        key: None if entry is None else _decode_state_entry(entry, key, what, names)
         for key, entry in read.object("update").items()
     }
     if not update or "" in update:
@@ -211,7 +232,7 @@ def decode_write(part: Any, committer: str, what: str) -> Write:
     return Write(WriteId(writer, read.number("number")), read.text("nonce"), update)
 
 
-def _decode_state_entry(part: Any, key: str, container: str) -> Entry:
+def _decode_state_entry(part: Any, key: str, container: str, names: Names) -> Entry:
     what = f"{container}, key {key!r:.80}"
     read = _Reader(_object(part, what), what)
     version = read.text("version")
@@ -225,13 +246,11 @@ def _decode_state_entry(part: Any, key: str, container: str) -> Entry:
             f"a value of type {read.members['type']!r:.40}", object=what, remedy="upgrade rxmps3 to read it"
         )
     name = read.text("object")
-    try:
-        owner, _ = parse_value_name(name)
-    except Corrupt:
-        owner = ""
-    if owner != key:
+    if not names(name, key):
         raise Corrupt(f"'object' is not the name of a value of this key: {name!r:.200}", object=what)
-    return Entry(version, ContentObject(name, read.hash("sha256"), read.number("size")))
+    at = read.text("at") if "at" in read.members else None
+    sha256 = "" if read.members.get("sha256") == "" and names is any_names else read.hash("sha256")
+    return Entry(version, ContentObject(name, sha256, read.number("size"), at))
 
 
 def encode_head(head: Head) -> bytes:
@@ -307,13 +326,13 @@ class Checkpoint:
     state: State
 
 
-def decode_state(body: bytes, name: str) -> Checkpoint:
+def decode_state(body: bytes, name: str, names: Names = sequenced_names) -> Checkpoint:
     """Read the JSON of a checkpoint. Raises as `decode_entry`."""
     what = f"checkpoint {name!r}"
     members = _object(jsontext.decode_bytes(body, what), what)
     _check_format(members, what)
     read = _Reader(members, what)
-    entries = {key: _decode_state_entry(entry, key, what) for key, entry in read.object("entries").items()}
+    entries = {key: _decode_state_entry(entry, key, what, names) for key, entry in read.object("entries").items()}
     writers: dict[str, Mark] = {}
     for writer, part in read.object("writers").items():
         mark = _Reader(_object(part, what), what)

@@ -22,7 +22,7 @@ from rxmps3.clock import Clock
 from rxmps3.errors import Corrupt, PreconditionFailed, Rejected, Unavailable, Unsupported
 from rxmps3.layout import Layout
 from rxmps3.log import codec
-from rxmps3.log.base import Deliver
+from rxmps3.log.base import Deliver, Place
 from rxmps3.log.checkpoint import is_due
 from rxmps3.log.checkpoint import load as load_checkpoint
 from rxmps3.log.fence import Lease
@@ -129,6 +129,13 @@ class SequencedLog:
         return str(self._seq) if self._seq else ""
 
     @property
+    def place(self) -> Place | None:
+        if self._head is None:
+            return None
+        members = {"incarnation": self.head.incarnation, "seq": self._seq, "chain": self._chain}
+        return Place("sequenced", self.position, members)
+
+    @property
     def cursor(self) -> Cursor:
         """Where this client is. The state it delivered last is the one after this entry."""
         return Cursor(self.head.incarnation, self._seq, self._chain)
@@ -151,16 +158,14 @@ class SequencedLog:
         return self._date
 
     @property
-    def checkpoint_is_due(self) -> bool:
-        """Whether the log since the last known checkpoint has grown over the line."""
+    def upkeep_is_due(self) -> bool:
         last = self._head.checkpoint if self._head is not None else None
         return self._tail.is_due(last.size if last is not None else 0)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
-    def resume(self, cursor: Cursor) -> None:
-        """Begin after a place that was reached earlier, whose state is known; call it before `open`."""
-        self._resumed = cursor
+    def resume(self, place: Place) -> None:
+        self._resumed = Cursor(**place.members)
 
     async def open(self) -> None:
         if self._opened:

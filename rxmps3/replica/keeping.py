@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from rxmps3.clock import Clock
-from rxmps3.compact import Collector
 from rxmps3.errors import unforeseen
-from rxmps3.log.sequenced import SequencedLog
+from rxmps3.log.base import Log
+from rxmps3.log.kit import Collects
 from rxmps3.replica.health import Health
 from rxmps3.retry import Backoff
 
@@ -22,7 +22,7 @@ _COLLECT_EVERY = 600.0
 class Keeper:
     """Makes checkpoints and collects, in a client that writes."""
 
-    def __init__(self, clock: Clock, log: SequencedLog, collector: Collector, health: Health, backoff: Backoff) -> None:
+    def __init__(self, clock: Clock, log: Log, collector: Collects, health: Health, backoff: Backoff) -> None:
         self._clock = clock
         self._log = log
         self._collector = collector
@@ -34,7 +34,7 @@ class Keeper:
 
     def grown(self, *, mine: bool) -> None:
         """The log has one more version, by this client or another."""
-        if self._log.checkpoint_is_due:
+        if self._log.upkeep_is_due:
             self._mine = self._mine or mine
             self._wanted.set()
 
@@ -59,7 +59,7 @@ class Keeper:
 
     async def _keep(self) -> None:
         await self._log.server_time()
-        if not self._log.checkpoint_is_due:
+        if not self._log.upkeep_is_due:
             return
         await self._collector.checkpoint()
         if self._clock.monotonic() - self._collected_at >= _COLLECT_EVERY:

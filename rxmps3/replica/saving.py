@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rxmps3.clock import Clock
 from rxmps3.errors import Error
 from rxmps3.local import Local, SavedState
-from rxmps3.log.sequenced import SequencedLog
+from rxmps3.log.base import Log
 from rxmps3.replica.storing import Storer
 from rxmps3.state import State
 
@@ -28,7 +28,7 @@ class Saver:
     def __init__(
         self,
         clock: Clock,
-        log: SequencedLog,
+        log: Log,
         state: Callable[[], State],
         local: Callable[[], Local | None],
         storer: Storer,
@@ -61,14 +61,14 @@ class Saver:
             return
         self._changed.clear()
         state = self._state()
-        cursor = self._log.cursor if self._log.exists else None
-        if cursor is not None and state.version != (str(cursor.seq) if cursor.seq else ""):
+        place = self._log.place
+        if place is not None and state.version != place.version:
             return  # between the two moves of one step; the next change saves it
-        if cursor is None and state.version:
+        if place is None and state.version:
             return  # not read since the start: what is on disk is as good
         settled = self._storer.settled()
         try:
-            await local.save_state(SavedState(cursor, state))
+            await local.save_state(SavedState(place, state))
             self._storer.saved(settled)
         except Error as error:
             logger.warning("the last known state could not be saved: %s", error)

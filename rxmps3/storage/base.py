@@ -13,7 +13,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
+
+from rxmps3.errors import Unsupported
 
 __all__ = [
     "ABSENT",
@@ -35,6 +37,8 @@ __all__ = [
     "VersionPage",
     "VersionedStorage",
     "list_all",
+    "pages",
+    "versions_of",
 ]
 
 
@@ -216,6 +220,17 @@ class Storage(Get, Put, List, Delete, Protocol):
 
 class VersionedStorage(Storage, ListVersions, Protocol):
     """A storage that keeps every version of an object."""
+
+
+def versions_of(storage: Storage) -> ListVersions:
+    """The storage, if it can list versions.
+
+    Raises:
+        Unsupported: it keeps none.
+    """
+    if not hasattr(storage, "list_versions"):
+        raise Unsupported("this storage keeps no versions", operation="list versions", object=storage.url)
+    return cast(ListVersions, storage)
 
 
 async def pages(storage: List, prefix: str, *, after: str = "") -> AsyncIterator[Page]:

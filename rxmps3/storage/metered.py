@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rxmps3.storage.base import Found, Missing, NotModified, Page, Precondition, Storage, Stored
+from rxmps3.storage.base import Found, Missing, NotModified, Page, Precondition, Storage, Stored, VersionPage, versions_of
 
 __all__ = ["Meter", "MeteredStorage"]
 
@@ -58,6 +58,10 @@ class MeteredStorage:
     async def list(self, prefix: str, *, after: str = "", cursor: str | None = None, limit: int = 1000) -> Page:
         self.meter.requests += 1
         return await self._inner.list(prefix, after=after, cursor=cursor, limit=limit)
+
+    async def list_versions(self, prefix: str, *, cursor: str | None = None, limit: int = 1000) -> VersionPage:
+        self.meter.requests += 1
+        return await versions_of(self._inner).list_versions(prefix, cursor=cursor, limit=limit)
 
     async def delete(self, name: str, *, version: str | None = None) -> None:
         self.meter.requests += 1

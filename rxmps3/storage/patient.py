@@ -8,7 +8,7 @@ from typing import TypeVar
 from rxmps3.clock import Clock
 from rxmps3.errors import Unavailable
 from rxmps3.retry import Backoff
-from rxmps3.storage.base import Found, Missing, NotModified, Page, Precondition, Storage, Stored
+from rxmps3.storage.base import Found, Missing, NotModified, Page, Precondition, Storage, Stored, VersionPage, versions_of
 
 __all__ = ["PatientStorage"]
 
@@ -70,6 +70,10 @@ class PatientStorage:
 
     async def list(self, prefix: str, *, after: str = "", cursor: str | None = None, limit: int = 1000) -> Page:
         return await self._patiently(lambda: self._inner.list(prefix, after=after, cursor=cursor, limit=limit))
+
+    async def list_versions(self, prefix: str, *, cursor: str | None = None, limit: int = 1000) -> VersionPage:
+        inner = versions_of(self._inner)
+        return await self._patiently(lambda: inner.list_versions(prefix, cursor=cursor, limit=limit))
 
     async def delete(self, name: str, *, version: str | None = None) -> None:
         await self._patiently(lambda: self._inner.delete(name, version=version))

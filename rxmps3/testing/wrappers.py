@@ -108,9 +108,7 @@ class StorageWrapper:
         Raises:
             Unsupported: the wrapped storage does not list versions.
         """
-        if not hasattr(self.inner, "list_versions"):
-            raise Unsupported("this storage keeps no versions", operation="list versions", object=self.url)
-        inner = cast(ListVersions, self.inner)
+        inner = versions_of(self.inner)
         return await self.around(
             Request("list_versions", prefix), lambda: inner.list_versions(prefix, cursor=cursor, limit=limit)
         )

@@ -1,0 +1,166 @@
+"""What a protocol brings along: its log, its way with values, and its upkeep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple, Protocol
+
+from rxmps3.clock import Clock
+from rxmps3.log.base import Deliver, Log
+from rxmps3.state import ContentObject, Entry, State, Write, WriteId
+from rxmps3.storage.base import Storage, Stored
+
+__all__ = ["Collects", "Context", "Held", "Kit", "Placing", "Planned", "Progress", "ProtocolName", "Report"]
+
+ProtocolName = Literal["sequenced", "versioned", "mps3"]
+
+Progress = Callable[[str, int, int], None]
+"""Told what is going on, how much of it is done, and how much there is."""
+
+
+class Held(NamedTuple):
+    """A value that is to be uploaded before its write is committed.
+
+    Attributes:
+        content: its object.
+        text: its canonical JSON text.
+        body: the bytes of the object, where they are not what `Placing.body` makes of the text; else None.
+    """
+
+    content: ContentObject
+    text: str
+    body: bytes | None = None
+
+
+class Planned(NamedTuple):
+    """A call's values as a write's update, and what is to be uploaded first."""
+
+    update: dict[str, Entry | None]
+    contents: list[Held]
+
+
+class Placing(Protocol):
+    """Where a protocol puts values, and in what form. Pure."""
+
+    @property
+    def key_limit(self) -> int:
+        """The longest key in bytes, once escaped."""
+        ...
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the values of one key are to be uploaded in the order of their calls."""
+        ...
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether a committed value can be stored again under the name that the log has for it."""
+        ...
+
+    def check_key(self, key: object) -> str:
+        """The key, if it can be one. Raises `InvalidKey`."""
+        ...
+
+    def plan(self, id: WriteId, values: Mapping[str, Any], inline_limit: int) -> Planned:
+        """What a call writes; `MISSING` deletes. Raises `InvalidKey`, `InvalidValue`."""
+        ...
+
+    def again(self, write: Write, chance: str) -> Write:
+        """The same write, ready to have its values uploaded once more."""
+        ...
+
+    def object_name(self, content: ContentObject) -> str:
+        """The object of a value, below the storage's prefix."""
+        ...
+
+    def body(self, text: str) -> bytes:
+        """The bytes of a value's object, of its canonical text."""
+        ...
+
+    def uploaded(self, content: ContentObject, stored: Stored) -> ContentObject:
+        """What the log is to say of a value once it is stored."""
+        ...
+
+    def text(self, content: ContentObject, body: bytes) -> str:
+        """The canonical text of a value's object. Raises `Corrupt` if it is not what the log says of it."""
+        ...
+
+
+@dataclass
+class Report:
+    """What compaction did, or in a dry run would do.
+
+    Attributes:
+        checkpoint: the number or id of the checkpoint it made, None if none was due.
+        floor: the floor after it, where the log has one.
+        raised: whether it raised the floor.
+        entries, checkpoints, values: objects or versions of objects deleted.
+        bytes: their bytes.
+        expired: writer ids whose numbers were forgotten.
+        waiting_until: the time after which the entries below the floor may be deleted, if they wait for it.
+    """
+
+    checkpoint: int | str | None = None
+    floor: int = 0
+    raised: bool = False
+    entries: int = 0
+    checkpoints: int = 0
+    values: int = 0
+    bytes: int = 0
+    expired: tuple[str, ...] = ()
+    waiting_until: datetime | None = None
+
+
+class Collects(Protocol):
+    """Keeps a manifest small that is open here."""
+
+    async def checkpoint(self) -> int | str | None:
+        """Write a checkpoint of the present state, if the protocol has any and none is as new; its number or id."""
+        ...
+
+    async def collect(self, *, dry_run: bool = False, progress: Progress | None = None) -> Report:
+        """Delete what is no longer needed, as far as that is due.
+
+        Raises:
+            Corrupt: what is stored contradicts itself; nothing more is deleted.
+            Unavailable, AccessDenied: interrupted; what is left is done next time.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a protocol is given to follow and extend one manifest.
+
+    Attributes:
+        storage: where it is.
+        manifest: its name.
+        clock: time, ids and chance.
+        writer: this client's writer id for this manifest.
+        by: the name its user gave, unverified.
+        deliver: receives what the log learns.
+        state: the state that was delivered last.
+        retention: how far back the log is to reach at least.
+        versioning: mps3 only: values as versions of one object per key.
+    """
+
+    storage: Storage
+    manifest: str
+    clock: Clock
+    writer: str
+    by: str
+    deliver: Deliver
+    state: Callable[[], State]
+    retention: timedelta
+    versioning: bool = False
+
+
+class Kit(NamedTuple):
+    """One manifest in one protocol."""
+
+    protocol: ProtocolName
+    log: Log
+    placing: Placing
+    collector: Collects
