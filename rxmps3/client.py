@@ -15,15 +15,17 @@ from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 from rxmps3 import jsontext
 from rxmps3.clock import Clock, SystemClock
-from rxmps3.compact import DEFAULT_RETENTION, Progress, Report
+from rxmps3.compact import DEFAULT_RETENTION
 from rxmps3.connection import Connection, share
 from rxmps3.errors import AccessDenied, BucketNotFound, Closed, Corrupt, InvalidOption, NotSent, Throttled, Unavailable
 from rxmps3.failures import Failure
-from rxmps3.layout import check_key
 from rxmps3.local import OpensLocal
+from rxmps3.log.choosing import Choice
+from rxmps3.log.kit import Progress, ProtocolName, Report
 from rxmps3.missing import MISSING, Missing
 from rxmps3.newkey import KeyMaker
 from rxmps3.options import Options, Status
+from rxmps3.protocols import checked_choice, default_manifest
 from rxmps3.receipt import Receipt
 from rxmps3.replica import Replica
 from rxmps3.state import Entry, ManifestVersion, View
@@ -47,13 +49,15 @@ _TRIES_TO_LOAD = 3
 def connect(
     url: str | Storage,
     *,
-    manifest: str = "main",
+    manifest: str | None = None,
     poll: float | Observable[Any] = 1.0,
     live: bool = False,
     local: str | os.PathLike[str] | OpensLocal | None = None,
     online: bool = True,
     by: str = "",
     read_only: bool = False,
+    protocol: Choice = "auto",
+    versioning: bool = False,
     shared: bool = True,
     inline_limit: int = DEFAULT_INLINE_LIMIT,
     max_pending: int = 100_000,
@@ -69,7 +73,7 @@ def connect(
     Args:
         url: ``memory:``, ``memory:NAME``, ``file:PATH``, ``s3://bucket/prefix``, or a `Storage` of your own, which
             stays yours to close.
-        manifest: the named group of keys to open.
+        manifest: the named group of keys to open; by default ``"main"``, with ``protocol="mps3"`` ``"manifest.json"``.
         poll: look for news at least every so many seconds while something is observed, sooner after activity; or
             an Observable whose every item means "look now".
         live: keep looking even while nothing is observed.
@@ -78,6 +82,10 @@ def connect(
         online: False makes no request at all: what ``local`` knows is served and writes wait in the outbox.
         by: who writes, recorded in each log entry and not verified by anyone.
         read_only: refuse to write; needs no right but to get and to list.
+        protocol: how the manifest is kept in the bucket: ``"sequenced"``, ``"versioned"`` or ``"mps3"``. ``"auto"``
+            takes what the manifest is already, and for a new one the first of these that the storage can serve.
+        versioning: with ``protocol="mps3"``, values as versions of one object per key. A ``memory:`` storage keeps
+            versions with it.
         shared: let handles of this process and event loop on the same URL and manifest share one replica.
         inline_limit: values whose JSON is longer than this many bytes get an object of their own.
         max_pending: so many writes may wait for their commit before ``put`` raises `Overloaded`.
@@ -89,7 +97,7 @@ def connect(
 
     Raises (when awaited or entered):
         AccessDenied, BucketNotFound, Unavailable: within seconds, naming the bucket and the remedy.
-        Corrupt, Unsupported: what is stored there cannot be trusted or read.
+        Corrupt, Unsupported: what is stored there cannot be trusted or read, or is in another protocol.
         InvalidOption: an argument that makes no sense.
     """
     if not isinstance(poll, Observable) and not poll > 0:
@@ -103,13 +111,18 @@ def connect(
         cache_bytes=cache_bytes,
         retention=retention,
         online=online,
+        protocol=checked_choice(protocol),
+        versioning=versioning,
     )
+    if isinstance(url, str) and url.lower().startswith("memory:") and (versioning or protocol == "versioned"):
+        storage_options["versioning"] = True
+    name = manifest if manifest is not None else default_manifest(protocol)
 
     async def open_database() -> Database:
         connection = share(url, clock or SystemClock(), shared=shared, local=local, **storage_options)
         connection.retain()
         try:
-            replica = connection.replica(manifest, options)
+            replica = connection.replica(name, options)
             await _load(replica)
         except BaseException:
             await connection.release(timeout=0)
@@ -229,7 +242,7 @@ class Database:
 
     async def get_many(self, keys: Iterable[str], default: Any = None) -> dict[str, Any]:
         """The values of several keys at one moment, in the order asked for. Otherwise as `get`."""
-        asked = tuple(check_key(key, self._replica.layout.key_limit) for key in keys)
+        asked = tuple(self._replica.placing.check_key(key) for key in keys)
         await self._look()
         found = await self._read(lambda view: {key: view.look_up(key) for key in asked})
         return {key: found.get(key, default) for key in asked}
@@ -400,7 +413,7 @@ class Database:
     @property
     def key_limit(self) -> int:
         """The longest key in bytes, once escaped, that this database takes."""
-        return self._replica.layout.key_limit
+        return self._replica.placing.key_limit
 
     @property
     def name(self) -> str:
@@ -408,9 +421,9 @@ class Database:
         return self._replica.manifest
 
     @property
-    def protocol(self) -> str:
-        """The log's protocol."""
-        return "sequenced"
+    def protocol(self) -> ProtocolName:
+        """The protocol of the manifest's log; while there is no manifest yet, the one it is expected to get."""
+        return self._replica.protocol
 
     # -- upkeep ----------------------------------------------------------------------------------------------
 

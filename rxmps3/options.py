@@ -9,6 +9,7 @@ from typing import Any
 from reactivex import Observable
 
 from rxmps3.errors import Error, InvalidOption
+from rxmps3.log.choosing import Choice
 from rxmps3.values import DEFAULT_CACHE_BYTES, DEFAULT_INLINE_LIMIT
 
 __all__ = ["Options", "Status", "merged"]
@@ -26,6 +27,8 @@ class Options:
         max_pending: so many writes may wait for their commit.
         cache_bytes: text of large values kept in memory.
         online: False makes no request at all.
+        protocol: the log's, or "auto".
+        versioning: mps3 only: values as versions of one object per key.
         retention: how far back the log reaches at least before it is collected.
     """
 
@@ -37,6 +40,8 @@ class Options:
     cache_bytes: int = DEFAULT_CACHE_BYTES
     retention: timedelta = timedelta(days=1)
     online: bool = True
+    protocol: Choice = "auto"
+    versioning: bool = False
 
     @property
     def interval(self) -> float:
@@ -75,17 +80,19 @@ class Status:
         return replace(self, requests=0, bytes_up=0, bytes_down=0)
 
 
-def merged(known: Options, asked: Options, what: str) -> Options:
-    """The options of a replica that one more handle asks for.
+def merged(known: Options, asked: Options, what: str, protocol: str) -> Options:
+    """The options of a replica that one more handle asks for. ``protocol`` is the one that it has.
 
     Raises:
         InvalidOption: they differ in more than how often to look.
     """
     differing = [
         name
-        for name in ("by", "inline_limit", "max_pending", "cache_bytes", "retention", "online")
+        for name in ("by", "inline_limit", "max_pending", "cache_bytes", "retention", "online", "versioning")
         if getattr(known, name) != getattr(asked, name)
     ]
+    if asked.protocol not in ("auto", protocol):
+        differing.append("protocol")
     ticks = [options.poll for options in (known, asked) if isinstance(options.poll, Observable)]
     if ticks and known.poll is not asked.poll:
         differing.append("poll")

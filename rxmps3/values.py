@@ -95,8 +95,10 @@ class Values:
     def peek(self, entry: Entry) -> str | None:
         """The entry's text if it is at hand without I/O. May be called from any thread."""
         content = entry.content
-        if isinstance(content, Inline):
-            return content.text
+        return content.text if isinstance(content, Inline) else self.peek_content(content)
+
+    def peek_content(self, content: ContentObject) -> str | None:
+        """The text of a value's object if it is at hand without I/O. May be called from any thread."""
         own = self._own.get(content.identity)
         return own.text if own is not None else self._cache.get(content.identity)
 

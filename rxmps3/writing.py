@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from rxmps3.layout import escape, value_name
 from rxmps3.missing import MISSING
 from rxmps3.state import ContentObject, Entry, Inline, Write
 
-__all__ = ["Texts", "contents_of", "encode_values", "plan", "with_new_names"]
+__all__ = ["Texts", "contents_of", "encode_values", "plan", "values_of", "with_contents", "with_new_names"]
 
 MAX_INLINE_PER_WRITE = 256 << 10
 """A write whose inline bytes pass this gets its largest values as objects."""
@@ -55,6 +55,31 @@ def contents_of(write: Write) -> tuple[ContentObject, ...]:
     """The objects that a write names."""
     entries = write.update.values()
     return tuple(entry.content for entry in entries if entry is not None and isinstance(entry.content, ContentObject))
+
+
+def values_of(write: Write, texts: Mapping[str, str]) -> dict[str, Any]:
+    """What a write sets each key to; ``texts`` are those of its objects, by name."""
+    values: dict[str, Any] = {}
+    for key, entry in write.update.items():
+        if entry is None:
+            values[key] = MISSING
+        else:
+            content = entry.content
+            text = content.text if isinstance(content, Inline) else texts[content.name]
+            values[key] = jsontext.decode(text, f"value of key {key!r:.80}")
+    return values
+
+
+def with_contents(write: Write, contents: Iterable[ContentObject]) -> Write:
+    """The same write with other objects, in the order of `contents_of`."""
+    others = iter(contents)
+    update = {
+        key: replace(entry, content=next(others))
+        if entry is not None and isinstance(entry.content, ContentObject)
+        else entry
+        for key, entry in write.update.items()
+    }
+    return replace(write, update=update)
 
 
 def with_new_names(write: Write, again: str) -> Write:

@@ -19,9 +19,10 @@ from rxmps3.replica.storing import Storer
 from rxmps3.replica.timeline import Timeline
 from rxmps3.retry import Backoff
 from rxmps3.state import Amended, ContentObject, Refused, Write, WriteId
+from rxmps3.storage.base import Stored
 from rxmps3.together import all_of
 from rxmps3.values import Values
-from rxmps3.writing import contents_of, with_new_names
+from rxmps3.writing import contents_of, with_contents
 
 __all__ = ["Committer"]
 
@@ -94,9 +95,10 @@ class Committer:
         upload, write = self._uploaded.pop(id, None), self._committing.pop(id, None)
         if committed and upload is not None and write is not None and self._is_old(upload, self._log.date):
             contents = contents_of(write)
-            for content in contents:
-                self._values.hold_again(content)
-            self._home.spawn(self._mend(contents), "upload")
+            if self._values.placing.repeatable:
+                for content in contents:
+                    self._values.hold_again(content)
+                self._home.spawn(self._mend(contents), "upload")
         self._sent.pop(id, None)
         self._storer.forget(id, committed=committed)
 
@@ -114,6 +116,7 @@ class Committer:
             await self._wanted.wait()
             self._wanted.clear()
             ready: list[Write] = []
+            placing = self._values.placing
             try:
                 await self._log.open()
                 await self._give_up_the_unknowable()
@@ -126,6 +129,9 @@ class Committer:
                     continue
                 await self._storer.mark_sent([write.id for write in ready])
                 await self._log.prepare()
+                if self._values.placing is not placing:
+                    self.wake()
+                    continue  # the manifest turned out to be in another protocol: they are uploaded for that one first
                 ready = self._still_pending(ready)  # a look may have found some of them in the log meanwhile
                 if not ready:
                     continue
@@ -159,7 +165,7 @@ class Committer:
 
     def _still_pending(self, writes: list[Write]) -> list[Write]:
         pending = self._timeline.view.pending
-        return [write for write in writes if write.id in pending]
+        return [pending[write.id].write for write in writes if write.id in pending]
 
     def was_sent(self, id: WriteId) -> bool:
         """Whether the write was given to the storage, so that it may be in the log already."""
@@ -177,11 +183,15 @@ class Committer:
         """The pending writes, oldest first, up to the first whose values are not all uploaded; starts the uploads."""
         ready: list[Write] = []
         waiting = False
+        in_order = self._values.placing.in_order
+        arriving: set[str] = set()
         for write in self._timeline.view.queue():
             contents = contents_of(write)
             if contents and write.id not in self._uploaded:
                 waiting = True
-                if write.id not in self._uploading:
+                behind = in_order and not arriving.isdisjoint(write.update)
+                arriving.update(write.update)
+                if write.id not in self._uploading and not behind:
                     self._uploading.add(write.id)
                     self._home.spawn(self._upload(write.id, contents), "upload")
             elif not waiting:
@@ -222,7 +232,7 @@ class Committer:
         aged = [write for write in doubtful if self._is_old(self._uploaded[write.id], now)]
         for write in aged:
             del self._uploaded[write.id]
-            self._timeline.submit(Amended(with_new_names(write, self._clock.new_id(6))))
+            self._timeline.submit(Amended(self._values.placing.again(write, self._clock.new_id(6))))
         return bool(aged)
 
     def _is_old(self, upload: Upload, now: datetime | None) -> bool:
@@ -253,11 +263,15 @@ class Committer:
             while id in self._receipts:
                 try:
                     await self._log.prepare()
+                    if not self._is_to_upload(id, contents):
+                        return
                     # noted before it is sent, since it may be old already when its answer is heard
                     wall, monotonic = self._clock.now(), self._clock.monotonic()
-                    if id not in self._receipts:
-                        return  # taken back meanwhile
-                    dates = await self._upload_all(contents)
+                    answers = await all_of(map(self._values.upload, contents))
+                    stored = [answer for answer in answers if answer is not None]
+                    if len(stored) < len(contents) or not self._is_to_upload(id, contents):
+                        return
+                    self._name_uploaded(id, contents, stored)
                 except Rejected as error:
                     self._timeline.submit(Refused(id, error))
                 except InvalidInput as error:
@@ -268,16 +282,25 @@ class Committer:
                     failures += 1
                     await self._back_off("upload", failures, unforeseen(error))
                 else:
+                    dates = [answer.date for answer in stored if answer.date is not None]
                     self._uploaded[id] = Upload(min(dates, default=None), wall, monotonic)
-                    self.wake()
                     return
         finally:
             self._uploading.discard(id)
+            self.wake()
 
-    async def _upload_all(self, contents: tuple[ContentObject, ...]) -> list[datetime]:
-        """When each of them was stored, by the server. Raises the first error once all of them have ended."""
-        stored = await all_of(map(self._values.upload, contents))
-        return [date for date in stored if date is not None]
+    def _is_to_upload(self, id: WriteId, contents: tuple[ContentObject, ...]) -> bool:
+        """Whether the write is still pending with these values: not taken back, nor planned anew."""
+        pending = self._timeline.view.pending.get(id)
+        return pending is not None and contents_of(pending.write) == contents
+
+    def _name_uploaded(self, id: WriteId, contents: tuple[ContentObject, ...], stored: list[Stored]) -> None:
+        """Let the write name its values as the storage has them."""
+        placing = self._values.placing
+        named = tuple(placing.uploaded(content, answer) for content, answer in zip(contents, stored, strict=True))
+        if named != contents:
+            write = self._timeline.view.pending[id].write
+            self._timeline.submit(Amended(with_contents(write, named)))
 
     async def _back_off(self, operation: str, failures: int, error: Error) -> None:
         wait = self._backoff.wait(failures, error, self._clock.rng)

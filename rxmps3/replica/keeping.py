@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from rxmps3.clock import Clock
 from rxmps3.errors import unforeseen
@@ -22,7 +23,9 @@ _COLLECT_EVERY = 600.0
 class Keeper:
     """Makes checkpoints and collects, in a client that writes."""
 
-    def __init__(self, clock: Clock, log: Log, collector: Collects, health: Health, backoff: Backoff) -> None:
+    def __init__(
+        self, clock: Clock, log: Log, collector: Callable[[], Collects], health: Health, backoff: Backoff
+    ) -> None:
         self._clock = clock
         self._log = log
         self._collector = collector
@@ -61,7 +64,7 @@ class Keeper:
         await self._log.server_time()
         if not self._log.upkeep_is_due:
             return
-        await self._collector.checkpoint()
+        await self._collector().checkpoint()
         if self._clock.monotonic() - self._collected_at >= _COLLECT_EVERY:
             self._collected_at = self._clock.monotonic()
-            await self._collector.collect()
+            await self._collector().collect()

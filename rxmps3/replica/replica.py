@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,14 +16,15 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase
 
 from rxmps3.clock import Clock, Random
-from rxmps3.compact import Collector
-from rxmps3.errors import Closed, Corrupt, Error, NotSent, Overloaded, Rejected, Unavailable, unforeseen
+from rxmps3.errors import Closed, Corrupt, Error, InvalidInput, NotSent, Overloaded, Rejected, Unavailable, unforeseen
 from rxmps3.failures import Failure
-from rxmps3.layout import Layout
 from rxmps3.local import Local, OpensLocal
-from rxmps3.log.sequenced import SequencedLog
+from rxmps3.log.base import Deliver
+from rxmps3.log.choosing import ChosenLog
+from rxmps3.log.kit import Collects, Context, Held, Kit, Placing, ProtocolName
 from rxmps3.options import Options, Status, merged
 from rxmps3.outbox import Restored
+from rxmps3.protocols import fits, is_there, open_kit
 from rxmps3.receipt import Receipt
 from rxmps3.replica.committing import Committer
 from rxmps3.replica.health import Health
@@ -35,11 +36,25 @@ from rxmps3.replica.storing import Storer
 from rxmps3.replica.timeline import Timeline
 from rxmps3.retry import Backoff
 from rxmps3.routing import Router, Turn
-from rxmps3.state import Committed, Entry, Loaded, Refused, Settled, State, View, Write, WriteId, Wrote
+from rxmps3.state import (
+    Amended,
+    Committed,
+    ContentObject,
+    Entry,
+    Loaded,
+    Refused,
+    Replayed,
+    Settled,
+    State,
+    View,
+    Write,
+    WriteId,
+    Wrote,
+)
 from rxmps3.storage.base import Storage
 from rxmps3.storage.metered import MeteredStorage
 from rxmps3.values import Values
-from rxmps3.writing import contents_of, encode_values, plan, with_new_names
+from rxmps3.writing import contents_of, values_of
 
 __all__ = ["Replica"]
 
@@ -67,20 +82,26 @@ class Replica:
         self.router = Router()
         self._name = f"manifest {manifest!r}"
         self._storage = MeteredStorage(storage)
-        self.layout = Layout(manifest, storage.name_limit)
-        self.values = Values(self._storage, self.layout, options.cache_bytes)
         self._writer = clock.new_id()
         self._number = 0
         self._heard = False
         self._receipts: dict[WriteId, Receipt] = {}
         self._closed = False
+        self._saves: set[asyncio.Task[None]] = set()
 
         self._home = Home(self._name, self._task_failed)
         self._health = Health(self._name, clock, self._complete_status)
         self._timeline = Timeline(self._home, self._deliver)
-        self._log = SequencedLog(
-            self._storage, self.layout, clock, writer=self._writer, by=options.by, deliver=self._learn
+        self._log = ChosenLog(
+            options.protocol,
+            self._open_kit,
+            is_there(self._storage, manifest),
+            self._learn,
+            self._switched,
+            clock,
+            self._name,
         )
+        self.values = Values(self._storage, self._log.kit.placing, options.cache_bytes)
         self._keep = keep
         self._local: Local | None = None
         self._restoring: asyncio.Task[None] | None = None
@@ -102,11 +123,66 @@ class Replica:
             self._storer,
         )
 
-        self.collector = Collector(
-            self._storage, self.layout, self._log, lambda: self.view.confirmed, clock, options.retention
-        )
         self._saver = Saver(clock, self._log, lambda: self.view.confirmed, lambda: self._local, self._storer)
-        self._keeper = Keeper(clock, self._log, self.collector, self._health, self.backoff)
+        self._keeper = Keeper(clock, self._log, lambda: self.collector, self._health, self.backoff)
+
+    # -- the protocol ----------------------------------------------------------------------------------------
+
+    @property
+    def protocol(self) -> ProtocolName:
+        """The protocol of the manifest; the one assumed while there is none yet."""
+        return self._log.kit.protocol
+
+    @property
+    def placing(self) -> Placing:
+        """How the protocol names and places values."""
+        return self._log.kit.placing
+
+    @property
+    def collector(self) -> Collects:
+        """Keeps the manifest small."""
+        return self._log.kit.collector
+
+    def _open_kit(self, protocol: ProtocolName, deliver: Deliver) -> Kit:
+        context = Context(
+            self._storage,
+            self.manifest,
+            self.clock,
+            self._writer,
+            self.options.by,
+            deliver,
+            lambda: self.view.confirmed,
+            self.options.retention,
+            self.options.versioning,
+        )
+        return open_kit(protocol, context)
+
+    def _switched(self, kit: Kit) -> None:
+        """The manifest is in another protocol than was assumed: what is pending is planned anew for it."""
+        with self._timeline.lock:
+            self.values.placing = kit.placing
+            for write in self.view.queue():
+                self._plan_anew(kit, write)
+        self._timeline.deliver_soon()
+
+    def _plan_anew(self, kit: Kit, write: Write) -> None:
+        receipt = self._receipts[write.id]
+        texts = {content.name: self.values.peek_content(content) or "" for content in receipt.contents}
+        try:
+            planned = kit.placing.plan(write.id, values_of(write, texts), self.options.inline_limit)
+        except InvalidInput as error:
+            rejected = Rejected(f"protocol {kit.protocol!r} cannot hold it: {error}", operation="put")
+            self._timeline.submit_locked(Refused(write.id, rejected))
+            return
+        for content in receipt.contents:
+            self.values.release(content)
+        receipt.contents = self._hold(planned.contents)
+        self._timeline.submit_locked(Amended(replace(write, update=planned.update)))
+
+    def _hold(self, contents: Sequence[Held]) -> tuple[ContentObject, ...]:
+        for held in contents:
+            self.values.hold(*held)
+        return tuple(held.content for held in contents)
 
     # -- the view --------------------------------------------------------------------------------------------
 
@@ -128,20 +204,22 @@ class Replica:
         receipts = (self._receipts.get(write.id) for write in view.queue())
         return tuple(receipt for receipt in receipts if receipt is not None)
 
-    def _learn(self, event: Committed | Loaded) -> None:
+    def _learn(self, event: Committed | Replayed | Loaded) -> None:
         """Take what the log says, unless it puts words into this client's mouth."""
         if isinstance(event, Loaded):
             mark = event.state.writers.get(self._writer)
             forged = mark is not None and mark.number > self._number
         else:
             pending = self.view.pending
+            versions = (event.version,) if isinstance(event, Committed) else event.versions
             forged = any(
                 write.id.writer == self._writer
                 and (
                     write.id.number > self._number
                     or (write.id in pending and pending[write.id].write.nonce != write.nonce)
                 )
-                for write in event.version.writes
+                for version in versions
+                for write in version.writes
             )
         if forged:
             raise Corrupt(
@@ -157,14 +235,15 @@ class Replica:
         for settled in turn.step.effects:
             self._settle(settled)
         event = turn.step.event
-        if isinstance(event, Committed):
+        if isinstance(event, (Committed, Replayed)):
             self._looker.active()
-            mine = event.version.writer == self._writer
+            versions = (event.version,) if isinstance(event, Committed) else event.versions
+            mine = all(version.writer == self._writer for version in versions)
             if not mine:
                 self._committer.foreign_seen()
             if self._number:
                 self._keeper.grown(mine=mine)
-        if isinstance(event, (Committed, Loaded)):
+        if isinstance(event, (Committed, Replayed, Loaded)):
             self._saver.changed()
         self._health.tell()
 
@@ -176,7 +255,9 @@ class Replica:
         for content in receipt.contents:
             text = self.values.release(content)
             if self._local is not None and settled.error is None:
-                self.spawn(self.values.save(content, text), "save")
+                saving = self.spawn(self.values.save(content, text), "save")
+                self._saves.add(saving)
+                saving.add_done_callback(self._saves.discard)
         receipt.settle(settled.error)
         self._committer.wake()  # what waited behind it may go
         if settled.error is not None:
@@ -199,7 +280,6 @@ class Replica:
             InvalidKey, InvalidValue, Closed, Overloaded: nothing was changed.
         """
         self.check_open("put")
-        texts = encode_values(values, self.layout.key_limit)
         with self._timeline.lock:
             waiting = len(self.view.pending)
             if waiting >= self.options.max_pending:
@@ -209,22 +289,20 @@ class Replica:
                     object=self._name,
                     remedy="await some receipts, or raise max_pending",
                 )
-            self._number += 1
-            id = WriteId(self._writer, self._number)
-            update, contents = plan(id.version, texts, self.options.inline_limit)
-            for content, text in contents:
-                self.values.hold(content, text)
+            id = WriteId(self._writer, self._number + 1)
+            planned = self.placing.plan(id, values, self.options.inline_limit)
+            self._number = id.number
             receipt = Receipt(
                 id.version,
-                tuple(texts),
-                tuple(content for content, _ in contents),
+                tuple(planned.update),
+                self._hold(planned.contents),
                 lambda: self._cancel(id),
                 self._home.check_may_block,
             )
             self._receipts[id] = receipt
-            write = Write(id, self.clock.new_id(), update)
+            write = Write(id, self.clock.new_id(), planned.update)
             self._timeline.submit_locked(Wrote(write, self.options.by))
-        self._home.on_loop(lambda: self._enqueue(write, {content.name: text for content, text in contents}))
+        self._home.on_loop(lambda: self._enqueue(write, {held.content.name: held.text for held in planned.contents}))
         self._timeline.deliver_soon()
         return receipt
 
@@ -292,15 +370,15 @@ class Replica:
             self._restore_failures.append(Failure("restore", self._name, aside, "the rest is kept"))
         self.values.keep_in(local)
         self._storer.use(own)
+        saved = await local.load_state()
+        if saved is not None and saved.place is not None:
+            self._log.resume(saved.place)
         for one in found:
             self._take_up(one)
         if found:
             self._committer.wake()
-        saved = await local.load_state()
         if saved is not None or not self.options.online:
             self._timeline.submit(Loaded(saved.state if saved is not None else State()))
-        if saved is not None and saved.cursor is not None:
-            self._log.resume(saved.cursor)
         await local.prune_values()
 
     def _take_up(self, restored: Restored) -> None:
@@ -308,13 +386,17 @@ class Replica:
         write = restored.write
         if write.id in self._receipts:
             return
-        renamed = with_new_names(write, self.clock.new_id(6))
-        for old, new in zip(contents_of(write), contents_of(renamed), strict=True):
-            self.values.hold(new, restored.texts[old.name])
+        if fits(self.protocol, write):
+            renamed = self.placing.again(write, self.clock.new_id(6))
+            texts = [restored.texts[content.name] for content in contents_of(write)]
+            held = [Held(content, text) for content, text in zip(contents_of(renamed), texts, strict=True)]
+        else:
+            planned = self.placing.plan(write.id, values_of(write, restored.texts), self.options.inline_limit)
+            renamed, held = replace(write, update=planned.update), planned.contents
         receipt = Receipt(
             write.id.version,
             tuple(write.update),
-            contents_of(renamed),
+            self._hold(held),
             lambda: self._cancel(write.id),
             self._home.check_may_block,
         )
@@ -443,7 +525,7 @@ class Replica:
     def share(self, options: Options) -> None:
         """One more handle asks for this replica. Raises `InvalidOption` if it asks for other options."""
         was_live = self.options.live
-        self.options = merged(self.options, options, self._name)
+        self.options = merged(self.options, options, self._name, self.protocol)
         self._looker.share(self.options)
         if self.options.live and not was_live:
             self.demand()
@@ -459,6 +541,8 @@ class Replica:
         if self.options.online:
             await self._flush(timeout)
         await self._storer.settle()
+        if self._saves:
+            await asyncio.wait(self._saves)
         self._closed = True
         await self._home.end_tasks()
         self._looker.close(Closed("the database was closed", object=self._name))

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rxmps3.storage.base import Found, Missing, NotModified, Page, Precondition, Storage, Stored, VersionPage, versions_of
+from rxmps3.storage.base import (
+    Found,
+    Missing,
+    NotModified,
+    Page,
+    Precondition,
+    Storage,
+    Stored,
+    VersionPage,
+    versions_of,
+)
 
 __all__ = ["Meter", "MeteredStorage"]
 

@@ -8,7 +8,17 @@ from typing import TypeVar
 from rxmps3.clock import Clock
 from rxmps3.errors import Unavailable
 from rxmps3.retry import Backoff
-from rxmps3.storage.base import Found, Missing, NotModified, Page, Precondition, Storage, Stored, VersionPage, versions_of
+from rxmps3.storage.base import (
+    Found,
+    Missing,
+    NotModified,
+    Page,
+    Precondition,
+    Storage,
+    Stored,
+    VersionPage,
+    versions_of,
+)
 
 __all__ = ["PatientStorage"]
 

@@ -14,7 +14,7 @@ from rxmps3.failures import Failure
 from rxmps3.missing import MISSING
 from rxmps3.replica import Replica
 from rxmps3.routing import Turn
-from rxmps3.state import Cause, Committed, Entry, EntryChange, Loaded, ManifestVersion
+from rxmps3.state import Cause, Committed, Entry, EntryChange, Loaded, ManifestVersion, Replayed
 from rxmps3.streams.stream import Sender
 
 __all__ = ["Change", "ChangeSink", "Reset", "TurnSink", "VersionSink"]
@@ -176,6 +176,9 @@ class VersionSink(TurnSink):
             event = turn.step.event
             if isinstance(event, Committed):
                 sender.send(event.version)
+            elif isinstance(event, Replayed):
+                for version in event.versions:
+                    sender.send(version)
             elif isinstance(event, Loaded):
                 if loaded and event.state.version:
                     sender.send(Reset(event.state.version))

@@ -12,7 +12,6 @@ from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignme
 from rxmps3 import jsontext
 from rxmps3.errors import InvalidOption, InvalidValue
 from rxmps3.failures import Failure
-from rxmps3.layout import check_key
 from rxmps3.missing import MISSING
 from rxmps3.options import Status
 from rxmps3.receipt import Receipt
@@ -50,7 +49,7 @@ class Streams:
 
     def observe(self, key: str, default: Any, equal_to: Any = MISSING) -> Stream[Any]:
         """The value of one key, or the default, which counts as the same as the JSON value ``equal_to`` if given."""
-        check_key(key, self._replica.layout.key_limit)
+        self._replica.placing.check_key(key)
         missing = _Default(default, default if equal_to is MISSING else equal_to)
 
         def render(snapshot: Snapshot, texts: dict[str, str]) -> Any:
@@ -61,7 +60,7 @@ class Streams:
     def observe_many(self, keys: tuple[str, ...], default: Any) -> Stream[Mapping[str, Any]]:
         """The values of several keys, every one of them present, in the order asked for."""
         for key in keys:
-            check_key(key, self._replica.layout.key_limit)
+            self._replica.placing.check_key(key)
         missing = _Default(default, default)
 
         def render(snapshot: Snapshot, texts: dict[str, str]) -> Mapping[str, Any]:

@@ -6,13 +6,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 from rxmps3.clock import Clock, Random, SystemClock, spawn
-from rxmps3.errors import Unsupported
 from rxmps3.storage.base import (
     Found,
-    ListVersions,
     Missing,
     NotModified,
     Page,
@@ -20,6 +18,7 @@ from rxmps3.storage.base import (
     Storage,
     Stored,
     VersionPage,
+    versions_of,
 )
 
 __all__ = ["CountingStorage", "FaultyStorage", "LatencyStorage", "Plan", "Request", "StorageWrapper"]

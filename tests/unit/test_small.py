@@ -184,8 +184,8 @@ def test_windows(start: set[str], number: int) -> None:
 
 def test_the_shorter_poll_and_live_win() -> None:
     known = Options(poll=2.0, by="a")
-    assert merged(known, Options(poll=0.5, by="a", live=True), "m") == Options(poll=0.5, by="a", live=True)
-    assert merged(known, Options(poll=5.0, by="a"), "m") == known
+    assert merged(known, Options(poll=0.5, by="a", live=True), "m", "sequenced") == Options(poll=0.5, by="a", live=True)
+    assert merged(known, Options(poll=5.0, by="a"), "m", "sequenced") == known
 
 
 @pytest.mark.parametrize(
@@ -194,17 +194,17 @@ def test_the_shorter_poll_and_live_win() -> None:
 def test_other_options_are_an_error_that_names_them(asked: Options) -> None:
     differing = next(name for name in vars(asked) if getattr(asked, name) != getattr(Options(), name))
     with pytest.raises(InvalidOption, match=differing) as caught:
-        merged(Options(), asked, "manifest 'm'")
+        merged(Options(), asked, "manifest 'm'", "sequenced")
     assert "manifest 'm'" in str(caught.value)
     assert "shared=False" in str(caught.value)
 
 
 def test_ticks_of_ones_own_are_shared_only_with_the_same() -> None:
     ticks: Subject[None] = Subject()
-    assert merged(Options(poll=ticks), Options(poll=ticks), "m").poll is ticks
+    assert merged(Options(poll=ticks), Options(poll=ticks), "m", "sequenced").poll is ticks
     for known, asked in [(ticks, Subject[None]()), (ticks, 1.0), (1.0, ticks)]:
         with pytest.raises(InvalidOption, match="poll"):
-            merged(Options(poll=known), Options(poll=asked), "m")
+            merged(Options(poll=known), Options(poll=asked), "m", "sequenced")
 
 
 def test_a_status_without_its_counts() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rxmps3 import MISSING, InvalidKey, InvalidValue, jsontext
-from rxmps3.layout import parse_value_name
+from rxmps3.layout import check_key, parse_value_name
 from rxmps3.state import ContentObject, Inline
 from rxmps3.writing import MAX_INLINE_PER_WRITE, MAX_WRITE_KEYS, encode_values, plan
 from tests.unit.jsons import unicode_text, values
@@ -18,30 +18,34 @@ from tests.unit.jsons import unicode_text, values
 keys = unicode_text.filter(bool)
 
 
+def checked(key: object) -> str:
+    return check_key(key, 900)
+
+
 @given(st.dictionaries(keys, values() | st.just(MISSING), min_size=1, max_size=5))
 def test_values_become_canonical_texts_and_missing_none(some: dict[str, Any]) -> None:
-    texts = encode_values(some, 900)
+    texts = encode_values(some, checked)
     assert texts.keys() == some.keys()
     for key, value in some.items():
         assert texts[key] == (None if value is MISSING else jsontext.encode(value))
 
 
 def test_null_is_a_value() -> None:
-    assert encode_values({"a": None}, 900) == {"a": "null"}
+    assert encode_values({"a": None}, checked) == {"a": "null"}
 
 
 def test_errors_name_the_key() -> None:
     with pytest.raises(InvalidValue, match="'b'"):
-        encode_values({"a": 1, "b": float("nan")}, 900)
+        encode_values({"a": 1, "b": float("nan")}, checked)
     with pytest.raises(InvalidKey):
-        encode_values({"a": 1, "": 2}, 900)
+        encode_values({"a": 1, "": 2}, checked)
 
 
 def test_a_write_names_at_least_one_key_and_not_too_many() -> None:
     with pytest.raises(InvalidValue, match="at least one"):
-        encode_values({}, 900)
+        encode_values({}, checked)
     with pytest.raises(InvalidValue, match="split"):
-        encode_values(dict.fromkeys(map(str, range(MAX_WRITE_KEYS + 1))), 900)
+        encode_values(dict.fromkeys(map(str, range(MAX_WRITE_KEYS + 1))), checked)
 
 
 @given(
