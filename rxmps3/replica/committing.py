@@ -229,7 +229,11 @@ class Committer:
         if not doubtful:
             return False
         now = await self._log.server_time()
-        aged = [write for write in doubtful if self._is_old(self._uploaded[write.id], now)]
+        aged = [
+            write  # unless it met its end meanwhile
+            for write in doubtful
+            if (upload := self._uploaded.get(write.id)) is not None and self._is_old(upload, now)
+        ]
         for write in aged:
             del self._uploaded[write.id]
             self._timeline.submit(Amended(self._values.placing.again(write, self._clock.new_id(6))))

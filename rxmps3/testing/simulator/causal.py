@@ -49,12 +49,15 @@ def _history(ledger: Ledger, recorder: Recorder, *, streams: bool) -> History:
     every_key = sorted({key for record in recorder.writes for key in record.values})
     refused = [write for write in recorder.writes if is_refused(write) and write.version not in ledger.places]
     left_out = frozenset([_UNKNOWN, *(record.id for record in refused)])
+    placed: dict[int | None, int] = {
+        write.id: ledger.places[write.version] for write in recorder.writes if write.version in ledger.places
+    }
     for record in recorder.sessions:
         taken_up = [write for write in record.writes if write.session is not record]
         inherited = [operations[write.version] for write in taken_up if write.version in operations]
         session = history.session(record.name, inherited=inherited)
         reads, *watching = record.observers
-        _play(session, record, len(taken_up), reads, operations, every_key, left_out)
+        _play(session, record, len(taken_up), reads, operations, every_key, left_out, placed)
         for write in record.writes:
             if write.settled and write.error is None and write.version in operations:
                 history.acknowledge(operations[write.version])
@@ -71,8 +74,9 @@ def _play(
     operations: dict[str, Operation],
     every_key: list[str],
     left_out: frozenset[int],
+    placed: dict[int | None, int],
 ) -> None:
-    """The writes and the gets of a process, in its order."""
+    """The writes and the gets of a process, in its order; ``placed`` is each write's place in the log."""
 
     def write_up_to(count: int) -> None:
         nonlocal made
@@ -85,7 +89,13 @@ def _play(
 
     for observation in reads.observations:
         seen = set(observation.values.values())
-        shown = [made for made, write in enumerate(record.writes[: observation.own], 1) if write.id in seen]
+        # a get takes time: of the writes made meanwhile it comes after those that the log had before what it shows
+        reach = max((placed[id] for id in seen if id in placed), default=-1)
+        shown = [
+            made
+            for made, write in enumerate(record.writes[: observation.own], 1)
+            if write.id in seen or placed.get(write.id, reach + 1) <= reach
+        ]
         write_up_to(max([observation.own_shown, *shown]))
         session.read(_seen(observation, every_key, left_out))
     write_up_to(len(record.writes))
