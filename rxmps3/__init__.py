@@ -38,6 +38,7 @@ from rxmps3.failures import Failure
 from rxmps3.missing import MISSING
 from rxmps3.options import Status
 from rxmps3.receipt import Receipt
+from rxmps3.receipts import Receipts
 from rxmps3.state import Entry, ManifestVersion, View, Write
 from rxmps3.streams.events import Change, Reset
 from rxmps3.streams.key import Key, KeyEntry
@@ -71,6 +72,7 @@ __all__ = [
     "OutcomeUnknown",
     "Overloaded",
     "Receipt",
+    "Receipts",
     "Rejected",
     "Reset",
     "Status",

@@ -27,7 +27,8 @@ from rxmps3.newkey import KeyMaker
 from rxmps3.options import Options, Status
 from rxmps3.protocols import checked_choice, default_manifest
 from rxmps3.receipt import Receipt
-from rxmps3.replica import Replica
+from rxmps3.receipts import Receipts
+from rxmps3.replica import Replica, SharedValues
 from rxmps3.state import Entry, ManifestVersion, View
 from rxmps3.storage.base import Storage
 from rxmps3.streams.bridge import Iteration
@@ -199,28 +200,64 @@ class Database:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def put(self, key: str, value: Any) -> Receipt:
+    @overload
+    def put(self, key: str, value: Any) -> Receipt: ...
+
+    @overload
+    def put(self, key: str, value: Any, *, manifests: Iterable[str]) -> Receipts: ...
+
+    def put(self, key: str, value: Any, *, manifests: Iterable[str] | None = None) -> Receipt | Receipts:
         """Set a key to a JSON value.
 
         The view holds it when this returns; it is sent in the background. Awaiting the receipt waits for the
         commit and gives the version id. May be called from any thread. `MISSING` as the value deletes.
+
+        Args:
+            manifests: write into these manifests of the database instead, with one write and one receipt each. They are
+                independent: nothing makes them atomic together. In the protocol mps3 they share the value's object.
 
         Raises:
             InvalidKey, InvalidValue: at the call; nothing was changed.
             Closed: the database is closed.
             Overloaded: more than ``max_pending`` writes wait for their commit.
         """
-        return self.put_all({key: value})
+        return self._write({key: value}, manifests)
 
-    def put_all(self, values: Mapping[str, Any]) -> Receipt:
+    @overload
+    def put_all(self, values: Mapping[str, Any]) -> Receipt: ...
+
+    @overload
+    def put_all(self, values: Mapping[str, Any], *, manifests: Iterable[str]) -> Receipts: ...
+
+    def put_all(self, values: Mapping[str, Any], *, manifests: Iterable[str] | None = None) -> Receipt | Receipts:
         """Set and delete several keys in one atomic write; `MISSING` deletes. Otherwise as `put`."""
+        return self._write(values, manifests)
+
+    @overload
+    def delete(self, key: str) -> Receipt: ...
+
+    @overload
+    def delete(self, key: str, *, manifests: Iterable[str]) -> Receipts: ...
+
+    def delete(self, key: str, *, manifests: Iterable[str] | None = None) -> Receipt | Receipts:
+        """Delete a key; deleting what is not there is fine. Otherwise as `put`."""
+        return self._write({key: MISSING}, manifests)
+
+    def _write(self, values: Mapping[str, Any], manifests: Iterable[str] | None) -> Receipt | Receipts:
         self._check_open("put")
         self._check_writable("put")
-        return self._replica.write_nowait(values)
-
-    def delete(self, key: str) -> Receipt:
-        """Delete a key; deleting what is not there is fine. Otherwise as `put`."""
-        return self.put_all({key: MISSING})
+        if manifests is None:
+            return self._replica.write_nowait(values)
+        if isinstance(manifests, str):
+            raise InvalidOption("manifests is a list of names, not one name", operation="put")
+        replicas = {name: self._connection.replica(name, self._options) for name in manifests}
+        if not replicas:
+            raise InvalidOption("manifests names none", operation="put")
+        planned = {name: replica.check(values) for name, replica in replicas.items()}  # all of them, or none
+        sharing = all(replica.protocol == "mps3" for replica in replicas.values())
+        shared = SharedValues(next(iter(planned.values()))) if sharing else None
+        receipts = {name: replica.write_nowait(values, shared) for name, replica in replicas.items()}
+        return Receipts(receipts, self._replica.clock.monotonic)
 
     def new_key(self, prefix: str = "") -> str:
         """A key that nobody else makes and that sorts after those made before: time first, then chance."""

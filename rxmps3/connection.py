@@ -14,7 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from rxmps3.clock import Clock
-from rxmps3.errors import InvalidOption, NotSent
+from rxmps3.errors import InvalidOption, NotSent, WrongLoop
 from rxmps3.local import LocalDirectory, OpensLocal
 from rxmps3.options import Options
 from rxmps3.replica import Replica
@@ -62,6 +62,13 @@ class Connection:
         """
         replica = self._replicas.get(manifest)
         if replica is None:
+            if not _is_on_a_loop():
+                raise WrongLoop(
+                    "it is not open yet, and only its database's event loop can open it",
+                    operation="open",
+                    object=f"manifest {manifest!r}",
+                    remedy="call db.manifest(name) there first",
+                )
             replica = self._replicas[manifest] = Replica(self.storage, manifest, self.clock, options, self._keep)
             replica.start()
         else:
@@ -104,6 +111,14 @@ class Connection:
 
     def _forget(self) -> None:
         _shared.get(asyncio.get_running_loop(), {}).pop(self._key, None)
+
+
+def _is_on_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 async def _closed(replica: Replica, timeout: float) -> Exception | None:

@@ -9,9 +9,11 @@ from typing import get_args
 from rxmps3.compact import Collector
 from rxmps3.errors import InvalidOption
 from rxmps3.layout import Layout
+from rxmps3.log import versioned
 from rxmps3.log.choosing import Choice, IsThere
 from rxmps3.log.codec import sequenced_names
 from rxmps3.log.kit import Context, Kit, ProtocolName
+from rxmps3.log.mps3 import kit as mps3
 from rxmps3.log.placing import SequencedPlacing
 from rxmps3.log.sequenced import SequencedLog
 from rxmps3.state import Inline, Write
@@ -35,8 +37,12 @@ async def is_sequenced(storage: Storage, manifest: str) -> bool:
     return not isinstance(await storage.get(Layout(manifest, storage.name_limit).head), Missing)
 
 
-_OPENERS: dict[ProtocolName, Callable[[Context], Kit]] = {"sequenced": open_sequenced}
-_SEEKERS = {"sequenced": is_sequenced}
+_OPENERS: dict[ProtocolName, Callable[[Context], Kit]] = {
+    "sequenced": open_sequenced,
+    "versioned": versioned.open_kit,
+    "mps3": mps3.open_kit,
+}
+_SEEKERS = {"sequenced": is_sequenced, "versioned": versioned.is_there, "mps3": mps3.is_there}
 
 PROTOCOLS: tuple[ProtocolName, ...] = tuple(_OPENERS)
 """Best first."""

@@ -19,6 +19,12 @@ from tests.servers import SHARED_BUCKET, VERSIONED_BUCKET, Moto, SeaweedFS, isol
 
 KINDS = ("memory", "file", "moto", "seaweedfs")
 PLACES = [pytest.param(kind, marks=[pytest.mark.seaweedfs] if kind == "seaweedfs" else []) for kind in KINDS]
+PLACES += [
+    pytest.param(f"{kind}-{protocol}", marks=[pytest.mark.seaweedfs] if kind == "seaweedfs" else [])
+    for protocol in ("versioned", "mps3")
+    for kind in ("memory", "moto", "seaweedfs")
+]
+"""Every test of behaviour runs in each of these: a storage with the sequenced log, or one with another log."""
 _numbers = itertools.count(1)
 
 
@@ -28,6 +34,7 @@ class Place:
 
     kind: str
     url: str
+    protocol: str = "sequenced"
     options: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -60,19 +67,26 @@ def moto() -> Iterator[Moto]:
 def new_place(kind: str, request: pytest.FixtureRequest, *, versioning: bool = False) -> Place:
     """A fresh empty place of one of `KINDS`."""
     number = next(_numbers)
+    kind, _, protocol = kind.partition("-")
+    protocol = protocol or "sequenced"
+    versioning = versioning or protocol == "versioned"
     if kind == "memory":
-        return Place(kind, f"memory:test-{number}", {"versioning": True} if versioning else {})
+        return Place(kind, f"memory:test-{number}", protocol, {"versioning": True} if versioning else {})
     if kind == "file":
-        return Place(kind, f"file:{request.getfixturevalue('tmp_path') / f'place-{number}'}")
+        return Place(kind, f"file:{request.getfixturevalue('tmp_path') / f'place-{number}'}", protocol)
     server: Moto | SeaweedFS = request.getfixturevalue(kind)
     bucket = VERSIONED_BUCKET if versioning else SHARED_BUCKET
-    return Place(kind, f"s3://{bucket}/place-{number}", server.options())
+    return Place(kind, f"s3://{bucket}/place-{number}", protocol, server.options())
 
 
 @pytest.fixture(params=PLACES)
 def place(request: pytest.FixtureRequest) -> Place:
-    """A fresh empty place of each kind of storage, one after the other."""
-    return new_place(request.param, request)
+    """A fresh empty place of each kind of storage and log, one after the other."""
+    place = new_place(request.param, request)
+    only = request.node.get_closest_marker("sequenced_only")
+    if only is not None and place.protocol != "sequenced":
+        pytest.skip(f"the sequenced log alone: {only.args[0]}")
+    return place
 
 
 @pytest.fixture(scope="session")

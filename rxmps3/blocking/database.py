@@ -24,6 +24,7 @@ from rxmps3.local import OpensLocal
 from rxmps3.missing import MISSING, Missing
 from rxmps3.options import Status
 from rxmps3.receipt import Receipt
+from rxmps3.receipts import Receipts
 from rxmps3.state import ManifestVersion, View
 from rxmps3.storage.base import Storage
 from rxmps3.streams.events import Change, Reset
@@ -114,20 +115,42 @@ class Database:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def put(self, key: str, value: Any) -> Receipt:
-        """Set a key, as `rxmps3.Database.put`."""
-        self._check_process("put")
-        return self._database.put(key, value)
+    @overload
+    def put(self, key: str, value: Any) -> Receipt: ...
 
-    def put_all(self, values: Mapping[str, Any]) -> Receipt:
+    @overload
+    def put(self, key: str, value: Any, *, manifests: Iterable[str]) -> Receipts: ...
+
+    def put(self, key: str, value: Any, *, manifests: Iterable[str] | None = None) -> Receipt | Receipts:
+        """Set a key, as `rxmps3.Database.put`."""
+        return self.put_all({key: value}) if manifests is None else self.put_all({key: value}, manifests=manifests)
+
+    @overload
+    def put_all(self, values: Mapping[str, Any]) -> Receipt: ...
+
+    @overload
+    def put_all(self, values: Mapping[str, Any], *, manifests: Iterable[str]) -> Receipts: ...
+
+    def put_all(self, values: Mapping[str, Any], *, manifests: Iterable[str] | None = None) -> Receipt | Receipts:
         """Set and delete several keys in one atomic write, as `rxmps3.Database.put_all`."""
         self._check_process("put")
-        return self._database.put_all(values)
+        if manifests is None:
+            return self._database.put_all(values)
 
-    def delete(self, key: str) -> Receipt:
+        async def write() -> Receipts:
+            return self._database.put_all(values, manifests=manifests)
+
+        return self._portal.call("put", write)
+
+    @overload
+    def delete(self, key: str) -> Receipt: ...
+
+    @overload
+    def delete(self, key: str, *, manifests: Iterable[str]) -> Receipts: ...
+
+    def delete(self, key: str, *, manifests: Iterable[str] | None = None) -> Receipt | Receipts:
         """Delete a key, as `rxmps3.Database.delete`."""
-        self._check_process("delete")
-        return self._database.delete(key)
+        return self.put(key, MISSING) if manifests is None else self.put(key, MISSING, manifests=manifests)
 
     def new_key(self, prefix: str = "") -> str:
         """A key that nobody else makes, as `rxmps3.Database.new_key`."""

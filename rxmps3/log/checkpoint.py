@@ -10,6 +10,7 @@ import asyncio
 import gzip
 import hashlib
 import zlib
+from dataclasses import replace
 
 from rxmps3.errors import Corrupt
 from rxmps3.layout import Layout
@@ -17,7 +18,7 @@ from rxmps3.log import codec
 from rxmps3.state import State
 from rxmps3.storage.base import Found, Get, Put
 
-__all__ = ["MAX_CHECKPOINT_BYTES", "is_due", "load", "store"]
+__all__ = ["MAX_CHECKPOINT_BYTES", "is_due", "load", "load_at", "store", "store_at"]
 
 MAX_CHECKPOINT_BYTES = 1 << 30
 LINE_ENTRIES = 200
@@ -43,15 +44,22 @@ async def store(
 ) -> codec.CheckpointRef:
     """Write the checkpoint of a state; nothing refers to it yet. Raises as `Storage.put`."""
     seq = int(state.version)
+    ref = await store_at(storage, layout.checkpoint(incarnation, seq, nonce), incarnation, seq, state, chain)
+    return replace(ref, name=ref.name.removeprefix(layout.root))
+
+
+async def store_at(
+    storage: Put, name: str, incarnation: str, seq: int, state: State, chain: str
+) -> codec.CheckpointRef:
+    """`store` under a name that the caller chooses, which is also the one that the reference holds."""
 
     def encode() -> tuple[bytes, str, int]:
         body = codec.encode_state(state, incarnation, seq, chain)
         return gzip.compress(body, compresslevel=6, mtime=0), codec.digest(body), len(body)
 
     packed, sha256, size = await asyncio.to_thread(encode)
-    name = layout.checkpoint(incarnation, seq, nonce)
     await storage.put(name, packed, sha256=hashlib.sha256(packed).digest(), content_type="application/gzip")
-    return codec.CheckpointRef(seq, name.removeprefix(layout.root), sha256, size)
+    return codec.CheckpointRef(seq, name, sha256, size)
 
 
 async def load(storage: Get, layout: Layout, incarnation: str, ref: codec.CheckpointRef) -> codec.Checkpoint | None:
@@ -60,7 +68,13 @@ async def load(storage: Get, layout: Layout, incarnation: str, ref: codec.Checkp
     Raises:
         Corrupt: it is not the one that the head names.
     """
-    name = layout.root + ref.name
+    return await load_at(storage, layout.root + ref.name, incarnation, ref, codec.sequenced_names)
+
+
+async def load_at(
+    storage: Get, name: str, incarnation: str, ref: codec.CheckpointRef, names: codec.Names
+) -> codec.Checkpoint | None:
+    """`load` from a name that the caller knows; ``names`` are those that a value may have. Raises as `load`."""
     what = f"checkpoint {name!r}"
     if not 0 < ref.size <= MAX_CHECKPOINT_BYTES:
         raise Corrupt(f"claims {ref.size:,} bytes", object=what)
@@ -68,7 +82,7 @@ async def load(storage: Get, layout: Layout, incarnation: str, ref: codec.Checkp
     if not isinstance(answer, Found):
         return None
     packed = answer.body
-    checkpoint = await asyncio.to_thread(lambda: codec.decode_state(_unpack(packed, ref, what), name))
+    checkpoint = await asyncio.to_thread(lambda: codec.decode_state(_unpack(packed, ref, what), name, names))
     if (checkpoint.incarnation, checkpoint.seq) != (incarnation, ref.seq):
         raise Corrupt(f"belongs to entry {checkpoint.seq} of log {checkpoint.incarnation}", object=what)
     return checkpoint

@@ -30,8 +30,9 @@ Choice = Literal["auto", "sequenced", "versioned", "mps3"]
 IsThere = Callable[[], Awaitable[bool]]
 """Whether the manifest exists in one protocol. Writes nothing."""
 
-_LOOK_AROUND_EVERY = 30.0
-"""A manifest that is empty is looked for in the other protocols at most every so many seconds."""
+_LOOK_AROUND_AT_MOST = 30.0
+"""An empty manifest is looked for in the other protocols at each read at first, then less and less often, but at least
+every so many seconds."""
 
 
 class ChosenLog:
@@ -66,7 +67,8 @@ class ChosenLog:
         self._held: list[Committed | Replayed | Loaded] | None = []
         self._sure = False
         self._opened = False
-        self._looked_around_at: float | None = None
+        self._look_around_at = 0.0
+        self._look_around_every = 0.5
         self._choosing = asyncio.Lock()
         self.kit = open_kit("sequenced" if asked == "auto" else asked, self._take)
 
@@ -154,8 +156,7 @@ class ChosenLog:
         if self._sure:
             return
         self._sure = self._log.exists
-        now = self._clock.monotonic()
-        if not self._sure and now - (self._looked_around_at or 0.0) >= _LOOK_AROUND_EVERY:
+        if not self._sure and self._clock.monotonic() >= self._look_around_at:
             async with self._choosing:
                 if not self._log.exists:
                     await self._switch_to_what_is_there()
@@ -196,7 +197,8 @@ class ChosenLog:
         Raises:
             Unsupported: it is, but the user named the present one.
         """
-        self._looked_around_at = self._clock.monotonic()
+        self._look_around_at = self._clock.monotonic() + self._look_around_every
+        self._look_around_every = min(self._look_around_every * 2, _LOOK_AROUND_AT_MOST)
         for protocol, is_there in self._others.items():
             if protocol == self.kit.protocol:
                 continue

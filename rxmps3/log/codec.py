@@ -27,7 +27,9 @@ __all__ = [
     "Head",
     "LogEntry",
     "Names",
+    "Reader",
     "any_names",
+    "check_format",
     "decode_entry",
     "decode_head",
     "decode_state",
@@ -38,6 +40,7 @@ __all__ = [
     "encode_state",
     "encode_write",
     "genesis",
+    "json_object",
     "sequenced_names",
     "stamp",
 ]
@@ -201,9 +204,9 @@ def decode_entry(body: bytes, name: str) -> LogEntry:
         Unsupported: a newer format.
     """
     what = f"log entry {name!r}"
-    members = _object(jsontext.decode_bytes(body, what), what)
-    _check_format(members, what)
-    read = _Reader(members, what)
+    members = json_object(jsontext.decode_bytes(body, what), what)
+    check_format(members, what)
+    read = Reader(members, what)
     writer = read.text("writer")
     writes = tuple(decode_write(part, writer, what) for part in read.array("writes"))
     seq = read.number("seq")
@@ -221,7 +224,7 @@ def decode_entry(body: bytes, name: str) -> LogEntry:
 
 def decode_write(part: Any, committer: str, what: str, names: Names = sequenced_names) -> Write:
     """Read one write of an entry. Raises as `decode_entry`."""
-    read = _Reader(_object(part, what), what)
+    read = Reader(json_object(part, what), what)
     writer = read.text("writer") if "writer" in read.members else committer
     update = {
         key: None if entry is None else _decode_state_entry(entry, key, what, names)
@@ -234,7 +237,7 @@ def decode_write(part: Any, committer: str, what: str, names: Names = sequenced_
 
 def _decode_state_entry(part: Any, key: str, container: str, names: Names) -> Entry:
     what = f"{container}, key {key!r:.80}"
-    read = _Reader(_object(part, what), what)
+    read = Reader(json_object(part, what), what)
     version = read.text("version")
     if "value" in read.members:
         try:
@@ -273,13 +276,13 @@ def encode_head(head: Head) -> bytes:
 def decode_head(body: bytes, name: str) -> Head:
     """Read the head. Raises as `decode_entry`."""
     what = f"head {name!r}"
-    members = _object(jsontext.decode_bytes(body, what), what)
-    _check_format(members, what)
-    read = _Reader(members, what)
+    members = json_object(jsontext.decode_bytes(body, what), what)
+    check_format(members, what)
+    read = Reader(members, what)
     checkpoint = None
     if members.get("checkpoint") is not None:
         checkpoint = _decode_ref(read.object("checkpoint"), what)
-    kept = tuple(_decode_ref(_object(one, what), what) for one in read.array("kept"))
+    kept = tuple(_decode_ref(json_object(one, what), what) for one in read.array("kept"))
     raised_at = None if members.get("raised_at") is None else read.time("raised_at")
     incarnation = read.text("log")
     if not (incarnation.isascii() and incarnation.isalnum()):
@@ -294,7 +297,7 @@ def decode_head(body: bytes, name: str) -> Head:
 
 
 def _decode_ref(members: dict[str, Any], what: str) -> CheckpointRef:
-    read = _Reader(members, what)
+    read = Reader(members, what)
     return CheckpointRef(read.number("seq"), read.text("name"), read.hash("sha256"), read.number("size"))
 
 
@@ -329,13 +332,13 @@ class Checkpoint:
 def decode_state(body: bytes, name: str, names: Names = sequenced_names) -> Checkpoint:
     """Read the JSON of a checkpoint. Raises as `decode_entry`."""
     what = f"checkpoint {name!r}"
-    members = _object(jsontext.decode_bytes(body, what), what)
-    _check_format(members, what)
-    read = _Reader(members, what)
+    members = json_object(jsontext.decode_bytes(body, what), what)
+    check_format(members, what)
+    read = Reader(members, what)
     entries = {key: _decode_state_entry(entry, key, what, names) for key, entry in read.object("entries").items()}
     writers: dict[str, Mark] = {}
     for writer, part in read.object("writers").items():
-        mark = _Reader(_object(part, what), what)
+        mark = Reader(json_object(part, what), what)
         date = None if mark.members.get("date") is None else mark.time("date")
         writers[writer] = Mark(mark.number("number"), mark.text("nonce"), date, _decode_gaps(mark.members, what))
     seq = read.number("seq")
@@ -354,7 +357,8 @@ def _decode_gaps(members: Mapping[str, Any], what: str) -> tuple[tuple[int, int]
     return decoded
 
 
-def _check_format(members: Mapping[str, Any], what: str) -> None:
+def check_format(members: Mapping[str, Any], what: str) -> None:
+    """Raise unless an object is of a format that is known here. Raises as `decode_entry`."""
     found = members.get("format")
     if type(found) is not int or found != FORMAT:
         if type(found) is int and found > FORMAT:
@@ -371,14 +375,15 @@ def _check_format(members: Mapping[str, Any], what: str) -> None:
         raise Unsupported(f"requires {', '.join(unknown)}", object=what, remedy="upgrade rxmps3")
 
 
-def _object(value: Any, what: str) -> dict[str, Any]:
+def json_object(value: Any, what: str) -> dict[str, Any]:
+    """The value, if it is a JSON object. Raises `Corrupt` naming ``what`` otherwise."""
     if not isinstance(value, dict):
         raise Corrupt(f"not a JSON object but {type(value).__name__}", object=what)
     return cast("dict[str, Any]", value)
 
 
-class _Reader:
-    """Typed access to the members of a JSON object."""
+class Reader:
+    """Typed access to the members of a JSON object; each verb raises `Corrupt` if the member is not of its kind."""
 
     def __init__(self, members: dict[str, Any], what: str) -> None:
         self.members = members

@@ -63,6 +63,10 @@ class Placing(Protocol):
         """The key, if it can be one. Raises `InvalidKey`."""
         ...
 
+    def normal(self, text: str) -> str:
+        """The canonical text that everybody will read of a value put with this one."""
+        ...
+
     def plan(self, id: WriteId, values: Mapping[str, Any], inline_limit: int) -> Planned:
         """What a call writes; `MISSING` deletes. Raises `InvalidKey`, `InvalidValue`."""
         ...

@@ -32,6 +32,9 @@ class SequencedPlacing:
     def check_key(self, key: object) -> str:
         return check_key(key, self.key_limit)
 
+    def normal(self, text: str) -> str:
+        return text
+
     def plan(self, id: WriteId, values: Mapping[str, Any], inline_limit: int) -> Planned:
         update, contents = plan(id.version, encode_values(values, self.check_key), inline_limit)
         return Planned(update, [Held(content, text) for content, text in contents])

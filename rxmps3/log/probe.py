@@ -15,7 +15,7 @@ from rxmps3.layout import probe as probe_name
 from rxmps3.storage.base import ABSENT, Found, Matches, Missing, NotModified, Storage
 from rxmps3.together import all_of
 
-__all__ = ["ensure_conditional_writes"]
+__all__ = ["ensure_conditional_writes", "place_of"]
 
 _CONTENDERS = 3
 _REPLACED = b'"replaced"'
@@ -29,7 +29,7 @@ async def ensure_conditional_writes(storage: Storage, clock: Clock) -> None:
         Unsupported: names the condition that the storage breaks.
         Unavailable, AccessDenied: the probe could not be carried out; nothing is known.
     """
-    place = _place(storage.url)
+    place = place_of(storage.url)
     if place in _passed:
         return
     await _probe(storage, probe_name(clock.new_id(16)))
@@ -53,7 +53,7 @@ async def _probe(storage: Storage, name: str) -> None:
         raise _broken(storage, "a deleted object is still there")
 
 
-def _place(url: str) -> str:
+def place_of(url: str) -> str:
     """What a verdict holds for: an endpoint and bucket, whatever the prefix."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path="")) if parts.scheme == "s3" else url

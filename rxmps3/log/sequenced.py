@@ -216,7 +216,7 @@ class SequencedLog:
             return
         if self._head is None and not await self._look_at_head():
             return
-        hits = 0
+        hits = self._disbelieved = 0
         while True:
             head, seq = self.head, self._seq + 1
             if hits == (_HITS_WHEN_LOSING if self._losing else _HITS_BEFORE_LISTING):

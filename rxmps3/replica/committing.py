@@ -15,6 +15,7 @@ from rxmps3.receipt import Receipt
 from rxmps3.replica.fairness import Fairness
 from rxmps3.replica.health import Health
 from rxmps3.replica.home import Home
+from rxmps3.replica.sharing import SharedValues
 from rxmps3.replica.storing import Storer
 from rxmps3.replica.timeline import Timeline
 from rxmps3.retry import Backoff
@@ -79,6 +80,7 @@ class Committer:
         self._uploaded: dict[WriteId, Upload] = {}
         self._uploading: set[WriteId] = set()
         self._committing: dict[WriteId, Write] = {}
+        self._shared: dict[WriteId, SharedValues] = {}
         self._fairness = Fairness()
         health.on_recovery(self.wake)
 
@@ -100,6 +102,7 @@ class Committer:
                     self._values.hold_again(content)
                 self._home.spawn(self._mend(contents), "upload")
         self._sent.pop(id, None)
+        self._shared.pop(id, None)
         self._storer.forget(id, committed=committed)
 
     def restored(self, restored: Restored) -> None:
@@ -271,7 +274,7 @@ class Committer:
                         return
                     # noted before it is sent, since it may be old already when its answer is heard
                     wall, monotonic = self._clock.now(), self._clock.monotonic()
-                    answers = await all_of(map(self._values.upload, contents))
+                    answers = await self._upload_all(id, contents)
                     stored = [answer for answer in answers if answer is not None]
                     if len(stored) < len(contents) or not self._is_to_upload(id, contents):
                         return
@@ -292,6 +295,18 @@ class Committer:
         finally:
             self._uploading.discard(id)
             self.wake()
+
+    async def _upload_all(self, id: WriteId, contents: tuple[ContentObject, ...]) -> list[Stored | None]:
+        shared = self._shared.get(id)
+        if shared is None:
+            return await all_of(map(self._values.upload, contents))
+        answers = await shared.upload(lambda: all_of(map(self._values.upload, contents)))
+        self._shared.pop(id, None)  # if they have to be stored once more, this write does so for itself
+        return answers
+
+    def share(self, id: WriteId, shared: SharedValues) -> None:
+        """The values of a write are those of other manifests' writes, too."""
+        self._shared[id] = shared
 
     def _is_to_upload(self, id: WriteId, contents: tuple[ContentObject, ...]) -> bool:
         """Whether the write is still pending with these values: not taken back, nor planned anew."""

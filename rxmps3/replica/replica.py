@@ -21,7 +21,7 @@ from rxmps3.failures import Failure
 from rxmps3.local import Local, OpensLocal
 from rxmps3.log.base import Deliver
 from rxmps3.log.choosing import ChosenLog
-from rxmps3.log.kit import Collects, Context, Held, Kit, Placing, ProtocolName
+from rxmps3.log.kit import Collects, Context, Held, Kit, Placing, Planned, ProtocolName
 from rxmps3.options import Options, Status, merged
 from rxmps3.outbox import Restored
 from rxmps3.protocols import fits, is_there, open_kit
@@ -32,6 +32,7 @@ from rxmps3.replica.home import Home
 from rxmps3.replica.keeping import Keeper
 from rxmps3.replica.looking import Looker
 from rxmps3.replica.saving import Saver
+from rxmps3.replica.sharing import SharedValues
 from rxmps3.replica.storing import Storer
 from rxmps3.replica.timeline import Timeline
 from rxmps3.retry import Backoff
@@ -270,11 +271,17 @@ class Replica:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def write_nowait(self, values: Mapping[str, Any]) -> Receipt:
+    def check(self, values: Mapping[str, Any]) -> Planned:
+        """What a write of these would be. Raises `InvalidKey`, `InvalidValue`, `Closed`."""
+        self.check_open("put")
+        return self.placing.plan(WriteId(self._writer, 0), values, self.options.inline_limit)
+
+    def write_nowait(self, values: Mapping[str, Any], shared: SharedValues | None = None) -> Receipt:
         """Make one atomic write and step the view; from any thread.
 
         Args:
             values: what each key is to hold; `MISSING` deletes it.
+            shared: the same values as they were planned for several manifests.
 
         Raises:
             InvalidKey, InvalidValue, Closed, Overloaded: nothing was changed.
@@ -290,7 +297,11 @@ class Replica:
                     remedy="await some receipts, or raise max_pending",
                 )
             id = WriteId(self._writer, self._number + 1)
-            planned = self.placing.plan(id, values, self.options.inline_limit)
+            if shared is None:
+                planned = self.placing.plan(id, values, self.options.inline_limit)
+            else:
+                planned = shared.planned_for(id)
+                self._committer.share(id, shared)
             self._number = id.number
             receipt = Receipt(
                 id.version,

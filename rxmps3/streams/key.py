@@ -143,7 +143,10 @@ class Key(Live[T], abc.ObserverBase[T]):
         if dumped is MISSING:
             return entry is None
         text = jsontext.encode(dumped, f"value of key {self.name!r}")
-        return text == self._default_text if entry is None else entry.same_value(Entry("", Inline(text)))
+        if entry is None:
+            return text == self._default_text
+        text = self._replica.placing.normal(text)
+        return entry.same_value(Entry("", Inline(text))) or self._replica.values.peek(entry) == text
 
     # -- reading ---------------------------------------------------------------------------------------------
 

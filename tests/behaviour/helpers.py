@@ -62,6 +62,8 @@ async def players(where: Place | Storage, *names: str, **options: Any) -> AsyncI
     They share one connection to a server, which saves time; `player` opens one of its own.
     """
     options.setdefault("poll", Subject[None]())
+    if isinstance(where, Place):
+        options.setdefault("protocol", where.protocol)
     async with AsyncExitStack() as stack:
         storage = await stack.enter_async_context(_opened(where))
         yield tuple([await stack.enter_async_context(player(storage, by=name, **options)) for name in names])
@@ -82,6 +84,7 @@ async def _opened(where: Place | Storage) -> AsyncIterator[Storage]:
 def player(where: Place | Storage, **options: Any) -> rxmps3.Connecting:
     """One database of its own."""
     if isinstance(where, Place):
+        options.setdefault("protocol", where.protocol)
         return rxmps3.connect(where.url, **where.options, shared=False, **options)
     return rxmps3.connect(where, shared=False, **options)
 

@@ -152,6 +152,7 @@ async def test_the_longest_keys_work_inline_and_as_objects(place: Place) -> None
             assert await b.get_prefix() == dict.fromkeys(keys, value)
 
 
+@pytest.mark.sequenced_only("the other logs have all values in objects")
 async def test_a_key_that_only_this_storage_cannot_hold_is_refused_and_rolled_back(place: Place) -> None:
     """SeaweedFS takes at most 255 bytes between two slashes, except soon after its start; all others take them."""
     async with players(place, "a", "b") as (a, b):

@@ -10,7 +10,7 @@ from reactivex import Subject
 
 import rxmps3
 from rxmps3 import MISSING, Closed, InvalidOption, jsontext
-from tests.behaviour.helpers import LARGE, looks, names, player, players, trace
+from tests.behaviour.helpers import LARGE, eventually, looks, names, player, players, trace
 from tests.conftest import Place
 
 ODD_KEYS = [
@@ -63,7 +63,8 @@ async def test_what_one_player_writes_the_other_reads(place: Place) -> None:
         assert await a.get("k") == {"title": "milk"}
         await looks(b)
         assert await b.get("k") == {"title": "milk"}
-        assert b.states.value["k"].version == version
+        if place.protocol != "mps3":  # whose entries tell the versions of values, not of writes
+            assert b.states.value["k"].version == version
         await b.put_all({"k": MISSING, "l": [1, 2], "m": LARGE})
         await looks(a)
         assert (await a.get("k", "gone"), await a.get("l"), await a.get("m")) == ("gone", [1, 2], LARGE)
@@ -74,7 +75,7 @@ async def test_what_one_player_writes_the_other_reads(place: Place) -> None:
         assert b.keys() == ["m"]
     async with players(place, "carol") as (c,):
         assert await c.get_prefix() == {"m": LARGE}
-        assert c.protocol == "sequenced"
+        assert c.protocol == place.protocol
 
 
 async def test_null_is_a_value_and_missing_is_none(place: Place) -> None:
@@ -131,30 +132,43 @@ async def test_a_read_after_refresh_sees_every_write_committed_before_it(place: 
 
 
 async def test_odd_keys_work_inline_and_as_objects(place: Place) -> None:
-    small = {key: index for index, key in enumerate(ODD_KEYS)}
-    large = {key: f"{index} {LARGE}" for index, key in enumerate(ODD_KEYS)}
+    odd = ODD_KEYS
+    if place.protocol == "mps3":  # its keys are names of objects, unescaped: servers break on some
+        odd = [key for key in odd if key.isprintable() and key.strip("/") == key and "." not in key.split("/")]
+        odd = [key for key in odd if ".." not in key]
+    if place.protocol == "versioned":  # its keys share a prefix with what it keeps for itself
+        odd = [key for key in odd if not key.startswith(".rxmps3")]
+    small = {key: index for index, key in enumerate(odd)}
+    large = {key: f"{index} {LARGE}" for index, key in enumerate(odd)}
     async with players(place, "a", "b") as (a, b):
         for values in (small, large):
             await a.put_all(values)
             await looks(b)
             assert await b.get_prefix() == values
-            assert b.keys() == sorted(ODD_KEYS)
-        await b.put_all(dict.fromkeys(ODD_KEYS[::2], MISSING))
+            assert b.keys() == sorted(odd)
+        await b.put_all(dict.fromkeys(odd[::2], MISSING))
         await looks(a)
-        assert a.keys() == sorted(ODD_KEYS[1::2])
+        assert a.keys() == sorted(odd[1::2])
     async with players(place, "c") as (c,):
-        assert await c.get_many(ODD_KEYS[1::2]) == {key: large[key] for key in ODD_KEYS[1::2]}
+        assert await c.get_many(odd[1::2]) == {key: large[key] for key in odd[1::2]}
 
 
 async def test_odd_values_round_trip_inline_and_as_objects(place: Place) -> None:
+    values = dict(enumerate(ODD_VALUES))
+    if place.protocol == "mps3":  # numbers are JavaScript's
+        values = {index: value for index, value in values.items() if not _has_number(value)}
     for limit in (4096, 0):
         async with players(place, "a", inline_limit=limit) as (a,):
-            await a.put_all({str(index): value for index, value in enumerate(ODD_VALUES)})
+            await a.put_all({str(index): value for index, value in values.items()})
         async with players(place, "b") as (b,):
             read = await b.get_prefix()
-            assert [jsontext.encode(read[str(index)]) for index in range(len(ODD_VALUES))] == [
-                jsontext.encode(value) for value in ODD_VALUES
+            assert [jsontext.encode(read[str(index)]) for index in values] == [
+                jsontext.encode(value) for value in values.values()
             ]
+
+
+def _has_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 async def test_ten_mebibytes_round_trip(place: Place) -> None:
@@ -192,6 +206,7 @@ async def test_opening_writes_nothing_and_a_mistyped_prefix_creates_nothing(plac
     assert await names(place) == []
 
 
+@pytest.mark.sequenced_only("its objects")
 async def test_the_first_write_creates_the_manifest_and_leaves_no_probe_behind(place: Place) -> None:
     async with players(place, "a") as (db,):
         await db.put_all({"k": 1, "l/m": LARGE})
@@ -204,7 +219,9 @@ async def test_the_first_write_creates_the_manifest_and_leaves_no_probe_behind(p
 
 
 async def test_manifests_are_independent_and_opened_when_used(place: Place) -> None:
-    odd = ["other", "a/b", "..", "😀", "main/head", "%2F", "values"]
+    odd = ["other", "a/b", "😀", "%2F", "values"]
+    if place.protocol == "sequenced":  # the others' names are names of objects, and these collide with the main one's
+        odd += ["..", "main/head"]
     async with players(place, "a", "b") as (a, b):
         for number, name in enumerate(odd):
             assert await a.manifest(name).get("k") is None
@@ -219,6 +236,8 @@ async def test_manifests_are_independent_and_opened_when_used(place: Place) -> N
         assert a.keys() == ["k"]
     async with players(place, "c", manifest="a/b") as (c,):
         assert await c.get("k") == 1
+    if place.protocol != "sequenced":
+        return
     roots = {name.partition("/")[0] for name in await names(place)}
     assert len(roots) == len(odd) + 1
 
@@ -231,7 +250,7 @@ async def test_manifests_have_streams_of_their_own(place: Place) -> None:
         await a.put("k", 1)
         await a.manifest("other").put("k", 2)
         await looks(b, other)
-        assert (in_main, in_other) == ([None, 1], [None, 2])
+        await eventually(lambda: (in_main, in_other) == ([None, 1], [None, 2]))
 
 
 async def test_new_keys_of_several_players_are_unique_and_sorted_by_time(place: Place) -> None:
@@ -249,6 +268,7 @@ async def test_new_keys_of_several_players_are_unique_and_sorted_by_time(place: 
         assert b.keys("msg/") == sorted([*keys, early])
 
 
+@pytest.mark.sequenced_only("the numbers of its versions")
 async def test_every_entry_names_its_author(place: Place) -> None:
     async with players(place, "alice", "bob") as (a, b):
         versions = trace(a.versions)

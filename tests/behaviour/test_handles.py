@@ -20,8 +20,8 @@ async def both(url: str, **options: Any) -> tuple[Database, Database]:
 
 
 async def test_the_same_url_hands_out_another_handle_on_one_replica(place: Place) -> None:
-    first = await rxmps3.connect(place.url, by="me", **place.options)
-    second = await rxmps3.connect(place.url, by="me", **place.options)
+    first = await rxmps3.connect(place.url, by="me", protocol=place.protocol, **place.options)
+    second = await rxmps3.connect(place.url, by="me", protocol=place.protocol, **place.options)
     receipt = first.put("k", 1)
     assert second.keys() == ["k"]
     assert second.pending.value == (receipt,)

@@ -313,6 +313,7 @@ class Session:
                 receipt = self.db.put("".join(keys), value)
         except Closed as error:
             record.settled, record.error = True, error
+            self.record.writes.remove(record)  # it was not made
             raise
         record.version = receipt.version
         recorder.by_version[receipt.version] = record

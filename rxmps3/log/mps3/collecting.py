@@ -1,0 +1,111 @@
+"""Deleting what the mps3 format leaves behind. The JavaScript client deletes none of it.
+
+* Operations of this manifest that are older than the retention and than the window of the newest one.
+* Values in the layout without versions that no manifest of the bucket names within that reach and that are older than
+  a day. Values are shared between manifests, so all of them are read, and an object is taken for a value only if its
+  name ends in a UUID. They are listed before the operations are, so that one that was stored meanwhile is not among
+  them.
+
+In the layout with versions a value looks like anybody's object: values are left alone there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from rxmps3.errors import Corrupt
+from rxmps3.log.kit import Context, Progress, Report
+from rxmps3.log.mps3 import operation as codec
+from rxmps3.log.mps3.log import MAX_OPERATION_BYTES, Mps3Log
+from rxmps3.log.mps3.names import home_of, is_content_name, manifest_of, parse_stamp
+from rxmps3.log.mps3.operation import WINDOW
+from rxmps3.storage.base import Found, Listed, list_all
+from rxmps3.storage.patient import PatientStorage
+from rxmps3.together import together
+
+__all__ = ["Mps3Collector"]
+
+VALUE_AGE = timedelta(days=1)
+"""No value younger than this is deleted."""
+_READS_AT_ONCE = 16
+
+
+class Mps3Collector:
+    """See `rxmps3.log.kit.Collects`."""
+
+    def __init__(self, context: Context, log: Mps3Log) -> None:
+        self._storage = PatientStorage(context.storage, context.clock)
+        self._manifest = context.manifest
+        self._home = home_of(context.storage.url)
+        self._retention = context.retention
+        self._versioning = context.versioning
+        self._log = log
+
+    async def checkpoint(self) -> None:
+        """There are none: each operation holds the whole state."""
+
+    async def collect(self, *, dry_run: bool = False, progress: Progress | None = None) -> Report:
+        report = Report()
+        await self._log.read()
+        now = await self._log.server_time()
+        everything = await list_all(self._storage, "") if not self._versioning else []
+        values = [one for one in everything if is_content_name(one.name) and _age(one, now) >= VALUE_AGE]
+        operations = await list_all(self._storage, f"{self._manifest}@")
+        if values:
+            live = await self._named()
+            await self._delete([one for one in values if one.name not in live], "values", report, dry_run, progress)
+        await self._delete(self._aged(operations, now), "entries", report, dry_run, progress)
+        return report
+
+    def _aged(self, operations: Sequence[Listed], now: datetime) -> list[Listed]:
+        """Those that nobody replays any more, nor looks back at."""
+        stamps = [(stamp, one) for one in operations if (stamp := parse_stamp(self._stamp_of(one.name))) is not None]
+        newest = max((stamp.time for stamp, one in stamps if codec.is_valid(stamp, _stored(one))), default=None)
+        if newest is None:
+            return []
+        return [one for stamp, one in stamps if stamp.time < newest - WINDOW and _age(one, now) >= self._retention]
+
+    def _stamp_of(self, name: str) -> str:
+        return name[len(self._manifest) + 1 :]
+
+    async def _named(self) -> set[str]:
+        """The values that any operation of any manifest names, whether it counts or not."""
+        names = [one.name for one in await list_all(self._storage, "") if manifest_of(one.name) is not None]
+        live: set[str] = set()
+        for start in range(0, len(names), _READS_AT_ONCE):
+            for part in await together(self._named_by(name) for name in names[start : start + _READS_AT_ONCE]):
+                live |= part
+        return live
+
+    async def _named_by(self, name: str) -> set[str]:
+        stamp = parse_stamp(name.rpartition("@")[2])
+        answer = await self._storage.get(name, limit=MAX_OPERATION_BYTES)
+        if stamp is None or not isinstance(answer, Found):
+            raise Corrupt("changed while it was looked at", object=f"operation {name!r}", remedy="nothing was deleted")
+        operation = codec.decode(answer.body, stamp, name)
+        return {
+            f"{key}@{file['version']}"
+            for files in (operation.files, operation.update)
+            for path, file in files.items()
+            if file is not None and (key := self._home.key_of(path)) is not None
+        }
+
+    async def _delete(
+        self, doomed: Sequence[Listed], what: str, report: Report, dry_run: bool, progress: Progress | None
+    ) -> None:
+        for done, one in enumerate(doomed):
+            if not dry_run:
+                await self._storage.delete(one.name)
+            report.bytes += one.size
+            if progress is not None:
+                progress(what, done + 1, len(doomed))
+        setattr(report, what, getattr(report, what) + len(doomed))
+
+
+def _age(one: Listed, now: datetime) -> timedelta:
+    return now - one.modified if one.modified is not None else timedelta(0)
+
+
+def _stored(one: Listed) -> float | None:
+    return None if one.modified is None else one.modified.timestamp() * 1000

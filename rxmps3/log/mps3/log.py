@@ -1,0 +1,477 @@
+"""The mps3 log: operations named by time, replayed on the state that the newest one's writer had.
+
+It needs nothing of a storage but that a listing shows what was stored. That is why it promises less than the other
+logs: operations stored at the same time are ordered by their names, one may come to light below known ones, and
+only while it is young is it certain to be seen. ``docs/protocol-mps3.md`` has the argument.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import NamedTuple, TypeVar
+
+from rxmps3.errors import Corrupt, Unavailable
+from rxmps3.log.base import Place
+from rxmps3.log.kit import Context
+from rxmps3.log.mps3 import operation as codec
+from rxmps3.log.mps3.names import OPERATIONS_PER_SESSION, Stamp, home_of, new_session, parse_stamp, stamp_after
+from rxmps3.log.mps3.operation import LAG, WINDOW, File, Files, Operation
+from rxmps3.log.mps3.ticking import ServerClock, milliseconds, moment
+from rxmps3.state import ContentObject, Entry, Inline, Loaded, ManifestVersion, Replayed, State, Write, WriteId
+from rxmps3.storage.base import Found, Page, Stored
+from rxmps3.together import together
+
+__all__ = ["Mps3Log"]
+
+T = TypeVar("T", Page, Stored, Found)
+
+MARGIN = 1500
+"""Milliseconds by which an operation's time has to be nearer to the ``Date`` of its answer than `LAG`: both that and
+the stored time are cut to whole seconds."""
+_FUTURE = 10_000
+"""Operations named so many milliseconds ahead are not listed."""
+_TRIES = 8
+_READS_AT_ONCE = 16
+_OWN_KNOWN = 100_000
+_LOOK_BACK = 5_000
+"""So many operations at most are searched for the writes of a process that died."""
+MAX_OPERATION_BYTES = 64 << 20
+
+
+class _Listed(NamedTuple):
+    """A valid operation as the listing shows it."""
+
+    stamp: Stamp
+    name: str
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """An operation whose fate is not known yet."""
+
+    stamp: Stamp
+
+
+class _Vanished(Exception):
+    """An operation that was listed is gone."""
+
+
+class Mps3Log:
+    """One manifest in the mps3 format, as one client follows and extends it. See `rxmps3.log.base.Log`."""
+
+    def __init__(self, context: Context) -> None:
+        self._storage = context.storage
+        self._manifest = context.manifest
+        self._home = home_of(context.storage.url)
+        self._clock = context.clock
+        self._writer = context.writer
+        self._by = context.by
+        self._deliver = context.deliver
+        self._versioning = context.versioning
+        self._server = ServerClock()
+        self._date: datetime | None = None
+        self._session = new_session(self._clock)
+        self._count = 0
+        self._window: list[Operation] = []
+        self._seen: dict[str, int] = {}
+        self._files: Files = {}
+        self._state = State()
+        self._own_entries: OrderedDict[tuple[str, str], Entry] = OrderedDict()
+        self._own_operations: dict[str, tuple[Write, ...]] = {}
+        self._attempt: _Attempt | None = None
+        self._recovered: set[WriteId] = set()
+        self._opened_at: float | None = None
+        self._opened = False
+        self._turning = asyncio.Lock()
+
+    # -- what is known ---------------------------------------------------------------------------------------
+
+    @property
+    def exists(self) -> bool:
+        return bool(self._window)
+
+    @property
+    def position(self) -> str:
+        return self._state.version
+
+    @property
+    def place(self) -> Place | None:
+        return Place("mps3", self.position) if self._opened else None
+
+    @property
+    def date(self) -> datetime | None:
+        return self._date
+
+    @property
+    def upkeep_is_due(self) -> bool:
+        return False  # the bucket is shared with clients that collect nothing: only when somebody asks for it
+
+    def resume(self, place: Place) -> None:
+        """An operation holds the whole state, so there is nothing to go on from."""
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        if not self._opened:
+            await self._refresh()
+
+    async def read(self) -> None:
+        await self._refresh()
+
+    async def server_time(self) -> datetime:
+        await self._timed(self._storage.list(f"{self._manifest}@", limit=1))
+        return self._date or self._clock.now()
+
+    async def _refresh(self) -> None:
+        """List, fetch what was not seen before, and deliver."""
+        async with self._turning:
+            for _ in range(_TRIES):
+                listed = await self._list()
+                try:
+                    window = await self._fetch(listed)
+                except _Vanished:
+                    continue
+                self._take(window)
+                return
+        raise Unavailable(
+            "its operations vanish between being listed and being read",
+            operation="read",
+            object=f"manifest {self._manifest!r}",
+        )
+
+    async def _timed(self, request: Awaitable[T]) -> T:
+        """Make a request and set the clock by its answer."""
+        began = self._clock.monotonic()
+        answer = await request
+        if answer.date is not None:
+            self._date = answer.date
+            self._server.heard(answer.date, self._clock.now(), self._clock.monotonic() - began)
+        return answer
+
+    async def _list(self) -> list[_Listed]:
+        """The valid operations of the window, newest first."""
+        offset = self._server.offset
+        listed = await self._list_by_the_clock()
+        if self._server.offset - offset > _FUTURE / 2:
+            return await self._list_by_the_clock()  # it was so far behind that it left out the newest
+        return listed
+
+    async def _list_by_the_clock(self) -> list[_Listed]:
+        prefix = f"{self._manifest}@"
+        listed: list[_Listed] = []
+        cursor: str | None = None
+        after = prefix + stamp_after(round(self._server.time(self._clock.now())) + _FUTURE)
+        while True:
+            page = await self._timed(self._storage.list(prefix, after=after, cursor=cursor))
+            oldest: int | None = None
+            for one in page.objects:
+                stamp = parse_stamp(one.name[len(prefix) :])
+                if stamp is None:
+                    continue
+                oldest = stamp.time
+                if codec.is_valid(stamp, None if one.modified is None else milliseconds(one.modified)):
+                    listed.append(_Listed(stamp, one.name))
+            cursor = page.cursor
+            newest = listed[0].stamp.time if listed else None
+            if cursor is None or (newest is not None and oldest is not None and oldest < newest - WINDOW):
+                break
+        return [one for one in listed if one.stamp.time >= listed[0].stamp.time - WINDOW]
+
+    async def _fetch(self, listed: Sequence[_Listed]) -> list[Operation]:
+        known = {operation.stamp.text: operation for operation in self._window}
+        lacking = [one for one in listed if one.stamp.text not in known]
+        for start in range(0, len(lacking), _READS_AT_ONCE):
+            for operation in await together(self._get(one) for one in lacking[start : start + _READS_AT_ONCE]):
+                known[operation.stamp.text] = operation
+        return [known[one.stamp.text] for one in listed]
+
+    async def _get(self, listed: _Listed) -> Operation:
+        answer = await self._storage.get(listed.name, limit=MAX_OPERATION_BYTES)
+        if not isinstance(answer, Found):
+            raise _Vanished
+        return codec.decode(answer.body, listed.stamp, listed.name)
+
+    # -- delivering ------------------------------------------------------------------------------------------
+
+    def _take(self, window: list[Operation]) -> None:
+        """The operations within the window, newest first, as they are now."""
+        if not window and self._window:
+            raise Corrupt(
+                "all its operations are gone",
+                object=f"manifest {self._manifest!r}",
+                remedy="restore the objects; nothing is overwritten",
+            )
+        files = codec.resolve(window)
+        version = window[0].stamp.text if window else ""
+        changed = [name for name in {**self._files, **files} if _version(self._files, name) != _version(files, name)]
+        new = [operation for operation in reversed(window) if operation.stamp.text not in self._seen]
+        on_top = not self._window or all(operation.stamp.text < self._window[0].stamp.text for operation in new)
+        before, seen = self._state, self._seen
+        self._window, self._files = window, files
+        self._seen = {operation.stamp.text: operation.stamp.time for operation in window}
+        after = replace(self._changed(before, {name: files.get(name) for name in changed}), version=version)
+        if not self._opened:
+            self._deliver(Loaded(self._remember(after)))
+            self._opened = True
+            self._opened_at = self._clock.monotonic()
+        elif new or changed:
+            try:
+                self._tell(before, after, new, changed, one_by_one=on_top)
+            except Corrupt:
+                self._seen = seen
+                raise
+
+    def _tell(self, before: State, after: State, new: list[Operation], changed: list[str], *, one_by_one: bool) -> None:
+        """Deliver operations, oldest first: each of its own where they follow what was known, else all at once."""
+        keys = self._keys(changed)
+        if one_by_one:
+            *earlier, last = [[one] for one in new] or [[]]
+            for (operation,) in earlier:
+                before = replace(self._changed(before, operation.update), version=operation.stamp.text)
+                touched = self._keys(operation.update)
+                keys |= touched
+                self._deliver(Replayed(self._remember(before), (self._version(operation),), touched))
+            new = last
+        for operation in new:
+            keys |= self._keys(operation.update)
+        self._deliver(Replayed(self._remember(after), tuple(map(self._version, new)), keys))
+
+    def _remember(self, state: State) -> State:
+        self._state = state
+        return state
+
+    def _keys(self, names: Iterable[str]) -> frozenset[str]:
+        return frozenset(key for name in names if (key := self._home.key_of(name)) is not None)
+
+    def _changed(self, state: State, update: Mapping[str, File | None]) -> State:
+        entries = state.entries.mutate()
+        for name, file in update.items():
+            key = self._home.key_of(name)
+            if key is None:
+                continue
+            if file is not None:
+                entries[key] = self._entry(key, file["version"])
+            elif key in entries:
+                del entries[key]
+        return replace(state, entries=entries.finish())
+
+    def _entry(self, key: str, version: str) -> Entry:
+        """What is known of a value: all of one's own, of others' where it is."""
+        own = self._own_entries.get((key, version))
+        if own is not None:
+            return own
+        if self._versioning:
+            return Entry(version, ContentObject(key, "", 0, version))
+        return Entry(version, ContentObject(f"{key}@{version}", "", 0))
+
+    def _version(self, operation: Operation) -> ManifestVersion:
+        stamp = operation.stamp
+        writes = self._own_operations.get(stamp.text)
+        writer = self._writer if writes is not None else stamp.session
+        if writes is None:
+            update = {
+                key: None if file is None else self._entry(key, file["version"])
+                for name, file in operation.update.items()
+                if (key := self._home.key_of(name)) is not None
+            }
+            writes = (Write(WriteId(stamp.session, stamp.number + 1), stamp.text, update),) if update else ()
+        by = self._by if writer == self._writer else ""  # the format has no room for it
+        return ManifestVersion(stamp.text, writer, by, moment(stamp.time), writes)
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        """There is nothing to create: the first operation makes the manifest."""
+        await self.open()
+
+    async def commit(self, writes: Sequence[Write]) -> None:
+        await self.open()
+        if self._attempt is not None:
+            await self._settle(self._attempt)
+            return
+        if await self._recover(writes):
+            return
+        update: dict[str, File | None] = {}
+        for write in writes:
+            for key, entry in write.update.items():
+                name = self._home.file_of(key)
+                update.pop(name, None)
+                update[name] = None if entry is None else codec.file_of(self._version_of(key, entry))
+        if self._versioning:
+            gone = [key for name, file in update.items() if file is None and (key := self._home.key_of(name))]
+            await together(self._storage.delete(key) for key in gone)
+        for _ in range(_TRIES):
+            await self._refresh()
+            if await self._put(update, tuple(writes)):
+                await self._touch()
+                return
+        raise Unavailable(
+            "this computer's clock and the server's drift apart too fast",
+            operation="commit",
+            object=f"manifest {self._manifest!r}",
+        )
+
+    def _version_of(self, key: str, entry: Entry) -> str:
+        """How an operation names a value; from now on the entry is known by it."""
+        content = entry.content
+        if isinstance(content, Inline) or (self._versioning and content.version is None):
+            raise RuntimeError(f"the value of key {key!r} was not uploaded before its commit")
+        version = content.version or content.name.rpartition("@")[2]
+        self._own_entries[(key, version)] = entry
+        while len(self._own_entries) > _OWN_KNOWN:
+            self._own_entries.popitem(last=False)
+        return version
+
+    async def _put(self, update: dict[str, File | None], writes: tuple[Write, ...]) -> bool:
+        """Store one operation, newer than every known one; False if its time was too far off for it to count."""
+        await self._until_not_ahead()
+        stamp = self._new_stamp()
+        operation = Operation(stamp, dict(self._files), update)
+        self._own_operations[stamp.text] = writes
+        name = f"{self._manifest}@{stamp.text}"
+        began = self._clock.monotonic()
+        try:
+            stored = await self._storage.put(name, codec.encode(operation.files, update))
+        except Unavailable:
+            self._attempt = _Attempt(stamp)
+            raise
+        latency = self._clock.monotonic() - began
+        if stored.date is None or abs(stamp.time - milliseconds(stored.date)) < LAG - MARGIN:
+            if stored.date is not None:
+                self._date = stored.date
+                self._server.heard(stored.date, self._clock.now(), latency)
+            async with self._turning:
+                if stamp.text not in self._seen:
+                    self._take(self._with(operation))
+            return True
+        self._date = stored.date
+        await self._refresh()
+        if stamp.text in self._seen:
+            return True  # near enough after all
+        self._server.set(stored.date, self._clock.now(), latency)
+        await self._storage.delete(name)  # it counts for nobody
+        del self._own_operations[stamp.text]
+        return False
+
+    def _with(self, operation: Operation) -> list[Operation]:
+        """The window with one operation more."""
+        window = sorted([operation, *self._window], key=lambda one: one.stamp.text)
+        return [one for one in window if one.stamp.time >= window[0].stamp.time - WINDOW]
+
+    def _new_stamp(self) -> Stamp:
+        if self._count == OPERATIONS_PER_SESSION:
+            known = self._session
+            while self._session == known:
+                self._session = new_session(self._clock)
+            self._count = 0
+        now = round(self._server.time(self._clock.now()))
+        newest = self._window[0].stamp.time if self._window else 0
+        stamp = Stamp.of(max(now, newest + 1), self._session, self._count)
+        self._count += 1
+        return stamp
+
+    async def _until_not_ahead(self) -> None:
+        """After an operation of a clock that is ahead, wait until one that follows it would count."""
+        if self._window and self._date is not None:
+            ahead = self._window[0].stamp.time + 1 - milliseconds(self._date) - (LAG - MARGIN)
+            if ahead > 0:
+                await self._clock.sleep(ahead / 1000)
+
+    async def _touch(self) -> None:
+        """Tell clients that poll the manifest's own object; what counts is the operation."""
+        try:
+            await self._storage.put(self._manifest, b'""')
+        except Unavailable:
+            pass
+
+    # -- what is not known -----------------------------------------------------------------------------------
+
+    async def _settle(self, attempt: _Attempt) -> None:
+        """Find out what became of an operation whose answer was lost: it is seen while it is young, or never counts."""
+        while True:
+            await self._refresh()
+            if attempt.stamp.text in self._seen:
+                break
+            now = milliseconds(self._date) if self._date is not None else self._server.time(self._clock.now())
+            left = attempt.stamp.time + LAG + MARGIN - now
+            if left < 0:
+                del self._own_operations[attempt.stamp.text]
+                break
+            await self._clock.sleep(min(left / 1000 + 0.1, 1.0))
+        self._attempt = None
+
+    async def _recover(self, writes: Sequence[Write]) -> bool:
+        """Whether some of the writes of an earlier process are in the log; they are delivered.
+
+        Its last attempt may be on its way for as long as it would count, so that is waited for. Then a write is known
+        by the versions of its values, which nobody else uses.
+        """
+        lacking = [write for write in writes if write.id.writer != self._writer and write.id not in self._recovered]
+        if not lacking or self._opened_at is None:
+            return False
+        left = (2 * LAG + MARGIN) / 1000 - (self._clock.monotonic() - self._opened_at)
+        if left > 0:
+            await self._clock.sleep(left)
+        await self._refresh()
+        self._recovered.update(write.id for write in lacking)
+        found = await self._search(lacking)
+        for write, stamp in found:
+            version = ManifestVersion(stamp.text, write.id.writer, "", moment(stamp.time), (write,))
+            self._deliver(Replayed(self._state, (version,), frozenset()))
+        return bool(found)
+
+    async def _search(self, writes: Sequence[Write]) -> list[tuple[Write, Stamp]]:
+        """The writes that an operation of the log names, with its stamp."""
+        marks = {write.id: self._marks(write) for write in writes}
+        left = {write.id: write for write in writes if marks[write.id]}
+        found: list[tuple[Write, Stamp]] = []
+        prefix = f"{self._manifest}@"
+        cursor: str | None = None
+        looked_at = 0
+        while left and looked_at < _LOOK_BACK:
+            page = await self._timed(self._storage.list(prefix, cursor=cursor))
+            stamps = [
+                _Listed(stamp, one.name)
+                for one in page.objects
+                if (stamp := parse_stamp(one.name[len(prefix) :])) is not None
+                and codec.is_valid(stamp, None if one.modified is None else milliseconds(one.modified))
+            ]
+            for start in range(0, len(stamps), _READS_AT_ONCE):
+                for operation in await together(self._look_up(one) for one in stamps[start : start + _READS_AT_ONCE]):
+                    named = {(name, file["version"]) for name, file in operation.update.items() if file is not None}
+                    for id, write in list(left.items()):
+                        if marks[id] <= named:
+                            del left[id]
+                            found.append((write, operation.stamp))
+                if not left:
+                    break
+            looked_at += len(stamps)
+            cursor = page.cursor
+            if cursor is None:
+                break
+        return found
+
+    async def _look_up(self, listed: _Listed) -> Operation:
+        try:
+            return await self._get(listed)
+        except _Vanished:
+            return Operation(listed.stamp, {}, {})
+
+    def _marks(self, write: Write) -> set[tuple[str, str]]:
+        """What an operation that holds the write names; empty if it only deletes."""
+        if self._versioning:
+            return set()
+        return {
+            (self._home.file_of(key), self._version_of(key, entry))
+            for key, entry in write.update.items()
+            if entry is not None
+        }
+
+
+def _version(files: Files, name: str) -> str | None:
+    file = files.get(name)
+    return None if file is None else file["version"]

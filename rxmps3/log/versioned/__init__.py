@@ -1,0 +1,43 @@
+"""The versioned log: for storages that keep every version of an object and have no conditional writes."""
+
+from __future__ import annotations
+
+from rxmps3.errors import Corrupt
+from rxmps3.log.kit import Context, Kit
+from rxmps3.log.sequenced import MAX_ENTRY_BYTES
+from rxmps3.log.versioned.body import is_ours
+from rxmps3.log.versioned.collector import VersionedCollector
+from rxmps3.log.versioned.log import VersionedLog
+from rxmps3.log.versioned.names import VersionedNames
+from rxmps3.log.versioned.placing import VersionedPlacing
+from rxmps3.storage.base import Found, Storage
+
+__all__ = ["is_there", "open_kit"]
+
+
+def open_kit(context: Context) -> Kit:
+    """The versioned log of a manifest.
+
+    Raises:
+        InvalidOption: no manifest can have this name.
+    """
+    names = VersionedNames(context.manifest, context.storage.name_limit)
+    log = VersionedLog(
+        context.storage, names, context.clock, writer=context.writer, by=context.by, deliver=context.deliver
+    )
+    collector = VersionedCollector(context.storage, names, log, context.state, context.clock, context.retention)
+    return Kit("versioned", log, VersionedPlacing(names, context.storage.url), collector)
+
+
+async def is_there(storage: Storage, manifest: str) -> bool:
+    """Whether there is a versioned manifest of this name, in whatever state. Writes nothing.
+
+    Raises:
+        Unavailable, AccessDenied, BucketNotFound: the storage does not answer or refuses.
+    """
+    name = VersionedNames(manifest, storage.name_limit).object
+    try:
+        answer = await storage.get(name, limit=MAX_ENTRY_BYTES)
+    except Corrupt:
+        return False  # larger than any version of a manifest
+    return isinstance(answer, Found) and is_ours(answer.body)

@@ -1,0 +1,239 @@
+"""Keeping a versioned manifest small: checkpoints, and deletion by version id.
+
+What is deleted lies below the *pivot*: the newest checkpoint whose version is older than the retention and all
+that could still come to light or be under way, and which a settled version names. In this order, each step
+interruptible anywhere and taken up by anyone:
+
+1. values that a version below the pivot or an older checkpoint names, and neither the pivot nor anything above it;
+2. the versions of the manifest below the pivot's, oldest first, so that what is left is always one piece: who finds
+   his base there misses nothing above it;
+3. the older checkpoints.
+
+Only what this manifest's own log has named is ever deleted, for other manifests keep their values under the same
+names, and other programs their objects: a version id belongs to one put, and so to one log. The price is that an
+upload which never came to be committed stays; there is no telling it from another manifest's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+
+from rxmps3.clock import Clock
+from rxmps3.errors import Corrupt, Unavailable
+from rxmps3.layout import escape
+from rxmps3.log.fence import GRACE
+from rxmps3.log.kit import Progress, Report
+from rxmps3.log.versioned.body import Body, Named
+from rxmps3.log.versioned.checkpoints import load_base, store_base
+from rxmps3.log.versioned.log import VersionedLog
+from rxmps3.log.versioned.names import VersionedNames
+from rxmps3.log.versioned.reading import SETTLED_AFTER, Gone, Listing, fetch_bodies, list_versions
+from rxmps3.state import ContentObject, Entry, State
+from rxmps3.storage.base import ListedVersion, Storage, versions_of
+from rxmps3.storage.patient import PatientStorage
+from rxmps3.together import all_of
+from rxmps3.writing import contents_of
+
+__all__ = ["VersionedCollector"]
+
+WRITER_SILENCE = timedelta(days=30)
+"""The number of a writer that has been silent for so long is forgotten."""
+_DELETES_AT_ONCE = 16
+
+
+class VersionedCollector:
+    """Compacts one versioned manifest that is open here. See `rxmps3.log.kit.Collects`.
+
+    Args:
+        storage: where it is.
+        names: its names.
+        log: the client's own log, open.
+        state: the state that the log delivered last.
+        clock: ids for nonces.
+        retention: how far back the log is to reach at least.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        names: VersionedNames,
+        log: VersionedLog,
+        state: Callable[[], State],
+        clock: Clock,
+        retention: timedelta,
+    ) -> None:
+        self._storage = PatientStorage(storage, clock)
+        self._names = names
+        self._log = log
+        self._state = state
+        self._clock = clock
+        self._retention = retention
+
+    async def checkpoint(self) -> str | None:
+        base, known = self._log.base, self._log.checkpoint
+        if not base.count or (known is not None and known.ref.seq >= base.count):
+            return None
+        named = await store_base(self._storage, self._names, base, self._clock)
+        self._log.name_checkpoint(named)
+        return named.version
+
+    async def collect(self, *, dry_run: bool = False, progress: Progress | None = None) -> Report:
+        tell = progress or _tell_nobody
+        report = Report()
+        await self._log.read()
+        if not self._log.exists:
+            return report
+        await self._log.list_again()
+        listing = await list_versions(self._storage, self._names)
+        ids = listing.ids
+        tell("versions read", 0, len(ids))
+        try:
+            bodies = await fetch_bodies(self._storage, self._names, ids)
+        except Gone as gone:
+            raise Unavailable(
+                "compacted by others meanwhile", object=f"manifest {self._names.object!r}, version {gone.id!r}"
+            ) from None
+        tell("versions read", len(ids), len(ids))
+        pivot = await self._pivot(listing, [bodies[id] for id in ids])
+        if pivot is not None:
+            await self._collect_below(pivot, listing, bodies, report, dry_run, tell)
+        await self._expire_writers(report, listing.date, dry_run)
+        return report
+
+    async def _pivot(self, listing: Listing, bodies: Sequence[Body]) -> tuple[Named, State] | None:
+        """The newest checkpoint below which everything may go, and its state."""
+        modified = listing.modified
+        settled = [body for body in bodies if _age(modified, body.id, listing.date) >= SETTLED_AFTER]
+        named = {body.checkpoint.ref.name: body.checkpoint for body in settled if body.checkpoint is not None}
+        for one in sorted(named.values(), key=lambda one: one.ref.seq, reverse=True):
+            if _age(modified, one.version, listing.date) >= self._retention + SETTLED_AFTER + GRACE:
+                base = await load_base(self._storage, self._names, one)
+                if base is not None:
+                    return one, base.state
+        return None
+
+    async def _collect_below(
+        self,
+        pivot: tuple[Named, State],
+        listing: Listing,
+        bodies: dict[str, Body],
+        report: Report,
+        dry_run: bool,
+        tell: Progress,
+    ) -> None:
+        named, state = pivot
+        ids = listing.ids
+        at = ids.index(named.version)
+        below, above = ids[:at], ids[at:]
+        older = await self._older_checkpoints(named)
+        once = _named_by(bodies[id] for id in below)
+        for name in sorted({one.name for one in older}):
+            once |= await self._named_in(name, bodies.values())
+        live = _named_by(bodies[id] for id in above) | _named_in(state) | _named_in(self._state())
+        doomed = sorted(once - live, key=lambda content: (content.name, content.version or ""))
+        if doomed and not live and _named_in(self._state()):
+            raise Corrupt(
+                "no value seems to be in use, though the state names some",
+                object=f"manifest {self._names.object!r}",
+                remedy="nothing was deleted",
+            )
+        tell("values kept", len(once) - len(doomed), len(once))
+        await self._delete_values(doomed, report, dry_run, tell)
+        sizes = {line.version: line.size for line in listing.lines}
+        for done, id in enumerate(below, start=1):
+            if not dry_run:
+                await self._storage.delete(self._names.object, version=id)
+            report.entries += 1
+            report.bytes += sizes[id]
+            tell("entries", done, len(below))
+        gone = [one for one in older if _is_older(one, listing.date, GRACE)]
+        for one in gone:
+            if not dry_run:
+                await self._storage.delete(one.name, version=one.version)
+            report.checkpoints += 1
+            report.bytes += one.size
+
+    async def _older_checkpoints(self, pivot: Named) -> list[ListedVersion]:
+        """The versions of all checkpoint objects of fewer versions than the pivot's."""
+        older: list[ListedVersion] = []
+        cursor: str | None = None
+        while True:
+            page = await versions_of(self._storage).list_versions(self._names.checkpoints, cursor=cursor)
+            for one in page.versions:
+                count = self._names.count_of(one.name)
+                if count is not None and count < pivot.ref.seq:
+                    older.append(one)
+            if page.cursor is None:
+                return older
+            cursor = page.cursor
+
+    async def _named_in(self, checkpoint: str, bodies: Iterable[Body]) -> set[ContentObject]:
+        """The values that an older checkpoint names, if any version vouches for it."""
+        for body in bodies:
+            if body.checkpoint is not None and body.checkpoint.ref.name == checkpoint:
+                base = await load_base(self._storage, self._names, body.checkpoint)
+                return set() if base is None else _named_in(base.state)
+        return set()
+
+    async def _delete_values(
+        self, doomed: Sequence[ContentObject], report: Report, dry_run: bool, tell: Progress
+    ) -> None:
+        for start in range(0, len(doomed), _DELETES_AT_ONCE):
+            batch = doomed[start : start + _DELETES_AT_ONCE]
+            if not dry_run:
+                await all_of(self._storage.delete(one.name, version=one.version) for one in batch)
+            report.values += len(batch)
+            report.bytes += sum(one.size for one in batch)
+            tell("values", start + len(batch), len(doomed))
+        if not dry_run:
+            present = {escape(key) for key in self._state()}
+            bare = sorted({one.name for one in doomed} - present)
+            for start in range(0, len(bare), _DELETES_AT_ONCE):
+                await all_of(map(self._tidy, bare[start : start + _DELETES_AT_ONCE]))
+
+    async def _tidy(self, name: str) -> None:
+        """Remove the delete markers of an object of which nothing else is left."""
+        page = await versions_of(self._storage).list_versions(name)
+        versions = [one for one in page.versions if one.name == name]
+        if versions and page.cursor is None and all(one.is_delete_marker for one in versions):
+            for one in versions:
+                await self._storage.delete(name, version=one.version)
+
+    async def _expire_writers(self, report: Report, now: datetime, dry_run: bool) -> None:
+        """Forget the numbers of writers that have been silent for long, by an ordinary version."""
+        silent = [
+            writer
+            for writer, mark in self._state().writers.items()
+            if mark.date is not None and now - mark.date > WRITER_SILENCE
+        ]
+        if not silent:
+            return
+        report.expired = tuple(sorted(silent))
+        if not dry_run:
+            await self._log.commit_expiry(report.expired)
+
+
+def _tell_nobody(what: str, done: int, total: int) -> None:
+    pass
+
+
+def _age(modified: dict[str, datetime], id: str, now: datetime) -> timedelta:
+    """How old a version is by the storage's clock; negative if it does not say or there is no such version."""
+    return now - modified[id] if id in modified else timedelta(-1)
+
+
+def _is_older(one: ListedVersion, now: datetime, age: timedelta) -> bool:
+    return one.modified is not None and now - one.modified >= age
+
+
+def _contents(entries: Iterable[Entry]) -> set[ContentObject]:
+    return {entry.content for entry in entries if isinstance(entry.content, ContentObject)}
+
+
+def _named_in(state: State) -> set[ContentObject]:
+    return _contents(state.entries.values())
+
+
+def _named_by(bodies: Iterable[Body]) -> set[ContentObject]:
+    return {content for body in bodies for write in body.version.writes for content in contents_of(write)}

@@ -1,0 +1,476 @@
+"""The versioned log: the versions of one object, in the order in which the storage lists them.
+
+It needs a storage that keeps every version of an object, and no conditional write. The argument, in short
+(``docs/protocol-versioned.md`` has it whole):
+
+* a put never fails for what others do, so there is nothing to lose a race for: each writer appends, and the listing
+  tells where;
+* a version counts once it was seen in a listing, also for its own writer;
+* a version may come to light below known ones as long as they are younger than `SETTLED_AFTER`, so the listing is
+  looked at again, ever more rarely, until the newest one is that old;
+* a write counts once however many versions hold it, so whoever has heard nothing may send it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from rxmps3.clock import Clock
+from rxmps3.errors import Corrupt, Error, Rejected, Unavailable, Unsupported
+from rxmps3.layout import escape
+from rxmps3.log import codec
+from rxmps3.log.base import Deliver, Place
+from rxmps3.log.sequenced import MAX_ENTRY_BYTES, MAX_GROUP_BYTES, Tail
+from rxmps3.log.versioned.body import PROTOCOL, Body, Named, decode_body, encode_body
+from rxmps3.log.versioned.checkpoints import load_base
+from rxmps3.log.versioned.names import VersionedNames
+from rxmps3.log.versioned.order import Base, History, learn, settle
+from rxmps3.log.versioned.probe import ensure_versions, not_enabled
+from rxmps3.log.versioned.reading import (
+    SETTLED_AFTER,
+    Gone,
+    Listing,
+    fetch_bodies,
+    is_version_id,
+    list_versions,
+)
+from rxmps3.state import Loaded, Write
+from rxmps3.storage.base import Found, Missing, NotModified, Storage, versions_of
+from rxmps3.together import all_of
+
+__all__ = ["VersionedLog"]
+
+_TRIES = 6
+_FIRST_WAIT = 0.05
+"""A listing that does not show yet what was stored is asked again after so many seconds, then twice as many."""
+_MARKERS_AT_ONCE = 16
+_SOONEST = timedelta(seconds=1)
+_LINES_PER_SECOND = 100
+"""So fast may listings be read through: one of a thousand versions is gone through every ten seconds at most."""
+
+
+class _Behind(Exception):
+    """The listing does not show the newest version yet."""
+
+
+class VersionedLog:
+    """One manifest's versioned log, as one client follows and extends it.
+
+    Args:
+        storage: keeps versions.
+        names: the manifest's.
+        clock: time for the versions' informative ``time``, ids for nonces, the pace of listings.
+        writer: this client's writer id for this manifest.
+        by: recorded in each version, unverified.
+        deliver: receives what the log learns.
+    """
+
+    def __init__(
+        self, storage: Storage, names: VersionedNames, clock: Clock, *, writer: str, by: str, deliver: Deliver
+    ) -> None:
+        self._storage = storage
+        self._names = names
+        self._clock = clock
+        self._writer = writer
+        self._by = by
+        self._deliver = deliver
+        self._opened = False
+        self._history = History()
+        self._etag = ""
+        self._own = ""
+        self._named: Named | None = None
+        self._tail = Tail()
+        self._date: datetime | None = None
+        self._list_at: float | None = None  # when to go through the listing though nothing seems new
+        self._resumed = False
+        self._capable = False
+        self._unsure = False  # whether to look at the log before the next put: the outcome of the last is not known
+        self._turning = asyncio.Lock()
+
+    @property
+    def exists(self) -> bool:
+        return bool(self._history.oldest)
+
+    @property
+    def position(self) -> str:
+        return self._history.state.version
+
+    @property
+    def place(self) -> Place | None:
+        return Place(PROTOCOL, self.position) if self.exists else None
+
+    @property
+    def date(self) -> datetime | None:
+        return self._date
+
+    @property
+    def base(self) -> Base:
+        """The newest settled state."""
+        return self._history.base
+
+    @property
+    def checkpoint(self) -> Named | None:
+        """The newest checkpoint that is known."""
+        return self._named
+
+    @property
+    def upkeep_is_due(self) -> bool:
+        return self._tail.is_due(self._named.ref.size if self._named is not None else 0)
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def resume(self, place: Place) -> None:
+        self._resumed = bool(place.version)
+
+    async def open(self) -> None:
+        if self._opened:
+            return
+        async with self._turning:
+            if not self._opened:
+                await self._load()
+                self._opened = True
+
+    async def read(self) -> None:
+        if not self._opened:
+            await self.open()
+            return
+        async with self._turning:
+            try:
+                newest = await self._look()
+                if newest is not None or self._listing_is_due():
+                    await self._catch_up(newest)
+            except (Corrupt, Unsupported):
+                self._unsure = True
+                raise
+
+    async def list_again(self) -> None:
+        """Go through the listing whether or not that is due. Raises as `read`."""
+        await self.open()
+        async with self._turning:
+            if self.exists:
+                self._list_at = self._clock.monotonic()
+                await self._catch_up(None)
+
+    def _listing_is_due(self) -> bool:
+        return self._list_at is not None and self._clock.monotonic() >= self._list_at
+
+    async def _look(self) -> Found | None:
+        """The newest version, if it is another one than last time.
+
+        Raises:
+            Corrupt: a manifest that was there is gone.
+            Unsupported: what is there was written without versioning.
+        """
+        answer = await self._storage.get(self._names.object, unless=self._etag or None, limit=MAX_ENTRY_BYTES)
+        self._date = answer.date or self._date
+        if isinstance(answer, NotModified):
+            return None
+        if isinstance(answer, Missing):
+            if self.exists or self._resumed:
+                raise self._gone("its object is gone")
+            return None
+        if not is_version_id(answer.version):
+            if answer.version is None or not self.exists:
+                decode_body(answer.body, answer.version or "null", self._names)  # is it ours at all?
+            raise Unsupported(
+                "its newest version was written while versioning was not enabled",
+                object=self._what,
+                remedy="enable versioning of the bucket, and delete the version 'null'",
+            )
+        return answer
+
+    @property
+    def _what(self) -> str:
+        return f"manifest {self._names.object!r} at {self._storage.url}"
+
+    def _gone(self, what: str) -> Corrupt:
+        return Corrupt(what, object=self._what, remedy="restore it from a backup; nothing is overwritten")
+
+    def _not_there(self, gone: Gone) -> Corrupt:
+        return self._gone(f"version {gone.id!r} is listed, but is not there")
+
+    def _behind(self) -> Unavailable:
+        return Unavailable("the listing does not show the newest version yet", operation="list", object=self._what)
+
+    async def _load(self) -> None:
+        """Read the log from the newest checkpoint in reach and deliver the state.
+
+        Raises:
+            Corrupt, Unsupported: what is there is not, or not any more, a versioned log that is known here.
+        """
+        problem: Error = self._behind()
+        for attempt in range(_TRIES):
+            if attempt:
+                await self._clock.sleep(_FIRST_WAIT * 2**attempt)
+            self._etag = ""
+            newest = await self._look()
+            if newest is None:
+                await self._check_emptiness()
+                self._deliver(Loaded(self._history.state))
+                return
+            try:
+                await self._load_from(newest)
+                return
+            except Gone as missing:
+                problem = self._not_there(missing)
+            except _Behind:
+                problem = self._behind()
+        raise problem
+
+    async def _check_emptiness(self) -> None:
+        """Nothing there: fine for a manifest that never was."""
+        try:
+            page = await versions_of(self._storage).list_versions(self._names.object, limit=1)
+        except Unsupported:
+            return
+        if any(one.name == self._names.object for one in page.versions) and isinstance(
+            await self._storage.get(self._names.object, limit=MAX_ENTRY_BYTES), Missing
+        ):
+            raise Corrupt(
+                "deleted: its newest version is a delete marker",
+                object=self._what,
+                remedy="remove that delete marker to have it back; nothing is overwritten",
+            )
+
+    async def _load_from(self, newest: Found) -> None:
+        """Load, beginning with a newest version in hand.
+
+        Raises:
+            Gone: something was collected meanwhile.
+            _Behind: the listing does not show the newest version yet.
+        """
+        body = decode_body(newest.body, newest.version or "", self._names)
+        bodies = {body.id: body}
+        base, listing = Base(), None
+        if body.checkpoint is not None:
+            listing = await list_versions(self._storage, self._names, (body.checkpoint.version,))
+            loaded = await load_base(self._storage, self._names, body.checkpoint) if listing.stopped_at else None
+            if loaded is None:
+                listing = None
+            else:
+                base = loaded
+        if listing is None:
+            listing = await list_versions(self._storage, self._names)
+            bodies |= await self._fetch(listing, bodies)
+            base, listing = await self._best_base(listing, bodies)
+        if body.id != base.id and body.id not in listing.ids:
+            raise _Behind
+        bodies |= await self._fetch(listing, bodies)
+        history, _ = learn(History(base), listing.ids, bodies)
+        self._own, self._named, self._tail = "", None, Tail()
+        self._adopt(history, bodies, listing)
+        self._etag = newest.etag
+        self._deliver(Loaded(history.state))
+
+    async def _best_base(self, listing: Listing, bodies: Mapping[str, Body]) -> tuple[Base, Listing]:
+        """The newest checkpoint that any version names and that is still there, and the listing above it."""
+        ids = listing.ids
+        named = {one.ref.name: one for id in ids if (one := bodies[id].checkpoint) is not None}
+        for one in sorted(named.values(), key=lambda one: one.ref.seq, reverse=True):
+            if one.version in ids and (base := await load_base(self._storage, self._names, one)) is not None:
+                above = len(ids) - 1 - ids.index(one.version)
+                return base, Listing(listing.lines[:above], one.version, listing.date)
+        if named:
+            raise self._gone(f"none of its {len(named)} checkpoints is there")
+        return Base(), listing
+
+    async def _fetch(self, listing: Listing, known: Mapping[str, Body]) -> dict[str, Body]:
+        return await fetch_bodies(self._storage, self._names, [id for id in listing.ids if id not in known])
+
+    async def _catch_up(self, newest: Found | None, own: Body | None = None, etag: str = "") -> None:
+        """Look at the listing and deliver what is new in it.
+
+        Args:
+            newest: the newest version, if it has been read.
+            own: the version that this client has just made.
+            etag: of that one.
+
+        Raises:
+            Unavailable: the listing does not show one of these two yet.
+        """
+        seen = {own.id: own} if own is not None else {}
+        if newest is not None:
+            body = decode_body(newest.body, newest.version or "", self._names)
+            seen[body.id], etag = body, newest.etag
+        problem: Error = self._behind()
+        for attempt in range(_TRIES):
+            if attempt:
+                await self._clock.sleep(_FIRST_WAIT * 2**attempt)
+            try:
+                await self._catch_up_once(seen)
+            except Gone as missing:
+                problem = self._not_there(missing)
+                continue
+            problem = self._behind()
+            last = next(iter(self._history.listed[-1:]), self._history.base.id)
+            if all(self._history.knows(id) for id in seen):
+                self._etag = etag if seen and last == next(reversed(seen)) else self._etag
+                return
+        raise problem
+
+    async def _catch_up_once(self, seen: Mapping[str, Body]) -> None:
+        """One look at the listing. Raises `Gone` if something in it vanished meanwhile."""
+        before = self._history
+        until = (before.base.id,) if before.base.id else ()
+        enough = () if self._listing_is_due() else before.listed
+        listing = await list_versions(self._storage, self._names, until, frozenset(enough))
+        self._date = listing.date
+        known = {**{body.id: body for body in before.placed}, **seen}
+        bodies = await self._fetch(listing, known)
+        new = {id: body for id, body in {**seen, **bodies}.items() if not before.knows(id)}
+        if self._is_out_of_reach(listing, new):
+            await self._load()
+            return
+        history, events = learn(before, listing.ids, new)
+        self._adopt(history, new, listing)
+        for event in events:
+            self._deliver(event)
+
+    def _is_out_of_reach(self, listing: Listing, new: Mapping[str, Body]) -> bool:
+        """Whether what is known does not reach up to what the listing still shows."""
+        oldest = self._history.oldest
+        if not oldest:
+            return any(body.checkpoint is not None for body in new.values())
+        return not listing.partial and listing.stopped_at != oldest and oldest not in listing.ids
+
+    def _adopt(self, history: History, new: Mapping[str, Body], listing: Listing) -> None:
+        """Know this history from now on, as far as it is settled without the way to it."""
+        for body in history.placed:
+            if body.id not in new:
+                continue
+            if body.version.writer == self._writer:
+                self._own = body.id
+            if body.checkpoint is not None:
+                self.name_checkpoint(body.checkpoint)
+        if listing.partial:
+            self._history = history
+            soon = self._clock.monotonic() + self._fair_wait(len(history.listed)).total_seconds()
+            self._list_at = soon if self._list_at is None else min(soon, self._list_at)
+            return
+        modified, settled = listing.modified, 0
+        for id in history.listed:
+            if id not in modified or listing.date - modified[id] < SETTLED_AFTER:
+                break
+            settled += 1
+        self._history, below = settle(history, settled)
+        for count, body in enumerate(below, start=self._history.base.count - len(below) + 1):
+            self._tail.grew(count, body.size)
+        self._tail.checkpointed(self._named.ref.seq if self._named is not None else 0)
+        self._plan_listing(listing)
+
+    def _plan_listing(self, listing: Listing) -> None:
+        """When to go through the listing again though nothing seems new: when the newest version is twice as old, and
+        for the last time when it is settled."""
+        self._list_at = None
+        age = listing.age()
+        if age < SETTLED_AFTER:
+            wait = max(self._fair_wait(len(listing.lines)), min(age, SETTLED_AFTER - age))
+            self._list_at = self._clock.monotonic() + wait.total_seconds()
+
+    def _fair_wait(self, lines: int) -> timedelta:
+        return max(_SOONEST, timedelta(seconds=lines / _LINES_PER_SECOND))
+
+    def name_checkpoint(self, named: Named) -> None:
+        """Let later versions name this checkpoint, if none newer is known."""
+        if self._named is None or named.ref.seq > self._named.ref.seq:
+            self._named = named
+            self._tail.checkpointed(named.ref.seq)
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        if self.exists or self._capable:
+            return
+        try:
+            await ensure_versions(self._storage, self._clock)
+        except Unsupported as broken:
+            raise Rejected(f"refused and rolled back: {broken}", operation="commit") from broken
+        self._capable = True
+
+    async def server_time(self) -> datetime:
+        answer = await self._storage.get(self._names.object, unless=self._etag or None, limit=MAX_ENTRY_BYTES)
+        if answer.date is None:
+            raise Unsupported("answers carry no Date header", object=self._storage.url)
+        self._date = answer.date
+        return answer.date
+
+    async def commit(self, writes: Sequence[Write]) -> None:
+        await self.open()
+        await self.prepare()
+        if self._unsure:
+            await self._look_for(writes)
+            if not self._unsure:
+                return
+        taken, texts = self._pack(writes)
+        await self._append(taken, self._encode(texts))
+        await self._mark_deleted(taken)
+
+    async def commit_expiry(self, writers: Sequence[str]) -> None:
+        """Append a version that forgets the numbers of these writers. Raises as `commit`."""
+        await self._append((), self._encode((), writers))
+
+    async def _look_for(self, writes: Sequence[Write]) -> None:
+        """After an attempt of unknown outcome: is one of these writes in the log? Then that attempt has arrived."""
+        async with self._turning:
+            await self._catch_up(await self._look())
+        if any(map(self._history.state.has_committed, writes)):
+            self._unsure = False
+
+    async def _append(self, writes: Sequence[Write], body: bytes) -> None:
+        self._unsure = True
+        try:
+            stored = await self._storage.put(self._names.object, body)
+        except Unavailable:
+            await self._look_for(writes)
+            if self._unsure:
+                raise
+            return
+        self._date = stored.date or self._date
+        if not is_version_id(stored.version):
+            raise not_enabled(self._storage.url)
+        own = decode_body(body, stored.version or "", self._names)
+        async with self._turning:
+            await self._catch_up(None, own, stored.etag)
+        self._unsure = False
+
+    def _pack(self, writes: Sequence[Write]) -> tuple[Sequence[Write], list[str]]:
+        """The oldest of these writes, as many as the size of a group allows and at least one, and their texts."""
+        texts: list[str] = []
+        size = 0
+        for write in writes:
+            text = codec.encode_write(write, self._writer)
+            size += len(text.encode())
+            if texts and size > MAX_GROUP_BYTES:
+                break
+            texts.append(text)
+        return writes[: len(texts)], texts
+
+    def _encode(self, texts: Sequence[str], expired: Sequence[str] = ()) -> bytes:
+        return encode_body(
+            texts,
+            previous=self.position,
+            own=self._own,
+            writer=self._writer,
+            by=self._by,
+            nonce=self._clock.new_id(),
+            time=self._clock.now(),
+            date=self._date,
+            checkpoint=self._named,
+            expired=expired,
+        )
+
+    async def _mark_deleted(self, writes: Sequence[Write]) -> None:
+        """Let deleted keys be missing for other tools, too, by delete markers; the log does without them."""
+        entries = self._history.state.entries
+        keys = {key for write in writes for key, entry in write.update.items() if entry is None and key not in entries}
+        names = sorted(map(escape, keys))
+        for start in range(0, len(names), _MARKERS_AT_ONCE):
+            await all_of(map(self._mark, names[start : start + _MARKERS_AT_ONCE]))
+
+    async def _mark(self, name: str) -> None:
+        try:
+            await self._storage.delete(name)
+        except Error:
+            pass  # the value stays visible to other tools until the key is written again

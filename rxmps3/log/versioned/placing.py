@@ -1,0 +1,70 @@
+"""Where the versioned log puts values: at their keys' own names, one version per write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from rxmps3.errors import Rejected
+from rxmps3.layout import escape
+from rxmps3.log.kit import Held, Planned
+from rxmps3.log.placing import verified
+from rxmps3.log.versioned.names import VersionedNames
+from rxmps3.log.versioned.probe import not_enabled
+from rxmps3.log.versioned.reading import is_version_id
+from rxmps3.state import ContentObject, Entry, Inline, Write, WriteId
+from rxmps3.storage.base import Stored
+from rxmps3.writing import contents_of, encode_values, with_contents
+
+__all__ = ["VersionedPlacing"]
+
+
+class VersionedPlacing:
+    """See `rxmps3.log.kit.Placing`. Every value is an object, so that any S3 tool sees it, however small it is."""
+
+    in_order = True
+    repeatable = False
+
+    def __init__(self, names: VersionedNames, url: str) -> None:
+        self._names = names
+        self._url = url
+
+    @property
+    def key_limit(self) -> int:
+        return self._names.key_limit
+
+    def check_key(self, key: object) -> str:
+        return self._names.check_key(key)
+
+    def normal(self, text: str) -> str:
+        return text
+
+    def plan(self, id: WriteId, values: Mapping[str, Any], inline_limit: int) -> Planned:
+        update: dict[str, Entry | None] = {}
+        contents: list[Held] = []
+        for key, text in encode_values(values, self.check_key).items():
+            if text is None:
+                update[key] = None
+                continue
+            content = ContentObject(escape(key), Inline(text).sha256, len(text.encode()))
+            update[key] = Entry(id.version, content)
+            contents.append(Held(content, text))
+        return Planned(update, contents)
+
+    def again(self, write: Write, chance: str) -> Write:
+        return with_contents(write, tuple(replace(content, version=None) for content in contents_of(write)))
+
+    def object_name(self, content: ContentObject) -> str:
+        return content.name
+
+    def body(self, text: str) -> bytes:
+        return text.encode()
+
+    def uploaded(self, content: ContentObject, stored: Stored) -> ContentObject:
+        if not is_version_id(stored.version):
+            raise Rejected(f"refused and rolled back: {not_enabled(self._url)}", operation="upload")
+        return replace(content, version=stored.version)
+
+    def text(self, content: ContentObject, body: bytes) -> str:
+        return verified(content, body, content.name)

@@ -1,0 +1,106 @@
+"""Does this storage keep versions, as the versioned log needs it? Asked before the first write.
+
+As in `rxmps3.log.probe`, a good verdict is remembered per endpoint and bucket for as long as the process lives.
+"""
+
+from __future__ import annotations
+
+from rxmps3.clock import Clock
+from rxmps3.errors import Error, Unsupported
+from rxmps3.layout import probe as probe_name
+from rxmps3.log.probe import place_of
+from rxmps3.log.versioned.reading import is_version_id
+from rxmps3.storage.base import Found, NotModified, Storage, versions_of
+
+__all__ = ["ensure_versions", "not_enabled"]
+
+_passed: set[str] = set()
+
+
+async def ensure_versions(storage: Storage, clock: Clock) -> None:
+    """Return if every put makes a version that stays readable, and versions are listed newest first.
+
+    Raises:
+        Unsupported: names the condition that the storage breaks.
+        Unavailable, AccessDenied: the probe could not be carried out; nothing is known.
+    """
+    place = place_of(storage.url)
+    if place in _passed:
+        return
+    name = probe_name(clock.new_id(16))
+    try:
+        await _probe(storage, name)
+    finally:
+        await _try_to_remove(storage, name)
+    if place != "memory:":
+        _passed.add(place)
+
+
+async def _probe(storage: Storage, name: str) -> None:
+    bodies = (b'"first"', b'"second"')
+    ids: list[str] = []
+    etag = ""
+    for body in bodies:
+        stored = await storage.put(name, body)
+        if stored.version is None or not is_version_id(stored.version):
+            raise not_enabled(storage.url)
+        ids.append(stored.version)
+        etag = stored.etag
+    first, second = ids
+    if first == second:
+        raise _broken(storage, "two puts of one object got the same version id")
+    for id, body in zip(ids, bodies, strict=True):
+        answer = await storage.get(name, version=id)
+        if not isinstance(answer, Found) or answer.body != body:
+            raise _broken(storage, "a version is not readable right after it was written")
+    latest = await storage.get(name, unless=etag)
+    if not isinstance(latest, NotModified):
+        raise _broken(storage, "If-None-Match with the current ETag returned the object again")
+    if latest.date is None:
+        raise _broken(storage, "answers carry no Date header")
+    listed = [id for id in await _listed(storage, name) if id in ids]  # a put that was sent twice made one more
+    if listed != [second, first]:
+        raise _broken(storage, "the versions of an object are not listed newest first")
+
+
+async def _listed(storage: Storage, name: str) -> list[str]:
+    """The version ids of an object, as they are listed."""
+    ids: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = await versions_of(storage).list_versions(name, cursor=cursor)
+        ids += [one.version for one in page.versions if one.name == name]
+        cursor = page.cursor
+        if cursor is None:
+            return ids
+
+
+def not_enabled(url: str) -> Unsupported:
+    """What to say of a storage that answers a put without a version id."""
+    return Unsupported(
+        "versioning is not enabled: a put got no version id",
+        object=url,
+        remedy="enable versioning of the bucket, or use another protocol",
+    )
+
+
+def _broken(storage: Storage, condition: str) -> Unsupported:
+    return Unsupported(
+        f"the storage does not keep a promise that the versioned log needs: {condition}",
+        operation="probe",
+        object=storage.url,
+        remedy="use another protocol; nothing was written to the manifest",
+    )
+
+
+async def _try_to_remove(storage: Storage, name: str) -> None:
+    try:
+        try:
+            ids = await _listed(storage, name)
+        except Unsupported:
+            await storage.delete(name)
+            return
+        for id in ids:
+            await storage.delete(name, version=id)
+    except Error:
+        pass  # a left-over of some bytes outside every manifest; nobody ever reads it

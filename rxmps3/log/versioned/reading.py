@@ -1,0 +1,155 @@
+"""Listing the versions of the manifest object, and fetching their bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from rxmps3.errors import Corrupt, Unsupported
+from rxmps3.log.sequenced import MAX_ENTRY_BYTES
+from rxmps3.log.versioned.body import Body, decode_body
+from rxmps3.log.versioned.names import VersionedNames
+from rxmps3.storage.base import Found, Get, ListedVersion, Storage, versions_of
+from rxmps3.together import together
+
+__all__ = [
+    "NULL_VERSION",
+    "SETTLED_AFTER",
+    "Gone",
+    "Listing",
+    "fetch_bodies",
+    "is_version_id",
+    "list_versions",
+]
+
+NULL_VERSION = "null"
+"""What S3 calls a version that was written while versioning was not enabled."""
+SETTLED_AFTER = timedelta(minutes=20)
+"""Below a version of this age by the storage's clock no other one comes to light any more."""
+_READS_AT_ONCE = 16
+
+
+class Gone(Exception):
+    """A version was listed and is not there: it was collected in between, or the storage is damaged."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.id = id
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The versions of the manifest object, as one walk through the listing showed them.
+
+    Attributes:
+        lines: newest first, without the one it stopped at.
+        stopped_at: the version at which the walk ended, None if it went through to the end.
+        partial: whether it ended before both.
+        date: the storage's time when it began.
+    """
+
+    lines: Sequence[ListedVersion]
+    stopped_at: str | None
+    date: datetime
+    partial: bool = False
+
+    @property
+    def ids(self) -> list[str]:
+        """Oldest first."""
+        return [line.version for line in reversed(self.lines)]
+
+    @property
+    def modified(self) -> dict[str, datetime]:
+        """When each version was made, where the storage tells."""
+        return {line.version: line.modified for line in self.lines if line.modified is not None}
+
+    def age(self) -> timedelta:
+        """Of the youngest version shown; as good as settled if none is."""
+        return min((self.date - moment for moment in self.modified.values()), default=SETTLED_AFTER)
+
+
+def is_version_id(id: str | None) -> bool:
+    """Whether a storage that says this keeps versions."""
+    return bool(id) and id != NULL_VERSION
+
+
+async def list_versions(
+    storage: Storage, names: VersionedNames, until: Collection[str] = (), enough: Collection[str] = ()
+) -> Listing:
+    """Walk through the versions of the manifest object, newest first, down to one of ``until`` or to the oldest.
+
+    A page that holds one of ``enough`` is the last in any case.
+
+    Names that begin like the manifest's are listed along with it, as a rule after it, on some servers among them.
+
+    Raises:
+        Corrupt: the manifest was deleted.
+        Unsupported: some version was written while versioning was suspended, or answers carry no date.
+        Unavailable, AccessDenied, BucketNotFound: the storage does not answer or refuses.
+    """
+    inner = versions_of(storage)
+    lines: list[ListedVersion] = []
+    cursor: str | None = None
+    date: datetime | None = None
+    seen = False
+    while True:
+        page = await inner.list_versions(names.object, cursor=cursor)
+        date = date or page.date
+        if date is None:
+            raise Unsupported("answers carry no Date header, which tells how old a version is", object=storage.url)
+        here = [one for one in page.versions if one.name == names.object]
+        for one in here:
+            if one.is_delete_marker:
+                _check_marker(one, names)
+            elif one.version in until:
+                return Listing(lines, one.version, date)
+            else:
+                _check_id(one.version, names)
+                lines.append(one)
+        if page.cursor is None or (seen and not here):
+            return Listing(lines, None, date)
+        if any(one.version in enough for one in here):
+            return Listing(lines, None, date, partial=True)
+        seen = seen or bool(here)
+        cursor = page.cursor
+
+
+def _check_marker(marker: ListedVersion, names: VersionedNames) -> None:
+    if marker.is_latest:
+        raise Corrupt(
+            f"deleted: its newest version, {marker.version!r}, is a delete marker",
+            object=f"manifest {names.object!r}",
+            remedy="remove that delete marker to have it back",
+        )
+
+
+def _check_id(id: str, names: VersionedNames) -> None:
+    if not is_version_id(id):
+        raise Unsupported(
+            f"has version {id!r}: it was written while the bucket's versioning was not enabled",
+            object=f"manifest {names.object!r}",
+            remedy="enable versioning and delete that version; who wrote it still has its writes",
+        )
+
+
+async def fetch_bodies(storage: Get, names: VersionedNames, ids: Sequence[str]) -> dict[str, Body]:
+    """The bodies of these versions.
+
+    Raises:
+        Gone: one of them is not there.
+        Corrupt, Unsupported: as `decode_body`.
+        Unavailable, AccessDenied, BucketNotFound: the storage does not answer or refuses.
+    """
+
+    async def fetch(id: str) -> Body:
+        answer = await storage.get(names.object, version=id, limit=MAX_ENTRY_BYTES)
+        if not isinstance(answer, Found):
+            raise Gone(id)
+        return decode_body(answer.body, id, names)
+
+    bodies: dict[str, Body] = {}
+    for start in range(0, len(ids), _READS_AT_ONCE):
+        for body in await together(map(fetch, ids[start : start + _READS_AT_ONCE])):
+            bodies[body.id] = body
+    return bodies

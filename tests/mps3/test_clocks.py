@@ -1,0 +1,100 @@
+"""Clients whose clocks are wrong, on virtual time, in a bucket that tells times in whole seconds."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from reactivex import Subject
+
+import rxmps3
+from rxmps3.storage import MemoryStorage, Storage
+from rxmps3.testing import LatencyStorage
+from rxmps3.testing.virtual import SimClock, run_virtually
+from tests.mps3.helpers import WholeSeconds
+
+
+def bucket(seed: str) -> MemoryStorage:
+    return MemoryStorage(clock=SimClock(f"server {seed}"))
+
+
+def seen_by(inner: Storage, clock: SimClock, seed: str) -> Storage:
+    rng = SimClock(seed).rng
+    return LatencyStorage(WholeSeconds(inner), clock, lambda: rng.uniform(0.01, 0.2))
+
+
+def client(inner: Storage, name: str, skew: float) -> rxmps3.Connecting:
+    clock = SimClock(name, skew=skew)
+    storage = seen_by(inner, clock, name)
+    return rxmps3.connect(storage, protocol="mps3", clock=clock, by=name, poll=Subject[None](), shared=False)
+
+
+@pytest.mark.parametrize("apart", [2.0, 4.0, 4.5, 10.0, 60.0, 86_400.0])
+@pytest.mark.parametrize("both", [False, True], ids=["one is right", "both are wrong"])
+def test_two_clients_apart_lose_nothing(apart: float, both: bool) -> None:
+    """The JavaScript client loses up to 14 of these writes."""
+
+    async def write(db: rxmps3.Database, name: str) -> None:
+        for number in range(40):
+            await db.put(f"{name}/{number}", number)
+
+    async def main() -> None:
+        inner = bucket(f"{apart} {both}")
+        ahead, behind = (apart / 2, -apart / 2) if both else (apart, 0.0)
+        async with client(inner, "ahead", ahead) as a, client(inner, "behind", behind) as b:
+            await asyncio.gather(write(a, "a"), write(b, "b"))
+            expected = {f"{name}/{number}": number for name in "ab" for number in range(40)}
+            async with client(inner, "fresh", 0.0) as fresh:
+                for db in (a, b, fresh):
+                    await db.refresh()
+                    assert await db.get_prefix() == expected
+
+    run_virtually(main())
+
+
+@pytest.mark.parametrize("skew", [-3600.0, -10.0, 10.0, 3600.0])
+def test_a_wrong_clock_is_corrected_by_the_first_write(skew: float) -> None:
+    async def main() -> None:
+        inner = bucket(f"{skew}")
+        async with client(inner, "wrong", skew) as db, client(inner, "right", 0.0) as right:
+            await db.put("k", 1)
+            await right.refresh()
+            assert await right.get("k") == 1
+            await right.put("k", 2)
+            await db.refresh()
+            assert await db.get("k") == 2
+            await db.put("k", 3)
+            await right.refresh()
+            assert await right.get("k") == 3
+
+    run_virtually(main())
+
+
+@pytest.mark.parametrize("skew", [-86_400.0, -12.0, -8.0, 8.0, 86_400.0])
+def test_a_wrong_clock_reads_everything_from_the_start(skew: float) -> None:
+    async def main() -> None:
+        inner = bucket(f"{skew}")
+        async with client(inner, "right", 0.0) as right:
+            await right.put("k", 1)
+            async with client(inner, "wrong", skew) as db:
+                assert await db.get("k") == 1
+
+    run_virtually(main())
+
+
+@pytest.mark.parametrize("skew", [-4.5, -2.0, 2.0, 4.5])
+def test_who_has_seen_a_write_overrides_it_whatever_the_clocks(skew: float) -> None:
+    """Causality: an answer is named later than what it answers."""
+
+    async def main() -> None:
+        inner = bucket(f"{skew}")
+        async with client(inner, "wrong", skew) as a, client(inner, "right", 0.0) as b:
+            for number in range(20):
+                writer, reader = (a, b) if number % 2 else (b, a)
+                await writer.put("k", number)
+                await reader.refresh()
+                assert await reader.get("k") == number
+            async with client(inner, "fresh", 0.0) as fresh:
+                assert await fresh.get("k") == 19
+
+    run_virtually(main())
