@@ -37,6 +37,8 @@ class Pace:
         of_server: kills of the server.
         between: seconds between those.
         pause: of a writer between three puts and the next three. Each operation of the mps3 log holds the whole state.
+        storm: seconds of a storm over eight clients.
+        rounds: seconds between their puts. A client of the versioned log lists all young versions with each commit.
     """
 
     kills: int
@@ -44,12 +46,14 @@ class Pace:
     of_server: int
     between: float = 4.0
     pause: float = 0.0
+    storm: float = 60.0
+    rounds: float = 0.2
 
 
 PACES = {
     "sequenced": Pace(kills=100, in_storm=30, of_server=20),
-    "versioned": Pace(kills=30, in_storm=15, of_server=10),
-    "mps3": Pace(kills=30, in_storm=10, of_server=8, between=9.0, pause=0.1),
+    "versioned": Pace(kills=30, in_storm=15, of_server=10, storm=15.0, rounds=1.0),
+    "mps3": Pace(kills=30, in_storm=10, of_server=8, between=9.0, pause=0.1, storm=30.0, rounds=0.5),
 }
 ON_SEAWEEDFS = [f"seaweedfs-{protocol}" for protocol in PACES]
 
@@ -291,7 +295,7 @@ def through_a_storm(seconds: float, direct: Place, through: Place, proxy: Proxy,
             items.append([f"client {number}/{len(mine)}", number])
             player.ask("put_many", items=items, db=db, until="pending")
             mine.extend(range(len(mine), len(mine) + 3))
-        time.sleep(0.2)
+        time.sleep(PACES[direct.protocol].rounds)
     proxy.plan = storm(1_000_000)
     for player, db in clients:
         player.ask("flushed", db=db)
@@ -334,10 +338,11 @@ def test_eight_clients_in_a_storm_converge_and_lose_and_double_nothing(
 @pytest.mark.heavy
 @pytest.mark.seaweedfs
 @pytest.mark.timeout(900)
-def test_eight_clients_in_a_minute_of_storm_converge_and_lose_and_double_nothing(
+def test_eight_clients_in_a_long_storm_converge_and_lose_and_double_nothing(
     direct: Place, through: Place, proxy: Proxy, start: Start
 ) -> None:
-    through_a_storm(60, direct, through, proxy, [start("player.py") for _ in range(4)])
+    seconds = PACES[direct.protocol].storm
+    through_a_storm(seconds, direct, through, proxy, [start("player.py") for _ in range(4)])
 
 
 def test_nothing_of_a_killed_upload_is_ever_read(place: Place, start: Start, tmp_path: Path) -> None:
