@@ -101,10 +101,9 @@ class Outbox:
             answer = await self._storage.get(listed.name)
             if not isinstance(answer, Found):
                 continue
-            ordinal = listed.name.removeprefix(_WRITES)
-            if not re.fullmatch("[0-9]{20}", ordinal):
+            if not re.fullmatch(f"{_WRITES}[0-9]{{20}}", listed.name):
                 continue  # not one of ours
-            first = int(ordinal)
+            first = _first_of(listed.name)
             try:
                 batch = _decode_batch(answer.body, listed.name)
             except Error as error:
@@ -162,7 +161,8 @@ class Outbox:
         ordinals = [self._place[id][1] for id in ids if id in self._place]
         if not ordinals:
             return
-        through, oldest = max(self._sent.through, *ordinals), next(iter(self._place.values()))[1]
+        through = max(self._sent.through, *ordinals)
+        oldest = _first_of(next(iter(self._batches)))  # a batch stays until the last of it is over
         after = [one for one in self._sent.after if one[0] >= oldest]
         if through > self._sent.through:
             if after and after[-1][1] == position:
@@ -253,6 +253,11 @@ def open_sealed(body: bytes, name: str) -> str:
     if hashlib.sha256(rest).hexdigest().encode() != digest:
         raise Corrupt("torn or altered", object=f"file {name!r}")
     return rest.decode()
+
+
+def _first_of(batch: str) -> int:
+    """The ordinal of the first write of a batch, by its name."""
+    return int(batch.removeprefix(_WRITES))
 
 
 def _encode_batch(writes: Sequence[tuple[Write, Mapping[str, str]]], by: str) -> bytes:

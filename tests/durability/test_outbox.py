@@ -525,6 +525,13 @@ async def test_where_the_log_was_when_a_write_was_first_sent_is_kept_for_as_long
     await outbox.remove(ids[:2])
     await outbox.mark_sent(ids[2:4], None, "d")
     assert await afters(disk) == ["a", "c", None]
+    batch = MemoryStorage()
+    outbox = Outbox(batch)
+    await outbox.add([(write(number), {}) for number in (1, 2, 3)], "")
+    await outbox.mark_sent(ids[:1], None, "a")
+    await outbox.remove(ids[:1])
+    await outbox.mark_sent(ids[1:2], None, "b")
+    assert await afters(batch) == ["a", "b", None], "the whole batch is still there"
     adopting = MemoryStorage()
     heir = Outbox(adopting)
     await heir.adopt(await Outbox(disk).restore())
