@@ -38,6 +38,8 @@ _FUTURE = 10_000
 _TRIES = 8
 _READS_AT_ONCE = 16
 _OWN_KNOWN = 100_000
+_MOST_MISSED = 200
+"""Who has missed more operations than this is not told of each: the newest one has the whole state."""
 
 
 class _Listed(NamedTuple):
@@ -154,7 +156,7 @@ class Mps3Log:
         return answer
 
     async def _list(self) -> list[_Listed]:
-        """The valid operations of the window, newest first."""
+        """The valid operations of the window, and before it those that were missed, newest first."""
         offset = self._server.offset
         listed = await self._list_by_the_clock()
         if self._server.offset - offset > _FUTURE / 2:
@@ -177,10 +179,16 @@ class Mps3Log:
                 if codec.is_valid(stamp, stored_at(one)):
                     listed.append(_Listed(stamp, one.name))
             cursor = page.cursor
-            newest = listed[0].stamp.time if listed else None
-            if cursor is None or (newest is not None and oldest is not None and oldest < newest - WINDOW):
+            if cursor is None or (listed and oldest is not None and oldest < self._reach(listed)):
                 break
-        return [one for one in listed if one.stamp.time >= listed[0].stamp.time - WINDOW]
+        return [one for one in listed if one.stamp.time >= self._reach(listed)]
+
+    def _reach(self, listed: Sequence[_Listed]) -> int:
+        """How far back a read goes: to where the last one did, unless too much was missed since."""
+        newest = listed[0].stamp.time
+        if self._window and len(listed) <= _MOST_MISSED:
+            newest = min(newest, self._window[0].stamp.time)
+        return newest - WINDOW
 
     async def _fetch(self, listed: Sequence[_Listed]) -> list[Operation]:
         known = {operation.stamp.text: operation for operation in self._window}
@@ -199,7 +207,7 @@ class Mps3Log:
     # -- delivering ------------------------------------------------------------------------------------------
 
     def _take(self, window: list[Operation]) -> None:
-        """The operations within the window, newest first, as they are now."""
+        """Operations within the window of the newest one, newest first, as they are now; before it may be others."""
         if not window and self._window:
             raise Corrupt(
                 "all its operations are gone",
@@ -211,8 +219,10 @@ class Mps3Log:
         changed = [name for name in {**self._files, **files} if _version(self._files, name) != _version(files, name)]
         new = [operation for operation in reversed(window) if operation.stamp.text not in self._seen]
         on_top = not self._window or all(operation.stamp.text < self._window[0].stamp.text for operation in new)
+        followed = not self._window or self._window[0].stamp.text in {one.stamp.text for one in window}
         before, seen = self._state, self._seen
-        self._window, self._files = window, files
+        self._window = [one for one in window if one.stamp.time >= window[0].stamp.time - WINDOW]
+        self._files = files
         self._seen = {operation.stamp.text: operation.stamp.time for operation in window}
         for text in seen.keys() - self._seen.keys():
             self._own_operations.pop(text, None)
@@ -223,7 +233,10 @@ class Mps3Log:
             self._opened_at = self._clock.monotonic()
         elif new or changed:
             try:
-                self._tell(before, after, new, changed, one_by_one=on_top)
+                if followed:
+                    self._tell(before, after, new, changed, one_by_one=on_top)
+                else:
+                    self._tell_the_end(after, new)
             except Corrupt:
                 self._seen = seen
                 raise
@@ -242,6 +255,13 @@ class Mps3Log:
         for operation in new:
             keys |= self._keys(operation.update)
         self._deliver(Replayed(self._remember(after), tuple(map(self._version, new)), keys))
+
+    def _tell_the_end(self, after: State, new: list[Operation]) -> None:
+        """Deliver the state alone, since not all that led to it can be told; and that one's own writes are in it."""
+        self._deliver(Loaded(self._remember(after)))
+        own = [operation for operation in new if operation.stamp.text in self._own_operations]
+        if own:
+            self._deliver(Replayed(after, tuple(map(self._version, own)), frozenset()))
 
     def _remember(self, state: State) -> State:
         self._state = state
@@ -362,8 +382,7 @@ class Mps3Log:
 
     def _with(self, operation: Operation) -> list[Operation]:
         """The window with one operation more."""
-        window = sorted([operation, *self._window], key=lambda one: one.stamp.text)
-        return [one for one in window if one.stamp.time >= window[0].stamp.time - WINDOW]
+        return sorted([operation, *self._window], key=lambda one: one.stamp.text)
 
     def _new_stamp(self) -> Stamp:
         if self._count == OPERATIONS_PER_SESSION:
