@@ -159,6 +159,7 @@ class VersionedChronicle(Chronicle):
         self._copies: dict[str, int] = {}
         self._named: dict[tuple[str, str], str] = {}
         self._expired: set[str] = set()
+        self._revived = False  # a writer went on that was forgotten: what a state knows of it cannot be told any more
         self._checkpoint = (0, "")
 
     def knows(self, id: str) -> bool:
@@ -186,6 +187,7 @@ class VersionedChronicle(Chronicle):
             update = {key: None if value is None else self._item(key, value) for key, value in part["update"].items()}
             writes.append(LoggedWrite(f"{writer}-{number}", number, part["nonce"], update))
         for write in writes:
+            self._revived = self._revived or write.version.rpartition("-")[0] in self._expired
             self._copies[write.version] = self._copies.get(write.version, 0) + 1
         follows = tuple(id for id in (said["previous"], said["own"], *said.get("late", ())) if id)
         self._expired.update(said.get("expired", ()))
@@ -260,7 +262,7 @@ class VersionedChronicle(Chronicle):
                 sure.add(said.id)
             elif not single and all(self._includes(state, write) for write in said.writes):
                 doubtful.append(said.id)
-        if len(doubtful) > _MOST_DOUBTS:
+        if len(doubtful) > _MOST_DOUBTS or self._revived:
             return ""
         mine = {key: (entry.version, entry.content.sha256) for key, entry in state.entries.items()}
         wrong = ""
