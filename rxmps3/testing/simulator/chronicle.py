@@ -19,6 +19,7 @@ from itertools import product
 from typing import Any, NamedTuple, cast
 
 from rxmps3 import jsontext
+from rxmps3.errors import Rejected
 from rxmps3.missing import MISSING
 from rxmps3.state import Entry, State
 from rxmps3.testing.simulator.bucket import MANIFEST, SimBucket
@@ -184,8 +185,11 @@ class VersionedChronicle(Chronicle):
         writes: list[LoggedWrite] = []
         for part in said["writes"]:
             writer, number = part.get("writer", said["writer"]), part["number"]
-            update = {key: None if value is None else self._item(key, value) for key, value in part["update"].items()}
-            writes.append(LoggedWrite(f"{writer}-{number}", number, part["nonce"], update))
+            made_by = f"{writer}-{number}"
+            if made_by not in self.places:  # else it counts already, and its values may be collected
+                self._check_values(part["update"])
+            update = {key: None if value is None else _item(value) for key, value in part["update"].items()}
+            writes.append(LoggedWrite(made_by, number, part["nonce"], update))
         for write in writes:
             self._revived = self._revived or write.version.rpartition("-")[0] in self._expired
             self._copies[write.version] = self._copies.get(write.version, 0) + 1
@@ -197,13 +201,15 @@ class VersionedChronicle(Chronicle):
         if said["checkpoint"] is not None:
             self._check_checkpoint(said["checkpoint"])
 
-    def _item(self, key: str, value: dict[str, Any]) -> Item:
-        name, at = value["object"], value["at"]
-        body = self._read(name, at)
-        if body is None or hashlib.sha256(body).hexdigest() != value["sha256"]:
-            self._complain("what the log names is there", f"a version names {name!r}, version {at!r}, of {key!r}")
-        self._named[name, at] = key
-        return Item(value["version"], value["sha256"], f"{name}?{at}")
+    def _check_values(self, update: Mapping[str, Any]) -> None:
+        for key, value in update.items():
+            if value is None:
+                continue
+            name, at = value["object"], value["at"]
+            body = self._read(name, at)
+            if body is None or hashlib.sha256(body).hexdigest() != value["sha256"]:
+                self._complain("what the log names is there", f"a version names {name!r}, version {at!r}, of {key!r}")
+            self._named[name, at] = key
 
     def _check_checkpoint(self, named: dict[str, Any]) -> None:
         """A checkpoint is the fold of the log up to a version, which nothing that comes to light later may change."""
@@ -322,6 +328,10 @@ class VersionedChronicle(Chronicle):
         return dict(fold.items), dict(fold.marks)
 
 
+def _item(value: Mapping[str, Any]) -> Item:
+    return Item(value["version"], value["sha256"], f"{value['object']}?{value['at']}")
+
+
 # -- the mps3 log --------------------------------------------------------------------------------------------------
 
 _OPERATION = re.compile(rf"{MANIFEST}@(([0-9a-v]{{9}})_[0-9a-z]+_[0-9a-z]{{2}})")
@@ -404,7 +414,11 @@ class Mps3Chronicle(Chronicle):
     def _explained(self, who: str, update: Mapping[str, int | None]) -> tuple[LoggedWrite, ...]:
         """The writes of an operation, whose values' ids are given."""
         made = [write for session in self._recorder.sessions if session.name == who for write in session.writes]
-        waiting = [write for write in made if write.version and write.version not in self.places and not write.error]
+        waiting = [
+            write
+            for write in made
+            if write.version and write.version not in self.places and not isinstance(write.error, Rejected)
+        ]
         merged: dict[str, int | None] = {}
         fits = 0
         for count, write in enumerate(waiting, 1):
