@@ -193,8 +193,8 @@ class Mps3Log:
     def _reach(self, listed: Sequence[_Listed]) -> int:
         """How far back a read goes: to where the last one did, unless too much was missed since."""
         newest = listed[0].stamp.time
-        if self._window and len(listed) <= _MOST_MISSED:
-            newest = min(newest, self._window[0].stamp.time)
+        if self._opened and len(listed) <= _MOST_MISSED:
+            newest = min(newest, self._window[0].stamp.time) if self._window else 0
         return newest - WINDOW
 
     async def _fetch(self, listed: Sequence[_Listed]) -> list[Operation]:
@@ -226,7 +226,7 @@ class Mps3Log:
         changed = [name for name in {**self._files, **files} if _version(self._files, name) != _version(files, name)]
         new = [operation for operation in reversed(window) if operation.stamp.text not in self._seen]
         on_top = not self._window or all(operation.stamp.text < self._window[0].stamp.text for operation in new)
-        followed = not self._window or self._window[0].stamp.text in {one.stamp.text for one in window}
+        followed = self._is_followed_by(window)
         before, seen = self._state, self._seen
         self._window = [one for one in window if one.stamp.time >= window[0].stamp.time - WINDOW]
         self._files = files
@@ -262,6 +262,12 @@ class Mps3Log:
         for operation in new:
             keys |= self._keys(operation.update)
         self._deliver(Replayed(self._remember(after), tuple(map(self._version, new)), keys))
+
+    def _is_followed_by(self, window: Sequence[Operation]) -> bool:
+        """Whether operations go on from what is known, with none missing in between."""
+        if self._window:
+            return self._window[0].stamp.text in {operation.stamp.text for operation in window}
+        return not window or not window[-1].files
 
     def _tell_the_end(self, after: State, new: list[Operation]) -> None:
         """Deliver the state alone, since not all that led to it can be told; and that one's own writes are in it."""
