@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
@@ -17,15 +18,17 @@ from rxmps3 import client
 from rxmps3.blocking.iteration import BlockingIteration
 from rxmps3.blocking.portal import Portal, at_exit, portal
 from rxmps3.clock import Clock
-from rxmps3.compact import DEFAULT_RETENTION, Progress, Report
-from rxmps3.errors import Error, NotSent
+from rxmps3.compact import DEFAULT_RETENTION
+from rxmps3.errors import NotSent
 from rxmps3.failures import Failure
 from rxmps3.local import OpensLocal
+from rxmps3.log.choosing import Choice
+from rxmps3.log.kit import Progress, ProtocolName, Report
 from rxmps3.missing import MISSING, Missing
 from rxmps3.options import Status
 from rxmps3.receipt import Receipt
 from rxmps3.receipts import Receipts
-from rxmps3.state import ManifestVersion, View
+from rxmps3.state import Entry, ManifestVersion, View
 from rxmps3.storage.base import Storage
 from rxmps3.streams.events import Change, Reset
 from rxmps3.streams.key import Key
@@ -39,19 +42,24 @@ logger = logging.getLogger("rxmps3")
 T = TypeVar("T")
 
 _CLOSE_WITHIN = 10.0
-_open: dict[int, Database] = {}
+_GRACE = 5.0
+"""The end of the interpreter is held up no longer than this beyond the time for pending writes."""
+_open: dict[int, client.Database] = {}
+"""What is to be closed at the end of the interpreter."""
 
 
 def connect(
     url: str | Storage,
     *,
-    manifest: str = "main",
+    manifest: str | None = None,
     poll: float | Observable[Any] = 1.0,
     live: bool = False,
     local: str | os.PathLike[str] | OpensLocal | None = None,
     online: bool = True,
     by: str = "",
     read_only: bool = False,
+    protocol: Choice = "auto",
+    versioning: bool = False,
     shared: bool = True,
     inline_limit: int = DEFAULT_INLINE_LIMIT,
     max_pending: int = 100_000,
@@ -77,6 +85,8 @@ def connect(
         online=online,
         by=by,
         read_only=read_only,
+        protocol=protocol,
+        versioning=versioning,
         shared=shared,
         inline_limit=inline_limit,
         max_pending=max_pending,
@@ -111,7 +121,7 @@ class Database:
         self._portal = home
         self._database = database
         if root:
-            _open[id(self)] = self
+            _open[id(self)] = database
 
     # -- writing ---------------------------------------------------------------------------------------------
 
@@ -136,9 +146,12 @@ class Database:
         self._check_process("put")
         if manifests is None:
             return self._database.put_all(values)
+        if isinstance(manifests, str) or self._portal.is_here:
+            return self._database.put_all(values, manifests=manifests)
+        names = tuple(manifests)
 
         async def write() -> Receipts:
-            return self._database.put_all(values, manifests=manifests)
+            return self._database.put_all(values, manifests=names)
 
         return self._portal.call("put", write)
 
@@ -164,13 +177,18 @@ class Database:
 
     def get_many(self, keys: Iterable[str], default: Any = None, *, timeout: float | None = None) -> dict[str, Any]:
         """The values of several keys at one moment, as `rxmps3.Database.get_many`."""
-        return self._portal.call("get", lambda: self._database.get_many(keys, default), timeout)
+        asked = tuple(keys)  # here: a generator may block
+        return self._portal.call("get", lambda: self._database.get_many(asked, default), timeout)
 
     def get_prefix(
         self, prefix: str = "", *, first: int | None = None, last: int | None = None, timeout: float | None = None
     ) -> dict[str, Any]:
         """The values of the keys under a prefix at one moment, as `rxmps3.Database.get_prefix`."""
         return self._portal.call("get", lambda: self._database.get_prefix(prefix, first=first, last=last), timeout)
+
+    def read_texts(self, entries: Mapping[str, Entry], *, timeout: float | None = None) -> dict[str, str]:
+        """The JSON texts of entries of ``states.value``, as `rxmps3.Database.read_texts`."""
+        return self._portal.call("read_texts", lambda: self._database.read_texts(entries), timeout)
 
     def refresh(self, *, timeout: float | None = None) -> None:
         """Read to the end of the log, as `rxmps3.Database.refresh`."""
@@ -295,8 +313,8 @@ class Database:
         return self._database.name
 
     @property
-    def protocol(self) -> str:
-        """The log's protocol."""
+    def protocol(self) -> ProtocolName:
+        """The protocol of the manifest's log, as `rxmps3.Database.protocol`."""
         return self._database.protocol
 
     @property
@@ -320,6 +338,7 @@ class Database:
 
     def close(self, timeout: float = _CLOSE_WITHIN) -> None:
         """Send what is pending, for at most ``timeout`` seconds, and close. Raises as `rxmps3.Database.close`."""
+        self._portal.check("close")
         _open.pop(id(self), None)
         self._portal.call("close", lambda: self._database.close(timeout))
 
@@ -348,11 +367,21 @@ cast(Any, Mapping).register(Database)
 
 
 def _close_all() -> None:
-    """At the end of the interpreter: send what is pending."""
-    for database in list(_open.values()):
-        try:
-            database.close()
-        except Error as error:
+    """At the end of the interpreter: send what is pending, of all databases at once."""
+    left = list(_open.values())
+    _open.clear()
+    if not left:
+        return
+
+    async def close() -> list[BaseException | None]:
+        return await asyncio.gather(*(database.close(_CLOSE_WITHIN) for database in left), return_exceptions=True)
+
+    try:
+        errors = portal().call("close", close, _CLOSE_WITHIN + _GRACE)
+    except TimeoutError as error:
+        errors = [error]
+    for error in errors:
+        if error is not None:
             logger.error("%s", error)
 
 

@@ -65,7 +65,7 @@ def test_what_cannot_be_sent_at_the_end_is_said(tmp_path: Path) -> None:
         "class Stuck(MemoryStorage):\n"
         "    async def put(self, *a, **k):\n"
         "        raise __import__('rxmps3').Unavailable('no way')\n"
-        "blocking.Database.close.__defaults__ = (0.2,)\n"
+        "blocking._CLOSE_WITHIN = 0.2\n"
         "connect(Stuck()).put('k', 1)\n"
     )
     assert ended.returncode == 0
