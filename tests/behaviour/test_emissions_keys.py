@@ -16,6 +16,7 @@ from reactivex.scheduler import NewThreadScheduler, TimeoutScheduler
 import rxmps3
 from rxmps3 import MISSING, Database, InvalidKey, NotLoaded
 from rxmps3.storage import MemoryStorage
+from tests.behaviour.facades import home_thread
 from tests.behaviour.helpers import LARGE, Gate, eventually, looks, players, trace
 from tests.behaviour.test_emissions_threads import on_a_thread
 
@@ -83,7 +84,7 @@ async def test_a_large_value_is_not_there_before_it_is_read() -> None:
 
 
 async def test_a_source_on_any_thread_writes_to_a_key(db: Database) -> None:
-    here, key = threading.get_ident(), db.key("k")
+    here, key = home_thread(), db.key("k")
     seen: list[tuple[Any, bool]] = []
     key.subscribe(lambda value: seen.append((value, threading.get_ident() == here)))
     reactivex.from_iterable([1, 2, 3], scheduler=NewThreadScheduler()).subscribe(key)

@@ -12,6 +12,7 @@ from reactivex import operators as ops
 import rxmps3
 from rxmps3 import Closed, Database, InvalidOption, Overloaded
 from rxmps3.storage import MemoryStorage
+from tests.behaviour.facades import connect
 from tests.behaviour.helpers import Switch, eventually, looks, offline, player, players, trace
 
 
@@ -117,8 +118,8 @@ async def test_writes_that_close_flushes_are_in_the_streams_before_they_complete
 
 async def test_closing_one_handle_completes_its_streams_only() -> None:
     storage = MemoryStorage()
-    first = await rxmps3.connect(storage)
-    second = await rxmps3.connect(storage)
+    first = await connect(storage)
+    second = await connect(storage)
     mine, theirs = trace(first.observe("k")), trace(second.observe("k"))
     await first.close()
     await second.put("k", 1)

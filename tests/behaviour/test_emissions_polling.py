@@ -11,10 +11,10 @@ from reactivex import Observable, Subject
 from reactivex.abc import ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
 
-import rxmps3
 from rxmps3 import Database, InvalidOption
 from rxmps3.storage import MemoryStorage
-from rxmps3.testing import CountingStorage, ManualClock, settle
+from rxmps3.testing import CountingStorage
+from tests.behaviour.facades import ManualClock, connect, settle
 from tests.behaviour.helpers import Gate, eventually, looks, player, players, trace
 
 
@@ -232,7 +232,7 @@ async def test_a_tick_may_be_any_item(rig: Rig) -> None:
 @pytest.mark.parametrize("poll", [0, -1, float("nan")])
 async def test_poll_is_positive(poll: float) -> None:
     with pytest.raises(InvalidOption, match="poll"):
-        rxmps3.connect(MemoryStorage(), poll=poll)
+        connect(MemoryStorage(), poll=poll)
 
 
 # -- the timer ---------------------------------------------------------------------------------------------------
@@ -289,8 +289,8 @@ async def test_a_get_looks_only_if_the_last_look_is_older_than_poll() -> None:
 async def test_handles_of_one_process_share_one_poller() -> None:
     ticks, counting = CountedTicks(), CountingStorage(MemoryStorage())
     async with (
-        rxmps3.connect(counting, poll=ticks.observable) as first,
-        rxmps3.connect(counting, poll=ticks.observable) as second,
+        connect(counting, poll=ticks.observable) as first,
+        connect(counting, poll=ticks.observable) as second,
     ):
         await first.put("k", 0)
         trace(first.observe("k"))

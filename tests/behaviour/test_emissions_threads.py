@@ -15,6 +15,7 @@ from reactivex.scheduler import NewThreadScheduler
 import rxmps3
 from rxmps3 import Database, InvalidValue, WrongLoop
 from rxmps3.storage import MemoryStorage
+from tests.behaviour.facades import home_thread
 from tests.behaviour.helpers import eventually, player, players, trace
 
 
@@ -54,7 +55,7 @@ def on_another_loop(action: Callable[[], Awaitable[Any]]) -> Any:
 
 
 async def test_a_put_from_a_thread_is_in_the_view_when_it_returns_and_is_handed_over_to_the_loop(db: Database) -> None:
-    here = threading.get_ident()
+    here = home_thread()
     seen: list[tuple[Any, bool]] = []
     db.observe("k").subscribe(lambda value: seen.append((value, threading.get_ident() == here)))
 
@@ -156,7 +157,7 @@ async def test_a_tick_source_may_end_on_a_thread() -> None:
 
 
 async def test_subscribing_from_a_thread_is_served_on_the_loop(db: Database) -> None:
-    here = threading.get_ident()
+    here = home_thread()
     seen: list[tuple[Any, bool]] = []
     await db.put("k", 1)
     subscription = on_a_thread(
@@ -186,7 +187,7 @@ async def test_a_subscription_disposed_before_it_was_served_never_emits(db: Data
 
 
 async def test_the_scheduler_keeps_timed_operators_on_the_loop(db: Database) -> None:
-    here = threading.get_ident()
+    here = home_thread()
     idents: list[int] = []
     db.observe("k").pipe(ops.delay(0.001, scheduler=db.scheduler)).subscribe(
         lambda _: idents.append(threading.get_ident())

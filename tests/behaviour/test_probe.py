@@ -11,7 +11,7 @@ import pytest
 from rxmps3 import MISSING, Corrupt, Rejected, Unavailable, Unsupported
 from rxmps3.errors import PreconditionFailed
 from rxmps3.storage import ABSENT, Found, Matches, MemoryStorage, Missing, NotModified, Stored
-from rxmps3.testing import settle
+from tests.behaviour.facades import settle
 from tests.behaviour.helpers import Gate, names, players, trace
 
 
