@@ -3,9 +3,14 @@
 The tests are written for the async face, `rxmps3.Database`. On the blocking one they hold a `Beside`: each of its words
 calls the same word of a `rxmps3.blocking.Database`, in a thread of its own where that word blocks.
 
-Two things differ between the faces, and `Beside` levels them. What is delivered when a write or a subscription
-returns on the event loop is handed over to the thread ``rxmps3 blocking`` from elsewhere: so each word ends with one
-turn of that thread. And what a test does to the loop of its database (`ManualClock.advance`, `settle`) is done there.
+Three things differ between the faces, and are levelled here:
+
+- What has been delivered when a write or a subscription returns on the event loop is handed over to the thread
+  ``rxmps3 blocking`` from elsewhere. So each word of `Beside` ends with one turn of that thread, and where a test
+  disposes or uses an Observable by itself it says `turn`.
+- Between two awaits of a test nothing is requested on its own event loop, but much could be in another thread. So
+  requests wait until the test waits (`_InStep`).
+- What a test does to the loop of its databases (`ManualClock.advance`, `settle`) is done on that loop.
 """
 
 from __future__ import annotations
@@ -17,17 +22,32 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal, TypeVar
+from unittest.mock import patch
+from weakref import WeakKeyDictionary
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase
 
 import rxmps3
 import rxmps3.blocking
+import rxmps3.connection
 import rxmps3.testing
 from rxmps3.blocking.portal import portal
-from rxmps3.storage import Storage
+from rxmps3.storage import Storage, open_storage
+from rxmps3.testing import Request, StorageWrapper
 
-__all__ = ["Beside", "ManualClock", "connect", "home_tasks", "home_thread", "is_blocking", "on_face", "settle", "turn"]
+__all__ = [
+    "Beside",
+    "ManualClock",
+    "close_within",
+    "connect",
+    "home_tasks",
+    "home_thread",
+    "is_blocking",
+    "on_face",
+    "settle",
+    "turn",
+]
 
 T = TypeVar("T")
 FACES = ("async", "blocking")
@@ -35,7 +55,13 @@ HOME = "rxmps3 blocking"
 """The documented name of the thread that observers run on."""
 
 _workers: ThreadPoolExecutor | None = None
-_under_way = 0
+_calls = 0
+"""How many calls of `Beside` are under way."""
+_awaited = 0
+"""For how many things the test waits but receipts, whose refusals are told to somebody else if they come first."""
+_test_loop: asyncio.AbstractEventLoop | None = None
+_out_of_step = 0
+"""How many requests wait for the test to wait."""
 
 
 @contextmanager
@@ -45,12 +71,13 @@ def on_face(face: str) -> Generator[None, None, None]:
     if face == "async":
         yield
         return
-    with ThreadPoolExecutor(250, thread_name_prefix="asyncio beside") as _workers:  # its end waits for every call
-        try:
+    _workers = ThreadPoolExecutor(250, thread_name_prefix="asyncio beside")
+    try:
+        with patch.object(rxmps3.connection, "open_storage", lambda *what, **how: _InStep(open_storage(*what, **how))):
             yield
-        finally:
-            _workers, workers = None, _workers
-            workers.shutdown(wait=True)
+    finally:
+        workers, _workers = _workers, None
+        workers.shutdown(wait=True)  # a call that never ends is an error
 
 
 def is_blocking() -> bool:
@@ -62,7 +89,38 @@ def connect(url: str | Storage, **options: Any) -> Any:
     """``rxmps3.connect`` on the face under test: to be awaited or entered."""
     if not is_blocking():
         return rxmps3.connect(url, **options)
-    return _Connecting(partial(rxmps3.blocking.connect, url, **options))
+    global _test_loop
+    _test_loop = asyncio.get_running_loop()
+    where = url if isinstance(url, str) else _in_step.setdefault(url, _InStep(url))
+    return _Connecting(partial(rxmps3.blocking.connect, where, **options))
+
+
+class _InStep(StorageWrapper):
+    """Carries requests out while the test waits."""
+
+    def __init__(self, inner: Storage) -> None:
+        super().__init__(inner)
+        self._test = _test_loop
+
+    async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
+        global _out_of_step
+        if not _awaited and self._test is not None and not self._test.is_closed():
+            _out_of_step += 1
+            try:
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_nothing(), self._test))
+            finally:
+                _out_of_step -= 1
+        return await proceed()
+
+
+_in_step: WeakKeyDictionary[Storage, _InStep] = WeakKeyDictionary()
+"""What is opened twice is still one storage."""
+
+
+def close_within(database: Any, seconds: float) -> None:
+    """Let leaving the database's block give pending writes no more time than that."""
+    database = database.blocking if is_blocking() else database
+    database.close = partial(database.close, timeout=seconds)
 
 
 # -- the loop of the databases -----------------------------------------------------------------------------------
@@ -89,24 +147,37 @@ async def turn() -> None:
 async def settle() -> None:
     """Return when every other task, of the databases and of the test, waits for time or another task."""
     if is_blocking():
+        calls = _calls
         await _there(rxmps3.testing.settle)
-        while _under_way and not await _all_wait():
+        while _out_of_step or await _some_returned(calls):
+            calls = _calls
             await _there(rxmps3.testing.settle)
     await rxmps3.testing.settle()
 
 
-async def _all_wait() -> bool:
-    """Give the threads of calls a moment; say whether nothing came of it."""
-    before = _under_way
-    await asyncio.sleep(0.004)
-    return before == _under_way
+async def _some_returned(calls: int) -> bool:
+    """Give the threads of calls under way a moment; say whether some have come back."""
+    if calls:
+        await asyncio.sleep(0.004)
+    return _calls < calls
 
 
 async def _nothing() -> None: ...
 
 
 async def _there(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), portal().loop))
+    with _waiting():
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), portal().loop))
+
+
+@contextmanager
+def _waiting() -> Generator[None, None, None]:
+    global _awaited
+    _awaited += 1
+    try:
+        yield
+    finally:
+        _awaited -= 1
 
 
 class ManualClock(rxmps3.testing.ManualClock):
@@ -133,7 +204,8 @@ class _Connecting:
         return self._opened().__await__()
 
     async def _opened(self) -> Beside:
-        return Beside(await _in_a_thread(self._open))
+        with _waiting():
+            return Beside(await _in_a_thread(self._open))
 
     async def __aenter__(self) -> Beside:
         self._beside = await self
@@ -145,13 +217,13 @@ class _Connecting:
 
 
 async def _in_a_thread(call: Callable[[], T]) -> T:
-    global _under_way
+    global _calls
     assert _workers is not None
-    _under_way += 1
+    _calls += 1
     try:
         return await asyncio.get_running_loop().run_in_executor(_workers, call)
     finally:
-        _under_way -= 1
+        _calls -= 1
 
 
 class Beside:
@@ -168,17 +240,21 @@ class Beside:
             assert done.wait(30), "the thread of the observers is stuck"
         return result
 
-    async def _blocked(self, call: Callable[[], T]) -> T:
-        def in_turn() -> T:
+    async def _in_turn(self, call: Callable[[], T]) -> T:
+        def and_turn() -> T:
             try:
                 return call()
             finally:
                 self._served(None)
 
-        return await _in_a_thread(in_turn)
+        return await _in_a_thread(and_turn)
+
+    async def _blocked(self, call: Callable[[], T]) -> T:
+        with _waiting():
+            return await self._in_turn(call)
 
     def _awaitable(self, written: Any) -> Any:
-        return self._served(_Waited(written, self._blocked))
+        return self._served(_Waited(written, self._in_turn))
 
     def put(self, key: str, value: Any, **where: Any) -> Any:
         return self._awaitable(self.blocking.put(key, value, **where))
@@ -238,18 +314,18 @@ class Beside:
         """The key itself; what writes to it ends with a turn, too."""
         found = self.blocking.key(key, *type_and_default, **options)
         for word in ("put", "delete", "on_next", "on_error"):
-            setattr(found, word, self._in_turn(getattr(found, word)))
+            setattr(found, word, self._writes(getattr(found, word)))
         return found
 
-    def _in_turn(self, write: Callable[..., Any]) -> Callable[..., Any]:
+    def _writes(self, write: Callable[..., Any]) -> Callable[..., Any]:
         def written(*arguments: Any) -> Any:
             receipt = self._served(write(*arguments))
-            return receipt and _Waited(receipt, self._blocked)
+            return receipt and _Waited(receipt, self._in_turn)
 
         return written
 
     def iterate(self, observable: Observable[T], keep: int | Literal["all"] = 1) -> Any:
-        return _Iterated(lambda: self.blocking.iterate(observable, keep), self._blocked)
+        return _Iterated(self.blocking.iterate(observable, keep))
 
     versions = property(lambda self: self.blocking.versions)
     errors = property(lambda self: self.blocking.errors)
@@ -280,19 +356,19 @@ class Beside:
 class _Waited:
     """A receipt, or one of its milestones, whose ``wait`` is awaited."""
 
-    def __init__(self, receipt: Any, blocked: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
+    def __init__(self, receipt: Any, in_turn: Callable[[Callable[[], Any]], Coroutine[Any, Any, Any]]) -> None:
         self._receipt = receipt
-        self._blocked = blocked
+        self._in_turn = in_turn
 
     def __await__(self) -> Generator[Any, None, str]:
-        return self._blocked(self._receipt.wait).__await__()
+        return self._in_turn(self._receipt.wait).__await__()
 
     @property
     def stored(self) -> _Waited:
-        return _Waited(self._receipt.stored, self._blocked)
+        return _Waited(self._receipt.stored, self._in_turn)
 
     def __getitem__(self, manifest: str) -> _Waited:
-        return _Waited(self._receipt[manifest], self._blocked)
+        return _Waited(self._receipt[manifest], self._in_turn)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._receipt, name)
@@ -307,26 +383,22 @@ class _Waited:
 class _Iterated:
     """A `rxmps3.blocking.BlockingIteration`, asynchronously; one that is cancelled waits on until it is left."""
 
-    def __init__(
-        self, iterate: Callable[[], Any], blocked: Callable[[Callable[[], Any]], Coroutine[Any, Any, Any]]
-    ) -> None:
-        self._iterate = iterate
-        self._blocked = blocked
+    def __init__(self, iteration: Any) -> None:
+        self._iteration = iteration
 
     async def __aenter__(self) -> AsyncIterator[Any]:
-        self._iteration = self._iterate()
         self._items = self._iteration.__enter__()
         return self
 
     async def __aexit__(self, *error: Any) -> None:
-        await self._blocked(lambda: self._iteration.__exit__(*error))
+        await _in_a_thread(lambda: self._iteration.__exit__(*error))
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
 
     async def __anext__(self) -> Any:
         end = object()
-        item = await self._blocked(lambda: next(self._items, end))
+        item = await _in_a_thread(lambda: next(self._items, end))
         if item is end:
             raise StopAsyncIteration
         return item

@@ -169,6 +169,9 @@ async def test_a_consumer_waits_for_the_next_item() -> None:
         assert await waiting == 1
 
 
+@pytest.mark.async_only(
+    "ten thousand items by as many calls in threads take seconds; tests/blocking takes them at once"
+)
 async def test_with_all_a_consumer_too_far_behind_gets_what_is_kept_and_then_an_error() -> None:
     source = Subject[int]()
     async with players(MemoryStorage(), "a") as (a,), a.iterate(source, keep="all") as items:
@@ -202,6 +205,7 @@ async def test_leaving_the_block_ends_the_subscription() -> None:
             await anext(items)
 
 
+@pytest.mark.async_only("a blocking iteration subscribes when it is made")
 async def test_iterating_without_entering_is_refused_with_the_remedy() -> None:
     async with players(MemoryStorage(), "a") as (a,):
         iteration = a.iterate(a.observe("k"))

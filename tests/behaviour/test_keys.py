@@ -459,14 +459,17 @@ def told(entry: rxmps3.KeyEntry[Any]) -> tuple[Any, bool, str, str]:
 
 
 async def test_entries_tell_of_a_write_taken_back() -> None:
-    storage = Switch()
-    async with players(storage, "a") as (db,):
+    gate = Gate(part="/log/", verbs=("put",), shut=False)
+    async with players(gate, "a") as (db,):
         await db.put("k", 1)
         entries = trace(db.key("k").entries())
-        storage.error = offline
+        gate.shut = True
+        db.put("other", 1)
+        held = await gate.held()  # one commit at a time: the next write is not sent
         receipt = db.put("k", 2)
         assert receipt.cancel()
-        storage.error = None
+        gate.shut = False
+        held.let_go()
         with pytest.raises(rxmps3.Rejected):
             await receipt
         assert [entry.cause for entry in entries] == ["own", "own", "rollback"]

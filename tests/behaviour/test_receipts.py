@@ -9,7 +9,6 @@ import re
 import threading
 import warnings
 from collections.abc import AsyncIterator
-from functools import partial
 
 import pytest
 from reactivex import Subject
@@ -17,7 +16,7 @@ from reactivex import Subject
 import rxmps3
 from rxmps3 import Closed, NotSent, Overloaded, Rejected
 from rxmps3.storage import MemoryStorage
-from tests.behaviour.facades import home_tasks
+from tests.behaviour.facades import close_within, home_tasks
 from tests.behaviour.helpers import LARGE, Gate, Switch, eventually, offline, player, players, trace
 from tests.behaviour.test_emissions_events import Unconditional
 from tests.conftest import Place
@@ -87,6 +86,7 @@ async def _stored(receipt: rxmps3.Receipt) -> str:
     return await receipt.stored
 
 
+@pytest.mark.async_only("here any thread may wait but the databases' own, which tests/blocking tries")
 async def test_a_thread_waits_and_a_loop_may_not(gate: Gate) -> None:
     async with players(gate, "a") as (a,):
         receipt = a.put("k", 1)
@@ -216,7 +216,7 @@ async def test_close_with_unsent_writes_names_their_keys() -> None:
 async def test_an_error_on_its_way_out_is_not_hidden_by_unsent_writes(caplog: pytest.LogCaptureFixture) -> None:
     switch = Switch()
     db = await player(switch, poll=Subject[None]())
-    db.close = partial(db.close, timeout=0.01)
+    close_within(db, 0.01)
 
     async def fail() -> None:
         async with db:
