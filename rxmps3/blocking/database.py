@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import Any, Literal, TypeVar, overload
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase
@@ -103,7 +103,7 @@ def connect(
     return Database(home, home.call("connect", open_database), root=True)
 
 
-class Database:
+class Database(Mapping[str, Any]):
     """One handle on one manifest, for code that blocks. Made by `connect`.
 
     Writes return at once with a `rxmps3.Receipt`: ``receipt.wait(timeout)`` blocks until it is committed,
@@ -116,6 +116,9 @@ class Database:
     Observers run on the thread ``rxmps3 blocking``; move on with ``ops.observe_on`` of any scheduler, or with a
     `rxmps3.blocking.UiQueue`.
     """
+
+    __eq__ = object.__eq__  # a handle, not what is in it: comparing would read the whole bucket
+    __hash__ = object.__hash__
 
     def __init__(self, home: Portal, database: client.Database, *, root: bool) -> None:
         self._portal = home
@@ -361,9 +364,6 @@ class Database:
 
     def __repr__(self) -> str:
         return f"<blocking {self._database!r}>"
-
-
-cast(Any, Mapping).register(Database)
 
 
 def _close_all() -> None:

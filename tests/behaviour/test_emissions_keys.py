@@ -218,5 +218,4 @@ async def test_timed_operators_between_two_keys_stay_on_the_loop(db: Database) -
     )
     for number in range(5):
         source.put(number)
-    await eventually(lambda: target.value is not None)
-    assert target.value == 4
+    await eventually(lambda: target.value == 4)
