@@ -117,9 +117,6 @@ class Database(Mapping[str, Any]):
     `rxmps3.blocking.UiQueue`.
     """
 
-    __eq__ = object.__eq__  # a handle, not what is in it: comparing would read the whole bucket
-    __hash__ = object.__hash__
-
     def __init__(self, home: Portal, database: client.Database, *, root: bool) -> None:
         self._portal = home
         self._database = database
@@ -197,7 +194,7 @@ class Database(Mapping[str, Any]):
         """Read to the end of the log, as `rxmps3.Database.refresh`."""
         self._portal.call("refresh", self._database.refresh, timeout)
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def keys(self, prefix: str = "") -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]  # as on the async face
         """The keys under a prefix as of the last look, sorted by code point. No I/O."""
         return self._database.keys(prefix)
 
@@ -361,6 +358,13 @@ class Database(Mapping[str, Any]):
     def _check_process(self, operation: str) -> None:
         """Writes do not block, so they are refused in a forked child only."""
         self._portal.check_process(operation)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is this very handle: comparing what is in two of them would read both."""
+        return self is other
+
+    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]  # a Mapping has none
+        return id(self)
 
     def __repr__(self) -> str:
         return f"<blocking {self._database!r}>"
