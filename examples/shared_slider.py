@@ -27,6 +27,7 @@ class Window:
         self.volume = db.key("volume", default=50)
         self.root = tk.Tk()
         self.root.title("volume")
+        self.root.protocol("WM_DELETE_WINDOW", self.close)
         self.slider = tk.Scale(self.root, orient="horizontal", length=400, command=self.moved)
         self.slider.pack(padx=20, pady=10)
         self.state = tk.Label(self.root)
@@ -51,6 +52,10 @@ class Window:
         who = {"own": "yours", "remote": "somebody else's", "rollback": "taken back"}[entry.cause]
         who = who if entry.version else "nobody's yet"
         self.state["text"] = f"{entry.value} ({who}{', on its way' if entry.pending else ''})"
+
+    def close(self):
+        self.moved(self.slider.get())
+        self.root.destroy()
 
     def put_knob(self):
         self.slider.set(self.volume.value)  # the newest: the entry in the queue may be older than a move made here

@@ -53,8 +53,9 @@ def main(url: str) -> None:
             if word == "drag":
                 drag(window.slider, int(rest[0]))
             else:
-                window.root.destroy()
+                window.close()
 
+        window.slider.wait_visibility()  # before that the mouse finds nothing
         step()
         window.root.mainloop()
     print("versions:", len(written), flush=True)
