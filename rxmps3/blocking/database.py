@@ -119,9 +119,15 @@ class Database(Mapping[str, Any]):
 
     def __init__(self, home: Portal, database: client.Database, *, root: bool) -> None:
         self._portal = home
-        self._database = database
+        self._handle = database
         if root:
             _open[id(self)] = database
+
+    @property
+    def _database(self) -> client.Database:
+        """The async handle. Raises `Closed` in a forked child, which has no part in it."""
+        self._portal.check_process("use")
+        return self._handle
 
     # -- writing ---------------------------------------------------------------------------------------------
 
@@ -143,7 +149,6 @@ class Database(Mapping[str, Any]):
 
     def put_all(self, values: Mapping[str, Any], *, manifests: Iterable[str] | None = None) -> Receipt | Receipts:
         """Set and delete several keys in one atomic write, as `rxmps3.Database.put_all`."""
-        self._check_process("put")
         if manifests is None:
             return self._database.put_all(values)
         if isinstance(manifests, str) or self._portal.is_here:
@@ -355,10 +360,6 @@ class Database(Mapping[str, Any]):
                 raise
             logger.error("%s", not_sent)  # the error on its way out matters more, and is not to be hidden
 
-    def _check_process(self, operation: str) -> None:
-        """Writes do not block, so they are refused in a forked child only."""
-        self._portal.check_process(operation)
-
     def __eq__(self, other: object) -> bool:
         """Whether it is this very handle: comparing what is in two of them would read both."""
         return self is other
@@ -367,7 +368,7 @@ class Database(Mapping[str, Any]):
         return id(self)
 
     def __repr__(self) -> str:
-        return f"<blocking {self._database!r}>"
+        return f"<blocking {self._handle!r}>"
 
 
 def _close_all() -> None:

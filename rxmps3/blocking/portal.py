@@ -9,12 +9,15 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from rxmps3.clock import SystemClock
 from rxmps3.errors import Closed, WrongLoop
 from rxmps3.replica.home import BESIDE_THREADS
 
 __all__ = ["Portal", "at_exit", "portal"]
 
 T = TypeVar("T")
+_PATIENCE = 10.0
+"""Seconds that threads have to end in once the main thread has."""
 
 
 class Portal:
@@ -126,7 +129,7 @@ def at_exit(action: Callable[[], None]) -> None:
 
     The usual ``atexit`` comes too late for that: executors refuse work by then. `threading` runs its own hooks when
     the main thread ends, the newest first; they are not public, so where they are missing ``atexit`` has to do.
-    The threads that the interpreter would wait for next have ended by then: they may be writing still.
+    Threads that are still at work then, and may write, have some seconds to end before.
     """
     _exiting.append(action)
 
@@ -144,17 +147,18 @@ def _leave() -> None:
 
 
 def _wait_for_threads() -> None:
-    """Wait for all but daemons and the workers of executors, which end only after this. Ctrl-C ends the wait."""
+    """Let others end, which the interpreter would wait for next: all but daemons and the workers of executors.
+
+    Not for ever: one that waits for the main thread to end does so until this returns. Ctrl-C ends the wait.
+    """
     workers: Any = getattr(concurrent.futures.thread, "_threads_queues", {})
+    excepted = {threading.current_thread(), threading.main_thread(), *workers}
+    clock = SystemClock()
+    until = clock.monotonic() + _PATIENCE
     try:
-        while others := [
-            thread
-            for thread in threading.enumerate()
-            if not thread.daemon
-            and thread not in (threading.current_thread(), threading.main_thread())
-            and thread not in workers
-        ]:
-            others[0].join()
+        for thread in threading.enumerate():
+            if not thread.daemon and thread not in excepted:
+                thread.join(max(0.0, until - clock.monotonic()))
     except KeyboardInterrupt:
         return
 
