@@ -25,8 +25,8 @@ class UiQueue:
         queue.watch(db.observe("title"), lambda title: label.config(text=title))
 
         def look() -> None:
-            queue.drain()
             root.after(33, look)
+            queue.drain()
 
         look()
 
