@@ -117,6 +117,11 @@ _in_step: WeakKeyDictionary[Storage, _InStep] = WeakKeyDictionary()
 """What is opened twice is still one storage."""
 
 
+def own_memory(name: str) -> str:
+    """The URL of a memory by a name of the face's own: what has one name in a process is one memory."""
+    return f"memory:{name}-{FACES[is_blocking()]}"
+
+
 def close_within(database: Any, seconds: float) -> None:
     """Let leaving the database's block give pending writes no more time than that."""
     database = database.blocking if is_blocking() else database

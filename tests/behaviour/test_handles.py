@@ -11,7 +11,7 @@ from reactivex import Subject
 import rxmps3
 from rxmps3 import Closed, Database, NotSent
 from rxmps3.storage import MemoryStorage
-from tests.behaviour.facades import ManualClock, connect, home_tasks
+from tests.behaviour.facades import ManualClock, connect, home_tasks, own_memory
 from tests.behaviour.helpers import Switch, offline, player, players, trace
 from tests.conftest import Place
 
@@ -40,8 +40,8 @@ async def test_the_same_url_hands_out_another_handle_on_one_replica(place: Place
 
 async def test_the_last_handle_to_close_closes_the_replica_whatever_the_order() -> None:
     tasks = home_tasks()
-    first, second = await both("memory:handles-order")
-    third = await connect("memory:handles-order")
+    first, second = await both(own_memory("handles-order"))
+    third = await connect(own_memory("handles-order"))
     await second.close()
     await first.put("k", 1)
     await first.close()
@@ -52,9 +52,9 @@ async def test_the_last_handle_to_close_closes_the_replica_whatever_the_order() 
 
 async def test_shared_false_and_other_manifests_are_replicas_of_their_own() -> None:
     async with (
-        connect("memory:handles-own") as shared,
-        connect("memory:handles-own", shared=False) as own,
-        connect("memory:handles-own", manifest="other") as other,
+        connect(own_memory("handles-own")) as shared,
+        connect(own_memory("handles-own"), shared=False) as own,
+        connect(own_memory("handles-own"), manifest="other") as other,
     ):
         receipt = shared.put("k", 1)
         assert (own.keys(), other.keys()) == ([], [])
@@ -78,9 +78,9 @@ async def test_one_storage_object_is_shared_too() -> None:
 
 
 async def test_another_author_on_a_shared_replica_is_an_error_with_the_remedy() -> None:
-    async with connect("memory:handles-by", by="alice") as alice:
+    async with connect(own_memory("handles-by"), by="alice") as alice:
         with pytest.raises(rxmps3.InvalidOption, match="by") as caught:
-            await connect("memory:handles-by", by="bob")
+            await connect(own_memory("handles-by"), by="bob")
         assert "shared=False" in str(caught.value)
         await alice.put("k", 1)
 

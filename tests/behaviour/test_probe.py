@@ -11,7 +11,7 @@ import pytest
 from rxmps3 import MISSING, Corrupt, Rejected, Unavailable, Unsupported
 from rxmps3.errors import PreconditionFailed
 from rxmps3.storage import ABSENT, Found, Matches, MemoryStorage, Missing, NotModified, Stored
-from tests.behaviour.facades import is_blocking, settle
+from tests.behaviour.facades import is_blocking, own_memory, settle
 from tests.behaviour.helpers import Gate, names, players, trace
 
 
@@ -144,7 +144,7 @@ async def test_a_probe_that_fails_half_way_leaves_nothing_behind() -> None:
 
 
 async def test_a_good_storage_is_probed_once_per_process() -> None:
-    name = "memory:probed-once"
+    name = own_memory("probed-once")
     requests: list[int] = []
     for manifest in ("one", "two"):
         async with players(MemoryStorage(name=name.partition(":")[2]), "a", manifest=manifest) as (a,):
