@@ -13,7 +13,7 @@ from rxmps3.log.kit import ProtocolName
 from rxmps3.protocols import PROTOCOLS
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import CountingStorage
-from tests.behaviour.facades import ManualClock
+from tests.behaviour.facades import ManualClock, settle
 from tests.behaviour.helpers import players
 from tests.benchmarks.requests import measured, said
 
@@ -52,6 +52,7 @@ async def test_an_idle_poll_is_one_request_that_carries_no_body(
     storage = CountingStorage(MemoryStorage(clock=clock, versioning=protocol == "versioned"))
     async with players(storage, "a", clock=clock, protocol=protocol) as (a,):
         await a.put("k", 1)
+        await settle()  # what follows a commit is no poll
         for _ in range(3):
             storage.reset()
             await a.refresh()
