@@ -11,7 +11,8 @@ import pytest
 
 import rxmps3
 from rxmps3.storage import MemoryStorage
-from rxmps3.testing import FaultyStorage, ManualClock, Plan, drop_requests, lose_answers, resend, throttle
+from rxmps3.testing import FaultyStorage, Plan, drop_requests, lose_answers, resend, throttle
+from tests.behaviour.facades import ManualClock
 from tests.behaviour.helpers import LARGE, names, players, soon, trace
 
 PLANS: dict[str, Plan] = {
