@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -111,3 +112,42 @@ async def test_a_flooded_kernel_answers_and_ends_on_the_latest(cells: Kernel) ->
     await cells.run("while thread.is_alive(): await asyncio.sleep(0.05)")
     assert await cells.run("await asyncio.sleep(0.2); view.html") == "'<pre>19999</pre>'"
     assert int(await cells.run("view.frames")) <= 30 * 20
+
+
+async def test_the_text_of_a_view_is_its_latest_value(cells: Kernel) -> None:
+    await cells.run("s = Subject(); view = live(s); other = live(s, render=lambda v: '<b>' + v['a'])")
+    assert await cells.run("print(view)") == "nothing yet"
+    await cells.run("s.on_next({'a': '<1>', 'longer': [2]})")
+    assert await cells.run("print(repr(view))") == "a       <1>\nlonger  [2]"
+    assert await cells.run("print(other)") == "a       <1>\nlonger  [2]", "the text is of the value, not of its HTML"
+    assert await cells.run("print(view._repr_mimebundle_()[0]['text/plain'])") == "a       <1>\nlonger  [2]"
+    await cells.run("s.on_next({})")
+    assert await cells.run("print(view)") == "{}"
+    await cells.run("s.on_next('plain'); s.on_error(ValueError('oops'))")
+    assert await cells.run("print(view)") == "plain\nValueError: oops"
+
+
+async def test_what_is_saved_is_the_value_then_and_the_last_one_in_the_end(cells: Kernel) -> None:
+    await cells.run("s, t, u = Subject(), Subject(), Subject()")
+    disposed, completed, closed = (
+        cells.cell(f"view_{name} = live({name}); {name}.on_next('first'); view_{name}") for name in "stu"
+    )
+    for cell in (disposed, completed, closed):
+        assert await cells.run(cell) == "first"
+        assert "application/vnd.jupyter.widget-view+json" in cell["outputs"][0]["data"]
+    await cells.run("for subject in (s, t, u): subject.on_next('last')")
+    assert said(disposed) == "first", "drawing the widget anew for each value would flicker"
+    await cells.run("view_s.dispose(); t.on_completed(); view_u.close(); await asyncio.sleep(0.1)")
+    assert [said(cell) for cell in (disposed, completed, closed)] == ["last", "last\ncompleted", "first"]
+    for cell in (disposed, completed):
+        assert "application/vnd.jupyter.widget-view+json" in cell["outputs"][0]["data"]
+    assert (
+        await cells.run("view_t.html") == "'<pre>last</pre><div style=\"color:#777;font-size:smaller\">completed</div>'"
+    )
+    assert await cells.run("view_u") == "last", "a closed view is still readable"
+
+
+def said(cell: Any) -> str:
+    """The text that a notebook saves for a cell with one output."""
+    [output] = cell["outputs"]
+    return output["data"]["text/plain"]
