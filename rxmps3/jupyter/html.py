@@ -34,12 +34,12 @@ def note(text: str, *, wrong: bool = False) -> str:
 
 def _table(mapping: Mapping[Any, Any]) -> str:
     rows = [
-        f'<tr><th style="text-align:left">{_text(key)}</th><td style="text-align:left">{_text(value)}</td></tr>'
+        f"<tr><th>{_text(key)}</th><td>{_text(value)}</td></tr>"
         for key, value in list(mapping.items())[:MOST_ROWS]
     ]
     more = len(mapping) - MOST_ROWS
     rest = note(f"and {more:,} more") if more > 0 else ""
-    return f"<table>{''.join(rows)}</table>{rest}"
+    return f'<table class="rxmps3-values">{"".join(rows)}</table>{rest}'
 
 
 def _text(value: Any) -> str:

@@ -23,12 +23,26 @@ _NOTHING: Any = object()
 _SCRIPT = """
 export default {
   render({ model, el }) {
+    // JupyterLab's own class: what draws itself, as data frames do, looks as it does in other outputs.
+    el.classList.add("jp-RenderedHTMLCommon", "rxmps3-live");
     const show = () => { el.innerHTML = model.get("html"); };
     model.on("change:html", show);
     show();
     return () => model.off("change:html", show);
   },
 };
+"""
+
+_STYLE = """
+.rxmps3-live { padding: 4px 5px; overflow-x: auto; }
+.rxmps3-live table.rxmps3-values { margin: 0; border-collapse: collapse; table-layout: auto; font-size: inherit; }
+.rxmps3-live table.rxmps3-values tr { background: none; border-bottom: 1px solid rgba(128, 128, 128, 0.25); }
+.rxmps3-live table.rxmps3-values tr:last-child { border-bottom: none; }
+.rxmps3-live table.rxmps3-values :is(th, td) {
+  padding: 5px 24px 5px 0; text-align: left; vertical-align: top; max-width: none; white-space: pre-wrap;
+}
+.rxmps3-live table.rxmps3-values th { font-weight: 600; }
+.rxmps3-live table.rxmps3-values td { font-variant-numeric: tabular-nums; }
 """
 
 
@@ -52,6 +66,7 @@ class LiveView(anywidget.AnyWidget):
     """
 
     _esm = _SCRIPT
+    _css = _STYLE
     html = traitlets.Unicode(note("nothing yet")).tag(sync=True)
 
     def __init__(self, source: Observable[Any], render: Render, fps: float) -> None:
