@@ -16,7 +16,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 CODE_CELLS = "document.querySelectorAll('.jp-CodeCell')"
-STATUS = "document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status"
+# The notebook itself calls a kernel idle that it does not have yet, and then runs nothing.
+KERNEL_IS_THERE = "document.querySelector('#jp-main-statusbar')?.innerText.includes('(ipykernel) | Idle')"
 PROMPTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(prompt => prompt.textContent).join(' ')"
 SWITCHES = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage"),
@@ -56,7 +57,7 @@ class NotebookPage:
         self._chrome = chrome
         self._window = chrome.current_window_handle
         chrome.get(f"{url}/doc/tree/{name}")
-        self.wait(f"return {CODE_CELLS}.length === {code_cells} && {STATUS} === 'idle'")
+        self.wait(f"return {CODE_CELLS}.length === {code_cells} && {KERNEL_IS_THERE}")
 
     def ask(self, script: str) -> Any:
         """What a function's body in JavaScript returns."""

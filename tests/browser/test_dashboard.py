@@ -21,7 +21,7 @@ from tests.browser.lab import jupyterlab
 from tests.browser.pages import NotebookPage, chromium
 from tests.docs.blocks import ROOT
 
-pytestmark = [pytest.mark.ui, pytest.mark.browser, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.ui, pytest.mark.browser, pytest.mark.timeout(400)]
 
 NAME = "dashboard.ipynb"
 LIVE, PACE = ".rxmps3-live", ".widget-slider .widget-readout"
