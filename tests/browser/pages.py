@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +18,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 CODE_CELLS = "document.querySelectorAll('.jp-CodeCell')"
-# The notebook itself calls a kernel idle that it does not have yet, and then runs nothing.
-KERNEL_IS_THERE = "document.querySelector('#jp-main-statusbar')?.innerText.includes('(ipykernel) | Idle')"
+STATUS = "document.querySelector('.jp-Notebook-ExecutionIndicator').dataset.status"
 PROMPTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(prompt => prompt.textContent).join(' ')"
 SWITCHES = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage"),
@@ -48,6 +49,12 @@ def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
         chrome.quit()
 
 
+def connections(url: str) -> int:
+    """How many pages are connected to kernels that wait for work."""
+    with urllib.request.urlopen(f"{url}/api/kernels") as answer:
+        return sum(kernel["connections"] for kernel in json.load(answer) if kernel["execution_state"] == "idle")
+
+
 class NotebookPage:
     """A notebook in a window of its own."""
 
@@ -57,7 +64,10 @@ class NotebookPage:
         self._chrome = chrome
         self._window = chrome.current_window_handle
         chrome.get(f"{url}/doc/tree/{name}")
-        self.wait(f"return {CODE_CELLS}.length === {code_cells} && {KERNEL_IS_THERE}")
+        self.wait(f"return {CODE_CELLS}.length === {code_cells}")
+        # A page calls a kernel idle that it does not have yet, and then runs nothing: so the server is asked.
+        pages = len(chrome.window_handles)
+        self.until(lambda: connections(url) >= pages, "each page has the kernel")
 
     def ask(self, script: str) -> Any:
         """What a function's body in JavaScript returns."""
@@ -85,7 +95,7 @@ class NotebookPage:
             self._chrome.find_elements(By.CSS_SELECTOR, ".jp-CodeCell .cm-content")[number].click()
             self.wait(f"return {cell}.contains(document.activeElement)")
             self.press(Keys.SHIFT, Keys.ENTER)
-            self.wait(f"return /\\d/.test({cell}.querySelector('.jp-InputPrompt').textContent)")
+            self.wait(f"return /\\d/.test({cell}.querySelector('.jp-InputPrompt').textContent) && {STATUS} === 'idle'")
 
     def record(self, selector: str) -> None:
         """Note from now on each text that an element comes to, when, and the numbers of the cells then."""

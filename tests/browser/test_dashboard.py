@@ -40,15 +40,19 @@ def without_outputs(folder: Path) -> Path:
 
 
 def saved_text(notebook: Path) -> str | None:
-    """What the live view is saved as."""
-    cell = [cell for cell in nbformat.read(notebook, 4).cells if cell["cell_type"] == "code"][2]
-    return cell["outputs"][0]["data"]["text/plain"] if cell["outputs"] else None
+    """What the live view is saved as; None while it is not."""
+    try:
+        code = [cell for cell in nbformat.read(notebook, 4).cells if cell["cell_type"] == "code"]
+    except ValueError:
+        return None  # in the middle of being written
+    outputs = code[2]["outputs"]
+    return outputs[0]["data"]["text/plain"] if outputs else None
 
 
 def save(page: NotebookPage, notebook: Path) -> None:
     before = notebook.stat().st_mtime_ns
     page.press(Keys.CONTROL, "s")
-    page.until(lambda: notebook.stat().st_mtime_ns != before, "the notebook was saved")
+    page.until(lambda: notebook.stat().st_mtime_ns != before and bool(saved_text(notebook)), "the notebook was saved")
 
 
 def test_two_pages_show_what_changes_while_no_cell_runs(tmp_path: Path) -> None:
