@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -16,7 +18,7 @@ pytest.importorskip("selenium", reason="needs the extra 'browser', and Debian's 
 
 from selenium.webdriver.common.keys import Keys
 
-from rxmps3.blocking import connect
+from rxmps3.blocking import Database, connect
 from tests.browser.lab import jupyterlab
 from tests.browser.pages import NotebookPage, chromium
 from tests.docs.blocks import ROOT
@@ -49,6 +51,15 @@ def saved_text(notebook: Path) -> str | None:
     return outputs[0]["data"]["text/plain"] if outputs else None
 
 
+@contextmanager
+def stopping_workers(db: Database) -> Iterator[None]:
+    """Have the notebook's workers end in any case: they outlive its kernel."""
+    try:
+        yield
+    finally:
+        db.put("stop", True).wait(30)
+
+
 def save(page: NotebookPage, notebook: Path) -> None:
     before = notebook.stat().st_mtime_ns
     page.press(Keys.CONTROL, "s")
@@ -59,6 +70,7 @@ def test_two_pages_show_what_changes_while_no_cell_runs(tmp_path: Path) -> None:
     notebook, home, url = without_outputs(tmp_path / "notebooks"), tmp_path / "home", f"file:{tmp_path}/bucket"
     with (
         connect(url, manifest="pi", by="test", poll=0.2) as db,
+        stopping_workers(db),
         jupyterlab(notebook.parent, home, RXMPS3_URL=url) as lab,
         chromium(tmp_path / "profile") as chrome,
     ):
