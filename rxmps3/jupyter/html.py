@@ -34,8 +34,7 @@ def note(text: str, *, wrong: bool = False) -> str:
 
 def _table(mapping: Mapping[Any, Any]) -> str:
     rows = [
-        f"<tr><th>{_text(key)}</th><td>{_text(value)}</td></tr>"
-        for key, value in list(mapping.items())[:MOST_ROWS]
+        f"<tr><th>{_text(key)}</th><td>{_text(value)}</td></tr>" for key, value in list(mapping.items())[:MOST_ROWS]
     ]
     more = len(mapping) - MOST_ROWS
     rest = note(f"and {more:,} more") if more > 0 else ""
