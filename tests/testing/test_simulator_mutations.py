@@ -85,7 +85,7 @@ def a_412_is_taken_for_a_lost_race(patch: Patch) -> None:
             if self._seq < seq:
                 raise self._nothing_there(name, error) from error
         else:
-            if await self._counts(seq, stored.date):
+            if await self._known.counts(seq, stored.date):
                 self._apply(seq, body)
 
     def find(view: View, writes: tuple[Write, ...]) -> Any:
