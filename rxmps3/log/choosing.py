@@ -33,6 +33,8 @@ IsThere = Callable[[], Awaitable[bool]]
 _LOOK_AROUND_AT_MOST = 30.0
 """An empty manifest is looked for in the other protocols at each read at first, then less and less often, but at least
 every so many seconds."""
+_TRUST_ABSENCE_FOR = 30.0
+"""Seconds."""
 
 
 class ChosenLog:
@@ -67,6 +69,8 @@ class ChosenLog:
         self._held: list[Committed | Replayed | Loaded] | None = []
         self._sure = False
         self._opened = False
+        self._decided = False  # which protocol a manifest is to be made in that is not there yet
+        self._absent: dict[ProtocolName, float] = {}  # when it was last not there in a protocol, before a first write
         self._look_around_at = 0.0
         self._look_around_every = 0.5
         self._choosing = asyncio.Lock()
@@ -167,10 +171,12 @@ class ChosenLog:
             await self._log.prepare()
             return
         async with self._choosing:
-            if not self._log.exists and not await self._switch_to_what_is_there():
-                await self._prepare_the_best()
-            else:
+            found = self._log.exists or await self._switch_to_what_is_there(preparing=True)
+            if found or self._decided:
                 await self._log.prepare()
+            else:
+                await self._prepare_the_best()
+                self._decided = True
             self._sure = self._log.exists
 
     async def _prepare_the_best(self) -> None:
@@ -191,16 +197,22 @@ class ChosenLog:
                     logger.warning("%s is made in protocol %r, since %s", self._name, protocol, "; ".join(refusals))
                 return
 
-    async def _switch_to_what_is_there(self) -> bool:
+    async def _switch_to_what_is_there(self, *, preparing: bool = False) -> bool:
         """Whether the manifest is there in another protocol; it is used from now on.
+
+        Args:
+            preparing: a first write is about to be made. If it has to be tried again soon, only what has not been
+                answered is asked again.
 
         Raises:
             Unsupported: it is, but the user named the present one.
         """
-        self._look_around_at = self._clock.monotonic() + self._look_around_every
+        now = self._clock.monotonic()
+        self._look_around_at = now + self._look_around_every
         self._look_around_every = min(self._look_around_every * 2, _LOOK_AROUND_AT_MOST)
         for protocol, is_there in self._others.items():
-            if protocol == self.kit.protocol:
+            known_absent = preparing and now - self._absent.get(protocol, float("-inf")) < _TRUST_ABSENCE_FOR
+            if protocol == self.kit.protocol or known_absent:
                 continue
             try:
                 found = await is_there()
@@ -212,6 +224,8 @@ class ChosenLog:
                 self._use(protocol)
                 await self._log.open()
                 return True
+            if preparing:
+                self._absent[protocol] = now
         return False
 
     def _use(self, protocol: ProtocolName) -> None:

@@ -137,7 +137,7 @@ async def test_a_foreign_write_below_an_own_pending_one_changes_nothing_that_is_
 
 
 async def test_a_refused_write_is_rolled_back_and_says_so() -> None:
-    async with players(Unconditional(), "alice") as (a,):
+    async with players(Unconditional(), "alice", protocol="sequenced") as (a,):
         seen, value = trace(a.changes()), trace(a.observe("k", MISSING))
         with pytest.raises(Rejected):
             await a.put("k", 1)
@@ -211,7 +211,7 @@ async def test_a_failure_that_a_caller_hears_is_not_told_twice(storage: MemorySt
 
 
 async def test_an_awaited_refusal_is_told_only_to_who_awaits() -> None:
-    async with players(Unconditional(), "a") as (a,):
+    async with players(Unconditional(), "a", protocol="sequenced") as (a,):
         errors = trace(a.errors)
         with pytest.raises(Rejected):
             await a.put("k", 1)

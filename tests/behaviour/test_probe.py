@@ -85,7 +85,7 @@ async def test_the_first_write_is_refused_and_says_what_the_storage_breaks(
     kind: type[MemoryStorage], condition: str
 ) -> None:
     storage = kind()
-    async with players(storage, "a") as (a,):
+    async with players(storage, "a", protocol="sequenced") as (a,):
         seen, errors = trace(a.observe("k", MISSING)), trace(a.errors)
         for value in (1, "x" * 10_000):
             receipt = a.put("k", value)
@@ -117,7 +117,7 @@ async def test_a_storage_without_a_clock_is_refused() -> None:
 async def test_a_mended_storage_is_taken() -> None:
     storage = MemoryStorage()
     flawed = IgnoresMatch()
-    async with players(flawed, "a") as (a,):
+    async with players(flawed, "a", protocol="sequenced") as (a,):
         with pytest.raises(Rejected):
             await a.put("k", 1)
         flawed.put = storage.put  # the storage is replaced by one that keeps its promises
@@ -150,7 +150,7 @@ async def test_a_good_storage_is_probed_once_per_process() -> None:
             await a.put("k", 1)
             requests.append(a.status.value.requests - before)
     assert requests[0] > requests[1]
-    assert requests[1] <= 5
+    assert requests[1] <= 8  # three of them: is the manifest there in another protocol?
 
 
 async def test_writes_over_left_overs_without_a_head_are_not_probed_into_being() -> None:

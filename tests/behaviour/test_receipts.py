@@ -108,7 +108,7 @@ async def test_versions_of_later_writes_differ(gate: Gate) -> None:
 async def test_a_refusal_that_nobody_awaits_goes_to_errors_and_prints_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with players(Unconditional(), "a") as (a,):
+    async with players(Unconditional(), "a", protocol="sequenced") as (a,):
         errors = trace(a.errors)
         a.put("k", 1)
         await eventually(lambda: errors)

@@ -193,11 +193,11 @@ async def test_opening_costs_the_head_a_listing_and_the_entries(rig: Rig) -> Non
     assert counting.counts == {"get": 7, "list": 1}
 
 
-async def test_opening_an_empty_place_asks_twice() -> None:
+async def test_opening_an_empty_place_asks_twice_and_once_or_twice_for_each_other_protocol() -> None:
     counting = CountingStorage(MemoryStorage())
     async with players(counting, "a") as (a,):
         assert await a.get("k") is None
-    assert verbs(counting) == ["get", "list"]
+    assert verbs(counting) == ["get", "list", *["get"], *["get", "list"]]
 
 
 async def test_a_loser_of_a_race_pays_for_the_entry_that_won(rig: Rig) -> None:
