@@ -134,6 +134,59 @@ TWO_FIRSTS = Plan(1, (client("ann", _FIRST), client("bob", _FIRST)), EVEN, fault
 # -- what a disk keeps ---------------------------------------------------------------------------------------
 
 
+_OFFLINE = (Outage("ann", 15.0, 60.0),)
+
+OFFLINE_WRITER = Plan(
+    1,
+    (
+        client(
+            "ann",
+            _FIRST,
+            Step("put", 20, ("key/1",)),
+            *(Step("put", 0.5, (f"key/{number}",)) for number in range(2, 6)),
+            *(Step("put", 0, (f"todo/{number}",)) for number in range(5)),
+            Step("crash", 1),
+            Step("get", 1, ("key/5",)),
+            Step("settle", 60),
+            local=True,
+        ),
+    ),
+    EVEN,
+    outages=_OFFLINE,
+    faults=(),
+)
+"""Ann writes while the bucket is out of reach, dies before she has sent it, and starts again."""
+
+SHORT_LIVES = replace(
+    OFFLINE_WRITER,
+    clients=(
+        client(
+            "ann",
+            _FIRST,
+            *(Step("put", 20 if number == 0 else 1, (f"todo/{number}",), dies=0.0005) for number in range(5)),
+            Step("settle", 60),
+            local=True,
+        ),
+    ),
+)
+"""Ann dies each time half a millisecond after she has written, while the bucket is out of reach."""
+
+SHORT_MEMORY = replace(
+    OFFLINE_WRITER,
+    clients=(
+        client(
+            "ann",
+            _FIRST,
+            Step("put", 10, ("key/1",), follow=True),
+            Step("crash", 0.2),
+            Step("get", 10, ("key/1",)),
+            local=True,
+        ),
+    ),
+)
+"""Ann dies between a commit and saving the state that holds it, and starts again out of reach of the bucket."""
+
+
 def forgetful(days: float) -> Plan:
     """Ann dies before she hears of her second commit, and starts again when the log has nothing of it any more."""
     ann = client(
