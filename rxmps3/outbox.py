@@ -4,7 +4,8 @@ An outbox is a few objects on a `Storage` of its own, a directory as a rule::
 
     writes/<first ordinal, 20 digits>    the writes of one batch, oldest first, with the texts of their large values
     refused                              writes of these batches that were refused or taken back
-    sent                                 up to which ordinal writes may have been sent, and the storage's date then
+    sent                                 up to which ordinal writes may have been sent, the storage's date then, and
+                                         where the log was when they were sent for the first time
 
 Each object starts with the SHA-256 of what follows, so a torn or altered one is recognised; it is set aside under
 ``aside/`` and loses only what it held. A write keeps its (writer, number, nonce) for ever, whoever resends it, so
@@ -45,18 +46,30 @@ class Restored:
         texts: the texts of its large values, by the name of their object.
         by: the name its user gave.
         sent: the storage's date when it was sent, if it may have been; None if it never was.
+        after: where the log was when it was sent for the first time, "" if that is not known or was its beginning; None
+            if it never was.
     """
 
     write: Write
     texts: Mapping[str, str]
     by: str
     sent: datetime | None
+    after: str | None = None
 
 
 @dataclass(frozen=True)
 class _Sent:
+    """``after`` is the last ordinal of each attempt that sent new writes, and where the log was then; oldest first."""
+
     through: int
     date: datetime | None
+    after: tuple[tuple[int, str], ...] = ()
+
+    def position(self, ordinal: int) -> str | None:
+        """Where the log was when a write was sent for the first time; None if it never was."""
+        if ordinal > self.through:
+            return None
+        return next((position for last, position in self.after if ordinal <= last), "")
 
 
 class Outbox:
@@ -88,10 +101,9 @@ class Outbox:
             answer = await self._storage.get(listed.name)
             if not isinstance(answer, Found):
                 continue
-            ordinal = listed.name.removeprefix(_WRITES)
-            if not re.fullmatch("[0-9]{20}", ordinal):
+            if not re.fullmatch(f"{_WRITES}[0-9]{{20}}", listed.name):
                 continue  # not one of ours
-            first = int(ordinal)
+            first = _first_of(listed.name)
             try:
                 batch = _decode_batch(answer.body, listed.name)
             except Error as error:
@@ -104,7 +116,7 @@ class Outbox:
                 if write.id in self._place or write.id in refused:
                     continue
                 sent = self._sent.date if ordinal <= self._sent.through else None
-                restored.append(Restored(write, texts, by, sent))
+                restored.append(Restored(write, texts, by, sent, self._sent.position(ordinal)))
                 self._note(listed.name, write.id, ordinal)
             if listed.name not in self._batches:
                 await self._storage.delete(listed.name)
@@ -129,20 +141,36 @@ class Outbox:
         """Take over the writes of another outbox, which may then be cleared. Raises as `add`."""
         for by, ones in groupby(restored, key=lambda one: one.by):
             await self.add([(one.write, one.texts) for one in ones], by)
-        if sent := [one for one in restored if one.sent is not None]:
-            await self.mark_sent([one.write.id for one in sent], min(one.sent for one in sent if one.sent is not None))
+        for after, ones in groupby((one for one in restored if one.after is not None), key=lambda one: one.after):
+            sent = list(ones)
+            dates = [one.sent for one in sent if one.sent is not None]
+            await self.mark_sent([one.write.id for one in sent], min(dates, default=None), after or "")
 
     async def clear(self) -> None:
         """Remove every write."""
         await self.remove(list(self._place))
 
-    async def mark_sent(self, ids: Sequence[WriteId], date: datetime | None) -> None:
-        """These writes are about to be sent; durable when it returns. ``date`` is the bucket's time as last seen."""
+    async def mark_sent(self, ids: Sequence[WriteId], date: datetime | None, position: str) -> None:
+        """These writes are about to be sent; durable when it returns.
+
+        Args:
+            ids: the writes.
+            date: the bucket's time as last seen.
+            position: where the log is, as far as it is known here.
+        """
         ordinals = [self._place[id][1] for id in ids if id in self._place]
         if not ordinals:
             return
-        self._sent = _Sent(max(self._sent.through, *ordinals), date)
+        through = max(self._sent.through, *ordinals)
+        oldest = _first_of(next(iter(self._batches)))  # a batch stays until the last of it is over
+        after = [one for one in self._sent.after if one[0] >= oldest]
+        if through > self._sent.through:
+            if after and after[-1][1] == position:
+                after.pop()
+            after.append((through, position))
+        self._sent = _Sent(through, date, tuple(after))
         body: dict[str, Any] = {
+            "after": self._sent.after,
             "through": self._sent.through,
             "date": None if date is None else codec.stamp(date, "seconds"),
         }
@@ -189,7 +217,8 @@ class Outbox:
         try:
             members = cast("dict[str, Any]", jsontext.decode(open_sealed(answer.body, _SENT), _SENT))
             date = members["date"]
-            return _Sent(int(members["through"]), None if date is None else datetime.fromisoformat(date))
+            after = tuple((int(last), str(position)) for last, position in members.get("after", ()))
+            return _Sent(int(members["through"]), None if date is None else datetime.fromisoformat(date), after)
         except (Error, KeyError, TypeError, ValueError) as error:
             await self._put_aside(_SENT, answer.body, error)
             return _Sent(0, None)
@@ -224,6 +253,11 @@ def open_sealed(body: bytes, name: str) -> str:
     if hashlib.sha256(rest).hexdigest().encode() != digest:
         raise Corrupt("torn or altered", object=f"file {name!r}")
     return rest.decode()
+
+
+def _first_of(batch: str) -> int:
+    """The ordinal of the first write of a batch, by its name."""
+    return int(batch.removeprefix(_WRITES))
 
 
 def _encode_batch(writes: Sequence[tuple[Write, Mapping[str, str]]], by: str) -> bytes:

@@ -76,7 +76,7 @@ class ContentObject:
     Attributes:
         name: the object's name, as the log's protocol writes it.
         sha256: hex SHA-256 of its canonical JSON text in UTF-8; "" where the log does not tell.
-        size: bytes of that text; 0 where the log does not tell.
+        size: bytes of the object; 0 where the log does not tell.
         version: which version of the object it is, where objects are versioned; None before it was uploaded.
     """
 

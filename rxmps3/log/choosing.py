@@ -17,10 +17,10 @@ from datetime import datetime
 from typing import Literal
 
 from rxmps3.clock import Clock
-from rxmps3.errors import AccessDenied, Corrupt, Rejected, Unsupported
+from rxmps3.errors import AccessDenied, Corrupt, InvalidInput, Rejected, Unsupported
 from rxmps3.log.base import Deliver, Log, Place
 from rxmps3.log.kit import Kit, ProtocolName
-from rxmps3.state import Committed, Loaded, Replayed, Write
+from rxmps3.state import Committed, Loaded, Replayed, Write, WriteId
 
 __all__ = ["Choice", "ChosenLog", "IsThere"]
 
@@ -69,6 +69,7 @@ class ChosenLog:
         self._held: list[Committed | Replayed | Loaded] | None = []
         self._sure = False
         self._opened = False
+        self._suspects: dict[WriteId, str] = {}
         self._decided = False  # which protocol a manifest is to be made in that is not there yet
         self._absent: dict[ProtocolName, float] = {}  # when it was last not there in a protocol, before a first write
         self._look_around_at = 0.0
@@ -132,6 +133,10 @@ class ChosenLog:
                     raise self._other(protocol)
                 self._use(protocol)
         self._log.resume(place)
+
+    def suspect(self, id: WriteId, after: str) -> None:
+        self._suspects[id] = after
+        self._log.suspect(id, after)
 
     async def open(self) -> None:
         if self._opened:
@@ -216,8 +221,8 @@ class ChosenLog:
                 continue
             try:
                 found = await is_there()
-            except AccessDenied:
-                continue  # rights to the one protocol's objects are enough
+            except (AccessDenied, InvalidInput, Unsupported):
+                continue  # rights to the one protocol's objects are enough, and a name that one of them can have
             if found:
                 if self._asked != "auto":
                     raise self._other(protocol)
@@ -232,6 +237,8 @@ class ChosenLog:
         if self._held is not None:
             self._held = []
         self.kit = self._open_kit(protocol, self._take)
+        for id, after in self._suspects.items():
+            self._log.suspect(id, after)
         self._switched(self.kit)
 
     def _other(self, found: ProtocolName) -> Unsupported:

@@ -115,7 +115,7 @@ class Storer:
         if self._outbox is None:
             return
         try:
-            await self._outbox.mark_sent(ids, self._log.date)
+            await self._outbox.mark_sent(ids, self._log.date, self._log.position)
         except Error as error:
             self._health.report(Failure("outbox", error.object, error, "sent nevertheless"))
 

@@ -1,4 +1,4 @@
-"""Measures the main job beside its baselines, in one run: ``python -m tests.benchmarks [--rounds N]``.
+"""Measures the main job beside its baselines, in one run: ``python -m tests.benchmarks [--rounds N] [--requests]``.
 
 Figures are ratios against a baseline of the same run, interleaved with it, since machines are shared and noisy.
 """
@@ -23,10 +23,12 @@ from rich.table import Table
 
 import rxmps3
 from rxmps3.clock import SystemClock
+from rxmps3.protocols import PROTOCOLS
 from rxmps3.storage import open_storage
 from rxmps3.storage.memory import MemoryStorage
 from rxmps3.testing import CountingStorage
-from tests.servers import SHARED_BUCKET, SeaweedFS
+from tests.benchmarks.requests import JAVASCRIPT, measured, said
+from tests.servers import SHARED_BUCKET, VERSIONED_BUCKET, SeaweedFS
 
 console = Console()
 
@@ -161,46 +163,50 @@ def ignore(item: object) -> None:
     """An observer that costs nothing."""
 
 
-async def requests() -> None:
-    """Exact counts of requests, once the manifest exists."""
-    table = Table("", "requests", title="Requests")
+async def requests(server: SeaweedFS) -> None:
+    """Exact counts of requests in each log, beside those of the JavaScript client."""
+    options = server.options()
+    columns: dict[str, dict[str, str]] = {}
+    for protocol in PROTOCOLS:
+        bucket = VERSIONED_BUCKET if protocol == "versioned" else SHARED_BUCKET
+        storage = open_storage(f"s3://{bucket}/bench-requests-{protocol}", clock=SystemClock(), **options)
+        counts = await measured(storage, protocol)
+        columns[f"{protocol} log"] = {what: said(count) for what, count in counts.items()}
+        await storage.close()
+    columns["JavaScript client mps3 0.0.81"] = JAVASCRIPT
+    table = Table("", *columns, title="Requests, once the manifest exists")
+    for what in next(iter(columns.values())):
+        table.add_row(what, *(column.get(what, "") for column in columns.values()))
+    console.print(table)
+
+
+async def burst() -> None:
+    """How many commits many puts take that are not awaited one by one."""
     storage = CountingStorage(MemoryStorage())
     async with rxmps3.connect(storage, poll=60) as db:
         await db.put("warm", 0)
-
-        async def count(what: str, action: Callable[[], Awaitable[Any]]) -> None:
-            storage.reset()
-            await action()
-            table.add_row(what, str(len(storage.requests)))
-
-        await count("put", lambda: db.put("key", 1))
-        await count("put_all of 10", lambda: db.put_all({f"key/{n}": n for n in range(10)}))
-
-        async def burst() -> None:
-            for receipt in [db.put(f"burst/{n}", n) for n in range(200)]:
-                await receipt
-
-        await count("200 puts, not awaited one by one", burst)
-        await count("idle poll", db.refresh)
-        await count("get of what is known", lambda: db.get("key"))
-    cold = CountingStorage(storage)
-    async with rxmps3.connect(cold):
-        pass
-    table.add_row("cold open of a young log", str(len(cold.requests)))
-    console.print(table)
+        storage.reset()
+        for receipt in [db.put(f"burst/{n}", n) for n in range(200)]:
+            await receipt
+    console.print(f"200 puts that are not awaited one by one: {len(storage.requests)} requests (sequenced log)")
 
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=200)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--requests", action="store_true", help="nothing but the table of requests")
+    arguments = parser.parse_args()
+    rounds: int = arguments.rounds
     console.print(f"{platform.machine()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}")
     with SeaweedFS() as server:
+        await requests(server)
+        if arguments.requests:
+            return
         await committed_put(server, rounds)
         await across_clients(server, min(rounds, 30))
     await one_change(rounds)
     await many_keys()
-    await requests()
+    await burst()
 
 
 if __name__ == "__main__":

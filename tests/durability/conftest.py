@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -28,7 +29,7 @@ def direct(request: pytest.FixtureRequest) -> Place:
 @pytest.fixture
 def through(direct: Place, proxy: Proxy) -> Place:
     """The same place as `direct`, reached through `proxy`."""
-    return Place(direct.kind, direct.url, {**direct.options, "endpoint_url": proxy.endpoint_url})
+    return replace(direct, options={**direct.options, "endpoint_url": proxy.endpoint_url})
 
 
 @pytest.fixture(params=["file", pytest.param("seaweedfs", marks=pytest.mark.seaweedfs)])

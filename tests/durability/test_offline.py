@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,7 @@ async def test_a_read_only_identity_keeps_everything_pending(direct: Place, tmp_
 
     async with on(direct, tmp_path) as db:
         await db.put("k", 0)
-    reader = Place(direct.kind, direct.url, {**direct.options, **READER.options})
+    reader = replace(direct, options={**direct.options, **READER.options})
     async with on(reader, tmp_path, live=True) as db:
         receipt = db.put("k", 1)
         await eventually(lambda: isinstance(db.status.value.last_error, AccessDenied))

@@ -9,8 +9,10 @@ from collections.abc import Callable
 import pytest
 
 import rxmps3
-from rxmps3 import AccessDenied, Closed, InvalidKey, NotSent, Overloaded, Rejected, Unavailable
-from rxmps3.storage import MemoryStorage
+from rxmps3 import AccessDenied, Closed, InvalidKey, NotSent, Overloaded, Rejected, Unavailable, jsontext
+from rxmps3.outbox import Outbox, open_sealed, seal
+from rxmps3.state import Write, WriteId
+from rxmps3.storage import Found, MemoryStorage
 from rxmps3.testing import FaultyStorage, Request
 from rxmps3.testing.faults import deny, fail_on, lose_answers, offline
 from tests.behaviour.helpers import Gate, eventually, trace
@@ -501,3 +503,42 @@ async def _stored(receipt: rxmps3.Receipt) -> str:
 
 async def _stored_writes(disk: Disk) -> list[str]:
     return [name for name in await disk.files() if name.startswith("writes/")]
+
+
+async def test_where_the_log_was_when_a_write_was_first_sent_is_kept_for_as_long_as_the_write() -> None:
+    def write(number: int) -> Write:
+        return Write(WriteId("w", number), "", {"k": None})
+
+    async def afters(storage: MemoryStorage) -> list[str | None]:
+        return [one.after for one in await Outbox(storage).restore()]
+
+    disk = MemoryStorage()
+    outbox = Outbox(disk)
+    for number in range(1, 6):
+        await outbox.add([(write(number), {})], "")
+    ids = [write(number).id for number in range(1, 6)]
+    await outbox.mark_sent(ids[:1], None, "")
+    await outbox.mark_sent(ids[:3], None, "a")
+    await outbox.mark_sent(ids[1:3], None, "b")  # once more: nothing new
+    await outbox.mark_sent(ids[1:4], None, "c")
+    assert await afters(disk) == ["", "a", "a", "c", None]
+    await outbox.remove(ids[:2])
+    await outbox.mark_sent(ids[2:4], None, "d")
+    assert await afters(disk) == ["a", "c", None]
+    batch = MemoryStorage()
+    outbox = Outbox(batch)
+    await outbox.add([(write(number), {}) for number in (1, 2, 3)], "")
+    await outbox.mark_sent(ids[:1], None, "a")
+    await outbox.remove(ids[:1])
+    await outbox.mark_sent(ids[1:2], None, "b")
+    assert await afters(batch) == ["a", "b", None], "the whole batch is still there"
+    adopting = MemoryStorage()
+    heir = Outbox(adopting)
+    await heir.adopt(await Outbox(disk).restore())
+    assert await afters(adopting) == ["a", "c", None]
+    sent = await disk.get("sent")
+    assert isinstance(sent, Found)
+    members = jsontext.decode(open_sealed(sent.body, "sent"))
+    del members["after"]  # as it was written before there was such a thing
+    await disk.put("sent", seal(jsontext.encode(members)))
+    assert await afters(disk) == ["", "", None]

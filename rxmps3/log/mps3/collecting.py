@@ -17,9 +17,9 @@ from datetime import datetime, timedelta
 from rxmps3.errors import Corrupt
 from rxmps3.log.kit import Context, Progress, Report
 from rxmps3.log.mps3 import operation as codec
-from rxmps3.log.mps3.log import MAX_OPERATION_BYTES, Mps3Log
+from rxmps3.log.mps3.log import Mps3Log
 from rxmps3.log.mps3.names import home_of, is_content_name, manifest_of, parse_stamp
-from rxmps3.log.mps3.operation import WINDOW
+from rxmps3.log.mps3.operation import MAX_OPERATION_BYTES, WINDOW
 from rxmps3.storage.base import Found, Listed, list_all
 from rxmps3.storage.patient import PatientStorage
 from rxmps3.together import together

@@ -19,7 +19,8 @@ from rxmps3.log.base import Place
 from rxmps3.log.kit import Context
 from rxmps3.log.mps3 import operation as codec
 from rxmps3.log.mps3.names import OPERATIONS_PER_SESSION, Stamp, home_of, new_session, parse_stamp, stamp_after
-from rxmps3.log.mps3.operation import LAG, WINDOW, File, Files, Operation
+from rxmps3.log.mps3.operation import LAG, MAX_OPERATION_BYTES, WINDOW, File, Files, Operation
+from rxmps3.log.mps3.recovering import Recovery, stored_at
 from rxmps3.log.mps3.ticking import ServerClock, milliseconds, moment
 from rxmps3.state import ContentObject, Entry, Inline, Loaded, ManifestVersion, Replayed, State, Write, WriteId
 from rxmps3.storage.base import Found, Page, Stored
@@ -37,9 +38,8 @@ _FUTURE = 10_000
 _TRIES = 8
 _READS_AT_ONCE = 16
 _OWN_KNOWN = 100_000
-_LOOK_BACK = 5_000
-"""So many operations at most are searched for the writes of a process that died."""
-MAX_OPERATION_BYTES = 64 << 20
+_MOST_MISSED = 200
+"""Who has missed more operations than this is not told of each: the newest one has the whole state."""
 
 
 class _Listed(NamedTuple):
@@ -83,7 +83,7 @@ class Mps3Log:
         self._own_entries: OrderedDict[tuple[str, str], Entry] = OrderedDict()
         self._own_operations: dict[str, tuple[Write, ...]] = {}
         self._attempt: _Attempt | None = None
-        self._recovered: set[WriteId] = set()
+        self._recovery = Recovery(self._storage, self._manifest, self._home, versioning=self._versioning)
         self._opened_at: float | None = None
         self._opened = False
         self._turning = asyncio.Lock()
@@ -112,6 +112,9 @@ class Mps3Log:
 
     def resume(self, place: Place) -> None:
         """An operation holds the whole state, so there is nothing to go on from."""
+
+    def suspect(self, id: WriteId, after: str) -> None:
+        self._recovery.suspect(id, after)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -153,7 +156,7 @@ class Mps3Log:
         return answer
 
     async def _list(self) -> list[_Listed]:
-        """The valid operations of the window, newest first."""
+        """The valid operations of the window, and before it those that were missed, newest first."""
         offset = self._server.offset
         listed = await self._list_by_the_clock()
         if self._server.offset - offset > _FUTURE / 2:
@@ -173,13 +176,19 @@ class Mps3Log:
                 if stamp is None:
                     continue
                 oldest = stamp.time
-                if codec.is_valid(stamp, None if one.modified is None else milliseconds(one.modified)):
+                if codec.is_valid(stamp, stored_at(one)):
                     listed.append(_Listed(stamp, one.name))
             cursor = page.cursor
-            newest = listed[0].stamp.time if listed else None
-            if cursor is None or (newest is not None and oldest is not None and oldest < newest - WINDOW):
+            if cursor is None or (listed and oldest is not None and oldest < self._reach(listed)):
                 break
-        return [one for one in listed if one.stamp.time >= listed[0].stamp.time - WINDOW]
+        return [one for one in listed if one.stamp.time >= self._reach(listed)]
+
+    def _reach(self, listed: Sequence[_Listed]) -> int:
+        """How far back a read goes: to where the last one did, unless too much was missed since."""
+        newest = listed[0].stamp.time
+        if self._window and len(listed) <= _MOST_MISSED:
+            newest = min(newest, self._window[0].stamp.time)
+        return newest - WINDOW
 
     async def _fetch(self, listed: Sequence[_Listed]) -> list[Operation]:
         known = {operation.stamp.text: operation for operation in self._window}
@@ -198,7 +207,7 @@ class Mps3Log:
     # -- delivering ------------------------------------------------------------------------------------------
 
     def _take(self, window: list[Operation]) -> None:
-        """The operations within the window, newest first, as they are now."""
+        """Operations within the window of the newest one, newest first, as they are now; before it may be others."""
         if not window and self._window:
             raise Corrupt(
                 "all its operations are gone",
@@ -210,9 +219,13 @@ class Mps3Log:
         changed = [name for name in {**self._files, **files} if _version(self._files, name) != _version(files, name)]
         new = [operation for operation in reversed(window) if operation.stamp.text not in self._seen]
         on_top = not self._window or all(operation.stamp.text < self._window[0].stamp.text for operation in new)
+        followed = not self._window or self._window[0].stamp.text in {one.stamp.text for one in window}
         before, seen = self._state, self._seen
-        self._window, self._files = window, files
+        self._window = [one for one in window if one.stamp.time >= window[0].stamp.time - WINDOW]
+        self._files = files
         self._seen = {operation.stamp.text: operation.stamp.time for operation in window}
+        for text in seen.keys() - self._seen.keys():
+            self._own_operations.pop(text, None)
         after = replace(self._changed(before, {name: files.get(name) for name in changed}), version=version)
         if not self._opened:
             self._deliver(Loaded(self._remember(after)))
@@ -220,7 +233,10 @@ class Mps3Log:
             self._opened_at = self._clock.monotonic()
         elif new or changed:
             try:
-                self._tell(before, after, new, changed, one_by_one=on_top)
+                if followed:
+                    self._tell(before, after, new, changed, one_by_one=on_top)
+                else:
+                    self._tell_the_end(after, new)
             except Corrupt:
                 self._seen = seen
                 raise
@@ -239,6 +255,13 @@ class Mps3Log:
         for operation in new:
             keys |= self._keys(operation.update)
         self._deliver(Replayed(self._remember(after), tuple(map(self._version, new)), keys))
+
+    def _tell_the_end(self, after: State, new: list[Operation]) -> None:
+        """Deliver the state alone, since not all that led to it can be told; and that one's own writes are in it."""
+        self._deliver(Loaded(self._remember(after)))
+        own = [operation for operation in new if operation.stamp.text in self._own_operations]
+        if own:
+            self._deliver(Replayed(after, tuple(map(self._version, own)), frozenset()))
 
     def _remember(self, state: State) -> State:
         self._state = state
@@ -359,8 +382,7 @@ class Mps3Log:
 
     def _with(self, operation: Operation) -> list[Operation]:
         """The window with one operation more."""
-        window = sorted([operation, *self._window], key=lambda one: one.stamp.text)
-        return [one for one in window if one.stamp.time >= window[0].stamp.time - WINDOW]
+        return sorted([operation, *self._window], key=lambda one: one.stamp.text)
 
     def _new_stamp(self) -> Stamp:
         if self._count == OPERATIONS_PER_SESSION:
@@ -392,84 +414,48 @@ class Mps3Log:
 
     async def _settle(self, attempt: _Attempt) -> None:
         """Find out what became of an operation whose answer was lost: it is seen while it is young, or never counts."""
+        stamp = attempt.stamp
         while True:
             await self._refresh()
-            if attempt.stamp.text in self._seen:
-                break
+            if stamp.text in self._seen or stamp.text not in self._own_operations:
+                break  # seen, if only for as long as it was in the window
             now = milliseconds(self._date) if self._date is not None else self._server.time(self._clock.now())
-            left = attempt.stamp.time + LAG + MARGIN - now
+            left = stamp.time + LAG + MARGIN - now
             if left < 0:
-                del self._own_operations[attempt.stamp.text]
+                if await self._is_in_the_log(stamp):
+                    self._deliver(Replayed(self._state, (self._version(Operation(stamp, {}, {})),), frozenset()))
+                del self._own_operations[stamp.text]
                 break
             await self._clock.sleep(min(left / 1000 + 0.1, 1.0))
         self._attempt = None
 
+    async def _is_in_the_log(self, stamp: Stamp) -> bool:
+        """Whether an operation counts that may be older than the window by now."""
+        page = await self._timed(self._storage.list(f"{self._manifest}@{stamp.text}", limit=1))
+        return any(codec.is_valid(stamp, stored_at(one)) for one in page.objects)
+
     async def _recover(self, writes: Sequence[Write]) -> bool:
         """Whether some of the writes of an earlier process are in the log; they are delivered.
 
-        Its last attempt may be on its way for as long as it would count, so that is waited for. Then a write is known
-        by the versions of its values, which nobody else uses.
+        Mostly they are there at once, or were never sent. Else the last attempt of that process may still be on its
+        way, so it is waited for as long as it would count.
         """
-        lacking = [write for write in writes if write.id.writer != self._writer and write.id not in self._recovered]
+        lacking = self._recovery.among(writes)
         if not lacking or self._opened_at is None:
             return False
-        left = (2 * LAG + MARGIN) / 1000 - (self._clock.monotonic() - self._opened_at)
-        if left > 0:
-            await self._clock.sleep(left)
-        await self._refresh()
-        self._recovered.update(write.id for write in lacking)
-        found = await self._search(lacking)
-        for write, stamp in found:
-            version = ManifestVersion(stamp.text, write.id.writer, "", moment(stamp.time), (write,))
+        found = await self._recovery.search(lacking)
+        if not found:
+            left = (2 * LAG + MARGIN) / 1000 - (self._clock.monotonic() - self._opened_at)
+            if left > 0:
+                await self._clock.sleep(left)
+                found = await self._recovery.search(lacking)
+        if not found:
+            self._recovery.known(lacking)
+        for stamp, held in found:
+            self._recovery.known(held)
+            version = ManifestVersion(stamp.text, held[0].id.writer, "", moment(stamp.time), tuple(held))
             self._deliver(Replayed(self._state, (version,), frozenset()))
         return bool(found)
-
-    async def _search(self, writes: Sequence[Write]) -> list[tuple[Write, Stamp]]:
-        """The writes that an operation of the log names, with its stamp."""
-        marks = {write.id: self._marks(write) for write in writes}
-        left = {write.id: write for write in writes if marks[write.id]}
-        found: list[tuple[Write, Stamp]] = []
-        prefix = f"{self._manifest}@"
-        cursor: str | None = None
-        looked_at = 0
-        while left and looked_at < _LOOK_BACK:
-            page = await self._timed(self._storage.list(prefix, cursor=cursor))
-            stamps = [
-                _Listed(stamp, one.name)
-                for one in page.objects
-                if (stamp := parse_stamp(one.name[len(prefix) :])) is not None
-                and codec.is_valid(stamp, None if one.modified is None else milliseconds(one.modified))
-            ]
-            for start in range(0, len(stamps), _READS_AT_ONCE):
-                for operation in await together(self._look_up(one) for one in stamps[start : start + _READS_AT_ONCE]):
-                    named = {(name, file["version"]) for name, file in operation.update.items() if file is not None}
-                    for id, write in list(left.items()):
-                        if marks[id] <= named:
-                            del left[id]
-                            found.append((write, operation.stamp))
-                if not left:
-                    break
-            looked_at += len(stamps)
-            cursor = page.cursor
-            if cursor is None:
-                break
-        return found
-
-    async def _look_up(self, listed: _Listed) -> Operation:
-        try:
-            return await self._get(listed)
-        except _Vanished:
-            return Operation(listed.stamp, {}, {})
-
-    def _marks(self, write: Write) -> set[tuple[str, str]]:
-        """What an operation that holds the write names; empty if it only deletes."""
-        if self._versioning:
-            return set()
-        return {
-            (self._home.file_of(key), self._version_of(key, entry))
-            for key, entry in write.update.items()
-            if entry is not None
-        }
 
 
 def _version(files: Files, name: str) -> str | None:

@@ -11,8 +11,21 @@ from rxmps3 import jsontext
 from rxmps3.errors import Corrupt
 from rxmps3.log.mps3.names import Stamp
 
-__all__ = ["LAG", "WINDOW", "File", "Files", "Operation", "decode", "encode", "file_of", "is_valid", "resolve"]
+__all__ = [
+    "LAG",
+    "MAX_OPERATION_BYTES",
+    "WINDOW",
+    "File",
+    "Files",
+    "Operation",
+    "decode",
+    "encode",
+    "file_of",
+    "is_valid",
+    "resolve",
+]
 
+MAX_OPERATION_BYTES = 64 << 20
 LAG = 5000
 """Milliseconds: an operation counts if its time differs by less than this from when the server stored it."""
 WINDOW = 2 * LAG + 2000

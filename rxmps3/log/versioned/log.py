@@ -36,7 +36,7 @@ from rxmps3.log.versioned.reading import (
     is_version_id,
     list_versions,
 )
-from rxmps3.state import Loaded, Write
+from rxmps3.state import Loaded, Write, WriteId
 from rxmps3.storage.base import Found, Missing, NotModified, Storage, versions_of
 from rxmps3.together import all_of
 
@@ -123,6 +123,9 @@ class VersionedLog:
 
     def resume(self, place: Place) -> None:
         self._resumed = bool(place.version)
+
+    def suspect(self, id: WriteId, after: str) -> None:
+        """The state tells which writes it holds."""
 
     async def open(self) -> None:
         if self._opened:

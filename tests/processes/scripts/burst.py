@@ -1,7 +1,7 @@
 """Puts numbers one after the other for as long as it lives, and says each one that it knows to be stored.
 
 Arguments: a JSON object with ``url``, ``options``, ``local``, ``first`` (the first number), ``large`` (every so many
-numbers a value with an object of its own, 0 for none). It opens its database when a line arrives on its standard input,
+numbers a large value, 0 for none), ``pause`` (seconds between three puts and the next three). It opens its database when a line arrives on its standard input,
 and says ``["opened", pending]``, ``["putting", n]`` before a put, ``["stored", n]`` and ``["committed", n]`` after it.
 """
 
@@ -53,6 +53,7 @@ async def main() -> None:
             for receipt, stored in burst:
                 await receipt.stored
                 say("stored", stored)
+            await asyncio.sleep(plan["pause"])
 
 
 asyncio.run(main())

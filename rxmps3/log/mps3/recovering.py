@@ -1,0 +1,187 @@
+"""Which operations hold the writes that a dead process had sent. The format has no room for who wrote what.
+
+In the layout without versions a value's name tells its write. A deletion, and a value in the layout with versions, is
+told by what it does: an operation that does the same, and that the dead process did not know when it sent the write,
+leaves nothing for it to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import takewhile
+
+from rxmps3 import jsontext
+from rxmps3.errors import Corrupt
+from rxmps3.log.mps3 import operation as codec
+from rxmps3.log.mps3.names import Home, Stamp, parse_stamp
+from rxmps3.log.mps3.operation import MAX_OPERATION_BYTES, File
+from rxmps3.log.mps3.ticking import milliseconds
+from rxmps3.state import Entry, Inline, Write, WriteId
+from rxmps3.storage.base import Found, Listed, Storage
+from rxmps3.together import together
+
+__all__ = ["Recovery", "held", "stored_at"]
+
+_READS_AT_ONCE = 16
+_MOST = 5_000
+"""So many operations at most are looked at."""
+
+Update = Mapping[str, File | None]
+Word = tuple[WriteId, str]
+"""What one write says of one key."""
+
+
+class Recovery:
+    """The writes of earlier processes of which it is not known whether they are in the log.
+
+    Args:
+        storage: where the manifest is.
+        manifest: its name.
+        home: where its keys are.
+        versioning: values are versions of one object per key.
+    """
+
+    def __init__(self, storage: Storage, manifest: str, home: Home, *, versioning: bool) -> None:
+        self._storage = storage
+        self._prefix = f"{manifest}@"
+        self._home = home
+        self._versioning = versioning
+        self._sent_after: dict[WriteId, int] = {}
+        self._updates: dict[str, Update] = {}
+
+    def suspect(self, id: WriteId, after: str) -> None:
+        """A write may be in the log, in an operation newer than this one; "" if it is not known since when."""
+        known = parse_stamp(after)
+        self._sent_after[id] = known.time if known is not None else -1
+
+    def among(self, writes: Sequence[Write]) -> list[Write]:
+        """Those of which it is not known."""
+        return [write for write in writes if write.id in self._sent_after]
+
+    def known(self, writes: Sequence[Write]) -> None:
+        """Of these it is known now."""
+        for write in writes:
+            del self._sent_after[write.id]
+        if not self._sent_after:
+            self._updates.clear()
+
+    async def search(self, lacking: Sequence[Write]) -> list[tuple[Stamp, list[Write]]]:
+        """The operations that hold some of these writes, each with those that it holds; the oldest first."""
+        queues: dict[str, list[Write]] = {}
+        for write in lacking:
+            queues.setdefault(write.id.writer, []).append(write)
+        stamps = await self._stamps_after(min(self._sent_after[write.id] for write in lacking))
+        found: list[tuple[Stamp, list[Write]]] = []
+        for start in range(0, len(stamps), _READS_AT_ONCE):
+            some = stamps[start : start + _READS_AT_ONCE]
+            for stamp, update in zip(some, await together(map(self._update, some)), strict=True):
+                writes = await self._held(queues, stamp, update)
+                if writes:
+                    found.append((stamp, writes))
+                    gone = {write.id for write in writes}
+                    queues = {by: [one for one in queue if one.id not in gone] for by, queue in queues.items()}
+            if not any(queues.values()):
+                break
+        return found
+
+    async def _stamps_after(self, time: int) -> list[Stamp]:
+        """The valid operations that are newer, the oldest first."""
+        stamps: list[Stamp] = []
+        cursor: str | None = None
+        while True:
+            page = await self._storage.list(self._prefix, cursor=cursor)
+            for one in page.objects:
+                stamp = parse_stamp(one.name[len(self._prefix) :])
+                if stamp is not None and stamp.time <= time:
+                    return stamps[::-1][:_MOST]
+                if stamp is not None and codec.is_valid(stamp, stored_at(one)):
+                    stamps.append(stamp)
+            cursor = page.cursor
+            if cursor is None:
+                return stamps[::-1][:_MOST]
+
+    async def _update(self, stamp: Stamp) -> Update:
+        """What an operation changes; nothing if it has been collected meanwhile, or is none."""
+        known = self._updates.get(stamp.text)
+        if known is not None:
+            return known
+        name = self._prefix + stamp.text
+        update: Update = {}
+        try:
+            answer = await self._storage.get(name, limit=MAX_OPERATION_BYTES)
+            if isinstance(answer, Found):
+                update = codec.decode(answer.body, stamp, name).update
+        except Corrupt:
+            pass  # no process of this package wrote it
+        self._updates[stamp.text] = update
+        return update
+
+    async def _held(self, queues: Mapping[str, list[Write]], stamp: Stamp, update: Update) -> list[Write]:
+        named = {key: file for name, file in update.items() if (key := self._home.key_of(name)) is not None}
+        sent = {
+            writer: list(takewhile(lambda write: self._sent_after[write.id] < stamp.time, queue))
+            for writer, queue in queues.items()
+        }
+        same: set[Word] = set()
+        for queue in sent.values():
+            for write in queue:
+                for key in write.update.keys() & named.keys():
+                    if await self._sets(key, named[key], write.update[key]):
+                        same.add((write.id, key))
+        return held(sent, same, named.keys()) if same else []
+
+    async def _sets(self, key: str, file: File | None, entry: Entry | None) -> bool:
+        """Whether what an operation says of a key is what a write says of it."""
+        if file is None or entry is None:
+            return file is None and entry is None
+        content = entry.content
+        if isinstance(content, Inline):
+            return False
+        if not self._versioning:
+            return content.name == f"{key}@{file['version']}"
+        answer = await self._storage.get(key, version=file["version"])
+        try:
+            text = jsontext.encode(jsontext.decode_bytes(answer.body, key)) if isinstance(answer, Found) else ""
+        except Corrupt:
+            return False
+        return Inline(text).sha256 == content.sha256
+
+
+def held(queues: Mapping[str, Sequence[Write]], same: Collection[Word], keys: Collection[str]) -> list[Write]:
+    """The writes that one operation holds. Pure.
+
+    Writers commit in order, and of several words on a key an operation has the last. So it holds the first writes of
+    a queue if of each of their keys it has their last word, or that of another writer's write that it holds too.
+
+    Args:
+        queues: by writer the writes that it may hold, in order.
+        same: the words that it has.
+        keys: those that it has a word on.
+    """
+    left = {writer: list(queue) for writer, queue in queues.items()}
+    taken: dict[str, list[Write]] = {writer: [] for writer in queues}
+    progress = True
+    while progress:
+        progress = False
+        for writer, queue in left.items():
+            others = {key for by, writes in taken.items() if by != writer for write in writes for key in write.update}
+            count = _held_first(queue, same, keys, others)
+            if count:
+                taken[writer] += queue[:count]
+                del queue[:count]
+                progress = True
+    return [write for writes in taken.values() for write in writes]
+
+
+def _held_first(queue: Sequence[Write], same: Collection[Word], keys: Collection[str], others: Collection[str]) -> int:
+    for count in range(len(queue), 0, -1):
+        if all(key in keys for key in queue[count - 1].update):
+            last = {key: write.id for write in queue[:count] for key in write.update}
+            if all((id, key) in same or key in others for key, id in last.items()):
+                return count
+    return 0
+
+
+def stored_at(one: Listed) -> float | None:
+    """When the server stored an object, in milliseconds since the epoch, if it says so."""
+    return None if one.modified is None else milliseconds(one.modified)

@@ -1,0 +1,311 @@
+"""A process dies between an operation and its answer, and the next one finds out what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Literal, TypeVar
+
+import pytest
+from reactivex import Subject
+
+import rxmps3
+from rxmps3 import MISSING
+from rxmps3.log.mps3.recovering import held
+from rxmps3.state import Entry, Inline, Write, WriteId
+from rxmps3.storage import Found, MemoryStorage, Storage, list_all
+from rxmps3.testing import FaultyStorage, Request, StorageWrapper
+from rxmps3.testing.faults import offline
+from rxmps3.testing.virtual import SimClock, run_virtually
+from tests.durability.helpers import Disk
+
+T = TypeVar("T")
+Fate = Literal["arrives", "arrives late", "is lost"]
+AT_ONCE = 2.0
+"""Seconds, of which nobody waits for anything."""
+WHEN_IT_IS_CERTAIN = 13.0
+"""Seconds after which an operation of a dead process counts no more."""
+LATE = 4.0
+
+
+class LastWords(StorageWrapper):
+    """The answer to an operation never comes."""
+
+    def __init__(self, inner: Storage, fate: Fate) -> None:
+        super().__init__(inner)
+        self._fate = fate
+        self.said = asyncio.Event()
+        self._late: list[asyncio.Task[Any]] = []
+
+    async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
+        if request.verb != "put" or "json@" not in request.name:
+            return await proceed()
+        if self._fate == "arrives":
+            await proceed()
+        elif self._fate == "arrives late":
+
+            async def arrive() -> None:
+                await asyncio.sleep(LATE)
+                await proceed()
+
+            self._late.append(asyncio.create_task(arrive()))
+        self.said.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+class World:
+    """A bucket, and the disk of a machine on which processes come and go."""
+
+    def __init__(self, *, versioning: bool = False) -> None:
+        self.versioning = versioning
+        self.bucket = MemoryStorage(clock=SimClock("server"), versioning=versioning)
+        self.disk = Disk()
+        self._processes = 0
+
+    def opened(self, storage: Storage | None = None, disk: Disk | None = None, **options: Any) -> rxmps3.Connecting:
+        self._processes += 1
+        return rxmps3.connect(
+            storage or self.bucket,
+            protocol="mps3",
+            versioning=self.versioning,
+            shared=False,
+            poll=Subject[None](),
+            clock=SimClock(f"process {self._processes}"),
+            **({} if disk is None else {"local": disk.local()}),
+            **options,
+        )
+
+    async def dies(self, fate: Fate, *processes: Iterable[dict[str, Any]]) -> None:
+        """Processes leave these writes, and one that sends them in one operation is killed before it hears of it."""
+        for calls in processes:
+            async with self.opened(disk=self.disk, online=False) as db:
+                for call in calls:
+                    await db.put_all(call).stored
+        muted = LastWords(self.bucket, fate)
+        db = await self.opened(muted, self.disk)
+        await muted.said.wait()
+        self.disk = await self.disk.copy()
+        await db.close(timeout=0)
+
+    async def restarted(self) -> tuple[rxmps3.Database, float]:
+        """The next process, and how many seconds it took until nothing was pending."""
+        began = asyncio.get_running_loop().time()
+        db = await self.opened(disk=self.disk)
+        for receipt in db.pending.value:
+            await receipt
+        return db, asyncio.get_running_loop().time() - began
+
+    async def updates(self) -> list[dict[str, bool]]:
+        """What each operation sets (True) and deletes (False), oldest first."""
+        updates: list[dict[str, bool]] = []
+        for one in reversed(await list_all(self.bucket, "manifest.json@")):
+            answer = await self.bucket.get(one.name)
+            assert isinstance(answer, Found)
+            files = json.loads(answer.body)["update"]["files"]
+            updates.append({name.partition("/")[2]: file is not None for name, file in files.items()})
+        return updates
+
+    async def fresh(self) -> dict[str, Any]:
+        async with self.opened() as db:
+            return await db.get_prefix()
+
+
+def virtually(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    run_virtually(main())
+
+
+WRITES: dict[str, tuple[list[dict[str, Any]], dict[str, bool]]] = {
+    "one put": ([{"k": 1}], {"k": True}),
+    "two puts of one key": ([{"k": 1}, {"k": 2}], {"k": True}),
+    "a put_all that is half overwritten": ([{"k": 1, "l": 1}, {"k": 2}, {"m": 3}], {"k": True, "l": True, "m": True}),
+    "a delete": ([{"k": MISSING}], {"k": False}),
+    "a put that is deleted": ([{"k": 1}, {"k": MISSING}], {"k": False}),
+    "a put and a delete": ([{"l": 1}, {"k": MISSING}], {"l": True, "k": False}),
+}
+
+
+def _in_one_operation(calls: list[dict[str, Any]]) -> bool:
+    """Also in the layout with versions, where values of one key are uploaded one after the other."""
+    values = [key for call in calls for key, value in call.items() if value is not MISSING]
+    return len(values) == len(set(values))
+
+
+KNOWN_AGAIN = [(name, False) for name in WRITES]
+KNOWN_AGAIN += [(name, True) for name, (calls, _) in WRITES.items() if _in_one_operation(calls)]
+
+
+@pytest.mark.parametrize(("name", "versioning"), KNOWN_AGAIN)
+def test_what_has_arrived_is_known_again_at_once_and_not_repeated(name: str, versioning: bool) -> None:
+    """Somebody else wrote the same keys meanwhile: a second time would undo that."""
+    calls, update = WRITES[name]
+
+    async def main() -> None:
+        world = World(versioning=versioning)
+        async with world.opened() as other:
+            await other.put("k", "before")
+            await world.dies("arrives", calls)
+            assert (await world.updates())[1:] == [update]
+            await other.put_all({key: "after" for call in calls for key in call})
+            db, seconds = await world.restarted()
+            assert seconds < AT_ONCE
+            await db.close()
+            assert len(await world.updates()) == 3
+            assert set((await world.fresh()).values()) == {"after"}
+
+    virtually(main)
+
+
+@pytest.mark.parametrize("versioning", [False, True], ids=["without versions", "with versions"])
+def test_what_was_never_sent_goes_out_at_once(versioning: bool) -> None:
+    async def main() -> None:
+        world = World(versioning=versioning)
+        async with world.opened() as other:
+            await other.put("k", "before")
+        async with world.opened(disk=world.disk, online=False) as db:
+            await db.put("k", 1).stored
+            await db.delete("k").stored
+            await db.put("l", 2).stored
+        db, seconds = await world.restarted()
+        assert seconds < AT_ONCE
+        await db.close()
+        assert await world.fresh() == {"l": 2}
+
+    virtually(main)
+
+
+@pytest.mark.parametrize("fate", ["arrives late", "is lost"])
+@pytest.mark.parametrize("name", WRITES)
+def test_what_may_be_on_its_way_is_waited_for_and_is_in_the_log_once(name: str, fate: Fate) -> None:
+    calls, update = WRITES[name]
+
+    async def main() -> None:
+        world = World()
+        async with world.opened() as other:
+            await other.put("k", "before")
+            await world.dies(fate, calls)
+            assert len(await world.updates()) == 1
+            db, seconds = await world.restarted()
+            assert LATE < seconds < WHEN_IT_IS_CERTAIN
+            await db.put("new", 0)
+            await db.close()
+            assert (await world.updates())[1:] == [update, {"new": True}]
+
+    virtually(main)
+
+
+def test_of_several_operations_only_the_last_was_lost() -> None:
+    """Committed writes stay in the outbox for a moment: they are known again, and only the last one waits."""
+
+    async def main() -> None:
+        world = World()
+        async with world.opened() as other:
+            db = await world.opened(disk=world.disk)
+            for number in range(3):
+                await db.put("k", number)
+            left = await world.disk.copy()
+            await db.close()
+            world.disk = left
+            await other.put("k", "after")
+            db, seconds = await world.restarted()
+            assert seconds < AT_ONCE
+            await db.close()
+            assert await world.fresh() == {"k": "after"}
+            assert len(await world.updates()) == 4
+
+    virtually(main)
+
+
+def test_writes_of_two_dead_processes_in_one_operation_are_known_again() -> None:
+    """The last word on the key is the second one's."""
+
+    async def main() -> None:
+        world = World()
+        async with world.opened() as other:
+            await other.put("k", "before")
+            await world.dies("arrives", [{"k": 1}], [{"k": 2}])
+            assert (await world.updates())[1:] == [{"k": True}]
+            await other.put("k", "after")
+            db, seconds = await world.restarted()
+            assert seconds < AT_ONCE
+            await db.close()
+            assert await world.fresh() == {"k": "after"}
+
+    virtually(main)
+
+
+def test_an_answer_lost_to_a_long_outage_doubles_nothing() -> None:
+    """When the network is back the operation is older than the window that everybody reads."""
+
+    async def main() -> None:
+        world = World()
+        network = FaultyStorage(world.bucket)
+        lost = False
+
+        async def last(request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage) -> Any:
+            nonlocal lost
+            if request.verb == "put" and "json@" in request.name and not lost:
+                lost = True
+                await proceed()
+                network.plan = offline()
+                raise rxmps3.Unavailable("no answer", operation="put", object=request.name)
+            return await proceed()
+
+        async with world.opened() as other, world.opened(network) as db:
+            await other.put("k", "before")
+            network.plan = last
+            receipt = db.put("k", 1)
+            await asyncio.sleep(1)
+            assert lost
+            for number in range(4):
+                await other.refresh()
+                await other.put("k", f"after {number}")
+                await asyncio.sleep(20)
+            network.plan = ()
+            await receipt
+            assert len(await world.updates()) == 6
+            assert await world.fresh() == {"k": "after 3"}
+
+    virtually(main)
+
+
+# -- what an operation holds -------------------------------------------------------------------------------------
+
+
+def write(writer: str, number: int, **update: int | None) -> Write:
+    entries = {key: None if one is None else Entry("", Inline(str(one))) for key, one in update.items()}
+    return Write(WriteId(writer, number), "", entries)
+
+
+def found(queues: dict[str, list[Write]], operation: dict[str, int | None]) -> list[str]:
+    """The versions of the writes that an operation holds; values stand for themselves."""
+    same = {
+        (one.id, key)
+        for queue in queues.values()
+        for one in queue
+        for key, entry in one.update.items()
+        if key in operation and (None if entry is None else int(entry.content.text)) == operation[key]  # type: ignore[union-attr]
+    }
+    return sorted(one.id.version for one in held(queues, same, operation.keys()))
+
+
+def test_the_last_word_on_a_key_hides_the_earlier_ones() -> None:
+    queue = [write("a", 1, k=1, l=1), write("a", 2, k=2), write("a", 3, k=None), write("a", 4, l=4)]
+    assert found({"a": queue}, {"k": 2, "l": 1}) == ["a-1", "a-2"]
+    assert found({"a": queue}, {"k": None, "l": 1}) == ["a-1", "a-2", "a-3"]
+    assert found({"a": queue}, {"k": None, "l": 4}) == ["a-1", "a-2", "a-3", "a-4"]
+    assert found({"a": queue[2:]}, {"k": None, "l": 4}) == ["a-3", "a-4"]
+
+
+def test_a_later_write_of_the_same_writer_is_not_held_for_an_earlier_one_on_its_key() -> None:
+    queue = [write("a", 1, k=1), write("a", 2, k=2)]
+    assert found({"a": queue}, {"k": 1}) == ["a-1"]
+
+
+def test_writes_that_others_hide_are_held_and_those_behind_what_is_not_are_not() -> None:
+    a, b = [write("a", 1, k=1)], [write("b", 1, k=2)]
+    assert found({"a": a, "b": b}, {"k": 2}) == ["a-1", "b-1"]
+    assert found({"a": [write("a", 1, x=0), *a], "b": b}, {"k": 2}) == ["b-1"]
+    assert found({"a": a, "b": b}, {"k": 3}) == []
+    assert found({"a": [write("a", 1, k=1, x=0)], "b": b}, {"k": 2}) == ["b-1"]
