@@ -33,6 +33,9 @@ T = TypeVar("T", Page, Stored, Found)
 MARGIN = 1500
 """Milliseconds by which an operation's time has to be nearer to the ``Date`` of its answer than `LAG`: both that and
 the stored time are cut to whole seconds."""
+BASE_AGE = WINDOW - LAG - 1000
+"""Milliseconds from the read that gave an operation its base to the operation's own time, at most: then what was
+stored after that read, and so is not in the base, is within the window of the operation."""
 _FUTURE = 10_000
 """Operations named so many milliseconds ahead are not listed."""
 _TRIES = 8
@@ -79,6 +82,7 @@ class Mps3Log:
         self._window: list[Operation] = []
         self._seen: dict[str, int] = {}
         self._files: Files = {}
+        self._read_at = 0.0  # the server's time when the window was listed, in milliseconds
         self._state = State()
         self._own_entries: OrderedDict[tuple[str, str], Entry] = OrderedDict()
         self._own_operations: dict[str, tuple[Write, ...]] = {}
@@ -169,7 +173,10 @@ class Mps3Log:
         cursor: str | None = None
         after = prefix + stamp_after(round(self._server.time(self._clock.now())) + _FUTURE)
         while True:
+            asked_at = self._server.time(self._clock.now())
             page = await self._timed(self._storage.list(prefix, after=after, cursor=cursor))
+            if cursor is None:
+                self._read_at = milliseconds(page.date) if page.date is not None else asked_at
             oldest: int | None = None
             for one in page.objects:
                 stamp = parse_stamp(one.name[len(prefix) :])
@@ -350,9 +357,11 @@ class Mps3Log:
         return version
 
     async def _put(self, update: dict[str, File | None], writes: tuple[Write, ...]) -> bool:
-        """Store one operation, newer than every known one; False if its time was too far off for it to count."""
+        """Store one operation, newer than every known one; False if its time is too far off for it to count."""
         await self._until_not_ahead()
         stamp = self._new_stamp()
+        if stamp.time - self._read_at > BASE_AGE:
+            return False  # this process stood still since it read
         operation = Operation(stamp, dict(self._files), update)
         self._own_operations[stamp.text] = writes
         name = f"{self._manifest}@{stamp.text}"

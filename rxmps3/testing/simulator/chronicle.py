@@ -19,6 +19,7 @@ from itertools import product
 from typing import Any, NamedTuple, cast
 
 from rxmps3 import jsontext
+from rxmps3.errors import Rejected
 from rxmps3.missing import MISSING
 from rxmps3.state import Entry, State
 from rxmps3.testing.simulator.bucket import MANIFEST, SimBucket
@@ -159,6 +160,7 @@ class VersionedChronicle(Chronicle):
         self._copies: dict[str, int] = {}
         self._named: dict[tuple[str, str], str] = {}
         self._expired: set[str] = set()
+        self._revived = False  # a writer went on that was forgotten: what a state knows of it cannot be told any more
         self._checkpoint = (0, "")
 
     def knows(self, id: str) -> bool:
@@ -183,9 +185,13 @@ class VersionedChronicle(Chronicle):
         writes: list[LoggedWrite] = []
         for part in said["writes"]:
             writer, number = part.get("writer", said["writer"]), part["number"]
-            update = {key: None if value is None else self._item(key, value) for key, value in part["update"].items()}
-            writes.append(LoggedWrite(f"{writer}-{number}", number, part["nonce"], update))
+            made_by = f"{writer}-{number}"
+            if made_by not in self.places:  # else it counts already, and its values may be collected
+                self._check_values(part["update"])
+            update = {key: None if value is None else _item(value) for key, value in part["update"].items()}
+            writes.append(LoggedWrite(made_by, number, part["nonce"], update))
         for write in writes:
+            self._revived = self._revived or write.version.rpartition("-")[0] in self._expired
             self._copies[write.version] = self._copies.get(write.version, 0) + 1
         follows = tuple(id for id in (said["previous"], said["own"], *said.get("late", ())) if id)
         self._expired.update(said.get("expired", ()))
@@ -195,13 +201,15 @@ class VersionedChronicle(Chronicle):
         if said["checkpoint"] is not None:
             self._check_checkpoint(said["checkpoint"])
 
-    def _item(self, key: str, value: dict[str, Any]) -> Item:
-        name, at = value["object"], value["at"]
-        body = self._read(name, at)
-        if body is None or hashlib.sha256(body).hexdigest() != value["sha256"]:
-            self._complain("what the log names is there", f"a version names {name!r}, version {at!r}, of {key!r}")
-        self._named[name, at] = key
-        return Item(value["version"], value["sha256"], f"{name}?{at}")
+    def _check_values(self, update: Mapping[str, Any]) -> None:
+        for key, value in update.items():
+            if value is None:
+                continue
+            name, at = value["object"], value["at"]
+            body = self._read(name, at)
+            if body is None or hashlib.sha256(body).hexdigest() != value["sha256"]:
+                self._complain("what the log names is there", f"a version names {name!r}, version {at!r}, of {key!r}")
+            self._named[name, at] = key
 
     def _check_checkpoint(self, named: dict[str, Any]) -> None:
         """A checkpoint is the fold of the log up to a version, which nothing that comes to light later may change."""
@@ -260,7 +268,7 @@ class VersionedChronicle(Chronicle):
                 sure.add(said.id)
             elif not single and all(self._includes(state, write) for write in said.writes):
                 doubtful.append(said.id)
-        if len(doubtful) > _MOST_DOUBTS:
+        if len(doubtful) > _MOST_DOUBTS or self._revived:
             return ""
         mine = {key: (entry.version, entry.content.sha256) for key, entry in state.entries.items()}
         wrong = ""
@@ -318,6 +326,10 @@ class VersionedChronicle(Chronicle):
         for said in order:
             fold = fold_writes(fold, said.writes, said.expired, counted)
         return dict(fold.items), dict(fold.marks)
+
+
+def _item(value: Mapping[str, Any]) -> Item:
+    return Item(value["version"], value["sha256"], f"{value['object']}?{value['at']}")
 
 
 # -- the mps3 log --------------------------------------------------------------------------------------------------
@@ -402,7 +414,11 @@ class Mps3Chronicle(Chronicle):
     def _explained(self, who: str, update: Mapping[str, int | None]) -> tuple[LoggedWrite, ...]:
         """The writes of an operation, whose values' ids are given."""
         made = [write for session in self._recorder.sessions if session.name == who for write in session.writes]
-        waiting = [write for write in made if write.version and write.version not in self.places and not write.error]
+        waiting = [
+            write
+            for write in made
+            if write.version and write.version not in self.places and not isinstance(write.error, Rejected)
+        ]
         merged: dict[str, int | None] = {}
         fits = 0
         for count, write in enumerate(waiting, 1):
