@@ -142,17 +142,17 @@ class LocalDirectory:
             ) from error
 
     def _open(self, manifest: str) -> Local:
-        from rxmps3.storage.directory import DirectoryStorage
+        from rxmps3.storage.directory import DirectoryStorage, make_directories
 
         folder = self._root / Layout(manifest).root.rstrip("/")
         slots = folder / "slots"
-        slots.mkdir(parents=True, exist_ok=True)
+        make_directories(os.path.abspath(slots))
         locks = [lock for slot in sorted(slots.iterdir()) if (lock := _lock(slot)) is not None]
         number = 1
         while not locks:
             slot = slots / f"{number}"
             if not slot.exists():
-                slot.mkdir(exist_ok=True)
+                make_directories(os.path.abspath(slot))
                 if (lock := _lock(slot)) is not None:
                     locks.append(lock)
             number += 1

@@ -448,10 +448,10 @@ def step(view: View, event: Event) -> Step:
             changes = _changes(view, after, causes, versions[-1].by if versions else "")
             return Step(after, event, changes, tuple(Settled(id, None) for id in settled))
         case Loaded(state):
-            settled = [id for id, pending in view.pending.items() if state.has_committed(pending.write)]
+            settled = [write.id for write in view.queue() if state.has_committed(write)]
             after = _settle(replace(view, confirmed=state, loaded=True), settled)
             causes = dict.fromkeys([*state.entries, *view.confirmed.entries, *view.overlay], "remote")
-            changes = _changes(view, after, causes, "")
+            changes = tuple(sorted(_changes(view, after, causes, ""), key=lambda change: change.key))
             return Step(after, event, changes, tuple(Settled(id, None) for id in settled))
         case Refused(id, error):
             if id not in view.pending:

@@ -235,10 +235,25 @@ def _show_moved(run: Run, moved: moving.Moved, verb: str) -> None:
         run.terminal.line(f"{moved.written:,} keys {verb}{same}")
 
 
+def _jobs(given: str | int) -> int:
+    text = str(given)  # the default goes through here as well
+    if text == "auto":
+        return 0
+    if not text.isdecimal():
+        raise typer.BadParameter(f"{text!r} is neither a number nor 'auto'")
+    return int(text)
+
+
 @app.command(epilog=CODES)
 def simulate(
     seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="N", help="How many histories.")] = 100,
     start: Annotated[int, typer.Option("--start", min=0, metavar="SEED", help="The first seed.")] = 0,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "--jobs", "-j", parser=_jobs, metavar="N", help="How many processes; auto or 0 is one for each processor."
+        ),
+    ] = 1,
 ) -> int:
     """Play the whole library on virtual time against a bucket that misbehaves, and check every promise.
 
@@ -247,5 +262,5 @@ def simulate(
     from rxmps3.testing.simulator import main as run_seeds
 
     with suppress(KeyboardInterrupt):
-        return run_seeds(seeds, start)
+        return run_seeds(seeds, start, jobs=jobs)
     return Exit.INTERRUPTED

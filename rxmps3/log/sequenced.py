@@ -7,7 +7,7 @@ answer. The argument, in short (``docs/protocol.md`` has it whole):
 * the cursor moves to number n only with the bytes of entry n in hand, and a commit always aims at cursor + 1, so no
   new number is tried while the outcome of another is unknown: whatever an answer claimed, the next attempt meets
   what was really stored;
-* an answer about a number counts only under a `Lease` on the head.
+* an answer about a number counts only under a lease on the head; the head and its lease are `KnownHead`'s.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from rxmps3.log.base import Deliver, Place
 from rxmps3.log.checkpoint import is_due
 from rxmps3.log.checkpoint import load as load_checkpoint
 from rxmps3.log.fence import Lease
+from rxmps3.log.head import KnownHead, Outdated
 from rxmps3.log.probe import ensure_conditional_writes
 from rxmps3.state import Committed, Loaded, State, Write, WriteId, fold
-from rxmps3.storage.base import ABSENT, Found, Matches, Missing, NotModified, Storage, pages
+from rxmps3.storage.base import ABSENT, Found, Missing, NotModified, Storage, pages
 from rxmps3.together import together
 
 __all__ = ["MAX_ENTRY_BYTES", "MAX_GROUP_BYTES", "Cursor", "SequencedLog"]
@@ -37,18 +38,12 @@ MAX_GROUP_BYTES = 1 << 20
 """Writes are grouped into one entry up to this size; a single larger write gets an entry of its own."""
 MAX_ENTRY_BYTES = 16 << 20
 """No entry is larger; one that claims to be is not read."""
-_MAX_HEAD_BYTES = 1 << 20
-_TRIES_AT_HEAD = 5
 _READS_AT_ONCE = 16
 _HITS_BEFORE_LISTING = 4
 _HITS_WHEN_LOSING = 1
 """Whoever lost a race to a faster writer has the rest to catch up with at once, or it never gets its turn."""
 _RESUME_WITHIN = 500
 """A checkpoint further ahead of a resumed place than so many entries is read instead of the entries."""
-
-
-class _Outdated(Exception):
-    """The head is too old to judge an answer by: look at it again."""
 
 
 class Cursor(NamedTuple):
@@ -104,25 +99,19 @@ class SequencedLog:
         self._writer = writer
         self._by = by
         self._deliver = deliver
-        self._head: codec.Head | None = None
-        self._head_etag = ""
-        self._head_modified: datetime | None = None
-        self._lease: Lease | None = None
-        self._date: datetime | None = None
+        self._known = KnownHead(storage, layout, self._follow)
         self._seq = 0
         self._chain: str = ""
-        self._disbelieved = 0
         self._losing = False
         self._opened = False
         self._opening_once = asyncio.Lock()
         self._resumed: Cursor | None = None
         self._opening: State | None = None  # what has been read of the log that is being opened
         self._tail = Tail()
-        self._turning = asyncio.Lock()
 
     @property
     def exists(self) -> bool:
-        return self._head is not None
+        return self._known.seen is not None
 
     @property
     def position(self) -> str:
@@ -130,7 +119,7 @@ class SequencedLog:
 
     @property
     def place(self) -> Place | None:
-        if self._head is None:
+        if not self.exists:
             return None
         members = {"incarnation": self.head.incarnation, "seq": self._seq, "chain": self._chain}
         return Place("sequenced", self.position, members)
@@ -143,29 +132,28 @@ class SequencedLog:
     @property
     def head(self) -> codec.Head:
         """The head as last seen. Raises RuntimeError if there is none yet."""
-        if self._head is None:
-            raise RuntimeError("the manifest has no head yet: open or prepare the log first")
-        return self._head
+        return self._known.head
 
     @property
     def raised_at(self) -> datetime | None:
         """When the floor was last raised, by the server's clock."""
-        return self.head.raised_at or self._head_modified
+        return self._known.raised_at
 
     @property
     def date(self) -> datetime | None:
         """The server's time as last seen."""
-        return self._date
+        return self._known.date
 
     @property
     def upkeep_is_due(self) -> bool:
-        last = self._head.checkpoint if self._head is not None else None
+        last = self._known.seen.checkpoint if self._known.seen is not None else None
         return self._tail.is_due(last.size if last is not None else 0)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
     def resume(self, place: Place) -> None:
         self._resumed = Cursor(**place.members)
+        self._known.expected = True
 
     def suspect(self, id: WriteId, after: str) -> None:
         """The state tells which writes it holds."""
@@ -179,7 +167,7 @@ class SequencedLog:
             if self._opening is None and self._resumed is None:
                 self._opening = State()
             try:
-                if await self._look_at_head():
+                if await self._known.look():
                     await self._catch_up()
                     if not self._seq:
                         await self._check_that_nothing_else_is_there()
@@ -195,7 +183,7 @@ class SequencedLog:
         """Forget what was read of a log that could not be opened; nothing of it was shown."""
         if self._opening is not None:
             self._opening = State()
-            self._head, self._head_etag, self._lease = None, "", None
+            self._known.forget()
             self._seq, self._chain = 0, ""
             self._tail = Tail()
 
@@ -217,16 +205,16 @@ class SequencedLog:
         if not self._opened:
             await self.open()
             return
-        if self._head is None and not await self._look_at_head():
+        if not self.exists and not await self._known.look():
             return
-        hits = self._disbelieved = 0
+        self._known.disbelieved = hits = 0
         while True:
             head, seq = self.head, self._seq + 1
             if hits == (_HITS_WHEN_LOSING if self._losing else _HITS_BEFORE_LISTING):
                 await self._catch_up()
                 return
             answer = await self._read_entry(head.incarnation, seq)
-            if not await self._counts(seq, answer.date):
+            if not await self._known.counts(seq, answer.date):
                 continue
             if not isinstance(answer, Found):
                 return
@@ -239,7 +227,7 @@ class SequencedLog:
         after = self._layout.entry(head.incarnation, self._seq)
         last = self._seq
         async for page in pages(self._storage, self._layout.log(head.incarnation), after=after):
-            if not await self._counts(first, page.date):
+            if not await self._known.counts(first, page.date):
                 await self._catch_up()
                 return
             numbers = (self._layout.seq_of(head.incarnation, one.name) for one in page.objects)
@@ -248,7 +236,7 @@ class SequencedLog:
             batch = range(start, min(start + _READS_AT_ONCE, last + 1))
             answers = await together(self._read_entry(head.incarnation, seq) for seq in batch)
             for seq, answer in zip(batch, answers, strict=True):
-                if not await self._counts(seq, answer.date):
+                if not await self._known.counts(seq, answer.date):
                     await self._catch_up()
                     return
                 if not isinstance(answer, Found):
@@ -289,80 +277,17 @@ class SequencedLog:
             self._seq, self._chain = before
             raise Corrupt(f"{error.object}: {error.what}", object=f"log entry {name!r}") from error
 
-    # -- the head and its lease ------------------------------------------------------------------------------
-
-    async def _counts(self, seq: int, answered: datetime | None) -> bool:
-        """Whether an answer about ``seq`` may be believed; if not, the head was read anew: ask again."""
-        if answered is None:
-            raise self._no_date()
-        self._date = answered
-        lease = self._lease
-        if lease is not None and lease.covers(seq, answered):
-            self._disbelieved = 0
-            if lease.wants_renewal(answered):
-                await self._look_at_head()
-            return True
-        await self._look_at_head()
-        self._disbelieved += 1
-        if self._disbelieved > _TRIES_AT_HEAD:
-            self._disbelieved = 0
-            raise Unavailable("its answers carry dates that are far apart", object=self._storage.url)
-        return False
-
-    async def _look_at_head(self) -> bool:
-        """Read the head, renew the lease, and jump to the checkpoint if the log before it is going.
-
-        Returns:
-            False if there is no manifest yet.
-
-        Raises:
-            Corrupt: a head that was there is gone or belongs to another log, or there is none over left-overs.
-        """
-        async with self._turning:
-            name = self._layout.head
-            failed_etag = ""
-            for _ in range(_TRIES_AT_HEAD):
-                answer = await self._storage.get(name, unless=self._head_etag or None, limit=_MAX_HEAD_BYTES)
-                if answer.date is None:
-                    raise self._no_date()
-                self._date = answer.date
-                if isinstance(answer, Missing):
-                    await self._check_emptiness()
-                    return False
-                if isinstance(answer, NotModified):
-                    self._lease = Lease(self.head.floor, answer.date)
-                    return True
-                head = codec.decode_head(answer.body, name)
-                try:
-                    followed = await self._follow(head, Lease(head.floor, answer.date))
-                except _Outdated:
-                    continue
-                if followed:
-                    self._head, self._head_etag, self._head_modified = head, answer.etag, answer.modified
-                    self._lease = Lease(head.floor, answer.date)
-                    self._tail.checkpointed(head.checkpoint.seq if head.checkpoint is not None else 0)
-                    return True
-                if failed_etag == answer.etag and head.checkpoint is not None:
-                    raise Corrupt(
-                        f"missing, though {name!r} names it",
-                        object=f"checkpoint {self._layout.root + head.checkpoint.name!r}",
-                        remedy="restore the object; nothing is overwritten",
-                    )
-                failed_etag = answer.etag
-        raise Unavailable("its checkpoint is replaced faster than it is read", object=f"head {self._layout.head!r}")
+    # -- following the head ----------------------------------------------------------------------------------
 
     async def _follow(self, head: codec.Head, lease: Lease) -> bool:
         """Be somewhere on the log that this head leaves standing; False if its checkpoint has gone meanwhile."""
-        known = self._head
-        if known is not None and head.incarnation != known.incarnation:
-            raise Corrupt(
-                f"names another log ({head.incarnation}, not {known.incarnation}): the database was replaced",
-                object=f"head {self._layout.head!r}",
-                remedy="open it anew; nothing is written to it from here",
-            )
-        if known is not None and head.floor < known.floor:
-            raise Corrupt(f"its floor fell from {known.floor} to {head.floor}", object=f"head {self._layout.head!r}")
-        ref = head.checkpoint
+        if not await self._stand(head, lease):
+            return False
+        self._tail.checkpointed(head.checkpoint.seq if head.checkpoint is not None else 0)
+        return True
+
+    async def _stand(self, head: codec.Head, lease: Lease) -> bool:
+        known, ref = self._known.seen, head.checkpoint
         resumed = self._resumed
         if known is None and resumed is not None:
             if resumed.incarnation != head.incarnation:
@@ -402,10 +327,8 @@ class SequencedLog:
             return cursor.seq == 0 and head.checkpoint is None
         name = self._layout.entry(cursor.incarnation, cursor.seq)
         answer = await self._read_entry(cursor.incarnation, cursor.seq)
-        if answer.date is None:
-            raise self._no_date()
-        if not lease.covers(cursor.seq, answer.date):
-            raise _Outdated
+        if not lease.covers(cursor.seq, self._known.dated(answer.date)):
+            raise Outdated
         if not isinstance(answer, Found) or codec.digest(answer.body) != cursor.chain:
             raise Corrupt(
                 "missing" if isinstance(answer, Missing) else "not the entry that the local copy has read",
@@ -420,74 +343,24 @@ class SequencedLog:
         else:
             self._opening = state
 
-    async def _check_emptiness(self) -> None:
-        """No head: fine for a manifest that never was; never the time to start anew over what is left of one."""
-        root = f"manifest {self._layout.root!r} at {self._storage.url}"
-        remedy = "restore the head object from a backup; nothing is overwritten"
-        if self._head is not None or self._resumed is not None:
-            raise Corrupt("its head object is gone", object=root, remedy=remedy)
-        page = await self._storage.list(self._layout.root, limit=1)
-        if page.objects and isinstance(await self._storage.get(self._layout.head, limit=_MAX_HEAD_BYTES), Missing):
-            raise Corrupt(f"no head object, but {page.objects[0].name!r} exists", object=root, remedy=remedy)
-
-    async def rewrite_head(self, change: Callable[[codec.Head, datetime | None], codec.Head | None]) -> bool:
-        """Replace the head under If-Match.
-
-        Args:
-            change: makes the new head, with a nonce of its own, from the present one and the time when that was
-                last modified; None declines.
-
-        Returns:
-            Whether the head is now the one that ``change`` made.
-
-        Raises:
-            Unavailable: not known, or somebody else was faster too often; calling again is safe.
-        """
-        for _ in range(_TRIES_AT_HEAD):
-            await self._look_at_head()
-            wanted = change(self.head, self._head_modified)
-            if wanted is None:
-                return False
-            try:
-                await self._storage.put(self._layout.head, codec.encode_head(wanted), when=Matches(self._head_etag))
-            except (PreconditionFailed, Unavailable) as error:
-                await self._look_at_head()
-                if self.head.nonce == wanted.nonce:
-                    return True
-                if isinstance(error, Unavailable):
-                    raise
-            else:
-                await self._look_at_head()
-                return True
-        raise Unavailable("rewritten by others at each try", object=f"head {self._layout.head!r}")
-
-    def _no_date(self) -> Unsupported:
-        return Unsupported(
-            "answers carry no Date header, which the log needs to know how old they are", object=self._storage.url
-        )
-
     # -- writing ---------------------------------------------------------------------------------------------
 
     async def prepare(self) -> None:
-        if self._head is not None or await self._look_at_head():
+        if self.exists or await self._known.look():
             return
         try:
             await ensure_conditional_writes(self._storage, self._clock)
         except Unsupported as broken:
             raise Rejected(f"refused and rolled back: {broken}", operation="commit") from broken
-        head = codec.Head(incarnation=self._clock.new_id(), nonce=self._clock.new_id())
-        try:
-            await self._storage.put(self._layout.head, codec.encode_head(head), when=ABSENT)
-        except PreconditionFailed:
-            pass  # somebody's head is there, perhaps this one: adopt it
-        if not await self._look_at_head():
-            raise Unavailable("the head just created is not there yet", object=f"head {self._layout.head!r}")
+        await self._known.create(codec.Head(incarnation=self._clock.new_id(), nonce=self._clock.new_id()))
+
+    async def rewrite_head(self, change: Callable[[codec.Head, datetime | None], codec.Head | None]) -> bool:
+        """Replace the head; see `KnownHead.rewrite`."""
+        return await self._known.rewrite(change)
 
     async def server_time(self) -> datetime:
-        await self._look_at_head()
-        if self._date is None:
-            raise self._no_date()
-        return self._date
+        await self._known.look()
+        return self._known.dated(self.date)
 
     async def commit(self, writes: Sequence[Write]) -> None:
         await self.open()
@@ -507,7 +380,7 @@ class SequencedLog:
                 raise self._nothing_there(name, error) from error
         else:
             self._losing = False
-            if await self._counts(seq, stored.date):
+            if await self._known.counts(seq, stored.date):
                 self._apply(seq, body)
             else:
                 await self.read()
@@ -537,7 +410,7 @@ class SequencedLog:
             self._by,
             self._clock.now(),
             writes,
-            date=self._date,
+            date=self.date,
             expired=expired,
         )
 

@@ -19,7 +19,7 @@ from rxmps3.storage._common import MAX_NAME_BYTES, check_name, check_sha256, che
 from rxmps3.storage.base import Absent, Found, Listed, Matches, Missing, NotModified, Page, Precondition, Stored
 from rxmps3.storage.paths import INTERNAL, Paths, goes_on
 
-__all__ = ["DirectoryStorage"]
+__all__ = ["DirectoryStorage", "make_directories"]
 
 # reading this much takes less time than handing it to a thread and back
 _INLINE_BYTES = 64 * 1024
@@ -249,7 +249,7 @@ class DirectoryStorage:
                 try:
                     self._install(temporary, target, name, when)
                 except FileNotFoundError:
-                    self._make_directories(os.path.dirname(target))
+                    make_directories(os.path.dirname(target))
                     self._install(temporary, target, name, when)
             _sync_directory(os.path.dirname(target))
         return Stored(etag_of(body), now)
@@ -304,11 +304,11 @@ class DirectoryStorage:
     # What is ours beside the objects
 
     def _set_up(self) -> None:
-        self._make_directories(self._internal)
+        make_directories(self._internal)
         if _ignores_case(self._internal):
             with open(self._case_mark, "ab"):
                 pass
-        self._make_directories(self._temporary)
+        make_directories(self._temporary)
         self._known_paths = None
 
     @contextmanager
@@ -374,20 +374,6 @@ class DirectoryStorage:
         finally:
             os.close(file)
 
-    def _make_directories(self, path: str, *, again: bool = True) -> None:
-        try:
-            os.mkdir(path)
-        except FileNotFoundError:
-            if not again:
-                raise  # the parent was removed just now, or takes no directories
-            self._make_directories(os.path.dirname(path))  # somebody else may have made it by now
-            self._make_directories(path, again=False)
-        except FileExistsError:
-            if not os.path.isdir(path):
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
-        else:
-            _sync_directory(os.path.dirname(path))
-
     # Errors
 
     @contextmanager
@@ -444,6 +430,22 @@ def _modified(status: os.stat_result) -> datetime:
 
 def _ignores_case(path: str) -> bool:
     return os.path.exists(os.path.join(os.path.dirname(path), os.path.basename(path).swapcase()))
+
+
+def make_directories(path: str, *, again: bool = True) -> None:
+    """Make a directory and those above it, as far as they are missing; they are safe on disk when it returns."""
+    try:
+        os.mkdir(path)
+    except FileNotFoundError:
+        if not again:
+            raise  # the parent was removed just now, or takes no directories
+        make_directories(os.path.dirname(path))  # somebody else may have made it by now
+        make_directories(path, again=False)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
+    else:
+        _sync_directory(os.path.dirname(path))
 
 
 def _sync_directory(path: str) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import rxmps3 as library
-from tests.cli.commands import Outcome, rxmps3, several
+from tests.cli.commands import Outcome, command, environment, rxmps3, several
 from tests.cli.test_demo import objects
 
 VALUES: dict[str, Any] = {"a": 1, "a/b": 1.0, "ä\n": [None, {"x": True}], "large": "L" * 9000, "none": None}
@@ -55,6 +61,7 @@ def test_each_word_explains_itself() -> None:
     assert "--prefix" in options["export"]
     assert "--target-manifest" in options["copy"]
     assert "--seeds" in options["simulate"]
+    assert "--jobs" in options["simulate"]
     assert all("--json" in options[word] for word in WORDS)
 
 
@@ -299,3 +306,62 @@ def test_simulate_plays_so_many_histories() -> None:
     assert "3" in outcome.out
     none = rxmps3("simulate", "--seeds", "0")
     assert none.code == 2
+
+
+def test_simulate_comes_to_the_same_with_several_processes() -> None:
+    def without_times(text: str) -> str:
+        return re.sub(r"in [\d.]+ s \([\d.]+ a second\)", "", text)
+
+    alone, together, wrong = (rxmps3("simulate", "--seeds", "4", "--jobs", jobs) for jobs in ("1", "2", "many"))
+    assert (together.code, together.err) == (0, "")
+    assert without_times(together.out) == without_times(alone.out) != alone.out
+    assert wrong.code == 2
+    assert "auto" in wrong.err
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are looked up in /proc")
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, f"it never happens that {what}"
+        time.sleep(0.01)
+
+
+@linux
+def test_interrupting_simulate_ends_its_processes() -> None:
+    running = subprocess.Popen(
+        command("simulate", "--seeds", "1000000", "--jobs", "2"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        start_new_session=True,
+    )
+    eventually(lambda: len(children(running.pid)) >= 3, "two workers, and who keeps track of what they share, begin")
+    workers = children(running.pid)
+    os.killpg(running.pid, signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, out, err) == (130, b"", b"")
+    eventually(lambda: not any(map(is_alive, workers)), "they end")
+
+
+@linux
+def test_killing_simulate_ends_its_processes() -> None:
+    running = subprocess.Popen(command("simulate", "--seeds", "1000000", "--jobs", "2"), env=environment())
+    eventually(lambda: len(children(running.pid)) >= 3, "two workers, and who keeps track of what they share, begin")
+    workers = children(running.pid)
+    running.kill()
+    running.wait()
+    eventually(lambda: not any(map(is_alive, workers)), "they end")

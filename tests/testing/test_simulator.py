@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from rxmps3.testing.simulator import draw_plan, main, play, run_many, simulate
+from rxmps3.testing.simulator import Report, Violation, draw_plan, main, play, run_many, running, simulate
 
 SEEDS = range(50)
 
@@ -40,7 +41,7 @@ def test_the_same_seed_is_the_same_run(seed: int):
 
 
 def test_the_same_seed_is_the_same_run_in_every_process(repository: Path):
-    code = "from rxmps3.testing.simulator import simulate; print([simulate(seed).digest for seed in (5, 8, 13, 21)])"
+    code = "from rxmps3.testing.simulator import simulate; print([simulate(seed).digest for seed in (5, 8, 13, 19, 42, 68)])"
 
     def run(hash_seed: str) -> str:
         environment = {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(repository), "PATH": "/usr/bin:/bin"}
@@ -70,3 +71,30 @@ def test_a_plan_tells_what_it_holds():
 def test_the_command_returns_an_exit_code(capsys: pytest.CaptureFixture[str]):
     assert main(seeds=2, start=100, faults=False) == 0
     assert "2 runs" in capsys.readouterr().out
+
+
+def odd_seeds_fail(seed: int, **_: object) -> Report:
+    """Stands in for a run's report, in every process."""
+    report = simulate(seed, clients=2, steps=4, faults=False)
+    if seed % 2:
+        report.violations.append(Violation("seeds are even", f"{seed} is not", 0.0))
+    return report
+
+
+def test_several_processes_come_to_the_same_as_one(monkeypatch: pytest.MonkeyPatch):
+    alone, together = (run_many(range(200, 208), clients=2, steps=6, jobs=jobs) for jobs in (1, 2))
+    assert (alone.runs, alone.counts, alone.seconds) == (together.runs, together.counts, together.seconds)
+    assert alone.runs == 8
+    monkeypatch.setattr(running, "_reported", odd_seeds_fail)
+    alone, together = (run_many(range(100), stop_after=3, jobs=jobs) for jobs in (1, 2))
+    assert [report.plan.seed for report in together.failed] == [1, 3, 5]
+    assert (alone.runs, alone.counts, alone.seconds) == (together.runs, together.counts, together.seconds)
+    assert [report.explain() for report in alone.failed] == [report.explain() for report in together.failed]
+
+
+def test_a_failure_keeps_its_trace_on_the_way_from_another_process(monkeypatch: pytest.MonkeyPatch):
+    whole = odd_seeds_fail(3)
+    monkeypatch.setattr(running, "simulate", odd_seeds_fail)
+    brought = pickle.loads(pickle.dumps(running._reported(3, clients=2, steps=4, faults=False)))  # pyright: ignore
+    assert brought.lines == whole.lines
+    assert brought.violations == whole.violations

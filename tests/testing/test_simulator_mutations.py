@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +10,9 @@ from typing import Any
 import pytest
 from immutables import Map
 
-from rxmps3 import compact, outbox, state
-from rxmps3.errors import PreconditionFailed, Unavailable
+from rxmps3 import compact, state
+from rxmps3.errors import AccessDenied, PreconditionFailed, Rejected, Unavailable
 from rxmps3.log import codec, sequenced
-from rxmps3.log.fence import Lease
 from rxmps3.log.sequenced import SequencedLog
 from rxmps3.replica import committing
 from rxmps3.replica.committing import Committer
@@ -23,45 +21,13 @@ from rxmps3.routing import Router, Turn
 from rxmps3.state import View, Write
 from rxmps3.storage.base import ABSENT
 from rxmps3.streams import snapshots
-from rxmps3.testing.simulator import Plan, Step, draw_plan, play
-from tests.testing.test_simulator_scenarios import EVEN, LATECOMER, SLEEPER, client
+from rxmps3.testing.simulator import play, session
+from rxmps3.testing.virtual import SimClock
+from tests.testing.mutations import Mutations, Patch
+from tests.testing.plans import DENIED, MANY_REFRESHES, RESTARTER, forgetful
 
-Patch = pytest.MonkeyPatch
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """A rule switched off, and where to look for what follows."""
-
-    switch_off: Callable[[Patch], None]
-    caught_by: str
-    plans: Sequence[Plan]
-
-
-MUTATIONS: dict[str, Mutation] = {}
-
-
-def mutation(caught_by: str, *where: int | Plan) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
-    plans = [draw_plan(one) if isinstance(one, int) else one for one in where or range(12)]
-
-    def register(switch_off: Callable[[Patch], None]) -> Callable[[Patch], None]:
-        MUTATIONS[switch_off.__name__] = Mutation(switch_off, caught_by, plans)
-        return switch_off
-
-    return register
-
-
-@pytest.mark.parametrize("name", MUTATIONS)
-def test_a_rule_switched_off_is_caught(name: str, monkeypatch: Patch):
-    mutation = MUTATIONS[name]
-    mutation.switch_off(monkeypatch)
-    caught: set[str] = set()
-    for plan in mutation.plans:
-        caught |= {violation.rule for violation in play(plan).violations}
-        if mutation.caught_by in caught:
-            return
-    pytest.fail(f"not caught by {mutation.caught_by!r}, but by {caught or 'nothing'}")
-
+MUTATIONS = Mutations()
+mutation = MUTATIONS.add
 
 # -- committing ----------------------------------------------------------------------------------------------
 
@@ -85,7 +51,7 @@ def a_412_is_taken_for_a_lost_race(patch: Patch) -> None:
             if self._seq < seq:
                 raise self._nothing_there(name, error) from error
         else:
-            if await self._counts(seq, stored.date):
+            if await self._known.counts(seq, stored.date):
                 self._apply(seq, body)
 
     def find(view: View, writes: tuple[Write, ...]) -> Any:
@@ -93,6 +59,11 @@ def a_412_is_taken_for_a_lost_race(patch: Patch) -> None:
 
     patch.setattr(SequencedLog, "_append", append)
     patch.setattr(state, "_found", find)
+
+
+@mutation("one content per number")
+def an_entry_replaces_another(patch: Patch) -> None:
+    patch.setattr(sequenced, "ABSENT", None)
 
 
 @mutation("no holes")
@@ -161,6 +132,20 @@ def a_commit_does_not_wait_for_its_uploads(patch: Patch) -> None:
     patch.setattr(Committer, "_ready", ready)
 
 
+@mutation("nothing unexpected fails", DENIED, saying="403 AccessDenied")
+def a_403_refuses_the_writes(patch: Patch) -> None:
+    """What concerns the client is taken for a fault of what it wrote."""
+    commit = SequencedLog.commit
+
+    async def strict(self: Any, writes: Sequence[Write]) -> None:
+        try:
+            await commit(self, writes)
+        except AccessDenied as error:
+            raise Rejected(error.what, operation="commit") from error
+
+    patch.setattr(SequencedLog, "commit", strict)
+
+
 @mutation("the chain holds")
 def entries_do_not_name_the_one_before(patch: Patch) -> None:
     encode = codec.encode_entry
@@ -189,18 +174,7 @@ def the_cursor_moves_without_looking_where_it_is(patch: Patch) -> None:
     patch.setattr(SequencedLog, "_apply", apply)
 
 
-TWO_REFRESHES = Plan(
-    1,
-    (
-        client("ann", Step("put", 5, ("key/0",), follow=True), Step("put", 5, ("key/0",), follow=True)),
-        client("bob", Step("refresh", 11.4, ("key/0",)), Step("refresh", 0.7, ("key/0",))),
-    ),
-    EVEN,
-    faults=(),
-)
-
-
-@mutation("refresh reads to the end", TWO_REFRESHES)
+@mutation("refresh reads to the end", MANY_REFRESHES)
 def a_look_is_good_enough_if_it_is_recent(patch: Patch) -> None:
     look = Looker.look
 
@@ -235,18 +209,38 @@ def deletes_are_forgotten(patch: Patch) -> None:
 # -- exactly once --------------------------------------------------------------------------------------------
 
 
-@mutation("each write is in the log once", *range(60))
+@mutation("each write is in the log once", forgetful(5))
 def a_write_is_not_known_again(patch: Patch) -> None:
-    """No dedupe by writer and number: what an outbox resends after a restart is committed again."""
+    """No dedupe by writer and number: what an outbox still holds after a restart is committed again."""
     patch.setattr(state, "_reached", lambda mark, write: False)
 
 
-@mutation("what is stored survives", *range(60))
-def the_outbox_forgets(patch: Patch) -> None:
-    async def restore(self: Any) -> list[Any]:
-        return []
+@mutation("each write is in the log once", forgetful(5))
+def writers_are_forgotten_at_once(patch: Patch) -> None:
+    patch.setattr(compact, "WRITER_SILENCE", timedelta(hours=1))
 
-    patch.setattr(outbox.Outbox, "restore", restore)
+
+@mutation("each write is in the log once", forgetful(40))
+def what_the_log_may_have_forgotten_is_sent_again(patch: Patch) -> None:
+    patch.setattr(committing, "FORGOTTEN_AFTER", timedelta(days=10_000))
+
+
+class OneWriterId(SimClock):
+    """Gives every process of a client the same writer id, which is the first id that a process asks for."""
+
+    def __init__(self, seed: str, **options: Any) -> None:
+        super().__init__(seed, **options)
+        self._next = seed.split()[-1].partition(".")[0]
+
+    def new_id(self, characters: int = 12) -> str:
+        first, self._next = self._next, ""
+        return first or super().new_id(characters)
+
+
+@mutation("nothing unexpected fails", RESTARTER, saying="somebody writes in its name")
+def a_restart_keeps_the_writer_id(patch: Patch) -> None:
+    """The numbers of two processes are the same, and their writes are not: the second one notices."""
+    patch.setattr(session, "SimClock", OneWriterId)
 
 
 @mutation("nothing is invented", *range(60))
@@ -257,56 +251,6 @@ def a_restored_write_takes_the_new_writer_id(patch: Patch) -> None:
         return encode(write, write.id.writer)
 
     patch.setattr(sequenced.codec, "encode_write", as_own)
-
-
-# -- collection ----------------------------------------------------------------------------------------------
-
-LONG = [seed for seed in range(120) if draw_plan(seed).weather.lateness > 50_000]
-
-
-@mutation("the grace is kept", *LONG)
-def entries_are_deleted_at_once(patch: Patch) -> None:
-    patch.setattr(compact, "fence", SimpleNamespace(GRACE=timedelta(0)))
-
-
-@mutation("only what is below the floor is deleted", *LONG)
-def entries_are_deleted_up_to_the_checkpoint(patch: Patch) -> None:
-    def is_below(self: Any, listed: Any, head: codec.Head) -> bool:
-        seq = self._layout.seq_of(head.incarnation, listed.name)
-        return seq is not None and head.checkpoint is not None and seq <= head.checkpoint.seq
-
-    patch.setattr(compact.Collector, "_is_below", is_below)
-
-
-@mutation("what is named is not deleted", *LONG)
-def values_of_the_present_state_alone_are_live(patch: Patch) -> None:
-    async def live(self: Any, floor: int, tell: Any) -> set[str]:
-        return set()
-
-    patch.setattr(compact.Collector, "_live_values", live)
-    patch.setattr(compact, "_named", lambda state: set[str]())
-
-
-@mutation("what is acknowledged is in the log", SLEEPER)
-def a_lease_never_ends(patch: Patch) -> None:
-    """A writer that slept through a collection believes in the number that it created again."""
-    patch.setattr(Lease, "covers", lambda self, seq, answered: True)
-    patch.setattr(Lease, "wants_renewal", lambda self, answered: False)
-
-
-@mutation("what the log names is there", LATECOMER)
-def uploads_are_trusted_for_ever(patch: Patch) -> None:
-    patch.setattr(committing, "TRUST_UPLOADS_FOR", timedelta(days=10_000))
-
-
-@mutation("a checkpoint is the log's fold", *LONG)
-def a_checkpoint_leaves_out_the_writers(patch: Patch) -> None:
-    encode = codec.encode_state
-
-    def without(before: state.State, *args: Any) -> bytes:
-        return encode(state.State(before.entries, Map(), before.version), *args)
-
-    patch.setattr(codec, "encode_state", without)
 
 
 # -- streams -------------------------------------------------------------------------------------------------
@@ -338,3 +282,14 @@ def streams_miss_what_others_write(patch: Patch) -> None:
         deliver(self, Turn(turn.number, state.Step(turn.step.view, turn.step.event, changes, turn.step.effects)))
 
     patch.setattr(Router, "deliver", own_only)
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_rule_switched_off_is_caught(name: str, monkeypatch: Patch):
+    MUTATIONS.check(name, monkeypatch)
+
+
+def test_with_all_rules_in_force_the_plans_made_by_hand_are_clean():
+    for plan in MUTATIONS.plans_by_hand():
+        report = play(plan)
+        assert report.ok, report.explain()

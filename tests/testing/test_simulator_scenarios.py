@@ -1,50 +1,11 @@
-"""Plans made by hand: what chance would find once in a million runs."""
+"""What comes of the plans made by hand, with every rule in force."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from rxmps3.testing.simulator import ClientPlan, Fault, Plan, Stall, Step, Weather, play
-
-HOUR = 3600.0
-EVEN = Weather(latency=0.05, spread=0.0, clear_at=40 * HOUR)
-"""Every way takes 50 ms, so that the moments below can be told beforehand."""
-
-
-def client(name: str, *steps: Step, **options: Any) -> ClientPlan:
-    return ClientPlan(name, steps=steps, poll=HOUR, **options)
-
-
-SLEEPER = Plan(
-    seed=1,
-    clients=(
-        client("ann", Step("put", 0, ("key/0",), follow=True), Step("put", 10, ("key/1",))),
-        client("bob", *(Step("put", 20, ("key/2",), follow=True) for _ in range(4))),
-        client("kim", Step("compact", 200), Step("compact", 100), Step("compact", 1.5 * HOUR), retention=0.0),
-    ),
-    weather=EVEN,
-    stalls=(Stall("ann", 10.0, 3 * HOUR),),
-    faults=(),
-)
-"""Ann's second commit is on its way when she falls asleep; meanwhile the number that she aimed at is collected."""
-
-_UPLOADER = client(
-    "ann", Step("put", 0, ("key/0",), follow=True), Step("put", 10, ("big/0",), size=300), inline_limit=40
-)
-"""Opens at 0.20 s; puts the large value at 11.70, has it stored at 11.75, hears of it at 11.80, and then commits."""
-
-LATECOMER = Plan(
-    seed=1,
-    clients=(
-        _UPLOADER,
-        client("kim", Step("put", 20, ("key/1",)), Step("compact", 26 * HOUR), Step("compact", HOUR), retention=0.0),
-    ),
-    weather=EVEN,
-    stalls=(Stall("ann", 11.9, 30 * HOUR),),
-    faults=(Fault("ann", "put log", 2, "drop", 0.9),),
-)
-"""Ann stands still for more than a day after a first commit in vain of a write with a large value."""
+from rxmps3.testing.simulator import ClientPlan, Fault, Plan, Step, Weather, play
+from tests.testing.plans import EVEN, HOUR, LATECOMER, SLEEPER, client, latecomer, offsets, sleeping_opener, uploader
 
 
 def test_a_writer_that_slept_through_a_collection_does_not_believe_in_what_it_created():
@@ -61,13 +22,13 @@ def test_a_value_that_was_uploaded_long_ago_is_uploaded_again():
 
 
 def test_a_value_whose_upload_was_confirmed_long_after_it_was_stored_is_uploaded_again():
-    report = play(replace(LATECOMER, faults=(), stalls=(Stall("ann", 11.78, 30 * HOUR),)))
+    report = play(latecomer(0.08))
     assert report.ok, report.explain()
 
 
 def test_a_commit_that_leaves_long_after_its_uploads_is_mended():
-    alone = (_UPLOADER, client("kim", Step("compact", 26 * HOUR), Step("compact", HOUR), retention=25 * HOUR))
-    report = play(replace(LATECOMER, clients=alone, faults=(), stalls=(Stall("ann", 11.81, 30 * HOUR),)))
+    kim = client("kim", Step("compact", 26 * HOUR), Step("compact", HOUR), retention=25 * HOUR)
+    report = play(Plan(1, (uploader(0.11), kim), EVEN, faults=()))
     (violation,) = report.violations
     assert violation.rule == "what the log names is there", "for a moment: nothing can stop a request on its way"
     assert "at the end" not in violation.detail
@@ -104,27 +65,9 @@ def test_a_lease_is_renewed_every_half_hour():
 # -- standing still, wherever it happens ---------------------------------------------------------------------
 
 
-def offsets(first: float, last: float, step: float) -> list[float]:
-    return [first + number * step for number in range(round((last - first) / step) + 1)]
-
-
 def test_whoever_falls_asleep_while_opening_opens():
-    kim = client(
-        "kim",
-        Step("put", 20, ("key/1",)),
-        *(Step("compact", HOUR) for _ in range(3)),
-        Step("compact", 2 * HOUR),
-        retention=0.0,
-    )
     for after in offsets(0.0, 0.4, 0.01):
-        ann = client(
-            "ann",
-            Step("put", 0, ("key/0",), follow=True),
-            Step("close", 10),
-            Step("get", 10, ("key/0",), sleeps=(after, 20 * HOUR)),
-            local=True,
-        )
-        report = play(Plan(1, (ann, kim), EVEN, faults=()))
+        report = play(sleeping_opener(after))
         assert report.ok, f"asleep after {after:.2f} s\n{report.explain()}"
         assert report.counts["collected entries"] > 0
 

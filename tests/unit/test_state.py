@@ -142,6 +142,21 @@ def test_loading_a_state_that_took_my_number_for_another_write_is_corrupt() -> N
         step(view, Loaded(theirs))
 
 
+def test_what_a_loaded_state_changes_and_settles_is_told_in_order() -> None:
+    mine = [make_write("me", number, {f"own/{number}": "1"}) for number in range(1, 9)]
+    view = View()
+    for write in mine:
+        view = step(view, Wrote(write)).view
+    theirs = fold(
+        State(), version("1", *mine, make_write("w", 1, {f"key/{number}": "2" for number in range(9, 0, -1)}))
+    )
+    taken = step(view, Loaded(theirs))
+    keys = [change.key for change in taken.changes]
+    assert len(keys) == 17
+    assert keys == sorted(keys)
+    assert [settled.id for settled in taken.effects] == [write.id for write in mine]
+
+
 @given(st.text(), st.text())
 def test_values_are_the_same_if_their_texts_are(left: str, right: str) -> None:
     inline = [Entry("v-1", Inline(f'"{text}"')) for text in (left, right)]

@@ -134,10 +134,11 @@ class Player:
             await session.close(_CLOSE_TIMEOUT)
 
     def die(self) -> None:
-        """The process is gone from one moment to the next."""
+        """The process is gone from one moment to the next, and with it the power of its machine."""
         session, self.session = self.session, None
         if session is not None:
             session.life.died_at = asyncio.get_running_loop().time()
+            self.disk.lose_power()
             self._recorder.note(session.life, "dies")
             self._recorder.counts["deaths"] += 1
             if self._over is not None:

@@ -7,9 +7,9 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from rxmps3.clock import SystemClock
@@ -19,6 +19,7 @@ from rxmps3.testing.simulator.drawing import draw_plan
 from rxmps3.testing.simulator.plan import Fault, Plan
 from rxmps3.testing.simulator.recorder import Violation
 from rxmps3.testing.simulator.shrinking import shrink
+from rxmps3.testing.simulator.workers import processors, spread
 from rxmps3.testing.simulator.world import World
 from rxmps3.testing.virtual import Deadlock, Livelock, VirtualLoop, end_loop
 
@@ -193,22 +194,36 @@ class Summary:
 
 
 def run_many(
-    seeds: Iterable[int], *, clients: int = 5, steps: int = 30, faults: bool = True, stop_after: int = 5
+    seeds: Iterable[int], *, clients: int = 5, steps: int = 30, faults: bool = True, stop_after: int = 5, jobs: int = 1
 ) -> Summary:
-    """A run for each seed, until so many have failed."""
+    """A run for each seed, until so many have failed.
+
+    Args:
+        seeds: one for each run.
+        clients, steps, faults: as `simulate`.
+        stop_after: so many failures are enough.
+        jobs: how many processes share the work; what comes of it is the same.
+    """
     clock, summary = SystemClock(), Summary()
     began = clock.monotonic()
-    for seed in seeds:
-        report = simulate(seed, clients=clients, steps=steps, faults=faults)
-        summary.runs += 1
-        summary.counts.update(report.counts)
-        summary.seconds += report.seconds
-        if not report.ok:
-            summary.failed.append(report)
-            if len(summary.failed) >= stop_after:
-                break
+    run = partial(_reported, clients=clients, steps=steps, faults=faults)
+    with closing(spread(run, seeds, jobs)) as reports:
+        for report in reports:
+            summary.runs += 1
+            summary.counts.update(report.counts)
+            summary.seconds += report.seconds
+            if not report.ok:
+                summary.failed.append(report)
+                if len(summary.failed) >= stop_after:
+                    break
     summary.cpu = clock.monotonic() - began
     return summary
+
+
+def _reported(seed: int, *, clients: int, steps: int, faults: bool) -> Report:
+    """A run's report, fit for another process: its trace, if anything was wrong, in words alone."""
+    report = simulate(seed, clients=clients, steps=steps, faults=faults)
+    return replace(report, trace=[] if report.ok else [(line[0], *map(str, line[1:])) for line in report.trace])
 
 
 def main(
@@ -220,6 +235,7 @@ def main(
     faults: bool = True,
     trace: bool = True,
     shrink_runs: int = 400,
+    jobs: int = 1,
 ) -> int:
     """For the command line: run, print what came of it, and return the exit code.
 
@@ -231,8 +247,10 @@ def main(
         faults: whether anything goes wrong.
         trace: print the trace of the first failure.
         shrink_runs: how many runs to spend on making the first failure small.
+        jobs: how many processes share the work; 0 is one for each processor.
     """
-    summary = run_many(range(start, start + seeds), clients=clients, steps=steps, faults=faults)
+    jobs = min(jobs or processors(), seeds)
+    summary = run_many(range(start, start + seeds), clients=clients, steps=steps, faults=faults, jobs=jobs)
     print(summary)
     for report in summary.failed:
         print(f"seed {report.plan.seed}: {report.violations[0]}")

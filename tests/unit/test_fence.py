@@ -1,0 +1,32 @@
+"""Which answers a look at the head makes believable."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from rxmps3.log.fence import GRACE, MARGIN, RENEW_AFTER, Lease
+
+SEEN = datetime(2026, 1, 1, tzinfo=UTC)
+LEASE = Lease(floor=7, seen=SEEN)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(("seq", "covered"), [(1, False), (7, False), (8, True), (1000, True)])
+def test_a_lease_is_about_numbers_above_its_floor(seq: int, covered: bool) -> None:
+    assert LEASE.covers(seq, SEEN + SECOND) is covered
+
+
+@pytest.mark.parametrize(
+    ("age", "covered"),
+    [(-GRACE, True), (timedelta(0), True), (GRACE - MARGIN - SECOND, True), (GRACE - MARGIN, False), (GRACE, False)],
+)
+def test_a_lease_ends_before_anything_may_be_deleted(age: timedelta, covered: bool) -> None:
+    assert LEASE.covers(8, SEEN + age) is covered
+
+
+def test_a_lease_is_renewed_before_it_ends() -> None:
+    assert not LEASE.wants_renewal(SEEN + RENEW_AFTER - SECOND)
+    assert LEASE.wants_renewal(SEEN + RENEW_AFTER)
+    assert LEASE.covers(8, SEEN + RENEW_AFTER)
