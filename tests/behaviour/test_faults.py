@@ -5,13 +5,26 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 import rxmps3
+from rxmps3 import Unavailable
 from rxmps3.storage import MemoryStorage
-from rxmps3.testing import FaultyStorage, ManualClock, Plan, drop_requests, lose_answers, resend, throttle
+from rxmps3.testing import (
+    FaultyStorage,
+    LatencyStorage,
+    ManualClock,
+    Plan,
+    Request,
+    drop_requests,
+    lose_answers,
+    resend,
+    throttle,
+)
+from rxmps3.testing.virtual import SimClock, run_virtually
 from tests.behaviour.helpers import LARGE, names, players, soon, trace
 
 PLANS: dict[str, Plan] = {
@@ -135,3 +148,30 @@ async def test_a_denied_client_keeps_its_writes_until_access_is_mended() -> None
         faulty.plan = ()
         await soon(clock, asyncio.gather(*map(committed, receipts)))
         assert a.status.value.online is True
+
+
+def test_an_upload_that_failed_does_not_queue_up_behind_those_that_wait_for_it() -> None:
+    """Or a client that puts faster than it can upload would never commit again after one lost request."""
+
+    async def main() -> None:
+        clock = SimClock("a")
+        lost: list[str] = []
+
+        async def lose_the_first(request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage) -> Any:
+            if request.name.startswith("main/values/") and not lost:
+                lost.append(request.name)
+                raise Unavailable("lost", operation="put", object=request.name)
+            return await proceed()
+
+        slow = LatencyStorage(MemoryStorage(clock=SimClock("server")), clock, 0.1)
+        async with players(FaultyStorage(slow, lose_the_first), "a", clock=clock) as (a,):
+            await a.put("warm", 0)
+            began = clock.monotonic()
+            first, *_, last = [a.put(f"k/{number}", LARGE) for number in range(1000)]
+            await first
+            assert lost
+            assert clock.monotonic() - began < 2
+            await last
+            assert clock.monotonic() - began > 6  # 16 at once, 0.1 s each
+
+    run_virtually(main())
