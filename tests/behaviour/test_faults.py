@@ -26,6 +26,7 @@ from rxmps3.testing import (
 )
 from rxmps3.testing.virtual import SimClock, run_virtually
 from tests.behaviour.helpers import LARGE, names, players, soon, trace
+from tests.durability.helpers import Disk
 
 PLANS: dict[str, Plan] = {
     "answers lost": lose_answers(one_in=3),
@@ -173,5 +174,31 @@ def test_an_upload_that_failed_does_not_queue_up_behind_those_that_wait_for_it()
             assert clock.monotonic() - began < 2
             await last
             assert clock.monotonic() - began > 6  # 16 at once, 0.1 s each
+
+    run_virtually(main())
+
+
+@pytest.mark.parametrize("protocol", ["versioned", "mps3"])
+def test_a_long_way_is_caught_up_with_though_one_request_in_six_is_lost(protocol: str) -> None:
+    """What has come in is kept: a hundred and fifty requests in a row never all succeed."""
+
+    async def main() -> None:
+        inner, disk = MemoryStorage(clock=SimClock("server"), versioning=protocol == "versioned"), Disk()
+        async with players(inner, "a", clock=SimClock("a"), protocol=protocol) as (a,):
+            await a.put("k/0", 0)
+            async with players(inner, "b", clock=SimClock("b"), protocol=protocol, local=disk.local()) as (b,):
+                await b.refresh()
+            for number in range(150):
+                await a.put(f"k/{number}", number)
+            clock = SimClock("later")
+            dropping = FaultyStorage(inner, drop_requests(one_in=6), SimClock("faults").rng)
+            async with players(dropping, "b", clock=clock, protocol=protocol, local=disk.local()) as (b,):
+                for _ in range(60):
+                    try:
+                        await b.refresh()
+                        break
+                    except Unavailable:
+                        await clock.sleep(1)
+                assert len(b) == 150
 
     run_virtually(main())
