@@ -76,7 +76,7 @@ class ContentObject:
     Attributes:
         name: the object's name, as the log's protocol writes it.
         sha256: hex SHA-256 of its canonical JSON text in UTF-8; "" where the log does not tell.
-        size: bytes of that text; 0 where the log does not tell.
+        size: bytes of the object; 0 where the log does not tell.
         version: which version of the object it is, where objects are versioned; None before it was uploaded.
     """
 
@@ -487,9 +487,10 @@ def _amend(view: View, write: Write) -> View:
 
 
 def _found(view: View, writes: tuple[Write, ...]) -> list[WriteId]:
-    """The pending writes among those of a version."""
+    """The pending writes among those of some versions, of which two may hold the same one."""
     pending = view.pending
-    return [w.id for w in writes if (mine := pending.get(w.id)) is not None and mine.write.nonce == w.nonce]
+    found = [w.id for w in writes if (mine := pending.get(w.id)) is not None and mine.write.nonce == w.nonce]
+    return list(dict.fromkeys(found))
 
 
 def _settle(view: View, ids: list[WriteId]) -> View:

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Literal
 
 from rxmps3.clock import Clock
-from rxmps3.errors import AccessDenied, Corrupt, Rejected, Unsupported
+from rxmps3.errors import AccessDenied, Corrupt, InvalidInput, Rejected, Unsupported
 from rxmps3.log.base import Deliver, Log, Place
 from rxmps3.log.kit import Kit, ProtocolName
 from rxmps3.state import Committed, Loaded, Replayed, Write, WriteId
@@ -221,8 +221,8 @@ class ChosenLog:
                 continue
             try:
                 found = await is_there()
-            except AccessDenied:
-                continue  # rights to the one protocol's objects are enough
+            except (AccessDenied, InvalidInput, Unsupported):
+                continue  # rights to the one protocol's objects are enough, and a name that one of them can have
             if found:
                 if self._asked != "auto":
                     raise self._other(protocol)

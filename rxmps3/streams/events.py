@@ -105,6 +105,8 @@ class ChangeSink:
 
     def _send(self, change: EntryChange, before_text: str, after_text: str) -> None:
         what = f"key {change.key!r}"
+        if before_text and before_text == after_text:
+            return  # the log did not tell that the values are the same
         try:
             before = jsontext.decode(before_text, what) if before_text else MISSING
             after = jsontext.decode(after_text, what) if after_text else MISSING

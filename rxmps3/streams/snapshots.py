@@ -199,7 +199,10 @@ class SnapshotSink(Generic[T]):
         return self._replica.values.peek(entry)
 
     def _show(self, snapshot: Snapshot, texts: Texts) -> None:
-        self._shown, self._texts = snapshot, texts
+        shown, self._shown = self._shown, snapshot
+        before, self._texts = self._texts, texts
+        if shown is not None and [*shown] == [*snapshot] and before == texts:
+            return  # the log did not tell that the values are the same
         try:
             item = self._render(snapshot, texts)
         except Corrupt as error:

@@ -193,7 +193,7 @@ TWO_REFRESHES = Plan(
     1,
     (
         client("ann", Step("put", 5, ("key/0",), follow=True), Step("put", 5, ("key/0",), follow=True)),
-        client("bob", Step("refresh", 11.2, ("key/0",)), Step("refresh", 0.6, ("key/0",))),
+        client("bob", Step("refresh", 11.4, ("key/0",)), Step("refresh", 0.7, ("key/0",))),
     ),
     EVEN,
     faults=(),

@@ -33,11 +33,16 @@ T = TypeVar("T", Page, Stored, Found)
 MARGIN = 1500
 """Milliseconds by which an operation's time has to be nearer to the ``Date`` of its answer than `LAG`: both that and
 the stored time are cut to whole seconds."""
+BASE_AGE = WINDOW - LAG - 1000
+"""Milliseconds from the read that gave an operation its base to the operation's own time, at most: then what was
+stored after that read, and so is not in the base, is within the window of the operation."""
 _FUTURE = 10_000
 """Operations named so many milliseconds ahead are not listed."""
 _TRIES = 8
 _READS_AT_ONCE = 16
 _OWN_KNOWN = 100_000
+_MOST_MISSED = 200
+"""Who has missed more operations than this is not told of each: the newest one has the whole state."""
 
 
 class _Listed(NamedTuple):
@@ -78,6 +83,7 @@ class Mps3Log:
         self._window: list[Operation] = []
         self._seen: dict[str, int] = {}
         self._files: Files = {}
+        self._read_at = 0.0  # the server's time when the window was listed, in milliseconds
         self._state = State()
         self._own_entries: OrderedDict[tuple[str, str], Entry] = OrderedDict()
         self._own_operations: dict[str, tuple[Write, ...]] = {}
@@ -155,7 +161,7 @@ class Mps3Log:
         return answer
 
     async def _list(self) -> list[_Listed]:
-        """The valid operations of the window, newest first."""
+        """The valid operations of the window, and before it those that were missed, newest first."""
         offset = self._server.offset
         listed = await self._list_by_the_clock()
         if self._server.offset - offset > _FUTURE / 2:
@@ -168,7 +174,10 @@ class Mps3Log:
         cursor: str | None = None
         after = prefix + stamp_after(round(self._server.time(self._clock.now())) + _FUTURE)
         while True:
+            asked_at = self._server.time(self._clock.now())
             page = await self._timed(self._storage.list(prefix, after=after, cursor=cursor))
+            if cursor is None:
+                self._read_at = milliseconds(page.date) if page.date is not None else asked_at
             oldest: int | None = None
             for one in page.objects:
                 stamp = parse_stamp(one.name[len(prefix) :])
@@ -178,10 +187,16 @@ class Mps3Log:
                 if codec.is_valid(stamp, stored_at(one)):
                     listed.append(_Listed(stamp, one.name))
             cursor = page.cursor
-            newest = listed[0].stamp.time if listed else None
-            if cursor is None or (newest is not None and oldest is not None and oldest < newest - WINDOW):
+            if cursor is None or (listed and oldest is not None and oldest < self._reach(listed)):
                 break
-        return [one for one in listed if one.stamp.time >= listed[0].stamp.time - WINDOW]
+        return [one for one in listed if one.stamp.time >= self._reach(listed)]
+
+    def _reach(self, listed: Sequence[_Listed]) -> int:
+        """How far back a read goes: to where the last one did, unless too much was missed since."""
+        newest = listed[0].stamp.time
+        if self._window and len(listed) <= _MOST_MISSED:
+            newest = min(newest, self._window[0].stamp.time)
+        return newest - WINDOW
 
     async def _fetch(self, listed: Sequence[_Listed]) -> list[Operation]:
         known = {**self._fetched, **{operation.stamp.text: operation for operation in self._window}}
@@ -200,7 +215,7 @@ class Mps3Log:
     # -- delivering ------------------------------------------------------------------------------------------
 
     def _take(self, window: list[Operation]) -> None:
-        """The operations within the window, newest first, as they are now."""
+        """Operations within the window of the newest one, newest first, as they are now; before it may be others."""
         if not window and self._window:
             raise Corrupt(
                 "all its operations are gone",
@@ -212,9 +227,11 @@ class Mps3Log:
         changed = [name for name in {**self._files, **files} if _version(self._files, name) != _version(files, name)]
         new = [operation for operation in reversed(window) if operation.stamp.text not in self._seen]
         on_top = not self._window or all(operation.stamp.text < self._window[0].stamp.text for operation in new)
+        followed = not self._window or self._window[0].stamp.text in {one.stamp.text for one in window}
         before, seen = self._state, self._seen
         self._fetched.clear()
-        self._window, self._files = window, files
+        self._window = [one for one in window if one.stamp.time >= window[0].stamp.time - WINDOW]
+        self._files = files
         self._seen = {operation.stamp.text: operation.stamp.time for operation in window}
         for text in seen.keys() - self._seen.keys():
             self._own_operations.pop(text, None)
@@ -225,7 +242,10 @@ class Mps3Log:
             self._opened_at = self._clock.monotonic()
         elif new or changed:
             try:
-                self._tell(before, after, new, changed, one_by_one=on_top)
+                if followed:
+                    self._tell(before, after, new, changed, one_by_one=on_top)
+                else:
+                    self._tell_the_end(after, new)
             except Corrupt:
                 self._seen = seen
                 raise
@@ -244,6 +264,13 @@ class Mps3Log:
         for operation in new:
             keys |= self._keys(operation.update)
         self._deliver(Replayed(self._remember(after), tuple(map(self._version, new)), keys))
+
+    def _tell_the_end(self, after: State, new: list[Operation]) -> None:
+        """Deliver the state alone, since not all that led to it can be told; and that one's own writes are in it."""
+        self._deliver(Loaded(self._remember(after)))
+        own = [operation for operation in new if operation.stamp.text in self._own_operations]
+        if own:
+            self._deliver(Replayed(after, tuple(map(self._version, own)), frozenset()))
 
     def _remember(self, state: State) -> State:
         self._state = state
@@ -332,9 +359,11 @@ class Mps3Log:
         return version
 
     async def _put(self, update: dict[str, File | None], writes: tuple[Write, ...]) -> bool:
-        """Store one operation, newer than every known one; False if its time was too far off for it to count."""
+        """Store one operation, newer than every known one; False if its time is too far off for it to count."""
         await self._until_not_ahead()
         stamp = self._new_stamp()
+        if stamp.time - self._read_at > BASE_AGE:
+            return False  # this process stood still since it read
         operation = Operation(stamp, dict(self._files), update)
         self._own_operations[stamp.text] = writes
         name = f"{self._manifest}@{stamp.text}"
@@ -364,8 +393,7 @@ class Mps3Log:
 
     def _with(self, operation: Operation) -> list[Operation]:
         """The window with one operation more."""
-        window = sorted([operation, *self._window], key=lambda one: one.stamp.text)
-        return [one for one in window if one.stamp.time >= window[0].stamp.time - WINDOW]
+        return sorted([operation, *self._window], key=lambda one: one.stamp.text)
 
     def _new_stamp(self) -> Stamp:
         if self._count == OPERATIONS_PER_SESSION:

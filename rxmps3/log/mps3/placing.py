@@ -81,10 +81,10 @@ class Mps3Placing:
                 update[key] = None
                 continue
             body = stringify(value, f"value of key {key!r:.80}")
-            text = jsontext.encode(jsontext.decode(body))
-            content = ContentObject(self._new_name(key), Inline(text).sha256, len(text.encode()))
+            text, stored = jsontext.encode(jsontext.decode(body)), body.encode()
+            content = ContentObject(self._new_name(key), Inline(text).sha256, len(stored))
             update[key] = Entry(id.version, content)
-            contents.append(Held(content, text, body.encode()))
+            contents.append(Held(content, text, stored))
         return Planned(update, contents)
 
     def _new_name(self, key: str) -> str:

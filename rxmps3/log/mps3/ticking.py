@@ -18,10 +18,10 @@ def moment(milliseconds: float) -> datetime:
 
 
 class ServerClock:
-    """A clock that is never far behind the server's, whatever the local one says.
+    """A clock that stays within what answers tell of the server's, whatever the local one says.
 
-    Answers move it forward only, since a ``Date`` has whole seconds and is old by the time it arrives; `set` moves it
-    both ways, after an operation turned out to be too far off.
+    A ``Date`` has whole seconds and is old by the time it arrives, so it leaves a range. The JavaScript client moves
+    its clock forward only; an operation of one that is ahead, whose answer is lost, could come to count much later.
     """
 
     def __init__(self) -> None:
@@ -33,9 +33,10 @@ class ServerClock:
 
     def heard(self, date: datetime, now: datetime, latency: float) -> None:
         """An answer came in that the server had dated; ``latency`` is how many seconds it took."""
-        behind = milliseconds(date) - latency * 1000 - self.time(now)
-        if behind > 0:
-            self.offset += behind
+        time = self.time(now)
+        earliest = milliseconds(date) - latency * 1000
+        latest = milliseconds(date) + 1000 + latency * 1000
+        self.offset += min(max(time, earliest), latest) - time
 
     def set(self, date: datetime, now: datetime, latency: float) -> None:
         """Take the server's time as it is."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rxmps3.clock import Clock
@@ -49,6 +50,15 @@ _MARKERS_AT_ONCE = 16
 _SOONEST = timedelta(seconds=1)
 _LINES_PER_SECOND = 100
 """So fast may listings be read through: one of a thousand versions is gone through every ten seconds at most."""
+
+
+@dataclass(frozen=True)
+class _Unlisted:
+    """A version of one's own that is stored, and was not in the listing yet when it was last looked at."""
+
+    body: Body
+    etag: str
+    date: datetime | None
 
 
 class _Behind(Exception):
@@ -87,6 +97,7 @@ class VersionedLog:
         self._list_at: float | None = None  # when to go through the listing though nothing seems new
         self._resumed = False
         self._capable = False
+        self._unlisted: _Unlisted | None = None
         self._unsure = False  # whether to look at the log before the next put: the outcome of the last is not known
         self._turning = asyncio.Lock()
 
@@ -405,6 +416,8 @@ class VersionedLog:
     async def commit(self, writes: Sequence[Write]) -> None:
         await self.open()
         await self.prepare()
+        if self._unlisted is not None and await self._is_listed_at_last(self._unlisted):
+            return
         if self._unsure:
             await self._look_for(writes)
             if not self._unsure:
@@ -437,9 +450,27 @@ class VersionedLog:
         if not is_version_id(stored.version):
             raise not_enabled(self._storage.url)
         own = decode_body(body, stored.version or "", self._names)
-        async with self._turning:
-            await self._catch_up(None, own, stored.etag)
-        self._unsure = False
+        self._unlisted = _Unlisted(own, stored.etag, stored.date)
+        await self._is_listed_at_last(self._unlisted)
+
+    async def _is_listed_at_last(self, one: _Unlisted) -> bool:
+        """Whether a version of one's own has come into the listing; False if it will not any more.
+
+        Sent once more, its writes could change their place when it comes to light after all, so it is waited for.
+
+        Raises:
+            Unavailable: it is not there yet.
+        """
+        try:
+            async with self._turning:
+                await self._catch_up(None, one.body, one.etag)
+        except Unavailable:
+            if one.date is None or self._date is None or self._date - one.date < SETTLED_AFTER + _SOONEST:
+                raise
+            self._unlisted = None
+            return False
+        self._unlisted, self._unsure = None, False
+        return True
 
     def _pack(self, writes: Sequence[Write]) -> tuple[Sequence[Write], list[str]]:
         """The oldest of these writes, as many as the size of a group allows and at least one, and their texts."""

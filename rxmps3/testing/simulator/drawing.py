@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from rxmps3.clock import Random
+from rxmps3.log.kit import ProtocolName
 from rxmps3.testing.simulator.plan import ClientPlan, FaultKind, Outage, Plan, Stall, Step, Verb, Weather
 
 __all__ = ["PAIRS", "draw_plan"]
@@ -61,7 +62,9 @@ _SPANS = (
 )
 
 
-def draw_plan(seed: int, *, clients: int = 5, steps: int = 30, faults: bool = True) -> Plan:
+def draw_plan(
+    seed: int, *, clients: int = 5, steps: int = 30, faults: bool = True, protocol: ProtocolName = "sequenced"
+) -> Plan:
     """A random plan.
 
     Args:
@@ -69,6 +72,7 @@ def draw_plan(seed: int, *, clients: int = 5, steps: int = 30, faults: bool = Tr
         clients: how many at most.
         steps: how many each does at most.
         faults: whether anything goes wrong.
+        protocol: of the log.
     """
     rng = Random(f"plan {seed}")
     span = _choose(rng, _SPANS)
@@ -91,7 +95,7 @@ def draw_plan(seed: int, *, clients: int = 5, steps: int = 30, faults: bool = Tr
             who = rng.choice([*names, ""])
             how = rng.choice(_OUTAGES)
             outages.append(Outage(who, start, start + min(span.stall, _LONGEST_OUTAGE) * rng.random() ** 2, how))
-    return Plan(
+    plan = Plan(
         seed,
         players,
         weather,
@@ -99,6 +103,28 @@ def draw_plan(seed: int, *, clients: int = 5, steps: int = 30, faults: bool = Tr
         tuple(outages),
         checkpoint_every=rng.choice((2, 3, 5, 10, 200)),
     )
+    return _fitted(plan, protocol, faults=faults)
+
+
+def _fitted(plan: Plan, protocol: ProtocolName, *, faults: bool) -> Plan:
+    """The same for another log."""
+    rng = Random(f"{protocol} {plan.seed}")
+    weather = plan.weather
+    if protocol == "versioned":
+        hiding = rng.choice(((0.0, 0.0), (0.1, 3.0), (0.3, 60.0), (0.1, 1100.0)))
+        disorder = rng.choice((0.0, 0.0, 0.2, 1.5))
+        weather = replace(weather, hiding=hiding, disorder=disorder) if faults else weather
+    elif protocol == "mps3":
+        # whether an operation counts is decided to the second, so the servers agree that far
+        weather = replace(weather, frontends=min(weather.frontends, 1))
+        # nor does an operation tell whose writes it holds, so a disk that goes back in time may send some again
+        clients = tuple(
+            replace(client, steps=tuple(step for step in client.steps if step.verb not in ("recover", "clone")))
+            for client in plan.clients
+        )
+        versioning = rng.random() < 0.3
+        return replace(plan, clients=clients, weather=weather, protocol=protocol, versioning=versioning)
+    return replace(plan, weather=weather, protocol=protocol)
 
 
 def _draw_weather(rng: Random, span: _Span, clear_at: float, *, faults: bool) -> Weather:

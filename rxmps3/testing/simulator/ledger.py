@@ -8,21 +8,20 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 from rxmps3.layout import parse_value_name
+from rxmps3.state import Entry
 from rxmps3.testing.simulator.bucket import SimBucket
+from rxmps3.testing.simulator.recorder import Recorder
 
-__all__ = ["Fold", "Item", "Ledger", "LoggedWrite"]
+__all__ = ["Fold", "Item", "Ledger", "LoggedWrite", "fold_writes"]
 
 _GRACE = 3600.0
 _COARSE = 10.0
 """Seconds by which server times and the moments of requests may differ."""
-
-Complain = Callable[[str, str], None]
-"""Takes the name of what does not hold, and how."""
 
 
 class Item(NamedTuple):
@@ -51,16 +50,49 @@ class Fold:
     marks: Mapping[str, tuple[int, str]]
 
 
+def fold_writes(
+    fold: Fold, writes: Iterable[LoggedWrite], expired: Iterable[str], counted: dict[str, set[int]]
+) -> Fold:
+    """The state after some writes, of which each counts once.
+
+    Args:
+        fold: the state before.
+        writes: in order.
+        expired: the writers whose numbers are forgotten with them.
+        counted: by writer the numbers that have counted; it is kept up to date.
+    """
+    items, marks = dict(fold.items), dict(fold.marks)
+    committing: set[str] = set()
+    for write in writes:
+        writer, number = write.version.rpartition("-")[0], write.number
+        committing.add(writer)
+        if number in counted.setdefault(writer, set()):
+            continue
+        counted[writer].add(number)
+        if number > marks.get(writer, (0, ""))[0]:
+            marks[writer] = number, write.nonce
+        for key, item in write.update.items():
+            if item is None:
+                items.pop(key, None)
+            else:
+                items[key] = item
+    for writer in expired:
+        if writer not in committing:
+            marks.pop(writer, None)
+            counted.pop(writer, None)
+    return Fold(items, marks)
+
+
 class Ledger:
     """Reads each entry as it is created. ``collected_keys`` have lost a value of theirs to collection.
 
     Args:
         manifest: whose log it is.
-        complain: is told what does not hold.
+        recorder: is told what does not hold.
         may_repeat: whether a write may be in the log more than once, since several processes have it.
     """
 
-    def __init__(self, manifest: str, complain: Complain, may_repeat: Callable[[str], bool]) -> None:
+    def __init__(self, manifest: str, recorder: Recorder, may_repeat: Callable[[str], bool]) -> None:
         self.folds: list[Fold] = [Fold({}, {})]
         self.writes: list[tuple[LoggedWrite, ...]] = [()]
         self.places: dict[str, int] = {}
@@ -74,7 +106,8 @@ class Ledger:
         self._checkpoint = 0
         self._collected: set[int] = set()
         self._root = f"{manifest}/"
-        self._complain = complain
+        self._recorder = recorder
+        self._complain = recorder.complain
         self._counted: dict[str, set[int]] = {}
         self._may_repeat = may_repeat
         self._chains = [""]
@@ -87,14 +120,31 @@ class Ledger:
         """The number of the newest entry."""
         return len(self.folds) - 1
 
-    def stored(self, name: str, body: bytes, now: float) -> None:
+    @property
+    def log(self) -> list[tuple[LoggedWrite, ...]]:
+        """What each entry holds, in order."""
+        return self.writes[1:]
+
+    def id_of(self, key: str, entry: Entry) -> int | None:
+        """The id of the write that made an entry."""
+        return self._recorder.by_version[entry.version].id_of(key)
+
+    def final_items(self) -> Mapping[str, Item]:
+        """What the log says of each key."""
+        return self.folds[-1].items
+
+    def final_places(self) -> Mapping[str, int]:
+        """Of each write, where in the log it is."""
+        return self.places
+
+    def stored(self, name: str, body: bytes, who: str, version: str | None, now: float) -> None:
         """An object was written."""
         if name == f"{self._root}head":
             self._head(json.loads(body), now)
         elif self.incarnation and name.startswith(f"{self._root}{self.incarnation}/log/"):
             self._entry(int(name.rpartition("/")[2]), body, now)
 
-    def deleted(self, name: str, now: float) -> None:
+    def deleted(self, name: str, version: str | None, now: float) -> None:
         """An object was removed."""
         place = name.removeprefix(self._root)
         if place == "head":
@@ -187,8 +237,6 @@ class Ledger:
         self._chains.append(hashlib.sha256(body).hexdigest())
         if entry["seq"] != seq:
             self._complain("the chain holds", f"entry {seq} claims to be {entry['seq']}")
-        last = self.folds[-1]
-        items, marks = dict(last.items), dict(last.marks)
         logged: list[LoggedWrite] = []
         for part in entry["writes"]:
             writer, number = part.get("writer", entry["writer"]), part["number"]
@@ -203,23 +251,8 @@ class Ledger:
                 place = self.places[write.version]
                 self._complain("each write is in the log once", f"{write.version} is in entry {place} and in {seq}")
             self.places.setdefault(write.version, seq)
-            if number in self._counted.setdefault(writer, set()):
-                continue
-            self._counted[writer].add(number)
-            if number > marks.get(writer, (0, ""))[0]:
-                marks[writer] = number, write.nonce
-            for key, item in write.update.items():
-                if item is None:
-                    items.pop(key, None)
-                else:
-                    items[key] = item
-        committing = {write.version.rpartition("-")[0] for write in logged}
-        for writer in entry.get("expired", ()):
-            if writer not in committing:
-                marks.pop(writer, None)
-                self._counted.pop(writer, None)
-        self.folds.append(Fold(items, marks))
-        for item in items.values():
+        self.folds.append(fold_writes(self.folds[-1], logged, entry.get("expired", ()), self._counted))
+        for item in self.folds[-1].items.values():
             if item.object:
                 self._last_named[item.object] = seq
         self.writes.append(tuple(logged))

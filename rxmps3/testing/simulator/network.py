@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 
 from rxmps3.clock import Random
 from rxmps3.errors import AccessDenied, Error, Throttled, Unavailable
-from rxmps3.storage.base import Found, Missing, NotModified, Page, Precondition, Stored
+from rxmps3.storage.base import Found, Missing, NotModified, Page, Precondition, Stored, VersionPage
 from rxmps3.testing.simulator.bucket import SimBucket
 from rxmps3.testing.simulator.life import Life
 from rxmps3.testing.simulator.plan import Fault, FaultKind, Outage, Weather
@@ -42,6 +42,10 @@ def channel_of(verb: str, name: str) -> str:
     """What a request is about: its verb and the kind of object, by which its faults are counted."""
     if name.endswith("/head"):
         return f"{verb} head"
+    if name == "main":
+        return f"{verb} manifest"
+    if name.startswith("main@"):
+        return f"{verb} operation"
     for room in ("/log/", "/checkpoint/", "/values/", "-probe/"):
         if room in name:
             return f"{verb} {room.strip('/-')}"
@@ -240,6 +244,8 @@ def _short(outcome: object) -> str:
         return outcome.what
     if isinstance(outcome, Page):
         return f"{len(outcome.objects)} names"
+    if isinstance(outcome, VersionPage):
+        return f"{len(outcome.versions)} versions"
     return type(outcome).__name__ if outcome is not None else "done"
 
 
@@ -280,6 +286,10 @@ class SimStorage:
     async def list(self, prefix: str, *, after: str = "", cursor: str | None = None, limit: int = 1000) -> Page:
         most = min(limit, self.network.weather.page)
         return await self._send("list", prefix, lambda: self._bucket.list(prefix, after, cursor, most))
+
+    async def list_versions(self, prefix: str, *, cursor: str | None = None, limit: int = 1000) -> VersionPage:
+        most = min(limit, self.network.weather.page)
+        return await self._send("list", prefix, lambda: self._bucket.list_versions(prefix, cursor, most))
 
     async def delete(self, name: str, *, version: str | None = None) -> None:
         who = str(self.life)

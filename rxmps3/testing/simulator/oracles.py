@@ -8,6 +8,7 @@ from rxmps3 import jsontext
 from rxmps3.errors import Closed, NotSent, OutcomeUnknown
 from rxmps3.missing import MISSING
 from rxmps3.state import Inline
+from rxmps3.testing.simulator.chronicle import Chronicle
 from rxmps3.testing.simulator.ledger import Ledger
 from rxmps3.testing.simulator.recorder import Observation, Observer, Recorder, WriteRecord
 
@@ -22,16 +23,16 @@ def is_refused(write: WriteRecord) -> bool:
     return write.error is not None and not isinstance(write.error, (NotSent, Closed))
 
 
-def final_ids(ledger: Ledger, recorder: Recorder, seq: int = -1) -> dict[str, int]:
-    """The state after an entry, the last one by default: by key the id of the write."""
+def final_ids(ledger: Ledger | Chronicle, recorder: Recorder) -> dict[str, int]:
+    """The state at the end: by key the id of the write."""
     ids: dict[str, int] = {}
-    for key, item in ledger.folds[seq].items.items():
+    for key, item in ledger.final_items().items():
         record = recorder.by_version.get(item.version)
         ids[key] = 0 if record is None else record.id
     return ids
 
 
-def check_log(ledger: Ledger, recorder: Recorder) -> None:
+def check_log(ledger: Ledger | Chronicle, recorder: Recorder) -> None:
     """Every write of the log was made, as it was made; every acknowledged write is in it; no refused one is."""
     logged = [write for writes in ledger.writes for write in writes]
     for write in logged:
@@ -55,25 +56,26 @@ def check_log(ledger: Ledger, recorder: Recorder) -> None:
     for record in recorder.writes:
         if record.stored and record.error is None and not record.forgettable and record.version not in ledger.places:
             recorder.complain("what is stored survives", f"{record.version} never came into the log")
+    places = ledger.final_places()
     for client in dict.fromkeys(session.client for session in recorder.sessions):
-        _check_order(ledger, recorder, client)
+        _check_order(places, recorder, client)
 
 
-def _check_order(ledger: Ledger, recorder: Recorder, client: str) -> None:
+def _check_order(places: Mapping[str, int], recorder: Recorder, client: str) -> None:
     """The writes of a process come in their order, none left out before one that came; so do those of a client."""
     made = [write for write in recorder.writes if write.session.client == client]
     if any(write.copied or write.resurrected for write in made):
         return  # a copy or a backup may send later ones before an earlier one is sent after all
-    placed = [(ledger.places[write.version], write.index) for write in made if write.version in ledger.places]
+    placed = [(places[write.version], write.index) for write in made if write.version in places]
     if placed != sorted(placed):
         recorder.complain("a session's writes keep their order", f"{client}: {placed}")
     for session in recorder.sessions:
         if session.client != client:
             continue
         own = [write for write in made if write.session is session]
-        last = max((write.index for write in own if write.version in ledger.places), default=0)
+        last = max((write.index for write in own if write.version in places), default=0)
         for write in own:
-            if write.index < last and not is_refused(write) and write.version not in ledger.places:
+            if write.index < last and not is_refused(write) and write.version not in places:
                 recorder.complain("a session's writes keep their order", f"{session.name}: {write.version} is left out")
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rxmps3.log.kit import ProtocolName
+
 __all__ = [
     "ClientPlan",
     "Fault",
@@ -78,6 +80,8 @@ class Weather:
         signature: a request that leaves the client so many seconds after it was made is refused, as S3 refuses an old
             signature.
         sheltered: rooms of the bucket whose requests are left alone, such as ``"probe"``.
+        hiding: the chance that a version of the manifest is not listed at first, and for how many seconds at most.
+        disorder: a version of the manifest may be listed below ones that were stored up to so many seconds before it.
     """
 
     latency: float = 0.05
@@ -90,6 +94,8 @@ class Weather:
     frontends: int = 0
     signature: float = float("inf")
     sheltered: tuple[str, ...] = ()
+    hiding: tuple[float, float] = (0.0, 0.0)
+    disorder: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -197,6 +203,8 @@ class Plan:
         stalls, outages: what goes wrong with clients.
         faults: None draws them from the weather; else exactly these.
         checkpoint_every: so many entries make a checkpoint due.
+        protocol: of the log; its bucket keeps versions if that needs them.
+        versioning: in the mps3 protocol, values are versions of one object per key.
     """
 
     seed: int
@@ -206,6 +214,13 @@ class Plan:
     outages: tuple[Outage, ...] = ()
     faults: tuple[Fault, ...] | None = None
     checkpoint_every: int = 200
+    protocol: ProtocolName = "sequenced"
+    versioning: bool = False
+
+    @property
+    def keeps_versions(self) -> bool:
+        """Whether the bucket keeps every version of an object."""
+        return self.versioning or self.protocol == "versioned"
 
     @property
     def size(self) -> int:
@@ -230,6 +245,12 @@ class Plan:
         """The plan for a person, one line per item."""
         weather = self.weather
         lines = [f"seed {self.seed}, {weather.latency:.3f} s latency, faults end at {weather.clear_at:.0f} s"]
+        if self.protocol != "sequenced":
+            lines.append(f"  protocol {self.protocol}" + (", values as versions" if self.versioning else ""))
+        if weather.hiding[0]:
+            lines.append("  a version is hidden with a chance of {:.2f} for up to {:.0f} s".format(*weather.hiding))
+        if weather.disorder:
+            lines.append(f"  versions are listed out of order by up to {weather.disorder:.1f} s")
         lines.append(f"  a checkpoint is due every {self.checkpoint_every} entries")
         if self.faults is None:
             lines += [f"  chance of {kind}: {chance:.3f}" for kind, chance in weather.chances]

@@ -14,6 +14,7 @@ from typing import Any
 
 from rxmps3.clock import SystemClock
 from rxmps3.log import checkpoint
+from rxmps3.log.kit import ProtocolName
 from rxmps3.testing.simulator.drawing import draw_plan
 from rxmps3.testing.simulator.plan import Fault, Plan
 from rxmps3.testing.simulator.recorder import Violation
@@ -90,7 +91,9 @@ class Report:
         return "\n".join([*wrong, "", self.plan.describe(), "", *self.lines])
 
 
-def simulate(seed: int, *, clients: int = 5, steps: int = 30, faults: bool = True) -> Report:
+def simulate(
+    seed: int, *, clients: int = 5, steps: int = 30, faults: bool = True, protocol: ProtocolName = "sequenced"
+) -> Report:
     """One random run.
 
     Args:
@@ -98,8 +101,9 @@ def simulate(seed: int, *, clients: int = 5, steps: int = 30, faults: bool = Tru
         clients: how many players at most.
         steps: how many things each of them does at most.
         faults: whether anything goes wrong.
+        protocol: of the log.
     """
-    return play(draw_plan(seed, clients=clients, steps=steps, faults=faults))
+    return play(draw_plan(seed, clients=clients, steps=steps, faults=faults, protocol=protocol))
 
 
 def play(plan: Plan) -> Report:

@@ -14,17 +14,19 @@ from rxmps3.local import LocalMemory
 from rxmps3.missing import MISSING
 from rxmps3.receipt import Receipt
 from rxmps3.replica.committing import FORGOTTEN_AFTER
-from rxmps3.state import State, View
-from rxmps3.testing.simulator.bucket import SimBucket
+from rxmps3.testing.simulator.bucket import MANIFEST, SimBucket
+from rxmps3.testing.simulator.chronicle import Chronicle
 from rxmps3.testing.simulator.disk import SimDisk
-from rxmps3.testing.simulator.ledger import Fold, Ledger
+from rxmps3.testing.simulator.inside import Exact, Inside, Loose
+from rxmps3.testing.simulator.ledger import Ledger
 from rxmps3.testing.simulator.life import Life
 from rxmps3.testing.simulator.network import Network, SimStorage
 from rxmps3.testing.simulator.oracles import UNDECIDED
-from rxmps3.testing.simulator.plan import ClientPlan, Step
+from rxmps3.testing.simulator.plan import ClientPlan, Plan, Step
 from rxmps3.testing.simulator.recorder import Observation, Observer, Recorder, Scope, SessionRecord, WriteRecord
 from rxmps3.testing.simulator.watching import (
     ChangeWatcher,
+    LooseVersionWatcher,
     SnapshotWatcher,
     VersionWatcher,
     Watcher,
@@ -44,37 +46,42 @@ class Session:
     """From connect to close or death.
 
     Args:
+        run: the plan of the whole run.
         plan: of the client.
         life: the process.
-        seed: of its chance and ids.
         disk: of the client.
         bucket, network, ledger, recorder: of the world it lives in.
     """
 
     def __init__(
         self,
+        run: Plan,
         plan: ClientPlan,
         life: Life,
-        seed: int,
         bucket: SimBucket,
         network: Network,
         disk: SimDisk,
-        ledger: Ledger,
+        ledger: Ledger | Chronicle,
         recorder: Recorder,
     ) -> None:
         self.life = life
         self.record = SessionRecord(str(life), life.name)
         self.watchers: list[Watcher] = []
         self.may_echo = True
+        self._run = run
         self._plan = plan
         self._ledger = ledger
         self._recorder = recorder
-        self._clock = SimClock(f"clock {seed} {life}", skew=plan.skew, machine=life)
+        self._clock = SimClock(f"clock {run.seed} {life}", skew=plan.skew, machine=life)
         self._storage = SimStorage(bucket, network, life)
         self._disk = disk
         self._local = LocalMemory(lambda folder: disk.open(life, folder)) if plan.local else None
         self._db: Database | None = None
-        self._position = 0
+        self._inside: Inside
+        if isinstance(ledger, Ledger):
+            self._inside = Exact(ledger, recorder, self.record)
+        else:
+            self._inside = Loose(ledger, recorder, self.record)
         self._reads = Observer(f"{life} get", self.record)
         self._verbs: dict[str, Callable[[Step], Awaitable[None]]] = {
             "put": self._put,
@@ -121,6 +128,9 @@ class Session:
             try:
                 self._db = await rxmps3.connect(
                     self._storage,
+                    manifest=MANIFEST,
+                    protocol=self._run.protocol,
+                    versioning=self._run.versioning,
                     clock=self._clock,
                     shared=False,
                     poll=plan.poll,
@@ -145,9 +155,7 @@ class Session:
     def _take_up(self) -> None:
         """What the last process kept is pending again, or in the log."""
         pending = {receipt.version: receipt for receipt in self.db.pending.value}
-        position = int(self.db.states.value.confirmed.version or 0)
-        if any(position < one.position for one in self._recorder.sessions if one.client == self.life.name):
-            self._recorder.counts["opened behind"] += 1
+        self._inside.opened(self.db.states.value.confirmed)
         for record in self._recorder.writes:
             mine = record.session.client == self.life.name
             if not (mine or self._recorder.counts["clones"]) or record.session is self.record:
@@ -163,9 +171,8 @@ class Session:
                 self._follow(record, receipt)
             elif record.forgettable or not mine or (record.settled and self._disk.troubled):
                 continue
-            elif record.stored and record.error is None and self._ledger.places.get(record.version, 1 << 60) > position:
-                rule = "a restart sees own writes" if record.settled else "what is stored survives"
-                self._recorder.complain(rule, f"{self.life} opens at {position} without {record.version}")
+            elif record.stored and record.error is None and (rule := self._inside.lost(record)):
+                self._recorder.complain(rule, f"{self.life} opens without {record.version}")
         for version in pending:
             self._recorder.complain("nothing is invented", f"{self.life} has {version} pending, which it never wrote")
 
@@ -225,47 +232,8 @@ class Session:
         if not self._alive():
             return
         view = self.db.states.value
-        if not view.loaded:
-            return
-        ledger, complain = self._ledger, self._recorder.complain
-        position = int(view.confirmed.version or 0)
-        if position < self._position:
-            complain("replicas never go back", f"{self.life} went from {self._position} to {position}")
-        if position > ledger.length:
-            complain("replicas follow the log", f"{self.life} is at {position}, the log at {ledger.length}")
-            return
-        if position != self._position:
-            self._position = self.record.position = position
-            self._compare_state(position, view.confirmed, ledger.folds[position])
-        self._compare_pending(position, view, ledger.folds[position])
-
-    def _compare_state(self, position: int, state: State, fold: Fold) -> None:
-        mine = {key: (entry.version, entry.content.sha256) for key, entry in state.entries.items()}
-        theirs = {key: item[:2] for key, item in fold.items.items()}
-        if mine != theirs:
-            keys = sorted(key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key))
-            detail = ", ".join(f"{key}: {mine.get(key)} instead of {theirs.get(key)}" for key in keys)
-            self._recorder.complain("the state is the log's fold", f"{self.life} at {position}: {detail}")
-        if {writer: mark[:2] for writer, mark in state.writers.items()} != fold.marks:
-            self._recorder.complain("the state is the log's fold", f"{self.life} at {position}: other writers' marks")
-
-    def _compare_pending(self, position: int, view: View, fold: Fold) -> None:
-        places = self._ledger.places
-        versions = [write.version for write in self.record.writes if write.version not in ("", *self.record.settled)]
-        expected = {version for version in versions if places.get(version, position + 1) > position}
-        waiting = {id.version for id in view.pending}
-        # a writer that the log has forgotten cannot tell whether its write is in it: it stays until that is decided
-        forgotten = {
-            id.version
-            for id in view.pending
-            if id.writer not in fold.marks and places.get(id.version, position + 1) <= position
-        }
-        unnamed = sum(not write.version for write in self.record.writes)
-        if not expected <= waiting or len(waiting - forgotten) > len(expected - forgotten) + unnamed:
-            self._recorder.complain(
-                "pending is what the log lacks",
-                f"{self.life} at {position}: pending {sorted(waiting)}, of own writes {sorted(expected)}",
-            )
+        if view.loaded:
+            self._inside.look(view)
 
     def _hear_of(self, failure: Failure) -> None:
         if not self._alive():
@@ -400,8 +368,7 @@ class Session:
     async def _refresh(self, step: Step) -> None:
         length = self._ledger.length
         await self.db.refresh()
-        if int(self.db.states.value.confirmed.version or 0) < length:
-            self._recorder.complain("refresh reads to the end", f"{self.life} is not at {length}")
+        self._inside.refreshed(self.db.states.value, length)
         made = len(self.record.writes)
         values = await self.db.get_many(step.keys, MISSING)
         self._saw(values, made, length)
@@ -463,9 +430,14 @@ class Session:
         self._watch(watcher, self.db.changes(prefix))
 
     async def _versions(self, step: Step) -> None:
-        loaded = int(self.db.states.value.confirmed.version or 0)
-        watcher = VersionWatcher(self._name(step), self.record, self._recorder, self._ledger, self._alive, loaded)
-        self._watch(watcher, self.db.versions)
+        name, ledger = self._name(step), self._ledger
+        if isinstance(ledger, Ledger):
+            loaded = int(self.db.states.value.confirmed.version or 0)
+            self._watch(
+                VersionWatcher(name, self.record, self._recorder, ledger, self._alive, loaded), self.db.versions
+            )
+        else:
+            self._watch(LooseVersionWatcher(name, self.record, self._recorder, ledger, self._alive), self.db.versions)
 
     async def _dispose(self, step: Step) -> None:
         for watcher in self.watchers:

@@ -11,13 +11,15 @@ from reactivex.abc import DisposableBase
 from rxmps3.missing import MISSING
 from rxmps3.state import ManifestVersion, View
 from rxmps3.streams.events import Change, Reset
+from rxmps3.testing.simulator.chronicle import Chronicle
 from rxmps3.testing.simulator.drawing import PAIRS
 from rxmps3.testing.simulator.ledger import Ledger
 from rxmps3.testing.simulator.recorder import Observation, Observer, Recorder, Scope, SessionRecord
 
-__all__ = ["ChangeWatcher", "SnapshotWatcher", "VersionWatcher", "Watcher", "read_values"]
+__all__ = ["ChangeWatcher", "LooseVersionWatcher", "SnapshotWatcher", "VersionWatcher", "Watcher", "read_values"]
 
 Alive = Callable[[], bool]
+Onlooker = Ledger | Chronicle
 
 
 def read_values(recorder: Recorder, who: str, values: Mapping[str, Any]) -> dict[str, int | None]:
@@ -40,7 +42,7 @@ def _id_of(recorder: Recorder, who: str, key: str, value: Any) -> int | None:
 class Watcher:
     """One subscription."""
 
-    def __init__(self, name: str, session: SessionRecord, recorder: Recorder, ledger: Ledger, alive: Alive) -> None:
+    def __init__(self, name: str, session: SessionRecord, recorder: Recorder, ledger: Onlooker, alive: Alive) -> None:
         self.name = f"{session.name} {name}"
         self.completed = False
         self.disposed = False
@@ -100,7 +102,7 @@ class SnapshotWatcher(Watcher):
         name: str,
         session: SessionRecord,
         recorder: Recorder,
-        ledger: Ledger,
+        ledger: Onlooker,
         alive: Alive,
         scope: tuple[str, ...] | Scope,
         react: Callable[[Mapping[str, int | None]], None] | None = None,
@@ -169,21 +171,19 @@ class ChangeWatcher(Watcher):
         name: str,
         session: SessionRecord,
         recorder: Recorder,
-        ledger: Ledger,
+        ledger: Onlooker,
         alive: Alive,
         prefix: str,
         view: View,
     ) -> None:
         super().__init__(name, session, recorder, ledger, alive)
         self._prefix = prefix
-        self._versions = {key: view[key].version for key in sorted(view) if key.startswith(prefix)}
-        self._ids: dict[str, int | None] = {}
+        self._ids: dict[str, int | None] = {
+            key: ledger.id_of(key, view[key]) for key in sorted(view) if key.startswith(prefix)
+        }
 
     def _known(self, key: str) -> int | None:
-        if key in self._ids:
-            return self._ids[key]
-        version = self._versions.get(key)
-        return None if version is None else self._recorder.by_version[version].id_of(key)
+        return self._ids.get(key)
 
     def take(self, item: Change) -> None:
         key, recorder = item.key, self._recorder
@@ -201,7 +201,7 @@ class ChangeWatcher(Watcher):
         self._ids[key] = after
 
     def end(self, final: Mapping[str, int]) -> str:
-        keys = {*self._ids, *self._versions, *(key for key in final if key.startswith(self._prefix))}
+        keys = {*self._ids, *(key for key in final if key.startswith(self._prefix))}
         wrong = [key for key in sorted(keys) if self._known(key) != final.get(key)]
         return ", ".join(f"{key!r} ends as {self._known(key)}, not {final.get(key)}" for key in wrong)
 
@@ -213,6 +213,7 @@ class VersionWatcher(Watcher):
         self, name: str, session: SessionRecord, recorder: Recorder, ledger: Ledger, alive: Alive, loaded: int
     ) -> None:
         super().__init__(name, session, recorder, ledger, alive)
+        self._log = ledger
         self._seq = loaded
 
     def take(self, item: ManifestVersion | Reset) -> None:
@@ -223,11 +224,38 @@ class VersionWatcher(Watcher):
                 recorder.complain("versions come once, in order", f"{self.name}: reset to {seq} after {self._seq}")
         elif seq != self._seq + 1:
             recorder.complain("versions come once, in order", f"{self.name}: {seq} after {self._seq}")
-        elif seq > self._ledger.length:
+        elif seq > self._log.length:
             recorder.complain("versions are the log", f"{self.name}: {seq} is not in the log")
-        elif [write.id.version for write in item.writes] != [write.version for write in self._ledger.writes[seq]]:
+        elif [write.id.version for write in item.writes] != [write.version for write in self._log.writes[seq]]:
             recorder.complain("versions are the log", f"{self.name}: {seq} has other writes than the log")
         self._seq = seq
 
     def end(self, final: Mapping[str, int]) -> str:
-        return "" if self._seq == self._ledger.length else f"ends at {self._seq}, the log at {self._ledger.length}"
+        return "" if self._seq == self._log.length else f"ends at {self._seq}, the log at {self._log.length}"
+
+
+class LooseVersionWatcher(Watcher):
+    """``versions`` of a log that may grow below its end: every version once, none missing that came after it began."""
+
+    def __init__(
+        self, name: str, session: SessionRecord, recorder: Recorder, chronicle: Chronicle, alive: Alive
+    ) -> None:
+        super().__init__(name, session, recorder, chronicle, alive)
+        self._chronicle = chronicle
+        self._began = chronicle.length
+        self._seen: set[str] = set()
+
+    def take(self, item: ManifestVersion | Reset) -> None:
+        self._recorder.note(self.name, "emits", item.id)
+        if not self._chronicle.knows(item.id):
+            self._recorder.complain("versions are the log", f"{self.name}: {item.id} is not in the log")
+        if isinstance(item, Reset):
+            self._began = self._chronicle.length
+            self._seen.clear()
+        elif item.id in self._seen:
+            self._recorder.complain("versions come once, in order", f"{self.name}: {item.id} comes twice")
+        self._seen.add(item.id)
+
+    def end(self, final: Mapping[str, int]) -> str:
+        missed = self._chronicle.ids_after(self._began) - self._seen
+        return f"missed {sorted(missed)}" if missed else ""

@@ -6,8 +6,9 @@ import asyncio
 import logging
 from typing import Any
 
-from rxmps3.testing.simulator.bucket import SimBucket
+from rxmps3.testing.simulator.bucket import MANIFEST, SimBucket
 from rxmps3.testing.simulator.causal import check_causality
+from rxmps3.testing.simulator.chronicle import Chronicle, Mps3Chronicle, VersionedChronicle
 from rxmps3.testing.simulator.disk import SimDisk
 from rxmps3.testing.simulator.ledger import Ledger
 from rxmps3.testing.simulator.life import Life
@@ -26,6 +27,8 @@ _SETTLING_POLLS = 3.0
 """Everything pending is committed within so many seconds after the last fault, and so many poll intervals: replicas
 that look rarely also retry rarely."""
 _TRIES_TO_CONVERGE = 5
+_UNTIL_SETTLED = 1300.0
+"""So long after a version of a versioned log nothing comes to light below it any more."""
 _LONGEST_BACKOFF = 30.0
 _LATE_JOINER = ClientPlan("zoe", poll=1.0)
 
@@ -41,9 +44,9 @@ class World:
     def __init__(self, loop: VirtualLoop, plan: Plan) -> None:
         self.plan = plan
         self.recorder = Recorder(loop.time)
-        self.ledger = Ledger("main", self.recorder.complain, self._is_copied)
+        self.ledger = self._new_ledger()
         self.network = Network(loop, plan.seed, plan.weather, plan.outages, plan.faults, self.recorder.note)
-        self.bucket = SimBucket(loop, plan.weather.frontends, self)
+        self.bucket = SimBucket(loop, plan.seed, plan.weather, self, versioning=plan.keeps_versions)
         self.ledger.bucket = self.bucket
         self._loop = loop
         self._players: list[Player] = []
@@ -51,11 +54,18 @@ class World:
 
     # -- as witness of the bucket ----------------------------------------------------------------------------
 
-    def stored(self, name: str, body: bytes, who: str) -> None:
-        self.ledger.stored(name, body, self._loop.time())
+    def stored(self, name: str, body: bytes, who: str, version: str | None) -> None:
+        self.ledger.stored(name, body, who, version, self._loop.time())
 
-    def deleted(self, name: str, who: str) -> None:
-        self.ledger.deleted(name, self._loop.time())
+    def deleted(self, name: str, who: str, version: str | None) -> None:
+        self.ledger.deleted(name, version, self._loop.time())
+
+    def _new_ledger(self) -> Ledger | Chronicle:
+        if self.plan.protocol == "versioned":
+            return VersionedChronicle(self.recorder)
+        if self.plan.protocol == "mps3":
+            return Mps3Chronicle(self.recorder, versioning=self.plan.versioning)
+        return Ledger(MANIFEST, self.recorder, self._is_copied)
 
     def _is_copied(self, version: str) -> bool:
         record = self.recorder.by_version.get(version)
@@ -72,6 +82,7 @@ class World:
         await self._until_done(scripts, "every step ends")
         stalled = [stall.end for player in self._players for stall in player.stalls]
         await self._pass_until(max([self.plan.troubled_until, self.network.last_arrival, *stalled]))
+        await self._pass_until(self.bucket.last_shown_at)
         self._players.append(self._player(_LATE_JOINER))
         returning = [player for player in self._players if player.plan.local or player.plan is _LATE_JOINER]
         opens = [self._loop.create_task(_opened(player), name=f"{player.plan.name} opens") for player in returning]
@@ -81,7 +92,8 @@ class World:
         await self._close()
         self.ledger.check_end()
         check_log(self.ledger, self.recorder)
-        check_observers(self.ledger, self.recorder)
+        if isinstance(self.ledger, Ledger):
+            check_observers(self.ledger, self.recorder)
         taken_back = [write for write in self.recorder.writes if write.resurrected or is_refused(write)]
         if self.recorder.counts["opened behind"]:
             return  # a process that died before it had saved what it had read: its writes outlive what it saw
@@ -105,6 +117,8 @@ class World:
             await self._pass(patience / 500)
 
     async def _converge(self) -> None:
+        if isinstance(self.ledger, Chronicle):
+            await self._pass(_UNTIL_SETTLED)
         for _ in range(_TRIES_TO_CONVERGE):
             length = self.ledger.length
             reads = [
@@ -138,7 +152,7 @@ class World:
         disk = SimDisk(self._loop, f"{self.plan.seed} {plan.name}", troubles, self.recorder.note)
 
         def new_session(client: ClientPlan, life: Life) -> Session:
-            return Session(client, life, self.plan.seed, self.bucket, self.network, disk, self.ledger, self.recorder)
+            return Session(self.plan, client, life, self.bucket, self.network, disk, self.ledger, self.recorder)
 
         return Player(plan, self.recorder, stalls, disk, self._players, new_session)
 
