@@ -24,7 +24,7 @@ from rxmps3.log.mps3.recovering import Recovery, stored_at
 from rxmps3.log.mps3.ticking import ServerClock, milliseconds, moment
 from rxmps3.state import ContentObject, Entry, Inline, Loaded, ManifestVersion, Replayed, State, Write, WriteId
 from rxmps3.storage.base import Found, Page, Stored
-from rxmps3.together import together
+from rxmps3.together import all_of, together
 
 __all__ = ["Mps3Log"]
 
@@ -79,6 +79,7 @@ class Mps3Log:
         self._date: datetime | None = None
         self._session = new_session(self._clock)
         self._count = 0
+        self._fetched: dict[str, Operation] = {}  # what came in before another request failed
         self._window: list[Operation] = []
         self._seen: dict[str, int] = {}
         self._files: Files = {}
@@ -198,18 +199,18 @@ class Mps3Log:
         return newest - WINDOW
 
     async def _fetch(self, listed: Sequence[_Listed]) -> list[Operation]:
-        known = {operation.stamp.text: operation for operation in self._window}
+        known = {**self._fetched, **{operation.stamp.text: operation for operation in self._window}}
         lacking = [one for one in listed if one.stamp.text not in known]
         for start in range(0, len(lacking), _READS_AT_ONCE):
-            for operation in await together(self._get(one) for one in lacking[start : start + _READS_AT_ONCE]):
-                known[operation.stamp.text] = operation
+            await all_of(self._get(one) for one in lacking[start : start + _READS_AT_ONCE])
+        known.update(self._fetched)
         return [known[one.stamp.text] for one in listed]
 
-    async def _get(self, listed: _Listed) -> Operation:
+    async def _get(self, listed: _Listed) -> None:
         answer = await self._storage.get(listed.name, limit=MAX_OPERATION_BYTES)
         if not isinstance(answer, Found):
             raise _Vanished
-        return codec.decode(answer.body, listed.stamp, listed.name)
+        self._fetched[listed.stamp.text] = codec.decode(answer.body, listed.stamp, listed.name)
 
     # -- delivering ------------------------------------------------------------------------------------------
 
@@ -228,6 +229,7 @@ class Mps3Log:
         on_top = not self._window or all(operation.stamp.text < self._window[0].stamp.text for operation in new)
         followed = self._is_followed_by(window)
         before, seen = self._state, self._seen
+        self._fetched.clear()
         self._window = [one for one in window if one.stamp.time >= window[0].stamp.time - WINDOW]
         self._files = files
         self._seen = {operation.stamp.text: operation.stamp.time for operation in window}
