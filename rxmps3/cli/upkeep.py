@@ -18,6 +18,7 @@ from rxmps3.cli.terminal import Exit
 from rxmps3.client import connect
 from rxmps3.compact import DEFAULT_RETENTION, Report
 from rxmps3.errors import Corrupt, InvalidOption
+from rxmps3.protocols import PROTOCOLS, checked_choice
 from rxmps3.storage import open_storage
 from rxmps3.verify import verify as verify_manifest
 
@@ -254,6 +255,9 @@ def simulate(
             "--jobs", "-j", parser=_jobs, metavar="N", help="How many processes; auto or 0 is one for each processor."
         ),
     ] = 1,
+    protocol: Annotated[
+        str, typer.Option("--protocol", metavar="NAME", help="The log: sequenced, versioned or mps3.")
+    ] = "sequenced",
 ) -> int:
     """Play the whole library on virtual time against a bucket that misbehaves, and check every promise.
 
@@ -261,6 +265,9 @@ def simulate(
     """
     from rxmps3.testing.simulator import main as run_seeds
 
+    chosen = checked_choice(protocol)
+    if chosen == "auto":
+        raise InvalidOption("a run has one log", operation="simulate", remedy=f"one of {', '.join(PROTOCOLS)}")
     with suppress(KeyboardInterrupt):
-        return run_seeds(seeds, start, jobs=jobs)
+        return run_seeds(seeds, start, jobs=jobs, protocol=chosen)
     return Exit.INTERRUPTED

@@ -194,19 +194,26 @@ class Summary:
 
 
 def run_many(
-    seeds: Iterable[int], *, clients: int = 5, steps: int = 30, faults: bool = True, stop_after: int = 5, jobs: int = 1
+    seeds: Iterable[int],
+    *,
+    clients: int = 5,
+    steps: int = 30,
+    faults: bool = True,
+    protocol: ProtocolName = "sequenced",
+    stop_after: int = 5,
+    jobs: int = 1,
 ) -> Summary:
     """A run for each seed, until so many have failed.
 
     Args:
         seeds: one for each run.
-        clients, steps, faults: as `simulate`.
+        clients, steps, faults, protocol: as `simulate`.
         stop_after: so many failures are enough.
         jobs: how many processes share the work; what comes of it is the same.
     """
     clock, summary = SystemClock(), Summary()
     began = clock.monotonic()
-    run = partial(_reported, clients=clients, steps=steps, faults=faults)
+    run = partial(_reported, clients=clients, steps=steps, faults=faults, protocol=protocol)
     with closing(spread(run, seeds, jobs)) as reports:
         for report in reports:
             summary.runs += 1
@@ -220,9 +227,9 @@ def run_many(
     return summary
 
 
-def _reported(seed: int, *, clients: int, steps: int, faults: bool) -> Report:
+def _reported(seed: int, *, clients: int, steps: int, faults: bool, protocol: ProtocolName) -> Report:
     """A run's report, fit for another process: its trace, if anything was wrong, in words alone."""
-    report = simulate(seed, clients=clients, steps=steps, faults=faults)
+    report = simulate(seed, clients=clients, steps=steps, faults=faults, protocol=protocol)
     return replace(report, trace=[] if report.ok else [(line[0], *map(str, line[1:])) for line in report.trace])
 
 
@@ -233,6 +240,7 @@ def main(
     clients: int = 5,
     steps: int = 30,
     faults: bool = True,
+    protocol: ProtocolName = "sequenced",
     trace: bool = True,
     shrink_runs: int = 400,
     jobs: int = 1,
@@ -245,12 +253,15 @@ def main(
         clients: players per run, at most.
         steps: things each of them does, at most.
         faults: whether anything goes wrong.
+        protocol: of the log.
         trace: print the trace of the first failure.
         shrink_runs: how many runs to spend on making the first failure small.
         jobs: how many processes share the work; 0 is one for each processor.
     """
     jobs = min(jobs or processors(), seeds)
-    summary = run_many(range(start, start + seeds), clients=clients, steps=steps, faults=faults, jobs=jobs)
+    summary = run_many(
+        range(start, start + seeds), clients=clients, steps=steps, faults=faults, protocol=protocol, jobs=jobs
+    )
     print(summary)
     for report in summary.failed:
         print(f"seed {report.plan.seed}: {report.violations[0]}")
