@@ -3,24 +3,24 @@
     python examples/shared_slider.py file:room       # in one terminal
     python examples/shared_slider.py file:room       # in another; s3://BUCKET/PREFIX works the same
 
-Tk and the database take turns on one thread: Tk handles its events whenever the event loop has a moment. So observers
-may touch widgets, and what the slider sends goes straight to the key.
+Tk has the main thread, the database one of its own. What comes from the database waits in a queue that Tk empties
+thirty times a second, so a window that was busy goes straight to the newest. What the slider sends goes straight to
+the key: a write never blocks.
 """
 
-import asyncio
 import sys
 import tkinter as tk
 
-import rxmps3
+from rxmps3.blocking import UiQueue, connect
 
-FRAME = 0.02  # seconds between two turns of Tk
+FRAME = 33  # milliseconds between two looks into the queue
 
 
 class Window:
     """A window with the slider, bound to a key in both directions.
 
-    A slider reports each value that it is set to, also the one that has just come from the key. The key writes only
-    what it does not show already, so nothing goes round in circles.
+    Tk reports each value that a slider is set to, also one that has just come from the key. ``at`` is where the
+    program has put the knob: what differs from it was done by hand, and nothing goes round in circles.
     """
 
     def __init__(self, db):
@@ -28,36 +28,44 @@ class Window:
         self.root = tk.Tk()
         self.root.title("volume")
         self.root.protocol("WM_DELETE_WINDOW", self.close)
-        self.open = True
         self.slider = tk.Scale(self.root, orient="horizontal", length=400, command=self.moved)
         self.slider.pack(padx=20, pady=10)
         self.state = tk.Label(self.root)
         self.state.pack(pady=5)
-        self.volume.subscribe(self.slider.set)
-        self.volume.entries().subscribe(self.tell)
+        self.put_knob()
+        self.queue = UiQueue()
+        self.queue.watch(self.volume.entries(), self.show)
+        self.look()
+
+    def look(self):
+        self.root.after(FRAME, self.look)
+        self.queue.drain()
 
     def moved(self, value):
-        self.volume.on_next(int(value))
+        if int(value) != self.at:
+            self.at = int(value)
+            self.volume.put(self.at)
 
-    def tell(self, entry):
+    def show(self, entry):
+        self.moved(self.slider.get())  # the hand may have moved on since Tk last told of it
+        self.put_knob()
         who = {"own": "yours", "remote": "somebody else's", "rollback": "taken back"}[entry.cause]
         who = who if entry.version else "nobody's yet"
         self.state["text"] = f"{entry.value} ({who}{', on its way' if entry.pending else ''})"
 
     def close(self):
-        self.open = False
-
-    async def run(self):
-        while self.open:
-            self.root.update()
-            await asyncio.sleep(FRAME)
+        self.moved(self.slider.get())
         self.root.destroy()
 
+    def put_knob(self):
+        self.slider.set(self.volume.value)  # the newest: the entry in the queue may be older than a move made here
+        self.at = self.slider.get()
 
-async def main(url):
-    async with rxmps3.connect(url, poll=0.2) as db:
-        await Window(db).run()
+
+def main(url):
+    with connect(url, poll=0.2) as db:  # leaving it sends what is on its way
+        Window(db).root.mainloop()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "file:slider"))
+    main(sys.argv[1] if len(sys.argv) > 1 else "file:slider")

@@ -83,10 +83,15 @@ def new_place(kind: str, request: pytest.FixtureRequest, *, versioning: bool = F
 def place(request: pytest.FixtureRequest) -> Place:
     """A fresh empty place of each kind of storage and log, one after the other."""
     place = new_place(request.param, request)
-    only = request.node.get_closest_marker("sequenced_only")
+    skip_where_not_meant(request.node, place)
+    return place
+
+
+def skip_where_not_meant(test: pytest.Item, place: Place) -> None:
+    """Skip a test of the sequenced log alone in a place with another one."""
+    only = test.get_closest_marker("sequenced_only")
     if only is not None and place.protocol != "sequenced":
         pytest.skip(f"the sequenced log alone: {only.args[0]}")
-    return place
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import Any, Literal, TypeVar, overload
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase
@@ -17,15 +18,17 @@ from rxmps3 import client
 from rxmps3.blocking.iteration import BlockingIteration
 from rxmps3.blocking.portal import Portal, at_exit, portal
 from rxmps3.clock import Clock
-from rxmps3.compact import DEFAULT_RETENTION, Progress, Report
-from rxmps3.errors import Error, NotSent
+from rxmps3.compact import DEFAULT_RETENTION
+from rxmps3.errors import NotSent
 from rxmps3.failures import Failure
 from rxmps3.local import OpensLocal
+from rxmps3.log.choosing import Choice
+from rxmps3.log.kit import Progress, ProtocolName, Report
 from rxmps3.missing import MISSING, Missing
 from rxmps3.options import Status
 from rxmps3.receipt import Receipt
 from rxmps3.receipts import Receipts
-from rxmps3.state import ManifestVersion, View
+from rxmps3.state import Entry, ManifestVersion, View
 from rxmps3.storage.base import Storage
 from rxmps3.streams.events import Change, Reset
 from rxmps3.streams.key import Key
@@ -39,19 +42,24 @@ logger = logging.getLogger("rxmps3")
 T = TypeVar("T")
 
 _CLOSE_WITHIN = 10.0
-_open: dict[int, Database] = {}
+_GRACE = 5.0
+"""The end of the interpreter is held up no longer than this beyond the time for pending writes."""
+_open: dict[int, client.Database] = {}
+"""What is to be closed at the end of the interpreter."""
 
 
 def connect(
     url: str | Storage,
     *,
-    manifest: str = "main",
+    manifest: str | None = None,
     poll: float | Observable[Any] = 1.0,
     live: bool = False,
     local: str | os.PathLike[str] | OpensLocal | None = None,
     online: bool = True,
     by: str = "",
     read_only: bool = False,
+    protocol: Choice = "auto",
+    versioning: bool = False,
     shared: bool = True,
     inline_limit: int = DEFAULT_INLINE_LIMIT,
     max_pending: int = 100_000,
@@ -77,6 +85,8 @@ def connect(
         online=online,
         by=by,
         read_only=read_only,
+        protocol=protocol,
+        versioning=versioning,
         shared=shared,
         inline_limit=inline_limit,
         max_pending=max_pending,
@@ -93,7 +103,7 @@ def connect(
     return Database(home, home.call("connect", open_database), root=True)
 
 
-class Database:
+class Database(Mapping[str, Any]):
     """One handle on one manifest, for code that blocks. Made by `connect`.
 
     Writes return at once with a `rxmps3.Receipt`: ``receipt.wait(timeout)`` blocks until it is committed,
@@ -109,9 +119,15 @@ class Database:
 
     def __init__(self, home: Portal, database: client.Database, *, root: bool) -> None:
         self._portal = home
-        self._database = database
+        self._handle = database
         if root:
-            _open[id(self)] = self
+            _open[id(self)] = database
+
+    @property
+    def _database(self) -> client.Database:
+        """The async handle. Raises `Closed` in a forked child, which has no part in it."""
+        self._portal.check_process("use")
+        return self._handle
 
     # -- writing ---------------------------------------------------------------------------------------------
 
@@ -133,12 +149,14 @@ class Database:
 
     def put_all(self, values: Mapping[str, Any], *, manifests: Iterable[str] | None = None) -> Receipt | Receipts:
         """Set and delete several keys in one atomic write, as `rxmps3.Database.put_all`."""
-        self._check_process("put")
         if manifests is None:
             return self._database.put_all(values)
+        if isinstance(manifests, str) or self._portal.is_here:
+            return self._database.put_all(values, manifests=manifests)
+        names = tuple(manifests)
 
         async def write() -> Receipts:
-            return self._database.put_all(values, manifests=manifests)
+            return self._database.put_all(values, manifests=names)
 
         return self._portal.call("put", write)
 
@@ -164,7 +182,8 @@ class Database:
 
     def get_many(self, keys: Iterable[str], default: Any = None, *, timeout: float | None = None) -> dict[str, Any]:
         """The values of several keys at one moment, as `rxmps3.Database.get_many`."""
-        return self._portal.call("get", lambda: self._database.get_many(keys, default), timeout)
+        asked = tuple(keys)  # here: a generator may block
+        return self._portal.call("get", lambda: self._database.get_many(asked, default), timeout)
 
     def get_prefix(
         self, prefix: str = "", *, first: int | None = None, last: int | None = None, timeout: float | None = None
@@ -172,11 +191,15 @@ class Database:
         """The values of the keys under a prefix at one moment, as `rxmps3.Database.get_prefix`."""
         return self._portal.call("get", lambda: self._database.get_prefix(prefix, first=first, last=last), timeout)
 
+    def read_texts(self, entries: Mapping[str, Entry], *, timeout: float | None = None) -> dict[str, str]:
+        """The JSON texts of entries of ``states.value``, as `rxmps3.Database.read_texts`."""
+        return self._portal.call("read_texts", lambda: self._database.read_texts(entries), timeout)
+
     def refresh(self, *, timeout: float | None = None) -> None:
         """Read to the end of the log, as `rxmps3.Database.refresh`."""
         self._portal.call("refresh", self._database.refresh, timeout)
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def keys(self, prefix: str = "") -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]  # as on the async face
         """The keys under a prefix as of the last look, sorted by code point. No I/O."""
         return self._database.keys(prefix)
 
@@ -295,8 +318,8 @@ class Database:
         return self._database.name
 
     @property
-    def protocol(self) -> str:
-        """The log's protocol."""
+    def protocol(self) -> ProtocolName:
+        """The protocol of the manifest's log, as `rxmps3.Database.protocol`."""
         return self._database.protocol
 
     @property
@@ -320,6 +343,7 @@ class Database:
 
     def close(self, timeout: float = _CLOSE_WITHIN) -> None:
         """Send what is pending, for at most ``timeout`` seconds, and close. Raises as `rxmps3.Database.close`."""
+        self._portal.check("close")
         _open.pop(id(self), None)
         self._portal.call("close", lambda: self._database.close(timeout))
 
@@ -336,23 +360,33 @@ class Database:
                 raise
             logger.error("%s", not_sent)  # the error on its way out matters more, and is not to be hidden
 
-    def _check_process(self, operation: str) -> None:
-        """Writes do not block, so they are refused in a forked child only."""
-        self._portal.check_process(operation)
+    def __eq__(self, other: object) -> bool:
+        """Whether it is this very handle: comparing what is in two of them would read both."""
+        return self is other
+
+    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]  # a Mapping has none
+        return id(self)
 
     def __repr__(self) -> str:
-        return f"<blocking {self._database!r}>"
-
-
-cast(Any, Mapping).register(Database)
+        return f"<blocking {self._handle!r}>"
 
 
 def _close_all() -> None:
-    """At the end of the interpreter: send what is pending."""
-    for database in list(_open.values()):
-        try:
-            database.close()
-        except Error as error:
+    """At the end of the interpreter: send what is pending, of all databases at once."""
+    left = list(_open.values())
+    _open.clear()
+    if not left:
+        return
+
+    async def close() -> list[BaseException | None]:
+        return await asyncio.gather(*(database.close(_CLOSE_WITHIN) for database in left), return_exceptions=True)
+
+    try:
+        errors = portal().call("close", close, _CLOSE_WITHIN + _GRACE)
+    except TimeoutError as error:
+        errors = [error]
+    for error in errors:
+        if error is not None:
             logger.error("%s", error)
 
 

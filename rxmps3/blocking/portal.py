@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures.thread  # noqa: F401 # pyright: ignore[reportUnusedImport] # its exit hook must be registered before ours, which has to run first
+import concurrent.futures.thread  # its exit hook must be registered before ours, which has to run first
 import os
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from rxmps3.clock import SystemClock
 from rxmps3.errors import Closed, WrongLoop
 from rxmps3.replica.home import BESIDE_THREADS
 
 __all__ = ["Portal", "at_exit", "portal"]
 
 T = TypeVar("T")
+_PATIENCE = 10.0
+"""Seconds that threads have to end in once the main thread has."""
 
 
 class Portal:
@@ -23,6 +26,7 @@ class Portal:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self._pid = os.getpid()
+        self._ending = False
         running = threading.Event()
 
         def run() -> None:
@@ -34,15 +38,22 @@ class Portal:
         self._thread.start()
         running.wait()
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the loop's own thread, on which observers run."""
+        return threading.get_ident() == self._thread.ident
+
     def check(self, operation: str) -> None:
         """See whether this thread may block here.
 
         Raises:
-            Closed: this process was forked from the one that the loop runs in.
+            Closed: this process was forked from the one that the loop runs in, or is ending.
             WrongLoop: this is the loop's own thread, on which observers run.
         """
         self.check_process(operation)
-        if threading.get_ident() == self._thread.ident:
+        if self._ending:
+            raise Closed("the interpreter is ending, and has closed it", operation=operation)
+        if self.is_here:
             raise WrongLoop(
                 "called on the thread that would have to do it, so it would wait for ever",
                 operation=operation,
@@ -73,13 +84,27 @@ class Portal:
         future = asyncio.run_coroutine_threadsafe(run(), self.loop)
         try:
             return future.result(timeout)
+        except TimeoutError as error:
+            if future.done():  # it is the coroutine's own, or came at the very end
+                raise
+            future.cancel()
+            raise TimeoutError(f"{operation}: not done within {timeout} s") from error
         except BaseException:
             future.cancel()
             raise
 
     def stop(self) -> None:
-        """End the thread and close the loop. Nothing may run there any more."""
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        """End the thread and close the loop. Calls that still wait are cancelled; later ones raise `Closed`."""
+        self._ending = True
+
+        async def end() -> None:
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+            self.loop.stop()
+
+        asyncio.run_coroutine_threadsafe(end(), self.loop)
         self._thread.join(5)
         if not self.loop.is_running():
             self.loop.close()
@@ -104,18 +129,38 @@ def at_exit(action: Callable[[], None]) -> None:
 
     The usual ``atexit`` comes too late for that: executors refuse work by then. `threading` runs its own hooks when
     the main thread ends, the newest first; they are not public, so where they are missing ``atexit`` has to do.
+    Threads that are still at work then, and may write, have some seconds to end before.
     """
     _exiting.append(action)
 
 
 def _leave() -> None:
     global _portal
+    if _portal is not None:
+        _wait_for_threads()
     for action in reversed(_exiting):
         action()
     with _lock:
         left, _portal = _portal, None
     if left is not None:
         left.stop()
+
+
+def _wait_for_threads() -> None:
+    """Let others end, which the interpreter would wait for next: all but daemons and the workers of executors.
+
+    Not for ever: one that waits for the main thread to end does so until this returns. Ctrl-C ends the wait.
+    """
+    workers: Any = getattr(concurrent.futures.thread, "_threads_queues", {})
+    excepted = {threading.current_thread(), threading.main_thread(), *workers}
+    clock = SystemClock()
+    until = clock.monotonic() + _PATIENCE
+    try:
+        for thread in threading.enumerate():
+            if not thread.daemon and thread not in excepted:
+                thread.join(max(0.0, until - clock.monotonic()))
+    except KeyboardInterrupt:
+        return
 
 
 def _forget() -> None:

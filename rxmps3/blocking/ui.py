@@ -25,8 +25,8 @@ class UiQueue:
         queue.watch(db.observe("title"), lambda title: label.config(text=title))
 
         def look() -> None:
-            queue.drain()
             root.after(33, look)
+            queue.drain()
 
         look()
 
@@ -42,29 +42,37 @@ class UiQueue:
     def watch(self, source: Observable[T], show: Callable[[T], object]) -> DisposableBase:
         """Have ``show`` called with the latest item, by `drain`, until disposed."""
         number = next(self._numbers)
+        watching = True
 
         def keep(item: T) -> None:
             with self._lock:
-                self._waiting[number] = (show, item)
+                if watching:
+                    self._waiting[number] = (show, item)
 
         def forget() -> None:
+            nonlocal watching
             with self._lock:
+                watching = False
                 self._waiting.pop(number, None)
 
-        return CompositeDisposable(source.subscribe(keep), Disposable(forget))
+        return CompositeDisposable(Disposable(forget), source.subscribe(keep))
 
     def drain(self) -> int:
         """Show what has arrived since the last call. On the thread of the user interface.
+
+        What arrives meanwhile is for the next call, so that a ``show`` that writes cannot hold up the interface.
 
         Returns:
             How many streams had something new. What ``show`` raises is raised here; the others' items stay.
         """
         shown = 0
-        while True:
+        with self._lock:
+            numbers = list(self._waiting)
+        for number in numbers:
             with self._lock:
-                if not self._waiting:
-                    return shown
-                number = next(iter(self._waiting))
-                show, item = self._waiting.pop(number)
-            show(item)
-            shown += 1
+                waiting = self._waiting.pop(number, None)
+            if waiting is not None:  # None: a ``show`` before it disposed of it
+                show, item = waiting
+                show(item)
+                shown += 1
+        return shown

@@ -16,6 +16,10 @@ class Run(NamedTuple):
     cell: str
     execution: str
 
+    def is_again(self, earlier: Run) -> bool:
+        """Whether it runs a cell anew, so that what the earlier run has put out is gone."""
+        return self.cell == earlier.cell and self.execution != earlier.execution
+
 
 _latest: dict[str, tuple[str, list[DisposableBase]]] = {}
 

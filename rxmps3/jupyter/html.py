@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 from html import escape
 from typing import Any, cast
 
+from rxmps3.jupyter.text import MOST_ROWS, short
+
 __all__ = ["Render", "note", "to_html"]
 
 Render = Callable[[Any], str]
 """Makes HTML of a value; it escapes what it does not trust."""
-
-_MOST_ROWS = 200
-_MOST_CHARACTERS = 10_000
 
 
 def to_html(value: Any) -> str:
@@ -35,14 +34,12 @@ def note(text: str, *, wrong: bool = False) -> str:
 
 def _table(mapping: Mapping[Any, Any]) -> str:
     rows = [
-        f'<tr><th style="text-align:left">{_text(key)}</th><td style="text-align:left">{_text(value)}</td></tr>'
-        for key, value in list(mapping.items())[:_MOST_ROWS]
+        f"<tr><th>{_text(key)}</th><td>{_text(value)}</td></tr>" for key, value in list(mapping.items())[:MOST_ROWS]
     ]
-    more = len(mapping) - _MOST_ROWS
+    more = len(mapping) - MOST_ROWS
     rest = note(f"and {more:,} more") if more > 0 else ""
-    return f"<table>{''.join(rows)}</table>{rest}"
+    return f'<table class="rxmps3-values">{"".join(rows)}</table>{rest}'
 
 
 def _text(value: Any) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return escape(text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + "…")
+    return escape(short(value))

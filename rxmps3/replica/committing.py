@@ -34,6 +34,9 @@ FORGOTTEN_AFTER = timedelta(days=29)
 """The log may forget a writer that is silent for 30 days."""
 JUDGE_EVERY = timedelta(days=1)
 """How often, by the local clock, a client with unsettled writes asks whether they have become too old."""
+_UPLOADS_AT_ONCE = 64
+"""The values of so many writes at most are under way, the oldest: an upload that has failed is not to queue up behind
+those of all later writes, which wait for it."""
 ASK_AFTER = timedelta(hours=1)
 """An upload that is older than this by a local clock has its age checked by the server's."""
 
@@ -196,6 +199,8 @@ class Committer:
                 waiting = True
                 behind = in_order and not arriving.isdisjoint(write.update)
                 arriving.update(write.update)
+                if len(self._uploading) >= _UPLOADS_AT_ONCE:
+                    break
                 if write.id not in self._uploading and not behind:
                     self._uploading.add(write.id)
                     self._home.spawn(self._upload(write.id, contents), "upload")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any
 
 from rxmps3.clock import spawn
-from rxmps3.errors import WrongLoop
+from rxmps3.errors import Closed, WrongLoop
 from rxmps3.receipt import refuse_on_a_loop
 
 __all__ = ["BESIDE_THREADS", "Home"]
@@ -34,16 +35,26 @@ class Home:
         self.name = name
         self.loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
+        self._pid = os.getpid()
         self._task_failed = task_failed
         self._tasks: set[asyncio.Task[None]] = set()
         self._any_loop = BESIDE_THREADS.get()
 
     def check_may_block(self) -> None:
-        """Raise RuntimeError on a thread that must not wait for what happens here."""
+        """Raise RuntimeError on a thread that must not wait for what happens here, `Closed` in a forked child."""
+        self._check_process()
         if threading.get_ident() == self._thread:
             raise RuntimeError("wait() would block the event loop that it waits for; use 'await receipt' here")
         if not self._any_loop:
             refuse_on_a_loop()
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise Closed(
+                "it was opened before this process was forked, and its event loop does not run here",
+                object=self.name,
+                remedy="connect in the child, or start it with the method 'spawn'",
+            )
 
     def check_loop(self) -> None:
         """Raise `WrongLoop` if another event loop than this one runs on the calling thread."""
@@ -64,6 +75,7 @@ class Home:
 
     def attach(self, action: Callable[[], None]) -> None:
         """As `on_loop`, but on a thread that may block here wait until it is done: what follows is not missed."""
+        self._check_process()
         if threading.get_ident() == self._thread or not self._any_loop or not self.loop.is_running():
             self.on_loop(action)
             return

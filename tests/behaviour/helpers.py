@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from reactivex import Observable, Subject
 import rxmps3
 from rxmps3.clock import SystemClock
 from rxmps3.storage import Found, MemoryStorage, Storage, list_all, open_storage
-from rxmps3.testing import ManualClock, Request, StorageWrapper, settle
+from rxmps3.testing import Request, StorageWrapper
+from tests.behaviour.facades import ManualClock, connect, is_blocking, settle
 from tests.conftest import Place
 
 T = TypeVar("T")
@@ -59,14 +61,16 @@ async def players(where: Place | Storage, *names: str, **options: Any) -> AsyncI
     """Databases of their own on one place, one per name, as different programs would have.
 
     Unless ``poll`` is given they look only when asked to: by ``refresh``, or by ``get`` a second after the last look.
-    They share one connection to a server, which saves time; `player` opens one of its own.
+    They share one connection to a server, which saves time; `player` opens one of its own. On the blocking face
+    each has its own: a connection belongs to one event loop.
     """
     options.setdefault("poll", Subject[None]())
     if isinstance(where, Place):
         options.setdefault("protocol", where.protocol)
     async with AsyncExitStack() as stack:
-        storage = await stack.enter_async_context(_opened(where))
-        yield tuple([await stack.enter_async_context(player(storage, by=name, **options)) for name in names])
+        if not is_blocking():
+            where = await stack.enter_async_context(_opened(where))
+        yield tuple([await stack.enter_async_context(player(where, by=name, **options)) for name in names])
 
 
 @asynccontextmanager
@@ -81,12 +85,12 @@ async def _opened(where: Place | Storage) -> AsyncIterator[Storage]:
         await storage.close()
 
 
-def player(where: Place | Storage, **options: Any) -> rxmps3.Connecting:
-    """One database of its own."""
+def player(where: Place | Storage, **options: Any) -> Any:
+    """One database of its own, a `rxmps3.Connecting` or what stands for it on the blocking face."""
     if isinstance(where, Place):
         options.setdefault("protocol", where.protocol)
-        return rxmps3.connect(where.url, **where.options, shared=False, **options)
-    return rxmps3.connect(where, shared=False, **options)
+        return connect(where.url, **where.options, shared=False, **options)
+    return connect(where, shared=False, **options)
 
 
 async def raw(where: Place | Storage, action: Callable[[Storage], Awaitable[T]]) -> T:
@@ -120,12 +124,23 @@ class Held:
 
     def let_go(self) -> None:
         """Carry it out."""
-        if not self._verdict.done():
-            self._verdict.set_result(None)
+        self._end(None)
 
     def fail(self, error: Exception) -> None:
         """Answer with an error instead."""
-        self._verdict.set_result(error)
+        self._end(error)
+
+    def _end(self, error: Exception | None) -> None:
+        """From any thread."""
+
+        def end() -> None:
+            if not self._verdict.done():
+                self._verdict.set_result(error)
+
+        if is_blocking():
+            self._verdict.get_loop().call_soon_threadsafe(end)
+        else:
+            end()
 
 
 class Gate(StorageWrapper):
@@ -150,12 +165,12 @@ class Gate(StorageWrapper):
         self.part = part
         self.verbs = verbs
         self.shut = shut
-        self._held: asyncio.Queue[Held] = asyncio.Queue()
+        self._held: deque[Held] = deque()
 
     async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
         if self.shut and request.verb in self.verbs and self.part in request.name:
             verdict: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-            self._held.put_nowait(Held(request, verdict))
+            self._held.append(Held(request, verdict))
             error = await verdict
             if error is not None:
                 raise error
@@ -163,18 +178,19 @@ class Gate(StorageWrapper):
 
     async def held(self) -> Held:
         """The next request that is held, once there is one."""
-        return await self._held.get()
+        await eventually(lambda: self._held, what="a request is held")
+        return self._held.popleft()
 
     @property
     def holding(self) -> int:
         """How many held requests the test has not taken yet."""
-        return self._held.qsize()
+        return len(self._held)
 
     def open(self) -> None:
         """Hold nothing any more, and let go what is held and not taken yet."""
         self.shut = False
-        while not self._held.empty():
-            self._held.get_nowait().let_go()
+        while self._held:
+            self._held.popleft().let_go()
 
 
 class Switch(StorageWrapper):

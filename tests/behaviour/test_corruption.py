@@ -15,7 +15,7 @@ import pytest
 
 from rxmps3 import Corrupt, Database, Error, Unsupported
 from rxmps3.storage import MemoryStorage
-from rxmps3.testing import ManualClock
+from tests.behaviour.facades import ManualClock
 from tests.behaviour.helpers import LARGE, body, eventually, looks, names, player, players, soon, trace
 
 Alter = Callable[[bytes], bytes | None]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from reactivex import Subject
 
-import rxmps3
 from rxmps3 import MISSING, Closed, InvalidOption, jsontext
+from tests.behaviour.facades import connect
 from tests.behaviour.helpers import LARGE, eventually, looks, names, player, players, trace
 from tests.conftest import Place
 
@@ -298,4 +298,4 @@ async def test_after_close_every_verb_says_closed(place: Place) -> None:
 async def test_a_url_that_makes_no_sense_is_refused_with_what_is_accepted() -> None:
     for url in ("", "bucket", "http://x", "s3:bucket", "s3://", "file:", "memory:x?y=1"):
         with pytest.raises(InvalidOption):
-            await rxmps3.connect(url)
+            await connect(url)

@@ -173,6 +173,7 @@ async def test_versions_are_the_log_from_now_on_each_once_in_order(storage: Memo
         assert all(version.time is not None and version.time.tzinfo is not None for version in at_a)
 
 
+@pytest.mark.async_only("there the first write may be under way before the next is made")
 async def test_several_writes_of_one_commit_are_one_version(storage: MemoryStorage) -> None:
     async with players(storage, "a") as (a,):
         await a.put("first", 0)
@@ -210,6 +211,7 @@ async def test_a_failure_that_a_caller_hears_is_not_told_twice(storage: MemorySt
         assert errors == []
 
 
+@pytest.mark.async_only("there a refusal may come before its waiter, and is told on errors, too")
 async def test_an_awaited_refusal_is_told_only_to_who_awaits() -> None:
     async with players(Unconditional(), "a", protocol="sequenced") as (a,):
         errors = trace(a.errors)

@@ -12,6 +12,7 @@ from reactivex import operators as ops
 import rxmps3
 from rxmps3 import Closed, Database, InvalidOption, Overloaded
 from rxmps3.storage import MemoryStorage
+from tests.behaviour.facades import connect
 from tests.behaviour.helpers import Switch, eventually, looks, offline, player, players, trace
 
 
@@ -117,8 +118,8 @@ async def test_writes_that_close_flushes_are_in_the_streams_before_they_complete
 
 async def test_closing_one_handle_completes_its_streams_only() -> None:
     storage = MemoryStorage()
-    first = await rxmps3.connect(storage)
-    second = await rxmps3.connect(storage)
+    first = await connect(storage)
+    second = await connect(storage)
     mine, theirs = trace(first.observe("k")), trace(second.observe("k"))
     await first.close()
     await second.put("k", 1)
@@ -168,6 +169,9 @@ async def test_a_consumer_waits_for_the_next_item() -> None:
         assert await waiting == 1
 
 
+@pytest.mark.async_only(
+    "ten thousand items by as many calls in threads take seconds; tests/blocking takes them at once"
+)
 async def test_with_all_a_consumer_too_far_behind_gets_what_is_kept_and_then_an_error() -> None:
     source = Subject[int]()
     async with players(MemoryStorage(), "a") as (a,), a.iterate(source, keep="all") as items:
@@ -201,6 +205,7 @@ async def test_leaving_the_block_ends_the_subscription() -> None:
             await anext(items)
 
 
+@pytest.mark.async_only("a blocking iteration subscribes when it is made")
 async def test_iterating_without_entering_is_refused_with_the_remedy() -> None:
     async with players(MemoryStorage(), "a") as (a,):
         iteration = a.iterate(a.observe("k"))

@@ -11,10 +11,10 @@ from reactivex import Observable, Subject
 from reactivex.abc import ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
 
-import rxmps3
 from rxmps3 import Database, InvalidOption
 from rxmps3.storage import MemoryStorage
-from rxmps3.testing import CountingStorage, ManualClock, settle
+from rxmps3.testing import CountingStorage
+from tests.behaviour.facades import ManualClock, connect, settle, turn
 from tests.behaviour.helpers import Gate, eventually, looks, player, players, trace
 
 
@@ -84,6 +84,7 @@ async def test_a_stream_about_the_log_makes_a_poller_run_while_it_is_subscribed(
     await settle()
     assert [request.verb for request in rig.counting.requests] == ["get"]
     subscription.dispose()
+    await turn()
     assert rig.ticks.listening == 0
     rig.ticks.tick()
     await settle()
@@ -125,8 +126,10 @@ async def test_there_is_one_poller_however_many_observe(rig: Rig) -> None:
         assert len(rig.counting.requests) == count
     for subscription in subscriptions[1:]:
         subscription.dispose()
+    await turn()
     assert rig.ticks.listening == 1
     subscriptions[0].dispose()
+    await turn()
     assert rig.ticks.listening == 0
     rig.db.observe("k").subscribe()
     assert (rig.ticks.listening, rig.ticks.subscriptions) == (1, 2)
@@ -134,6 +137,7 @@ async def test_there_is_one_poller_however_many_observe(rig: Rig) -> None:
 
 async def test_a_stream_that_ends_early_stops_its_poller(rig: Rig) -> None:
     trace(rig.db.observe("k").pipe(reactivex.operators.first()))
+    await turn()
     assert rig.ticks.listening == 0
 
 
@@ -151,6 +155,7 @@ async def test_live_keeps_a_poller_without_observers() -> None:
         await db.put("k", 1)
         assert ticks.listening == 1
         db.observe("k").subscribe().dispose()
+        await turn()
         assert (ticks.listening, ticks.subscriptions) == (1, 1)
         async with players(counting.inner, "other") as (other,):
             await other.put("k", 2)
@@ -232,7 +237,7 @@ async def test_a_tick_may_be_any_item(rig: Rig) -> None:
 @pytest.mark.parametrize("poll", [0, -1, float("nan")])
 async def test_poll_is_positive(poll: float) -> None:
     with pytest.raises(InvalidOption, match="poll"):
-        rxmps3.connect(MemoryStorage(), poll=poll)
+        await connect(MemoryStorage(), poll=poll)
 
 
 # -- the timer ---------------------------------------------------------------------------------------------------
@@ -253,6 +258,7 @@ async def test_the_timer_looks_at_least_once_per_interval_and_stops_with_the_las
         await clock.advance(60)
         assert 30 <= len(counting.requests) <= 38
         second.dispose()
+        await turn()
         counting.reset()
         await clock.advance(600)
         assert counting.requests == []
@@ -289,8 +295,8 @@ async def test_a_get_looks_only_if_the_last_look_is_older_than_poll() -> None:
 async def test_handles_of_one_process_share_one_poller() -> None:
     ticks, counting = CountedTicks(), CountingStorage(MemoryStorage())
     async with (
-        rxmps3.connect(counting, poll=ticks.observable) as first,
-        rxmps3.connect(counting, poll=ticks.observable) as second,
+        connect(counting, poll=ticks.observable) as first,
+        connect(counting, poll=ticks.observable) as second,
     ):
         await first.put("k", 0)
         trace(first.observe("k"))

@@ -15,6 +15,7 @@ from reactivex.scheduler import NewThreadScheduler
 import rxmps3
 from rxmps3 import Database, InvalidValue, WrongLoop
 from rxmps3.storage import MemoryStorage
+from tests.behaviour.facades import home_thread
 from tests.behaviour.helpers import eventually, player, players, trace
 
 
@@ -54,7 +55,7 @@ def on_another_loop(action: Callable[[], Awaitable[Any]]) -> Any:
 
 
 async def test_a_put_from_a_thread_is_in_the_view_when_it_returns_and_is_handed_over_to_the_loop(db: Database) -> None:
-    here = threading.get_ident()
+    here = home_thread()
     seen: list[tuple[Any, bool]] = []
     db.observe("k").subscribe(lambda value: seen.append((value, threading.get_ident() == here)))
 
@@ -68,6 +69,7 @@ async def test_a_put_from_a_thread_is_in_the_view_when_it_returns_and_is_handed_
     assert seen == [(None, True), (1, True)]
 
 
+@pytest.mark.async_only("the loop that stands still here is another thread's there")
 async def test_before_the_loop_runs_nothing_is_delivered_from_a_thread(db: Database) -> None:
     seen = trace(db.observe("k"))
     on_a_thread(lambda: db.put("k", 1))
@@ -148,15 +150,17 @@ async def test_ticks_may_come_from_a_thread() -> None:
 async def test_a_tick_source_may_end_on_a_thread() -> None:
     ticks: Subject[None] = Subject()
     async with player(MemoryStorage(), poll=ticks) as db:
-        errors = trace(db.errors)
+        here, told = home_thread(), list[bool]()
+        db.errors.subscribe(lambda _: told.append(threading.get_ident() == here))
         trace(db.observe("k"))
         on_a_thread(lambda: ticks.on_error(LookupError()))
-        assert errors == []
-        await eventually(lambda: errors)
+        await eventually(lambda: told)
+        assert told == [True]
 
 
+@pytest.mark.async_only("the loop that stands still here is another thread's there")
 async def test_subscribing_from_a_thread_is_served_on_the_loop(db: Database) -> None:
-    here = threading.get_ident()
+    here = home_thread()
     seen: list[tuple[Any, bool]] = []
     await db.put("k", 1)
     subscription = on_a_thread(
@@ -169,6 +173,7 @@ async def test_subscribing_from_a_thread_is_served_on_the_loop(db: Database) -> 
     subscription.dispose()
 
 
+@pytest.mark.async_only("the loop that stands still here is another thread's there")
 async def test_a_subscription_disposed_before_it_was_served_never_emits(db: Database) -> None:
     seen: list[Any] = []
 
@@ -186,7 +191,7 @@ async def test_a_subscription_disposed_before_it_was_served_never_emits(db: Data
 
 
 async def test_the_scheduler_keeps_timed_operators_on_the_loop(db: Database) -> None:
-    here = threading.get_ident()
+    here = home_thread()
     idents: list[int] = []
     db.observe("k").pipe(ops.delay(0.001, scheduler=db.scheduler)).subscribe(
         lambda _: idents.append(threading.get_ident())
@@ -218,6 +223,7 @@ async def test_a_put_from_a_timed_operator_on_a_thread_of_its_own_works(db: Data
 # -- other event loops -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.async_only("every thread may use the other face, whatever loop runs there")
 @pytest.mark.parametrize(
     "use",
     [
@@ -237,6 +243,7 @@ async def test_awaiting_on_another_event_loop_is_refused_and_says_so(
     await db.put("still", "works")
 
 
+@pytest.mark.async_only("every thread may use the other face, whatever loop runs there")
 @pytest.mark.parametrize(
     "use",
     [

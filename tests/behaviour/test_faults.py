@@ -5,14 +5,28 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 import rxmps3
+from rxmps3 import Unavailable
 from rxmps3.storage import MemoryStorage
-from rxmps3.testing import FaultyStorage, ManualClock, Plan, drop_requests, lose_answers, resend, throttle
+from rxmps3.testing import (
+    FaultyStorage,
+    LatencyStorage,
+    Plan,
+    Request,
+    drop_requests,
+    lose_answers,
+    resend,
+    throttle,
+)
+from rxmps3.testing.virtual import SimClock, run_virtually
+from tests.behaviour.facades import ManualClock
 from tests.behaviour.helpers import LARGE, names, players, soon, trace
+from tests.durability.helpers import Disk
 
 PLANS: dict[str, Plan] = {
     "answers lost": lose_answers(one_in=3),
@@ -135,3 +149,58 @@ async def test_a_denied_client_keeps_its_writes_until_access_is_mended() -> None
         faulty.plan = ()
         await soon(clock, asyncio.gather(*map(committed, receipts)))
         assert a.status.value.online is True
+
+
+@pytest.mark.async_only("it runs on virtual time")
+def test_an_upload_that_failed_does_not_queue_up_behind_those_that_wait_for_it() -> None:
+    """Or a client that puts faster than it can upload would never commit again after one lost request."""
+
+    async def main() -> None:
+        clock = SimClock("a")
+        lost: list[str] = []
+
+        async def lose_the_first(request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage) -> Any:
+            if request.name.startswith("main/values/") and not lost:
+                lost.append(request.name)
+                raise Unavailable("lost", operation="put", object=request.name)
+            return await proceed()
+
+        slow = LatencyStorage(MemoryStorage(clock=SimClock("server")), clock, 0.1)
+        async with players(FaultyStorage(slow, lose_the_first), "a", clock=clock) as (a,):
+            await a.put("warm", 0)
+            began = clock.monotonic()
+            first, *_, last = [a.put(f"k/{number}", LARGE) for number in range(1000)]
+            await first
+            assert lost
+            assert clock.monotonic() - began < 2
+            await last
+            assert clock.monotonic() - began > 6  # 16 at once, 0.1 s each
+
+    run_virtually(main())
+
+
+@pytest.mark.async_only("it runs on virtual time")
+@pytest.mark.parametrize("protocol", ["versioned", "mps3"])
+def test_a_long_way_is_caught_up_with_though_one_request_in_six_is_lost(protocol: str) -> None:
+    """What has come in is kept: a hundred and fifty requests in a row never all succeed."""
+
+    async def main() -> None:
+        inner, disk = MemoryStorage(clock=SimClock("server"), versioning=protocol == "versioned"), Disk()
+        async with players(inner, "a", clock=SimClock("a"), protocol=protocol) as (a,):
+            await a.put("k/0", 0)
+            async with players(inner, "b", clock=SimClock("b"), protocol=protocol, local=disk.local()) as (b,):
+                await b.refresh()
+            for number in range(150):
+                await a.put(f"k/{number}", number)
+            clock = SimClock("later")
+            dropping = FaultyStorage(inner, drop_requests(one_in=6), SimClock("faults").rng)
+            async with players(dropping, "b", clock=clock, protocol=protocol, local=disk.local()) as (b,):
+                for _ in range(60):
+                    try:
+                        await b.refresh()
+                        break
+                    except Unavailable:
+                        await clock.sleep(1)
+                assert len(b) == 150
+
+    run_virtually(main())

@@ -11,17 +11,18 @@ from reactivex import Subject
 import rxmps3
 from rxmps3 import Closed, Database, NotSent
 from rxmps3.storage import MemoryStorage
+from tests.behaviour.facades import ManualClock, connect, home_tasks, own_memory
 from tests.behaviour.helpers import Switch, offline, player, players, trace
 from tests.conftest import Place
 
 
 async def both(url: str, **options: Any) -> tuple[Database, Database]:
-    return await rxmps3.connect(url, **options), await rxmps3.connect(url, **options)
+    return await connect(url, **options), await connect(url, **options)
 
 
 async def test_the_same_url_hands_out_another_handle_on_one_replica(place: Place) -> None:
-    first = await rxmps3.connect(place.url, by="me", protocol=place.protocol, **place.options)
-    second = await rxmps3.connect(place.url, by="me", protocol=place.protocol, **place.options)
+    first = await connect(place.url, by="me", protocol=place.protocol, **place.options)
+    second = await connect(place.url, by="me", protocol=place.protocol, **place.options)
     receipt = first.put("k", 1)
     assert second.keys() == ["k"]
     assert second.pending.value == (receipt,)
@@ -38,22 +39,22 @@ async def test_the_same_url_hands_out_another_handle_on_one_replica(place: Place
 
 
 async def test_the_last_handle_to_close_closes_the_replica_whatever_the_order() -> None:
-    tasks = asyncio.all_tasks()
-    first, second = await both("memory:handles-order")
-    third = await rxmps3.connect("memory:handles-order")
+    tasks = home_tasks()
+    first, second = await both(own_memory("handles-order"))
+    third = await connect(own_memory("handles-order"))
     await second.close()
     await first.put("k", 1)
     await first.close()
     await third.put("k", 2)
     await third.close()
-    assert asyncio.all_tasks() == tasks
+    assert home_tasks() == tasks
 
 
 async def test_shared_false_and_other_manifests_are_replicas_of_their_own() -> None:
     async with (
-        rxmps3.connect("memory:handles-own") as shared,
-        rxmps3.connect("memory:handles-own", shared=False) as own,
-        rxmps3.connect("memory:handles-own", manifest="other") as other,
+        connect(own_memory("handles-own")) as shared,
+        connect(own_memory("handles-own"), shared=False) as own,
+        connect(own_memory("handles-own"), manifest="other") as other,
     ):
         receipt = shared.put("k", 1)
         assert (own.keys(), other.keys()) == ([], [])
@@ -63,7 +64,7 @@ async def test_shared_false_and_other_manifests_are_replicas_of_their_own() -> N
 
 
 async def test_a_private_memory_is_never_shared() -> None:
-    async with rxmps3.connect("memory:") as first, rxmps3.connect("memory:") as second:
+    async with connect("memory:") as first, connect("memory:") as second:
         await first.put("k", 1)
         await second.refresh()
         assert second.keys() == []
@@ -71,15 +72,15 @@ async def test_a_private_memory_is_never_shared() -> None:
 
 async def test_one_storage_object_is_shared_too() -> None:
     storage = MemoryStorage()
-    async with rxmps3.connect(storage) as first, rxmps3.connect(storage) as second:
+    async with connect(storage) as first, connect(storage) as second:
         receipt = first.put("k", 1)
         assert second.pending.value == (receipt,)
 
 
 async def test_another_author_on_a_shared_replica_is_an_error_with_the_remedy() -> None:
-    async with rxmps3.connect("memory:handles-by", by="alice") as alice:
+    async with connect(own_memory("handles-by"), by="alice") as alice:
         with pytest.raises(rxmps3.InvalidOption, match="by") as caught:
-            await rxmps3.connect("memory:handles-by", by="bob")
+            await connect(own_memory("handles-by"), by="bob")
         assert "shared=False" in str(caught.value)
         await alice.put("k", 1)
 
@@ -87,21 +88,21 @@ async def test_another_author_on_a_shared_replica_is_an_error_with_the_remedy() 
 async def test_other_credentials_or_another_endpoint_are_an_error(request: pytest.FixtureRequest) -> None:
     server = request.getfixturevalue("moto")
     options, url = server.options(), "s3://shared/handles-credentials"
-    async with rxmps3.connect(url, **options) as db:
+    async with connect(url, **options) as db:
         with pytest.raises(rxmps3.InvalidOption, match="aws_secret_access_key"):
-            await rxmps3.connect(url, **(options | {"aws_secret_access_key": "another"}))
+            await connect(url, **(options | {"aws_secret_access_key": "another"}))
         assert options["aws_secret_access_key"] not in repr(db)
 
 
 async def test_the_shorter_poll_wins() -> None:
-    clock = rxmps3.testing.ManualClock()
+    clock = ManualClock()
     storage = rxmps3.testing.CountingStorage(MemoryStorage())
-    async with rxmps3.connect(storage, poll=60.0, clock=clock) as slow:
+    async with connect(storage, poll=60.0, clock=clock) as slow:
         await slow.put("k", 1)
         trace(slow.observe("k"))
         await clock.advance(120)
         storage.reset()
-        async with rxmps3.connect(storage, poll=1.0, clock=clock):
+        async with connect(storage, poll=1.0, clock=clock):
             await clock.advance(60)
             assert 60 <= len(storage.requests) <= 80
 
@@ -119,7 +120,7 @@ async def test_children_close_with_their_parent_and_not_before(place: Place) -> 
 
 async def test_a_read_only_handle_beside_a_writing_one_refuses_for_itself_only() -> None:
     storage = MemoryStorage()
-    async with rxmps3.connect(storage) as writes, rxmps3.connect(storage, read_only=True) as reads:
+    async with connect(storage) as writes, connect(storage, read_only=True) as reads:
         await writes.put("k", 1)
         assert reads.keys() == ["k"]
         with pytest.raises(rxmps3.InvalidOption, match="read_only"):
@@ -131,7 +132,7 @@ async def test_a_read_only_handle_beside_a_writing_one_refuses_for_itself_only()
 
 async def test_a_handle_that_closes_leaves_its_pending_writes_to_the_others() -> None:
     switch = Switch()
-    first, second = await rxmps3.connect(switch), await rxmps3.connect(switch)
+    first, second = await connect(switch), await connect(switch)
     await first.put("k", 0)
     switch.error = offline
     receipt = first.put("k", 1)

@@ -22,6 +22,7 @@ import rxmps3
 from rxmps3 import MISSING
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import CountingStorage
+from tests.behaviour.facades import connect, home_thread
 from tests.behaviour.helpers import LARGE, Gate, Switch, eventually, looks, offline, player, players, trace
 from tests.behaviour.test_emissions_threads import on_a_thread
 from tests.conftest import Place
@@ -34,7 +35,7 @@ class Point:
 
 
 async def test_a_key_is_observable_observer_and_live() -> None:
-    async with rxmps3.connect(MemoryStorage()) as db:
+    async with connect(MemoryStorage()) as db:
         gain = db.key("gain", float, default=1.0)
         seen: list[float] = []
         gain.subscribe(seen.append)
@@ -54,7 +55,7 @@ def gain_version(db: rxmps3.Database, key: str) -> str:
 
 async def test_what_the_view_holds_already_is_not_written_again() -> None:
     storage = CountingStorage(MemoryStorage())
-    async with rxmps3.connect(storage, poll=60) as db:
+    async with connect(storage, poll=60) as db:
         await db.put("gain", 0)
         storage.reset()
         sliders = [Subject[Any]() for _ in range(5)]
@@ -68,13 +69,13 @@ async def test_what_the_view_holds_already_is_not_written_again() -> None:
 
 
 async def test_put_writes_always() -> None:
-    async with rxmps3.connect(MemoryStorage()) as db:
+    async with connect(MemoryStorage()) as db:
         key = db.key("k")
         assert await key.put(1) != await key.put(1)
 
 
 async def test_a_source_that_ends_or_fails_leaves_the_key_alive() -> None:
-    async with rxmps3.connect(MemoryStorage()) as db:
+    async with connect(MemoryStorage()) as db:
         failures: list[rxmps3.Failure] = []
         db.errors.subscribe(failures.append)
         key = db.key("k")
@@ -88,7 +89,7 @@ async def test_a_source_that_ends_or_fails_leaves_the_key_alive() -> None:
 
 
 async def test_values_are_validated_on_write() -> None:
-    async with rxmps3.connect(MemoryStorage()) as db:
+    async with connect(MemoryStorage()) as db:
         point = db.key("point", Point, default=Point(0))
         await point.put(Point(3))
         assert point.value == Point(3)
@@ -99,7 +100,7 @@ async def test_values_are_validated_on_write() -> None:
 
 
 async def test_a_bad_value_is_reported_and_skipped_not_the_end() -> None:
-    async with rxmps3.connect(MemoryStorage()) as db:
+    async with connect(MemoryStorage()) as db:
         failures: list[rxmps3.Failure] = []
         db.errors.subscribe(failures.append)
         seen: list[int] = []
@@ -117,8 +118,8 @@ async def test_a_bad_value_is_reported_and_skipped_not_the_end() -> None:
 async def test_entries_tell_pending_version_and_cause() -> None:
     storage = MemoryStorage()
     async with (
-        rxmps3.connect(storage, shared=False, by="alice") as alice,
-        rxmps3.connect(storage, shared=False, by="bob") as bob,
+        connect(storage, shared=False, by="alice") as alice,
+        connect(storage, shared=False, by="bob") as bob,
     ):
         trace: list[tuple[Any, bool, str, str]] = []
         alice.key("k", default="none").entries().subscribe(
@@ -137,7 +138,7 @@ async def test_entries_tell_pending_version_and_cause() -> None:
 
 
 async def test_value_before_it_is_loaded_says_so() -> None:
-    async with rxmps3.connect(MemoryStorage()) as db:
+    async with connect(MemoryStorage()) as db:
         other = db.manifest("other")
         with pytest.raises(rxmps3.NotLoaded, match="not loaded yet"):
             _ = other.key("k").value
@@ -146,7 +147,7 @@ async def test_value_before_it_is_loaded_says_so() -> None:
 
 
 async def test_keys_compose() -> None:
-    async with rxmps3.connect(MemoryStorage()) as db:
+    async with connect(MemoryStorage()) as db:
         celsius, fahrenheit = db.key("celsius", float, default=0.0), db.key("fahrenheit", float, default=32.0)
         celsius.pipe(ops.map(lambda degrees: degrees * 9 / 5 + 32)).subscribe(fahrenheit)
         await celsius.put(100.0)
@@ -390,7 +391,7 @@ async def test_value_is_that_of_any_thread_s_put_at_once() -> None:
 
 async def test_values_from_many_threads_arrive_on_the_loop_s_thread_and_the_last_one_stays() -> None:
     async with players(MemoryStorage(), "a") as (db,):
-        here, key = threading.get_ident(), db.key("n", int, default=-1)
+        here, key = home_thread(), db.key("n", int, default=-1)
         seen: list[tuple[int, bool]] = []
         key.subscribe(lambda value: seen.append((value, threading.get_ident() == here)))
 
@@ -412,7 +413,7 @@ async def test_values_from_many_threads_arrive_on_the_loop_s_thread_and_the_last
 
 async def test_trouble_of_a_source_on_a_thread_is_told_on_the_loop() -> None:
     async with players(MemoryStorage(), "a") as (db,):
-        here, told = threading.get_ident(), list[bool]()
+        here, told = home_thread(), list[bool]()
         db.errors.subscribe(lambda failure: told.append(threading.get_ident() == here))
         key = db.key("n", int)
         on_a_thread(lambda: key.on_next("x"))  # pyright: ignore[reportArgumentType]
@@ -458,14 +459,17 @@ def told(entry: rxmps3.KeyEntry[Any]) -> tuple[Any, bool, str, str]:
 
 
 async def test_entries_tell_of_a_write_taken_back() -> None:
-    storage = Switch()
-    async with players(storage, "a") as (db,):
+    gate = Gate(part="/log/", verbs=("put",), shut=False)
+    async with players(gate, "a") as (db,):
         await db.put("k", 1)
         entries = trace(db.key("k").entries())
-        storage.error = offline
+        gate.shut = True
+        db.put("other", 1)
+        held = await gate.held()  # one commit at a time: the next write is not sent
         receipt = db.put("k", 2)
         assert receipt.cancel()
-        storage.error = None
+        gate.shut = False
+        held.let_go()
         with pytest.raises(rxmps3.Rejected):
             await receipt
         assert [entry.cause for entry in entries] == ["own", "own", "rollback"]

@@ -9,7 +9,6 @@ import re
 import threading
 import warnings
 from collections.abc import AsyncIterator
-from functools import partial
 
 import pytest
 from reactivex import Subject
@@ -17,6 +16,7 @@ from reactivex import Subject
 import rxmps3
 from rxmps3 import Closed, NotSent, Overloaded, Rejected
 from rxmps3.storage import MemoryStorage
+from tests.behaviour.facades import close_within, home_tasks
 from tests.behaviour.helpers import LARGE, Gate, Switch, eventually, offline, player, players, trace
 from tests.behaviour.test_emissions_events import Unconditional
 from tests.conftest import Place
@@ -86,6 +86,7 @@ async def _stored(receipt: rxmps3.Receipt) -> str:
     return await receipt.stored
 
 
+@pytest.mark.async_only("here any thread may wait but the databases' own, which tests/blocking tries")
 async def test_a_thread_waits_and_a_loop_may_not(gate: Gate) -> None:
     async with players(gate, "a") as (a,):
         receipt = a.put("k", 1)
@@ -134,7 +135,7 @@ async def test_too_many_pending_writes_are_refused_until_some_are_committed(gate
 
 
 async def test_close_sends_what_is_pending_and_leaves_nothing_behind(place: Place) -> None:
-    tasks = asyncio.all_tasks()
+    tasks = home_tasks()
     threads = own_threads()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -149,7 +150,7 @@ async def test_close_sends_what_is_pending_and_leaves_nothing_behind(place: Plac
         await asyncio.sleep(0)
         gc.collect()
     assert [str(warning.message) for warning in caught if issubclass(warning.category, ResourceWarning)] == []
-    assert asyncio.all_tasks() == tasks
+    assert home_tasks() == tasks
     assert own_threads() <= threads
     async with players(place, "b") as (b,):
         assert len(b) == 5
@@ -162,7 +163,7 @@ def own_threads() -> set[threading.Thread]:
 
 
 async def test_a_failed_open_leaves_nothing_behind() -> None:
-    tasks = asyncio.all_tasks()
+    tasks = home_tasks()
     switch = Switch()
     switch.error = lambda: rxmps3.AccessDenied("no", object="s3://bucket", remedy="mend the credentials")
     with pytest.raises(rxmps3.AccessDenied, match="s3://bucket"):
@@ -170,7 +171,7 @@ async def test_a_failed_open_leaves_nothing_behind() -> None:
     with pytest.raises(rxmps3.AccessDenied):
         async with player(switch):
             raise AssertionError
-    assert asyncio.all_tasks() == tasks
+    assert home_tasks() == tasks
 
 
 async def test_an_open_that_finds_no_answer_says_so_after_a_few_tries() -> None:
@@ -215,7 +216,7 @@ async def test_close_with_unsent_writes_names_their_keys() -> None:
 async def test_an_error_on_its_way_out_is_not_hidden_by_unsent_writes(caplog: pytest.LogCaptureFixture) -> None:
     switch = Switch()
     db = await player(switch, poll=Subject[None]())
-    db.close = partial(db.close, timeout=0.01)
+    close_within(db, 0.01)
 
     async def fail() -> None:
         async with db:
@@ -256,7 +257,7 @@ async def test_a_refresh_under_way_ends_when_the_database_closes() -> None:
 
 
 async def test_reads_beside_one_that_failed_end_before_the_database_is_closed() -> None:
-    tasks, gate = asyncio.all_tasks(), Gate(part="/log/", shut=False)
+    tasks, gate = home_tasks(), Gate(part="/log/", shut=False)
     async with players(gate.inner, "writer") as (writer,):
         db = await player(gate, poll=Subject[None]())
         for number in range(10):
@@ -268,7 +269,7 @@ async def test_reads_beside_one_that_failed_end_before_the_database_is_closed() 
         (await gate.held()).fail(offline())
         await asyncio.wait([reading], timeout=1)
         await db.close()
-    left = asyncio.all_tasks() - tasks - {reading}
+    left = home_tasks() - tasks - {reading}
     gate.open()
     await asyncio.gather(reading, *left, return_exceptions=True)
     assert not left

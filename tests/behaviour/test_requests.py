@@ -9,7 +9,8 @@ import pytest
 
 from rxmps3 import Database
 from rxmps3.storage import MemoryStorage
-from rxmps3.testing import CountingStorage, ManualClock, settle
+from rxmps3.testing import CountingStorage
+from tests.behaviour.facades import ManualClock, settle
 from tests.behaviour.helpers import LARGE, eventually, looks, players, soon, trace
 
 

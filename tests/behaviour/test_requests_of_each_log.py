@@ -12,7 +12,8 @@ import pytest
 from rxmps3.log.kit import ProtocolName
 from rxmps3.protocols import PROTOCOLS
 from rxmps3.storage import MemoryStorage
-from rxmps3.testing import CountingStorage, ManualClock
+from rxmps3.testing import CountingStorage
+from tests.behaviour.facades import ManualClock, settle
 from tests.behaviour.helpers import players
 from tests.benchmarks.requests import measured, said
 
@@ -28,6 +29,7 @@ REQUESTS: dict[str, tuple[str, str, str]] = {
 }
 
 
+@pytest.mark.async_only("what is measured, for the page too, opens its databases itself")
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_the_requests_of_each_log(protocol: ProtocolName) -> None:
     clock = ManualClock()
@@ -50,6 +52,7 @@ async def test_an_idle_poll_is_one_request_that_carries_no_body(
     storage = CountingStorage(MemoryStorage(clock=clock, versioning=protocol == "versioned"))
     async with players(storage, "a", clock=clock, protocol=protocol) as (a,):
         await a.put("k", 1)
+        await settle()  # what follows a commit is no poll
         for _ in range(3):
             storage.reset()
             await a.refresh()
@@ -57,6 +60,7 @@ async def test_an_idle_poll_is_one_request_that_carries_no_body(
             assert storage.bytes_down == 0
 
 
+@pytest.mark.async_only("it reads a page and opens no database")
 def test_the_table_in_the_documentation_has_these_figures(repository: Path) -> None:
     page = (repository / "docs" / "evidence.md").read_text()
     for what, figures in REQUESTS.items():

@@ -6,16 +6,30 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from inspect import signature
 from typing import Any
 
 import pytest
-from reactivex import Subject
+from reactivex import Observable, Subject
 from reactivex import operators as ops
-from reactivex.scheduler import NewThreadScheduler
+from reactivex.scheduler import (
+    CurrentThreadScheduler,
+    EventLoopScheduler,
+    ImmediateScheduler,
+    NewThreadScheduler,
+    ThreadPoolScheduler,
+    TimeoutScheduler,
+    TrampolineScheduler,
+)
+from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 import rxmps3
+import rxmps3.blocking.database as blocking_database
 from rxmps3 import MISSING, Closed, NotSent, Overloaded, WrongLoop
 from rxmps3.blocking import Database, UiQueue, connect
+from rxmps3.blocking.portal import portal
+from rxmps3.storage import MemoryStorage
+from rxmps3.testing import Request, StorageWrapper
 from tests.behaviour.helpers import Switch, offline
 from tests.conftest import Place
 
@@ -51,6 +65,58 @@ def test_two_clients_of_a_bucket(place: Place) -> None:
         bob.refresh()
         assert dict(bob.items()) == {"big": "B" * 10_000, "n": None}
         assert bob.protocol == "sequenced"
+
+
+def test_it_takes_what_the_async_one_takes() -> None:
+    """Word by word and option by option."""
+    for word in [name for name in vars(rxmps3.Database) if not name.startswith("_")]:
+        assert hasattr(Database, word), word
+    for there, here in [(rxmps3.connect, connect)] + [
+        (there, getattr(Database, name))
+        for name, there in vars(rxmps3.Database).items()
+        if callable(there) and not name.startswith("_")
+    ]:
+        asked, given = signature(there).parameters, signature(here).parameters
+        assert [str(one) for one in asked.values()] == [str(given.get(name)) for name in asked], there
+
+
+@pytest.mark.parametrize("protocol", ["sequenced", "versioned", "mps3"])
+def test_the_protocol_is_chosen_here_too(protocol: Any) -> None:
+    with connect("memory:", protocol=protocol) as db:
+        db.put("k", 1).wait(SOON)
+        assert (db.protocol, db["k"]) == (protocol, 1)
+        receipts = db.put("shared", 2, manifests=(name for name in ("one", "two")))
+        assert sorted(receipts.wait(SOON)) == ["one", "two"]
+        assert db.manifest("two").get("shared") == 2
+
+
+def test_handles_are_told_apart_as_objects(db: Database) -> None:
+    with connect("memory:") as other:
+        assert db != other
+        assert len({db, other, db}) == 2
+
+
+def test_texts_are_read_of_entries(db: Database) -> None:
+    db.put_all({"small": 1, "large": "L" * 5000}).wait(SOON)
+    assert db.read_texts(dict(db.states.value)) == {"small": "1", "large": f'"{"L" * 5000}"'}
+
+
+def test_keys_may_come_from_a_generator_that_reads(db: Database) -> None:
+    db.put_all({"a": 1, "b": 2})
+    assert db.get_many(key for key in ("a", "b") if db[key] > 1) == {"b": 2}
+
+
+def test_an_observer_may_write_into_manifests(db: Database) -> None:
+    receipts: list[Any] = []
+
+    def react(value: Any) -> None:
+        if value == 1:
+            receipts.append(db.put("k", 2, manifests=["one", "two"]))
+
+    db.observe("k").subscribe(react)
+    db.put("k", 1)
+    eventually(lambda: receipts)
+    assert sorted(receipts[0].wait(SOON)) == ["one", "two"]
 
 
 def test_it_is_a_mapping(db: Database) -> None:
@@ -118,6 +184,103 @@ def test_observers_run_on_one_thread_until_they_move_on(db: Database) -> None:
     eventually(lambda: len(threads) == 2 and len(moved) == 2)
     assert set(threads) == {"rxmps3 blocking"}
     assert "rxmps3 blocking" not in moved
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        EventLoopScheduler,
+        NewThreadScheduler,
+        lambda: ThreadPoolScheduler(2),
+        TimeoutScheduler,
+        ImmediateScheduler,
+        CurrentThreadScheduler,
+        TrampolineScheduler,
+        lambda: None,
+    ],
+    ids=["event loop", "new thread", "pool", "timeout", "immediate", "current thread", "trampoline", "its own"],
+)
+def test_streams_go_on_on_any_scheduler_in_order(db: Database, make: Any) -> None:
+    scheduler = make() or db.scheduler
+    seen: list[Any] = []
+    subscription = db.observe("k").pipe(ops.observe_on(scheduler)).subscribe(seen.append)
+    for number in range(50):
+        db.put("k", number)
+    eventually(lambda: seen[-1:] == [49])
+    assert seen == [None, *range(50)]
+    subscription.dispose()
+    db.put("k", -1).wait(SOON)
+    assert seen[-1] == 49
+    if hasattr(scheduler, "dispose"):
+        scheduler.dispose()
+
+
+def test_streams_go_on_on_the_event_loop_of_another_thread(db: Database) -> None:
+    async def main() -> tuple[list[Any], bool]:
+        here, seen = threading.get_ident(), list[Any]()
+        db.observe("k").pipe(ops.observe_on(AsyncIOThreadSafeScheduler(asyncio.get_running_loop()))).subscribe(
+            lambda value: seen.append((value, threading.get_ident() == here))
+        )
+        receipt = db.put("k", 1)
+        while len(seen) < 2:
+            await asyncio.sleep(0.005)
+        return seen, bool(await receipt)
+
+    assert asyncio.run(asyncio.wait_for(main(), SOON)) == ([(None, True), (1, True)], True)
+
+
+def test_a_database_that_could_not_be_closed_here_is_closed_at_the_end(db: Database) -> None:
+    """`close` on the wrong thread changes nothing."""
+    left: list[bool] = []
+
+    def react(value: Any) -> None:
+        with pytest.raises(WrongLoop):
+            db.close()
+        left.append(id(db) in blocking_database._open)
+
+    db.observe("k").subscribe(react)
+    assert left == [True]
+
+
+def test_closing_leaves_no_thread_and_no_task_behind() -> None:
+    connect("memory:").close()  # the thread of all databases stays
+    home = portal().loop
+    threads, tasks = set(threading.enumerate()), asyncio.all_tasks(home)
+    with connect("memory:", poll=0.01, live=True) as db:
+        db.observe("k").subscribe()
+        with db.iterate(db.changes()) as changes:
+            db.put("k", "L" * 5000).wait(SOON)
+            assert next(changes).key == "k"
+        db.manifest("other").put("k", 1)
+    eventually(lambda: asyncio.all_tasks(home) <= tasks)
+    assert set(threading.enumerate()) <= threads
+
+
+def test_a_read_that_takes_too_long_says_which() -> None:
+    with connect(slow := Slow(MemoryStorage()), poll=Subject()) as db:
+        db.put_all({"k": 1, "large": "L" * 5000}).wait(SOON)
+    with connect(slow, poll=Subject(), shared=False) as db:
+        slow.stopped = True
+        for name, read in {
+            "get": lambda: db.get("large", timeout=0.01),
+            "read_texts": lambda: db.read_texts({"large": db.states.value["large"]}, timeout=0.01),
+            "refresh": lambda: db.refresh(timeout=0.01),
+        }.items():
+            with pytest.raises(TimeoutError, match=name):
+                read()
+        slow.stopped = False
+        assert db.get("large", timeout=SOON) == "L" * 5000
+
+
+class Slow(StorageWrapper):
+    """A storage that answers nothing while it is stopped."""
+
+    stopped = False
+
+    async def around(self, request: Request, proceed: Any) -> Any:
+        while self.stopped:
+            await asyncio.sleep(0.005)
+        return await proceed()
 
 
 def test_a_call_that_would_wait_for_itself_raises_at_once(db: Database) -> None:
@@ -228,3 +391,45 @@ def test_a_user_interface_takes_the_latest_of_each_stream() -> None:
         watching.dispose()
         db.put("a", -1).wait(SOON)
         assert queue.drain() == 0
+
+
+def test_what_is_shown_may_write_without_holding_up_the_user_interface() -> None:
+    queue, source, shown = UiQueue(), Subject[int](), list[int]()
+
+    def show(number: int) -> None:
+        shown.append(number)
+        source.on_next(number + 1)
+
+    queue.watch(source, show)
+    source.on_next(0)
+    assert [queue.drain(), queue.drain()] == [1, 1]
+    assert shown == [0, 1]
+
+
+def test_what_is_no_longer_watched_is_not_shown_even_if_an_item_was_on_its_way() -> None:
+    queue, shown = UiQueue(), list[int]()
+    observers: list[Any] = []
+    watching = queue.watch(Observable(lambda observer, _: observers.append(observer)), shown.append)
+    took = observers[0].on_next
+    keep = observers[0]._on_next  # as if the emitting thread were already past the subscription's own check
+    watching.dispose()
+    took(1)
+    keep(2)
+    assert (queue.drain(), shown) == (0, [])
+
+
+def test_a_show_may_end_the_watching_of_what_waits_and_one_that_raises_leaves_the_rest() -> None:
+    queue, sources, shown = UiQueue(), [Subject[int]() for _ in range(3)], list[Any]()
+
+    def first(number: int) -> None:
+        second.dispose()
+        raise LookupError(number)
+
+    queue.watch(sources[0], first)
+    second = queue.watch(sources[1], shown.append)
+    queue.watch(sources[2], shown.append)
+    for number, source in enumerate(sources):
+        source.on_next(number)
+    with pytest.raises(LookupError):
+        queue.drain()
+    assert (queue.drain(), shown) == (1, [2])

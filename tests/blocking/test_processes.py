@@ -65,11 +65,93 @@ def test_what_cannot_be_sent_at_the_end_is_said(tmp_path: Path) -> None:
         "class Stuck(MemoryStorage):\n"
         "    async def put(self, *a, **k):\n"
         "        raise __import__('rxmps3').Unavailable('no way')\n"
-        "blocking.Database.close.__defaults__ = (0.2,)\n"
+        "blocking._CLOSE_WITHIN = 0.2\n"
         "connect(Stuck()).put('k', 1)\n"
     )
     assert ended.returncode == 0
     assert "1 writes were not committed" in ended.stderr
+
+
+def test_threads_that_outlive_the_script_may_still_write(tmp_path: Path) -> None:
+    ended = run(
+        "import sys, threading\n"
+        "from rxmps3.blocking import connect\n"
+        "db = connect(sys.argv[1])\n"
+        "ended = threading.Event()\n"
+        "threading._register_atexit(ended.set)\n"
+        "def work():\n"
+        "    ended.wait()\n"
+        "    db.put('waited', 1).wait(20)\n"
+        "    db.put('not', db.get('waited') + 1)\n"
+        "threading.Thread(target=work).start()\n",
+        f"file:{tmp_path}/bucket",
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    with connect(f"file:{tmp_path}/bucket") as db:
+        assert dict(db.items()) == {"not": 2, "waited": 1}
+
+
+def test_a_thread_that_waits_for_the_end_of_the_script_does_not_hold_it_up_for_ever(tmp_path: Path) -> None:
+    ended = run(
+        "import sys, threading\n"
+        "import rxmps3.blocking.portal as portal\n"
+        "from rxmps3.blocking import connect\n"
+        "portal._PATIENCE = 0.2\n"
+        "db = connect(sys.argv[1])\n"
+        "db.put('k', 1)\n"
+        "def work():\n"
+        "    threading.main_thread().join()\n"
+        "    try: db.put('late', 1)\n"
+        "    except Exception as error: print(type(error).__name__)\n"
+        "threading.Thread(target=work).start()\n",
+        f"file:{tmp_path}/bucket",
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "Closed\n", "")
+    with connect(f"file:{tmp_path}/bucket") as db:
+        assert dict(db.items()) == {"k": 1}
+
+
+def test_workers_of_an_executor_do_not_hold_up_the_end(tmp_path: Path) -> None:
+    """One waits for work, one for a stream that goes on for ever, and one for a write that cannot be sent."""
+    ended = run(
+        "import rxmps3.blocking.database as blocking\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from rxmps3.blocking import connect\n"
+        "from rxmps3.storage import MemoryStorage\n"
+        "class Stuck(MemoryStorage):\n"
+        "    async def put(self, *a, **k):\n"
+        "        raise __import__('rxmps3').Unavailable('no way')\n"
+        "blocking._CLOSE_WITHIN = 0.2\n"
+        "pool, db, stuck = ThreadPoolExecutor(3), connect('memory:'), connect(Stuck())\n"
+        "pool.submit(int).result()\n"
+        "ended = [pool.submit(list, db.iterate(db.changes())), pool.submit(stuck.put('k', 1).wait)]\n"
+        "import atexit\n"
+        "atexit.register(lambda: print([type(one.exception()).__name__ for one in ended]))\n"
+        "def late(word):\n"
+        "    try: word()\n"
+        "    except Exception as error: print(type(error).__name__)\n"
+        "for word in (lambda: db.get('k'), lambda: db.put('k', 1), db.refresh, db.close):\n"
+        "    atexit.register(late, word)\n"
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == ["Closed"] * 4 + ["['NoneType', 'NotSent']"], ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_end_takes_the_time_of_one_database_however_many_are_stuck(tmp_path: Path) -> None:
+    ended = run(
+        "import time\n"
+        "import rxmps3.blocking.database as blocking\n"
+        "from rxmps3.blocking import connect\n"
+        "from rxmps3.storage import MemoryStorage\n"
+        "class Stuck(MemoryStorage):\n"
+        "    async def put(self, *a, **k):\n"
+        "        raise __import__('rxmps3').Unavailable('no way')\n"
+        "blocking._CLOSE_WITHIN = 4.0\n"
+        "for _ in range(20): connect(Stuck()).put('k', 1)\n"
+    )
+    assert ended.returncode == 0  # within the limit of `run`, 50 s, which one after the other would not
+    assert ended.stderr.count("1 writes were not committed") == 20
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -79,9 +161,11 @@ def test_a_forked_child_is_refused_and_may_open_its_own(tmp_path: Path) -> None:
         "from rxmps3 import Closed\n"
         "from rxmps3.blocking import connect\n"
         "db = connect(sys.argv[1]); db.put('k', 1).wait()\n"
+        "stream, gain = db.observe('k'), db.key('gain')\n"
         "child = os.fork()\n"
         "if child == 0:\n"
-        "    for call in (lambda: db.get('k'), lambda: db.put('k', 2), db.close):\n"
+        "    for call in (lambda: db.get('k'), lambda: db.put('k', 2), db.close, lambda: 'k' in db, lambda: db.keys(),\n"
+        "                 lambda: db.observe('k'), lambda: stream.subscribe(print), lambda: gain.put(3).wait(5)):\n"
         "        try: call()\n"
         "        except Closed as error: print('refused', 'forked' in str(error), flush=True)\n"
         "    with connect(sys.argv[1]) as own:\n"
@@ -92,7 +176,7 @@ def test_a_forked_child_is_refused_and_may_open_its_own(tmp_path: Path) -> None:
         "db.refresh(); print(dict(db.items()), flush=True)\n",
         f"file:{tmp_path}/bucket",
     )
-    assert ended.stdout.splitlines() == ["refused True"] * 3 + ["1", "{'child': 3, 'k': 1}"], ended.stderr
+    assert ended.stdout.splitlines() == ["refused True"] * 8 + ["1", "{'child': 3, 'k': 1}"], ended.stderr
 
 
 def test_a_spawned_child_is_a_process_like_any_other(tmp_path: Path) -> None:
@@ -131,8 +215,8 @@ def test_an_interrupted_wait_leaves_the_database_usable(tmp_path: Path) -> None:
             "import sys\n"
             "from rxmps3.blocking import connect\n"
             "db = connect(sys.argv[1])\n"
-            "print('waiting', flush=True)\n"
             "try:\n"
+            "    print('waiting', flush=True)\n"
             "    for change in db.iterate(db.changes()): pass\n"
             "except KeyboardInterrupt:\n"
             "    db.put('k', 1).wait(); print(db['k'], flush=True)\n",

@@ -36,7 +36,7 @@ class Pace:
         in_storm: kills of a writer whose bucket is in a storm.
         of_server: kills of the server.
         between: seconds between those.
-        pause: of a writer between three puts and the next three. Each operation of the mps3 log holds the whole state.
+        pause: of a writer between three puts and the next three: each of them is an object in the younger logs.
         storm: seconds of a storm over eight clients.
         rounds: seconds between their puts. A client of the versioned log lists all young versions with each commit.
     """
@@ -52,7 +52,7 @@ class Pace:
 
 PACES = {
     "sequenced": Pace(kills=100, in_storm=30, of_server=20),
-    "versioned": Pace(kills=30, in_storm=15, of_server=10, storm=15.0, rounds=1.0),
+    "versioned": Pace(kills=30, in_storm=15, of_server=10, pause=0.05, storm=16.0, rounds=2.0),
     "mps3": Pace(kills=30, in_storm=10, of_server=8, between=9.0, pause=0.1, storm=30.0, rounds=0.5),
 }
 ON_SEAWEEDFS = [f"seaweedfs-{protocol}" for protocol in PACES]

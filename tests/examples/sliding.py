@@ -1,17 +1,19 @@
 """One person at the shared slider of the examples: does as it is told, one line at a time.
 
 ``python -m tests.examples.sliding URL``: ``drag N`` moves the slider to N with the mouse, ``close`` closes the window.
-Each value that the slider comes to is printed, and how many versions of the log there are when the window closes.
+What the window says is printed whenever it changes, with where the knob is, and how many versions of the log there
+were when the window closed.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sys
+import threading
+from queue import SimpleQueue
 from typing import Any
 
-import rxmps3
 from examples.shared_slider import Window  # pyright: ignore
+from rxmps3.blocking import connect
 
 
 def drag(slider: Any, value: int) -> None:
@@ -24,28 +26,40 @@ def drag(slider: Any, value: int) -> None:
     slider.event_generate("<ButtonRelease-1>", x=x, y=y)
 
 
-async def main(url: str) -> None:
-    async with rxmps3.connect(url, poll=0.2) as db:
+def read(lines: SimpleQueue[str]) -> None:
+    for line in sys.stdin:
+        lines.put(line)
+    lines.put("close")
+
+
+def main(url: str) -> None:
+    lines: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=read, args=(lines,), daemon=True).start()
+    written: list[Any] = []
+    with connect(url, poll=0.2) as db:
         window: Any = Window(db)
-        written: list[Any] = []
         db.versions.subscribe(written.append)
-        running = asyncio.create_task(window.run())
-        told = asyncio.create_task(asyncio.to_thread(sys.stdin.readline))
-        shown: str | None = None
-        while not running.done():
-            if shown != (now := window.state["text"]) if window.open else False:
+        shown = ""
+
+        def step() -> None:
+            nonlocal shown
+            window.root.after(5, step)
+            if shown != (now := f"{window.state['text']} at {window.slider.get()}"):
                 shown = now
                 print(shown, flush=True)
-            if told.done():
-                word, *rest = told.result().split() or ["close"]
-                if word == "drag":
-                    drag(window.slider, int(rest[0]))
-                    told = asyncio.create_task(asyncio.to_thread(sys.stdin.readline))
-                elif window.open:
-                    window.close()
-            await asyncio.sleep(0.005)
-        print("versions:", len(written), flush=True)
+            if lines.empty():
+                return
+            word, *rest = lines.get().split()
+            if word == "drag":
+                drag(window.slider, int(rest[0]))
+            else:
+                window.close()
+
+        window.slider.wait_visibility()  # before that the mouse finds nothing
+        step()
+        window.root.mainloop()
+    print("versions:", len(written), flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    main(sys.argv[1])

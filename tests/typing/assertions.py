@@ -135,7 +135,7 @@ async def writing(db: Database) -> None:
     assert_type(db.put_all({"a": 1, "old": MISSING}), Receipt)
     assert_type(db.delete("k"), Receipt)
     assert_type(db.new_key("message/"), str)
-    db.put(1, "one")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    db.put(1, "one")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 
 
 async def reading(db: Database) -> None:
@@ -154,6 +154,9 @@ def blocking_database(db: blocking.Database) -> None:
     assert_type(db.put("k", 1).stored.wait(1), str)
     assert_type(db.get("k", default=0, timeout=1.0), Any)
     assert_type(db["k"], Any)
+    as_a_mapping: Mapping[str, Any] = db
+    assert_type(as_a_mapping["k"], Any)
+    assert_type(db.keys("todo/"), list[str])
     assert_type(db.get_prefix("todo/", last=3), dict[str, Any])
     assert_type(db.key("gain", float, default=1.0), Key[float])
     assert_type(db.key("gain", float), Key[float | None])

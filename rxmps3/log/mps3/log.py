@@ -24,7 +24,7 @@ from rxmps3.log.mps3.recovering import Recovery, stored_at
 from rxmps3.log.mps3.ticking import ServerClock, milliseconds, moment
 from rxmps3.state import ContentObject, Entry, Inline, Loaded, ManifestVersion, Replayed, State, Write, WriteId
 from rxmps3.storage.base import Found, Page, Stored
-from rxmps3.together import together
+from rxmps3.together import all_of, together
 
 __all__ = ["Mps3Log"]
 
@@ -79,6 +79,7 @@ class Mps3Log:
         self._date: datetime | None = None
         self._session = new_session(self._clock)
         self._count = 0
+        self._fetched: dict[str, Operation] = {}  # what came in before another request failed
         self._window: list[Operation] = []
         self._seen: dict[str, int] = {}
         self._files: Files = {}
@@ -193,23 +194,23 @@ class Mps3Log:
     def _reach(self, listed: Sequence[_Listed]) -> int:
         """How far back a read goes: to where the last one did, unless too much was missed since."""
         newest = listed[0].stamp.time
-        if self._window and len(listed) <= _MOST_MISSED:
-            newest = min(newest, self._window[0].stamp.time)
+        if self._opened and len(listed) <= _MOST_MISSED:
+            newest = min(newest, self._window[0].stamp.time) if self._window else 0
         return newest - WINDOW
 
     async def _fetch(self, listed: Sequence[_Listed]) -> list[Operation]:
-        known = {operation.stamp.text: operation for operation in self._window}
+        known = {**self._fetched, **{operation.stamp.text: operation for operation in self._window}}
         lacking = [one for one in listed if one.stamp.text not in known]
         for start in range(0, len(lacking), _READS_AT_ONCE):
-            for operation in await together(self._get(one) for one in lacking[start : start + _READS_AT_ONCE]):
-                known[operation.stamp.text] = operation
+            await all_of(self._get(one) for one in lacking[start : start + _READS_AT_ONCE])
+        known.update(self._fetched)
         return [known[one.stamp.text] for one in listed]
 
-    async def _get(self, listed: _Listed) -> Operation:
+    async def _get(self, listed: _Listed) -> None:
         answer = await self._storage.get(listed.name, limit=MAX_OPERATION_BYTES)
         if not isinstance(answer, Found):
             raise _Vanished
-        return codec.decode(answer.body, listed.stamp, listed.name)
+        self._fetched[listed.stamp.text] = codec.decode(answer.body, listed.stamp, listed.name)
 
     # -- delivering ------------------------------------------------------------------------------------------
 
@@ -226,8 +227,9 @@ class Mps3Log:
         changed = [name for name in {**self._files, **files} if _version(self._files, name) != _version(files, name)]
         new = [operation for operation in reversed(window) if operation.stamp.text not in self._seen]
         on_top = not self._window or all(operation.stamp.text < self._window[0].stamp.text for operation in new)
-        followed = not self._window or self._window[0].stamp.text in {one.stamp.text for one in window}
+        followed = self._is_followed_by(window)
         before, seen = self._state, self._seen
+        self._fetched.clear()
         self._window = [one for one in window if one.stamp.time >= window[0].stamp.time - WINDOW]
         self._files = files
         self._seen = {operation.stamp.text: operation.stamp.time for operation in window}
@@ -262,6 +264,12 @@ class Mps3Log:
         for operation in new:
             keys |= self._keys(operation.update)
         self._deliver(Replayed(self._remember(after), tuple(map(self._version, new)), keys))
+
+    def _is_followed_by(self, window: Sequence[Operation]) -> bool:
+        """Whether operations go on from what is known, with none missing in between."""
+        if self._window:
+            return self._window[0].stamp.text in {operation.stamp.text for operation in window}
+        return not window or not window[-1].files
 
     def _tell_the_end(self, after: State, new: list[Operation]) -> None:
         """Deliver the state alone, since not all that led to it can be told; and that one's own writes are in it."""

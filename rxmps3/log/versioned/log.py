@@ -88,6 +88,7 @@ class VersionedLog:
         self._deliver = deliver
         self._opened = False
         self._history = History()
+        self._fetched: dict[str, Body] = {}  # what came in before another request failed
         self._etag = ""
         self._own = ""
         self._named: Named | None = None
@@ -291,7 +292,8 @@ class VersionedLog:
         return Base(), listing
 
     async def _fetch(self, listing: Listing, known: Mapping[str, Body]) -> dict[str, Body]:
-        return await fetch_bodies(self._storage, self._names, [id for id in listing.ids if id not in known])
+        lacking = [id for id in listing.ids if id not in known]
+        return await fetch_bodies(self._storage, self._names, lacking, self._fetched)
 
     async def _catch_up(self, newest: Found | None, own: Body | None = None, etag: str = "") -> None:
         """Look at the listing and deliver what is new in it.
@@ -351,6 +353,7 @@ class VersionedLog:
 
     def _adopt(self, history: History, new: Mapping[str, Body], listing: Listing) -> None:
         """Know this history from now on, as far as it is settled without the way to it."""
+        self._fetched.clear()
         for body in history.placed:
             if body.id not in new:
                 continue

@@ -11,7 +11,7 @@ from rxmps3.log.sequenced import MAX_ENTRY_BYTES
 from rxmps3.log.versioned.body import Body, decode_body
 from rxmps3.log.versioned.names import VersionedNames
 from rxmps3.storage.base import Found, Get, ListedVersion, Storage, versions_of
-from rxmps3.together import together
+from rxmps3.together import all_of
 
 __all__ = [
     "NULL_VERSION",
@@ -133,8 +133,16 @@ def _check_id(id: str, names: VersionedNames) -> None:
         )
 
 
-async def fetch_bodies(storage: Get, names: VersionedNames, ids: Sequence[str]) -> dict[str, Body]:
+async def fetch_bodies(
+    storage: Get, names: VersionedNames, ids: Sequence[str], known: dict[str, Body] | None = None
+) -> dict[str, Body]:
     """The bodies of these versions.
+
+    Args:
+        storage: where they are.
+        names: of the manifest.
+        ids: of the versions.
+        known: bodies that need not be fetched; those that come in are added, also if others fail.
 
     Raises:
         Gone: one of them is not there.
@@ -142,14 +150,15 @@ async def fetch_bodies(storage: Get, names: VersionedNames, ids: Sequence[str]) 
         Unavailable, AccessDenied, BucketNotFound: the storage does not answer or refuses.
     """
 
-    async def fetch(id: str) -> Body:
+    known = {} if known is None else known
+
+    async def fetch(id: str) -> None:
         answer = await storage.get(names.object, version=id, limit=MAX_ENTRY_BYTES)
         if not isinstance(answer, Found):
             raise Gone(id)
-        return decode_body(answer.body, id, names)
+        known[id] = decode_body(answer.body, id, names)
 
-    bodies: dict[str, Body] = {}
-    for start in range(0, len(ids), _READS_AT_ONCE):
-        for body in await together(map(fetch, ids[start : start + _READS_AT_ONCE])):
-            bodies[body.id] = body
-    return bodies
+    lacking = [id for id in ids if id not in known]
+    for start in range(0, len(lacking), _READS_AT_ONCE):
+        await all_of(map(fetch, lacking[start : start + _READS_AT_ONCE]))
+    return {id: known[id] for id in ids}

@@ -19,7 +19,7 @@ from itertools import product
 from typing import Any, NamedTuple, cast
 
 from rxmps3 import jsontext
-from rxmps3.errors import Rejected
+from rxmps3.errors import OutcomeUnknown, Rejected
 from rxmps3.missing import MISSING
 from rxmps3.state import Entry, State
 from rxmps3.testing.simulator.bucket import MANIFEST, SimBucket
@@ -414,21 +414,24 @@ class Mps3Chronicle(Chronicle):
     def _explained(self, who: str, update: Mapping[str, int | None]) -> tuple[LoggedWrite, ...]:
         """The writes of an operation, whose values' ids are given."""
         made = [write for session in self._recorder.sessions if session.name == who for write in session.writes]
-        waiting = [
-            write
-            for write in made
-            if write.version and write.version not in self.places and not isinstance(write.error, Rejected)
-        ]
-        merged: dict[str, int | None] = {}
-        fits = 0
-        for count, write in enumerate(waiting, 1):
-            merged.update({key: write.id_of(key) for key in write.values})
-            if merged == dict(update):
-                fits = count
+        for given_up in ((Rejected,), (Rejected, OutcomeUnknown)):
+            waiting = [
+                write
+                for write in made
+                if write.version and write.version not in self.places and not isinstance(write.error, given_up)
+            ]
+            merged: dict[str, int | None] = {}
+            fits = 0
+            for count, write in enumerate(waiting, 1):
+                merged.update({key: write.id_of(key) for key in write.values})
+                if merged == dict(update):
+                    fits = count
+            if fits:
+                return tuple(self._logged(write) for write in waiting[:fits])
         known = {self._recorder.writes[id - 1].version in self.places for id in update.values() if id}
-        if not fits and known != {True} and any(id is not None for id in update.values()):
+        if known != {True} and any(id is not None for id in update.values()):
             self._complain("nothing is invented", f"{who} stores {dict(update)}, which none of its writes explain")
-        return tuple(self._logged(write) for write in waiting[:fits])
+        return ()
 
     def _logged(self, write: WriteRecord) -> LoggedWrite:
         texts = {key: None if value is MISSING else jsontext.encode(value) for key, value in write.values.items()}

@@ -1,0 +1,36 @@
+"""A board of notes in the browser, with Streamlit: everybody who has it open sees it and adds to it.
+
+    pip install 'rxmps3[streamlit]'
+    streamlit run examples/board.py
+    RXMPS3_URL=s3://BUCKET/PREFIX streamlit run examples/board.py
+
+Streamlit runs this script again for each click of each visitor. The database is made once and kept; ``live=True`` has
+it look at the bucket all the time, so a run of the script finds the news there already.
+"""
+
+import os
+
+import streamlit as st
+
+from rxmps3.blocking import connect
+
+
+@st.cache_resource
+def database(url):
+    return connect(url, live=True, poll=0.5)
+
+
+@st.fragment(run_every=1)
+def notes():
+    for key, note in db.get_prefix("note/").items():
+        words, button = st.columns([8, 1], vertical_alignment="center")
+        words.text(f"{note['text']} ({note['by']})")
+        button.button("Done", key=key, on_click=db.delete, args=[key])
+
+
+db = database(os.environ.get("RXMPS3_URL", "file:board"))
+st.title("Board")
+name = st.text_input("Your name") or "somebody"
+if text := st.chat_input("A note"):
+    db.put(db.new_key("note/"), {"text": text, "by": name})
+notes()

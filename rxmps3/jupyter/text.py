@@ -1,0 +1,33 @@
+"""Values as plain text, for consoles and saved notebooks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+__all__ = ["MOST_CHARACTERS", "MOST_ROWS", "short", "to_text"]
+
+MOST_ROWS = 200
+MOST_CHARACTERS = 10_000
+_WIDEST_KEY = 40
+
+
+def to_text(value: Any) -> str:
+    """A line per key for a mapping, a text as it is, else what `repr` makes of it."""
+    if isinstance(value, Mapping):
+        return _lines(cast("Mapping[Any, Any]", value)) or "{}"
+    return short(value)
+
+
+def short(value: Any) -> str:
+    """A value in one piece, cut off where it is too much to look at."""
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + "…"
+
+
+def _lines(mapping: Mapping[Any, Any]) -> str:
+    rows = [(short(key), short(value)) for key, value in list(mapping.items())[:MOST_ROWS]]
+    width = min(max((len(key) for key, _ in rows), default=0), _WIDEST_KEY)
+    more = len(mapping) - MOST_ROWS
+    rest = [f"and {more:,} more"] if more > 0 else []
+    return "\n".join([f"{key:{width}}  {value}" for key, value in rows] + rest)

@@ -1,0 +1,409 @@
+"""Both faces of a database for tests that are written once.
+
+The tests are written for the async face, `rxmps3.Database`. On the blocking one they hold a `Beside`: each of its words
+calls the same word of a `rxmps3.blocking.Database`, in a thread of its own where that word blocks.
+
+Three things differ between the faces, and are levelled here:
+
+- What has been delivered when a write or a subscription returns on the event loop is handed over to the thread
+  ``rxmps3 blocking`` from elsewhere. So each word of `Beside` ends with one turn of that thread, and where a test
+  disposes or uses an Observable by itself it says `turn`.
+- Between two awaits of a test nothing is requested on its own event loop, but much could be in another thread. So
+  requests wait until the test waits (`_InStep`).
+- What a test does to the loop of its databases (`ManualClock.advance`, `settle`) is done on that loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Literal, TypeVar
+from unittest.mock import patch
+from weakref import WeakKeyDictionary
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase
+
+import rxmps3
+import rxmps3.blocking
+import rxmps3.connection
+import rxmps3.testing
+from rxmps3.blocking.portal import portal
+from rxmps3.storage import Storage, open_storage
+from rxmps3.testing import Request, StorageWrapper
+
+__all__ = [
+    "Beside",
+    "ManualClock",
+    "close_within",
+    "connect",
+    "home_tasks",
+    "home_thread",
+    "is_blocking",
+    "on_face",
+    "settle",
+    "turn",
+]
+
+T = TypeVar("T")
+FACES = ("async", "blocking")
+HOME = "rxmps3 blocking"
+"""The documented name of the thread that observers run on."""
+
+_workers: ThreadPoolExecutor | None = None
+_calls = 0
+"""How many calls of `Beside` are under way."""
+_awaited = 0
+"""For how many things the test waits but receipts, whose refusals are told to somebody else if they come first."""
+_test_loop: asyncio.AbstractEventLoop | None = None
+_out_of_step = 0
+"""How many requests wait for the test to wait."""
+
+
+@contextmanager
+def on_face(face: str) -> Generator[None, None, None]:
+    """Inside, `connect` opens databases with this face."""
+    global _workers
+    if face == "async":
+        yield
+        return
+    _workers = ThreadPoolExecutor(250, thread_name_prefix="asyncio beside")
+    try:
+        with patch.object(rxmps3.connection, "open_storage", lambda *what, **how: _InStep(open_storage(*what, **how))):
+            yield
+    finally:
+        workers, _workers = _workers, None
+        workers.shutdown(wait=True)  # a call that never ends is an error
+
+
+def is_blocking() -> bool:
+    """Whether the blocking face is the one under test."""
+    return _workers is not None
+
+
+def connect(url: str | Storage, **options: Any) -> Any:
+    """``rxmps3.connect`` on the face under test: to be awaited or entered."""
+    if not is_blocking():
+        return rxmps3.connect(url, **options)
+    global _test_loop
+    _test_loop = asyncio.get_running_loop()
+    where = url if isinstance(url, str) else _in_step.setdefault(url, _InStep(url))
+    return _Connecting(partial(rxmps3.blocking.connect, where, **options))
+
+
+class _InStep(StorageWrapper):
+    """Carries requests out while the test waits."""
+
+    def __init__(self, inner: Storage) -> None:
+        super().__init__(inner)
+        self._test = _test_loop
+
+    async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
+        global _out_of_step
+        if not _awaited and self._test is not None and not self._test.is_closed():
+            _out_of_step += 1
+            try:
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_nothing(), self._test))
+            finally:
+                _out_of_step -= 1
+        return await proceed()
+
+
+_in_step: WeakKeyDictionary[Storage, _InStep] = WeakKeyDictionary()
+"""What is opened twice is still one storage."""
+
+
+def own_memory(name: str) -> str:
+    """The URL of a memory by a name of the face's own: what has one name in a process is one memory."""
+    return f"memory:{name}-{FACES[is_blocking()]}"
+
+
+def close_within(database: Any, seconds: float) -> None:
+    """Let leaving the database's block give pending writes no more time than that."""
+    database = database.blocking if is_blocking() else database
+    database.close = partial(database.close, timeout=seconds)
+
+
+# -- the loop of the databases -----------------------------------------------------------------------------------
+
+
+def home_thread() -> int:
+    """The thread that observers run on."""
+    if not is_blocking():
+        return threading.get_ident()
+    return next(thread.ident or 0 for thread in threading.enumerate() if thread.name == HOME)
+
+
+def home_tasks() -> set[asyncio.Task[Any]]:
+    """What runs on the event loop of the databases."""
+    return asyncio.all_tasks(portal().loop if is_blocking() else None)
+
+
+async def turn() -> None:
+    """Go on once what was handed over to the thread of the observers is done; on the async face that is so already."""
+    if is_blocking():
+        await _there(_nothing)
+
+
+async def settle() -> None:
+    """Return when every other task, of the databases and of the test, waits for time or another task."""
+    if is_blocking():
+        calls = _calls
+        await _there(rxmps3.testing.settle)
+        while _out_of_step or await _some_returned(calls):
+            calls = _calls
+            await _there(rxmps3.testing.settle)
+    await rxmps3.testing.settle()
+
+
+async def _some_returned(calls: int) -> bool:
+    """Give the threads of calls under way a moment; say whether some have come back."""
+    if calls:
+        await asyncio.sleep(0.004)
+    return _calls < calls
+
+
+async def _nothing() -> None: ...
+
+
+async def _there(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    with _waiting():
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), portal().loop))
+
+
+@contextmanager
+def _waiting() -> Generator[None, None, None]:
+    global _awaited
+    _awaited += 1
+    try:
+        yield
+    finally:
+        _awaited -= 1
+
+
+class ManualClock(rxmps3.testing.ManualClock):
+    """The clock of databases with the face under test, moved by the test."""
+
+    async def advance(self, seconds: float = 0.0) -> None:
+        await settle()
+        move = partial(super().advance, seconds)
+        await (_there(move) if is_blocking() else move())
+        await settle()
+
+
+# -- a blocking database with an async face ----------------------------------------------------------------------
+
+
+class _Connecting:
+    """A database about to be opened, or what closes when it is left."""
+
+    def __init__(self, open_database: Callable[[], rxmps3.blocking.Database]) -> None:
+        self._open = open_database
+        self._beside: Beside | None = None
+
+    def __await__(self) -> Generator[Any, None, Beside]:
+        return self._opened().__await__()
+
+    async def _opened(self) -> Beside:
+        with _waiting():
+            return Beside(await _in_a_thread(self._open))
+
+    async def __aenter__(self) -> Beside:
+        self._beside = await self
+        return self._beside
+
+    async def __aexit__(self, *error: Any) -> None:
+        assert self._beside is not None
+        await self._beside.__aexit__(*error)
+
+
+async def _in_a_thread(call: Callable[[], T]) -> T:
+    global _calls
+    assert _workers is not None
+    _calls += 1
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_workers, call)
+    finally:
+        _calls -= 1
+
+
+class Beside:
+    """A blocking database with the words of an async one."""
+
+    def __init__(self, database: rxmps3.blocking.Database) -> None:
+        self.blocking = database
+
+    def _served(self, result: T) -> T:
+        """Let the thread of the observers have its turn, unless this is that thread."""
+        if threading.current_thread().name != HOME:
+            done = threading.Event()
+            self.blocking.scheduler.schedule(lambda *_: done.set())
+            assert done.wait(30), "the thread of the observers is stuck"
+        return result
+
+    async def _in_turn(self, call: Callable[[], T]) -> T:
+        def and_turn() -> T:
+            try:
+                return call()
+            finally:
+                self._served(None)
+
+        return await _in_a_thread(and_turn)
+
+    async def _blocked(self, call: Callable[[], T]) -> T:
+        with _waiting():
+            return await self._in_turn(call)
+
+    def _awaitable(self, written: Any) -> Any:
+        return self._served(_Waited(written, self._in_turn))
+
+    def put(self, key: str, value: Any, **where: Any) -> Any:
+        return self._awaitable(self.blocking.put(key, value, **where))
+
+    def put_all(self, values: Mapping[str, Any], **where: Any) -> Any:
+        return self._awaitable(self.blocking.put_all(values, **where))
+
+    def delete(self, key: str, **where: Any) -> Any:
+        return self._awaitable(self.blocking.delete(key, **where))
+
+    def new_key(self, prefix: str = "") -> str:
+        return self.blocking.new_key(prefix)
+
+    async def get(self, key: str, default: Any = None) -> Any:
+        return await self._blocked(lambda: self.blocking.get(key, default))
+
+    async def get_many(self, keys: Iterable[str], default: Any = None) -> dict[str, Any]:
+        return await self._blocked(lambda: self.blocking.get_many(keys, default))
+
+    async def get_prefix(self, prefix: str = "", **window: Any) -> dict[str, Any]:
+        return await self._blocked(lambda: self.blocking.get_prefix(prefix, **window))
+
+    async def refresh(self) -> None:
+        await self._blocked(self.blocking.refresh)
+
+    async def read_texts(self, entries: Mapping[str, rxmps3.Entry]) -> dict[str, str]:
+        return await self._blocked(lambda: self.blocking.read_texts(entries))
+
+    async def compact(self, **options: Any) -> Any:
+        return await self._blocked(lambda: self.blocking.compact(**options))
+
+    def keys(self, prefix: str = "") -> list[str]:
+        return self.blocking.keys(prefix)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.blocking
+
+    def __len__(self) -> int:
+        return len(self.blocking)
+
+    def observe(self, key: str, default: Any = None) -> Observable[Any]:
+        return self.blocking.observe(key, default)
+
+    def observe_many(self, *keys: str, default: Any = None) -> Observable[Mapping[str, Any]]:
+        return self.blocking.observe_many(*keys, default=default)
+
+    def observe_prefix(self, prefix: str = "", **window: Any) -> Observable[Mapping[str, Any]]:
+        return self.blocking.observe_prefix(prefix, **window)
+
+    def subscribe(self, key: str, on_next: Callable[[Any], None], default: Any = None) -> DisposableBase:
+        return self.blocking.subscribe(key, on_next, default)
+
+    def changes(self, prefix: str = "") -> Observable[rxmps3.Change]:
+        return self.blocking.changes(prefix)
+
+    def key(self, key: str, *type_and_default: Any, **options: Any) -> rxmps3.Key[Any]:
+        """The key itself; what writes to it ends with a turn, too."""
+        found = self.blocking.key(key, *type_and_default, **options)
+        for word in ("put", "delete", "on_next", "on_error"):
+            setattr(found, word, self._writes(getattr(found, word)))
+        return found
+
+    def _writes(self, write: Callable[..., Any]) -> Callable[..., Any]:
+        def written(*arguments: Any) -> Any:
+            receipt = self._served(write(*arguments))
+            return receipt and _Waited(receipt, self._in_turn)
+
+        return written
+
+    def iterate(self, observable: Observable[T], keep: int | Literal["all"] = 1) -> Any:
+        return _Iterated(self.blocking.iterate(observable, keep))
+
+    versions = property(lambda self: self.blocking.versions)
+    errors = property(lambda self: self.blocking.errors)
+    states = property(lambda self: self.blocking.states)
+    pending = property(lambda self: self.blocking.pending)
+    status = property(lambda self: self.blocking.status)
+    scheduler = property(lambda self: self.blocking.scheduler)
+    key_limit = property(lambda self: self.blocking.key_limit)
+    name = property(lambda self: self.blocking.name)
+    protocol = property(lambda self: self.blocking.protocol)
+
+    def manifest(self, name: str) -> Beside:
+        return Beside(self.blocking.manifest(name))
+
+    async def close(self, *timeout: float, **options: float) -> None:
+        await self._blocked(lambda: self.blocking.close(*timeout, **options))
+
+    async def __aenter__(self) -> Beside:
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._blocked(lambda: self.blocking.__exit__(*error))
+
+    def __repr__(self) -> str:
+        return repr(self.blocking)
+
+
+class _Waited:
+    """A receipt, or one of its milestones, whose ``wait`` is awaited."""
+
+    def __init__(self, receipt: Any, in_turn: Callable[[Callable[[], Any]], Coroutine[Any, Any, Any]]) -> None:
+        self._receipt = receipt
+        self._in_turn = in_turn
+
+    def __await__(self) -> Generator[Any, None, str]:
+        return self._in_turn(self._receipt.wait).__await__()
+
+    @property
+    def stored(self) -> _Waited:
+        return _Waited(self._receipt.stored, self._in_turn)
+
+    def __getitem__(self, manifest: str) -> _Waited:
+        return _Waited(self._receipt[manifest], self._in_turn)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._receipt, name)
+
+    def __eq__(self, other: object) -> bool:
+        return self._receipt is (other._receipt if isinstance(other, _Waited) else other)
+
+    def __hash__(self) -> int:
+        return hash(self._receipt)
+
+
+class _Iterated:
+    """A `rxmps3.blocking.BlockingIteration`, asynchronously; one that is cancelled waits on until it is left."""
+
+    def __init__(self, iteration: Any) -> None:
+        self._iteration = iteration
+
+    async def __aenter__(self) -> AsyncIterator[Any]:
+        self._items = self._iteration.__enter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await _in_a_thread(lambda: self._iteration.__exit__(*error))
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        end = object()
+        item = await _in_a_thread(lambda: next(self._items, end))
+        if item is end:
+            raise StopAsyncIteration
+        return item

@@ -1,0 +1,44 @@
+"""Values as text and as HTML, without a kernel."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("anywidget")
+
+from rxmps3.jupyter.html import to_html
+from rxmps3.jupyter.text import MOST_CHARACTERS, MOST_ROWS, to_text
+
+
+class Drawn:
+    def _repr_html_(self) -> str:
+        return "<i>drawn</i>"
+
+    def __repr__(self) -> str:
+        return "Drawn()"
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "html"),
+    [
+        ("a <b>", "a <b>", "<pre>a &lt;b&gt;</pre>"),
+        (None, "None", "<pre>None</pre>"),
+        ([1, "a"], "[1, 'a']", "<pre>[1, &#x27;a&#x27;]</pre>"),
+        (Drawn(), "Drawn()", "<i>drawn</i>"),
+        ({}, "{}", '<table class="rxmps3-values"></table>'),
+        ({"a<": 1}, "a<  1", '<table class="rxmps3-values"><tr><th>a&lt;</th><td>1</td></tr></table>'),
+        ({"k" * 50: 1, "a": 2}, f"{'k' * 50}  1\n{'a':40}  2", None),
+    ],
+)
+def test_a_value(value: object, text: str, html: str | None) -> None:
+    assert to_text(value) == text
+    assert html is None or to_html(value) == html
+
+
+def test_what_is_too_much_to_look_at_is_cut_off() -> None:
+    assert to_text("x" * (MOST_CHARACTERS + 1)) == "x" * MOST_CHARACTERS + "…"
+    assert to_html("x" * (MOST_CHARACTERS + 1)) == f"<pre>{'x' * MOST_CHARACTERS}…</pre>"
+    many = {f"{number:05}": number for number in range(MOST_ROWS + 1234)}
+    assert to_text(many).splitlines()[-2:] == ["00199  199", "and 1,234 more"]
+    assert to_html(many).count("<tr>") == MOST_ROWS
+    assert "and 1,234 more" in to_html(many)
