@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rxmps3.errors import Corrupt
 from rxmps3.log.kit import Context, Kit
 from rxmps3.log.mps3.collecting import Mps3Collector
 from rxmps3.log.mps3.log import Mps3Log
@@ -13,6 +14,7 @@ __all__ = ["is_there", "open_kit"]
 
 TOUCHED = b'""'
 """The body of the manifest's own object."""
+_MOST_TOUCHED = 1024
 
 
 def open_kit(context: Context) -> Kit:
@@ -24,7 +26,10 @@ def open_kit(context: Context) -> Kit:
 
 async def is_there(storage: Storage, manifest: str) -> bool:
     """Whether the manifest's own object or one of its operations is there."""
-    touch = await storage.get(manifest)
+    try:
+        touch = await storage.get(manifest, limit=_MOST_TOUCHED)
+    except Corrupt:
+        touch = None  # another's object: too large for this one
     if isinstance(touch, Found) and touch.body.strip() == TOUCHED:
         return True
     prefix = f"{manifest}@"
