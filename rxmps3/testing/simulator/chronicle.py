@@ -90,8 +90,8 @@ class Chronicle:
         record = self._recorder.by_version.get(entry.version)
         return None if record is None else record.id_of(key)
 
-    def newest_at(self, count: int) -> str:
-        """The newest version of the log when it had so many: one that a look must not miss; "" if there was none."""
+    def newest(self) -> str:
+        """The newest version that anybody can see by now; "" if there is none."""
         raise NotImplementedError
 
     def reaches(self, state: State, id: str) -> bool:
@@ -113,6 +113,10 @@ class Chronicle:
             for write in writes:
                 places.setdefault(write.version, place)
         return places
+
+    def covers(self, write: WriteRecord) -> bool:
+        """Whether a write is in the log."""
+        return write.version in self.places
 
     def check_end(self) -> None:
         """Every object that the final state names is there."""
@@ -169,11 +173,9 @@ class VersionedChronicle(Chronicle):
     def ids_after(self, count: int) -> set[str]:
         return set(list(self._said)[count:])
 
-    def newest_at(self, count: int) -> str:
-        if self.bucket is None:
-            return ""
-        arrived = set(list(self._said)[:count])
-        return next((id for id in reversed(self.bucket.shown) if id in arrived and id in self._present), "")
+    def newest(self) -> str:
+        shown = [] if self.bucket is None else self.bucket.shown
+        return next((id for id in reversed(shown) if id in self._present), "")
 
     def reaches(self, state: State, id: str) -> bool:
         return all(self._includes(state, write) for write in self._said[id].writes)
@@ -366,8 +368,8 @@ class Mps3Chronicle(Chronicle):
     def ids_after(self, count: int) -> set[str]:
         return set(list(self._operations)[count:])
 
-    def newest_at(self, count: int) -> str:
-        return min(list(self._operations)[:count], default="")
+    def newest(self) -> str:
+        return min(self._operations, default="")
 
     def reaches(self, state: State, id: str) -> bool:
         return bool(state.version) and state.version <= id
@@ -454,6 +456,11 @@ class Mps3Chronicle(Chronicle):
             age = now - self._values[name]
             if age < _DAY - _COARSE or name in {item.object for item in self.final_items().values()}:
                 self._complain("what is named is not deleted", f"value {name!r}, {age:.0f} s old")
+
+    def covers(self, write: WriteRecord) -> bool:
+        """Also a mere deletion is that somebody else made: to a later process of its writer the two are one."""
+        deleted = {key for operation in self._operations.values() for key, item in operation.update.items() if not item}
+        return super().covers(write) or all(value is MISSING and key in deleted for key, value in write.values.items())
 
     def _in_order(self) -> list[_Operation]:
         return [self._operations[stamp] for stamp in sorted(self._operations, reverse=True)]

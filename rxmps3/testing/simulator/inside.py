@@ -30,8 +30,12 @@ class Inside(Protocol):
         """Compare a view with the log."""
         ...
 
-    def refreshed(self, view: View, length: int) -> None:
-        """A refresh has ended that began when the log had so many versions."""
+    def end_of_log(self) -> str:
+        """The id of the version that a refresh which begins now must reach; "" if there is none."""
+        ...
+
+    def refreshed(self, view: View, reach: str) -> None:
+        """A refresh has ended that had to reach this version."""
         ...
 
 
@@ -103,9 +107,12 @@ class Exact:
                 f"{record.name} at {position}: pending {sorted(waiting)}, of own writes {sorted(expected)}",
             )
 
-    def refreshed(self, view: View, length: int) -> None:
-        if _position(view.confirmed) < length:
-            self._recorder.complain("refresh reads to the end", f"{self._record.name} is not at {length}")
+    def end_of_log(self) -> str:
+        return str(self._ledger.length or "")
+
+    def refreshed(self, view: View, reach: str) -> None:
+        if _position(view.confirmed) < int(reach or 0):
+            self._recorder.complain("refresh reads to the end", f"{self._record.name} is not at {reach}")
 
 
 def _position(state: State) -> int:
@@ -131,7 +138,7 @@ class Loose:
         self._recorder.counts["opened"] += 1
 
     def lost(self, record: WriteRecord) -> str:
-        return "" if record.version in self._chronicle.places else "what is stored survives"
+        return "" if self._chronicle.covers(record) else "what is stored survives"
 
     def look(self, view: View) -> None:
         if view.confirmed is not self._last:
@@ -154,7 +161,9 @@ class Loose:
                 f"{record.name}: pending {sorted(waiting)}, of own writes {sorted(expected)}",
             )
 
-    def refreshed(self, view: View, length: int) -> None:
-        newest = self._chronicle.newest_at(length)
-        if newest and not self._chronicle.reaches(view.confirmed, newest):
-            self._recorder.complain("refresh reads to the end", f"{self._record.name} does not know {newest!r}")
+    def end_of_log(self) -> str:
+        return self._chronicle.newest()
+
+    def refreshed(self, view: View, reach: str) -> None:
+        if reach and not self._chronicle.reaches(view.confirmed, reach):
+            self._recorder.complain("refresh reads to the end", f"{self._record.name} does not know {reach!r}")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 from rxmps3.layout import parse_value_name
 from rxmps3.state import Entry
 from rxmps3.testing.simulator.bucket import SimBucket
-from rxmps3.testing.simulator.recorder import Recorder
+from rxmps3.testing.simulator.recorder import Recorder, WriteRecord
 
 __all__ = ["Fold", "Item", "Ledger", "LoggedWrite", "fold_writes"]
 
@@ -128,6 +128,10 @@ class Ledger:
     def id_of(self, key: str, entry: Entry) -> int | None:
         """The id of the write that made an entry."""
         return self._recorder.by_version[entry.version].id_of(key)
+
+    def covers(self, write: WriteRecord) -> bool:
+        """Whether a write is in the log."""
+        return write.version in self.places
 
     def final_items(self) -> Mapping[str, Item]:
         """What the log says of each key."""

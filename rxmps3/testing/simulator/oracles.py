@@ -48,13 +48,14 @@ def check_log(ledger: Ledger | Chronicle, recorder: Recorder) -> None:
     for record in recorder.writes:
         if not record.settled:
             continue
-        present = record.version in ledger.places
+        present = ledger.covers(record)
         if record.error is None and not present:
             recorder.complain("what is acknowledged is in the log", f"{record.version} is not, at the end")
+        present = record.version in ledger.places
         if record.error is not None and present and not record.copied and not isinstance(record.error, UNDECIDED):
             recorder.complain("what is refused stays out", f"{record.version} is in the log: {record.error}")
     for record in recorder.writes:
-        if record.stored and record.error is None and not record.forgettable and record.version not in ledger.places:
+        if record.stored and record.error is None and not record.forgettable and not ledger.covers(record):
             recorder.complain("what is stored survives", f"{record.version} never came into the log")
     places = ledger.final_places()
     for client in dict.fromkeys(session.client for session in recorder.sessions):

@@ -316,7 +316,7 @@ class Session:
             return
         recorder.note(self.life, "write", record.id, "is committed")
         recorder.counts["acknowledged"] += 1
-        if version not in self._ledger.places:
+        if not self._ledger.covers(record):
             recorder.complain("what is acknowledged is in the log", f"{self.life}: {version} is not")
 
     async def _await(self, receipt: Receipt) -> None:
@@ -366,9 +366,9 @@ class Session:
         self._saw(values, made, scope=scope)
 
     async def _refresh(self, step: Step) -> None:
-        length = self._ledger.length
+        length, reach = self._ledger.length, self._inside.end_of_log()
         await self.db.refresh()
-        self._inside.refreshed(self.db.states.value, length)
+        self._inside.refreshed(self.db.states.value, reach)
         made = len(self.record.writes)
         values = await self.db.get_many(step.keys, MISSING)
         self._saw(values, made, length)
