@@ -18,11 +18,14 @@ pytest.register_assert_rewrite("rxmps3.testing.storage_contract")
 from tests.servers import SHARED_BUCKET, VERSIONED_BUCKET, Moto, SeaweedFS, isolated_aws_environment  # noqa: E402
 
 KINDS = ("memory", "file", "moto", "seaweedfs")
-PLACES = [pytest.param(kind, marks=[pytest.mark.seaweedfs] if kind == "seaweedfs" else []) for kind in KINDS]
-PLACES += [
-    pytest.param(f"{kind}-{protocol}", marks=[pytest.mark.seaweedfs] if kind == "seaweedfs" else [])
-    for protocol in ("versioned", "mps3")
-    for kind in ("memory", "moto", "seaweedfs")
+STORAGES = [pytest.param(kind, marks=[pytest.mark.seaweedfs] if kind == "seaweedfs" else []) for kind in KINDS]
+PLACES = [
+    *STORAGES,
+    *(
+        pytest.param(f"{kind}-{protocol}", marks=[pytest.mark.seaweedfs] if kind == "seaweedfs" else [])
+        for protocol in ("versioned", "mps3")
+        for kind in ("memory", "moto", "seaweedfs")
+    ),
 ]
 """Every test of behaviour runs in each of these: a storage with the sequenced log, or one with another log."""
 _numbers = itertools.count(1)

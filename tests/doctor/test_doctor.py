@@ -19,7 +19,7 @@ from rxmps3.testing import FaultyStorage
 from rxmps3.testing.faults import deny, late, lose_answers, offline
 from rxmps3.testing.wrappers import Request
 from tests.behaviour.test_probe import IgnoresCreate, IgnoresMatch, InventsObjects, SendsAllAgain
-from tests.conftest import PLACES, new_place
+from tests.conftest import STORAGES, new_place
 from tests.doctor import broken
 from tests.servers import GETTER, MEMBER, MEMBER_PREFIX, READER, SHARED_BUCKET, VERSIONED_BUCKET, Moto, SeaweedFS
 
@@ -62,7 +62,7 @@ async def leftovers(storage: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("versioning", [False, True])
-@pytest.mark.parametrize("kind", PLACES)
+@pytest.mark.parametrize("kind", STORAGES)
 async def test_good_storages(kind: str, versioning: bool, request: pytest.FixtureRequest) -> None:
     if kind == "file" and versioning:
         pytest.skip("a directory keeps no versions")

@@ -134,9 +134,11 @@ async def test_what_is_saved_is_the_value_then_and_the_last_one_in_the_end(cells
     for cell in (disposed, completed, closed):
         assert await cells.run(cell) == "first"
         assert "application/vnd.jupyter.widget-view+json" in cell["outputs"][0]["data"]
-    await cells.run("for subject in (s, t, u): subject.on_next('last')")
+    await cells.run(
+        "for subject in (s, t, u): subject.on_next('last')\nawait asyncio.sleep(0.2)  # the frame of this cell"
+    )
     assert said(disposed) == "first", "drawing the widget anew for each value would flicker"
-    await cells.run("view_s.dispose(); t.on_completed(); view_u.close(); await asyncio.sleep(0.1)")
+    await cells.run("view_s.dispose(); t.on_completed(); view_u.close(); await asyncio.sleep(1)")
     assert [said(cell) for cell in (disposed, completed, closed)] == ["last", "last\ncompleted", "first"]
     for cell in (disposed, completed):
         assert "application/vnd.jupyter.widget-view+json" in cell["outputs"][0]["data"]

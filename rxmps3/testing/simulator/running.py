@@ -227,7 +227,7 @@ def run_many(
     return summary
 
 
-def _reported(seed: int, *, clients: int, steps: int, faults: bool, protocol: ProtocolName) -> Report:
+def _reported(seed: int, *, clients: int, steps: int, faults: bool, protocol: ProtocolName = "sequenced") -> Report:
     """A run's report, fit for another process: its trace, if anything was wrong, in words alone."""
     report = simulate(seed, clients=clients, steps=steps, faults=faults, protocol=protocol)
     return replace(report, trace=[] if report.ok else [(line[0], *map(str, line[1:])) for line in report.trace])
