@@ -139,13 +139,17 @@ class ChosenLog:
         self._log.suspect(id, after)
 
     async def open(self) -> None:
+        await self._open_now()
+
+    async def _open_now(self) -> bool:
+        """Open; False if that was done already, or by somebody else while this waited."""
         if self._opened:
-            return
+            return False
         async with self._choosing:
             if self._opened:
-                return
+                return False
             try:
-                await self._log.open()
+                await self._log.read()  # it may have opened long ago, and looking around have failed
             except Corrupt:
                 # what another protocol has put there is no wonder to it, but to this one
                 if self._log.exists or not await self._switch_to_what_is_there():
@@ -156,10 +160,10 @@ class ChosenLog:
             self._sure = self._log.exists
             self._opened = True
             self._release()
+            return True
 
     async def read(self) -> None:
-        if not self._opened:
-            await self.open()
+        if await self._open_now():
             return
         await self._log.read()
         if self._sure:

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -18,6 +18,7 @@ from rxmps3.testing import (
     LatencyStorage,
     Plan,
     Request,
+    StorageWrapper,
     drop_requests,
     lose_answers,
     resend,
@@ -27,6 +28,8 @@ from rxmps3.testing.virtual import SimClock, run_virtually
 from tests.behaviour.facades import ManualClock
 from tests.behaviour.helpers import LARGE, names, players, soon, trace
 from tests.durability.helpers import Disk
+
+T = TypeVar("T")
 
 PLANS: dict[str, Plan] = {
     "answers lost": lose_answers(one_in=3),
@@ -204,3 +207,29 @@ def test_a_long_way_is_caught_up_with_though_one_request_in_six_is_lost(protocol
                 assert len(b) == 150
 
     run_virtually(main())
+
+
+async def test_a_refresh_after_a_failed_opening_reads_to_the_end() -> None:
+    """The first look finds no manifest and cannot look for one of another protocol; by the second there is one."""
+
+    class Stumbles(StorageWrapper):
+        """Refuses to say once whether there is a manifest of another protocol."""
+
+        stumbled = False
+
+        async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
+            if request.verb == "get" and request.name == "other" and not self.stumbled:
+                self.stumbled = True
+                raise Unavailable("no answer")
+            return await proceed()
+
+    storage = MemoryStorage()
+    stumbling = Stumbles(storage)
+    async with players(stumbling, "a") as (a,), players(storage, "b", manifest="other") as (b,):
+        other = a.manifest("other")
+        with pytest.raises(Unavailable):
+            await other.refresh()
+        assert stumbling.stumbled
+        await b.put("k", 1)
+        await other.refresh()
+        assert await other.get("k") == 1

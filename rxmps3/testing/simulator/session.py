@@ -11,6 +11,7 @@ from rxmps3.client import Database
 from rxmps3.errors import AccessDenied, Closed, Corrupt, Error, NotSent, OutcomeUnknown, Rejected, Unavailable
 from rxmps3.failures import Failure
 from rxmps3.local import LocalMemory
+from rxmps3.log.choosing import Choice
 from rxmps3.missing import MISSING
 from rxmps3.receipt import Receipt
 from rxmps3.replica.committing import FORGOTTEN_AFTER
@@ -77,6 +78,7 @@ class Session:
         self._disk = disk
         self._local = LocalMemory(lambda folder: disk.open(life, folder)) if plan.local else None
         self._db: Database | None = None
+        self._protocol: Choice = "auto" if run.protocol == "sequenced" else run.protocol
         self._inside: Inside
         if isinstance(ledger, Ledger):
             self._inside = Exact(ledger, recorder, self.record)
@@ -129,7 +131,7 @@ class Session:
                 self._db = await rxmps3.connect(
                     self._storage,
                     manifest=MANIFEST,
-                    protocol=self._run.protocol,
+                    protocol=self._protocol,
                     versioning=self._run.versioning,
                     clock=self._clock,
                     shared=False,
