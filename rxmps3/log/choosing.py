@@ -31,8 +31,8 @@ IsThere = Callable[[], Awaitable[bool]]
 """Whether the manifest exists in one protocol. Writes nothing."""
 
 _LOOK_AROUND_AT_MOST = 30.0
-"""An empty manifest is looked for in the other protocols at each read at first, then less and less often, but at least
-every so many seconds."""
+"""An empty manifest is looked for in the other protocols by each poll at first, then less and less often, but at least
+every so many seconds; and whenever somebody asks."""
 _TRUST_ABSENCE_FOR = 30.0
 """Seconds."""
 
@@ -161,6 +161,10 @@ class ChosenLog:
             self._opened = True
             self._release()
             return True
+
+    def look_around(self) -> None:
+        """Let the next read look for the manifest in the other protocols, too, if it is not there."""
+        self._look_around_at = 0.0
 
     async def read(self) -> None:
         if await self._open_now():

@@ -424,6 +424,7 @@ class Replica:
         self.check_loop()
         if not self.options.online:
             raise Unavailable("opened with online=False", operation="get", object=self._name)
+        self._log.look_around()
         await self._looker.look()
 
     async def look_if_stale(self) -> None:

@@ -162,3 +162,26 @@ async def test_writes_over_left_overs_without_a_head_are_not_probed_into_being()
         async with players(storage, "a") as (a,):
             await a.put("k", 1)
     assert await names(storage) == ["main/values/k@w-1"]
+
+
+@pytest.mark.parametrize(("versioning", "protocol"), [(True, "versioned"), (False, "mps3")])
+async def test_a_new_manifest_is_made_in_the_best_protocol_that_the_storage_can_serve(
+    versioning: bool, protocol: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = IgnoresCreate(versioning=versioning)
+    async with players(storage, "a", "b") as (a, b):
+        large = "x" * 10_000
+        await a.put_all({"k": 1, "large": large})
+        assert a.protocol == protocol
+        [warning] = [record.getMessage() for record in caplog.records if "is made in" in record.getMessage()]
+        assert protocol in warning
+        assert "If-None-Match" in warning
+        await b.refresh()
+        assert b.protocol == protocol, "what the manifest is already"
+        assert await b.get_prefix() == {"k": 1, "large": large}
+        await b.put("k", 2)
+        await a.refresh()
+        assert await a.get("k") == 2
+    with pytest.raises(Unsupported, match=f"'{protocol}', not 'sequenced'"):
+        async with players(storage, "c", protocol="sequenced") as (c,):
+            await c.get("k")

@@ -195,7 +195,7 @@ class VersionedChronicle(Chronicle):
         for write in writes:
             self._revived = self._revived or write.version.rpartition("-")[0] in self._expired
             self._copies[write.version] = self._copies.get(write.version, 0) + 1
-        follows = tuple(id for id in (said["previous"], said["own"], *said.get("late", ())) if id)
+        follows = tuple(id for id in (said["previous"], said["own"]) if id)
         self._expired.update(said.get("expired", ()))
         self._said[version] = _Said(version, follows, tuple(writes), tuple(said.get("expired", ())), now)
         self._present.add(version)
