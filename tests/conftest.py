@@ -19,10 +19,11 @@ from tests.servers import SHARED_BUCKET, VERSIONED_BUCKET, Moto, SeaweedFS, isol
 
 KINDS = ("memory", "file", "moto", "seaweedfs")
 STORAGES = [pytest.param(kind, marks=[pytest.mark.seaweedfs] if kind == "seaweedfs" else []) for kind in KINDS]
+_MARKS = {"moto": [pytest.mark.heavy], "seaweedfs": [pytest.mark.seaweedfs]}  # moto is the slow one
 PLACES = [
     *STORAGES,
     *(
-        pytest.param(f"{kind}-{protocol}", marks=[pytest.mark.seaweedfs] if kind == "seaweedfs" else [])
+        pytest.param(f"{kind}-{protocol}", marks=_MARKS.get(kind, []))
         for protocol in ("versioned", "mps3")
         for kind in ("memory", "moto", "seaweedfs")
     ),
