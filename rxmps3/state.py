@@ -352,11 +352,13 @@ class Replayed:
         state: what the log says now.
         versions: those that were not known before, oldest first.
         keys: every key whose entry may differ from before.
+        told: whether they were known after all, and only that they hold pending writes was not.
     """
 
     state: State
     versions: tuple[ManifestVersion, ...]
     keys: frozenset[str]
+    told: bool = False
 
 
 @dataclass(frozen=True)
@@ -438,7 +440,7 @@ def step(view: View, event: Event) -> Step:
             }
             changes = _changes(view, after, causes, version.by)
             return Step(after, event, changes, tuple(Settled(id, None) for id in settled))
-        case Replayed(state, versions, keys):
+        case Replayed(state, versions, keys, _):
             writes = tuple(write for version in versions for write in version.writes)
             settled = _found(view, writes)
             after = _settle(replace(view, confirmed=state), settled)

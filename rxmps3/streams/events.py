@@ -178,7 +178,7 @@ class VersionSink(TurnSink):
             event = turn.step.event
             if isinstance(event, Committed):
                 sender.send(event.version)
-            elif isinstance(event, Replayed):
+            elif isinstance(event, Replayed) and not event.told:
                 for version in event.versions:
                     sender.send(version)
             elif isinstance(event, Loaded):

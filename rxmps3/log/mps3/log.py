@@ -471,7 +471,7 @@ class Mps3Log:
         for stamp, held in found:
             self._recovery.known(held)
             version = ManifestVersion(stamp.text, held[0].id.writer, "", moment(stamp.time), tuple(held))
-            self._deliver(Replayed(self._state, (version,), frozenset()))
+            self._deliver(Replayed(self._state, (version,), frozenset(), told=True))
         return bool(found)
 
 
