@@ -59,12 +59,13 @@ class Mps3Collector:
         return report
 
     def _aged(self, operations: Sequence[Listed], now: datetime) -> list[Listed]:
-        """Those that nobody replays any more, nor looks back at."""
+        """Those that nobody replays any more, nor looks back at; the oldest first, so that what is left has no gap."""
         stamps = [(stamp, one) for one in operations if (stamp := parse_stamp(self._stamp_of(one.name))) is not None]
         newest = max((stamp.time for stamp, one in stamps if codec.is_valid(stamp, _stored(one))), default=None)
         if newest is None:
             return []
-        return [one for stamp, one in stamps if stamp.time < newest - WINDOW and _age(one, now) >= self._retention]
+        aged = [one for stamp, one in stamps if stamp.time < newest - WINDOW and _age(one, now) >= self._retention]
+        return sorted(aged, key=lambda one: one.name, reverse=True)
 
     def _stamp_of(self, name: str) -> str:
         return name[len(self._manifest) + 1 :]

@@ -83,7 +83,8 @@ class Mps3Log:
         self._window: list[Operation] = []
         self._seen: dict[str, int] = {}
         self._files: Files = {}
-        self._read_at = 0.0  # the server's time when the window was listed, in milliseconds
+        self._listed_at = 0.0  # the server's time when the newest listing began, in milliseconds
+        self._read_at = 0.0  # and when that did which the state is of
         self._state = State()
         self._own_entries: OrderedDict[tuple[str, str], Entry] = OrderedDict()
         self._own_operations: dict[str, tuple[Write, ...]] = {}
@@ -144,6 +145,7 @@ class Mps3Log:
                 except _Vanished:
                     continue
                 self._take(window)
+                self._read_at = self._listed_at
                 return
         raise Unavailable(
             "its operations vanish between being listed and being read",
@@ -177,7 +179,7 @@ class Mps3Log:
             asked_at = self._server.time(self._clock.now())
             page = await self._timed(self._storage.list(prefix, after=after, cursor=cursor))
             if cursor is None:
-                self._read_at = milliseconds(page.date) if page.date is not None else asked_at
+                self._listed_at = milliseconds(page.date) if page.date is not None else asked_at
             oldest: int | None = None
             for one in page.objects:
                 stamp = parse_stamp(one.name[len(prefix) :])
