@@ -190,13 +190,13 @@ def test_a_writer_killed_many_times_on_each_place_loses_and_doubles_nothing(
 @pytest.mark.heavy
 @pytest.mark.seaweedfs
 @pytest.mark.timeout(600)
-@pytest.mark.xfail(
-    reason="rarely, an entry holds writes again that the one before holds; they count once", strict=False
-)
 def test_a_writer_killed_while_its_bucket_is_in_a_storm(
-    through: Place, direct: Place, proxy: Proxy, start: Start, tmp_path: Path
+    through: Place, direct: Place, proxy: Proxy, start: Start, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Both at once: kills, and answers that are lost."""
+    if direct.protocol == "sequenced":
+        rare = "rarely, an entry holds writes again that the one before holds; they count once"
+        request.applymarker(pytest.mark.xfail(reason=rare, raises=AssertionError, strict=False))
     local = tmp_path / "local"
     proxy.plan = storm(6)
     times = PACES[direct.protocol].in_storm
