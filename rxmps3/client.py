@@ -17,7 +17,7 @@ from rxmps3 import jsontext
 from rxmps3.clock import Clock, SystemClock
 from rxmps3.compact import DEFAULT_RETENTION
 from rxmps3.connection import Connection, share
-from rxmps3.errors import AccessDenied, BucketNotFound, Closed, Corrupt, InvalidOption, NotSent, Throttled, Unavailable
+from rxmps3.errors import AccessDenied, BucketNotFound, Closed, Corrupt, InvalidOption, NotSent, Unavailable
 from rxmps3.failures import Failure
 from rxmps3.local import OpensLocal
 from rxmps3.log.choosing import Choice
@@ -44,7 +44,9 @@ __all__ = ["Connecting", "Database", "connect"]
 
 T = TypeVar("T")
 logger = logging.getLogger("rxmps3")
-_TRIES_TO_LOAD = 3
+_TRIES_TO_LOAD = 6
+_PATIENCE_TO_LOAD = 30.0
+"""Seconds; one request may take 20. A server that asks to wait longer is out of reach."""
 
 
 def connect(
@@ -156,26 +158,34 @@ class Connecting:
 
 
 async def _load(replica: Replica) -> None:
-    """Read the state for the first time; a passing trouble gets a second and a third chance, no more.
+    """Read the state for the first time; a passing trouble gets some more chances, within seconds.
 
-    A state that is known from an earlier time will do if the bucket is out of reach.
+    A look that got further into the log than the one before was no failure: a long log is read to its end through a
+    network that loses many answers. A state that is known from an earlier time will do if the bucket is out of reach.
     """
     await replica.restored()
     if replica.restore_error is not None:
         raise replica.restore_error
     known = replica.view.loaded
-    for failures in range(1, _TRIES_TO_LOAD + 1):
-        if known and not replica.options.online:
-            return
+    if known and not replica.options.online:
+        return
+    failures, began = 0, replica.clock.monotonic()
+    while True:
+        reached = replica.reached
         try:
             await replica.look()
             return
         except (Unavailable, AccessDenied, BucketNotFound) as error:
             if known:
                 return
-            if not isinstance(error, Unavailable) or failures == _TRIES_TO_LOAD or isinstance(error, Throttled):
+            if replica.reached != reached:
+                failures, began = 0, replica.clock.monotonic()
+            failures += 1
+            wait = replica.backoff.wait(failures, error, replica.rng)
+            waited = replica.clock.monotonic() - began + wait
+            if not isinstance(error, Unavailable) or failures == _TRIES_TO_LOAD or waited > _PATIENCE_TO_LOAD:
                 raise
-            await replica.clock.sleep(replica.backoff.wait(failures, error, replica.rng))
+            await replica.clock.sleep(wait)
 
 
 class Database:

@@ -51,6 +51,14 @@ class Log(Protocol):
         ...
 
     @property
+    def reached(self) -> tuple[str, int]:
+        """How far reading has come: the position, and how much was fetched beyond it.
+
+        It has changed after a read that failed but got further than the one before.
+        """
+        ...
+
+    @property
     def place(self) -> Place | None:
         """Where this client is: the state it delivered last is the one there. None before anything was read."""
         ...

@@ -106,6 +106,10 @@ class ChosenLog:
         return self._log.position
 
     @property
+    def reached(self) -> tuple[str, int]:
+        return self._log.reached
+
+    @property
     def place(self) -> Place | None:
         return None if self._held is not None else self._log.place
 

@@ -16,10 +16,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import takewhile
 from typing import NamedTuple
 
 from rxmps3.clock import Clock
-from rxmps3.errors import Corrupt, PreconditionFailed, Rejected, Unavailable, Unsupported
+from rxmps3.errors import Corrupt, Error, PreconditionFailed, Rejected, Unavailable, Unsupported
 from rxmps3.layout import Layout
 from rxmps3.log import codec
 from rxmps3.log.base import Deliver, Place
@@ -30,7 +31,7 @@ from rxmps3.log.head import KnownHead, Outdated
 from rxmps3.log.probe import ensure_conditional_writes
 from rxmps3.state import Committed, Loaded, State, Write, WriteId, fold
 from rxmps3.storage.base import ABSENT, Found, Missing, NotModified, Storage, pages
-from rxmps3.together import together
+from rxmps3.together import all_of
 
 __all__ = ["MAX_ENTRY_BYTES", "MAX_GROUP_BYTES", "Cursor", "SequencedLog"]
 
@@ -108,6 +109,7 @@ class SequencedLog:
         self._resumed: Cursor | None = None
         self._opening: State | None = None  # what has been read of the log that is being opened
         self._tail = Tail()
+        self._ahead: dict[str, Found] = {}  # what came in before another read failed
 
     @property
     def exists(self) -> bool:
@@ -116,6 +118,10 @@ class SequencedLog:
     @property
     def position(self) -> str:
         return str(self._seq) if self._seq else ""
+
+    @property
+    def reached(self) -> tuple[str, int]:
+        return self.position, len(self._ahead)
 
     @property
     def place(self) -> Place | None:
@@ -234,8 +240,8 @@ class SequencedLog:
             last = max((number for number in numbers if number is not None), default=last)
         for start in range(first, last + 1, _READS_AT_ONCE):
             batch = range(start, min(start + _READS_AT_ONCE, last + 1))
-            answers = await together(self._read_entry(head.incarnation, seq) for seq in batch)
-            for seq, answer in zip(batch, answers, strict=True):
+            answers, failed = await self._read_entries(head.incarnation, batch)
+            for seq, answer in answers.items():
                 if not await self._known.counts(seq, answer.date):
                     await self._catch_up()
                     return
@@ -247,6 +253,28 @@ class SequencedLog:
                         remedy="restore the object; nothing is overwritten",
                     )
                 self._apply(seq, answer.body)
+            if failed is not None:
+                raise failed
+
+    async def _read_entries(
+        self, incarnation: str, numbers: Sequence[int]
+    ) -> tuple[dict[int, Found | NotModified | Missing], Error | None]:
+        """These entries, in order, up to one that could not be read, and why; what came in after it is kept."""
+        answers: dict[int, Found | NotModified | Missing] = {}
+        known, self._ahead = self._ahead, {}
+
+        async def read(seq: int) -> None:
+            name = self._layout.entry(incarnation, seq)
+            answers[seq] = known.get(name) or await self._read_entry(incarnation, seq)
+
+        failed: Error | None = None
+        try:
+            await all_of(map(read, numbers))
+        except Error as error:
+            failed = error
+            found = {seq: answer for seq, answer in answers.items() if isinstance(answer, Found)}
+            self._ahead = {self._layout.entry(incarnation, seq): answer for seq, answer in found.items()}
+        return {seq: answers[seq] for seq in takewhile(answers.__contains__, numbers)}, failed
 
     async def _read_entry(self, incarnation: str, seq: int) -> Found | NotModified | Missing:
         return await self._storage.get(self._layout.entry(incarnation, seq), limit=MAX_ENTRY_BYTES)

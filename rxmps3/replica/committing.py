@@ -125,6 +125,7 @@ class Committer:
             self._wanted.clear()
             ready: list[Write] = []
             placing = self._values.placing
+            reached = self._log.reached
             try:
                 await self._log.open()
                 await self._give_up_the_unknowable()
@@ -152,7 +153,7 @@ class Committer:
                     self._timeline.submit(Refused(write.id, error))
                 continue
             except Exception as error:
-                failures += 1
+                failures = failures + 1 if self._log.reached == reached else 1  # a try that got further counts anew
                 await self._back_off("commit", failures, unforeseen(error))
                 self.wake()
                 continue

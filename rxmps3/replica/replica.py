@@ -418,6 +418,11 @@ class Replica:
 
     # -- reading ---------------------------------------------------------------------------------------------
 
+    @property
+    def reached(self) -> tuple[str, int]:
+        """How far the log has been read; see `Log.reached`."""
+        return self._log.reached
+
     async def look(self) -> None:
         """Read to the end of the log, by a look that begins after this call. Raises as `Looker.look`."""
         self.check_open("get")

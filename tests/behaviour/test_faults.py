@@ -14,6 +14,7 @@ import rxmps3
 from rxmps3 import Unavailable
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import (
+    CountingStorage,
     FaultyStorage,
     LatencyStorage,
     Plan,
@@ -233,3 +234,33 @@ async def test_a_refresh_after_a_failed_opening_reads_to_the_end() -> None:
         await b.put("k", 1)
         await other.refresh()
         assert await other.get("k") == 1
+
+
+@pytest.mark.parametrize("protocol", ["sequenced", "versioned", "mps3"])
+async def test_a_long_log_is_read_to_its_end_through_a_network_that_loses_one_answer_in_four(protocol: str) -> None:
+    """Each try goes on where the one before got to: reading it all at one go would hardly ever succeed."""
+    clock = ManualClock(7)
+    storage = MemoryStorage(clock=clock, versioning=protocol == "versioned")
+    async with players(storage, "a", clock=clock, protocol=protocol) as (a,):
+        for number in range(80):
+            await soon(clock, committed(a.put(f"k{number}", number)))
+    faulty = FaultyStorage(storage, drop_requests(one_in=4, verbs=("get",)), random.Random(7), clock=clock)
+
+    async def opened() -> list[str]:
+        async with players(faulty, "b", clock=clock, protocol=protocol) as (b,):
+            return sorted(b.keys())
+
+    assert await soon(clock, opened()) == sorted(f"k{number}" for number in range(80))
+
+
+async def test_a_first_look_that_gets_no_further_fails_at_its_last_try() -> None:
+    clock = ManualClock()
+    counting = CountingStorage(FaultyStorage(MemoryStorage(clock=clock), drop_requests(one_in=1), clock=clock))
+
+    async def opened() -> None:
+        async with players(counting, "a", clock=clock):
+            pass
+
+    with pytest.raises(Unavailable):
+        await soon(clock, opened())
+    assert counting.counts["get"] == 6

@@ -105,6 +105,10 @@ class Mps3Log:
         return self._state.version
 
     @property
+    def reached(self) -> tuple[str, int]:
+        return self.position, len(self._fetched)
+
+    @property
     def place(self) -> Place | None:
         return Place("mps3", self.position) if self._opened else None
 

@@ -110,6 +110,10 @@ class VersionedLog:
         return self._history.state.version
 
     @property
+    def reached(self) -> tuple[str, int]:
+        return self.position, len(self._fetched)
+
+    @property
     def place(self) -> Place | None:
         return Place(PROTOCOL, self.position) if self.exists else None
 
