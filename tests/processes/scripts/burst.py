@@ -44,7 +44,7 @@ async def main() -> None:
             for _ in range(3):
                 say("putting", number)
                 large = plan["large"] and number % plan["large"] == 0
-                receipt = db.put(f"{number:06}", [number, "L" * 5000] if large else number)
+                receipt = db.put(f"{number:09}", [number, "L" * 5000] if large else number)
                 burst.append((receipt, number))
                 task = asyncio.create_task(follow(receipt, number))
                 background.add(task)
