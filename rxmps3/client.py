@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -47,6 +48,8 @@ logger = logging.getLogger("rxmps3")
 _TRIES_TO_LOAD = 6
 _PATIENCE_TO_LOAD = 30.0
 """Seconds; one request may take 20. A server that asks to wait longer is out of reach."""
+_PATIENCE_WHEN_KNOWN = 2.0
+"""Seconds."""
 
 
 def connect(
@@ -161,13 +164,13 @@ async def _load(replica: Replica) -> None:
     """Read the state for the first time; a passing trouble gets some more chances, within seconds.
 
     A look that got further into the log than the one before was no failure: a long log is read to its end through a
-    network that loses many answers. A state that is known from an earlier time will do if the bucket is out of reach.
+    network that loses many answers. A state that is known from an earlier time will do if the bucket is slow to answer.
     """
     await replica.restored()
     if replica.restore_error is not None:
         raise replica.restore_error
-    known = replica.view.loaded
-    if known and not replica.options.online:
+    if replica.view.loaded:
+        await _look_for_a_moment(replica)
         return
     failures, began = 0, replica.clock.monotonic()
     while True:
@@ -175,17 +178,26 @@ async def _load(replica: Replica) -> None:
         try:
             await replica.look()
             return
-        except (Unavailable, AccessDenied, BucketNotFound) as error:
-            if known:
-                return
+        except Unavailable as error:
             if replica.reached != reached:
                 failures, began = 0, replica.clock.monotonic()
             failures += 1
             wait = replica.backoff.wait(failures, error, replica.rng)
             waited = replica.clock.monotonic() - began + wait
-            if not isinstance(error, Unavailable) or failures == _TRIES_TO_LOAD or waited > _PATIENCE_TO_LOAD:
+            if not replica.options.online or failures == _TRIES_TO_LOAD or waited > _PATIENCE_TO_LOAD:
                 raise
             await replica.clock.sleep(wait)
+
+
+async def _look_for_a_moment(replica: Replica) -> None:
+    """Look, but do not wait for long: what is known is shown meanwhile."""
+    if not replica.options.online:
+        return
+    try:
+        async with asyncio.timeout(_PATIENCE_WHEN_KNOWN):
+            await replica.look()
+    except (TimeoutError, Unavailable, AccessDenied, BucketNotFound):
+        pass
 
 
 class Database:

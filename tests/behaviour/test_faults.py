@@ -184,7 +184,7 @@ def test_an_upload_that_failed_does_not_queue_up_behind_those_that_wait_for_it()
 
 
 @pytest.mark.async_only("it runs on virtual time")
-@pytest.mark.parametrize("protocol", ["versioned", "mps3"])
+@pytest.mark.parametrize("protocol", ["sequenced", "versioned", "mps3"])
 def test_a_long_way_is_caught_up_with_though_one_request_in_six_is_lost(protocol: str) -> None:
     """What has come in is kept: a hundred and fifty requests in a row never all succeed."""
 
@@ -264,3 +264,37 @@ async def test_a_first_look_that_gets_no_further_fails_at_its_last_try() -> None
     with pytest.raises(Unavailable):
         await soon(clock, opened())
     assert counting.counts["get"] == 6
+
+
+@pytest.mark.async_only("it runs on virtual time")
+def test_a_known_state_is_served_though_the_bucket_never_answers() -> None:
+    """Opening waits for it a moment, not until the request is given up; what it says later is heard all the same."""
+
+    class Silent(StorageWrapper):
+        """Answers nothing before it is told to."""
+
+        def __init__(self, inner: MemoryStorage) -> None:
+            super().__init__(inner)
+            self.may_answer = asyncio.Event()
+
+        async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
+            await self.may_answer.wait()
+            return await proceed()
+
+    async def main() -> None:
+        clock, disk = SimClock("all"), Disk()
+        inner = MemoryStorage(clock=clock)
+        async with players(inner, "a", clock=clock, local=disk.local()) as (a,):
+            await a.put("k", "known")
+        async with players(inner, "b", clock=clock) as (b,):
+            await b.put("k", "news")
+        silent, began = Silent(inner), clock.monotonic()
+        async with players(silent, "a", clock=clock, local=disk.local(), poll=1) as (a,):
+            assert clock.monotonic() - began <= 2
+            seen = trace(a.observe("k"))
+            assert seen == ["known"]
+            silent.may_answer.set()
+            await clock.sleep(10)
+            assert seen == ["known", "news"]
+
+    run_virtually(main())
