@@ -12,7 +12,7 @@
     asyncio.run(main())
 """
 
-from rxmps3.client import Connecting, Database, connect
+from rxmps3.client import Database
 from rxmps3.errors import (
     AccessDenied,
     BucketNotFound,
@@ -36,6 +36,7 @@ from rxmps3.errors import (
 )
 from rxmps3.failures import Failure
 from rxmps3.missing import MISSING
+from rxmps3.opening import Connecting, connect
 from rxmps3.options import Status
 from rxmps3.receipt import Receipt
 from rxmps3.receipts import Receipts

@@ -14,7 +14,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase
 from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
-from rxmps3 import client
+from rxmps3 import client, opening
 from rxmps3.blocking.iteration import BlockingIteration
 from rxmps3.blocking.portal import Portal, at_exit, portal
 from rxmps3.clock import Clock
@@ -76,7 +76,7 @@ def connect(
     Raises:
         WrongLoop: called by an observer, on that very thread.
     """
-    connecting = client.connect(
+    connecting = opening.connect(
         url,
         manifest=manifest,
         poll=poll,

@@ -15,10 +15,11 @@ import typer
 from reactivex import Observable
 
 from rxmps3.cli.terminal import Exit, NoSuchKey, Terminal, TooLate, let_go_of_stdout, when_stdout_closes
-from rxmps3.client import Database, connect
+from rxmps3.client import Database
 from rxmps3.clock import SystemClock
 from rxmps3.errors import AccessDenied, BucketNotFound, Error, InvalidOption, NotSent
 from rxmps3.failures import Failure
+from rxmps3.opening import connect
 from rxmps3.options import Status
 from rxmps3.receipt import Receipt
 from rxmps3.storage import Storage, open_storage

@@ -15,9 +15,9 @@ from rxmps3 import moving
 from rxmps3.cli.commands import CODES, app, command, main
 from rxmps3.cli.run import Run
 from rxmps3.cli.terminal import Exit
-from rxmps3.client import connect
 from rxmps3.compact import DEFAULT_RETENTION, Report
 from rxmps3.errors import Corrupt, InvalidOption
+from rxmps3.opening import connect
 from rxmps3.protocols import PROTOCOLS, checked_choice
 from rxmps3.storage import open_storage
 from rxmps3.verify import verify as verify_manifest

@@ -28,10 +28,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rxmps3.client import Database, connect
+from rxmps3.client import Database
 from rxmps3.clock import Clock, SystemClock
 from rxmps3.errors import Error
 from rxmps3.missing import MISSING
+from rxmps3.opening import connect
 from rxmps3.receipt import Receipt, Stage
 from rxmps3.streams.events import Change
 

@@ -15,13 +15,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from rxmps3.cli.terminal import Exit, Part, Terminal, json_text
-from rxmps3.client import connect
 from rxmps3.clock import Clock
 from rxmps3.demo import player
 from rxmps3.demo.checks import Evidence, Verdict, judge, timings
 from rxmps3.errors import Error
 from rxmps3.layout import Layout
 from rxmps3.log.history import read_entries
+from rxmps3.opening import connect
 from rxmps3.storage import Storage, list_all, open_storage
 
 __all__ = ["show"]
