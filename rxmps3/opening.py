@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Generator
 from datetime import timedelta
@@ -151,7 +150,11 @@ async def _load(replica: Replica) -> None:
     if replica.restore_error is not None:
         raise replica.restore_error
     if replica.view.loaded:
-        await _look_for_a_moment(replica)
+        try:
+            if replica.options.online:
+                await replica.look(_PATIENCE_WHEN_KNOWN)
+        except (Unavailable, AccessDenied, BucketNotFound):
+            pass
         return
     failures, began = 0, replica.clock.monotonic()
     while True:
@@ -168,14 +171,3 @@ async def _load(replica: Replica) -> None:
             if not replica.options.online or failures == _TRIES_TO_LOAD or waited > _PATIENCE_TO_LOAD:
                 raise
             await replica.clock.sleep(wait)
-
-
-async def _look_for_a_moment(replica: Replica) -> None:
-    """Look, but do not wait for long: what is known is shown meanwhile."""
-    if not replica.options.online:
-        return
-    try:
-        async with asyncio.timeout(_PATIENCE_WHEN_KNOWN):
-            await replica.look()
-    except (TimeoutError, Unavailable, AccessDenied, BucketNotFound):
-        pass

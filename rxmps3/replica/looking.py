@@ -42,8 +42,11 @@ class Looker:
         self._demands = 0
         self._ticking = SerialDisposable()
 
-    async def look(self) -> None:
+    async def look(self, patience: float | None = None) -> None:
         """Read to the end of the log, by a look that begins after this call.
+
+        Args:
+            patience: wait for so many seconds at most; the look itself goes on.
 
         Raises:
             Unavailable, AccessDenied, BucketNotFound, Corrupt, Unsupported: what the storage or the log said.
@@ -51,7 +54,19 @@ class Looker:
         looked = self._home.loop.create_future()
         self._waiting.append(looked)
         self._wanted.set()
-        await looked
+        if patience is None:
+            await looked
+            return
+        timer = self._home.spawn(self._let_go(looked, patience), "patience")
+        try:
+            await looked
+        finally:
+            timer.cancel()
+
+    async def _let_go(self, looked: asyncio.Future[None], seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        if not looked.done():
+            looked.set_result(None)
 
     @property
     def has_looked(self) -> bool:

@@ -423,14 +423,14 @@ class Replica:
         """How far the log has been read; see `Log.reached`."""
         return self._log.reached
 
-    async def look(self) -> None:
-        """Read to the end of the log, by a look that begins after this call. Raises as `Looker.look`."""
+    async def look(self, patience: float | None = None) -> None:
+        """Read to the end of the log, by a look that begins after this call. As `Looker.look`."""
         self.check_open("get")
         self.check_loop()
         if not self.options.online:
             raise Unavailable("opened with online=False", operation="get", object=self._name)
         self._log.look_around()
-        await self._looker.look()
+        await self._looker.look(patience)
 
     async def look_if_stale(self) -> None:
         """Look if the last look is older than the poll interval; what is loaded is good enough if that fails."""
