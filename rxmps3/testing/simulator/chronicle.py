@@ -416,11 +416,12 @@ class Mps3Chronicle(Chronicle):
     def _explained(self, who: str, update: Mapping[str, int | None]) -> tuple[LoggedWrite, ...]:
         """The writes of an operation, whose values' ids are given."""
         made = [write for session in self._recorder.sessions if session.name == who for write in session.writes]
-        for given_up in ((Rejected,), (Rejected, OutcomeUnknown)):
+        made = [write for write in made if write.version and write.version not in self.places]
+        # a deletion that somebody else has made may be sent, or found to be in the log already
+        done = {write.version for write in made if self.covers(write)}
+        for given_up, taken_as_done in product(((Rejected,), (Rejected, OutcomeUnknown)), (set[str](), done)):
             waiting = [
-                write
-                for write in made
-                if write.version and write.version not in self.places and not isinstance(write.error, given_up)
+                write for write in made if not isinstance(write.error, given_up) and write.version not in taken_as_done
             ]
             merged: dict[str, int | None] = {}
             fits = 0
