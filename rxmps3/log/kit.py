@@ -162,9 +162,18 @@ class Context:
 
 
 class Kit(NamedTuple):
-    """One manifest in one protocol."""
+    """One manifest in one protocol.
+
+    Attributes:
+        protocol: which.
+        log: its versions.
+        placing: where its values go.
+        collector: keeps it small.
+        knows_writes: whether the log tells which writes it holds, so that one that is sent once more counts once.
+    """
 
     protocol: ProtocolName
     log: Log
     placing: Placing
     collector: Collects
+    knows_writes: bool = True

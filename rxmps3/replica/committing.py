@@ -136,7 +136,7 @@ class Committer:
                 ready = self._about_to_send(ready)
                 if not ready:
                     continue
-                await self._storer.mark_sent([write.id for write in ready])
+                ready = ready[: await self._storer.mark_sent([write.id for write in ready])]
                 await self._log.prepare()
                 if self._values.placing is not placing:
                     self.wake()

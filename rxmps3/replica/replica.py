@@ -110,7 +110,14 @@ class Replica:
         self._restore_failures: list[Failure] = []
         self._looker = Looker(self._home, clock, self._log, self._health, self.backoff, options)
         self._storer = Storer(
-            clock, self._log, self._health, self.backoff, options.by, self._stored, lambda: self._committer.wake()
+            clock,
+            self._log,
+            self._health,
+            self.backoff,
+            options.by,
+            self._stored,
+            lambda: self._committer.wake(),
+            lambda: not self._log.kit.knows_writes,
         )
         self._committer = Committer(
             self._home,
