@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from rxmps3.state import Committed, Loaded, Replayed, Write, WriteId
+from rxmps3.state import Committed, Loaded, Replayed, Write
 
 __all__ = ["Deliver", "Log", "Place"]
 
@@ -77,13 +77,6 @@ class Log(Protocol):
         """Begin at a place that was reached earlier, whose state is known; call it before `open`.
 
         A log that cannot go on there delivers `Loaded` when it opens, as if it had not been called.
-        """
-        ...
-
-    def suspect(self, id: WriteId, after: str) -> None:
-        """A write of an earlier process may have been committed, after this position; "" is the log's beginning.
-
-        A log whose state tells which writes it holds need not be told.
         """
         ...
 

@@ -69,7 +69,7 @@ class ChosenLog:
         self._held: list[Committed | Replayed | Loaded] | None = []
         self._sure = False
         self._opened = False
-        self._suspects: dict[WriteId, str] = {}
+        self._suspects: dict[WriteId, tuple[Write, str]] = {}
         self._decided = False  # which protocol a manifest is to be made in that is not there yet
         self._absent: dict[ProtocolName, float] = {}  # when it was last not there in a protocol, before a first write
         self._look_around_at = 0.0
@@ -138,9 +138,11 @@ class ChosenLog:
                 self._use(protocol)
         self._log.resume(place)
 
-    def suspect(self, id: WriteId, after: str) -> None:
-        self._suspects[id] = after
-        self._log.suspect(id, after)
+    def suspect(self, write: Write, after: str) -> None:
+        """See `rxmps3.log.kit.Kit`; a log that knows its writes need not be told."""
+        self._suspects[write.id] = write, after
+        if self.kit.suspect is not None:
+            self.kit.suspect(write, after)
 
     async def open(self) -> None:
         await self._open_now()
@@ -249,8 +251,9 @@ class ChosenLog:
         if self._held is not None:
             self._held = []
         self.kit = self._open_kit(protocol, self._take)
-        for id, after in self._suspects.items():
-            self._log.suspect(id, after)
+        if self.kit.suspect is not None:
+            for write, after in self._suspects.values():
+                self.kit.suspect(write, after)
         self._switched(self.kit)
 
     def _other(self, found: ProtocolName) -> Unsupported:

@@ -169,11 +169,12 @@ class Kit(NamedTuple):
         log: its versions.
         placing: where its values go.
         collector: keeps it small.
-        knows_writes: whether the log tells which writes it holds, so that one that is sent once more counts once.
+        suspect: of a log that cannot tell which writes it holds, so that one that is sent once more counts twice: is
+            told of a write of an earlier process that may be in it, after this position; "" is the log's beginning.
     """
 
     protocol: ProtocolName
     log: Log
     placing: Placing
     collector: Collects
-    knows_writes: bool = True
+    suspect: Callable[[Write, str], None] | None = None

@@ -117,7 +117,7 @@ class Replica:
             options.by,
             self._stored,
             lambda: self._committer.wake(),
-            lambda: not self._log.kit.knows_writes,
+            lambda: self._log.kit.suspect is not None,
         )
         self._committer = Committer(
             self._home,
@@ -421,6 +421,8 @@ class Replica:
         receipt.mark_stored()
         self._receipts[write.id] = receipt
         self._committer.restored(restored)
+        if restored.after is not None:
+            self._log.suspect(write, restored.after)
         self._timeline.submit(Wrote(renamed, restored.by))
 
     # -- reading ---------------------------------------------------------------------------------------------

@@ -139,6 +139,34 @@ def test_writes_of_two_dead_processes_in_one_operation_are_known_again() -> None
     virtually(main)
 
 
+def test_what_has_arrived_is_known_again_before_all_of_its_values_are_stored_once_more() -> None:
+    """Without the second write, the operation would not seem to hold the first one."""
+
+    async def main() -> None:
+        world = World()
+        async with world.opened() as other:
+            await other.put("k", "before")
+            await world.dies("arrives", [{"k": 1}, {"k": 2}])
+            await other.put("k", "after")
+            slow = FaultyStorage(world.bucket)
+            values: list[str] = []
+
+            async def hold_up(request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage) -> Any:
+                if request.verb == "put" and request.name.startswith("k@"):
+                    values.append(request.name)
+                    await asyncio.sleep(30 if len(values) == 2 else 0)
+                return await proceed()
+
+            slow.plan = hold_up
+            async with world.opened(slow, world.disk) as db:
+                for receipt in db.pending.value:
+                    await receipt
+            assert await world.fresh() == {"k": "after"}
+            assert len(await world.updates()) == 3
+
+    virtually(main)
+
+
 def test_an_answer_lost_to_a_long_outage_doubles_nothing() -> None:
     """When the network is back the operation is older than the window that everybody reads."""
 

@@ -123,8 +123,9 @@ class Mps3Log:
     def resume(self, place: Place) -> None:
         """An operation holds the whole state, so there is nothing to go on from."""
 
-    def suspect(self, id: WriteId, after: str) -> None:
-        self._recovery.suspect(id, after)
+    def suspect(self, write: Write, after: str) -> None:
+        """See `rxmps3.log.kit.Kit`."""
+        self._recovery.suspect(write, after)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -463,9 +464,9 @@ class Mps3Log:
         Mostly they are there at once, or were never sent. Else the last attempt of that process may still be on its
         way, so it is waited for as long as it would count.
         """
-        lacking = self._recovery.among(writes)
-        if not lacking or self._opened_at is None:
+        if not self._recovery.doubts(writes) or self._opened_at is None:
             return False
+        lacking = self._recovery.lacking()
         found = await self._recovery.search(lacking)
         if not found:
             left = (2 * LAG + MARGIN) / 1000 - (self._clock.monotonic() - self._opened_at)

@@ -46,23 +46,29 @@ class Recovery:
         self._prefix = f"{manifest}@"
         self._home = home
         self._versioning = versioning
+        self._suspects: dict[WriteId, Write] = {}
         self._sent_after: dict[WriteId, int] = {}
         self._updates: dict[str, Update] = {}
 
-    def suspect(self, id: WriteId, after: str) -> None:
+    def suspect(self, write: Write, after: str) -> None:
         """A write may be in the log, in an operation newer than this one; "" if it is not known since when."""
         known = parse_stamp(after)
-        self._sent_after[id] = known.time if known is not None else -1
+        self._suspects[write.id] = write
+        self._sent_after[write.id] = known.time if known is not None else -1
 
-    def among(self, writes: Sequence[Write]) -> list[Write]:
-        """Those of which it is not known."""
-        return [write for write in writes if write.id in self._sent_after]
+    def doubts(self, writes: Sequence[Write]) -> bool:
+        """Whether it is not known of some of these."""
+        return any(write.id in self._suspects for write in writes)
+
+    def lacking(self) -> list[Write]:
+        """All of which it is not known, oldest first; an operation that holds several has only their last words."""
+        return list(self._suspects.values())
 
     def known(self, writes: Sequence[Write]) -> None:
         """Of these it is known now."""
         for write in writes:
-            del self._sent_after[write.id]
-        if not self._sent_after:
+            del self._suspects[write.id], self._sent_after[write.id]
+        if not self._suspects:
             self._updates.clear()
 
     async def search(self, lacking: Sequence[Write]) -> list[tuple[Stamp, list[Write]]]:

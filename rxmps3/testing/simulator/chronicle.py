@@ -432,6 +432,8 @@ class Mps3Chronicle(Chronicle):
             if fits:
                 return tuple(self._logged(write) for write in waiting[:fits])
         known = {self._recorder.writes[id - 1].version in self.places for id in update.values() if id}
+        if True in known:
+            self._complain("each write is in the log once", f"{who} stores {dict(update)}")
         if known != {True} and any(id is not None for id in update.values()):
             self._complain("nothing is invented", f"{who} stores {dict(update)}, which none of its writes explain")
         return ()
