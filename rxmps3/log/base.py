@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from rxmps3.state import Committed, Loaded, Replayed, Write
+from rxmps3.state import Committed, Loaded, Refused, Replayed, Write
 
 __all__ = ["Deliver", "Log", "Place"]
 
-Deliver = Callable[[Committed | Replayed | Loaded], None]
-"""Receives what the log learns, each version exactly once; it must not raise unless it is `Corrupt`.
+Deliver = Callable[[Committed | Replayed | Loaded | Refused], None]
+"""Receives what the log learns, each version exactly once, and of which writes it never will tell; it must not raise
+unless it is `Corrupt`.
 
 In order, except that `Replayed` brings versions that belong below known ones.
 """

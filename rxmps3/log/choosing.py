@@ -20,7 +20,7 @@ from rxmps3.clock import Clock
 from rxmps3.errors import AccessDenied, Corrupt, InvalidInput, Rejected, Unsupported
 from rxmps3.log.base import Deliver, Log, Place
 from rxmps3.log.kit import Kit, ProtocolName
-from rxmps3.state import Committed, Loaded, Replayed, Write, WriteId
+from rxmps3.state import Committed, Loaded, Refused, Replayed, Write, WriteId
 
 __all__ = ["Choice", "ChosenLog", "IsThere"]
 
@@ -66,7 +66,7 @@ class ChosenLog:
         self._switched = switched
         self._clock = clock
         self._name = name
-        self._held: list[Committed | Replayed | Loaded] | None = []
+        self._held: list[Committed | Replayed | Loaded | Refused] | None = []
         self._sure = False
         self._opened = False
         self._suspects: dict[WriteId, tuple[Write, str]] = {}
@@ -77,7 +77,7 @@ class ChosenLog:
         self._choosing = asyncio.Lock()
         self.kit = open_kit("sequenced" if asked == "auto" else asked, self._take)
 
-    def _take(self, event: Committed | Replayed | Loaded) -> None:
+    def _take(self, event: Committed | Replayed | Loaded | Refused) -> None:
         if self._held is None:
             self._deliver(event)
             return

@@ -212,9 +212,11 @@ class Replica:
         receipts = (self._receipts.get(write.id) for write in view.queue())
         return tuple(receipt for receipt in receipts if receipt is not None)
 
-    def _learn(self, event: Committed | Replayed | Loaded) -> None:
+    def _learn(self, event: Committed | Replayed | Loaded | Refused) -> None:
         """Take what the log says, unless it puts words into this client's mouth."""
-        if isinstance(event, Loaded):
+        if isinstance(event, Refused):
+            forged = False
+        elif isinstance(event, Loaded):
             mark = event.state.writers.get(self._writer)
             forged = mark is not None and mark.number > self._number
         else:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 import rxmps3
-from rxmps3 import MISSING
+from rxmps3 import MISSING, OutcomeUnknown
 from rxmps3.log.mps3.recovering import held
 from rxmps3.state import Entry, Inline, Write, WriteId
 from rxmps3.testing import FaultyStorage, Request
@@ -200,6 +201,79 @@ def test_an_answer_lost_to_a_long_outage_doubles_nothing() -> None:
             assert await world.fresh() == {"k": "after 3"}
 
     virtually(main)
+
+
+# -- operations of that time were collected ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("versioning", [False, True], ids=["without versions", "with versions"])
+@pytest.mark.parametrize("fate", ["arrives", "is lost"])
+def test_of_what_was_overwritten_and_collected_nobody_can_tell_and_it_is_not_sent_again(
+    fate: Fate, versioning: bool
+) -> None:
+    async def main() -> None:
+        world = World(versioning=versioning)
+        async with world.opened() as other:
+            await other.put("k", "before")
+            await world.dies(fate, [{"k": 1}])
+            await other.put("k", "after")
+            await _collected(other, world)
+            db = await world.opened(disk=world.disk, online=True)
+            (receipt,) = db.pending.value
+            with pytest.raises(OutcomeUnknown, match="not sent again"):
+                await receipt
+            await db.put("new", 2)
+            await db.close()
+            db, _ = await world.restarted()
+            await db.close()
+            assert await world.fresh() == {"k": "after", "new": 2, "z": 2}
+
+    virtually(main)
+
+
+@pytest.mark.parametrize("versioning", [False, True], ids=["without versions", "with versions"])
+def test_what_was_collected_is_known_again_by_the_base_of_what_is_left(versioning: bool) -> None:
+    async def main() -> None:
+        world = World(versioning=versioning)
+        async with world.opened() as other:
+            await other.put("d", "before")
+            await world.dies("arrives", [{"k": 1}, {"d": MISSING}])
+            await _collected(other, world)
+            await other.put_all({"k": "after", "d": "after"})
+            count = len(await world.updates())
+            db, seconds = await world.restarted()
+            assert seconds < AT_ONCE
+            await db.close()
+            assert len(await world.updates()) == count
+            assert await world.fresh() == {"k": "after", "d": "after", "z": 2}
+
+    virtually(main)
+
+
+def test_what_was_sent_to_a_log_that_still_has_its_beginning_is_sent_again() -> None:
+    """Nothing was collected, so that what is not there never arrived."""
+
+    async def main() -> None:
+        world = World()
+        await world.dies("is lost", [{"k": 1}])
+        async with world.opened() as other:
+            await other.put("z", 2)
+        db, _ = await world.restarted()
+        await db.close()
+        assert await world.fresh() == {"k": 1, "z": 2}
+
+    virtually(main)
+
+
+async def _collected(other: rxmps3.Database, world: World) -> None:
+    """Somebody else goes on, and all that is older is collected."""
+    for number in range(3):
+        await asyncio.sleep(60)
+        await other.refresh()
+        await other.put("z", number)
+    async with world.opened(retention=timedelta(0)) as keeper:
+        await keeper.compact()
+    assert len(await world.updates()) == 1
 
 
 # -- what an operation holds -------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
-from rxmps3.errors import Corrupt, Unavailable
+from rxmps3.errors import Corrupt, OutcomeUnknown, Unavailable
 from rxmps3.log.base import Place
 from rxmps3.log.kit import Context
 from rxmps3.log.mps3 import operation as codec
@@ -22,7 +22,18 @@ from rxmps3.log.mps3.names import OPERATIONS_PER_SESSION, Stamp, home_of, new_se
 from rxmps3.log.mps3.operation import LAG, MAX_OPERATION_BYTES, WINDOW, File, Files, Operation
 from rxmps3.log.mps3.recovering import Recovery, stored_at
 from rxmps3.log.mps3.ticking import ServerClock, milliseconds, moment
-from rxmps3.state import ContentObject, Entry, Inline, Loaded, ManifestVersion, Replayed, State, Write, WriteId
+from rxmps3.state import (
+    ContentObject,
+    Entry,
+    Inline,
+    Loaded,
+    ManifestVersion,
+    Refused,
+    Replayed,
+    State,
+    Write,
+    WriteId,
+)
 from rxmps3.storage.base import Found, Page, Stored
 from rxmps3.together import all_of, together
 
@@ -459,7 +470,7 @@ class Mps3Log:
         return any(codec.is_valid(stamp, stored_at(one)) for one in page.objects)
 
     async def _recover(self, writes: Sequence[Write]) -> bool:
-        """Whether some of the writes of an earlier process are in the log; they are delivered.
+        """Whether it was found out of some writes of an earlier process what became of them, which is delivered.
 
         Mostly they are there at once, or were never sent. Else the last attempt of that process may still be on its
         way, so it is waited for as long as it would count.
@@ -474,12 +485,25 @@ class Mps3Log:
                 await self._clock.sleep(left)
                 found = await self._recovery.search(lacking)
         if not found:
+            lost = self._recovery.out_of_reach()
             self._recovery.known(lacking)
+            for write in lost:
+                self._deliver(Refused(write.id, _unknown(write)))
+            return bool(lost)
         for stamp, held in found:
             self._recovery.known(held)
             version = ManifestVersion(stamp.text, held[0].id.writer, "", moment(stamp.time), tuple(held))
             self._deliver(Replayed(self._state, (version,), frozenset(), told=True))
-        return bool(found)
+        return True
+
+
+def _unknown(write: Write) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        "it was sent by an earlier process, and the operations of that time have been collected: it is not sent again",
+        operation="commit",
+        object=f"write {write.id.version}",
+        remedy="compare the keys' values and put them again if need be",
+    )
 
 
 def _version(files: Files, name: str) -> str | None:

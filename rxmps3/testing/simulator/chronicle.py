@@ -353,10 +353,14 @@ class Mps3Chronicle(Chronicle):
 
     The format does not say which writes an operation holds: they are the oldest ones of its writer that no operation
     held before, as many as explain it.
+
+    Attributes:
+        collected_operations: how many that counted were deleted.
     """
 
     def __init__(self, recorder: Recorder, *, versioning: bool) -> None:
         super().__init__(recorder)
+        self.collected_operations = 0
         self._versioning = versioning
         self._operations: dict[str, _Operation] = {}
         self._ids: dict[tuple[str, str], int] = {}
@@ -451,6 +455,7 @@ class Mps3Chronicle(Chronicle):
         if match is not None:
             operation = self._operations.get(match[1])
             newest = max((one.time for one in self._operations.values()), default=0)
+            self.collected_operations += operation is not None
             if operation is not None and operation.time >= newest - _WINDOW:
                 self._complain("what is named is not deleted", f"operation {name!r}, within the window")
         elif name in self._values and not self._versioning:
