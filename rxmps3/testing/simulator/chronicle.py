@@ -363,6 +363,7 @@ class Mps3Chronicle(Chronicle):
         self.collected_operations = 0
         self._versioning = versioning
         self._operations: dict[str, _Operation] = {}
+        self._present: set[str] = set()
         self._ids: dict[tuple[str, str], int] = {}
         self._values: dict[str, float] = {}
 
@@ -392,6 +393,7 @@ class Mps3Chronicle(Chronicle):
         if modified is None or abs(time - modified.timestamp() * 1000) >= _LAG:
             self.ghosts += 1
             self._operations.pop(match[1], None)  # stored once more, and too late
+            self._present.discard(match[1])
             return
         if match[1] in self._operations:
             return
@@ -400,6 +402,7 @@ class Mps3Chronicle(Chronicle):
         writes = self._explained(who, {key: one if one is None else one[0] for key, one in found.items()})
         update = {key: None if one is None else one[1] for key, one in found.items()}
         self._operations[match[1]] = _Operation(match[1], time, update, writes)
+        self._present.add(match[1])
         self._add(writes)
 
     def _value(self, file: str, said: Any) -> tuple[int, Item] | None:
@@ -455,9 +458,14 @@ class Mps3Chronicle(Chronicle):
         if match is not None:
             operation = self._operations.get(match[1])
             newest = max((one.time for one in self._operations.values()), default=0)
-            self.collected_operations += operation is not None
-            if operation is not None and operation.time >= newest - _WINDOW:
+            if operation is None or match[1] not in self._present:
+                return
+            self.collected_operations += 1
+            if operation.time >= newest - _WINDOW:
                 self._complain("what is named is not deleted", f"operation {name!r}, within the window")
+            if match[1] != max(self._present):
+                self._complain("the oldest versions go first", f"{name!r} was deleted before {max(self._present)!r}")
+            self._present.discard(match[1])
         elif name in self._values and not self._versioning:
             self.collected_keys.add(name.rpartition("@")[0])
             self.collected_values.add(name)
