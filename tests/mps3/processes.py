@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from reactivex import Subject
 
 import rxmps3
+from rxmps3.log.choosing import Choice
 from rxmps3.storage import Found, MemoryStorage, Storage, list_all
 from rxmps3.testing import Request, StorageWrapper
 from rxmps3.testing.virtual import SimClock, run_virtually
@@ -58,11 +59,13 @@ class World:
         self.disk = Disk()
         self._processes = 0
 
-    def opened(self, storage: Storage | None = None, disk: Disk | None = None, **options: Any) -> rxmps3.Connecting:
+    def opened(
+        self, storage: Storage | None = None, disk: Disk | None = None, protocol: Choice = "mps3", **options: Any
+    ) -> rxmps3.Connecting:
         self._processes += 1
         return rxmps3.connect(
             storage or self.bucket,
-            protocol="mps3",
+            protocol=protocol,
             versioning=self.versioning,
             shared=False,
             poll=Subject[None](),

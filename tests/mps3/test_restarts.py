@@ -168,6 +168,23 @@ def test_what_has_arrived_is_known_again_before_all_of_its_values_are_stored_onc
     virtually(main)
 
 
+def test_what_has_arrived_is_known_again_by_a_process_that_has_to_find_out_the_protocol() -> None:
+    async def main() -> None:
+        world = World()
+        async with world.opened() as other:
+            await other.put("k", "before")
+            await world.dies("arrives", [{"k": 1}])
+            await other.put("k", "after")
+            async with world.opened(disk=world.disk, protocol="auto", manifest="manifest.json") as db:
+                for receipt in db.pending.value:
+                    await receipt
+                assert db.protocol == "mps3"
+            assert await world.fresh() == {"k": "after"}
+            assert len(await world.updates()) == 3
+
+    virtually(main)
+
+
 def test_an_answer_lost_to_a_long_outage_doubles_nothing() -> None:
     """When the network is back the operation is older than the window that everybody reads."""
 
