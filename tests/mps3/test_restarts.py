@@ -248,6 +248,39 @@ def test_of_what_was_overwritten_and_collected_nobody_can_tell_and_it_is_not_sen
     virtually(main)
 
 
+def test_a_process_that_slept_until_its_operation_was_collected_does_not_send_it_again() -> None:
+    async def main() -> None:
+        world = World()
+        network = FaultyStorage(world.bucket)
+        lost = False
+
+        async def last(request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage) -> Any:
+            nonlocal lost
+            if request.verb == "put" and "json@" in request.name and not lost:
+                lost = True
+                await proceed()
+                network.plan = offline()
+                raise rxmps3.Unavailable("no answer", operation="put", object=request.name)
+            return await proceed()
+
+        async with world.opened() as other, world.opened(network) as db:
+            await other.put("k", "before")
+            network.plan = last
+            receipt = db.put("k", 1)
+            await asyncio.sleep(1)
+            assert lost
+            await other.refresh()
+            await other.put("k", "after")
+            await _collected(other, world)
+            network.plan = ()
+            with pytest.raises(OutcomeUnknown, match="not sent again"):
+                await receipt
+            await db.put("new", 2)
+            assert await world.fresh() == {"k": "after", "new": 2, "z": 2}
+
+    virtually(main)
+
+
 @pytest.mark.parametrize("versioning", [False, True], ids=["without versions", "with versions"])
 def test_what_was_collected_is_known_again_by_the_base_of_what_is_left(versioning: bool) -> None:
     async def main() -> None:

@@ -37,7 +37,7 @@ Word = tuple[WriteId, str]
 
 
 class Recovery:
-    """The writes of earlier processes of which it is not known whether they are in the log.
+    """The writes, of earlier processes mostly, of which it is not known whether they are in the log.
 
     Args:
         storage: where the manifest is.
