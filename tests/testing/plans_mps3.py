@@ -79,3 +79,9 @@ DELETED_TWICE = _plan(
     faults=(Fault("ann", "put operation", 2, "drop", 0.5),),
 )
 """Ann's deletion never arrives; her next process finds Bob's and goes on with what she wrote after hers."""
+
+TWO_DELETIONS = _plan(
+    client("ann", _FIRST, Step("delete", 10, ("key/0",)), Step("delete", 0.07, ("key/0",)), Step("put", 0, ("key/1",))),
+    faults=(Fault("ann", "list operation", 4, "internal", 0.5),),
+)
+"""Ann deletes a key once more while the operation that deletes it is under way; the next one holds that and a put."""

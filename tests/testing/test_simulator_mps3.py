@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from rxmps3.testing.simulator import play
-from tests.testing.plans_mps3 import DELETED_TWICE, FORGOTTEN, LAST_WORDS, MASKED, VANISHING
+from tests.testing.plans_mps3 import DELETED_TWICE, FORGOTTEN, LAST_WORDS, MASKED, TWO_DELETIONS, VANISHING
 
 
 def test_a_deletion_that_somebody_else_made_counts_as_made_and_what_follows_it_is_its_writers():
     report = play(DELETED_TWICE)
     assert report.ok, report.explain()
     assert report.requests["ann"]["put operation"] == 3, "the deletion went out once"
+
+
+def test_a_deletion_that_is_repeated_is_its_own_write():
+    report = play(TWO_DELETIONS)
+    assert report.ok, report.explain()
+    assert report.counts["entries"] == 3
 
 
 def test_an_operation_that_the_next_one_could_not_see_counts():

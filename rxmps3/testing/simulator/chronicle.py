@@ -161,6 +161,7 @@ class VersionedChronicle(Chronicle):
         super().__init__(recorder)
         self._said: dict[str, _Said] = {}
         self._present: set[str] = set()
+        self._doubtful: set[str] = set()  # deletions that repeat one: which operation holds them cannot be told
         self._copies: dict[str, int] = {}
         self._named: dict[tuple[str, str], str] = {}
         self._expired: set[str] = set()
@@ -352,7 +353,7 @@ class Mps3Chronicle(Chronicle):
     """Reads each operation as it is stored; what the log says is the fold of all that count, by their names.
 
     The format does not say which writes an operation holds: they are the oldest ones of its writer that no operation
-    held before, as many as explain it.
+    held before, as many as explain it. If a later one makes no sense without the last of those, it holds them instead.
 
     Attributes:
         collected_operations: how many that counted were deleted.
@@ -364,6 +365,7 @@ class Mps3Chronicle(Chronicle):
         self._versioning = versioning
         self._operations: dict[str, _Operation] = {}
         self._present: set[str] = set()
+        self._doubtful: set[str] = set()  # deletions that repeat one: which operation holds them cannot be told
         self._ids: dict[tuple[str, str], int] = {}
         self._values: dict[str, float] = {}
 
@@ -423,21 +425,24 @@ class Mps3Chronicle(Chronicle):
     def _explained(self, who: str, update: Mapping[str, int | None]) -> tuple[LoggedWrite, ...]:
         """The writes of an operation, whose values' ids are given."""
         made = [write for session in self._recorder.sessions if session.name == who for write in session.writes]
-        made = [write for write in made if write.version and write.version not in self.places]
+        lacking = [write for write in made if write.version and write.version not in self.places]
         # a deletion that somebody else has made may be sent, or found to be in the log already
-        done = {write.version for write in made if self.covers(write)}
-        for given_up, taken_as_done in product(((Rejected,), (Rejected, OutcomeUnknown)), (set[str](), done)):
+        done = {write.version for write in lacking if self.covers(write)}
+        with_doubtful = [write for write in made if write in lacking or write.version in self._doubtful]
+        refusals = (Rejected,), (Rejected, OutcomeUnknown)
+        for candidates, given_up, left_out in product((lacking, with_doubtful), refusals, (set[str](), done)):
             waiting = [
-                write for write in made if not isinstance(write.error, given_up) and write.version not in taken_as_done
+                write for write in candidates if not isinstance(write.error, given_up) and write.version not in left_out
             ]
             merged: dict[str, int | None] = {}
-            fits = 0
+            fits: list[int] = []
             for count, write in enumerate(waiting, 1):
                 merged.update({key: write.id_of(key) for key in write.values})
                 if merged == dict(update):
-                    fits = count
+                    fits.append(count)
             if fits:
-                return tuple(self._logged(write) for write in waiting[:fits])
+                self._doubtful.update(write.version for write in waiting[fits[0] : fits[-1]])
+                return tuple(self._logged(write) for write in waiting[: fits[-1]])
         known = {self._recorder.writes[id - 1].version in self.places for id in update.values() if id}
         if True in known:
             self._complain("each write is in the log once", f"{who} stores {dict(update)}")
