@@ -364,6 +364,7 @@ class Mps3Chronicle(Chronicle):
         self.collected_operations = 0
         self._versioning = versioning
         self._operations: dict[str, _Operation] = {}
+        self._bases: list[tuple[float, frozenset[str]]] = []  # when an operation was stored, and the keys in its base
         self._present: set[str] = set()
         self._doubtful: set[str] = set()  # deletions that repeat one: which operation holds them cannot be told
         self._ids: dict[tuple[str, str], int] = {}
@@ -399,7 +400,9 @@ class Mps3Chronicle(Chronicle):
             return
         if match[1] in self._operations:
             return
-        files = cast("dict[str, Any]", json.loads(body)["update"]["files"])
+        said = json.loads(body)
+        self._bases.append((now, frozenset(file.partition("/")[2] for file in said["files"])))
+        files = cast("dict[str, Any]", said["update"]["files"])
         found = {file.partition("/")[2]: self._value(file, value) for file, value in files.items()}
         writes = self._explained(who, {key: one if one is None else one[0] for key, one in found.items()})
         update = {key: None if one is None else one[1] for key, one in found.items()}
@@ -479,9 +482,17 @@ class Mps3Chronicle(Chronicle):
                 self._complain("what is named is not deleted", f"value {name!r}, {age:.0f} s old")
 
     def covers(self, write: WriteRecord) -> bool:
-        """Also a mere deletion is that somebody else made: to a later process of its writer the two are one."""
+        """Also a mere deletion is that somebody else made: to a later process of its writer the two are one.
+
+        So is one of keys that a later base lacks, once there has been a collection: nothing says who deleted them.
+        """
+        if super().covers(write) or any(value is not MISSING for value in write.values.values()):
+            return super().covers(write)
         deleted = {key for operation in self._operations.values() for key, item in operation.update.items() if not item}
-        return super().covers(write) or all(value is MISSING and key in deleted for key, value in write.values.items())
+        return write.values.keys() <= deleted or bool(
+            self.collected_operations
+            and any(at >= write.called_at and keys.isdisjoint(write.values) for at, keys in self._bases)
+        )
 
     def _in_order(self) -> list[_Operation]:
         return [self._operations[stamp] for stamp in sorted(self._operations, reverse=True)]
