@@ -85,6 +85,7 @@ class Outbox:
         self._batches: dict[str, set[WriteId]] = {}
         self._place: dict[WriteId, tuple[str, int]] = {}
         self._sent = _Sent(0, None)
+        self._noted = 0
         self._refused: dict[WriteId, str] = {}
         self.set_aside: list[str] = []
 
@@ -96,6 +97,7 @@ class Outbox:
         """
         restored: list[Restored] = []
         self._sent = await self._read_sent()
+        self._noted = self._sent.through
         refused = await self._read_refused()
         for listed in await list_all(self._storage, _WRITES):
             answer = await self._storage.get(listed.name)
@@ -139,12 +141,12 @@ class Outbox:
 
     async def adopt(self, restored: Sequence[Restored]) -> None:
         """Take over the writes of another outbox, which may then be cleared. Raises as `add`."""
-        for by, ones in groupby(restored, key=lambda one: one.by):
-            await self.add([(one.write, one.texts) for one in ones], by)
-        for after, ones in groupby((one for one in restored if one.after is not None), key=lambda one: one.after):
-            sent = list(ones)
-            dates = [one.sent for one in sent if one.sent is not None]
-            await self.mark_sent([one.write.id for one in sent], min(dates, default=None), after or "")
+        for (by, after), ones in groupby(restored, key=lambda one: (one.by, one.after)):
+            some = list(ones)
+            if after is not None:
+                dates = [one.sent for one in some if one.sent is not None]
+                await self.mark_coming(len(some), min(dates, default=None), after)
+            await self.add([(one.write, one.texts) for one in some], by)
 
     async def clear(self) -> None:
         """Remove every write."""
@@ -159,10 +161,24 @@ class Outbox:
             position: where the log is, as far as it is known here.
         """
         ordinals = [self._place[id][1] for id in ids if id in self._place]
-        if not ordinals:
-            return
-        through = max(self._sent.through, *ordinals)
-        oldest = _first_of(next(iter(self._batches)))  # a batch stays until the last of it is over
+        if ordinals:
+            await self._note_sent(max(ordinals), date, position)
+
+    async def mark_coming(self, count: int, date: datetime | None, position: str) -> None:
+        """The next so many writes that are added have been sent already; durable when it returns.
+
+        A process that dies between this and `add` leaves numbers that no write has, which does no harm; the other way
+        round it would leave writes of which nobody knows that they were sent.
+        """
+        await self._note_sent(self._next + count - 1, date, position)
+
+    def is_noted(self, id: WriteId) -> bool:
+        """Whether it is durable that a write here may have been sent."""
+        return self._place[id][1] <= self._noted
+
+    async def _note_sent(self, last: int, date: datetime | None, position: str) -> None:
+        through = max(self._sent.through, last)
+        oldest = _first_of(next(iter(self._batches))) if self._batches else self._next  # one stays until all is over
         after = [one for one in self._sent.after if one[0] >= oldest]
         if through > self._sent.through:
             if after and after[-1][1] == position:
@@ -175,6 +191,7 @@ class Outbox:
             "date": None if date is None else codec.stamp(date, "seconds"),
         }
         await self._storage.put(_SENT, seal(jsontext.encode(body)))
+        self._noted = max(self._noted, through)
 
     async def refuse(self, ids: Sequence[WriteId]) -> None:
         """These will never be committed and are not to come back; durable when it returns."""

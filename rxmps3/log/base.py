@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from rxmps3.state import Committed, Loaded, Replayed, Write, WriteId
+from rxmps3.state import Committed, Loaded, Refused, Replayed, Write
 
 __all__ = ["Deliver", "Log", "Place"]
 
-Deliver = Callable[[Committed | Replayed | Loaded], None]
-"""Receives what the log learns, each version exactly once; it must not raise unless it is `Corrupt`.
+Deliver = Callable[[Committed | Replayed | Loaded | Refused], None]
+"""Receives what the log learns, each version exactly once, and of which writes it never will tell; it must not raise
+unless it is `Corrupt`.
 
 In order, except that `Replayed` brings versions that belong below known ones.
 """
@@ -77,13 +78,6 @@ class Log(Protocol):
         """Begin at a place that was reached earlier, whose state is known; call it before `open`.
 
         A log that cannot go on there delivers `Loaded` when it opens, as if it had not been called.
-        """
-        ...
-
-    def suspect(self, id: WriteId, after: str) -> None:
-        """A write of an earlier process may have been committed, after this position; "" is the log's beginning.
-
-        A log whose state tells which writes it holds need not be told.
         """
         ...
 

@@ -20,7 +20,7 @@ from rxmps3.clock import Clock
 from rxmps3.errors import AccessDenied, Corrupt, InvalidInput, Rejected, Unsupported
 from rxmps3.log.base import Deliver, Log, Place
 from rxmps3.log.kit import Kit, ProtocolName
-from rxmps3.state import Committed, Loaded, Replayed, Write, WriteId
+from rxmps3.state import Committed, Loaded, Refused, Replayed, Write, WriteId
 
 __all__ = ["Choice", "ChosenLog", "IsThere"]
 
@@ -66,10 +66,10 @@ class ChosenLog:
         self._switched = switched
         self._clock = clock
         self._name = name
-        self._held: list[Committed | Replayed | Loaded] | None = []
+        self._held: list[Committed | Replayed | Loaded | Refused] | None = []
         self._sure = False
         self._opened = False
-        self._suspects: dict[WriteId, str] = {}
+        self._suspects: dict[WriteId, tuple[Write, str]] = {}
         self._decided = False  # which protocol a manifest is to be made in that is not there yet
         self._absent: dict[ProtocolName, float] = {}  # when it was last not there in a protocol, before a first write
         self._look_around_at = 0.0
@@ -77,7 +77,7 @@ class ChosenLog:
         self._choosing = asyncio.Lock()
         self.kit = open_kit("sequenced" if asked == "auto" else asked, self._take)
 
-    def _take(self, event: Committed | Replayed | Loaded) -> None:
+    def _take(self, event: Committed | Replayed | Loaded | Refused) -> None:
         if self._held is None:
             self._deliver(event)
             return
@@ -138,9 +138,11 @@ class ChosenLog:
                 self._use(protocol)
         self._log.resume(place)
 
-    def suspect(self, id: WriteId, after: str) -> None:
-        self._suspects[id] = after
-        self._log.suspect(id, after)
+    def suspect(self, write: Write, after: str) -> None:
+        """See `rxmps3.log.kit.Kit`; a log that knows its writes need not be told."""
+        self._suspects[write.id] = write, after
+        if self.kit.suspect is not None:
+            self.kit.suspect(write, after)
 
     async def open(self) -> None:
         await self._open_now()
@@ -249,8 +251,9 @@ class ChosenLog:
         if self._held is not None:
             self._held = []
         self.kit = self._open_kit(protocol, self._take)
-        for id, after in self._suspects.items():
-            self._log.suspect(id, after)
+        if self.kit.suspect is not None:
+            for write, after in self._suspects.values():
+                self.kit.suspect(write, after)
         self._switched(self.kit)
 
     def _other(self, found: ProtocolName) -> Unsupported:

@@ -162,9 +162,19 @@ class Context:
 
 
 class Kit(NamedTuple):
-    """One manifest in one protocol."""
+    """One manifest in one protocol.
+
+    Attributes:
+        protocol: which.
+        log: its versions.
+        placing: where its values go.
+        collector: keeps it small.
+        suspect: of a log that cannot tell which writes it holds, so that one that is sent once more counts twice: is
+            told of a write of an earlier process that may be in it, after this position; "" is the log's beginning.
+    """
 
     protocol: ProtocolName
     log: Log
     placing: Placing
     collector: Collects
+    suspect: Callable[[Write, str], None] | None = None

@@ -109,9 +109,7 @@ class Committer:
         self._storer.forget(id, committed=committed)
 
     def restored(self, restored: Restored) -> None:
-        """A write of an earlier process is pending again; if it was sent then, it may be in the log."""
-        if restored.after is not None:
-            self._log.suspect(restored.write.id, restored.after)
+        """A write of an earlier process is pending again."""
         if restored.sent is not None:
             self._sent[restored.write.id] = restored.sent
             self._judged_at = self._clock.now() - JUDGE_EVERY
@@ -136,7 +134,7 @@ class Committer:
                 ready = self._about_to_send(ready)
                 if not ready:
                     continue
-                await self._storer.mark_sent([write.id for write in ready])
+                ready = ready[: await self._storer.mark_sent([write.id for write in ready])]
                 await self._log.prepare()
                 if self._values.placing is not placing:
                     self.wake()

@@ -110,7 +110,14 @@ class Replica:
         self._restore_failures: list[Failure] = []
         self._looker = Looker(self._home, clock, self._log, self._health, self.backoff, options)
         self._storer = Storer(
-            clock, self._log, self._health, self.backoff, options.by, self._stored, lambda: self._committer.wake()
+            clock,
+            self._log,
+            self._health,
+            self.backoff,
+            options.by,
+            self._stored,
+            lambda: self._committer.wake(),
+            lambda: self._log.kit.suspect is not None,
         )
         self._committer = Committer(
             self._home,
@@ -205,9 +212,11 @@ class Replica:
         receipts = (self._receipts.get(write.id) for write in view.queue())
         return tuple(receipt for receipt in receipts if receipt is not None)
 
-    def _learn(self, event: Committed | Replayed | Loaded) -> None:
+    def _learn(self, event: Committed | Replayed | Loaded | Refused) -> None:
         """Take what the log says, unless it puts words into this client's mouth."""
-        if isinstance(event, Loaded):
+        if isinstance(event, Refused):
+            forged = False
+        elif isinstance(event, Loaded):
             mark = event.state.writers.get(self._writer)
             forged = mark is not None and mark.number > self._number
         else:
@@ -414,6 +423,8 @@ class Replica:
         receipt.mark_stored()
         self._receipts[write.id] = receipt
         self._committer.restored(restored)
+        if restored.after is not None:
+            self._log.suspect(write, restored.after)
         self._timeline.submit(Wrote(renamed, restored.by))
 
     # -- reading ---------------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
 
 from rxmps3.clock import Clock
 from rxmps3.errors import Error, unforeseen
@@ -20,15 +22,27 @@ __all__ = ["Storer"]
 logger = logging.getLogger("rxmps3")
 
 
+class _Sent(NamedTuple):
+    """The storage's date when a write was sent for the first time, and where the log was."""
+
+    date: datetime | None
+    position: str
+
+
 class Storer:
     """Adds new writes to the outbox in batches, oldest first, and removes those that have met their end.
 
     A disk that refuses is reported and tried again; meanwhile its writes may be sent, since committing them is the
     only way left to keep them.
 
+    Some logs cannot tell after a restart which writes they hold. For them the outbox notes of every write that it
+    holds, before it is sent or else before it is added, that it was sent and where the log was; a write that it holds
+    waits for a disk that refuses that, since it is safe where it is and would be written twice otherwise.
+
     Args:
         stored: is told of each write once it is durable.
         sendable: is told when other writes may be sent than before.
+        notes_first: whether the log is one of those.
     """
 
     def __init__(
@@ -40,6 +54,7 @@ class Storer:
         by: str,
         stored: Callable[[WriteId], None],
         sendable: Callable[[], None],
+        notes_first: Callable[[], bool],
     ) -> None:
         self._clock = clock
         self._log = log
@@ -48,6 +63,7 @@ class Storer:
         self._by = by
         self._stored = stored
         self._sendable = sendable
+        self._notes_first = notes_first
         self._outbox: Outbox | None = None
         self._wanted = asyncio.Event()
         self._idle = asyncio.Event()
@@ -58,6 +74,8 @@ class Storer:
         self._refused: list[WriteId] = []
         self._attempted: set[WriteId] = set()
         self._gone: set[WriteId] = set()
+        self._sent: dict[WriteId, _Sent] = {}
+        self._using = asyncio.Lock()
         self._failing = False
 
     def use(self, outbox: Outbox) -> None:
@@ -110,14 +128,39 @@ class Storer:
         """Whether the write is durable, or will not be."""
         return self._outbox is None or self._failing or id in self._outbox
 
-    async def mark_sent(self, ids: Sequence[WriteId]) -> None:
-        """These are about to be sent."""
-        if self._outbox is None:
-            return
+    async def mark_sent(self, ids: Sequence[WriteId]) -> int:
+        """These are about to be sent, oldest first; how many of them may be, which may take until the disk works."""
+        outbox = self._outbox
+        if outbox is None:
+            return len(ids)
+        if not self._notes_first():
+            error = await self._try_to_mark(outbox, ids)
+            if error is not None:
+                self._health.report(Failure("outbox", error.object, error, "sent nevertheless"))
+            return len(ids)
+        failures = 0
+        while True:
+            async with self._using:  # nothing is being added meanwhile, and so either in the outbox or not
+                error = await self._try_to_mark(outbox, ids)
+                unnoted = (at for at, id in enumerate(ids) if id in outbox and not outbox.is_noted(id))
+                count = next(unnoted, len(ids))
+                sent = _Sent(self._log.date, self._log.position)
+                for id in ids[:count]:
+                    if id not in outbox:
+                        self._sent.setdefault(id, sent)
+            if count or error is None:
+                return count
+            failures += 1
+            if failures == 1:
+                self._health.report(Failure("outbox", error.object, error, "not sent before the disk has noted that"))
+            await self._clock.sleep(self._backoff.wait(failures, error, self._clock.rng))
+
+    async def _try_to_mark(self, outbox: Outbox, ids: Sequence[WriteId]) -> Error | None:
         try:
-            await self._outbox.mark_sent(ids, self._log.date, self._log.position)
+            await outbox.mark_sent(ids, self._log.date, self._log.position)
         except Error as error:
-            self._health.report(Failure("outbox", error.object, error, "sent nevertheless"))
+            return error
+        return None
 
     async def settle(self) -> None:
         """Wait until everything that was asked for is done; not if the disk refuses."""
@@ -133,7 +176,8 @@ class Storer:
             if outbox is None:
                 continue
             try:
-                await self._store(outbox)
+                async with self._using:
+                    await self._store(outbox)
                 self._failing, failures = False, 0
                 if not self._wanted.is_set():
                     self._idle.set()
@@ -154,6 +198,7 @@ class Storer:
         try:
             if new:
                 self._attempted.update(write.id for write, _ in new)
+                await self._mark_coming(outbox, [write.id for write, _ in new])
                 await outbox.add(new, self._by)
             await outbox.refuse(refused)
             await outbox.remove([*over, *refused])
@@ -168,6 +213,14 @@ class Storer:
                 self._wake()
             else:
                 self._stored(write.id)
+
+    async def _mark_coming(self, outbox: Outbox, ids: Sequence[WriteId]) -> None:
+        """Note of writes that are about to be added that they were sent while the disk refused them."""
+        self._sent = {id: sent for id, sent in self._sent.items() if id in self._new}
+        sent = [at for at, id in enumerate(ids) if id in self._sent]
+        if sent:
+            date, position = self._sent[ids[sent[0]]]
+            await outbox.mark_coming(sent[-1] + 1, date, position)
 
     def _wake(self) -> None:
         self._idle.clear()

@@ -505,6 +505,26 @@ async def _stored_writes(disk: Disk) -> list[str]:
     return [name for name in await disk.files() if name.startswith("writes/")]
 
 
+async def test_an_adopter_that_dies_half_way_leaves_no_write_of_which_nothing_says_that_it_was_sent() -> None:
+    write = Write(WriteId("w", 1), "", {"k": None})
+    dead, adopting = MemoryStorage(), FaultyStorage(MemoryStorage())
+    outbox = Outbox(dead)
+    await outbox.add([(write, {})], "")
+    await outbox.mark_sent([write.id], None, "a")
+    for refused in ("writes/", "sent"):
+        adopting.plan = fail_on(
+            lambda request, refused=refused: request.verb == "put" and refused in request.name, lambda: Unavailable("")
+        )
+        with pytest.raises(Unavailable):
+            await Outbox(adopting).adopt(await Outbox(dead).restore())
+        adopting.plan = ()
+        assert await Outbox(adopting).restore() == []
+    heir = Outbox(adopting)
+    assert await heir.restore() == []
+    await heir.adopt(await Outbox(dead).restore())
+    assert [one.after for one in await Outbox(adopting).restore()] == ["a"]
+
+
 async def test_where_the_log_was_when_a_write_was_first_sent_is_kept_for_as_long_as_the_write() -> None:
     def write(number: int) -> Write:
         return Write(WriteId("w", number), "", {"k": None})

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from reactivex import Subject
 
 import rxmps3
 from rxmps3.storage import MemoryStorage, Storage
-from rxmps3.testing import LatencyStorage
+from rxmps3.testing import FaultyStorage, LatencyStorage, Request
 from rxmps3.testing.virtual import SimClock, run_virtually
 from tests.mps3.helpers import WholeSeconds
 
@@ -96,5 +100,35 @@ def test_who_has_seen_a_write_overrides_it_whatever_the_clocks(skew: float) -> N
                 assert await reader.get("k") == number
             async with client(inner, "fresh", 0.0) as fresh:
                 assert await fresh.get("k") == 19
+
+    run_virtually(main())
+
+
+def test_an_operation_whose_answer_is_dated_too_far_off_is_not_stored_twice_because_a_request_failed() -> None:
+    """Whether it counts is to be seen in the listing, which fails at first."""
+
+    async def main() -> None:
+        network = FaultyStorage(MemoryStorage(clock=SimClock("server")))
+        failing = 0
+
+        async def odd(request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage) -> Any:
+            nonlocal failing
+            if request.verb == "list" and failing:
+                failing -= 1
+                raise rxmps3.Unavailable("not now", operation="list", object=request.name)
+            answer = await proceed()
+            if request.verb == "put" and "json@" in request.name and not failing:
+                failing = 1
+                return replace(answer, date=answer.date + timedelta(seconds=4))
+            return answer
+
+        clock = SimClock("client")
+        async with rxmps3.connect(network, protocol="mps3", clock=clock, poll=Subject[None](), shared=False) as db:
+            network.plan = odd
+            await db.put("k", 1)
+            network.plan = ()
+            page = await network.list("manifest.json@")
+            assert len(page.objects) == 1
+            assert failing == 0
 
     run_virtually(main())

@@ -3,119 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any, Literal, TypeVar
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
 
 import pytest
-from reactivex import Subject
 
 import rxmps3
-from rxmps3 import MISSING
+from rxmps3 import MISSING, OutcomeUnknown
 from rxmps3.log.mps3.recovering import held
 from rxmps3.state import Entry, Inline, Write, WriteId
-from rxmps3.storage import Found, MemoryStorage, Storage, list_all
-from rxmps3.testing import FaultyStorage, Request, StorageWrapper
+from rxmps3.testing import FaultyStorage, Request
 from rxmps3.testing.faults import offline
-from rxmps3.testing.virtual import SimClock, run_virtually
-from tests.durability.helpers import Disk
+from tests.mps3.processes import LATE, Fate, World, virtually
 
-T = TypeVar("T")
-Fate = Literal["arrives", "arrives late", "is lost"]
 AT_ONCE = 2.0
 """Seconds, of which nobody waits for anything."""
 WHEN_IT_IS_CERTAIN = 13.0
 """Seconds after which an operation of a dead process counts no more."""
-LATE = 4.0
-
-
-class LastWords(StorageWrapper):
-    """The answer to an operation never comes."""
-
-    def __init__(self, inner: Storage, fate: Fate) -> None:
-        super().__init__(inner)
-        self._fate = fate
-        self.said = asyncio.Event()
-        self._late: list[asyncio.Task[Any]] = []
-
-    async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
-        if request.verb != "put" or "json@" not in request.name:
-            return await proceed()
-        if self._fate == "arrives":
-            await proceed()
-        elif self._fate == "arrives late":
-
-            async def arrive() -> None:
-                await asyncio.sleep(LATE)
-                await proceed()
-
-            self._late.append(asyncio.create_task(arrive()))
-        self.said.set()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-
-class World:
-    """A bucket, and the disk of a machine on which processes come and go."""
-
-    def __init__(self, *, versioning: bool = False) -> None:
-        self.versioning = versioning
-        self.bucket = MemoryStorage(clock=SimClock("server"), versioning=versioning)
-        self.disk = Disk()
-        self._processes = 0
-
-    def opened(self, storage: Storage | None = None, disk: Disk | None = None, **options: Any) -> rxmps3.Connecting:
-        self._processes += 1
-        return rxmps3.connect(
-            storage or self.bucket,
-            protocol="mps3",
-            versioning=self.versioning,
-            shared=False,
-            poll=Subject[None](),
-            clock=SimClock(f"process {self._processes}"),
-            **({} if disk is None else {"local": disk.local()}),
-            **options,
-        )
-
-    async def dies(self, fate: Fate, *processes: Iterable[dict[str, Any]]) -> None:
-        """Processes leave these writes, and one that sends them in one operation is killed before it hears of it."""
-        for calls in processes:
-            async with self.opened(disk=self.disk, online=False) as db:
-                for call in calls:
-                    await db.put_all(call).stored
-        muted = LastWords(self.bucket, fate)
-        db = await self.opened(muted, self.disk)
-        await muted.said.wait()
-        self.disk = await self.disk.copy()
-        await db.close(timeout=0)
-
-    async def restarted(self) -> tuple[rxmps3.Database, float]:
-        """The next process, and how many seconds it took until nothing was pending."""
-        began = asyncio.get_running_loop().time()
-        db = await self.opened(disk=self.disk)
-        for receipt in db.pending.value:
-            await receipt
-        return db, asyncio.get_running_loop().time() - began
-
-    async def updates(self) -> list[dict[str, bool]]:
-        """What each operation sets (True) and deletes (False), oldest first."""
-        updates: list[dict[str, bool]] = []
-        for one in reversed(await list_all(self.bucket, "manifest.json@")):
-            answer = await self.bucket.get(one.name)
-            assert isinstance(answer, Found)
-            files = json.loads(answer.body)["update"]["files"]
-            updates.append({name.partition("/")[2]: file is not None for name, file in files.items()})
-        return updates
-
-    async def fresh(self) -> dict[str, Any]:
-        async with self.opened() as db:
-            return await db.get_prefix()
-
-
-def virtually(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    run_virtually(main())
-
-
 WRITES: dict[str, tuple[list[dict[str, Any]], dict[str, bool]]] = {
     "one put": ([{"k": 1}], {"k": True}),
     "two puts of one key": ([{"k": 1}, {"k": 2}], {"k": True}),
@@ -235,6 +140,51 @@ def test_writes_of_two_dead_processes_in_one_operation_are_known_again() -> None
     virtually(main)
 
 
+def test_what_has_arrived_is_known_again_before_all_of_its_values_are_stored_once_more() -> None:
+    """Without the second write, the operation would not seem to hold the first one."""
+
+    async def main() -> None:
+        world = World()
+        async with world.opened() as other:
+            await other.put("k", "before")
+            await world.dies("arrives", [{"k": 1}, {"k": 2}])
+            await other.put("k", "after")
+            slow = FaultyStorage(world.bucket)
+            values: list[str] = []
+
+            async def hold_up(request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage) -> Any:
+                if request.verb == "put" and request.name.startswith("k@"):
+                    values.append(request.name)
+                    await asyncio.sleep(30 if len(values) == 2 else 0)
+                return await proceed()
+
+            slow.plan = hold_up
+            async with world.opened(slow, world.disk) as db:
+                for receipt in db.pending.value:
+                    await receipt
+            assert await world.fresh() == {"k": "after"}
+            assert len(await world.updates()) == 3
+
+    virtually(main)
+
+
+def test_what_has_arrived_is_known_again_by_a_process_that_has_to_find_out_the_protocol() -> None:
+    async def main() -> None:
+        world = World()
+        async with world.opened() as other:
+            await other.put("k", "before")
+            await world.dies("arrives", [{"k": 1}])
+            await other.put("k", "after")
+            async with world.opened(disk=world.disk, protocol="auto", manifest="manifest.json") as db:
+                for receipt in db.pending.value:
+                    await receipt
+                assert db.protocol == "mps3"
+            assert await world.fresh() == {"k": "after"}
+            assert len(await world.updates()) == 3
+
+    virtually(main)
+
+
 def test_an_answer_lost_to_a_long_outage_doubles_nothing() -> None:
     """When the network is back the operation is older than the window that everybody reads."""
 
@@ -268,6 +218,112 @@ def test_an_answer_lost_to_a_long_outage_doubles_nothing() -> None:
             assert await world.fresh() == {"k": "after 3"}
 
     virtually(main)
+
+
+# -- operations of that time were collected ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("versioning", [False, True], ids=["without versions", "with versions"])
+@pytest.mark.parametrize("fate", ["arrives", "is lost"])
+def test_of_what_was_overwritten_and_collected_nobody_can_tell_and_it_is_not_sent_again(
+    fate: Fate, versioning: bool
+) -> None:
+    async def main() -> None:
+        world = World(versioning=versioning)
+        async with world.opened() as other:
+            await other.put("k", "before")
+            await world.dies(fate, [{"k": 1}])
+            await other.put("k", "after")
+            await _collected(other, world)
+            db = await world.opened(disk=world.disk, online=True)
+            (receipt,) = db.pending.value
+            with pytest.raises(OutcomeUnknown, match="not sent again"):
+                await receipt
+            await db.put("new", 2)
+            await db.close()
+            db, _ = await world.restarted()
+            await db.close()
+            assert await world.fresh() == {"k": "after", "new": 2, "z": 2}
+
+    virtually(main)
+
+
+def test_a_process_that_slept_until_its_operation_was_collected_does_not_send_it_again() -> None:
+    async def main() -> None:
+        world = World()
+        network = FaultyStorage(world.bucket)
+        lost = False
+
+        async def last(request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage) -> Any:
+            nonlocal lost
+            if request.verb == "put" and "json@" in request.name and not lost:
+                lost = True
+                await proceed()
+                network.plan = offline()
+                raise rxmps3.Unavailable("no answer", operation="put", object=request.name)
+            return await proceed()
+
+        async with world.opened() as other, world.opened(network) as db:
+            await other.put("k", "before")
+            network.plan = last
+            receipt = db.put("k", 1)
+            await asyncio.sleep(1)
+            assert lost
+            await other.refresh()
+            await other.put("k", "after")
+            await _collected(other, world)
+            network.plan = ()
+            with pytest.raises(OutcomeUnknown, match="not sent again"):
+                await receipt
+            await db.put("new", 2)
+            assert await world.fresh() == {"k": "after", "new": 2, "z": 2}
+
+    virtually(main)
+
+
+@pytest.mark.parametrize("versioning", [False, True], ids=["without versions", "with versions"])
+def test_what_was_collected_is_known_again_by_the_base_of_what_is_left(versioning: bool) -> None:
+    async def main() -> None:
+        world = World(versioning=versioning)
+        async with world.opened() as other:
+            await other.put("d", "before")
+            await world.dies("arrives", [{"k": 1}, {"d": MISSING}])
+            await _collected(other, world)
+            await other.put_all({"k": "after", "d": "after"})
+            count = len(await world.updates())
+            db, seconds = await world.restarted()
+            assert seconds < AT_ONCE
+            await db.close()
+            assert len(await world.updates()) == count
+            assert await world.fresh() == {"k": "after", "d": "after", "z": 2}
+
+    virtually(main)
+
+
+def test_what_was_sent_to_a_log_that_still_has_its_beginning_is_sent_again() -> None:
+    """Nothing was collected, so that what is not there never arrived."""
+
+    async def main() -> None:
+        world = World()
+        await world.dies("is lost", [{"k": 1}])
+        async with world.opened() as other:
+            await other.put("z", 2)
+        db, _ = await world.restarted()
+        await db.close()
+        assert await world.fresh() == {"k": 1, "z": 2}
+
+    virtually(main)
+
+
+async def _collected(other: rxmps3.Database, world: World) -> None:
+    """Somebody else goes on, and all that is older is collected."""
+    for number in range(3):
+        await asyncio.sleep(60)
+        await other.refresh()
+        await other.put("z", number)
+    async with world.opened(retention=timedelta(0)) as keeper:
+        await keeper.compact()
+    assert len(await world.updates()) == 1
 
 
 # -- what an operation holds -------------------------------------------------------------------------------------

@@ -59,6 +59,10 @@ class Mutations(dict[str, Mutation]):
                 caught.add(violation.rule)
         pytest.fail(f"not caught by {mutation.caught_by!r}, but by {caught or 'nothing'}")
 
+    def plans(self) -> list[Plan]:
+        """All plans."""
+        return [plan for mutation in self.values() for plan in mutation.plans]
+
     def plans_by_hand(self) -> list[Plan]:
         """The plans that were not drawn from a seed."""
-        return [plan for mutation in self.values() for plan in mutation.plans if plan.faults is not None]
+        return [plan for plan in self.plans() if plan.faults is not None]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
-from rxmps3.errors import Corrupt, Unavailable
+from rxmps3.errors import Corrupt, OutcomeUnknown, Unavailable
 from rxmps3.log.base import Place
 from rxmps3.log.kit import Context
 from rxmps3.log.mps3 import operation as codec
@@ -22,7 +22,18 @@ from rxmps3.log.mps3.names import OPERATIONS_PER_SESSION, Stamp, home_of, new_se
 from rxmps3.log.mps3.operation import LAG, MAX_OPERATION_BYTES, WINDOW, File, Files, Operation
 from rxmps3.log.mps3.recovering import Recovery, stored_at
 from rxmps3.log.mps3.ticking import ServerClock, milliseconds, moment
-from rxmps3.state import ContentObject, Entry, Inline, Loaded, ManifestVersion, Replayed, State, Write, WriteId
+from rxmps3.state import (
+    ContentObject,
+    Entry,
+    Inline,
+    Loaded,
+    ManifestVersion,
+    Refused,
+    Replayed,
+    State,
+    Write,
+    WriteId,
+)
 from rxmps3.storage.base import Found, Page, Stored
 from rxmps3.together import all_of, together
 
@@ -54,9 +65,10 @@ class _Listed(NamedTuple):
 
 @dataclass(frozen=True)
 class _Attempt:
-    """An operation whose fate is not known yet."""
+    """An operation whose fate is not known yet, and where the log was before it."""
 
     stamp: Stamp
+    after: str
 
 
 class _Vanished(Exception):
@@ -123,8 +135,9 @@ class Mps3Log:
     def resume(self, place: Place) -> None:
         """An operation holds the whole state, so there is nothing to go on from."""
 
-    def suspect(self, id: WriteId, after: str) -> None:
-        self._recovery.suspect(id, after)
+    def suspect(self, write: Write, after: str) -> None:
+        """See `rxmps3.log.kit.Kit`."""
+        self._recovery.suspect(write, after)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -376,6 +389,7 @@ class Mps3Log:
         stamp = self._new_stamp()
         if stamp.time - self._read_at > BASE_AGE:
             return False  # this process stood still since it read
+        after = self.position
         operation = Operation(stamp, dict(self._files), update)
         self._own_operations[stamp.text] = writes
         name = f"{self._manifest}@{stamp.text}"
@@ -383,7 +397,7 @@ class Mps3Log:
         try:
             stored = await self._storage.put(name, codec.encode(operation.files, update))
         except Unavailable:
-            self._attempt = _Attempt(stamp)
+            self._attempt = _Attempt(stamp, after)
             raise
         latency = self._clock.monotonic() - began
         if stored.date is None or abs(stamp.time - milliseconds(stored.date)) < LAG - MARGIN:
@@ -395,13 +409,15 @@ class Mps3Log:
                     self._take(self._with(operation))
             return True
         self._date = stored.date
+        self._attempt = _Attempt(stamp, after)  # if one of these requests fails, that is found out later
         await self._refresh()
-        if stamp.text in self._seen:
-            return True  # near enough after all
-        self._server.set(stored.date, self._clock.now(), latency)
-        await self._storage.delete(name)  # it counts for nobody
-        del self._own_operations[stamp.text]
-        return False
+        near = stamp.text in self._seen  # enough after all
+        if not near:
+            self._server.set(stored.date, self._clock.now(), latency)
+            await self._storage.delete(name)  # it counts for nobody
+            del self._own_operations[stamp.text]
+        self._attempt = None
+        return near
 
     def _with(self, operation: Operation) -> list[Operation]:
         """The window with one operation more."""
@@ -436,7 +452,10 @@ class Mps3Log:
     # -- what is not known -----------------------------------------------------------------------------------
 
     async def _settle(self, attempt: _Attempt) -> None:
-        """Find out what became of an operation whose answer was lost: it is seen while it is young, or never counts."""
+        """Find out what became of an operation whose answer was lost: it is seen while it is young, or never counts.
+
+        This process may have stood still for so long that it was collected. Then it is looked for as after a restart.
+        """
         stamp = attempt.stamp
         while True:
             await self._refresh()
@@ -445,27 +464,35 @@ class Mps3Log:
             now = milliseconds(self._date) if self._date is not None else self._server.time(self._clock.now())
             left = stamp.time + LAG + MARGIN - now
             if left < 0:
-                if await self._is_in_the_log(stamp):
+                there = await self._is_in_the_log(stamp)
+                if there:
                     self._deliver(Replayed(self._state, (self._version(Operation(stamp, {}, {})),), frozenset()))
+                elif there is None:
+                    for write in self._own_operations[stamp.text]:
+                        self._recovery.suspect(write, attempt.after)
                 del self._own_operations[stamp.text]
                 break
             await self._clock.sleep(min(left / 1000 + 0.1, 1.0))
         self._attempt = None
 
-    async def _is_in_the_log(self, stamp: Stamp) -> bool:
-        """Whether an operation counts that may be older than the window by now."""
-        page = await self._timed(self._storage.list(f"{self._manifest}@{stamp.text}", limit=1))
-        return any(codec.is_valid(stamp, stored_at(one)) for one in page.objects)
+    async def _is_in_the_log(self, stamp: Stamp) -> bool | None:
+        """Whether an operation counts that may be older than the window by now; None if nothing as old is left."""
+        prefix = f"{self._manifest}@"
+        page = await self._timed(self._storage.list(prefix, after=prefix + stamp.text[:-1], limit=1))
+        if not page.objects:
+            return None
+        one = page.objects[0]
+        return one.name == prefix + stamp.text and codec.is_valid(stamp, stored_at(one))
 
     async def _recover(self, writes: Sequence[Write]) -> bool:
-        """Whether some of the writes of an earlier process are in the log; they are delivered.
+        """Whether it was found out of some writes of an earlier process what became of them, which is delivered.
 
         Mostly they are there at once, or were never sent. Else the last attempt of that process may still be on its
         way, so it is waited for as long as it would count.
         """
-        lacking = self._recovery.among(writes)
-        if not lacking or self._opened_at is None:
+        if not self._recovery.doubts(writes) or self._opened_at is None:
             return False
+        lacking = self._recovery.lacking()
         found = await self._recovery.search(lacking)
         if not found:
             left = (2 * LAG + MARGIN) / 1000 - (self._clock.monotonic() - self._opened_at)
@@ -473,12 +500,25 @@ class Mps3Log:
                 await self._clock.sleep(left)
                 found = await self._recovery.search(lacking)
         if not found:
+            lost = self._recovery.out_of_reach()
             self._recovery.known(lacking)
+            for write in lost:
+                self._deliver(Refused(write.id, _unknown(write)))
+            return bool(lost)
         for stamp, held in found:
             self._recovery.known(held)
             version = ManifestVersion(stamp.text, held[0].id.writer, "", moment(stamp.time), tuple(held))
             self._deliver(Replayed(self._state, (version,), frozenset(), told=True))
-        return bool(found)
+        return True
+
+
+def _unknown(write: Write) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        "it was sent long ago, and the operations of that time have been collected: it is not sent again",
+        operation="commit",
+        object=f"write {write.id.version}",
+        remedy="compare the keys' values and put them again if need be",
+    )
 
 
 def _version(files: Files, name: str) -> str | None:

@@ -3,6 +3,9 @@
 In the layout without versions a value's name tells its write. A deletion, and a value in the layout with versions, is
 told by what it does: an operation that does the same, and that the dead process did not know when it sent the write,
 leaves nothing for it to do.
+
+Operations of that time may have been collected. Then the base of the oldest one that is left may still show the write;
+if it does not, nobody can tell.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from rxmps3 import jsontext
 from rxmps3.errors import Corrupt
 from rxmps3.log.mps3 import operation as codec
 from rxmps3.log.mps3.names import Home, Stamp, parse_stamp
-from rxmps3.log.mps3.operation import MAX_OPERATION_BYTES, File
+from rxmps3.log.mps3.operation import MAX_OPERATION_BYTES, File, Operation
 from rxmps3.log.mps3.ticking import milliseconds
 from rxmps3.state import Entry, Inline, Write, WriteId
 from rxmps3.storage.base import Found, Listed, Storage
@@ -25,6 +28,8 @@ __all__ = ["Recovery", "held", "stored_at"]
 _READS_AT_ONCE = 16
 _MOST = 5_000
 """So many operations at most are looked at."""
+_BEGINNING = -1
+"""Before every operation."""
 
 Update = Mapping[str, File | None]
 Word = tuple[WriteId, str]
@@ -32,7 +37,7 @@ Word = tuple[WriteId, str]
 
 
 class Recovery:
-    """The writes of earlier processes of which it is not known whether they are in the log.
+    """The writes, of earlier processes mostly, of which it is not known whether they are in the log.
 
     Args:
         storage: where the manifest is.
@@ -46,24 +51,35 @@ class Recovery:
         self._prefix = f"{manifest}@"
         self._home = home
         self._versioning = versioning
+        self._suspects: dict[WriteId, Write] = {}
         self._sent_after: dict[WriteId, int] = {}
-        self._updates: dict[str, Update] = {}
+        self._operations: dict[str, Operation] = {}
+        self._reach = _BEGINNING
 
-    def suspect(self, id: WriteId, after: str) -> None:
+    def suspect(self, write: Write, after: str) -> None:
         """A write may be in the log, in an operation newer than this one; "" if it is not known since when."""
         known = parse_stamp(after)
-        self._sent_after[id] = known.time if known is not None else -1
+        self._suspects[write.id] = write
+        self._sent_after[write.id] = known.time if known is not None else _BEGINNING
 
-    def among(self, writes: Sequence[Write]) -> list[Write]:
-        """Those of which it is not known."""
-        return [write for write in writes if write.id in self._sent_after]
+    def doubts(self, writes: Sequence[Write]) -> bool:
+        """Whether it is not known of some of these."""
+        return any(write.id in self._suspects for write in writes)
+
+    def lacking(self) -> list[Write]:
+        """All of which it is not known, oldest first; an operation that holds several has only their last words."""
+        return list(self._suspects.values())
 
     def known(self, writes: Sequence[Write]) -> None:
         """Of these it is known now."""
         for write in writes:
-            del self._sent_after[write.id]
-        if not self._sent_after:
-            self._updates.clear()
+            del self._suspects[write.id], self._sent_after[write.id]
+        if not self._suspects:
+            self._operations.clear()
+
+    def out_of_reach(self) -> list[Write]:
+        """Those that were sent so long ago that the operations of that time have been collected, by the last search."""
+        return [write for write in self._suspects.values() if self._sent_after[write.id] < self._reach]
 
     async def search(self, lacking: Sequence[Write]) -> list[tuple[Stamp, list[Write]]]:
         """The operations that hold some of these writes, each with those that it holds; the oldest first."""
@@ -72,22 +88,37 @@ class Recovery:
             queues.setdefault(write.id.writer, []).append(write)
         stamps = await self._stamps_after(min(self._sent_after[write.id] for write in lacking))
         found: list[tuple[Stamp, list[Write]]] = []
+
+        async def look(stamp: Stamp, update: Update) -> None:
+            nonlocal queues
+            writes = await self._held(queues, stamp, update)
+            if writes:
+                found.append((stamp, writes))
+                gone = {write.id for write in writes}
+                queues = {by: [one for one in queue if one.id not in gone] for by, queue in queues.items()}
+
+        if self._reach != _BEGINNING:
+            oldest = await self._operation(stamps[0])
+            if oldest.files:  # what was collected before it has left its traces there
+                await look(oldest.stamp, {name: oldest.files.get(name) for name in self._names(lacking)})
+            elif oldest.update:
+                self._reach = _BEGINNING  # it was the first
         for start in range(0, len(stamps), _READS_AT_ONCE):
             some = stamps[start : start + _READS_AT_ONCE]
-            for stamp, update in zip(some, await together(map(self._update, some)), strict=True):
-                writes = await self._held(queues, stamp, update)
-                if writes:
-                    found.append((stamp, writes))
-                    gone = {write.id for write in writes}
-                    queues = {by: [one for one in queue if one.id not in gone] for by, queue in queues.items()}
+            for operation in await together(map(self._operation, some)):
+                await look(operation.stamp, operation.update)
             if not any(queues.values()):
                 break
         return found
 
+    def _names(self, writes: Sequence[Write]) -> set[str]:
+        return {self._home.file_of(key) for write in writes for key in write.update}
+
     async def _stamps_after(self, time: int) -> list[Stamp]:
-        """The valid operations that are newer, the oldest first."""
+        """The valid operations that are newer, the oldest first; sets how far back they reach."""
         stamps: list[Stamp] = []
         cursor: str | None = None
+        self._reach = _BEGINNING
         while True:
             page = await self._storage.list(self._prefix, cursor=cursor)
             for one in page.objects:
@@ -98,23 +129,25 @@ class Recovery:
                     stamps.append(stamp)
             cursor = page.cursor
             if cursor is None:
+                if stamps:
+                    self._reach = stamps[-1].time
                 return stamps[::-1][:_MOST]
 
-    async def _update(self, stamp: Stamp) -> Update:
-        """What an operation changes; nothing if it has been collected meanwhile, or is none."""
-        known = self._updates.get(stamp.text)
+    async def _operation(self, stamp: Stamp) -> Operation:
+        """An operation; one that says nothing if it has been collected meanwhile, or is none."""
+        known = self._operations.get(stamp.text)
         if known is not None:
             return known
         name = self._prefix + stamp.text
-        update: Update = {}
+        operation = Operation(stamp, {}, {})
         try:
             answer = await self._storage.get(name, limit=MAX_OPERATION_BYTES)
             if isinstance(answer, Found):
-                update = codec.decode(answer.body, stamp, name).update
+                operation = codec.decode(answer.body, stamp, name)
         except Corrupt:
             pass  # no process of this package wrote it
-        self._updates[stamp.text] = update
-        return update
+        self._operations[stamp.text] = operation
+        return operation
 
     async def _held(self, queues: Mapping[str, list[Write]], stamp: Stamp, update: Update) -> list[Write]:
         named = {key: file for name, file in update.items() if (key := self._home.key_of(name)) is not None}

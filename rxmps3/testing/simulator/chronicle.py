@@ -161,6 +161,7 @@ class VersionedChronicle(Chronicle):
         super().__init__(recorder)
         self._said: dict[str, _Said] = {}
         self._present: set[str] = set()
+        self._doubtful: set[str] = set()  # deletions that repeat one: which operation holds them cannot be told
         self._copies: dict[str, int] = {}
         self._named: dict[tuple[str, str], str] = {}
         self._expired: set[str] = set()
@@ -352,13 +353,20 @@ class Mps3Chronicle(Chronicle):
     """Reads each operation as it is stored; what the log says is the fold of all that count, by their names.
 
     The format does not say which writes an operation holds: they are the oldest ones of its writer that no operation
-    held before, as many as explain it.
+    held before, as many as explain it. If a later one makes no sense without the last of those, it holds them instead.
+
+    Attributes:
+        collected_operations: how many that counted were deleted.
     """
 
     def __init__(self, recorder: Recorder, *, versioning: bool) -> None:
         super().__init__(recorder)
+        self.collected_operations = 0
         self._versioning = versioning
         self._operations: dict[str, _Operation] = {}
+        self._bases: list[tuple[float, frozenset[str]]] = []  # when an operation was stored, and the keys in its base
+        self._present: set[str] = set()
+        self._doubtful: set[str] = set()  # deletions that repeat one: which operation holds them cannot be told
         self._ids: dict[tuple[str, str], int] = {}
         self._values: dict[str, float] = {}
 
@@ -388,14 +396,18 @@ class Mps3Chronicle(Chronicle):
         if modified is None or abs(time - modified.timestamp() * 1000) >= _LAG:
             self.ghosts += 1
             self._operations.pop(match[1], None)  # stored once more, and too late
+            self._present.discard(match[1])
             return
         if match[1] in self._operations:
             return
-        files = cast("dict[str, Any]", json.loads(body)["update"]["files"])
+        said = json.loads(body)
+        self._bases.append((now, frozenset(file.partition("/")[2] for file in said["files"])))
+        files = cast("dict[str, Any]", said["update"]["files"])
         found = {file.partition("/")[2]: self._value(file, value) for file, value in files.items()}
         writes = self._explained(who, {key: one if one is None else one[0] for key, one in found.items()})
         update = {key: None if one is None else one[1] for key, one in found.items()}
         self._operations[match[1]] = _Operation(match[1], time, update, writes)
+        self._present.add(match[1])
         self._add(writes)
 
     def _value(self, file: str, said: Any) -> tuple[int, Item] | None:
@@ -416,21 +428,27 @@ class Mps3Chronicle(Chronicle):
     def _explained(self, who: str, update: Mapping[str, int | None]) -> tuple[LoggedWrite, ...]:
         """The writes of an operation, whose values' ids are given."""
         made = [write for session in self._recorder.sessions if session.name == who for write in session.writes]
-        for given_up in ((Rejected,), (Rejected, OutcomeUnknown)):
+        lacking = [write for write in made if write.version and write.version not in self.places]
+        # a deletion that somebody else has made may be sent, or found to be in the log already
+        done = {write.version for write in lacking if self.covers(write)}
+        with_doubtful = [write for write in made if write in lacking or write.version in self._doubtful]
+        refusals = (Rejected,), (Rejected, OutcomeUnknown)
+        for candidates, given_up, left_out in product((lacking, with_doubtful), refusals, (set[str](), done)):
             waiting = [
-                write
-                for write in made
-                if write.version and write.version not in self.places and not isinstance(write.error, given_up)
+                write for write in candidates if not isinstance(write.error, given_up) and write.version not in left_out
             ]
             merged: dict[str, int | None] = {}
-            fits = 0
+            fits: list[int] = []
             for count, write in enumerate(waiting, 1):
                 merged.update({key: write.id_of(key) for key in write.values})
                 if merged == dict(update):
-                    fits = count
+                    fits.append(count)
             if fits:
-                return tuple(self._logged(write) for write in waiting[:fits])
+                self._doubtful.update(write.version for write in waiting[fits[0] : fits[-1]])
+                return tuple(self._logged(write) for write in waiting[: fits[-1]])
         known = {self._recorder.writes[id - 1].version in self.places for id in update.values() if id}
+        if True in known:
+            self._complain("each write is in the log once", f"{who} stores {dict(update)}")
         if known != {True} and any(id is not None for id in update.values()):
             self._complain("nothing is invented", f"{who} stores {dict(update)}, which none of its writes explain")
         return ()
@@ -448,8 +466,14 @@ class Mps3Chronicle(Chronicle):
         if match is not None:
             operation = self._operations.get(match[1])
             newest = max((one.time for one in self._operations.values()), default=0)
-            if operation is not None and operation.time >= newest - _WINDOW:
+            if operation is None or match[1] not in self._present:
+                return
+            self.collected_operations += 1
+            if operation.time >= newest - _WINDOW:
                 self._complain("what is named is not deleted", f"operation {name!r}, within the window")
+            if match[1] != max(self._present):
+                self._complain("the oldest versions go first", f"{name!r} was deleted before {max(self._present)!r}")
+            self._present.discard(match[1])
         elif name in self._values and not self._versioning:
             self.collected_keys.add(name.rpartition("@")[0])
             self.collected_values.add(name)
@@ -458,9 +482,17 @@ class Mps3Chronicle(Chronicle):
                 self._complain("what is named is not deleted", f"value {name!r}, {age:.0f} s old")
 
     def covers(self, write: WriteRecord) -> bool:
-        """Also a mere deletion is that somebody else made: to a later process of its writer the two are one."""
+        """Also a mere deletion is that somebody else made: to a later process of its writer the two are one.
+
+        So is one of keys that a later base lacks, once there has been a collection: nothing says who deleted them.
+        """
+        if super().covers(write) or any(value is not MISSING for value in write.values.values()):
+            return super().covers(write)
         deleted = {key for operation in self._operations.values() for key, item in operation.update.items() if not item}
-        return super().covers(write) or all(value is MISSING and key in deleted for key, value in write.values.items())
+        return write.values.keys() <= deleted or bool(
+            self.collected_operations
+            and any(at >= write.called_at and keys.isdisjoint(write.values) for at, keys in self._bases)
+        )
 
     def _in_order(self) -> list[_Operation]:
         return [self._operations[stamp] for stamp in sorted(self._operations, reverse=True)]

@@ -16,7 +16,7 @@ from rxmps3.missing import MISSING
 from rxmps3.receipt import Receipt
 from rxmps3.replica.committing import FORGOTTEN_AFTER
 from rxmps3.testing.simulator.bucket import MANIFEST, SimBucket
-from rxmps3.testing.simulator.chronicle import Chronicle
+from rxmps3.testing.simulator.chronicle import Chronicle, Mps3Chronicle
 from rxmps3.testing.simulator.disk import SimDisk
 from rxmps3.testing.simulator.inside import Exact, Inside, Loose
 from rxmps3.testing.simulator.ledger import Ledger
@@ -246,12 +246,18 @@ class Session:
         late = isinstance(failure.error, Corrupt) and any(
             repr(name) in failure.object for name in self._ledger.collected_values
         )
-        # a copy of an outbox may wake when the log has forgotten its writers
-        unknowable = (
-            isinstance(failure.error, OutcomeUnknown) and self._recorder.now() > FORGOTTEN_AFTER.total_seconds()
-        )
+        unknowable = isinstance(failure.error, OutcomeUnknown) and self._log_has_forgotten()
         if not isinstance(failure.error, EXPECTED) and not (torn or late or unknowable):
             self._recorder.complain("nothing unexpected fails", f"{self.life}: {failure}")
+
+    def _log_has_forgotten(self) -> bool:
+        """Whether the log may be unable to tell whether it holds a write: a process may wake after a long time."""
+        collected = isinstance(self._ledger, Mps3Chronicle) and self._ledger.collected_operations
+        return bool(collected) or self._recorder.now() > FORGOTTEN_AFTER.total_seconds()
+
+    def _may_be_undecided(self, error: Error) -> bool:
+        unknown = isinstance(self._ledger, Mps3Chronicle) and isinstance(error, OutcomeUnknown)
+        return not unknown or self._log_has_forgotten()
 
     # -- writing ---------------------------------------------------------------------------------------------
 
@@ -313,7 +319,7 @@ class Session:
         except Error as error:
             record.error = error
             recorder.note(self.life, "write", record.id, "ends:", type(error).__name__)
-            if not isinstance(error, UNDECIDED) and not record.cancelled:
+            if not (isinstance(error, UNDECIDED) and self._may_be_undecided(error)) and not record.cancelled:
                 recorder.complain("nothing unexpected fails", f"{self.life}: write {record.id}: {error}")
             return
         recorder.note(self.life, "write", record.id, "is committed")
