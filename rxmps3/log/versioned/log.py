@@ -14,9 +14,10 @@ It needs a storage that keeps every version of an object, and no conditional wri
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from rxmps3.clock import Clock
 from rxmps3.errors import Corrupt, Error, Rejected, Unavailable, Unsupported
@@ -26,16 +27,17 @@ from rxmps3.log.base import Deliver, Place
 from rxmps3.log.sequenced import MAX_ENTRY_BYTES, MAX_GROUP_BYTES, Tail
 from rxmps3.log.versioned.body import PROTOCOL, Body, Named, decode_body, encode_body
 from rxmps3.log.versioned.checkpoints import load_base
+from rxmps3.log.versioned.ends import Ends
 from rxmps3.log.versioned.names import VersionedNames
 from rxmps3.log.versioned.order import Base, History, learn, settle
+from rxmps3.log.versioned.pace import Pace
 from rxmps3.log.versioned.probe import ensure_versions, not_enabled
 from rxmps3.log.versioned.reading import (
     SETTLED_AFTER,
     Gone,
     Listing,
-    fetch_bodies,
     is_version_id,
-    list_versions,
+    read_versions,
 )
 from rxmps3.state import Loaded, Write, WriteId
 from rxmps3.storage.base import Found, Missing, NotModified, Storage, versions_of
@@ -47,9 +49,8 @@ _TRIES = 6
 _FIRST_WAIT = 0.05
 """A listing that does not show yet what was stored is asked again after so many seconds, then twice as many."""
 _MARKERS_AT_ONCE = 16
-_SOONEST = timedelta(seconds=1)
-_LINES_PER_SECOND = 100
-"""So fast may listings be read through: one of a thousand versions is gone through every ten seconds at most."""
+_COARSE = timedelta(seconds=1)
+"""Dates of the storage have no finer resolution."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ class VersionedLog:
         self._named: Named | None = None
         self._tail = Tail()
         self._date: datetime | None = None
-        self._list_at: float | None = None  # when to go through the listing though nothing seems new
+        self._pace = Pace(clock)
+        self._ends = Ends()
         self._resumed = False
         self._capable = False
         self._unlisted: _Unlisted | None = None
@@ -158,7 +160,7 @@ class VersionedLog:
         async with self._turning:
             try:
                 newest = await self._look()
-                if newest is not None or self._listing_is_due():
+                if newest is not None or self._pace.is_due:
                     await self._catch_up(newest)
             except (Corrupt, Unsupported):
                 self._unsure = True
@@ -169,11 +171,8 @@ class VersionedLog:
         await self.open()
         async with self._turning:
             if self.exists:
-                self._list_at = self._clock.monotonic()
+                self._pace.hurry()
                 await self._catch_up(None)
-
-    def _listing_is_due(self) -> bool:
-        return self._list_at is not None and self._clock.monotonic() >= self._list_at
 
     async def _look(self) -> Found | None:
         """The newest version, if it is another one than last time.
@@ -261,27 +260,25 @@ class VersionedLog:
             _Behind: the listing does not show the newest version yet.
         """
         body = decode_body(newest.body, newest.version or "", self._names)
-        bodies = {body.id: body}
-        base, listing = Base(), None
-        if body.checkpoint is not None:
-            listing = await list_versions(self._storage, self._names, (body.checkpoint.version,))
-            loaded = await load_base(self._storage, self._names, body.checkpoint) if listing.stopped_at else None
-            if loaded is None:
-                listing = None
-            else:
-                base = loaded
-        if listing is None:
-            listing = await list_versions(self._storage, self._names)
-            bodies |= await self._fetch(listing, bodies)
+        above = await self._above(body.checkpoint, body) if body.checkpoint is not None else None
+        if above is None:
+            listing, bodies = await self._read_versions(seen={body.id: body})
             base, listing = await self._best_base(listing, bodies)
+        else:
+            base, listing, bodies = above
         if body.id != base.id and body.id not in listing.ids:
             raise _Behind
-        bodies |= await self._fetch(listing, bodies)
         history, _ = learn(History(base), listing.ids, bodies)
-        self._own, self._named, self._tail = "", None, Tail()
+        self._own, self._named, self._tail, self._ends = "", None, Tail(), Ends()
         self._adopt(history, bodies, listing)
         self._etag = newest.etag
         self._deliver(Loaded(history.state))
+
+    async def _above(self, named: Named, newest: Body) -> tuple[Base, Listing, dict[str, Body]] | None:
+        """What a checkpoint holds and all that is above it; None if it is not there."""
+        listing, bodies = await self._read_versions((named.version,), seen={newest.id: newest})
+        base = await load_base(self._storage, self._names, named) if listing.stopped_at else None
+        return None if base is None else (base, listing, bodies)
 
     async def _best_base(self, listing: Listing, bodies: Mapping[str, Body]) -> tuple[Base, Listing]:
         """The newest checkpoint that any version names and that is still there, and the listing above it."""
@@ -295,9 +292,8 @@ class VersionedLog:
             raise self._gone(f"none of its {len(named)} checkpoints is there")
         return Base(), listing
 
-    async def _fetch(self, listing: Listing, known: Mapping[str, Body]) -> dict[str, Body]:
-        lacking = [id for id in listing.ids if id not in known]
-        return await fetch_bodies(self._storage, self._names, lacking, self._fetched)
+    async def _read_versions(self, *args: Collection[str], **options: Any) -> tuple[Listing, dict[str, Body]]:
+        return await read_versions(self._storage, self._names, *args, fetched=self._fetched, **options)
 
     async def _catch_up(self, newest: Found | None, own: Body | None = None, etag: str = "") -> None:
         """Look at the listing and deliver what is new in it.
@@ -334,12 +330,12 @@ class VersionedLog:
         """One look at the listing. Raises `Gone` if something in it vanished meanwhile."""
         before = self._history
         until = (before.base.id,) if before.base.id else ()
-        enough = () if self._listing_is_due() else before.listed
-        listing = await list_versions(self._storage, self._names, until, frozenset(enough))
+        known = frozenset(before.listed)
+        enough = () if self._pace.is_due else known
+        listing, new = await self._read_versions(
+            until, enough, known=known, seen=seen, whole_until=self._pace.whole_until
+        )
         self._date = listing.date
-        known = {**{body.id: body for body in before.placed}, **seen}
-        bodies = await self._fetch(listing, known)
-        new = {id: body for id, body in {**seen, **bodies}.items() if not before.knows(id)}
         if self._is_out_of_reach(listing, new):
             await self._load()
             return
@@ -358,6 +354,7 @@ class VersionedLog:
     def _adopt(self, history: History, new: Mapping[str, Body], listing: Listing) -> None:
         """Know this history from now on, as far as it is settled without the way to it."""
         self._fetched.clear()
+        self._pace.saw(listing, len(history.listed))
         for body in history.placed:
             if body.id not in new:
                 continue
@@ -367,8 +364,6 @@ class VersionedLog:
                 self.name_checkpoint(body.checkpoint)
         if listing.partial:
             self._history = history
-            soon = self._clock.monotonic() + self._fair_wait(len(history.listed)).total_seconds()
-            self._list_at = soon if self._list_at is None else min(soon, self._list_at)
             return
         modified, settled = listing.modified, 0
         for id in history.listed:
@@ -376,22 +371,10 @@ class VersionedLog:
                 break
             settled += 1
         self._history, below = settle(history, settled)
+        self._ends.settled(below, modified, listing.date)
         for count, body in enumerate(below, start=self._history.base.count - len(below) + 1):
             self._tail.grew(count, body.size)
         self._tail.checkpointed(self._named.ref.seq if self._named is not None else 0)
-        self._plan_listing(listing)
-
-    def _plan_listing(self, listing: Listing) -> None:
-        """When to go through the listing again though nothing seems new: when the newest version is twice as old, and
-        for the last time when it is settled."""
-        self._list_at = None
-        age = listing.age()
-        if age < SETTLED_AFTER:
-            wait = max(self._fair_wait(len(listing.lines)), min(age, SETTLED_AFTER - age))
-            self._list_at = self._clock.monotonic() + wait.total_seconds()
-
-    def _fair_wait(self, lines: int) -> timedelta:
-        return max(_SOONEST, timedelta(seconds=lines / _LINES_PER_SECOND))
 
     def name_checkpoint(self, named: Named) -> None:
         """Let later versions name this checkpoint, if none newer is known."""
@@ -469,7 +452,7 @@ class VersionedLog:
             async with self._turning:
                 await self._catch_up(None, one.body, one.etag)
         except Unavailable:
-            if one.date is None or self._date is None or self._date - one.date < SETTLED_AFTER + _SOONEST:
+            if one.date is None or self._date is None or self._date - one.date < SETTLED_AFTER + _COARSE:
                 raise
             self._unlisted = None
             return False
@@ -493,6 +476,7 @@ class VersionedLog:
             texts,
             previous=self.position,
             own=self._own,
+            beside=self._ends.beside(self._history, (self.position, self._own)),
             writer=self._writer,
             by=self._by,
             nonce=self._clock.new_id(),

@@ -195,7 +195,7 @@ class VersionedChronicle(Chronicle):
         for write in writes:
             self._revived = self._revived or write.version.rpartition("-")[0] in self._expired
             self._copies[write.version] = self._copies.get(write.version, 0) + 1
-        follows = tuple(id for id in (said["previous"], said["own"]) if id)
+        follows = tuple(id for id in (said["previous"], said["own"], *said.get("beside", ())) if id)
         self._expired.update(said.get("expired", ()))
         self._said[version] = _Said(version, follows, tuple(writes), tuple(said.get("expired", ())), now)
         self._present.add(version)
@@ -270,7 +270,13 @@ class VersionedChronicle(Chronicle):
                 sure.add(said.id)
             elif not single and all(self._includes(state, write) for write in said.writes):
                 doubtful.append(said.id)
-        if len(doubtful) > _MOST_DOUBTS or self._revived:
+        if self._revived:
+            return ""
+        for said in map(self._said.__getitem__, sorted(sure)):
+            causes = {id for id in said.follows if id in self._said} - sure - set(doubtful)
+            if said.writes and causes:
+                return f"it knows {said.id}, but not {', '.join(sorted(causes))}, which comes before that"
+        if len(doubtful) > _MOST_DOUBTS:
             return ""
         mine = {key: (entry.version, entry.content.sha256) for key, entry in state.entries.items()}
         wrong = ""
