@@ -135,6 +135,7 @@ class SimBucket:
         calm = now >= weather.clear_at
         earlier = 0.0 if calm else self._rng.random() * min(weather.disorder, _CONCURRENT)
         shown_at = now if calm or self._rng.random() >= chance else now + self._rng.random() * longest
+        shown_at = now + dict(weather.hidden).get(len(self._placed) + 1, shown_at - now)
         self._placed.append(_Placed(now - earlier, id, shown_at))
         self._placed.sort(key=lambda one: one.key)
 
