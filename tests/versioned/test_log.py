@@ -263,6 +263,31 @@ async def test_a_long_listing_is_gone_through_rarely_and_yet_shows_what_came_lat
     assert a.log.base.count == 50
 
 
+async def test_a_commit_on_a_long_log_reads_the_newest_hundred_lines(storage: MemoryStorage, clock: ManualClock):
+    class Counts(StorageWrapper):
+        lines: tuple[int, ...] = ()
+
+        async def list_versions(self, prefix: str, **options: Any) -> Any:
+            page = await super().list_versions(prefix, **options)
+            self.lines = (*self.lines, len(page.versions))
+            return page
+
+    counting = Counts(storage)
+    a, b = Client(counting, clock), Client(storage, clock)
+    for number in range(150):
+        await b.put(k=number)
+    await a.log.open()
+    await a.put(mine=1)
+    assert counting.lines == (150, 100)
+    for number in range(120):
+        await b.put(k=-number)
+    await a.put(mine=2)
+    assert counting.lines == (150, 100, 100, 172), "nothing is known among the newest hundred"
+    await clock.advance(3)
+    assert await a.read() == await b.read() == {"k": -119, "mine": 2}
+    assert counting.lines[4:] == (272,)
+
+
 class TestRequests:
     """What an up-to-date client asks for."""
 

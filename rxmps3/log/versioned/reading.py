@@ -28,7 +28,10 @@ NULL_VERSION = "null"
 """What S3 calls a version that was written while versioning was not enabled."""
 SETTLED_AFTER = timedelta(minutes=20)
 """Below a version of this age by the storage's clock no other one comes to light any more."""
+_FIRST_PAGE = 100
+"""So many lines are asked for first where a part of the listing may do."""
 _READS_AT_ONCE = 16
+_PAGE = 1000
 
 
 class Gone(Exception):
@@ -82,7 +85,7 @@ async def list_versions(
 ) -> Listing:
     """Walk through the versions of the manifest object, newest first, down to one of ``until`` or to the oldest.
 
-    A page that holds one of ``enough`` is the last in any case.
+    A page that holds one of ``enough`` is the last in any case, and with any of these the first one is a small one.
 
     Names that begin like the manifest's are listed along with it, as a rule after it, on some servers among them.
 
@@ -95,10 +98,10 @@ async def list_versions(
     lines: list[ListedVersion] = []
     cursor: str | None = None
     date: datetime | None = None
-    seen, pages = False, 0
+    seen, pages, limit = False, 0, _FIRST_PAGE if enough else _PAGE
     while True:
         pages += 1
-        page = await inner.list_versions(names.object, cursor=cursor)
+        page = await inner.list_versions(names.object, cursor=cursor, limit=limit)
         date = date or page.date
         if date is None:
             raise Unsupported("answers carry no Date header, which tells how old a version is", object=storage.url)
@@ -116,7 +119,7 @@ async def list_versions(
         if any(one.version in enough for one in here):
             return Listing(lines, None, date, partial=True, pages=pages)
         seen = seen or bool(here)
-        cursor = page.cursor
+        cursor, limit = page.cursor, _PAGE
 
 
 def _check_marker(marker: ListedVersion, names: VersionedNames) -> None:
