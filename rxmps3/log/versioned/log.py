@@ -14,21 +14,20 @@ It needs a storage that keeps every version of an object, and no conditional wri
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from rxmps3.clock import Clock
 from rxmps3.errors import Corrupt, Error, Rejected, Unavailable, Unsupported
 from rxmps3.layout import escape
 from rxmps3.log import codec
-from rxmps3.log.base import Deliver, Place
+from rxmps3.log.base import Place
+from rxmps3.log.kit import Context
 from rxmps3.log.sequenced import MAX_ENTRY_BYTES, MAX_GROUP_BYTES, Tail
 from rxmps3.log.versioned.body import PROTOCOL, Body, Named, decode_body, encode_body
-from rxmps3.log.versioned.checkpoints import load_base
 from rxmps3.log.versioned.ends import Ends
 from rxmps3.log.versioned.names import VersionedNames
+from rxmps3.log.versioned.opening import begin, check_emptiness, gone, manifest_at
 from rxmps3.log.versioned.order import Base, History, learn, settle
 from rxmps3.log.versioned.pace import Pace
 from rxmps3.log.versioned.probe import ensure_versions, not_enabled
@@ -40,7 +39,7 @@ from rxmps3.log.versioned.reading import (
     read_versions,
 )
 from rxmps3.state import Loaded, Write, WriteId
-from rxmps3.storage.base import Found, Missing, NotModified, Storage, versions_of
+from rxmps3.storage.base import Found, Missing, NotModified
 from rxmps3.together import all_of
 
 __all__ = ["VersionedLog"]
@@ -70,23 +69,17 @@ class VersionedLog:
     """One manifest's versioned log, as one client follows and extends it.
 
     Args:
-        storage: keeps versions.
+        context: its storage, which keeps versions, and who follows it.
         names: the manifest's.
-        clock: time for the versions' informative ``time``, ids for nonces, the pace of listings.
-        writer: this client's writer id for this manifest.
-        by: recorded in each version, unverified.
-        deliver: receives what the log learns.
     """
 
-    def __init__(
-        self, storage: Storage, names: VersionedNames, clock: Clock, *, writer: str, by: str, deliver: Deliver
-    ) -> None:
-        self._storage = storage
+    def __init__(self, context: Context, names: VersionedNames) -> None:
+        self._storage = context.storage
+        self._clock = context.clock
+        self._writer = context.writer
+        self._by = context.by
+        self._deliver = context.deliver
         self._names = names
-        self._clock = clock
-        self._writer = writer
-        self._by = by
-        self._deliver = deliver
         self._opened = False
         self._history = History()
         self._fetched: dict[str, Body] = {}  # what came in before another request failed
@@ -95,7 +88,7 @@ class VersionedLog:
         self._named: Named | None = None
         self._tail = Tail()
         self._date: datetime | None = None
-        self._pace = Pace(clock)
+        self._pace = Pace(context.clock)
         self._ends = Ends()
         self._resumed = False
         self._capable = False
@@ -194,23 +187,23 @@ class VersionedLog:
                 decode_body(answer.body, answer.version or "null", self._names)  # is it ours at all?
             raise Unsupported(
                 "its newest version was written while versioning was not enabled",
-                object=self._what,
+                object=manifest_at(self._storage, self._names),
                 remedy="enable versioning of the bucket, and delete the version 'null'",
             )
         return answer
 
-    @property
-    def _what(self) -> str:
-        return f"manifest {self._names.object!r} at {self._storage.url}"
-
     def _gone(self, what: str) -> Corrupt:
-        return Corrupt(what, object=self._what, remedy="restore it from a backup; nothing is overwritten")
+        return gone(self._storage, self._names, what)
 
-    def _not_there(self, gone: Gone) -> Corrupt:
-        return self._gone(f"version {gone.id!r} is listed, but is not there")
+    def _not_there(self, one: Gone) -> Corrupt:
+        return self._gone(f"version {one.id!r} is listed, but is not there")
 
     def _behind(self) -> Unavailable:
-        return Unavailable("the listing does not show the newest version yet", operation="list", object=self._what)
+        return Unavailable(
+            "the listing does not show the newest version yet",
+            operation="list",
+            object=manifest_at(self._storage, self._names),
+        )
 
     async def _load(self) -> None:
         """Read the log from the newest checkpoint in reach and deliver the state.
@@ -225,7 +218,7 @@ class VersionedLog:
             self._etag = ""
             newest = await self._look()
             if newest is None:
-                await self._check_emptiness()
+                await check_emptiness(self._storage, self._names)
                 self._deliver(Loaded(self._history.state))
                 return
             try:
@@ -237,21 +230,6 @@ class VersionedLog:
                 problem = self._behind()
         raise problem
 
-    async def _check_emptiness(self) -> None:
-        """Nothing there: fine for a manifest that never was."""
-        try:
-            page = await versions_of(self._storage).list_versions(self._names.object, limit=1)
-        except Unsupported:
-            return
-        if any(one.name == self._names.object for one in page.versions) and isinstance(
-            await self._storage.get(self._names.object, limit=MAX_ENTRY_BYTES), Missing
-        ):
-            raise Corrupt(
-                "deleted: its newest version is a delete marker",
-                object=self._what,
-                remedy="remove that delete marker to have it back; nothing is overwritten",
-            )
-
     async def _load_from(self, newest: Found) -> None:
         """Load, beginning with a newest version in hand.
 
@@ -260,12 +238,7 @@ class VersionedLog:
             _Behind: the listing does not show the newest version yet.
         """
         body = decode_body(newest.body, newest.version or "", self._names)
-        above = await self._above(body.checkpoint, body) if body.checkpoint is not None else None
-        if above is None:
-            listing, bodies = await self._read_versions(seen={body.id: body})
-            base, listing = await self._best_base(listing, bodies)
-        else:
-            base, listing, bodies = above
+        base, listing, bodies = await begin(self._storage, self._names, body, self._fetched)
         if body.id != base.id and body.id not in listing.ids:
             raise _Behind
         history, _ = learn(History(base), listing.ids, bodies)
@@ -273,27 +246,6 @@ class VersionedLog:
         self._adopt(history, bodies, listing)
         self._etag = newest.etag
         self._deliver(Loaded(history.state))
-
-    async def _above(self, named: Named, newest: Body) -> tuple[Base, Listing, dict[str, Body]] | None:
-        """What a checkpoint holds and all that is above it; None if it is not there."""
-        listing, bodies = await self._read_versions((named.version,), seen={newest.id: newest})
-        base = await load_base(self._storage, self._names, named) if listing.stopped_at else None
-        return None if base is None else (base, listing, bodies)
-
-    async def _best_base(self, listing: Listing, bodies: Mapping[str, Body]) -> tuple[Base, Listing]:
-        """The newest checkpoint that any version names and that is still there, and the listing above it."""
-        ids = listing.ids
-        named = {one.ref.name: one for id in ids if (one := bodies[id].checkpoint) is not None}
-        for one in sorted(named.values(), key=lambda one: one.ref.seq, reverse=True):
-            if one.version in ids and (base := await load_base(self._storage, self._names, one)) is not None:
-                above = len(ids) - 1 - ids.index(one.version)
-                return base, Listing(listing.lines[:above], one.version, listing.date)
-        if named:
-            raise self._gone(f"none of its {len(named)} checkpoints is there")
-        return Base(), listing
-
-    async def _read_versions(self, *args: Collection[str], **options: Any) -> tuple[Listing, dict[str, Body]]:
-        return await read_versions(self._storage, self._names, *args, fetched=self._fetched, **options)
 
     async def _catch_up(self, newest: Found | None, own: Body | None = None, etag: str = "") -> None:
         """Look at the listing and deliver what is new in it.
@@ -332,8 +284,15 @@ class VersionedLog:
         until = (before.base.id,) if before.base.id else ()
         known = frozenset(before.listed)
         enough = () if self._pace.is_due else known
-        listing, new = await self._read_versions(
-            until, enough, known=known, seen=seen, whole_until=self._pace.whole_until
+        listing, new = await read_versions(
+            self._storage,
+            self._names,
+            until,
+            enough,
+            known=known,
+            seen=seen,
+            fetched=self._fetched,
+            whole_until=self._pace.whole_until,
         )
         self._date = listing.date
         if self._is_out_of_reach(listing, new):
