@@ -218,6 +218,31 @@ async def test_lost_answers_and_requests_sent_twice_change_nothing(
         assert client.state.writers == fresh.state.writers
 
 
+async def test_after_a_lost_answer_the_whole_listing_is_looked_at(storage: MemoryStorage, clock: ManualClock):
+    """The version came to light below known ones, and on a page that is not read as a rule."""
+    hiding = HidesVersions(storage)
+    faulty = FaultyStorage(OneByOne(hiding, 3), clock=clock)
+    a, b = Client(faulty, clock), Client(hiding, clock)
+    await a.put(k=0)
+    await b.log.read()
+    await a.write({"k": 1})
+    known = await versions(storage)
+    hiding.hidden = lambda one: one.name == "main" and one.version not in known
+    faulty.plan = (lose_answers(one_in=1),)
+    with pytest.raises(Unavailable):
+        await clock.run(a.commit())
+    faulty.plan = ()
+    late = (await versions(storage))[-1]
+    hiding.hidden = {late}
+    for number in range(6):
+        await b.put(other=number)
+    await a.log.read()
+    hiding.hidden = ()
+    await a.commit()
+    assert not a.view.pending
+    assert len(await versions(storage)) == 1 + 1 + 6
+
+
 async def test_a_duplicate_counts_once(storage: MemoryStorage, clock: ManualClock):
     a, b = Client(FaultyStorage(storage, resend(one_in=1), clock=clock), clock), Client(storage, clock)
     await b.log.open()

@@ -31,13 +31,7 @@ from rxmps3.log.versioned.opening import begin, check_emptiness, gone, manifest_
 from rxmps3.log.versioned.order import Base, History, learn, settle
 from rxmps3.log.versioned.pace import Pace
 from rxmps3.log.versioned.probe import ensure_versions, not_enabled
-from rxmps3.log.versioned.reading import (
-    SETTLED_AFTER,
-    Gone,
-    Listing,
-    is_version_id,
-    read_versions,
-)
+from rxmps3.log.versioned.reading import SETTLED_AFTER, Gone, Listing, is_version_id, read_versions
 from rxmps3.state import Loaded, Write, WriteId
 from rxmps3.storage.base import Found, Missing, NotModified
 from rxmps3.together import all_of
@@ -379,6 +373,7 @@ class VersionedLog:
     async def _look_for(self, writes: Sequence[Write]) -> None:
         """After an attempt of unknown outcome: is one of these writes in the log? Then that attempt has arrived."""
         async with self._turning:
+            self._pace.hurry()  # it may have come to light below what is known
             await self._catch_up(await self._look())
         if any(map(self._history.state.has_committed, writes)):
             self._unsure = False
