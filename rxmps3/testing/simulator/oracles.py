@@ -59,21 +59,28 @@ def check_log(ledger: Ledger | Chronicle, recorder: Recorder) -> None:
             recorder.complain("what is stored survives", f"{record.version} never came into the log")
     places = ledger.final_places()
     for client in dict.fromkeys(session.client for session in recorder.sessions):
-        _check_order(places, recorder, client)
+        _check_order(places, recorder, client, late=isinstance(ledger, Chronicle))
 
 
-def _check_order(places: Mapping[str, int], recorder: Recorder, client: str) -> None:
-    """The writes of a process come in their order, none left out before one that came; so do those of a client."""
+def _check_order(places: Mapping[str, int], recorder: Recorder, client: str, *, late: bool) -> None:
+    """The writes of a process come in their order, none left out before one that came; so do those of a client.
+
+    ``late``: a request that a process has sent before it died may still be carried out when others have taken over.
+    """
     made = [write for write in recorder.writes if write.session.client == client]
     if any(write.copied or write.resurrected for write in made):
         return  # a copy or a backup may send later ones before an earlier one is sent after all
-    placed = [(places[write.version], write.index) for write in made if write.version in places]
+    known = [write for write in made if write.settled or not late]
+    placed = [(places[write.version], write.index) for write in known if write.version in places]
     if placed != sorted(placed):
         recorder.complain("a session's writes keep their order", f"{client}: {placed}")
     for session in recorder.sessions:
         if session.client != client:
             continue
         own = [write for write in made if write.session is session]
+        placed = [(places[write.version], write.index) for write in own if write.version in places]
+        if late and placed != sorted(placed):
+            recorder.complain("a session's writes keep their order", f"{session.name}: {placed}")
         last = max((write.index for write in own if write.version in places), default=0)
         for write in own:
             if write.index < last and not is_refused(write) and write.version not in places:
