@@ -65,12 +65,12 @@ def check_log(ledger: Ledger | Chronicle, recorder: Recorder) -> None:
 def _check_order(places: Mapping[str, int], recorder: Recorder, client: str, *, late: bool) -> None:
     """The writes of a process come in their order, none left out before one that came; so do those of a client.
 
-    ``late``: a request that a process has sent before it died may still be carried out when others have taken over.
+    ``late``: a request whose process has died or closed may still be carried out when others have taken over.
     """
     made = [write for write in recorder.writes if write.session.client == client]
     if any(write.copied or write.resurrected for write in made):
         return  # a copy or a backup may send later ones before an earlier one is sent after all
-    known = [write for write in made if write.settled or not late]
+    known = [write for write in made if not late or (write.settled and write.error is None)]
     placed = [(places[write.version], write.index) for write in known if write.version in places]
     if placed != sorted(placed):
         recorder.complain("a session's writes keep their order", f"{client}: {placed}")
