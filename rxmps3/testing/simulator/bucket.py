@@ -119,6 +119,10 @@ class SimBucket:
         """When the last hidden version comes to light."""
         return max((one.shown_at for one in self._placed), default=0.0)
 
+    def shown_at(self, id: str) -> float:
+        """From when on a version of the manifest is listed."""
+        return next(one.shown_at for one in self._placed if one.id == id)
+
     @property
     def shown(self) -> list[str]:
         """The manifest's versions that are listed by now, oldest first; also those that were deleted since."""

@@ -65,6 +65,11 @@ class Chronicle:
         return len(self.writes) - 1
 
     @property
+    def moved(self) -> set[str]:
+        """Writes that may have been seen in one place and then in another below it."""
+        return set()
+
+    @property
     def log(self) -> list[tuple[LoggedWrite, ...]]:
         """What each version holds, in the order of the log."""
         raise NotImplementedError
@@ -253,6 +258,19 @@ class VersionedChronicle(Chronicle):
         if age < _SETTLED + _GRACE - _COARSE:
             self._complain("the grace is kept", f"version {version!r} was deleted {age:.0f} s after it was made")
         self._present.discard(version)
+
+    @property
+    def moved(self) -> set[str]:
+        if self.bucket is None:
+            return set()
+        moved: set[str] = set()
+        shown: dict[str, float] = {}
+        for said in self._said.values():
+            for write in said.writes:
+                if shown.get(write.version, 0.0) > said.born:
+                    moved.add(write.version)
+                shown[write.version] = max(shown.get(write.version, 0.0), self.bucket.shown_at(said.id))
+        return moved
 
     @property
     def log(self) -> list[tuple[LoggedWrite, ...]]:
