@@ -42,6 +42,8 @@ _TRIES = 6
 _FIRST_WAIT = 0.05
 """A listing that does not show yet what was stored is asked again after so many seconds, then twice as many."""
 _MARKERS_AT_ONCE = 16
+_FRESH = 3600.0
+"""A date that was heard so many seconds ago is not written: by it a writer would seem to be silent for long."""
 _COARSE = timedelta(seconds=1)
 """Dates of the storage have no finer resolution."""
 
@@ -82,6 +84,7 @@ class VersionedLog:
         self._named: Named | None = None
         self._tail = Tail()
         self._date: datetime | None = None
+        self._dated_at = 0.0
         self._pace = Pace(context.clock)
         self._ends = Ends()
         self._resumed = False
@@ -169,7 +172,7 @@ class VersionedLog:
             Unsupported: what is there was written without versioning.
         """
         answer = await self._storage.get(self._names.object, unless=self._etag or None, limit=MAX_ENTRY_BYTES)
-        self._date = answer.date or self._date
+        self._learn_date(answer.date)
         if isinstance(answer, NotModified):
             return None
         if isinstance(answer, Missing):
@@ -288,7 +291,7 @@ class VersionedLog:
             fetched=self._fetched,
             whole_until=self._pace.whole_until,
         )
-        self._date = listing.date
+        self._learn_date(listing.date)
         if self._is_out_of_reach(listing, new):
             await self._load()
             return
@@ -350,8 +353,12 @@ class VersionedLog:
         answer = await self._storage.get(self._names.object, unless=self._etag or None, limit=MAX_ENTRY_BYTES)
         if answer.date is None:
             raise Unsupported("answers carry no Date header", object=self._storage.url)
-        self._date = answer.date
+        self._learn_date(answer.date)
         return answer.date
+
+    def _learn_date(self, date: datetime | None) -> None:
+        if date is not None:
+            self._date, self._dated_at = date, self._clock.monotonic()
 
     async def commit(self, writes: Sequence[Write]) -> None:
         await self.open()
@@ -362,6 +369,8 @@ class VersionedLog:
             await self._look_for(writes)
             if not self._unsure:
                 return
+        if self._clock.monotonic() - self._dated_at > _FRESH:
+            await self.server_time()
         taken, texts = self._pack(writes)
         await self._append(taken, self._encode(texts))
         await self._mark_deleted(taken)
@@ -387,7 +396,7 @@ class VersionedLog:
             if self._unsure:
                 raise
             return
-        self._date = stored.date or self._date
+        self._learn_date(stored.date)
         if not is_version_id(stored.version):
             raise not_enabled(self._storage.url)
         own = decode_body(body, stored.version or "", self._names)

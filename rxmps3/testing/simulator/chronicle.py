@@ -283,7 +283,9 @@ class VersionedChronicle(Chronicle):
         sure: set[str] = set()
         doubtful: list[str] = []
         for said in self._said.values():
-            single = [write for write in said.writes if self._copies[write.version] == 1]
+            # of a writer that was forgotten by now a state need not tell
+            telling = [write for write in said.writes if write.version.rpartition("-")[0] not in self._expired]
+            single = [write for write in telling if self._copies[write.version] == 1]
             if not said.writes or any(self._includes(state, write) for write in single):
                 sure.add(said.id)
             elif not single and all(self._includes(state, write) for write in said.writes):
