@@ -230,6 +230,53 @@ MANY_REFRESHES = Plan(
 )
 """Somebody refreshes again and again while another writes."""
 
+# -- versions that come to light late ------------------------------------------------------------------------
+
+_KEYS = ("key/0", "key/1", "key/2")
+_LATE = Weather(latency=0.05, spread=0.0, clear_at=60.0, hidden=((2, 12.0),))
+
+LATE_CAUSE = Plan(
+    1,
+    (
+        client("ann", Step("get", 8, _KEYS), Step("put", 2, ("key/0",))),
+        client(
+            "bob",
+            Step("put", 3, ("key/1",), follow=True),
+            *(Step("put", 8 - 7.5 * (turn > 0), ("key/1",), follow=True) for turn in range(4)),
+        ),
+        client("cid", Step("refresh", 23, _KEYS), Step("put", 1, ("key/2",), follow=True)),
+        client("dot", Step("refresh", 20, _KEYS), Step("refresh", 4.6, _KEYS), Step("get", 30, _KEYS)),
+    ),
+    replace(_LATE, page=3),
+    faults=(),
+    protocol="versioned",
+)
+"""Ann's version comes to light below four of Bob's, and Cid answers it. Dot, who knows Bob's, reads a part of the list."""
+
+UNHEARD_OF = Plan(
+    1,
+    (
+        client("ann", Step("put", 3, ("key/1",), follow=True), Step("put", 5, ("key/0",))),
+        client("bob", Step("get", 8, ("key/0",)), Step("put", 3, ("key/2",))),
+        ClientPlan("cid", poll=5.0, live=True, steps=(Step("observe", 6, ("key/0",)), Step("get", 60, ("key/1",)))),
+    ),
+    _LATE,
+    faults=(),
+    protocol="versioned",
+)
+"""Ann's version comes to light below Bob's, and nobody writes after that."""
+
+OVERTAKEN = replace(
+    UNHEARD_OF,
+    clients=(
+        client("ann", Step("put", 3, ("key/1",), follow=True), Step("put", 5, ("key/0",))),
+        client("bob", Step("get", 8, _KEYS), Step("put", 3, ("key/0",), follow=True)),
+        ClientPlan("cid", poll=0.5, live=True, steps=tuple(Step("get", 2, _KEYS) for _ in range(30))),
+    ),
+    weather=replace(_LATE, hidden=((2, 25.0),)),
+)
+"""The same, of one key, and Cid sees it again and again."""
+
 DENIED = Plan(
     1,
     (client("ann", _FIRST, Step("put", 20, ("key/1",), follow=True)),),

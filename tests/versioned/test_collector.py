@@ -179,6 +179,17 @@ async def test_writers_silent_for_long_are_forgotten(storage: MemoryStorage, clo
     assert (await a.collector.collect()).expired == ()
 
 
+async def test_a_writer_that_has_heard_nothing_for_long_is_not_silent(storage: MemoryStorage, clock: ManualClock):
+    a, b = Client(storage, clock), Client(storage, clock)
+    await a.put(k=1)
+    await clock.advance(31 * DAY)
+    await a.write({"k": MISSING})
+    await a.commit()
+    await b.log.open()
+    assert (await b.collector.collect()).expired == ()
+    assert a.writer in b.state.writers
+
+
 async def test_there_is_nothing_to_do_for_an_empty_place(storage: MemoryStorage, clock: ManualClock):
     a = Client(storage, clock)
     await a.log.open()

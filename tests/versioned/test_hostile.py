@@ -88,6 +88,8 @@ def named(**changes: Any) -> dict[str, Any]:
         {"time": "yesterday"},
         {"date": 7},
         {"expired": [1]},
+        {"beside": [1]},
+        {"beside": "id"},
         {"requires": "all"},
         {"writes": {}},
         {"writes": [1]},

@@ -218,6 +218,31 @@ async def test_lost_answers_and_requests_sent_twice_change_nothing(
         assert client.state.writers == fresh.state.writers
 
 
+async def test_after_a_lost_answer_the_whole_listing_is_looked_at(storage: MemoryStorage, clock: ManualClock):
+    """The version came to light below known ones, and on a page that is not read as a rule."""
+    hiding = HidesVersions(storage)
+    faulty = FaultyStorage(OneByOne(hiding, 3), clock=clock)
+    a, b = Client(faulty, clock), Client(hiding, clock)
+    await a.put(k=0)
+    await b.log.read()
+    await a.write({"k": 1})
+    known = await versions(storage)
+    hiding.hidden = lambda one: one.name == "main" and one.version not in known
+    faulty.plan = (lose_answers(one_in=1),)
+    with pytest.raises(Unavailable):
+        await clock.run(a.commit())
+    faulty.plan = ()
+    late = (await versions(storage))[-1]
+    hiding.hidden = {late}
+    for number in range(6):
+        await b.put(other=number)
+    await a.log.read()
+    hiding.hidden = ()
+    await a.commit()
+    assert not a.view.pending
+    assert len(await versions(storage)) == 1 + 1 + 6
+
+
 async def test_a_duplicate_counts_once(storage: MemoryStorage, clock: ManualClock):
     a, b = Client(FaultyStorage(storage, resend(one_in=1), clock=clock), clock), Client(storage, clock)
     await b.log.open()
@@ -261,6 +286,31 @@ async def test_a_long_listing_is_gone_through_rarely_and_yet_shows_what_came_lat
     await a.log.read()
     assert a.log.base.id == (await versions(storage))[-1]
     assert a.log.base.count == 50
+
+
+async def test_a_commit_on_a_long_log_reads_the_newest_hundred_lines(storage: MemoryStorage, clock: ManualClock):
+    class Counts(StorageWrapper):
+        lines: tuple[int, ...] = ()
+
+        async def list_versions(self, prefix: str, **options: Any) -> Any:
+            page = await super().list_versions(prefix, **options)
+            self.lines = (*self.lines, len(page.versions))
+            return page
+
+    counting = Counts(storage)
+    a, b = Client(counting, clock), Client(storage, clock)
+    for number in range(150):
+        await b.put(k=number)
+    await a.log.open()
+    await a.put(mine=1)
+    assert counting.lines == (150, 100)
+    for number in range(120):
+        await b.put(k=-number)
+    await a.put(mine=2)
+    assert counting.lines == (150, 100, 100, 172), "nothing is known among the newest hundred"
+    await clock.advance(3)
+    assert await a.read() == await b.read() == {"k": -119, "mine": 2}
+    assert counting.lines[4:] == (272,)
 
 
 class TestRequests:

@@ -22,10 +22,8 @@ def open_kit(context: Context) -> Kit:
         InvalidOption: no manifest can have this name.
     """
     names = VersionedNames(context.manifest, context.storage.name_limit)
-    log = VersionedLog(
-        context.storage, names, context.clock, writer=context.writer, by=context.by, deliver=context.deliver
-    )
-    collector = VersionedCollector(context.storage, names, log, context.state, context.clock, context.retention)
+    log = VersionedLog(context, names)
+    collector = VersionedCollector(context, names, log)
     return Kit("versioned", log, VersionedPlacing(names, context.storage.url), collector)
 
 

@@ -44,6 +44,7 @@ class Body:
         own: the last version of the same writer that was seen committed, "" if none.
         checkpoint: the newest checkpoint that its writer knew.
         size: bytes.
+        beside: what else its writer had applied, as far as ``previous`` and ``own`` do not come after it.
     """
 
     version: ManifestVersion
@@ -51,6 +52,7 @@ class Body:
     own: str
     checkpoint: Named | None
     size: int
+    beside: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -60,7 +62,7 @@ class Body:
     @property
     def follows(self) -> tuple[str, ...]:
         """The versions that come before this one wherever they are known."""
-        return tuple(id for id in (self.previous, self.own) if id)
+        return tuple(id for id in (self.previous, self.own, *self.beside) if id)
 
 
 def is_ours(body: bytes) -> bool:
@@ -73,6 +75,7 @@ def encode_body(
     *,
     previous: str,
     own: str,
+    beside: Sequence[str] = (),
     writer: str,
     by: str,
     nonce: str,
@@ -107,6 +110,7 @@ def encode_body(
         "requires": [],
         "time": stamp(time, "milliseconds"),
         "writer": writer,
+        **({"beside": list(beside)} if beside else {}),
         **({"expired": list(expired)} if expired else {}),
     }
     return f'{jsontext.encode(members)[:-1]},"writes":[{",".join(writes)}]}}'.encode()
@@ -151,7 +155,8 @@ def decode_body(body: bytes, version: str, names: VersionedNames) -> Body:
         read.texts("expired") if "expired" in members else (),
     )
     named = None if members.get("checkpoint") is None else _decode_named(read.object("checkpoint"), names, what)
-    return Body(said, read.text("previous"), read.text("own"), named, len(body))
+    beside = read.texts("beside") if "beside" in members else ()
+    return Body(said, read.text("previous"), read.text("own"), named, len(body), beside)
 
 
 def _check_write(write: Write, names: VersionedNames, what: str) -> None:

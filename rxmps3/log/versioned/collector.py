@@ -16,21 +16,20 @@ upload which never came to be committed stays; there is no telling it from anoth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from rxmps3.clock import Clock
 from rxmps3.errors import Corrupt, Unavailable
 from rxmps3.layout import escape
 from rxmps3.log.fence import GRACE
-from rxmps3.log.kit import Progress, Report
+from rxmps3.log.kit import Context, Progress, Report
 from rxmps3.log.versioned.body import Body, Named
 from rxmps3.log.versioned.checkpoints import load_base, store_base
 from rxmps3.log.versioned.log import VersionedLog
 from rxmps3.log.versioned.names import VersionedNames
 from rxmps3.log.versioned.reading import SETTLED_AFTER, Gone, Listing, fetch_bodies, list_versions
 from rxmps3.state import ContentObject, Entry, State
-from rxmps3.storage.base import ListedVersion, Storage, versions_of
+from rxmps3.storage.base import ListedVersion, versions_of
 from rxmps3.storage.patient import PatientStorage
 from rxmps3.together import all_of
 from rxmps3.writing import contents_of
@@ -46,29 +45,18 @@ class VersionedCollector:
     """Compacts one versioned manifest that is open here. See `rxmps3.log.kit.Collects`.
 
     Args:
-        storage: where it is.
+        context: where it is, and for how long it is to be kept.
         names: its names.
         log: the client's own log, open.
-        state: the state that the log delivered last.
-        clock: ids for nonces.
-        retention: how far back the log is to reach at least.
     """
 
-    def __init__(
-        self,
-        storage: Storage,
-        names: VersionedNames,
-        log: VersionedLog,
-        state: Callable[[], State],
-        clock: Clock,
-        retention: timedelta,
-    ) -> None:
-        self._storage = PatientStorage(storage, clock)
+    def __init__(self, context: Context, names: VersionedNames, log: VersionedLog) -> None:
+        self._storage = PatientStorage(context.storage, context.clock)
+        self._state = context.state
+        self._clock = context.clock
+        self._retention = context.retention
         self._names = names
         self._log = log
-        self._state = state
-        self._clock = clock
-        self._retention = retention
 
     async def checkpoint(self) -> str | None:
         base, known = self._log.base, self._log.checkpoint

@@ -18,27 +18,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from rxmps3.clock import Clock
 from rxmps3.errors import Corrupt, Error, Rejected, Unavailable, Unsupported
 from rxmps3.layout import escape
 from rxmps3.log import codec
-from rxmps3.log.base import Deliver, Place
+from rxmps3.log.base import Place
+from rxmps3.log.kit import Context
 from rxmps3.log.sequenced import MAX_ENTRY_BYTES, MAX_GROUP_BYTES, Tail
 from rxmps3.log.versioned.body import PROTOCOL, Body, Named, decode_body, encode_body
-from rxmps3.log.versioned.checkpoints import load_base
+from rxmps3.log.versioned.ends import Ends
 from rxmps3.log.versioned.names import VersionedNames
+from rxmps3.log.versioned.opening import begin, check_emptiness, gone, manifest_at
 from rxmps3.log.versioned.order import Base, History, learn, settle
+from rxmps3.log.versioned.pace import Pace
 from rxmps3.log.versioned.probe import ensure_versions, not_enabled
-from rxmps3.log.versioned.reading import (
-    SETTLED_AFTER,
-    Gone,
-    Listing,
-    fetch_bodies,
-    is_version_id,
-    list_versions,
-)
+from rxmps3.log.versioned.reading import SETTLED_AFTER, Gone, Listing, is_version_id, read_versions
 from rxmps3.state import Loaded, Write, WriteId
-from rxmps3.storage.base import Found, Missing, NotModified, Storage, versions_of
+from rxmps3.storage.base import Found, Missing, NotModified
 from rxmps3.together import all_of
 
 __all__ = ["VersionedLog"]
@@ -47,9 +42,10 @@ _TRIES = 6
 _FIRST_WAIT = 0.05
 """A listing that does not show yet what was stored is asked again after so many seconds, then twice as many."""
 _MARKERS_AT_ONCE = 16
-_SOONEST = timedelta(seconds=1)
-_LINES_PER_SECOND = 100
-"""So fast may listings be read through: one of a thousand versions is gone through every ten seconds at most."""
+_FRESH = 3600.0
+"""A date that was heard so many seconds ago is not written: by it a writer would seem to be silent for long."""
+_COARSE = timedelta(seconds=1)
+"""Dates of the storage have no finer resolution."""
 
 
 @dataclass(frozen=True)
@@ -69,23 +65,17 @@ class VersionedLog:
     """One manifest's versioned log, as one client follows and extends it.
 
     Args:
-        storage: keeps versions.
+        context: its storage, which keeps versions, and who follows it.
         names: the manifest's.
-        clock: time for the versions' informative ``time``, ids for nonces, the pace of listings.
-        writer: this client's writer id for this manifest.
-        by: recorded in each version, unverified.
-        deliver: receives what the log learns.
     """
 
-    def __init__(
-        self, storage: Storage, names: VersionedNames, clock: Clock, *, writer: str, by: str, deliver: Deliver
-    ) -> None:
-        self._storage = storage
+    def __init__(self, context: Context, names: VersionedNames) -> None:
+        self._storage = context.storage
+        self._clock = context.clock
+        self._writer = context.writer
+        self._by = context.by
+        self._deliver = context.deliver
         self._names = names
-        self._clock = clock
-        self._writer = writer
-        self._by = by
-        self._deliver = deliver
         self._opened = False
         self._history = History()
         self._fetched: dict[str, Body] = {}  # what came in before another request failed
@@ -94,7 +84,9 @@ class VersionedLog:
         self._named: Named | None = None
         self._tail = Tail()
         self._date: datetime | None = None
-        self._list_at: float | None = None  # when to go through the listing though nothing seems new
+        self._dated_at = 0.0
+        self._pace = Pace(context.clock)
+        self._ends = Ends()
         self._resumed = False
         self._capable = False
         self._unlisted: _Unlisted | None = None
@@ -158,7 +150,7 @@ class VersionedLog:
         async with self._turning:
             try:
                 newest = await self._look()
-                if newest is not None or self._listing_is_due():
+                if newest is not None or self._pace.is_due:
                     await self._catch_up(newest)
             except (Corrupt, Unsupported):
                 self._unsure = True
@@ -169,11 +161,8 @@ class VersionedLog:
         await self.open()
         async with self._turning:
             if self.exists:
-                self._list_at = self._clock.monotonic()
+                self._pace.hurry()
                 await self._catch_up(None)
-
-    def _listing_is_due(self) -> bool:
-        return self._list_at is not None and self._clock.monotonic() >= self._list_at
 
     async def _look(self) -> Found | None:
         """The newest version, if it is another one than last time.
@@ -183,7 +172,7 @@ class VersionedLog:
             Unsupported: what is there was written without versioning.
         """
         answer = await self._storage.get(self._names.object, unless=self._etag or None, limit=MAX_ENTRY_BYTES)
-        self._date = answer.date or self._date
+        self._learn_date(answer.date)
         if isinstance(answer, NotModified):
             return None
         if isinstance(answer, Missing):
@@ -195,23 +184,23 @@ class VersionedLog:
                 decode_body(answer.body, answer.version or "null", self._names)  # is it ours at all?
             raise Unsupported(
                 "its newest version was written while versioning was not enabled",
-                object=self._what,
+                object=manifest_at(self._storage, self._names),
                 remedy="enable versioning of the bucket, and delete the version 'null'",
             )
         return answer
 
-    @property
-    def _what(self) -> str:
-        return f"manifest {self._names.object!r} at {self._storage.url}"
-
     def _gone(self, what: str) -> Corrupt:
-        return Corrupt(what, object=self._what, remedy="restore it from a backup; nothing is overwritten")
+        return gone(self._storage, self._names, what)
 
-    def _not_there(self, gone: Gone) -> Corrupt:
-        return self._gone(f"version {gone.id!r} is listed, but is not there")
+    def _not_there(self, one: Gone) -> Corrupt:
+        return self._gone(f"version {one.id!r} is listed, but is not there")
 
     def _behind(self) -> Unavailable:
-        return Unavailable("the listing does not show the newest version yet", operation="list", object=self._what)
+        return Unavailable(
+            "the listing does not show the newest version yet",
+            operation="list",
+            object=manifest_at(self._storage, self._names),
+        )
 
     async def _load(self) -> None:
         """Read the log from the newest checkpoint in reach and deliver the state.
@@ -226,7 +215,7 @@ class VersionedLog:
             self._etag = ""
             newest = await self._look()
             if newest is None:
-                await self._check_emptiness()
+                await check_emptiness(self._storage, self._names)
                 self._deliver(Loaded(self._history.state))
                 return
             try:
@@ -238,21 +227,6 @@ class VersionedLog:
                 problem = self._behind()
         raise problem
 
-    async def _check_emptiness(self) -> None:
-        """Nothing there: fine for a manifest that never was."""
-        try:
-            page = await versions_of(self._storage).list_versions(self._names.object, limit=1)
-        except Unsupported:
-            return
-        if any(one.name == self._names.object for one in page.versions) and isinstance(
-            await self._storage.get(self._names.object, limit=MAX_ENTRY_BYTES), Missing
-        ):
-            raise Corrupt(
-                "deleted: its newest version is a delete marker",
-                object=self._what,
-                remedy="remove that delete marker to have it back; nothing is overwritten",
-            )
-
     async def _load_from(self, newest: Found) -> None:
         """Load, beginning with a newest version in hand.
 
@@ -261,43 +235,14 @@ class VersionedLog:
             _Behind: the listing does not show the newest version yet.
         """
         body = decode_body(newest.body, newest.version or "", self._names)
-        bodies = {body.id: body}
-        base, listing = Base(), None
-        if body.checkpoint is not None:
-            listing = await list_versions(self._storage, self._names, (body.checkpoint.version,))
-            loaded = await load_base(self._storage, self._names, body.checkpoint) if listing.stopped_at else None
-            if loaded is None:
-                listing = None
-            else:
-                base = loaded
-        if listing is None:
-            listing = await list_versions(self._storage, self._names)
-            bodies |= await self._fetch(listing, bodies)
-            base, listing = await self._best_base(listing, bodies)
+        base, listing, bodies = await begin(self._storage, self._names, body, self._fetched)
         if body.id != base.id and body.id not in listing.ids:
             raise _Behind
-        bodies |= await self._fetch(listing, bodies)
         history, _ = learn(History(base), listing.ids, bodies)
-        self._own, self._named, self._tail = "", None, Tail()
+        self._own, self._named, self._tail, self._ends = "", None, Tail(), Ends()
         self._adopt(history, bodies, listing)
         self._etag = newest.etag
         self._deliver(Loaded(history.state))
-
-    async def _best_base(self, listing: Listing, bodies: Mapping[str, Body]) -> tuple[Base, Listing]:
-        """The newest checkpoint that any version names and that is still there, and the listing above it."""
-        ids = listing.ids
-        named = {one.ref.name: one for id in ids if (one := bodies[id].checkpoint) is not None}
-        for one in sorted(named.values(), key=lambda one: one.ref.seq, reverse=True):
-            if one.version in ids and (base := await load_base(self._storage, self._names, one)) is not None:
-                above = len(ids) - 1 - ids.index(one.version)
-                return base, Listing(listing.lines[:above], one.version, listing.date)
-        if named:
-            raise self._gone(f"none of its {len(named)} checkpoints is there")
-        return Base(), listing
-
-    async def _fetch(self, listing: Listing, known: Mapping[str, Body]) -> dict[str, Body]:
-        lacking = [id for id in listing.ids if id not in known]
-        return await fetch_bodies(self._storage, self._names, lacking, self._fetched)
 
     async def _catch_up(self, newest: Found | None, own: Body | None = None, etag: str = "") -> None:
         """Look at the listing and deliver what is new in it.
@@ -334,12 +279,19 @@ class VersionedLog:
         """One look at the listing. Raises `Gone` if something in it vanished meanwhile."""
         before = self._history
         until = (before.base.id,) if before.base.id else ()
-        enough = () if self._listing_is_due() else before.listed
-        listing = await list_versions(self._storage, self._names, until, frozenset(enough))
-        self._date = listing.date
-        known = {**{body.id: body for body in before.placed}, **seen}
-        bodies = await self._fetch(listing, known)
-        new = {id: body for id, body in {**seen, **bodies}.items() if not before.knows(id)}
+        known = frozenset(before.listed)
+        enough = () if self._pace.is_due else known
+        listing, new = await read_versions(
+            self._storage,
+            self._names,
+            until,
+            enough,
+            known=known,
+            seen=seen,
+            fetched=self._fetched,
+            whole_until=self._pace.whole_until,
+        )
+        self._learn_date(listing.date)
         if self._is_out_of_reach(listing, new):
             await self._load()
             return
@@ -358,6 +310,7 @@ class VersionedLog:
     def _adopt(self, history: History, new: Mapping[str, Body], listing: Listing) -> None:
         """Know this history from now on, as far as it is settled without the way to it."""
         self._fetched.clear()
+        self._pace.saw(listing, len(history.listed))
         for body in history.placed:
             if body.id not in new:
                 continue
@@ -367,8 +320,6 @@ class VersionedLog:
                 self.name_checkpoint(body.checkpoint)
         if listing.partial:
             self._history = history
-            soon = self._clock.monotonic() + self._fair_wait(len(history.listed)).total_seconds()
-            self._list_at = soon if self._list_at is None else min(soon, self._list_at)
             return
         modified, settled = listing.modified, 0
         for id in history.listed:
@@ -376,22 +327,10 @@ class VersionedLog:
                 break
             settled += 1
         self._history, below = settle(history, settled)
+        self._ends.settled(below, modified, listing.date)
         for count, body in enumerate(below, start=self._history.base.count - len(below) + 1):
             self._tail.grew(count, body.size)
         self._tail.checkpointed(self._named.ref.seq if self._named is not None else 0)
-        self._plan_listing(listing)
-
-    def _plan_listing(self, listing: Listing) -> None:
-        """When to go through the listing again though nothing seems new: when the newest version is twice as old, and
-        for the last time when it is settled."""
-        self._list_at = None
-        age = listing.age()
-        if age < SETTLED_AFTER:
-            wait = max(self._fair_wait(len(listing.lines)), min(age, SETTLED_AFTER - age))
-            self._list_at = self._clock.monotonic() + wait.total_seconds()
-
-    def _fair_wait(self, lines: int) -> timedelta:
-        return max(_SOONEST, timedelta(seconds=lines / _LINES_PER_SECOND))
 
     def name_checkpoint(self, named: Named) -> None:
         """Let later versions name this checkpoint, if none newer is known."""
@@ -414,8 +353,12 @@ class VersionedLog:
         answer = await self._storage.get(self._names.object, unless=self._etag or None, limit=MAX_ENTRY_BYTES)
         if answer.date is None:
             raise Unsupported("answers carry no Date header", object=self._storage.url)
-        self._date = answer.date
+        self._learn_date(answer.date)
         return answer.date
+
+    def _learn_date(self, date: datetime | None) -> None:
+        if date is not None:
+            self._date, self._dated_at = date, self._clock.monotonic()
 
     async def commit(self, writes: Sequence[Write]) -> None:
         await self.open()
@@ -426,6 +369,8 @@ class VersionedLog:
             await self._look_for(writes)
             if not self._unsure:
                 return
+        if self._clock.monotonic() - self._dated_at > _FRESH:
+            await self.server_time()
         taken, texts = self._pack(writes)
         await self._append(taken, self._encode(texts))
         await self._mark_deleted(taken)
@@ -437,6 +382,7 @@ class VersionedLog:
     async def _look_for(self, writes: Sequence[Write]) -> None:
         """After an attempt of unknown outcome: is one of these writes in the log? Then that attempt has arrived."""
         async with self._turning:
+            self._pace.hurry()  # it may have come to light below what is known
             await self._catch_up(await self._look())
         if any(map(self._history.state.has_committed, writes)):
             self._unsure = False
@@ -450,7 +396,7 @@ class VersionedLog:
             if self._unsure:
                 raise
             return
-        self._date = stored.date or self._date
+        self._learn_date(stored.date)
         if not is_version_id(stored.version):
             raise not_enabled(self._storage.url)
         own = decode_body(body, stored.version or "", self._names)
@@ -469,7 +415,7 @@ class VersionedLog:
             async with self._turning:
                 await self._catch_up(None, one.body, one.etag)
         except Unavailable:
-            if one.date is None or self._date is None or self._date - one.date < SETTLED_AFTER + _SOONEST:
+            if one.date is None or self._date is None or self._date - one.date < SETTLED_AFTER + _COARSE:
                 raise
             self._unlisted = None
             return False
@@ -493,6 +439,7 @@ class VersionedLog:
             texts,
             previous=self.position,
             own=self._own,
+            beside=self._ends.beside(self._history, (self.position, self._own)),
             writer=self._writer,
             by=self._by,
             nonce=self._clock.new_id(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,13 +21,17 @@ __all__ = [
     "fetch_bodies",
     "is_version_id",
     "list_versions",
+    "read_versions",
 ]
 
 NULL_VERSION = "null"
 """What S3 calls a version that was written while versioning was not enabled."""
 SETTLED_AFTER = timedelta(minutes=20)
 """Below a version of this age by the storage's clock no other one comes to light any more."""
+_FIRST_PAGE = 100
+"""So many lines are asked for first where a part of the listing may do."""
 _READS_AT_ONCE = 16
+_PAGE = 1000
 
 
 class Gone(Exception):
@@ -47,12 +51,14 @@ class Listing:
         stopped_at: the version at which the walk ended, None if it went through to the end.
         partial: whether it ended before both.
         date: the storage's time when it began.
+        pages: how many it took. Later ones show what happened meanwhile, the first does not.
     """
 
     lines: Sequence[ListedVersion]
     stopped_at: str | None
     date: datetime
     partial: bool = False
+    pages: int = 1
 
     @property
     def ids(self) -> list[str]:
@@ -79,7 +85,7 @@ async def list_versions(
 ) -> Listing:
     """Walk through the versions of the manifest object, newest first, down to one of ``until`` or to the oldest.
 
-    A page that holds one of ``enough`` is the last in any case.
+    A page that holds one of ``enough`` is the last in any case, and with any of these the first one is a small one.
 
     Names that begin like the manifest's are listed along with it, as a rule after it, on some servers among them.
 
@@ -92,9 +98,10 @@ async def list_versions(
     lines: list[ListedVersion] = []
     cursor: str | None = None
     date: datetime | None = None
-    seen = False
+    seen, pages, limit = False, 0, _FIRST_PAGE if enough else _PAGE
     while True:
-        page = await inner.list_versions(names.object, cursor=cursor)
+        pages += 1
+        page = await inner.list_versions(names.object, cursor=cursor, limit=limit)
         date = date or page.date
         if date is None:
             raise Unsupported("answers carry no Date header, which tells how old a version is", object=storage.url)
@@ -103,16 +110,16 @@ async def list_versions(
             if one.is_delete_marker:
                 _check_marker(one, names)
             elif one.version in until:
-                return Listing(lines, one.version, date)
+                return Listing(lines, one.version, date, pages=pages)
             else:
                 _check_id(one.version, names)
                 lines.append(one)
         if page.cursor is None or (seen and not here):
-            return Listing(lines, None, date)
+            return Listing(lines, None, date, pages=pages)
         if any(one.version in enough for one in here):
-            return Listing(lines, None, date, partial=True)
+            return Listing(lines, None, date, partial=True, pages=pages)
         seen = seen or bool(here)
-        cursor = page.cursor
+        cursor, limit = page.cursor, _PAGE
 
 
 def _check_marker(marker: ListedVersion, names: VersionedNames) -> None:
@@ -162,3 +169,48 @@ async def fetch_bodies(
     for start in range(0, len(lacking), _READS_AT_ONCE):
         await all_of(map(fetch, lacking[start : start + _READS_AT_ONCE]))
     return {id: known[id] for id in ids}
+
+
+async def read_versions(
+    storage: Storage,
+    names: VersionedNames,
+    until: Collection[str] = (),
+    enough: Collection[str] = (),
+    *,
+    known: Collection[str] = (),
+    seen: Mapping[str, Body] | None = None,
+    fetched: dict[str, Body] | None = None,
+    whole_until: datetime | None = None,
+) -> tuple[Listing, dict[str, Body]]:
+    """Walk through the listing and fetch what is new there, and do both once more for what comes before that.
+
+    A new version may follow one that is not in the listing: one of those that were left out, or one that came to light
+    on a page that had been read by then. Both are in a whole listing that begins now. What is not there either lies
+    below, or is collected.
+
+    Args:
+        storage, names, until, enough: as `list_versions`.
+        known: versions that need not be fetched.
+        seen: bodies of versions that are new, and need not be fetched either.
+        fetched: as ``known`` of `fetch_bodies`.
+        whole_until: from this moment on, by the storage's clock, a part of the listing is not enough.
+
+    Returns:
+        The listing, and the bodies of the versions in it that are not known.
+
+    Raises:
+        as `list_versions` and `fetch_bodies`.
+    """
+    looked_for: set[str] = set()
+    while True:
+        listing = await list_versions(storage, names, until, enough)
+        bodies = {id: body for id, body in (seen or {}).items() if id in listing.ids and id not in known}
+        lacking = [id for id in listing.ids if id not in known and id not in bodies]
+        bodies |= await fetch_bodies(storage, names, lacking, fetched)
+        present = {*known, *listing.ids, *until}
+        followed = {id for body in bodies.values() for id in body.follows} - present - looked_for
+        old = listing.partial and (whole_until is None or listing.date >= whole_until)
+        if not old and (not followed or (listing.pages == 1 and not listing.partial)):
+            return listing, bodies
+        looked_for |= followed
+        enough = ()

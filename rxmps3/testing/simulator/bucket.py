@@ -119,6 +119,10 @@ class SimBucket:
         """When the last hidden version comes to light."""
         return max((one.shown_at for one in self._placed), default=0.0)
 
+    def shown_at(self, id: str) -> float:
+        """From when on a version of the manifest is listed."""
+        return next(one.shown_at for one in self._placed if one.id == id)
+
     @property
     def shown(self) -> list[str]:
         """The manifest's versions that are listed by now, oldest first; also those that were deleted since."""
@@ -135,6 +139,7 @@ class SimBucket:
         calm = now >= weather.clear_at
         earlier = 0.0 if calm else self._rng.random() * min(weather.disorder, _CONCURRENT)
         shown_at = now if calm or self._rng.random() >= chance else now + self._rng.random() * longest
+        shown_at = now + dict(weather.hidden).get(len(self._placed) + 1, shown_at - now)
         self._placed.append(_Placed(now - earlier, id, shown_at))
         self._placed.sort(key=lambda one: one.key)
 

@@ -20,8 +20,11 @@ from rxmps3.testing.simulator.recorder import Observation, Observer, Recorder, S
 __all__ = ["check_causality"]
 
 
-def check_causality(ledger: Ledger | Chronicle, recorder: Recorder) -> None:
-    """Run the checkers over what everybody wrote and saw."""
+def check_causality(ledger: Ledger | Chronicle, recorder: Recorder, *, calm: bool = False) -> None:
+    """Run the checkers over what everybody wrote and saw.
+
+    Unless it was ``calm``, a write may move that a client has sent again after a lost answer, and is left out then.
+    """
     log = [
         [
             LoggedWrite(write.version, {key: _text(record, key) for key in record.values})
@@ -32,7 +35,8 @@ def check_causality(ledger: Ledger | Chronicle, recorder: Recorder) -> None:
     ]
     # a stream shows the pending writes of the process it is in, which to these checkers is another session: they are
     # told of streams where only the history counts, and of the processes alone where the log does
-    seen, made = _history(ledger, recorder, streams=True), _history(ledger, recorder, streams=False)
+    moved = ledger.moved if isinstance(ledger, Chronicle) and not calm else set[str]()
+    seen, made = _history(ledger, recorder, moved, streams=True), _history(ledger, recorder, moved, streams=False)
     repeats = check_exactly_once(log, made) if not any(write.copied for write in recorder.writes) else []
     if isinstance(ledger, Chronicle):  # no client need have seen a prefix of it, and a version may be in it twice
         violations = [*check_ccv(seen), *check_atomic(seen)]
@@ -47,12 +51,13 @@ def _text(record: WriteRecord, key: str) -> str | None:
     return None if id is None else str(id)
 
 
-def _history(ledger: Ledger | Chronicle, recorder: Recorder, *, streams: bool) -> History:
+def _history(ledger: Ledger | Chronicle, recorder: Recorder, moved: set[str], *, streams: bool) -> History:
     history = History()
     operations: dict[str, Operation] = {}
     every_key = sorted({key for record in recorder.writes for key in record.values})
     refused = [write for write in recorder.writes if is_refused(write) and write.version not in ledger.places]
-    left_out = frozenset([_UNKNOWN, *(record.id for record in refused)])
+    restless = [write for write in recorder.writes if write.version in moved]
+    left_out = frozenset([_UNKNOWN, *(record.id for record in (*refused, *restless))])
     placed: dict[int | None, int] = {
         write.id: ledger.places[write.version] for write in recorder.writes if write.version in ledger.places
     }

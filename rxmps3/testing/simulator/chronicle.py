@@ -65,6 +65,11 @@ class Chronicle:
         return len(self.writes) - 1
 
     @property
+    def moved(self) -> set[str]:
+        """Writes that may have been seen in one place and then in another below it."""
+        return set()
+
+    @property
     def log(self) -> list[tuple[LoggedWrite, ...]]:
         """What each version holds, in the order of the log."""
         raise NotImplementedError
@@ -196,7 +201,7 @@ class VersionedChronicle(Chronicle):
         for write in writes:
             self._revived = self._revived or write.version.rpartition("-")[0] in self._expired
             self._copies[write.version] = self._copies.get(write.version, 0) + 1
-        follows = tuple(id for id in (said["previous"], said["own"]) if id)
+        follows = tuple(id for id in (said["previous"], said["own"], *said.get("beside", ())) if id)
         self._expired.update(said.get("expired", ()))
         self._said[version] = _Said(version, follows, tuple(writes), tuple(said.get("expired", ())), now)
         self._present.add(version)
@@ -256,6 +261,19 @@ class VersionedChronicle(Chronicle):
         self._present.discard(version)
 
     @property
+    def moved(self) -> set[str]:
+        if self.bucket is None:
+            return set()
+        moved: set[str] = set()
+        shown: dict[str, float] = {}
+        for said in self._said.values():
+            for write in said.writes:
+                if shown.get(write.version, 0.0) > said.born:
+                    moved.add(write.version)
+                shown[write.version] = max(shown.get(write.version, 0.0), self.bucket.shown_at(said.id))
+        return moved
+
+    @property
     def log(self) -> list[tuple[LoggedWrite, ...]]:
         return [said.writes for said in self._resolved(self._in_order())]
 
@@ -266,12 +284,20 @@ class VersionedChronicle(Chronicle):
         sure: set[str] = set()
         doubtful: list[str] = []
         for said in self._said.values():
-            single = [write for write in said.writes if self._copies[write.version] == 1]
+            # of a writer that was forgotten by now a state need not tell
+            telling = [write for write in said.writes if write.version.rpartition("-")[0] not in self._expired]
+            single = [write for write in telling if self._copies[write.version] == 1]
             if not said.writes or any(self._includes(state, write) for write in single):
                 sure.add(said.id)
             elif not single and all(self._includes(state, write) for write in said.writes):
                 doubtful.append(said.id)
-        if len(doubtful) > _MOST_DOUBTS or self._revived:
+        if self._revived:
+            return ""
+        for said in map(self._said.__getitem__, sorted(sure)):
+            causes = {id for id in said.follows if id in self._said} - sure - set(doubtful)
+            if said.writes and causes:
+                return f"it knows {said.id}, but not {', '.join(sorted(causes))}, which comes before that"
+        if len(doubtful) > _MOST_DOUBTS:
             return ""
         mine = {key: (entry.version, entry.content.sha256) for key, entry in state.entries.items()}
         wrong = ""

@@ -81,6 +81,8 @@ class Weather:
             signature.
         sheltered: rooms of the bucket whose requests are left alone, such as ``"probe"``.
         hiding: the chance that a version of the manifest is not listed at first, and for how many seconds at most.
+        hidden: versions of the manifest that are not listed at first whatever chance says: each by its number, counted
+            from 1 as they are stored, and the seconds.
         disorder: a version of the manifest may be listed below ones that were stored up to so many seconds before it.
     """
 
@@ -95,6 +97,7 @@ class Weather:
     signature: float = float("inf")
     sheltered: tuple[str, ...] = ()
     hiding: tuple[float, float] = (0.0, 0.0)
+    hidden: tuple[tuple[int, float], ...] = ()
     disorder: float = 0.0
 
 
@@ -249,6 +252,7 @@ class Plan:
             lines.append(f"  protocol {self.protocol}" + (", values as versions" if self.versioning else ""))
         if weather.hiding[0]:
             lines.append("  a version is hidden with a chance of {:.2f} for up to {:.0f} s".format(*weather.hiding))
+        lines += [f"  version {number} is hidden for {seconds:.0f} s" for number, seconds in weather.hidden]
         if weather.disorder:
             lines.append(f"  versions are listed out of order by up to {weather.disorder:.1f} s")
         lines.append(f"  a checkpoint is due every {self.checkpoint_every} entries")

@@ -98,7 +98,8 @@ class World:
         if self.recorder.counts["opened behind"]:
             return  # a process that died before it had saved what it had read: its writes outlive what it saw
         if not any(write.version in self.ledger.places for write in taken_back):
-            check_causality(self.ledger, self.recorder)  # else the history shows it, and shows it taken back
+            # else the history shows it, and shows it taken back
+            check_causality(self.ledger, self.recorder, calm=self.plan.calm)
 
     def _sessions(self) -> list[Session]:
         sessions = [player.session for player in self._players if player.session is not None]

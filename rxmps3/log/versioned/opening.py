@@ -1,0 +1,86 @@
+"""Where a client begins that knows nothing: a checkpoint, and what is listed above it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rxmps3.errors import Corrupt, Unsupported
+from rxmps3.log.sequenced import MAX_ENTRY_BYTES
+from rxmps3.log.versioned.body import Body, Named
+from rxmps3.log.versioned.checkpoints import load_base
+from rxmps3.log.versioned.names import VersionedNames
+from rxmps3.log.versioned.order import Base
+from rxmps3.log.versioned.reading import Listing, read_versions
+from rxmps3.storage.base import Missing, Storage, versions_of
+
+__all__ = ["begin", "check_emptiness", "gone", "manifest_at"]
+
+
+def manifest_at(storage: Storage, names: VersionedNames) -> str:
+    """The manifest, for messages."""
+    return f"manifest {names.object!r} at {storage.url}"
+
+
+def gone(storage: Storage, names: VersionedNames, what: str) -> Corrupt:
+    """What to say if something is gone that nobody may have deleted."""
+    return Corrupt(what, object=manifest_at(storage, names), remedy="restore it from a backup; nothing is overwritten")
+
+
+async def check_emptiness(storage: Storage, names: VersionedNames) -> None:
+    """Nothing is there: fine for a manifest that never was.
+
+    Raises:
+        Corrupt: it lies under a delete marker.
+        Unavailable, AccessDenied, BucketNotFound: the storage does not answer or refuses.
+    """
+    try:
+        page = await versions_of(storage).list_versions(names.object, limit=1)
+    except Unsupported:
+        return
+    if any(one.name == names.object for one in page.versions) and isinstance(
+        await storage.get(names.object, limit=MAX_ENTRY_BYTES), Missing
+    ):
+        raise Corrupt(
+            "deleted: its newest version is a delete marker",
+            object=manifest_at(storage, names),
+            remedy="remove that delete marker to have it back; nothing is overwritten",
+        )
+
+
+async def begin(
+    storage: Storage, names: VersionedNames, newest: Body, fetched: dict[str, Body]
+) -> tuple[Base, Listing, dict[str, Body]]:
+    """The newest base in reach, the listing above it, and the bodies of the versions there.
+
+    Args:
+        storage, names: of the manifest.
+        newest: its newest version.
+        fetched: as for `read_versions`.
+
+    Raises:
+        Corrupt: versions name checkpoints, and none is there.
+        as `read_versions` and `load_base`.
+    """
+    seen = {newest.id: newest}
+    if (named := newest.checkpoint) is not None:
+        listing, bodies = await read_versions(storage, names, (named.version,), seen=seen, fetched=fetched)
+        base = await load_base(storage, names, named) if listing.stopped_at else None
+        if base is not None:
+            return base, listing, bodies
+    listing, bodies = await read_versions(storage, names, seen=seen, fetched=fetched)
+    return *await _best_base(storage, names, listing, bodies), bodies
+
+
+async def _best_base(
+    storage: Storage, names: VersionedNames, listing: Listing, bodies: Mapping[str, Body]
+) -> tuple[Base, Listing]:
+    """The newest checkpoint that any version names and that is still there, and the listing above it."""
+    ids = listing.ids
+    named: dict[str, Named] = {one.ref.name: one for id in ids if (one := bodies[id].checkpoint) is not None}
+    for one in sorted(named.values(), key=lambda one: one.ref.seq, reverse=True):
+        if one.version in ids and (base := await load_base(storage, names, one)) is not None:
+            above = len(ids) - 1 - ids.index(one.version)
+            return base, Listing(listing.lines[:above], one.version, listing.date)
+    if named:
+        raise gone(storage, names, f"none of its {len(named)} checkpoints is there")
+    return Base(), listing
