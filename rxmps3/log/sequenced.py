@@ -29,7 +29,7 @@ from rxmps3.log.checkpoint import load as load_checkpoint
 from rxmps3.log.fence import Lease
 from rxmps3.log.head import KnownHead, Outdated
 from rxmps3.log.probe import ensure_conditional_writes
-from rxmps3.state import Committed, Loaded, State, Write, WriteId, fold
+from rxmps3.state import Committed, Loaded, State, Write, fold
 from rxmps3.storage.base import ABSENT, Found, Missing, NotModified, Storage, pages
 from rxmps3.together import all_of
 
@@ -160,9 +160,6 @@ class SequencedLog:
     def resume(self, place: Place) -> None:
         self._resumed = Cursor(**place.members)
         self._known.expected = True
-
-    def suspect(self, id: WriteId, after: str) -> None:
-        """The state tells which writes it holds."""
 
     async def open(self) -> None:
         if self._opened:

@@ -19,7 +19,9 @@ logger = logging.getLogger("rxmps3")
 
 _DELAY = 1.0
 _SHARE = 20
-"""Saving takes at most one part in so many of the time."""
+"""Saving takes at most one part in so many of the time,"""
+_LONGEST_DELAY = 60.0
+"""but none is put off for longer: a process that stood still during one has not saved for long."""
 
 
 class Saver:
@@ -52,7 +54,8 @@ class Saver:
             await self._clock.sleep(delay)
             began = self._clock.monotonic()
             await self.finish()
-            delay = max(_DELAY, _SHARE * (self._clock.monotonic() - began))
+            took = self._clock.monotonic() - began
+            delay = min(max(_DELAY, _SHARE * took), _LONGEST_DELAY)
 
     async def finish(self) -> None:
         """Save now, if something changed."""

@@ -398,3 +398,29 @@ async def test_pending_writes_survive_a_day_of_trouble() -> None:
         while db.pending.value:
             await clock.sleep(1)
     assert puts_in(await entries(bucket)) == expected
+
+
+@virtually
+async def test_the_state_is_saved_within_a_minute_though_a_save_once_took_hours() -> None:
+    """A process that stood still during one does not keep its disk waiting for days."""
+    clock, disk = SimClock("a"), Disk()
+    saves: list[float] = []
+
+    async def take_long_at_first(request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage) -> Any:
+        if request.verb != "put" or request.name != "state":
+            return await proceed()
+        if not saves:
+            await clock.sleep(10 * HOUR)
+        saves.append(clock.monotonic())
+        return await proceed()
+
+    disk.wrap = lambda name, part: FaultyStorage(part, take_long_at_first, clock=clock)
+    async with on(MemoryStorage(clock=clock), disk, clock=clock) as db:
+        await db.put("k", 1)
+        await clock.sleep(11 * HOUR)
+        assert len(saves) == 1
+        made = clock.monotonic()
+        await db.put("k", 2)
+        await clock.sleep(2 * HOUR)
+        assert len(saves) == 2
+        assert saves[1] - made <= 61

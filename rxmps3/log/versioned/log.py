@@ -32,7 +32,7 @@ from rxmps3.log.versioned.order import Base, History, learn, settle
 from rxmps3.log.versioned.pace import Pace
 from rxmps3.log.versioned.probe import ensure_versions, not_enabled
 from rxmps3.log.versioned.reading import SETTLED_AFTER, Gone, Listing, is_version_id, read_versions
-from rxmps3.state import Loaded, Write, WriteId
+from rxmps3.state import Loaded, Write
 from rxmps3.storage.base import Found, Missing, NotModified
 from rxmps3.together import all_of
 
@@ -131,9 +131,6 @@ class VersionedLog:
 
     def resume(self, place: Place) -> None:
         self._resumed = bool(place.version)
-
-    def suspect(self, id: WriteId, after: str) -> None:
-        """The state tells which writes it holds."""
 
     async def open(self) -> None:
         if self._opened:
