@@ -25,7 +25,7 @@ from rxmps3.values import DEFAULT_CACHE_BYTES, DEFAULT_INLINE_LIMIT
 
 __all__ = ["Connecting", "connect"]
 
-_TRIES_TO_LOAD = 6
+_TRIES_TO_LOAD = 5
 _PATIENCE_TO_LOAD = 30.0
 """Seconds; one request may take 20. A server that asks to wait longer is out of reach."""
 _PATIENCE_WHEN_KNOWN = 2.0

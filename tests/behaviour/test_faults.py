@@ -263,7 +263,7 @@ async def test_a_first_look_that_gets_no_further_fails_at_its_last_try() -> None
 
     with pytest.raises(Unavailable):
         await soon(clock, opened())
-    assert counting.counts["get"] == 6
+    assert counting.counts["get"] == 5
 
 
 @pytest.mark.async_only("it runs on virtual time")
