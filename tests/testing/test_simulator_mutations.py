@@ -178,9 +178,9 @@ def the_cursor_moves_without_looking_where_it_is(patch: Patch) -> None:
 def a_look_is_good_enough_if_it_is_recent(patch: Patch) -> None:
     look = Looker.look
 
-    async def lazy(self: Any) -> None:
+    async def lazy(self: Any, patience: float | None = None) -> None:
         if self._looked_at is None or self._clock.monotonic() - self._looked_at > 1.0:
-            await look(self)
+            await look(self, patience)
 
     patch.setattr(Looker, "look", lazy)
 
