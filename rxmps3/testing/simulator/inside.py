@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from rxmps3.state import State, View
@@ -18,8 +19,8 @@ __all__ = ["Exact", "Inside", "Loose"]
 class Inside(Protocol):
     """Follows one process. ``at`` is where it is, for the trace."""
 
-    def opened(self, state: State) -> None:
-        """The database is open, with this confirmed state."""
+    def opened(self, state: State, makers: Sequence[SessionRecord]) -> None:
+        """The database is open, with this confirmed state, and with pending writes that these processes made."""
         ...
 
     def lost(self, record: WriteRecord) -> str:
@@ -55,9 +56,10 @@ class Exact:
         self._position = 0
         self._opened_at = 0
 
-    def opened(self, state: State) -> None:
+    def opened(self, state: State, makers: Sequence[SessionRecord]) -> None:
         self._opened_at = position = _position(state)
-        if any(position < one.position for one in self._recorder.sessions if one.client == self._record.client):
+        earlier = [one for one in self._recorder.sessions if one.client == self._record.client]
+        if any(position < one.position for one in (*earlier, *makers)):
             self._recorder.counts["opened behind"] += 1
 
     def lost(self, record: WriteRecord) -> str:
@@ -134,7 +136,7 @@ class Loose:
         self._record = record
         self._last: State | None = None
 
-    def opened(self, state: State) -> None:
+    def opened(self, state: State, makers: Sequence[SessionRecord]) -> None:
         self._recorder.counts["opened"] += 1
 
     def lost(self, record: WriteRecord) -> str:

@@ -157,7 +157,8 @@ class Session:
     def _take_up(self) -> None:
         """What the last process kept is pending again, or in the log."""
         pending = {receipt.version: receipt for receipt in self.db.pending.value}
-        self._inside.opened(self.db.states.value.confirmed)
+        makers = [record.session for version in pending if (record := self._recorder.by_version.get(version))]
+        self._inside.opened(self.db.states.value.confirmed, makers)
         for record in self._recorder.writes:
             mine = record.session.client == self.life.name
             if not (mine or self._recorder.counts["clones"]) or record.session is self.record:
