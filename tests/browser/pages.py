@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,9 +51,14 @@ def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
 
 
 def connections(url: str) -> int:
-    """How many pages are connected to kernels that wait for work."""
-    with urllib.request.urlopen(f"{url}/api/kernels") as answer:
-        return sum(kernel["connections"] for kernel in json.load(answer) if kernel["execution_state"] == "idle")
+    """How many pages are connected to kernels that wait for work; none that is known while one of them starts."""
+    try:
+        with urllib.request.urlopen(f"{url}/api/kernels") as answer:
+            return sum(kernel["connections"] for kernel in json.load(answer) if kernel["execution_state"] == "idle")
+    except urllib.error.HTTPError as error:
+        if error.code != 500:
+            raise
+        return 0  # the server cannot describe a kernel that it is about to start
 
 
 class NotebookPage:
