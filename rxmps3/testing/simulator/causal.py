@@ -98,10 +98,12 @@ def _play(
                 update = {key: _text(write, key) for key in write.values}
                 operations[write.version] = session.write(update, id=write.version)
 
+    own = {write.id for write in record.writes}
     for observation in reads.observations:
         seen = set(observation.values.values())
-        # a get takes time: of the writes made meanwhile it comes after those that the log had before what it shows
-        reach = max((placed[id] for id in seen if id in placed), default=-1)
+        # a get takes time: of the writes made meanwhile it comes after those that the log had before what it shows; of
+        # its process's own it may show some before they are in the log
+        reach = max((placed[id] for id in seen - own if id in placed), default=-1)
         shown = [
             made
             for made, write in enumerate(record.writes[: observation.own], 1)
