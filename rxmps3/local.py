@@ -26,7 +26,7 @@ from rxmps3.errors import Corrupt, Error, InvalidOption, Unsupported
 from rxmps3.layout import Layout, escape
 from rxmps3.log import codec
 from rxmps3.log.base import Place
-from rxmps3.outbox import Outbox, open_sealed, seal
+from rxmps3.outbox import Outbox, Restored, open_sealed, seal
 from rxmps3.state import State
 from rxmps3.storage.base import Found, Storage, list_all
 
@@ -61,6 +61,28 @@ class Local:
         self._storage = storage
         self.outboxes = outboxes
         self._release = release
+
+    async def take_over(self) -> list[Restored]:
+        """The pending writes of all outboxes, oldest first in each; from now on they are in the own one.
+
+        Raises:
+            Unavailable, AccessDenied: the disk refuses.
+        """
+        own, *others = self.outboxes
+        found = await own.restore()
+        known = {one.write.id for one in found}
+        for outbox in others:
+            adopted = [one for one in await outbox.restore() if one.write.id not in known]
+            known.update(one.write.id for one in adopted)
+            await own.adopt(adopted)
+            await outbox.clear()
+            found.extend(adopted)
+        return found
+
+    @property
+    def set_aside(self) -> list[str]:
+        """What could not be read of the outboxes, as file names with the reason."""
+        return [name for outbox in self.outboxes for name in outbox.set_aside]
 
     async def load_state(self) -> SavedState | None:
         """The last known state, or None if there is none that can be read."""

@@ -374,22 +374,14 @@ class Replica:
             self.report(Failure("restore", self._name, error, "nothing is kept on disk"))
 
     async def _take_up_local(self, keep: OpensLocal) -> None:
-        """Take up the outboxes of dead processes and the last known state."""
+        """Take up what is pending on disk and the last known state."""
         local = self._local = await keep.open(self.manifest)
-        own, *others = local.outboxes
-        found = await own.restore()
-        known = {one.write.id for one in found}
-        for outbox in others:
-            adopted = [one for one in await outbox.restore() if one.write.id not in known]
-            known.update(one.write.id for one in adopted)
-            await own.adopt(adopted)
-            await outbox.clear()
-            found.extend(adopted)
-        for name in [name for outbox in local.outboxes for name in outbox.set_aside]:
+        found = await local.take_over()
+        for name in local.set_aside:
             aside = Corrupt("set aside", object=f"file {name}")
             self._restore_failures.append(Failure("restore", self._name, aside, "the rest is kept"))
         self.values.keep_in(local)
-        self._storer.use(own)
+        self._storer.use(local.outboxes[0])
         saved = await local.load_state()
         if saved is not None and saved.place is not None:
             self._log.resume(saved.place)
