@@ -349,10 +349,14 @@ def test_interrupting_simulate_ends_its_processes() -> None:
         env=environment(),
         start_new_session=True,
     )
-    eventually(lambda: len(children(running.pid)) >= 3, "two workers, and who keeps track of what they share, begin")
-    workers = children(running.pid)
-    os.killpg(running.pid, signal.SIGINT)
-    out, err = running.communicate(timeout=60)
+    with running:
+        try:
+            eventually(lambda: len(children(running.pid)) >= 3, "two workers, and who keeps track of them, begin")
+            workers = children(running.pid)
+            os.killpg(running.pid, signal.SIGINT)
+            out, err = running.communicate(timeout=60)
+        finally:
+            running.kill()
     assert (running.returncode, out, err) == (130, b"", b"")
     eventually(lambda: not any(map(is_alive, workers)), "they end")
 
