@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -40,6 +40,8 @@ MAX_GROUP_BYTES = 1 << 20
 MAX_ENTRY_BYTES = 16 << 20
 """No entry is larger; one that claims to be is not read."""
 _READS_AT_ONCE = 16
+_KEPT_FOR = timedelta(minutes=1)
+"""An entry that came in longer ago beside one that did not is read again: its date is taken for the present time."""
 _HITS_BEFORE_LISTING = 4
 _HITS_WHEN_LOSING = 1
 """Whoever lost a race to a faster writer has the rest to catch up with at once, or it never gets its turn."""
@@ -258,7 +260,9 @@ class SequencedLog:
     ) -> tuple[dict[int, Found | NotModified | Missing], Error | None]:
         """These entries, in order, up to one that could not be read, and why; what came in after it is kept."""
         answers: dict[int, Found | NotModified | Missing] = {}
-        known, self._ahead = self._ahead, {}
+        now = self._known.dated(self.date)
+        known = {name: one for name, one in self._ahead.items() if one.date is None or now - one.date < _KEPT_FOR}
+        self._ahead = {}
 
         async def read(seq: int) -> None:
             name = self._layout.entry(incarnation, seq)

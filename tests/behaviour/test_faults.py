@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import pytest
@@ -298,3 +299,55 @@ def test_a_known_state_is_served_though_the_bucket_never_answers() -> None:
             assert seen == ["known", "news"]
 
     run_virtually(main())
+
+
+@pytest.mark.async_only("it runs on virtual time")
+def test_what_came_in_long_ago_does_not_date_a_new_entry() -> None:
+    """By an old date its writer would seem to have been silent for long, and would be forgotten."""
+
+    async def main() -> None:
+        server, clock = SimClock("server"), SimClock("b")
+        inner = MemoryStorage(clock=server)
+        faulty = FaultyStorage(inner, (), SimClock("faults").rng)
+        stumbling = 0
+
+        async def lose_the_seventh(
+            request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage
+        ) -> Any:
+            nonlocal stumbling
+            if request.verb == "get" and request.name.endswith("/log/00000000000000000007"):
+                stumbling += 1
+                raise Unavailable("lost", operation="get", object=request.name)
+            return await proceed()
+
+        async with players(inner, "a", clock=SimClock("a")) as (a,), players(faulty, "b", clock=clock) as (b,):
+            log = trace(a.versions)
+            for number in range(12):
+                await a.put("k", number)
+            faulty.plan = lose_the_seventh
+            with pytest.raises(Unavailable):
+                await b.refresh()
+            assert stumbling
+            await clock.sleep(40 * 86400)
+            faulty.plan = ()
+            await b.refresh()
+            await b.put("k", "late")
+            await a.refresh()
+            assert log[-1].by == "b"
+            assert server.now() - log[-1].date < timedelta(hours=1)
+
+    run_virtually(main())
+
+
+async def test_a_server_that_asks_for_a_long_wait_is_not_waited_for_by_an_open() -> None:
+    clock = ManualClock()
+    throttled = FaultyStorage(MemoryStorage(clock=clock), throttle(one_in=1, retry_after=60.0), clock=clock)
+    counting = CountingStorage(throttled)
+
+    async def opened() -> None:
+        async with players(counting, "a", clock=clock):
+            pass
+
+    with pytest.raises(Unavailable):
+        await soon(clock, opened())
+    assert counting.counts["get"] == 1

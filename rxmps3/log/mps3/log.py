@@ -35,7 +35,7 @@ from rxmps3.state import (
     WriteId,
 )
 from rxmps3.storage.base import Found, Page, Stored
-from rxmps3.together import all_of, together
+from rxmps3.together import all_of
 
 __all__ = ["Mps3Log"]
 
@@ -360,7 +360,7 @@ class Mps3Log:
                 update[name] = None if entry is None else codec.file_of(self._version_of(key, entry))
         if self._versioning:
             gone = [key for name, file in update.items() if file is None and (key := self._home.key_of(name))]
-            await together(self._storage.delete(key) for key in gone)
+            await all_of(self._storage.delete(key) for key in gone)
         for _ in range(_TRIES):
             await self._refresh()
             if await self._put(update, tuple(writes)):
