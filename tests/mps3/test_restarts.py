@@ -15,6 +15,7 @@ from rxmps3.log.mps3.recovering import held
 from rxmps3.state import Entry, Inline, Write, WriteId
 from rxmps3.testing import FaultyStorage, Request
 from rxmps3.testing.faults import offline
+from rxmps3.testing.wrappers import Fault
 from tests.mps3.processes import LATE, Fate, World, virtually
 
 AT_ONCE = 2.0
@@ -185,29 +186,32 @@ def test_what_has_arrived_is_known_again_by_a_process_that_has_to_find_out_the_p
     virtually(main)
 
 
+def gone_after_the_next_operation() -> Fault:
+    """The network goes as soon as one operation has arrived, and with it the answer."""
+
+    async def last(request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage) -> Any:
+        answer = await proceed()
+        if request.verb == "put" and "json@" in request.name:
+            faults.plan = offline()
+            raise rxmps3.Unavailable("no answer", operation="put", object=request.name)
+        return answer
+
+    return last
+
+
 def test_an_answer_lost_to_a_long_outage_doubles_nothing() -> None:
     """When the network is back the operation is older than the window that everybody reads."""
 
     async def main() -> None:
         world = World()
         network = FaultyStorage(world.bucket)
-        lost = False
-
-        async def last(request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage) -> Any:
-            nonlocal lost
-            if request.verb == "put" and "json@" in request.name and not lost:
-                lost = True
-                await proceed()
-                network.plan = offline()
-                raise rxmps3.Unavailable("no answer", operation="put", object=request.name)
-            return await proceed()
 
         async with world.opened() as other, world.opened(network) as db:
             await other.put("k", "before")
-            network.plan = last
+            network.plan = gone_after_the_next_operation()
             receipt = db.put("k", 1)
             await asyncio.sleep(1)
-            assert lost
+            assert len(await world.updates()) == 2
             for number in range(4):
                 await other.refresh()
                 await other.put("k", f"after {number}")
@@ -252,23 +256,13 @@ def test_a_process_that_slept_until_its_operation_was_collected_does_not_send_it
     async def main() -> None:
         world = World()
         network = FaultyStorage(world.bucket)
-        lost = False
-
-        async def last(request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage) -> Any:
-            nonlocal lost
-            if request.verb == "put" and "json@" in request.name and not lost:
-                lost = True
-                await proceed()
-                network.plan = offline()
-                raise rxmps3.Unavailable("no answer", operation="put", object=request.name)
-            return await proceed()
 
         async with world.opened() as other, world.opened(network) as db:
             await other.put("k", "before")
-            network.plan = last
+            network.plan = gone_after_the_next_operation()
             receipt = db.put("k", 1)
             await asyncio.sleep(1)
-            assert lost
+            assert len(await world.updates()) == 2
             await other.refresh()
             await other.put("k", "after")
             await _collected(other, world)
