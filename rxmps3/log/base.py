@@ -103,6 +103,10 @@ class Log(Protocol):
         """
         ...
 
+    async def ensure_dated(self) -> None:
+        """Ask what time it is if ``date`` was heard long ago: what is sent is dated by it. Raises as `read`."""
+        ...
+
     async def server_time(self) -> datetime:
         """Ask the storage what time it is. Raises as `read`."""
         ...

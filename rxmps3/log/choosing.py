@@ -121,6 +121,9 @@ class ChosenLog:
     def upkeep_is_due(self) -> bool:
         return self._log.upkeep_is_due
 
+    async def ensure_dated(self) -> None:
+        await self._log.ensure_dated()
+
     async def server_time(self) -> datetime:
         return await self._log.server_time()
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from rxmps3.errors import Corrupt, PreconditionFailed, Unavailable, Unsupported
 from rxmps3.layout import Layout
 from rxmps3.log import codec
+from rxmps3.log.dating import ServerDate
 from rxmps3.log.fence import Lease
 from rxmps3.storage.base import ABSENT, Matches, Missing, NotModified, Storage
 
@@ -42,17 +43,17 @@ class KnownHead:
         disbelieved: how many answers in a row did not count.
     """
 
-    def __init__(self, storage: Storage, layout: Layout, follow: Follow) -> None:
+    def __init__(self, storage: Storage, layout: Layout, follow: Follow, dated: ServerDate) -> None:
         self.expected = False
         self.disbelieved = 0
         self._storage = storage
         self._layout = layout
         self._follow = follow
+        self._dated = dated
         self._head: codec.Head | None = None
         self._etag = ""
         self._modified: datetime | None = None
         self._lease: Lease | None = None
-        self._date: datetime | None = None
         self._turning = asyncio.Lock()
 
     @property
@@ -75,7 +76,7 @@ class KnownHead:
     @property
     def date(self) -> datetime | None:
         """The server's time as last seen."""
-        return self._date
+        return self._dated.last
 
     def dated(self, date: datetime | None) -> datetime:
         """The date of an answer. Raises `Unsupported` if it has none."""
@@ -96,7 +97,8 @@ class KnownHead:
             Unavailable: no answer is believable.
             Corrupt, Unsupported: as `look`.
         """
-        self._date = answered = self.dated(answered)
+        answered = self.dated(answered)
+        self._dated.heard(answered)
         lease = self._lease
         if lease is not None and lease.covers(seq, answered):
             self.disbelieved = 0
@@ -124,7 +126,8 @@ class KnownHead:
             failed_etag = ""
             for _ in range(_TRIES):
                 answer = await self._storage.get(name, unless=self._etag or None, limit=_MAX_HEAD_BYTES)
-                self._date = date = self.dated(answer.date)
+                date = self.dated(answer.date)
+                self._dated.heard(date)
                 if isinstance(answer, Missing):
                     await self._check_emptiness()
                     return False

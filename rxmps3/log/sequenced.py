@@ -26,6 +26,7 @@ from rxmps3.log import codec
 from rxmps3.log.base import Deliver, Place
 from rxmps3.log.checkpoint import is_due
 from rxmps3.log.checkpoint import load as load_checkpoint
+from rxmps3.log.dating import ServerDate
 from rxmps3.log.fence import Lease
 from rxmps3.log.head import KnownHead, Outdated
 from rxmps3.log.probe import ensure_conditional_writes
@@ -102,7 +103,8 @@ class SequencedLog:
         self._writer = writer
         self._by = by
         self._deliver = deliver
-        self._known = KnownHead(storage, layout, self._follow)
+        self._dated = ServerDate(clock)
+        self._known = KnownHead(storage, layout, self._follow, self._dated)
         self._seq = 0
         self._chain: str = ""
         self._losing = False
@@ -150,7 +152,7 @@ class SequencedLog:
     @property
     def date(self) -> datetime | None:
         """The server's time as last seen."""
-        return self._known.date
+        return self._dated.last
 
     @property
     def upkeep_is_due(self) -> bool:
@@ -386,6 +388,10 @@ class SequencedLog:
     async def rewrite_head(self, change: Callable[[codec.Head, datetime | None], codec.Head | None]) -> bool:
         """Replace the head; see `KnownHead.rewrite`."""
         return await self._known.rewrite(change)
+
+    async def ensure_dated(self) -> None:
+        if self._dated.is_old:
+            await self.server_time()
 
     async def server_time(self) -> datetime:
         await self._known.look()

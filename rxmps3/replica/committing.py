@@ -126,6 +126,8 @@ class Committer:
             reached = self._log.reached
             try:
                 await self._log.open()
+                if self._timeline.view.pending:
+                    await self._log.ensure_dated()
                 await self._give_up_the_unknowable()
                 await self._let_others()
                 ready = self._ready()

@@ -351,3 +351,33 @@ async def test_a_server_that_asks_for_a_long_wait_is_not_waited_for_by_an_open()
     with pytest.raises(Unavailable):
         await soon(clock, opened())
     assert counting.counts["get"] == 1
+
+
+@pytest.mark.async_only("it runs on virtual time")
+@pytest.mark.parametrize("protocol", ["sequenced", "versioned", "mps3"])
+def test_a_write_after_weeks_of_silence_is_sent_until_it_is_committed(protocol: str) -> None:
+    """It is dated by when it is sent, not by when the storage was last heard."""
+
+    async def main() -> None:
+        inner = MemoryStorage(clock=SimClock("server"), versioning=protocol == "versioned")
+        clock = SimClock("a")
+        faulty = FaultyStorage(inner, (), SimClock("faults").rng)
+        lost: list[str] = []
+
+        async def lose_the_first(request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage) -> Any:
+            if request.verb == "put" and len(lost) < 2:
+                lost.append(request.name)
+                raise Unavailable("lost", operation="put", object=request.name)
+            return await proceed()
+
+        async with players(inner, "b", clock=SimClock("b"), protocol=protocol) as (b,):
+            await b.put("k", 0)
+        async with players(faulty, "a", clock=clock, protocol=protocol) as (a,):
+            await clock.sleep(40 * 86400)
+            faulty.plan = lose_the_first
+            await a.put("k", 1)
+            assert lost
+        async with players(inner, "b", clock=SimClock("reader"), protocol=protocol) as (b,):
+            assert await b.get("k") == 1
+
+    run_virtually(main())

@@ -183,6 +183,7 @@ async def test_a_writer_that_has_heard_nothing_for_long_is_not_silent(storage: M
     a, b = Client(storage, clock), Client(storage, clock)
     await a.put(k=1)
     await clock.advance(31 * DAY)
+    await a.log.ensure_dated()
     await a.write({"k": MISSING})
     await a.commit()
     await b.log.open()

@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeVar
 
 from rxmps3.errors import Corrupt, OutcomeUnknown, Unavailable
 from rxmps3.log.base import Place
+from rxmps3.log.dating import ServerDate
 from rxmps3.log.kit import Context
 from rxmps3.log.mps3 import operation as codec
 from rxmps3.log.mps3.names import OPERATIONS_PER_SESSION, Stamp, home_of, new_session, parse_stamp, stamp_after
@@ -88,7 +89,7 @@ class Mps3Log:
         self._deliver = context.deliver
         self._versioning = context.versioning
         self._server = ServerClock()
-        self._date: datetime | None = None
+        self._dated = ServerDate(context.clock)
         self._session = new_session(self._clock)
         self._count = 0
         self._fetched: dict[str, Operation] = {}  # what came in before another request failed
@@ -126,7 +127,7 @@ class Mps3Log:
 
     @property
     def date(self) -> datetime | None:
-        return self._date
+        return self._dated.last
 
     @property
     def upkeep_is_due(self) -> bool:
@@ -148,9 +149,13 @@ class Mps3Log:
     async def read(self) -> None:
         await self._refresh()
 
+    async def ensure_dated(self) -> None:
+        if self._dated.is_old:
+            await self.server_time()
+
     async def server_time(self) -> datetime:
         await self._timed(self._storage.list(f"{self._manifest}@", limit=1))
-        return self._date or self._clock.now()
+        return self.date or self._clock.now()
 
     async def _refresh(self) -> None:
         """List, fetch what was not seen before, and deliver."""
@@ -175,7 +180,7 @@ class Mps3Log:
         began = self._clock.monotonic()
         answer = await request
         if answer.date is not None:
-            self._date = answer.date
+            self._dated.heard(answer.date)
             self._server.heard(answer.date, self._clock.now(), self._clock.monotonic() - began)
         return answer
 
@@ -402,13 +407,13 @@ class Mps3Log:
         latency = self._clock.monotonic() - began
         if stored.date is None or abs(stamp.time - milliseconds(stored.date)) < LAG - MARGIN:
             if stored.date is not None:
-                self._date = stored.date
+                self._dated.heard(stored.date)
                 self._server.heard(stored.date, self._clock.now(), latency)
             async with self._turning:
                 if stamp.text not in self._seen:
                     self._take(self._with(operation))
             return True
-        self._date = stored.date
+        self._dated.heard(stored.date)
         self._attempt = _Attempt(stamp, after)  # if one of these requests fails, that is found out later
         await self._refresh()
         near = stamp.text in self._seen  # enough after all
@@ -437,8 +442,8 @@ class Mps3Log:
 
     async def _until_not_ahead(self) -> None:
         """After an operation of a clock that is ahead, wait until one that follows it would count."""
-        if self._window and self._date is not None:
-            ahead = self._window[0].stamp.time + 1 - milliseconds(self._date) - (LAG - MARGIN)
+        if self._window and self.date is not None:
+            ahead = self._window[0].stamp.time + 1 - milliseconds(self.date) - (LAG - MARGIN)
             if ahead > 0:
                 await self._clock.sleep(ahead / 1000)
 
@@ -461,7 +466,7 @@ class Mps3Log:
             await self._refresh()
             if stamp.text in self._seen or stamp.text not in self._own_operations:
                 break  # seen, if only for as long as it was in the window
-            now = milliseconds(self._date) if self._date is not None else self._server.time(self._clock.now())
+            now = milliseconds(self.date) if self.date is not None else self._server.time(self._clock.now())
             left = stamp.time + LAG + MARGIN - now
             if left < 0:
                 there = await self._is_in_the_log(stamp)

@@ -22,6 +22,7 @@ from rxmps3.errors import Corrupt, Error, Rejected, Unavailable, Unsupported
 from rxmps3.layout import escape
 from rxmps3.log import codec
 from rxmps3.log.base import Place
+from rxmps3.log.dating import ServerDate
 from rxmps3.log.kit import Context
 from rxmps3.log.sequenced import MAX_ENTRY_BYTES, MAX_GROUP_BYTES, Tail
 from rxmps3.log.versioned.body import PROTOCOL, Body, Named, decode_body, encode_body
@@ -42,8 +43,6 @@ _TRIES = 6
 _FIRST_WAIT = 0.05
 """A listing that does not show yet what was stored is asked again after so many seconds, then twice as many."""
 _MARKERS_AT_ONCE = 16
-_FRESH = 3600.0
-"""A date that was heard so many seconds ago is not written: by it a writer would seem to be silent for long."""
 _COARSE = timedelta(seconds=1)
 """Dates of the storage have no finer resolution."""
 
@@ -83,8 +82,7 @@ class VersionedLog:
         self._own = ""
         self._named: Named | None = None
         self._tail = Tail()
-        self._date: datetime | None = None
-        self._dated_at = 0.0
+        self._dated = ServerDate(context.clock)
         self._pace = Pace(context.clock)
         self._ends = Ends()
         self._resumed = False
@@ -111,7 +109,7 @@ class VersionedLog:
 
     @property
     def date(self) -> datetime | None:
-        return self._date
+        return self._dated.last
 
     @property
     def base(self) -> Base:
@@ -346,6 +344,10 @@ class VersionedLog:
             raise Rejected(f"refused and rolled back: {broken}", operation="commit") from broken
         self._capable = True
 
+    async def ensure_dated(self) -> None:
+        if self._dated.is_old:
+            await self.server_time()
+
     async def server_time(self) -> datetime:
         answer = await self._storage.get(self._names.object, unless=self._etag or None, limit=MAX_ENTRY_BYTES)
         if answer.date is None:
@@ -355,7 +357,7 @@ class VersionedLog:
 
     def _learn_date(self, date: datetime | None) -> None:
         if date is not None:
-            self._date, self._dated_at = date, self._clock.monotonic()
+            self._dated.heard(date)
 
     async def commit(self, writes: Sequence[Write]) -> None:
         await self.open()
@@ -366,8 +368,6 @@ class VersionedLog:
             await self._look_for(writes)
             if not self._unsure:
                 return
-        if self._clock.monotonic() - self._dated_at > _FRESH:
-            await self.server_time()
         taken, texts = self._pack(writes)
         await self._append(taken, self._encode(texts))
         await self._mark_deleted(taken)
@@ -412,7 +412,7 @@ class VersionedLog:
             async with self._turning:
                 await self._catch_up(None, one.body, one.etag)
         except Unavailable:
-            if one.date is None or self._date is None or self._date - one.date < SETTLED_AFTER + _COARSE:
+            if one.date is None or self.date is None or self.date - one.date < SETTLED_AFTER + _COARSE:
                 raise
             self._unlisted = None
             return False
@@ -441,7 +441,7 @@ class VersionedLog:
             by=self._by,
             nonce=self._clock.new_id(),
             time=self._clock.now(),
-            date=self._date,
+            date=self.date,
             checkpoint=self._named,
             expired=expired,
         )
