@@ -7,19 +7,25 @@ for as long as the process lives.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from rxmps3.clock import Clock
 from rxmps3.errors import AccessDenied, Error, PreconditionFailed, Unavailable, Unsupported
 from rxmps3.layout import probe as probe_name
-from rxmps3.storage.base import ABSENT, Found, Matches, Missing, NotModified, Storage
+from rxmps3.retry import Backoff
+from rxmps3.storage.base import ABSENT, Found, Matches, Missing, NotModified, Precondition, Storage, Stored
 from rxmps3.together import all_of
 
 __all__ = ["ensure_conditional_writes", "place_of"]
 
 _CONTENDERS = 3
 _REPLACED = b'"replaced"'
+_TRIES = 5
+_BACKOFF = Backoff(base=0.2, cap=2.0)
 _passed: set[str] = set()
+T = TypeVar("T")
 
 
 async def ensure_conditional_writes(storage: Storage, clock: Clock) -> None:
@@ -32,12 +38,42 @@ async def ensure_conditional_writes(storage: Storage, clock: Clock) -> None:
     place = place_of(storage.url)
     if place in _passed:
         return
-    await _probe(storage, probe_name(clock.new_id(16)))
+    await _probe(_Insistent(storage, clock), probe_name(clock.new_id(16)))
     if place != "memory:":
         _passed.add(place)
 
 
-async def _probe(storage: Storage, name: str) -> None:
+class _Insistent:
+    """A storage that is asked again when it does not answer: a probe has to get through where some requests fail.
+
+    What the probe asks may be asked twice. A create that is refused for its own success loses nothing: whose body was
+    kept decides.
+    """
+
+    def __init__(self, storage: Storage, clock: Clock) -> None:
+        self.url = storage.url
+        self._storage = storage
+        self._clock = clock
+
+    async def get(self, name: str, *, unless: str | None = None) -> Found | Missing | NotModified:
+        return await self._insist(lambda: self._storage.get(name, unless=unless))
+
+    async def put(self, name: str, body: bytes, *, when: Precondition) -> Stored:
+        return await self._insist(lambda: self._storage.put(name, body, when=when))
+
+    async def delete(self, name: str) -> None:
+        await self._insist(lambda: self._storage.delete(name))
+
+    async def _insist(self, request: Callable[[], Awaitable[T]]) -> T:
+        for failures in range(1, _TRIES):
+            try:
+                return await request()
+            except Unavailable as error:
+                await self._clock.sleep(_BACKOFF.wait(failures, error, self._clock.rng))
+        return await request()
+
+
+async def _probe(storage: _Insistent, name: str) -> None:
     try:
         certain = await _check_create(storage, name)
         etag = await _check_replace(storage, name)
@@ -59,7 +95,7 @@ def place_of(url: str) -> str:
     return urlunsplit(parts._replace(path="")) if parts.scheme == "s3" else url
 
 
-def _broken(storage: Storage, condition: str) -> Unsupported:
+def _broken(storage: _Insistent, condition: str) -> Unsupported:
     return Unsupported(
         f"the storage does not keep a promise that the sequenced log needs: {condition}",
         operation="probe",
@@ -68,7 +104,7 @@ def _broken(storage: Storage, condition: str) -> Unsupported:
     )
 
 
-async def _check_create(storage: Storage, name: str) -> bool:
+async def _check_create(storage: _Insistent, name: str) -> bool:
     """Several creates of one name at once: exactly one body is kept, and nobody else hears that theirs was.
 
     Returns:
@@ -100,7 +136,7 @@ async def _check_create(storage: Storage, name: str) -> bool:
     return None not in created
 
 
-async def _check_replace(storage: Storage, name: str) -> str:
+async def _check_replace(storage: _Insistent, name: str) -> str:
     kept = await storage.get(name)
     if not isinstance(kept, Found):
         raise _broken(storage, "an object vanished")
@@ -118,7 +154,7 @@ async def _check_replace(storage: Storage, name: str) -> str:
     raise _broken(storage, "If-Match with a stale ETag was accepted")
 
 
-async def _check_get(storage: Storage, name: str, etag: str) -> None:
+async def _check_get(storage: _Insistent, name: str, etag: str) -> None:
     if not isinstance(await storage.get(name, unless=etag), NotModified):
         raise _broken(storage, "If-None-Match with the current ETag returned the object again")
     missing = await storage.get(name + "-missing")
@@ -128,7 +164,7 @@ async def _check_get(storage: Storage, name: str, etag: str) -> None:
         raise _broken(storage, "answers carry no Date header")
 
 
-async def _try_to_remove(storage: Storage, name: str) -> None:
+async def _try_to_remove(storage: _Insistent, name: str) -> None:
     try:
         await storage.delete(name)
     except Error:

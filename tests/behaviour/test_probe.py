@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from rxmps3 import MISSING, Corrupt, Rejected, Unavailable, Unsupported
 from rxmps3.errors import PreconditionFailed
 from rxmps3.storage import ABSENT, Found, Matches, MemoryStorage, Missing, NotModified, Stored
+from rxmps3.testing import StorageWrapper
+from rxmps3.testing.wrappers import Request
 from tests.behaviour.facades import is_blocking, own_memory, settle
 from tests.behaviour.helpers import Gate, names, players, trace
+
+T = TypeVar("T")
 
 
 class IgnoresCreate(MemoryStorage):
@@ -141,6 +146,31 @@ async def test_a_probe_that_fails_half_way_leaves_nothing_behind() -> None:
             one.let_go()
         await receipt
         assert not [name for name in await names(gate.inner) if "probe" in name]
+
+
+class FailsEveryOther(StorageWrapper):
+    """A storage that answers every other request of a probe with 503, and counts the probes that were begun."""
+
+    def __init__(self, inner: MemoryStorage) -> None:
+        super().__init__(inner)
+        self.asked = 0
+        self.begun: set[str] = set()
+
+    async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
+        if "probe" in request.name:
+            self.begun.add(request.name.removesuffix("-missing"))
+            self.asked += 1
+            if self.asked % 2:
+                raise Unavailable("503")
+        return await proceed()
+
+
+async def test_one_probe_gets_through_a_storage_that_fails_every_other_request() -> None:
+    storage = FailsEveryOther(MemoryStorage())
+    async with players(storage, "a", protocol="sequenced") as (a,):
+        await a.put("k", 1)
+    assert len(storage.begun) == 1
+    assert not [name for name in await names(storage.inner) if "probe" in name]
 
 
 async def test_a_good_storage_is_probed_once_per_process() -> None:
