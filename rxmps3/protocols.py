@@ -29,7 +29,7 @@ def open_sequenced(context: Context) -> Kit:
         context.storage, layout, context.clock, writer=context.writer, by=context.by, deliver=context.deliver
     )
     collector = Collector(context.storage, layout, log, context.state, context.clock, context.retention)
-    return Kit("sequenced", log, SequencedPlacing(layout), collector)
+    return Kit("sequenced", log, SequencedPlacing(layout), collector, linear=True)
 
 
 async def is_sequenced(storage: Storage, manifest: str) -> bool:
