@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, TypeVar, overload
@@ -15,8 +16,10 @@ from reactivex.abc import DisposableBase
 from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 from rxmps3 import client, opening
+from rxmps3.blocking import transaction
 from rxmps3.blocking.iteration import BlockingIteration
 from rxmps3.blocking.portal import Portal, at_exit, portal
+from rxmps3.blocking.transaction import Transaction
 from rxmps3.clock import Clock
 from rxmps3.compact import DEFAULT_RETENTION
 from rxmps3.errors import NotSent
@@ -33,6 +36,7 @@ from rxmps3.storage.base import Storage
 from rxmps3.streams.events import Change, Reset
 from rxmps3.streams.key import Key
 from rxmps3.streams.stream import Live
+from rxmps3.transaction import check_alone
 from rxmps3.values import DEFAULT_CACHE_BYTES, DEFAULT_INLINE_LIMIT
 
 __all__ = ["Database", "connect"]
@@ -132,14 +136,24 @@ class Database(Mapping[str, Any]):
     # -- writing ---------------------------------------------------------------------------------------------
 
     @overload
-    def put(self, key: str, value: Any) -> Receipt: ...
+    def put(self, key: str, value: Any, *, if_version: str | Missing | None = None) -> Receipt: ...
 
     @overload
     def put(self, key: str, value: Any, *, manifests: Iterable[str]) -> Receipts: ...
 
-    def put(self, key: str, value: Any, *, manifests: Iterable[str] | None = None) -> Receipt | Receipts:
+    def put(
+        self,
+        key: str,
+        value: Any,
+        *,
+        if_version: str | Missing | None = None,
+        manifests: Iterable[str] | None = None,
+    ) -> Receipt | Receipts:
         """Set a key, as `rxmps3.Database.put`."""
-        return self.put_all({key: value}) if manifests is None else self.put_all({key: value}, manifests=manifests)
+        if manifests is None:
+            return self._database.put(key, value, if_version=if_version)
+        check_alone(if_version)
+        return self.put_all({key: value}, manifests=manifests)
 
     @overload
     def put_all(self, values: Mapping[str, Any]) -> Receipt: ...
@@ -161,14 +175,48 @@ class Database(Mapping[str, Any]):
         return self._portal.call("put", write)
 
     @overload
-    def delete(self, key: str) -> Receipt: ...
+    def delete(self, key: str, *, if_version: str | Missing | None = None) -> Receipt: ...
 
     @overload
     def delete(self, key: str, *, manifests: Iterable[str]) -> Receipts: ...
 
-    def delete(self, key: str, *, manifests: Iterable[str] | None = None) -> Receipt | Receipts:
+    def delete(
+        self, key: str, *, if_version: str | Missing | None = None, manifests: Iterable[str] | None = None
+    ) -> Receipt | Receipts:
         """Delete a key, as `rxmps3.Database.delete`."""
-        return self.put(key, MISSING) if manifests is None else self.put(key, MISSING, manifests=manifests)
+        if manifests is None:
+            return self._database.delete(key, if_version=if_version)
+        check_alone(if_version)
+        return self.put(key, MISSING, manifests=manifests)
+
+    # -- changing what is there ------------------------------------------------------------------------------
+
+    def create(self, key: str, value: Any) -> Receipt:
+        """Set a key that is not there, as `rxmps3.Database.create`."""
+        return self._database.create(key, value)
+
+    def patch(self, key: str, patch: Any) -> Receipt:
+        """Change a part of a key's value, as `rxmps3.Database.patch`."""
+        return self._database.patch(key, patch)
+
+    def merge(self, key: str, value: Any, schema: Mapping[str, Any] | None = None) -> Receipt:
+        """Merge a value into a key's, as `rxmps3.Database.merge`."""
+        return self._database.merge(key, value, schema)
+
+    def transact(self, fn: Callable[[Transaction], T], attempts: int = 10) -> T:
+        """Read and change several keys as if nobody else wrote meanwhile, as `rxmps3.Database.transact`.
+
+        ``fn`` is a plain function; it runs on this thread, and what it gets is used without ``await``.
+        """
+        return transaction.run(self._portal, self._database.transactions, fn, attempts)
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """One attempt of `transact`, for ``with``, as `rxmps3.Database.transaction`."""
+        return transaction.one(self._portal, self._database.transactions)
+
+    def update(self, key: str, fn: Callable[[Any], T], default: Any = None, attempts: int = 10) -> T:
+        """Set a key to what a plain function makes of its value, as `rxmps3.Database.update`."""
+        return transaction.update(self._portal, self._database.transactions, key, fn, default, attempts)
 
     def new_key(self, prefix: str = "") -> str:
         """A key that nobody else makes, as `rxmps3.Database.new_key`."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from rxmps3 import jsontext
-from rxmps3.basis import Basis
+from rxmps3.basis import Basis, Seen, seen
 from rxmps3.clock import Clock
 from rxmps3.deriving import Derivation
 from rxmps3.errors import InvalidInput, NotLoaded, Overloaded, Rejected, Unsupported
@@ -107,7 +107,7 @@ class Author:
         with self._timeline.lock:
             before = {self._kit().placing.check_key(key): self._at_hand(key) for key in derived}
             texts = {key: derivation.apply(before[key].text) for key, derivation in derived.items()}
-            basis = Basis({key: one.version for key, one in before.items()}, derived=derived)
+            basis = Basis({key: one.seen for key, one in before.items()}, derived=derived)
             draft = self._write_locked(_decoded(texts), None, basis)
         return self._hand_over(draft)
 
@@ -154,10 +154,10 @@ class Author:
         if entry is None and (view.loaded or view.is_pending(key)):
             return _Known(None, None)
         text = None if entry is None else self._values.peek(entry)
-        if entry is None or text is None:
+        if text is None:
             what = "the state is not loaded yet" if entry is None else "its value is not at hand"
             raise NotLoaded(what, operation="put", object=f"key {key!r}", remedy="await db.get of the key first")
-        return _Known(entry.version, text)
+        return _Known(seen(entry), text)
 
     def _cancel(self, id: WriteId) -> bool:
         """Take back a write that was never sent."""
@@ -171,12 +171,16 @@ class Author:
 
     # -- planning anew ---------------------------------------------------------------------------------------
 
-    def remake(self, id: WriteId, derived: Derived) -> None:
-        """What a pending write is made of has changed: it gets other values, in objects of other names."""
+    def remake(self, id: WriteId, derived: Derived) -> bool:
+        """What a pending write is made of has changed: it gets other values, in objects of other names.
+
+        Returns:
+            False if it is not pending any more.
+        """
         with self._timeline.lock:
             pending, receipt = self._timeline.view.pending.get(id), self.receipts.get(id)
             if pending is None or receipt is None:
-                return
+                return False
             planned = self._plan(id, _decoded(derived.texts))
             write = replace(pending.write, update=planned.update, basis=derived.basis)
             renamed = self._kit().placing.again(write, self._clock.new_id(6))
@@ -185,6 +189,7 @@ class Author:
             receipt.contents = self._hold(_renamed(renamed, [held.text for held in planned.contents]))
             self._timeline.submit_locked(Remade(renamed, self._options.by))
         self._timeline.deliver_soon()
+        return True
 
     def plan_for(self, kit: Kit) -> None:
         """The manifest is in another protocol than was assumed: plan what is pending anew for it."""
@@ -257,9 +262,9 @@ class Author:
 
 
 class _Known(NamedTuple):
-    """What is at hand of a key: its version and its text, None of both if it is missing."""
+    """What is at hand of a key: its entry and its text; None if it is missing."""
 
-    version: str | None
+    seen: Seen | None
     text: str | None
 
 
