@@ -90,6 +90,7 @@ class Key(Live[T], abc.ObserverBase[T]):
         self._default = default
         self._default_text = _text_of_default(codec, default)
         self._default_deletes = self._default_text is None
+        self._default_is_shared = self._default_deletes and type(default) not in (dict, list, set, bytearray)
         if self._default_text is not None:
             self._default = codec.load(codec.dump(default))
         elif default is None:
@@ -130,9 +131,18 @@ class Key(Live[T], abc.ObserverBase[T]):
 
     def _dump(self, value: T) -> Any:
         """What to put; `MISSING` to delete."""
-        if value is MISSING or (self._default_deletes and value is self._default):
+        if value is MISSING or (self._default_deletes and self._is_default(value)):
             return MISSING
         return self._codec.dump(value)
+
+    def _is_default(self, value: Any) -> bool:
+        if self._default_is_shared:
+            return value is self._default
+        return type(value) is type(self._default) and value == self._default
+
+    def _own_default(self) -> T:
+        """The default for one reader: a copy, unless it is a sign whose identity counts."""
+        return self._default if self._default_is_shared else deepcopy(self._default)
 
     def _shows(self, dumped: Any) -> bool:
         """Whether a reader of this key sees this value already, the default included."""
@@ -144,9 +154,15 @@ class Key(Live[T], abc.ObserverBase[T]):
             return entry is None
         text = jsontext.encode(dumped, f"value of key {self.name!r}")
         if entry is None:
-            return text == self._default_text
+            return self._default_text is not None and self._same_text(text, self._default_text)
         text = self._replica.placing.normal(text)
-        return entry.same_value(Entry("", Inline(text))) or self._replica.values.peek(entry) == text
+        if entry.same_value(Entry("", Inline(text))):
+            return True
+        shown = self._replica.values.peek(entry)
+        return shown is not None and self._same_text(text, shown)
+
+    def _same_text(self, left: str, right: str) -> bool:
+        return left == right or self._codec.same(left, right)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -170,7 +186,7 @@ class Key(Live[T], abc.ObserverBase[T]):
         """What a change makes of the key, whose value has this JSON text, None if it has no value."""
         found = self.decode(ABSENT if text is None else jsontext.decode(text, f"key {self.name!r}"))
         error = found if isinstance(found, InvalidValue) else None
-        value = deepcopy(self._default) if isinstance(found, InvalidValue) else found[0]
+        value = self._own_default() if isinstance(found, InvalidValue) else found[0]
         version = change.after.version if change.after is not None else ""
         return KeyEntry(
             value, version, change.pending, change.by, change.cause, from_cache=self._replica.from_cache, error=error
@@ -190,7 +206,7 @@ class Key(Live[T], abc.ObserverBase[T]):
 
     def _load(self, value: Any) -> T:
         if value is ABSENT or (value is None and self._default is None):
-            return deepcopy(self._default)
+            return self._own_default()
         return self._codec.load(value)
 
     def _present(self) -> T:
@@ -199,7 +215,7 @@ class Key(Live[T], abc.ObserverBase[T]):
         if entry is None:
             if not view.loaded and not view.is_pending(self.name):
                 raise NotLoaded("the state is not loaded yet", object=f"key {self.name!r}", remedy="await db.get first")
-            return deepcopy(self._default)
+            return self._own_default()
         text = self._replica.values.peek(entry)
         if text is None:
             raise NotLoaded(
