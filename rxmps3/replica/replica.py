@@ -318,6 +318,7 @@ class Replica:
                 self._hold(planned.contents),
                 lambda: self._cancel(id),
                 self._home.check_may_block,
+                self._report_from_anywhere,
             )
             self._receipts[id] = receipt
             write = Write(id, self.clock.new_id(), planned.update)
@@ -411,6 +412,7 @@ class Replica:
             self._hold(held),
             lambda: self._cancel(write.id),
             self._home.check_may_block,
+            self._report_from_anywhere,
         )
         receipt.mark_stored()
         self._receipts[write.id] = receipt
@@ -478,6 +480,9 @@ class Replica:
     def report(self, failure: Failure) -> None:
         """Tell of trouble. On the loop's thread."""
         self._health.report(failure)
+
+    def _report_from_anywhere(self, failure: Failure) -> None:
+        self._home.on_loop(lambda: self.report(failure))
 
     def _complete_status(self, status: Status) -> Status:
         meter, view = self._storage.meter, self.view

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
@@ -205,6 +206,32 @@ async def test_every_kind_of_stream_survives_an_observer_that_raises(db: Databas
     assert len(calls) == 1
     assert len(fine) >= 2
     assert len(errors) == 1
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, GeneratorExit, pytest.fail.Exception])
+@pytest.mark.parametrize("make", ["observe", "key", "entries", "changes", "versions", "status"])
+async def test_whatever_an_observer_raises_is_nobody_else_s(make: str, error: type[BaseException]) -> None:
+    """A look of the database's own brings the change, and must survive what would end a task."""
+
+    def fragile(item: Any) -> None:
+        raise error
+
+    async with players(rxmps3.storage.MemoryStorage(), "a", "b", poll=0.01) as (a, b):
+        errors, seen = trace(b.errors), trace(b.observe("k"))
+        await a.put("k", 1)
+        await eventually(lambda: seen == [None, 1])
+        stream: Any = {"entries": lambda key: b.key(key).entries(), "versions": lambda key: b.versions}.get(make)
+        stream = b.status if make == "status" else (stream or getattr(b, make))("k")
+        stream.subscribe(fragile)
+        after = trace(b.observe("k"))
+        await a.put("k", 2)
+        await eventually(lambda: seen[-1] == after[-1] == 2)
+        await a.put("k", 3)
+        await eventually(lambda: seen[-1] == after[-1] == 3)
+        await b.put("k", 4)
+        assert [type(failure.error) for failure in errors] == [rxmps3.Error]
+        assert error.__name__ in str(errors[0])
+        assert type(errors[0].error.__cause__) is error
 
 
 async def test_an_observer_that_raises_at_its_first_value_is_detached_too(db: Database) -> None:

@@ -351,8 +351,9 @@ class TestShareLatest:
         assert kinds(trace(shared)) == kinds(trace(shared)) == [KeyError]
         assert source.tries == 2
 
+    @pytest.mark.parametrize("error", [ZeroDivisionError, asyncio.CancelledError])
     def test_an_observer_that_raises_is_detached_and_the_others_do_not_notice(
-        self, caplog: pytest.LogCaptureFixture
+        self, error: type[BaseException], caplog: pytest.LogCaptureFixture
     ) -> None:
         source = Subject[int]()
         shared = source.pipe(share_latest())
@@ -360,7 +361,7 @@ class TestShareLatest:
 
         def bad(item: int) -> None:
             calls.append(item)
-            raise ZeroDivisionError("bad observer")
+            raise error("bad observer")
 
         shared.subscribe(bad)
         good = trace(shared)
