@@ -91,7 +91,7 @@ class Replica:
         self._saves: set[asyncio.Task[None]] = set()
 
         self._home = Home(self._name, self._task_failed)
-        self._health = Health(self._name, clock, self._complete_status)
+        self._health = Health(self._name, clock, self._complete_status, self.take_turn)
         self._timeline = Timeline(self._home, self._deliver)
         self._log = ChosenLog(
             options.protocol,
@@ -523,8 +523,12 @@ class Replica:
         self._home.check_loop()
 
     def attach_on_loop(self, action: Callable[[], None]) -> None:
-        """See `Home.attach`."""
-        self._home.attach(action)
+        """See `Home.attach`; what an observer puts at its first item is delivered after it."""
+        self._home.attach(lambda: self.take_turn(action))
+
+    def take_turn(self, action: Callable[[], None]) -> None:
+        """Tell an observer of something that is no step, on the loop's thread: what it puts is delivered after it."""
+        self._timeline.take_turn(action)
 
     def on_loop(self, action: Callable[[], None]) -> None:
         """Run on the loop's thread: at once if called there, else soon; nothing once the loop is closed."""

@@ -6,6 +6,7 @@ import asyncio
 from copy import deepcopy
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from reactivex import abc
@@ -262,15 +263,21 @@ class _ValueSink(Generic[T]):
 
 
 class _EntrySink(Generic[T]):
-    """One subscription to the entries of a key: goes to the newest; only the newest is waited for."""
+    """One subscription to the entries of a key.
+
+    It waits for a value that is not at hand, tells that entry, then goes to the newest; what was put here is told at
+    once and ends the waiting, and so does a newer entry once a download has failed.
+    """
 
     def __init__(self, replica: Replica, key: Key[T], sender: Sender[KeyEntry[T]]) -> None:
         self._replica = replica
         self._key = key
         self._sender = sender
         self._since: int | None = None
-        self._newest: EntryChange | None = None
+        self._target: EntryChange | None = None
+        self._newer: EntryChange | None = None
         self._fetching: asyncio.Task[None] | None = None
+        self._failures = 0
         self._first_read = SerialDisposable()
         self._sent: tuple[EntryChange, str | None] | None = None
 
@@ -286,33 +293,45 @@ class _EntrySink(Generic[T]):
         self._go_to(EntryChange(self._key.name, None, entry, changed=True, pending=pending, by=by, cause=cause))
 
     def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
-        if self._since is not None and turn.number > self._since:
-            self._go_to(changes[-1])
+        if self._since is None or turn.number <= self._since:
+            return
+        change = changes[-1]
+        if self._target is not None and change.cause == "remote" and not self._failures:
+            self._newer = change
+        else:
+            self._go_to(change)
 
     def stop(self) -> None:
-        self._newest = None
+        self._since = None
+        self._stop_waiting()
         self._first_read.dispose()
-        if self._fetching is not None:
-            self._fetching.cancel()
+
+    def _stop_waiting(self) -> None:
+        fetching, self._fetching = self._fetching, None
+        self._target = self._newer = None
+        self._failures = 0
+        if fetching is not None:
+            fetching.cancel()
 
     def _read_at_last(self) -> None:
         """The status has changed: if the bucket has been read by now, what came from the disk is told once more."""
         if not self._replica.from_cache:
             self._first_read.dispose()
             sent, self._sent = self._sent, None
-            if sent is not None and self._newest is None:
+            if sent is not None and self._target is None:
                 self._send(*sent)
 
     def _go_to(self, change: EntryChange) -> None:
-        self._newest = change
+        """Tell of a change now, or wait for its value."""
+        self._stop_waiting()
         text = self._replica.values.peek(change.after) if change.after is not None else None
         if change.after is None or text is not None:
             self._send(change, text)
-        elif self._fetching is None or self._fetching.done():
-            self._fetching = self._replica.spawn(self._fetch_newest(), "fetch")
+        else:
+            self._target = change
+            self._fetching = self._replica.spawn(self._wait_for(change, change.after), "fetch")
 
     def _send(self, change: EntryChange, text: str | None) -> None:
-        self._newest = None
         try:
             entry = self._key.entry_of(change, text)
         except Corrupt as error:
@@ -321,18 +340,31 @@ class _EntrySink(Generic[T]):
         self._sent = (change, text) if entry.from_cache else None
         self._sender.send(entry)
 
-    async def _fetch_newest(self) -> None:
-        failures = 0
-        while (change := self._newest) is not None and change.after is not None:
+    async def _wait_for(self, target: EntryChange, entry: Entry) -> None:
+        while True:
             try:
-                text = await self._replica.values.fetch(change.after)
+                text = await self._replica.values.fetch(entry)
             except Error as error:
-                failures += 1
-                self._replica.report(Failure("fetch", error.object, error, "this stream waits for it"))
-                await self._replica.clock.sleep(self._replica.backoff.wait(failures, error, self._replica.rng))
+                self._failures += 1
+                self._replica.report(Failure("fetch", error.object, error, "this stream waits for it; others do not"))
+                if target is not self._target:
+                    return
+                if self._newer is not None:
+                    self._fetching = None
+                    self._replica.take_turn(partial(self._go_to, self._newer))
+                    return
+                await self._replica.clock.sleep(self._replica.backoff.wait(self._failures, error, self._replica.rng))
             else:
-                if change is self._newest:
-                    self._send(change, text)
+                if target is self._target:
+                    self._replica.take_turn(partial(self._reach_target, target, text))
+                return
+
+    def _reach_target(self, target: EntryChange, text: str) -> None:
+        newer, self._fetching = self._newer, None
+        self._stop_waiting()
+        self._send(target, text)
+        if newer is not None and self._since is not None:
+            self._go_to(newer)
 
 
 class _Sign(Enum):
