@@ -10,7 +10,17 @@ from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 from rxmps3.errors import WrongLoop
 
-__all__ = ["on_loop", "running_loop", "timers_of"]
+__all__ = ["is_count", "is_seconds", "on_loop", "running_loop", "timers_of"]
+
+
+def is_count(value: object, least: int) -> bool:
+    """Whether an option is a whole number, no less than that."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def is_seconds(value: object) -> bool:
+    """Whether an option is a number of seconds, 0 included."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
 
 
 def running_loop(operation: str) -> asyncio.AbstractEventLoop:

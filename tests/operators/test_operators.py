@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import reactivex as rx
@@ -219,14 +220,52 @@ class TestMapAsync:
             await settle()
         assert "while cancelled" in caplog.text
 
+    @virtually
+    async def test_latest_runs_one_call_at_a_time_also_where_cancelling_takes_time(self) -> None:
+        running: list[int] = []
+        most: list[int] = []
+        began: list[int] = []
+
+        async def call(item: int) -> int:
+            running.append(item)
+            began.append(item)
+            most.append(len(running))
+            try:
+                await asyncio.sleep(10)
+            finally:
+                await asyncio.sleep(4.5)
+                running.remove(item)
+            return item
+
+        source = Subject[int]()
+        events = trace(source.pipe(map_async(call, ordering="latest", buffer=0)))
+        for item in range(8):
+            source.on_next(item)
+            await asyncio.sleep(1)
+        source.on_completed()
+        await asyncio.sleep(100)
+        assert (events, max(most)) == ([7, "completed"], 1)
+        assert began == [0, 5, 7]
+        assert others() == set()
+
     @pytest.mark.parametrize(
         "options",
-        [{"ordering": "random"}, {"concurrency": 0}, {"buffer": -1}, {"ordering": "latest", "concurrency": 2}],
+        [
+            {"ordering": "random"},
+            {"concurrency": 0},
+            {"concurrency": 1.5},
+            {"concurrency": float("nan")},
+            {"concurrency": "2"},
+            {"buffer": -1},
+            {"buffer": None},
+            {"ordering": "latest", "concurrency": 2},
+            {"fn": None},
+        ],
         ids=str,
     )
     def test_options_are_checked(self, options: dict[str, Any]) -> None:
         with pytest.raises(InvalidOption):
-            map_async(asyncio.sleep, **options)
+            map_async(**{"fn": asyncio.sleep, **options})
 
 
 class TestRetryWithBackoff:
@@ -292,7 +331,19 @@ class TestRetryWithBackoff:
         await asyncio.sleep(600)
         assert tries == 1
 
-    @pytest.mark.parametrize("options", [{"attempts": 0}, {"base": -1}, {"cap": -1}], ids=str)
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"attempts": 0},
+            {"attempts": 1.5},
+            {"attempts": "3"},
+            {"base": -1},
+            {"base": float("nan")},
+            {"cap": -1},
+            {"cap": "1"},
+        ],
+        ids=str,
+    )
     def test_options_are_checked(self, options: dict[str, Any]) -> None:
         with pytest.raises(InvalidOption):
             retry_with_backoff(**options)
@@ -472,7 +523,19 @@ class TestCoalesce:
     def test_without_a_loop_or_a_scheduler_it_says_so(self) -> None:
         assert kinds(trace(rx.never().pipe(coalesce(1.0)))) == [WrongLoop]
 
-    @pytest.mark.parametrize("options", [{}, {"seconds": 1, "fps": 1}, {"seconds": 0}, {"fps": -1}], ids=str)
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {},
+            {"seconds": 1, "fps": 1},
+            {"seconds": 0},
+            {"fps": -1},
+            {"seconds": float("inf")},
+            {"fps": float("nan")},
+            {"seconds": "1"},
+        ],
+        ids=str,
+    )
     def test_options_are_checked(self, options: dict[str, Any]) -> None:
         with pytest.raises(InvalidOption):
             coalesce(**options)
@@ -551,6 +614,22 @@ class TestFromAsyncIterable:
         assert (calls, kinds(told), others()) == ([1], [ZeroDivisionError], set())
         gc.collect()
 
+    async def test_a_cancellation_by_somebody_else_is_an_error_and_no_silence(self) -> None:
+        async def numbers() -> AsyncIterator[int]:
+            yield 1
+            gone: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            gone.cancel()
+            yield await gone
+
+        events = trace(from_async_iterable(numbers))
+        await settle()
+        assert kinds(events) == [1, rxmps3.Error]
+        assert others() == set()
+
+    def test_what_it_cannot_iterate_is_refused_at_once(self) -> None:
+        with pytest.raises(InvalidOption):
+            from_async_iterable(5)  # pyright: ignore
+
     def test_without_a_loop_it_says_so(self) -> None:
         async def numbers() -> AsyncIterator[int]:
             yield 1
@@ -569,6 +648,36 @@ class TestToAsyncIterator:
             source.on_completed()
             assert [item async for item in arriving] == [1, 2]
         assert not source.observers
+
+    async def test_it_can_be_entered_once(self) -> None:
+        items = rx.of(1, 2).pipe(to_async_iterator(keep="all"))
+        async with items as arriving:
+            assert [item async for item in arriving] == [1, 2]
+        with pytest.raises(TypeError, match="once"):
+            await items.__aenter__()
+
+    async def test_what_threads_emit_while_the_loop_is_busy_is_bounded(self) -> None:
+        source = Subject[int]()
+        handed_over = 0
+        loop = asyncio.get_running_loop()
+        real = loop.call_soon_threadsafe
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            nonlocal handed_over
+            handed_over += 1
+            return real(*arguments, **options)
+
+        async with source.pipe(to_async_iterator(keep=3)) as items:
+            waiting = asyncio.ensure_future(anext(items))
+            await settle()
+            with patch.object(loop, "call_soon_threadsafe", counted):
+                emitting = threading.Thread(target=lambda: [source.on_next(number) for number in range(10_000)])
+                emitting.start()
+                emitting.join()  # the loop is busy meanwhile
+            assert handed_over == 1
+            assert await waiting == 9_997
+            source.on_completed()
+            assert [item async for item in items] == [9_998, 9_999]
 
     async def test_it_is_what_a_database_gives(self) -> None:
         async with rxmps3.connect("memory:") as db:
