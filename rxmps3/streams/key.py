@@ -118,7 +118,7 @@ class Key(Live[T], abc.ObserverBase[T]):
         """Set the key, unless the view shows this value already. From any thread; trouble goes to ``db.errors``."""
         try:
             dumped = self._dump(value)
-            if not self._shows(dumped):
+            if not self._shows(value, dumped):
                 self._writes.put(self.name, dumped)
         except Error as error:
             self._report("put", error, "the value was not written")
@@ -145,14 +145,15 @@ class Key(Live[T], abc.ObserverBase[T]):
         """The default for one reader: a copy, unless it is a sign whose identity counts."""
         return self._default if self._default_is_shared else deepcopy(self._default)
 
-    def _shows(self, dumped: Any) -> bool:
+    def _shows(self, value: T, dumped: Any) -> bool:
         """Whether a reader of this key sees this value already, the default included."""
         view = self._replica.view
         entry = view.look_up(self.name)
         if entry is None and not view.loaded and not view.is_pending(self.name):
             return False
         if dumped is MISSING:
-            return entry is None
+            hidden = entry is not None and self._default is None and self._replica.values.peek(entry) == "null"
+            return entry is None or (hidden and value is None)
         text = jsontext.encode(dumped, f"value of key {self.name!r}")
         if entry is None:
             return self._default_text is not None and self._same_text(text, self._default_text)
@@ -162,8 +163,15 @@ class Key(Live[T], abc.ObserverBase[T]):
         shown = self._replica.values.peek(entry)
         return shown is not None and self._same_text(text, shown)
 
-    def _same_text(self, left: str, right: str) -> bool:
-        return left == right or self._codec.same(left, right)
+    def _same_text(self, text: str, shown: str) -> bool:
+        """Whether a dumped value is what a stored one is shown as."""
+        if text == shown:
+            return True
+        try:
+            again = self._replica.placing.normal(self._codec.again(shown))
+        except (InvalidValue, Corrupt):
+            return False
+        return text == again or self._codec.same(text, again)
 
     # -- reading ---------------------------------------------------------------------------------------------
 

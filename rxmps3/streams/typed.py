@@ -20,8 +20,12 @@ class Codec(Protocol[T]):
 
     def load(self, value: Any) -> T: ...
 
+    def again(self, text: str) -> str:
+        """The JSON text that the value of one is dumped to. Raises `InvalidValue` if it does not fit."""
+        ...
+
     def same(self, left: str, right: str) -> bool:
-        """Whether two different JSON texts are of one value."""
+        """Whether two different dumped JSON texts are of one value."""
         ...
 
 
@@ -31,6 +35,9 @@ class _Untyped:
 
     def load(self, value: Any) -> Any:
         return value
+
+    def again(self, text: str) -> str:
+        return text
 
     def same(self, left: str, right: str) -> bool:
         return False
@@ -77,6 +84,9 @@ class _Typed(Generic[T]):
             return self._adapter.validate_json(text)
         except Exception as error:
             raise InvalidValue(_told(error), object=self._what) from None
+
+    def again(self, text: str) -> str:
+        return jsontext.encode(self.dump(self.load(jsontext.decode(text, self._what))), self._what)
 
     @cached_property
     def _has_sets(self) -> bool:

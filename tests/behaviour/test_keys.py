@@ -231,6 +231,16 @@ async def test_a_default_of_none_hides_null_whatever_the_type() -> None:
         assert (seen, key.value, errors) == ([None], None, [])
 
 
+async def test_a_null_that_is_shown_as_the_default_is_left_alone_unless_deleted() -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        await db.put("k", None)
+        key = db.key("k", int)
+        key.on_next(None)
+        assert "k" in db
+        key.on_next(MISSING)  # pyright: ignore
+        assert "k" not in db
+
+
 async def test_a_default_is_one_of_the_type_where_it_can_be() -> None:
     async with players(MemoryStorage(), "a") as (db,):
         assert repr(db.key("k", float, default=1).value) == "1.0"
@@ -375,6 +385,63 @@ async def test_what_cannot_be_dumped_is_an_invalid_value(kind: Any) -> None:
 class Tags(BaseModel):
     tags: frozenset[int]
     order: list[int] = []
+
+
+class Remark(BaseModel):
+    text: str
+
+
+class PinnedRemark(BaseModel):
+    text: str
+    pinned: bool = False
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored", "shown"),
+    [
+        (float, 1, 1.0),
+        (PinnedRemark, {"text": "a"}, PinnedRemark(text="a")),
+        (Careless, {"title": "a"}, Careless(text="a")),
+        (date | None, "2026-01-02", date(2026, 1, 2)),
+        (Decimal, 1.5, Decimal("1.5")),
+    ],
+    ids=str,
+)
+async def test_a_value_of_another_shape_that_is_shown_already_is_not_written(
+    kind: Any, stored: Any, shown: Any
+) -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        await db.put("k", stored)
+        key = db.key("k", kind)
+        assert key.value == shown
+        key.on_next(key.value)
+        key.on_next(shown)
+        assert db.pending.value == ()
+        await key.put(shown)
+        db.put("k", ["does not fit"])
+        key.on_next(shown)
+        assert key.value == shown
+        await eventually(lambda: not db.pending.value)
+
+
+async def test_two_releases_of_a_program_that_bind_one_key_come_to_rest() -> None:
+    async with players(MemoryStorage(), "old", "new") as (old, new):
+        versions = trace(old.versions)
+        before, after = old.key("k", Remark), new.key("k", PinnedRemark)
+        before.subscribe(before)
+        after.subscribe(after)
+        await before.put(Remark(text="a"))
+        for _ in range(3):
+            await looks(new, old)
+            for db in (new, old):
+                await eventually(lambda db=db: not db.pending.value)
+        await after.put(PinnedRemark(text="b", pinned=True))
+        for _ in range(3):
+            await looks(old, new)
+            for db in (old, new):
+                await eventually(lambda db=db: not db.pending.value)
+        assert len(versions) == 2
+        assert await old.get("k") == {"text": "b", "pinned": True}
 
 
 async def test_a_set_is_the_same_in_whatever_order_it_was_stored() -> None:
