@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
+from threading import Lock
 from typing import Any, TypeVar
 
 from reactivex import Observable
@@ -64,10 +65,21 @@ def coalesce(
             serial = Serial()
             timer = SerialDisposable()
             subscription = CompositeDisposable(timer)
+            lock = Lock()
+            arrived: list[T] = []
             held: list[T] = []
             closed = False
 
-            def take(item: T) -> None:
+            def arrive(item: T) -> None:
+                with lock:
+                    asked = bool(arrived)
+                    arrived[:] = [item]
+                if not asked:
+                    serial.run(take)
+
+            def take() -> None:
+                with lock:
+                    item = arrived.pop()
                 if closed:
                     held[:] = [item]
                 else:
@@ -99,7 +111,7 @@ def coalesce(
                 how()
 
             upstream = source.subscribe(
-                lambda item: serial.run(lambda: take(item)),
+                arrive,
                 lambda error: serial.run(lambda: end(lambda: observer.on_error(error))),
                 lambda: serial.run(lambda: end(observer.on_completed)),
                 scheduler=scheduler_,

@@ -14,7 +14,7 @@ from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxmps3.clock import spawn
 from rxmps3.errors import Error, InvalidOption, Overloaded
-from rxmps3.operators.home import is_count, on_loop, running_loop
+from rxmps3.operators.home import Inbox, is_count, on_loop, running_loop
 
 __all__ = ["map_async"]
 
@@ -94,8 +94,9 @@ def map_async(
             subscription = CompositeDisposable()
             calls = _Calls(fn, concurrency, ordering, buffer, observer, subscription.dispose)
             subscription.add(Disposable(lambda: on_loop(loop, calls.cancel)))
+            inbox = Inbox(loop, calls.take, None if ordering == "latest" else buffer + concurrency + 1)
             upstream = source.subscribe(
-                lambda item: on_loop(loop, lambda: calls.take(item)),
+                inbox.put,
                 lambda error: on_loop(loop, lambda: calls.fail(error)),
                 lambda: on_loop(loop, calls.source_ended),
                 scheduler=scheduler,

@@ -15,7 +15,7 @@ from reactivex.abc import DisposableBase
 
 from rxmps3.errors import InvalidOption, Overloaded
 
-__all__ = ["Iteration"]
+__all__ = ["Iteration", "runs_here"]
 
 T = TypeVar("T")
 MOST_BEHIND = 10_000
@@ -98,7 +98,7 @@ class Iteration(Generic[T]):
         loop = self._loop
         if loop is None or loop.is_closed():
             return
-        if _runs_here(loop):
+        if runs_here(loop):
             self._arrived.set()
             return
         with self._lock:
@@ -114,7 +114,7 @@ class Iteration(Generic[T]):
         self._arrived.set()
 
 
-def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+def runs_here(loop: asyncio.AbstractEventLoop) -> bool:
     """Whether a loop runs on this thread."""
     try:
         return asyncio.get_running_loop() is loop

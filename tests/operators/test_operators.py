@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import threading
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 from unittest.mock import patch
@@ -266,6 +267,49 @@ class TestMapAsync:
     def test_options_are_checked(self, options: dict[str, Any]) -> None:
         with pytest.raises(InvalidOption):
             map_async(**{"fn": asyncio.sleep, **options})
+
+
+async def emit_on_a_thread_while_the_loop_is_busy(source: Subject[int], count: int) -> int:
+    """The most memory that this took, in bytes."""
+    emitting = threading.Thread(target=lambda: [source.on_next(number) for number in range(count)])
+    tracemalloc.start()
+    emitting.start()
+    emitting.join()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    await settle()
+    return most
+
+
+@pytest.mark.parametrize(("ordering", "seen"), [("latest", [19_999]), ("preserve", [Overloaded])])
+async def test_what_threads_emit_while_the_loop_is_busy_is_bounded(ordering: Any, seen: list[Any]) -> None:
+    async def call(item: int) -> int:
+        return item
+
+    source = Subject[int]()
+    events = trace(source.pipe(map_async(call, ordering=ordering, buffer=10)))
+    assert await emit_on_a_thread_while_the_loop_is_busy(source, 20_000) < 1_000_000
+    await eventually(lambda: kinds(events) == seen)
+
+
+async def test_what_threads_emit_while_an_observer_is_busy_is_bounded() -> None:
+    source = Subject[int]()
+    seen: list[int] = []
+
+    def slow(item: int) -> None:
+        seen.append(item)
+        if item < 0:
+            emitting.start()
+            emitting.join()
+
+    emitting = threading.Thread(target=lambda: [source.on_next(number) for number in range(20_000)])
+    source.pipe(coalesce(0.001)).subscribe(slow)
+    tracemalloc.start()
+    source.on_next(-1)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1_000_000
+    await eventually(lambda: seen == [-1, 19_999])
 
 
 class TestRetryWithBackoff:
