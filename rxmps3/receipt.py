@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
-from reactivex.disposable import Disposable
+from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxmps3.errors import Error
+from rxmps3.failures import Failure, failure_of_observer
 from rxmps3.state import ContentObject
 
 __all__ = ["Receipt", "Stage"]
@@ -125,10 +126,12 @@ class Receipt:
         contents: tuple[ContentObject, ...] = (),
         cancel: Callable[[], bool] = lambda: False,
         check_may_block: Callable[[], None] = refuse_on_a_loop,
+        report: Callable[[Failure], None] = lambda failure: logger.warning("%s", failure),
     ) -> None:
         self.version = version
         self.keys = keys
         self._cancel = cancel
+        self._report = report
         self.contents = contents
         self._lock = threading.RLock()
         self._stored = _Milestone(self._lock, check_may_block)
@@ -149,29 +152,34 @@ class Receipt:
 
     @property
     def stages(self) -> Observable[Stage]:
-        """The stages from the present one on; completes after the last, rejected included."""
+        """The stages from the present one on; completes after the last, rejected included.
+
+        An observer that raises is detached and reported on ``db.errors``.
+        """
 
         def subscribe(observer: ObserverBase[Stage], _: SchedulerBase | None) -> DisposableBase:
             told: list[Stage] = []
+            waits = CompositeDisposable()
 
             def tell() -> None:
                 stage = self.stage
-                if not told or told[-1] != stage:
-                    told.append(stage)
-                    observer.on_next(stage)
-                if stage in ("committed", "rejected"):
-                    observer.on_completed()
+                try:
+                    if not told or told[-1] != stage:
+                        told.append(stage)
+                        observer.on_next(stage)
+                    if stage in ("committed", "rejected"):
+                        observer.on_completed()
+                except BaseException as error:
+                    waits.dispose()
+                    name = f"stages of write {self.version}"
+                    self._report(failure_of_observer(name, error, "the observer raised and was detached"))
 
             tell()
-            forgets = [] if told[-1] in ("committed", "rejected") else [self._committed.on_reached(tell)]
+            if told[-1] not in ("committed", "rejected"):
+                waits.add(Disposable(self._committed.on_reached(tell)))
             if told[-1] == "pending":
-                forgets.append(self._stored.on_reached(tell))
-
-            def dispose() -> None:
-                for forget in forgets:
-                    forget()
-
-            return Disposable(dispose)
+                waits.add(Disposable(self._stored.on_reached(tell)))
+            return waits
 
         return Observable(subscribe)
 

@@ -88,7 +88,7 @@ class Replica:
         self._saves: set[asyncio.Task[None]] = set()
 
         self._home = Home(self._name, self._task_failed)
-        self._health = Health(self._name, clock, self._complete_status)
+        self._health = Health(self._name, clock, self._complete_status, self.take_turn)
         self._timeline = Timeline(self._home, self._deliver)
         self._log = ChosenLog(
             options.protocol,
@@ -111,6 +111,7 @@ class Replica:
             lambda: self._log.kit,
             self._made,
             lambda id: self._committer.was_sent(id),
+            self._report_from_anywhere,
         )
         self._receipts = self._author.receipts
         self._keep = keep
@@ -414,6 +415,9 @@ class Replica:
         """Tell of trouble. On the loop's thread."""
         self._health.report(failure)
 
+    def _report_from_anywhere(self, failure: Failure) -> None:
+        self._home.on_loop(lambda: self.report(failure))
+
     def _complete_status(self, status: Status) -> Status:
         meter, view = self._storage.meter, self.view
         return replace(
@@ -453,8 +457,12 @@ class Replica:
         self._home.check_loop()
 
     def attach_on_loop(self, action: Callable[[], None]) -> None:
-        """See `Home.attach`."""
-        self._home.attach(action)
+        """See `Home.attach`; what an observer puts at its first item is delivered after it."""
+        self._home.attach(lambda: self.take_turn(action))
+
+    def take_turn(self, action: Callable[[], None]) -> None:
+        """Tell an observer of something that is no step, on the loop's thread: what it puts is delivered after it."""
+        self._timeline.take_turn(action)
 
     def on_loop(self, action: Callable[[], None]) -> None:
         """Run on the loop's thread: at once if called there, else soon; nothing once the loop is closed."""

@@ -15,7 +15,7 @@ from reactivex import Observable, abc
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import SerialDisposable
 
-from rxmps3.failures import Failure
+from rxmps3.failures import Failure, failure_of_observer
 
 __all__ = ["Attach", "Live", "Sender", "Stream", "StreamHost"]
 
@@ -78,9 +78,9 @@ class _Subscription(DisposableBase, Generic[T]):
             return
         try:
             self._observer.on_next(item)
-        except Exception as error:
+        except BaseException as error:
             self._detach()
-            self._host.report(Failure("observe", self._name, error, "the observer raised and was detached"))
+            self._host.report(failure_of_observer(self._name, error, "the observer raised and was detached"))
 
     def complete(self) -> None:
         if not self.open:
@@ -88,8 +88,9 @@ class _Subscription(DisposableBase, Generic[T]):
         self.open = False
         try:
             self._observer.on_completed()
-        except Exception as error:
-            self._host.report(Failure("observe", self._name, error, "the observer raised when its stream completed"))
+        except BaseException as error:
+            note = "the observer raised when its stream completed"
+            self._host.report(failure_of_observer(self._name, error, note))
         self._source.dispose()
 
     def _detach(self) -> None:
@@ -100,6 +101,11 @@ class _Subscription(DisposableBase, Generic[T]):
         if self.open:
             self.open = False
             self._host.on_loop(self._source.dispose)
+
+
+def _is_coroutine_function(handler: object) -> bool:
+    called = type(handler).__call__ if callable(handler) else None
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(called)
 
 
 class Stream(Observable[T_co]):
@@ -137,7 +143,7 @@ class Stream(Observable[T_co]):
         """
         self._host.check_loop()
         handler = getattr(on_next, "on_next", on_next)
-        if inspect.iscoroutinefunction(handler):
+        if _is_coroutine_function(handler):
             raise TypeError(
                 f"{self._name}: an observer is called, never awaited, so it cannot be a coroutine function; "
                 "use 'async with db.iterate(stream) as items: async for item in items' instead"

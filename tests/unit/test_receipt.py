@@ -167,6 +167,18 @@ def test_two_observers_of_stages(receipt: Receipt) -> None:
     assert first[-2:] == ["committed", "done"]
 
 
+def test_an_observer_of_stages_that_raises_disturbs_nobody(receipt: Receipt, caplog: pytest.LogCaptureFixture) -> None:
+    def raises(stage: str) -> None:
+        if stage == "committed":
+            raise LookupError("bad observer")
+
+    receipt.stages.subscribe(raises)
+    events = trace(receipt)
+    receipt.settle(None)
+    assert events[-2:] == ["committed", "done"]
+    assert "bad observer" in caplog.text
+
+
 async def test_wait_on_a_thread(receipt: Receipt) -> None:
     waiting = asyncio.get_running_loop().run_in_executor(None, receipt.wait, 30)
     receipt.settle(None)
