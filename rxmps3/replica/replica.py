@@ -318,6 +318,7 @@ class Replica:
                 self._hold(planned.contents),
                 lambda: self._cancel(id),
                 self._home.check_may_block,
+                self.observer_raised,
             )
             self._receipts[id] = receipt
             write = Write(id, self.clock.new_id(), planned.update)
@@ -411,6 +412,7 @@ class Replica:
             self._hold(held),
             lambda: self._cancel(write.id),
             self._home.check_may_block,
+            self.observer_raised,
         )
         receipt.mark_stored()
         self._receipts[write.id] = receipt
@@ -478,6 +480,22 @@ class Replica:
     def report(self, failure: Failure) -> None:
         """Tell of trouble. On the loop's thread."""
         self._health.report(failure)
+
+    def observer_raised(self, name: str, error: BaseException) -> None:
+        """Report what an observer raised, from any thread.
+
+        What is to end the program, such as SystemExit, is raised again where the event loop is the program's own. Where
+        the loop has a thread of its own it would end all databases there and not the program, so it is reported, too.
+        """
+        if isinstance(error, Exception):
+            raised = error
+        elif self._home.beside_threads:
+            raised = RuntimeError(f"{type(error).__name__} does not end the program from this thread: {error}")
+            raised.__cause__ = error
+        else:
+            raise error
+        failure = Failure("observe", name, raised, "the observer raised and was detached")
+        self._home.on_loop(lambda: self.report(failure))
 
     def _complete_status(self, status: Status) -> Status:
         meter, view = self._storage.meter, self.view

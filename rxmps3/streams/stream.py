@@ -15,8 +15,6 @@ from reactivex import Observable, abc
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import SerialDisposable
 
-from rxmps3.failures import Failure
-
 __all__ = ["Attach", "Live", "Sender", "Stream", "StreamHost"]
 
 T = TypeVar("T")
@@ -39,8 +37,8 @@ class StreamHost(Protocol):
         """Run ``action`` on the loop's thread: at once if called there, else soon. Nothing, once the loop is closed."""
         ...
 
-    def report(self, failure: Failure) -> None:
-        """Tell of trouble."""
+    def observer_raised(self, name: str, error: BaseException) -> None:
+        """Report what an observer of a stream raised; raise what the program is to end by."""
         ...
 
 
@@ -78,9 +76,9 @@ class _Subscription(DisposableBase, Generic[T]):
             return
         try:
             self._observer.on_next(item)
-        except Exception as error:
+        except BaseException as error:
             self._detach()
-            self._host.report(Failure("observe", self._name, error, "the observer raised and was detached"))
+            self._host.observer_raised(self._name, error)
 
     def complete(self) -> None:
         if not self.open:
@@ -88,9 +86,10 @@ class _Subscription(DisposableBase, Generic[T]):
         self.open = False
         try:
             self._observer.on_completed()
-        except Exception as error:
-            self._host.report(Failure("observe", self._name, error, "the observer raised when its stream completed"))
-        self._source.dispose()
+        except BaseException as error:
+            self._host.observer_raised(self._name, error)
+        finally:
+            self._source.dispose()
 
     def _detach(self) -> None:
         self.open = False
