@@ -57,6 +57,18 @@ def test_a_script_that_just_ends_has_sent_everything(place: Place, end: str, cod
         assert len(db) == 20
 
 
+def test_what_was_written_by_handles_that_nobody_holds_is_sent(tmp_path: Path) -> None:
+    ended = run(
+        "import sys\n"
+        "from rxmps3.blocking import connect\n"
+        "for number in range(40): connect(sys.argv[1], shared=number % 2 == 0).put(f'k/{number}', number)\n",
+        f"file:{tmp_path}/bucket",
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    with connect(f"file:{tmp_path}/bucket") as db:
+        assert len(db) == 40
+
+
 def test_what_cannot_be_sent_at_the_end_is_said(tmp_path: Path) -> None:
     ended = run(
         "import rxmps3.blocking.database as blocking\n"
@@ -130,11 +142,12 @@ def test_workers_of_an_executor_do_not_hold_up_the_end(tmp_path: Path) -> None:
         "def late(word):\n"
         "    try: word()\n"
         "    except Exception as error: print(type(error).__name__)\n"
-        "for word in (lambda: db.get('k'), lambda: db.put('k', 1), db.refresh, db.close):\n"
+        "connect_again = lambda: connect('memory:')\n"
+        "for word in (lambda: db.get('k'), lambda: db.put('k', 1), db.refresh, db.close, connect_again):\n"
         "    atexit.register(late, word)\n"
     )
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.splitlines() == ["Closed"] * 4 + ["['NoneType', 'NotSent']"], ended.stderr
+    assert ended.stdout.splitlines() == ["Closed"] * 5 + ["['NoneType', 'NotSent']"], ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -232,3 +245,49 @@ def test_an_interrupted_wait_leaves_the_database_usable(tmp_path: Path) -> None:
     assert process.stdout.readline() == "1\n"
     assert process.wait(30) == 0
     process.stdout.close()
+
+
+INTERRUPTED = """
+import os, signal, sys, threading
+from rxmps3 import NotSent, Unavailable
+from rxmps3.blocking import connect
+from rxmps3.storage import MemoryStorage
+
+class Stuck(MemoryStorage):
+    async def put(self, *a, **k):
+        raise Unavailable("no way")
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+db = connect(Stuck())
+db.put("k", 1)
+threading.Timer(0.2, interrupt).start()
+try:
+    db.close(timeout=float(sys.argv[1]))
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize(
+    ("patience", "then", "said"),
+    [
+        ("1", "", "were not committed within 1.0 s"),
+        ("1", "try: db.close()\nexcept NotSent: print('told')", ""),
+        (
+            "9",
+            "timer = threading.Timer(0.2, interrupt); timer.daemon = True; timer.start()",
+            "interrupted with 1 writes",
+        ),
+    ],
+    ids=["the end waits for it", "it is waited for once more", "the end is interrupted, too"],
+)
+def test_a_closing_whose_wait_is_interrupted_goes_on_and_tells_how_it_went(patience: str, then: str, said: str) -> None:
+    ended = run(INTERRUPTED + then, patience)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split() == ["interrupted", "told"] if "told" in then else ["interrupted"]
+    assert said in ended.stderr
+    assert "writes" not in ended.stderr or said
+    assert "Traceback" not in ended.stderr
