@@ -12,6 +12,7 @@ from reactivex.abc import DisposableBase
 from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 from rxmps3 import jsontext
+from rxmps3.bound import BoundToProcess
 from rxmps3.connection import Connection
 from rxmps3.errors import Closed, Corrupt, InvalidOption, NotSent
 from rxmps3.failures import Failure
@@ -37,7 +38,7 @@ T = TypeVar("T")
 logger = logging.getLogger("rxmps3")
 
 
-class Database:
+class Database(BoundToProcess):
     """One handle on one manifest. Made by `connect`.
 
     Everything that writes acts when it is called, on any thread, and returns a `Receipt`; everything that reads

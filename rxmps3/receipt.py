@@ -13,6 +13,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
 
+from rxmps3.bound import BoundToProcess
 from rxmps3.errors import Error
 from rxmps3.stages import ObserverRaised, Stage, Teller
 from rxmps3.state import ContentObject
@@ -116,7 +117,7 @@ class _Milestone:
         return self.result()
 
 
-class Receipt:
+class Receipt(BoundToProcess):
     """One write on its way: pending → stored → committed, or rejected.
 
     ``await receipt`` gives the version id once the write is committed. Awaiting it twice, or not at all, is fine,

@@ -17,6 +17,7 @@ from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 from rxmps3 import client, opening
 from rxmps3.blocking.iteration import BlockingIteration
 from rxmps3.blocking.portal import Portal, at_exit, portal
+from rxmps3.bound import BoundToProcess
 from rxmps3.clock import Clock, spawn
 from rxmps3.compact import DEFAULT_RETENTION
 from rxmps3.errors import NotSent
@@ -105,7 +106,7 @@ def connect(
     return Database(home, home.call("connect", open_database), root=True)
 
 
-class Database(Mapping[str, Any]):
+class Database(BoundToProcess, Mapping[str, Any]):
     """One handle on one manifest, for code that blocks. Made by `connect`.
 
     Writes return at once with a `rxmps3.Receipt`: ``receipt.wait(timeout)`` blocks until it is committed,
@@ -356,6 +357,8 @@ class Database(Mapping[str, Any]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if not self._portal.in_its_process:  # a forked child leaves the block: there is nothing of its own to close
+            return
         try:
             self.close()
         except NotSent as not_sent:

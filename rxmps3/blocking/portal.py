@@ -57,6 +57,11 @@ class Portal:
         """Whether this is the loop's own thread, on which observers run."""
         return threading.get_ident() == self._thread.ident
 
+    @property
+    def in_its_process(self) -> bool:
+        """Whether this process is the one that the loop runs in, and not forked from it."""
+        return os.getpid() == self._pid
+
     def check(self, operation: str) -> None:
         """See whether this thread may block here.
 
@@ -76,7 +81,7 @@ class Portal:
 
     def check_process(self, operation: str) -> None:
         """Raise `Closed` in a process that was forked from the one that the loop runs in."""
-        if os.getpid() != self._pid:
+        if not self.in_its_process:
             raise Closed(
                 "it was opened before this process was forked, and its thread is not here",
                 operation=operation,

@@ -15,6 +15,8 @@ from reactivex import Observable, abc
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import SerialDisposable
 
+from rxmps3.bound import BoundToProcess
+
 __all__ = ["Attach", "Live", "Sender", "Stream", "StreamHost"]
 
 T = TypeVar("T")
@@ -101,7 +103,7 @@ class _Subscription(DisposableBase, Generic[T]):
             self._host.on_loop(self._source.dispose)
 
 
-class Stream(Observable[T_co]):
+class Stream(BoundToProcess, Observable[T_co]):
     """An Observable of this package.
 
     Args:

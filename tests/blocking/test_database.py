@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -88,6 +90,13 @@ def test_the_protocol_is_chosen_here_too(protocol: Any) -> None:
         receipts = db.put("shared", 2, manifests=(name for name in ("one", "two")))
         assert sorted(receipts.wait(SOON)) == ["one", "two"]
         assert db.manifest("two").get("shared") == 2
+
+
+@pytest.mark.parametrize("send", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_what_lives_in_this_process_is_not_sent_to_another(db: Database, send: Any) -> None:
+    for bound in (db, db.manifest("other"), db.put("k", 1), db.observe("k"), db.key("k"), db.status):
+        with pytest.raises(TypeError, match="connect in the other process"):
+            send(bound)
 
 
 def test_handles_are_told_apart_as_objects(db: Database) -> None:

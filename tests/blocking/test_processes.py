@@ -192,6 +192,22 @@ def test_a_forked_child_is_refused_and_may_open_its_own(tmp_path: Path) -> None:
     assert ended.stdout.splitlines() == ["refused True"] * 8 + ["1", "{'child': 3, 'k': 1}"], ended.stderr
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_may_leave_the_block_of_its_parent(tmp_path: Path) -> None:
+    ended = run(
+        "import os, sys\n"
+        "from rxmps3.blocking import connect\n"
+        "with connect(sys.argv[1]) as db:\n"
+        "    db.put('k', 1)\n"
+        "    child = os.fork()\n"
+        "    if child == 0: sys.exit(5)\n"
+        "    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+        "    db.put('then', 2).wait(20)\n",
+        f"file:{tmp_path}/bucket",
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "5\n", "")
+
+
 def test_a_spawned_child_is_a_process_like_any_other(tmp_path: Path) -> None:
     (tmp_path / "work.py").write_text(
         "import multiprocessing, sys\n"
