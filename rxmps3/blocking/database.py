@@ -348,7 +348,10 @@ class Database(BoundToProcess, Mapping[str, Any]):
         """Send what is pending, for at most ``timeout`` seconds, and close. Raises as `rxmps3.Database.close`.
 
         If the wait is interrupted the closing goes on; another ``close``, and the end of the interpreter, wait for it.
+        What is closed stays so: closing it again does nothing, not even when the interpreter has done it at its end.
         """
+        if self._portal.in_its_process and self._portal.ended:
+            return
         self._portal.call("close", lambda: _closed(self._database, timeout))
 
     def __enter__(self) -> Database:

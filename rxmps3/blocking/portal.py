@@ -62,6 +62,11 @@ class Portal:
         """Whether this process is the one that the loop runs in, and not forked from it."""
         return os.getpid() == self._pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether everything here was closed at the end of the interpreter."""
+        return self._ending
+
     def check(self, operation: str) -> None:
         """See whether this thread may block here.
 
@@ -166,8 +171,7 @@ def at_exit(action: Callable[[], None]) -> None:
 
 def _leave() -> None:
     global _portal, _left
-    if _portal is not None:
-        _wait_for_threads()
+    _wait_for_threads()
     for action in reversed(_exiting):
         action()
     with _lock:
@@ -179,18 +183,22 @@ def _leave() -> None:
 def _wait_for_threads() -> None:
     """Let others end, which the interpreter would wait for next: all but daemons and the workers of executors.
 
-    Not for ever: one that waits for the main thread to end does so until this returns. Ctrl-C ends the wait.
+    Those too that have not connected to anything yet, and those that are started meanwhile. Not for ever: one that
+    waits for the main thread to end does so until this returns. Ctrl-C ends the wait.
     """
-    workers: Any = getattr(concurrent.futures.thread, "_threads_queues", {})
-    excepted = {threading.current_thread(), threading.main_thread(), *workers}
     clock = SystemClock()
     until = clock.monotonic() + _PATIENCE
     try:
-        for thread in threading.enumerate():
-            if not thread.daemon and thread not in excepted:
-                thread.join(max(0.0, until - clock.monotonic()))
+        while (at_work := _at_work()) and (left := until - clock.monotonic()) > 0:
+            at_work[0].join(left)
     except KeyboardInterrupt:
         return
+
+
+def _at_work() -> list[threading.Thread]:
+    workers: Any = getattr(concurrent.futures.thread, "_threads_queues", {})
+    excepted = {threading.current_thread(), threading.main_thread(), *workers}
+    return [thread for thread in threading.enumerate() if not thread.daemon and thread not in excepted]
 
 
 def _forget() -> None:

@@ -103,6 +103,25 @@ def test_threads_that_outlive_the_script_may_still_write(tmp_path: Path) -> None
         assert dict(db.items()) == {"not": 2, "waited": 1}
 
 
+def test_threads_that_are_still_to_connect_may_write_too(tmp_path: Path) -> None:
+    """One that has not begun when the script ends, and one that it starts itself."""
+    ended = run(
+        "import sys, threading\n"
+        "from rxmps3.blocking import connect\n"
+        "ended = threading.Event()\n"
+        "threading._register_atexit(ended.set)\n"
+        "def work(name, more=()):\n"
+        "    ended.wait()\n"
+        "    for other in more: threading.Timer(0.2, work, [other]).start()\n"
+        "    connect(sys.argv[1]).put(name, 1)\n"
+        "threading.Thread(target=work, args=['first', ['second']]).start()\n",
+        f"file:{tmp_path}/bucket",
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    with connect(f"file:{tmp_path}/bucket") as db:
+        assert list(db) == ["first", "second"]
+
+
 def test_a_thread_that_waits_for_the_end_of_the_script_does_not_hold_it_up_for_ever(tmp_path: Path) -> None:
     ended = run(
         "import sys, threading\n"
@@ -147,7 +166,7 @@ def test_workers_of_an_executor_do_not_hold_up_the_end(tmp_path: Path) -> None:
         "    atexit.register(late, word)\n"
     )
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.splitlines() == ["Closed"] * 5 + ["['NoneType', 'NotSent']"], ended.stderr
+    assert ended.stdout.splitlines() == ["Closed"] * 4 + ["['NoneType', 'NotSent']"], ended.stderr
     assert "Traceback" not in ended.stderr
 
 
