@@ -54,6 +54,7 @@ from rxmps3.state import (
 )
 from rxmps3.storage.base import Storage
 from rxmps3.storage.metered import MeteredStorage
+from rxmps3.unbroken import unbroken
 from rxmps3.values import Values
 from rxmps3.writing import contents_of, values_of
 
@@ -295,6 +296,11 @@ class Replica:
         Raises:
             InvalidKey, InvalidValue, Closed, Overloaded: nothing was changed.
         """
+        if self._home.beside_threads:  # the main thread is not the loop's, and may be interrupted here
+            return unbroken(lambda: self._write(values, shared))
+        return self._write(values, shared)
+
+    def _write(self, values: Mapping[str, Any], shared: SharedValues | None) -> Receipt:
         self.check_open("put")
         with self._timeline.lock:
             waiting = len(self.view.pending)

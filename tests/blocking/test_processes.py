@@ -326,3 +326,48 @@ def test_a_closing_whose_wait_is_interrupted_goes_on_and_tells_how_it_went(patie
     assert said in ended.stderr
     assert "writes" not in ended.stderr or said
     assert "Traceback" not in ended.stderr
+
+
+WRITES_WHILE_INTERRUPTED = """
+import os, signal, threading
+from rxmps3.blocking import connect
+
+db = connect("memory:")
+gain, number, interrupted, armed, done = db.key("gain"), 0, 0, False, threading.Event()
+
+def interrupt_often():
+    while not done.wait(0.002):
+        os.kill(os.getpid(), signal.SIGINT)
+
+def interrupt(*_):
+    global interrupted, armed
+    if armed:
+        interrupted, armed = interrupted + 1, False
+        raise KeyboardInterrupt
+
+def write():
+    global number, armed
+    armed = True
+    while True:
+        number += 1
+        gain.put(number) if number % 2 else db.put("k", number)
+
+signal.signal(signal.SIGINT, interrupt)
+thread = threading.Thread(target=interrupt_often)
+thread.start()
+while interrupted < 100:
+    try:
+        write()
+    except KeyboardInterrupt:
+        pass
+done.set()
+thread.join()
+db.close(20)
+print(interrupted)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_write_that_is_interrupted_is_made_or_not_and_never_half() -> None:
+    ended = run(WRITES_WHILE_INTERRUPTED)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "100\n", "")
