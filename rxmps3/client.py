@@ -14,6 +14,7 @@ from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 from rxmps3 import jsontext
 from rxmps3.basis import Basis
+from rxmps3.bound import BoundToProcess
 from rxmps3.connection import Connection
 from rxmps3.deriving import Derivation, MergePatch, SchemaMerge
 from rxmps3.errors import Closed, Corrupt, InvalidOption, NotSent
@@ -41,7 +42,7 @@ T = TypeVar("T")
 logger = logging.getLogger("rxmps3")
 
 
-class Database:
+class Database(BoundToProcess):
     """One handle on one manifest. Made by `connect`.
 
     Everything that writes acts when it is called, on any thread, and returns a `Receipt`; everything that reads

@@ -6,19 +6,21 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Generator
-from typing import Any, Literal
+from types import TracebackType
+from typing import Any
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
-from reactivex.disposable import CompositeDisposable, Disposable
+from reactivex.disposable import Disposable
 
+from rxmps3.bound import BoundToProcess
 from rxmps3.errors import Error
-from rxmps3.failures import Failure, failure_of_observer
+from rxmps3.failures import failure_of_observer
+from rxmps3.stages import ObserverRaised, Stage, Teller
 from rxmps3.state import ContentObject
 
 __all__ = ["Receipt", "Stage"]
 
-Stage = Literal["pending", "stored", "committed", "rejected"]
 logger = logging.getLogger("rxmps3")
 
 Outcome = str | Error
@@ -33,6 +35,10 @@ def refuse_on_a_loop() -> None:
     raise RuntimeError("wait() would block this thread's event loop; use 'await receipt' here")
 
 
+def _log_raised(name: str, error: BaseException) -> None:
+    logger.warning("%s", failure_of_observer(name, error, ends_program=True))
+
+
 class _Milestone:
     """A one-time event with an outcome, awaitable any number of times on any loop and from any thread."""
 
@@ -40,6 +46,7 @@ class _Milestone:
         self._lock = lock
         self._check = check
         self._outcome: Outcome | None = None
+        self._trace: TracebackType | None = None
         self._callbacks: list[Callable[[], None]] = []
         self.looked_at = False
 
@@ -52,6 +59,8 @@ class _Milestone:
             if self._outcome is not None:
                 return
             self._outcome = outcome
+            if isinstance(outcome, Error):
+                self._trace = outcome.__traceback__
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback()
@@ -73,7 +82,7 @@ class _Milestone:
     def result(self) -> str:
         self.looked_at = True
         if isinstance(self._outcome, Error):
-            raise self._outcome
+            raise self._outcome.with_traceback(self._trace)  # not with the frames of everybody who waited before
         return self._outcome or ""
 
     def __await__(self) -> Generator[Any, None, str]:
@@ -107,7 +116,7 @@ class _Milestone:
         return self.result()
 
 
-class Receipt:
+class Receipt(BoundToProcess):
     """One write on its way: pending → stored → committed, or rejected.
 
     ``await receipt`` gives the version id once the write is committed. Awaiting it twice, or not at all, is fine,
@@ -126,13 +135,13 @@ class Receipt:
         contents: tuple[ContentObject, ...] = (),
         cancel: Callable[[], bool] = lambda: False,
         check_may_block: Callable[[], None] = refuse_on_a_loop,
-        report: Callable[[Failure], None] = lambda failure: logger.warning("%s", failure),
+        observer_raised: ObserverRaised = _log_raised,
     ) -> None:
         self.version = version
         self.keys = keys
         self._cancel = cancel
-        self._report = report
         self.contents = contents
+        self._observer_raised = observer_raised
         self._lock = threading.RLock()
         self._stored = _Milestone(self._lock, check_may_block)
         self._committed = _Milestone(self._lock, check_may_block)
@@ -154,32 +163,20 @@ class Receipt:
     def stages(self) -> Observable[Stage]:
         """The stages from the present one on; completes after the last, rejected included.
 
-        An observer that raises is detached and reported on ``db.errors``.
+        The present one is told on the thread that subscribes, the others on the database's event loop.
         """
 
         def subscribe(observer: ObserverBase[Stage], _: SchedulerBase | None) -> DisposableBase:
-            told: list[Stage] = []
-            waits = CompositeDisposable()
+            teller = Teller(f"stages of {self.version}", lambda: self.stage, observer, self._observer_raised)
+            teller.tell()
+            forgets = [milestone.on_reached(teller.tell) for milestone in (self._stored, self._committed)]
 
-            def tell() -> None:
-                stage = self.stage
-                try:
-                    if not told or told[-1] != stage:
-                        told.append(stage)
-                        observer.on_next(stage)
-                    if stage in ("committed", "rejected"):
-                        observer.on_completed()
-                except BaseException as error:
-                    waits.dispose()
-                    name = f"stages of write {self.version}"
-                    self._report(failure_of_observer(name, error, "the observer raised and was detached"))
+            def dispose() -> None:
+                teller.close()
+                for forget in forgets:
+                    forget()
 
-            tell()
-            if told[-1] not in ("committed", "rejected"):
-                waits.add(Disposable(self._committed.on_reached(tell)))
-            if told[-1] == "pending":
-                waits.add(Disposable(self._stored.on_reached(tell)))
-            return waits
+            return Disposable(dispose)
 
         return Observable(subscribe)
 

@@ -20,7 +20,8 @@ from rxmps3.blocking import transaction
 from rxmps3.blocking.iteration import BlockingIteration
 from rxmps3.blocking.portal import Portal, at_exit, portal
 from rxmps3.blocking.transaction import Transaction
-from rxmps3.clock import Clock
+from rxmps3.bound import BoundToProcess
+from rxmps3.clock import Clock, spawn
 from rxmps3.compact import DEFAULT_RETENTION
 from rxmps3.errors import NotSent
 from rxmps3.failures import Failure
@@ -48,8 +49,10 @@ T = TypeVar("T")
 _CLOSE_WITHIN = 10.0
 _GRACE = 5.0
 """The end of the interpreter is held up no longer than this beyond the time for pending writes."""
-_open: dict[int, client.Database] = {}
+_open: set[client.Database] = set()
 """What is to be closed at the end of the interpreter."""
+_closings: dict[client.Database, asyncio.Task[None]] = {}
+"""What is being closed, and what has been, but nobody has heard with what result."""
 
 
 def connect(
@@ -107,7 +110,7 @@ def connect(
     return Database(home, home.call("connect", open_database), root=True)
 
 
-class Database(Mapping[str, Any]):
+class Database(BoundToProcess, Mapping[str, Any]):
     """One handle on one manifest, for code that blocks. Made by `connect`.
 
     Writes return at once with a `rxmps3.Receipt`: ``receipt.wait(timeout)`` blocks until it is committed,
@@ -125,7 +128,7 @@ class Database(Mapping[str, Any]):
         self._portal = home
         self._handle = database
         if root:
-            _open[id(self)] = database
+            _open.add(database)
 
     @property
     def _database(self) -> client.Database:
@@ -390,10 +393,14 @@ class Database(Mapping[str, Any]):
         return Database(self._portal, self._portal.call("manifest", open_manifest), root=False)
 
     def close(self, timeout: float = _CLOSE_WITHIN) -> None:
-        """Send what is pending, for at most ``timeout`` seconds, and close. Raises as `rxmps3.Database.close`."""
-        self._portal.check("close")
-        _open.pop(id(self), None)
-        self._portal.call("close", lambda: self._database.close(timeout))
+        """Send what is pending, for at most ``timeout`` seconds, and close. Raises as `rxmps3.Database.close`.
+
+        If the wait is interrupted the closing goes on; another ``close``, and the end of the interpreter, wait for it.
+        What is closed stays so: closing it again does nothing, not even when the interpreter has done it at its end.
+        """
+        if self._portal.in_its_process and self._portal.ended:
+            return
+        self._portal.call("close", lambda: _closed(self._database, timeout))
 
     def __enter__(self) -> Database:
         return self
@@ -401,6 +408,8 @@ class Database(Mapping[str, Any]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if not self._portal.in_its_process:  # a forked child leaves the block: there is nothing of its own to close
+            return
         try:
             self.close()
         except NotSent as not_sent:
@@ -419,28 +428,53 @@ class Database(Mapping[str, Any]):
         return f"<blocking {self._handle!r}>"
 
 
+async def _closed(database: client.Database, timeout: float) -> None:
+    """Close it, or wait for the closing that is under way."""
+    closing = _closings.get(database)
+    if closing is None:
+        closing = _closings[database] = spawn(database.close(timeout), "rxmps3 close")
+    try:
+        await asyncio.shield(closing)
+    finally:
+        if closing.done():
+            _closings.pop(database, None)
+            _open.discard(database)
+
+
 def _close_all() -> None:
     """At the end of the interpreter: send what is pending, of all databases at once."""
-    left = list(_open.values())
-    _open.clear()
+    left = list(_open)
     if not left:
         return
 
     async def close() -> list[BaseException | None]:
-        return await asyncio.gather(*(database.close(_CLOSE_WITHIN) for database in left), return_exceptions=True)
+        return await asyncio.gather(*(_closed(database, _CLOSE_WITHIN) for database in left), return_exceptions=True)
 
     try:
         errors = portal().call("close", close, _CLOSE_WITHIN + _GRACE)
     except TimeoutError as error:
         errors = [error]
+    except KeyboardInterrupt:
+        errors = [_interrupted(database) for database in left if database.pending.value]
+    _open.clear()
     for error in errors:
         if error is not None:
             logger.error("%s", error)
 
 
+def _interrupted(database: client.Database) -> NotSent:
+    pending = database.pending.value
+    return NotSent(
+        f"interrupted with {len(pending)} writes that may not be committed",
+        keys=sorted({key for receipt in pending for key in receipt.keys}),
+        object=f"manifest {database.name!r}",
+    )
+
+
 def _forget_all() -> None:
     """In a forked child: they belong to the parent."""
     _open.clear()
+    _closings.clear()
 
 
 at_exit(_close_all)

@@ -14,7 +14,6 @@ from rxmps3.basis import Basis, Seen, seen
 from rxmps3.clock import Clock
 from rxmps3.deriving import Derivation
 from rxmps3.errors import InvalidInput, NotLoaded, Overloaded, Rejected, Unsupported
-from rxmps3.failures import Failure
 from rxmps3.log.kit import Held, Kit, Planned
 from rxmps3.options import Options
 from rxmps3.outbox import Restored
@@ -24,6 +23,7 @@ from rxmps3.replica.basing import Derived
 from rxmps3.replica.home import Home
 from rxmps3.replica.sharing import SharedValues
 from rxmps3.replica.timeline import Timeline
+from rxmps3.stages import ObserverRaised
 from rxmps3.state import (
     Amended,
     Committed,
@@ -58,7 +58,7 @@ class Author:
         kit: the protocol as it is known now.
         made: is given each new write, on the loop's thread, in the order of the calls.
         was_sent: whether a write was given to the storage.
-        report: is told of observers of receipts that raised, on any thread.
+        observer_raised: is told of observers of receipts that raised, on any thread.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Author:
         kit: Callable[[], Kit],
         made: Callable[[Draft], None],
         was_sent: Callable[[WriteId], bool],
-        report: Callable[[Failure], None],
+        observer_raised: ObserverRaised,
     ) -> None:
         self.writer = writer
         self.number = 0
@@ -87,7 +87,7 @@ class Author:
         self._kit = kit
         self._made = made
         self._was_sent = was_sent
-        self._report = report
+        self._observer_raised = observer_raised
 
     def check(self, values: Mapping[str, Any]) -> Planned:
         """What a write of these would be. Raises `InvalidKey`, `InvalidValue`."""
@@ -148,7 +148,7 @@ class Author:
             self._hold(contents),
             lambda: self._cancel(id),
             self._home.check_may_block,
-            self._report,
+            self._observer_raised,
         )
         return receipt
 

@@ -19,7 +19,7 @@ from rxmps3.basis import Basis
 from rxmps3.clock import Clock, Random
 from rxmps3.deriving import Derivation
 from rxmps3.errors import Closed, Corrupt, Error, NotSent, Unavailable, unforeseen
-from rxmps3.failures import Failure
+from rxmps3.failures import Failure, failure_of_observer
 from rxmps3.local import Local, OpensLocal
 from rxmps3.log.base import Deliver
 from rxmps3.log.choosing import ChosenLog
@@ -54,6 +54,7 @@ from rxmps3.state import (
 )
 from rxmps3.storage.base import Storage
 from rxmps3.storage.metered import MeteredStorage
+from rxmps3.unbroken import unbroken
 from rxmps3.values import Values
 
 __all__ = ["Replica"]
@@ -110,8 +111,8 @@ class Replica:
             options,
             lambda: self._log.kit,
             self._made,
-            lambda id: self._committer.was_sent(id),
-            self._report_from_anywhere,
+            self._was_sent,
+            self.observer_raised,
         )
         self._receipts = self._author.receipts
         self._keep = keep
@@ -275,7 +276,7 @@ class Replica:
             InvalidKey, InvalidValue, Closed, Overloaded: nothing was changed.
         """
         self.check_open("put")
-        return self._author.write(values, shared, basis)
+        return self._unbroken(lambda: self._author.write(values, shared, basis))
 
     def derive_nowait(self, derived: Mapping[str, Derivation]) -> Receipt:
         """Make one atomic write of what its keys hold; it is made anew when others write them before it is committed.
@@ -285,7 +286,14 @@ class Replica:
             InvalidKey, InvalidValue, Closed, Overloaded: nothing was changed.
         """
         self.check_open("put")
-        return self._author.derive(derived)
+        return self._unbroken(lambda: self._author.derive(derived))
+
+    def _unbroken(self, write: Callable[[], Receipt]) -> Receipt:
+        """Beside an event loop in a thread of its own the main thread may be interrupted; not in here."""
+        return unbroken(write) if self._home.beside_threads else write()
+
+    def _was_sent(self, id: WriteId) -> bool:
+        return self._committer.was_sent(id)
 
     def _made(self, draft: Draft) -> None:
         if draft.shared is not None:
@@ -415,7 +423,9 @@ class Replica:
         """Tell of trouble. On the loop's thread."""
         self._health.report(failure)
 
-    def _report_from_anywhere(self, failure: Failure) -> None:
+    def observer_raised(self, name: str, error: BaseException) -> None:
+        """Report what an observer raised, from any thread. See `failure_of_observer`."""
+        failure = failure_of_observer(name, error, ends_program=not self._home.beside_threads)
         self._home.on_loop(lambda: self.report(failure))
 
     def _complete_status(self, status: Status) -> Status:

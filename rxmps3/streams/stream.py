@@ -15,7 +15,7 @@ from reactivex import Observable, abc
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import SerialDisposable
 
-from rxmps3.failures import Failure, failure_of_observer
+from rxmps3.bound import BoundToProcess
 
 __all__ = ["Attach", "Live", "Sender", "Stream", "StreamHost"]
 
@@ -39,8 +39,8 @@ class StreamHost(Protocol):
         """Run ``action`` on the loop's thread: at once if called there, else soon. Nothing, once the loop is closed."""
         ...
 
-    def report(self, failure: Failure) -> None:
-        """Tell of trouble."""
+    def observer_raised(self, name: str, error: BaseException) -> None:
+        """Report what an observer of a stream raised; raise what the program is to end by."""
         ...
 
 
@@ -80,7 +80,7 @@ class _Subscription(DisposableBase, Generic[T]):
             self._observer.on_next(item)
         except BaseException as error:
             self._detach()
-            self._host.report(failure_of_observer(self._name, error, "the observer raised and was detached"))
+            self._host.observer_raised(self._name, error)
 
     def complete(self) -> None:
         if not self.open:
@@ -89,9 +89,9 @@ class _Subscription(DisposableBase, Generic[T]):
         try:
             self._observer.on_completed()
         except BaseException as error:
-            note = "the observer raised when its stream completed"
-            self._host.report(failure_of_observer(self._name, error, note))
-        self._source.dispose()
+            self._host.observer_raised(self._name, error)
+        finally:
+            self._source.dispose()
 
     def _detach(self) -> None:
         self.open = False
@@ -108,7 +108,7 @@ def _is_coroutine_function(handler: object) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(called)
 
 
-class Stream(Observable[T_co]):
+class Stream(BoundToProcess, Observable[T_co]):
     """An Observable of this package.
 
     Args:

@@ -253,6 +253,24 @@ async def test_an_observer_that_raises_is_detached_and_reported_and_nobody_else_
     assert "oops" in caplog.text
 
 
+@pytest.mark.parametrize("raises_at", ["pending", "committed"])
+async def test_an_observer_of_stages_that_raises_is_detached_and_reported_and_the_write_goes_on(
+    db: Database, raises_at: str
+) -> None:
+    def fragile(stage: str) -> None:
+        if stage == raises_at or raises_at == "committed" != stage != "pending":
+            raise LookupError("oops")
+
+    errors = trace(db.errors)
+    receipt = db.put("k", 1)
+    receipt.stages.subscribe(fragile)
+    fine = trace(receipt.stages)
+    assert await receipt == receipt.version
+    assert await db.put("k", 2)
+    assert fine[-2:] == ["committed", "completed"]
+    assert [(failure.operation, failure.object) for failure in errors] == [("observe", f"stages of {receipt.version}")]
+
+
 @pytest.mark.parametrize(
     "make", ["observe", "observe_many", "observe_prefix", "changes", "versions", "states", "pending"]
 )
