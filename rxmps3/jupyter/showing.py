@@ -37,6 +37,7 @@ export default {
 
 _STYLE = """
 .rxmps3-live { padding: 4px 5px; overflow-x: auto; }
+.rxmps3-live.jp-RenderedHTMLCommon table { margin-left: 0; margin-right: 0; }
 .rxmps3-live table.rxmps3-values { margin: 0; border-collapse: collapse; table-layout: auto; font-size: inherit; }
 .rxmps3-live table.rxmps3-values tr { background: none; border-bottom: 1px solid rgba(128, 128, 128, 0.25); }
 .rxmps3-live table.rxmps3-values tr:last-child { border-bottom: none; }
