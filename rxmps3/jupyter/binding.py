@@ -45,6 +45,7 @@ class Binding(DisposableBase):
         self._arriving: Frames[KeyEntry[Any]] = Frames(loop, fps, self._arrived)
         self._leaving: Frames[Any] = Frames(loop, fps, key.on_next)
         self._subscription = key.entries().subscribe(self._arriving.push)
+        self._arriving.flush()
         widget.observe(self._changed, names=trait)
 
     def __repr__(self) -> str:

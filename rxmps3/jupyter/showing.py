@@ -91,6 +91,7 @@ class LiveView(anywidget.AnyWidget):
         except BaseException:
             self.close()
             raise
+        self._frames.flush()
 
     def dispose(self) -> None:
         """Stop following the Observable; the last value stays on the screen."""

@@ -113,6 +113,12 @@ async def test_a_slider_and_a_key_are_the_same_and_nothing_echoes(cells: Kernel)
     assert await cells.run("await asyncio.sleep(0.2); one.value") == "49"
 
 
+async def test_what_is_there_already_is_shown_at_once(cells: Kernel) -> None:
+    await cells.run("import ipywidgets; db = await rxmps3.connect('memory:there'); await db.put('k', 3)")
+    assert await cells.run("slider = ipywidgets.IntSlider(); bind(slider, 'value', db.key('k')); slider.value") == "3"
+    assert await cells.run("live(db.observe('k')).html") == "'<pre>3</pre>'"
+
+
 async def test_what_can_be_empty_is_emptied_with_its_key(cells: Kernel) -> None:
     await cells.run(
         "import datetime, ipywidgets\n"
