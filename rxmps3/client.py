@@ -36,7 +36,7 @@ from rxmps3.streams.views import Streams, check_window
 from rxmps3.together import all_of
 from rxmps3.transaction import Transaction, Transactions, basis_of, changed, check_alone
 
-__all__ = ["Database"]
+__all__ = ["Database", "transactions_of"]
 
 T = TypeVar("T")
 logger = logging.getLogger("rxmps3")
@@ -197,14 +197,14 @@ class Database(BoundToProcess):
             Rejected, Closed, NotSent, OutcomeUnknown: as awaiting a receipt.
             Unavailable, AccessDenied, BucketNotFound: the end of the log cannot be read, or a value.
         """
-        return await self.transactions.run(fn, attempts)
+        return await self._transactions.run(fn, attempts)
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """One attempt of `transact`, for ``async with``: committed at the end of the block, which may raise `Conflict`.
 
         An exception of the block leaves everything as it was.
         """
-        return self.transactions.one()
+        return self._transactions.one()
 
     async def update(
         self, key: str, fn: Callable[[Any], Awaitable[T] | T], default: Any = None, attempts: int = 10
@@ -215,11 +215,10 @@ class Database(BoundToProcess):
             fn: a plain or an async function of the value; `MISSING` as its result deletes the key.
             default: what it gets where the key is not there.
         """
-        return await self.transactions.run(lambda tx: changed(tx, key, fn, default), attempts)
+        return await self._transactions.run(lambda tx: changed(tx, key, fn, default), attempts)
 
     @property
-    def transactions(self) -> Transactions:
-        """Begins and commits transactions, for other faces of a database."""
+    def _transactions(self) -> Transactions:
         return Transactions(self._replica, self._check_may_write, self.read_texts)
 
     def _check_may_write(self, operation: str) -> None:
@@ -515,3 +514,8 @@ class Database(BoundToProcess):
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{len(self)} keys"
         return f"<Database {self._connection.storage.url} manifest {self._replica.manifest!r}, {state}>"
+
+
+def transactions_of(database: Database) -> Transactions:
+    """Begins and commits transactions, for other faces of a database."""
+    return database._transactions

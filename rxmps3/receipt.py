@@ -167,7 +167,7 @@ class Receipt(BoundToProcess):
         """
 
         def subscribe(observer: ObserverBase[Stage], _: SchedulerBase | None) -> DisposableBase:
-            teller = Teller(f"stages of {self.version}", lambda: self.stage, observer, self._observer_raised)
+            teller = Teller(f"stages of write {self.version}", lambda: self.stage, observer, self._observer_raised)
             teller.tell()
             forgets = [milestone.on_reached(teller.tell) for milestone in (self._stored, self._committed)]
 

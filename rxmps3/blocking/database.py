@@ -211,15 +211,15 @@ class Database(BoundToProcess, Mapping[str, Any]):
 
         ``fn`` is a plain function; it runs on this thread, and what it gets is used without ``await``.
         """
-        return transaction.run(self._portal, self._database.transactions, fn, attempts)
+        return transaction.run(self._portal, client.transactions_of(self._database), fn, attempts)
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """One attempt of `transact`, for ``with``, as `rxmps3.Database.transaction`."""
-        return transaction.one(self._portal, self._database.transactions)
+        return transaction.one(self._portal, client.transactions_of(self._database))
 
     def update(self, key: str, fn: Callable[[Any], T], default: Any = None, attempts: int = 10) -> T:
         """Set a key to what a plain function makes of its value, as `rxmps3.Database.update`."""
-        return transaction.update(self._portal, self._database.transactions, key, fn, default, attempts)
+        return transaction.update(self._portal, client.transactions_of(self._database), key, fn, default, attempts)
 
     def new_key(self, prefix: str = "") -> str:
         """A key that nobody else makes, as `rxmps3.Database.new_key`."""

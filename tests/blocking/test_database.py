@@ -8,7 +8,7 @@ import pickle
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 import pytest
@@ -79,7 +79,12 @@ def test_it_takes_what_the_async_one_takes() -> None:
         if callable(there) and not name.startswith("_")
     ]:
         asked, given = signature(there).parameters, signature(here).parameters
-        assert [str(one) for one in asked.values()] == [str(given.get(name)) for name in asked], there
+        assert [_told(one) for one in asked.values()] == [_told(given.get(name)) for name in asked], there
+
+
+def _told(parameter: Parameter | None) -> str:
+    """A parameter with its type and default; what is to be called may be async there alone."""
+    return str(parameter.replace(annotation="a function") if parameter and parameter.name == "fn" else parameter)
 
 
 @pytest.mark.parametrize("protocol", ["sequenced", "versioned", "mps3"])
