@@ -518,4 +518,4 @@ class Database(BoundToProcess):
 
 def transactions_of(database: Database) -> Transactions:
     """Begins and commits transactions, for other faces of a database."""
-    return database._transactions
+    return database._transactions  # pyright: ignore[reportPrivateUsage]  # of the same module
