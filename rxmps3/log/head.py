@@ -69,6 +69,13 @@ class KnownHead:
         return self._head
 
     @property
+    def lease(self) -> Lease:
+        """Which answers the last look at the head makes believable. Raises RuntimeError before the first one."""
+        if self._lease is None:
+            raise RuntimeError("the head has not been looked at yet")
+        return self._lease
+
+    @property
     def raised_at(self) -> datetime | None:
         """When the floor was last raised, by the server's clock."""
         return self.head.raised_at or self._modified

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, Protocol
 
 from rxmps3.clock import Clock
+from rxmps3.log.archive import Archive
 from rxmps3.log.base import Deliver, Log
 from rxmps3.state import ContentObject, Entry, State, Write, WriteId
 from rxmps3.storage.base import Storage, Stored
@@ -171,6 +172,7 @@ class Kit(NamedTuple):
         collector: keeps it small.
         suspect: of a log that cannot tell which writes it holds, so that one that is sent once more counts twice: is
             told of a write of an earlier process that may be in it, after this position; "" is the log's beginning.
+        archive: what the log keeps of its past; None where it keeps nothing that can be promised.
     """
 
     protocol: ProtocolName
@@ -178,3 +180,4 @@ class Kit(NamedTuple):
     placing: Placing
     collector: Collects
     suspect: Callable[[Write, str], None] | None = None
+    archive: Archive | None = None

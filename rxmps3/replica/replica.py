@@ -19,6 +19,7 @@ from rxmps3.clock import Clock, Random
 from rxmps3.errors import Closed, Corrupt, Error, InvalidInput, NotSent, Overloaded, Rejected, Unavailable, unforeseen
 from rxmps3.failures import Failure
 from rxmps3.local import Local, OpensLocal
+from rxmps3.log.archive import Archive
 from rxmps3.log.base import Deliver
 from rxmps3.log.choosing import ChosenLog
 from rxmps3.log.kit import Collects, Context, Held, Kit, Placing, Planned, ProtocolName
@@ -150,6 +151,11 @@ class Replica:
     def collector(self) -> Collects:
         """Keeps the manifest small."""
         return self._log.kit.collector
+
+    @property
+    def archive(self) -> Archive | None:
+        """What the log keeps of its past; None where the protocol promises nothing of it."""
+        return self._log.kit.archive
 
     def _open_kit(self, protocol: ProtocolName, deliver: Deliver) -> Kit:
         context = Context(

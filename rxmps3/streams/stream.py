@@ -15,6 +15,7 @@ from reactivex import Observable, abc
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import SerialDisposable
 
+from rxmps3.errors import Error
 from rxmps3.failures import Failure
 
 __all__ = ["Attach", "Live", "Sender", "Stream", "StreamHost"]
@@ -55,6 +56,10 @@ class Sender(Protocol[T_contra]):
         """Complete the observer. Never raises."""
         ...
 
+    def fail(self, error: Error) -> None:
+        """End the observer with an error, for a stream whose source ends by one. Never raises."""
+        ...
+
 
 Attach = Callable[[Sender[T]], DisposableBase]
 """Connects one subscription to its source, on the loop's thread, and says how to disconnect it."""
@@ -90,6 +95,16 @@ class _Subscription(DisposableBase, Generic[T]):
             self._observer.on_completed()
         except Exception as error:
             self._host.report(Failure("observe", self._name, error, "the observer raised when its stream completed"))
+        self._source.dispose()
+
+    def fail(self, error: Error) -> None:
+        if not self.open:
+            return
+        self.open = False
+        try:
+            self._observer.on_error(error)
+        except Exception as raised:
+            self._host.report(Failure("observe", self._name, raised, f"the observer raised when told of: {error}"))
         self._source.dispose()
 
     def _detach(self) -> None:

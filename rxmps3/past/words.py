@@ -1,0 +1,264 @@
+"""What a database says of its past."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from rxmps3 import jsontext
+from rxmps3.errors import Corrupt, InvalidOption, InvalidValue, Unavailable, Unsupported
+from rxmps3.log.archive import Archive, Logged, Point
+from rxmps3.missing import MISSING
+from rxmps3.past.past import Past
+from rxmps3.past.reading import Reads, Recorded
+from rxmps3.replica import Replica
+from rxmps3.state import Committed, Entry, EntryChange, View, fold, step
+from rxmps3.streams.events import Change
+from rxmps3.together import all_of
+
+__all__ = ["Difference", "KeyVersion", "PastWords", "When", "too_large"]
+
+When = str | int | datetime
+"""A version id as a write gives it, the id of a log version, or an aware datetime."""
+
+_VERSION = re.compile(r"[0-9A-Za-z]+-[0-9]{1,18}")
+_SEQ = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(frozen=True)
+class KeyVersion:
+    """One version of a key.
+
+    Attributes:
+        value: what it was set to; `MISSING` where it was deleted.
+        version: the version id of the write.
+        id: the id of the log version that committed it.
+        by: the name of who did, unverified; "" where that is no longer known.
+        time: the writer's own clock then, informative only; None where that is no longer known.
+        date: when the log version was stored, by the storage's clock; None where that is no longer known.
+    """
+
+    value: Any
+    version: str
+    id: str
+    by: str
+    time: datetime | None
+    date: datetime | None
+
+
+class Difference(NamedTuple):
+    """What one key held at two versions; `MISSING` where there was none."""
+
+    before: Any
+    after: Any
+
+
+class PastWords:
+    """The words of the past of one handle.
+
+    Args:
+        replica: the manifest.
+    """
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._reads = Reads(replica)
+
+    def close(self) -> None:
+        """End what is being read. On the loop's thread."""
+        self._reads.close()
+
+    async def at(self, when: When) -> Past:
+        """See `Database.at`."""
+        archive = await self._ready("at")
+        return Past(self._replica, archive, await self._point(archive, when))
+
+    def history(self, key: str) -> Recorded[KeyVersion]:
+        """See `Database.history`."""
+        self._replica.placing.check_key(key)
+        return Recorded(self._reads, f"history of {key!r}", lambda: self._history(key))
+
+    async def diff(self, a: When | Past, b: When | Past) -> dict[str, Difference]:
+        """See `Database.diff`."""
+        before = a if isinstance(a, Past) else await self.at(a)
+        after = b if isinstance(b, Past) else await self.at(b)
+        keys = [
+            key
+            for key in sorted({*before.entries, *after.entries})
+            if differ(before.entries.get(key), after.entries.get(key))
+        ]
+        old, new = await before.get_many(keys, MISSING), await after.get_many(keys, MISSING)
+        return {key: Difference(old[key], new[key]) for key in keys}
+
+    def replay(self, start: When, stop: When | None, speed: float | None) -> Recorded[Change]:
+        """See `Database.replay`."""
+        if speed is not None and not (math.isfinite(speed) and speed > 0):
+            raise InvalidOption(f"speed is a positive number or None, not {speed!r}", operation="replay")
+        return Recorded(self._reads, f"replay from {start!r}", lambda: self._replay(start, stop, speed))
+
+    async def restoring(self, when: When | Past, prefix: str) -> dict[str, Any]:
+        """What `Database.restore` has to put; `MISSING` deletes."""
+        past = when if isinstance(when, Past) else await self.at(when)
+        await self._replica.look()
+        view = self._replica.view
+        keys = {*past.keys(prefix), *self._replica.keys(prefix)}
+        different = sorted(key for key in keys if differ(past.entries.get(key), view.look_up(key)))
+        return await past.get_many(different, MISSING)
+
+    # -- finding a place -------------------------------------------------------------------------------------
+
+    async def _ready(self, operation: str) -> Archive:
+        """What the log keeps of its past, once it has been read."""
+        self._reads.check_open(operation)
+        replica = self._replica
+        if not replica.view.loaded:
+            await replica.look()
+        archive = replica.archive
+        name = f"manifest {replica.manifest!r}"
+        if archive is None:
+            raise Unsupported(
+                f"protocol {replica.protocol!r} keeps no past that could be read back",
+                operation=operation,
+                object=name,
+                remedy="the protocol 'sequenced' does",
+            )
+        if not replica.options.online:
+            raise Unavailable("opened with online=False", operation=operation, object=name)
+        return archive
+
+    async def _point(self, archive: Archive, when: When) -> Point:
+        if isinstance(when, datetime):
+            if when.tzinfo is None:
+                raise InvalidOption(
+                    f"{when.isoformat()} is naive: it does not say in which time zone it is",
+                    operation="at",
+                    remedy="use an aware datetime, such as moment.astimezone()",
+                )
+            return await archive.point_at(when)
+        if isinstance(when, str) and _VERSION.fullmatch(when):
+            return await self._find(archive, when)
+        return await archive.point(await self._seq(when))
+
+    async def _seq(self, when: str | int) -> int:
+        """The number of a log version that is known to have been. Looks for news if it is beyond what is known."""
+        if type(when) not in (int, str) or not _SEQ.fullmatch(str(when)):
+            raise InvalidOption(
+                f"{when!r:.80} is neither a version id, nor that of a log version, nor a datetime", operation="at"
+            )
+        seq = int(when)
+        if seq > self._end:
+            await self._replica.look()
+        if seq > self._end:
+            raise InvalidOption(f"there is no log version {seq} yet: the last one is {self._end}", operation="at")
+        return seq
+
+    @property
+    def _end(self) -> int:
+        """The number of the last log version that is known here."""
+        return int(self._replica.view.confirmed.version or 0)
+
+    async def _find(self, archive: Archive, version: str) -> Point:
+        writer, _, number = version.rpartition("-")
+        mark = self._replica.view.confirmed.writers.get(writer)
+        if mark is None or mark.number < int(number):
+            await self._replica.look()
+        point = await archive.find(version, self._end)
+        if point is None:
+            raise InvalidOption(f"version {version!r} is not in the log, as far as that is kept", operation="at")
+        return point
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    async def _history(self, key: str) -> AsyncGenerator[KeyVersion, None]:
+        archive = await self._ready("history")
+        await self._replica.look_if_stale()
+        last = self._end
+        point = await archive.point(None)
+        if not last:
+            return
+        known = point.state.get(key)
+        if known is not None:
+            yield await self._key_version(archive, key, known, known.version, point)
+        state = point.state
+        async with aclosing(archive.since(point, last)) as entries:
+            async for logged in entries:
+                version = logged.version
+                folded = state
+                for write in version.writes:
+                    counts = not folded.has_committed(write)
+                    had = key in folded
+                    folded = fold(folded, replace(version, writes=(write,), expired=()))
+                    if counts and key in write.update and (had or key in folded):
+                        entry = write.update[key]
+                        yield await self._key_version(archive, key, entry, write.id.version, logged)
+                state = fold(state, version)
+
+    async def _key_version(
+        self, archive: Archive, key: str, entry: Entry | None, version: str, place: Point | Logged
+    ) -> KeyVersion:
+        value = MISSING if entry is None else await self._value(archive, place.seq, key, entry)
+        if isinstance(place, Point):  # of the checkpoint, not of the entry that wrote the key
+            return KeyVersion(value, version, str(place.seq), "", None, None)
+        return KeyVersion(value, version, str(place.seq), place.version.by, place.version.time, place.date)
+
+    async def _value(self, archive: Archive, seq: int, key: str, entry: Entry) -> Any:
+        self._reads.check_open("get")
+        try:
+            text = await self._replica.values.fetch(entry)
+        except Corrupt:
+            await archive.check_kept(seq)
+            raise
+        return jsontext.decode(text, f"key {key!r}")
+
+    async def _replay(self, start: When, stop: When | None, speed: float | None) -> AsyncGenerator[Change, None]:
+        archive = await self._ready("replay")
+        clock = self._replica.clock
+        point = await self._point(archive, start)
+        if stop is None:
+            await self._replica.look()
+            last = self._end
+        else:
+            last = (await self._point(archive, stop)).seq
+        if last < point.seq:
+            raise InvalidOption(f"it would stop at {last}, before its start at {point.seq}", operation="replay")
+        view = View(point.state, loaded=True)
+        first, began = point.date, clock.monotonic()
+        async with aclosing(archive.since(point, last)) as entries:
+            async for logged in entries:
+                moved = step(view, Committed(logged.version))
+                view = moved.view
+                changes = [change for change in moved.changes if change.changed]
+                shown = await all_of(self._change(archive, logged, change) for change in changes)
+                if speed is not None and logged.date is not None:
+                    first = first or logged.date
+                    due = began + (logged.date - first).total_seconds() / speed
+                    if (wait := due - clock.monotonic()) > 0:
+                        await clock.sleep(wait)
+                for change in shown:
+                    yield change
+
+    async def _change(self, archive: Archive, logged: Logged, change: EntryChange) -> Change:
+        key, after = change.key, change.after
+        old = MISSING if change.before is None else await self._value(archive, logged.seq - 1, key, change.before)
+        new = MISSING if after is None else await self._value(archive, logged.seq, key, after)
+        return Change(key, old, new, change.by, "" if after is None else after.version, False, "remote")
+
+
+def differ(one: Entry | None, other: Entry | None) -> bool:
+    """Whether two entries hold other JSON texts."""
+    return (one is not other) if one is None or other is None else not one.same_value(other)
+
+
+def too_large(error: InvalidValue, prefix: str) -> InvalidValue:
+    """The error for a restore that does not fit one atomic write."""
+    return InvalidValue(
+        f"what differs does not fit one atomic write ({error.what})",
+        operation="restore",
+        object=f"prefix {prefix!r}",
+        remedy="restore by longer prefixes",
+    )
