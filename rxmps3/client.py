@@ -331,8 +331,8 @@ class Database:
         """What there was at an earlier version of the log, as far back as that is kept (the sequenced log alone).
 
         Args:
-            when: a version id as an awaited write gives it; the id of a log version, as text or number; or an aware
-                datetime, which means the last version that was stored no later, by the storage's clock.
+            when: a version id as an awaited write gives it; the id of a log version, as text or number; a tag; or an
+                aware datetime, which means the last version that was stored no later, by the storage's clock.
 
         Raises:
             NotKept: it is older than what is kept; the error says what is oldest.
@@ -388,6 +388,30 @@ class Database:
         except InvalidValue as error:
             raise too_large(error, prefix) from error
         return await receipt
+
+    async def tag(self, name: str) -> str:
+        """Keep the present end of the log under a name, beyond what is kept otherwise, until `untag`.
+
+        It reads to the end of the log and makes a checkpoint. `at` takes the name. A tag that is there stays.
+
+        Returns:
+            The id of the log version.
+
+        Raises:
+            InvalidOption: nothing was written yet, another version has this name, or no tag can have it.
+            Unavailable, AccessDenied: it may have been made or not: see `tags`. The rest as `at`.
+        """
+        self._check_writable("tag")
+        return await self._past.tag(name)
+
+    async def untag(self, name: str) -> None:
+        """Remove a tag; removing what is not there is fine. Raises as `tag`."""
+        self._check_writable("untag")
+        await self._past.untag(name)
+
+    async def tags(self) -> dict[str, str]:
+        """The tags, each with the id of its log version, oldest first. Raises as `at`."""
+        return await self._past.tags()
 
     # -- upkeep ----------------------------------------------------------------------------------------------
 

@@ -353,6 +353,18 @@ class Database(Mapping[str, Any]):
         """Bring every key under a prefix back to what it held at a version, as `rxmps3.Database.restore`."""
         return self._portal.call("restore", lambda: self._database.restore(past_of(when), prefix), timeout)
 
+    def tag(self, name: str, *, timeout: float | None = None) -> str:
+        """Keep the present end of the log under a name, as `rxmps3.Database.tag`."""
+        return self._portal.call("tag", lambda: self._database.tag(name), timeout)
+
+    def untag(self, name: str, *, timeout: float | None = None) -> None:
+        """Remove a tag, as `rxmps3.Database.untag`."""
+        self._portal.call("untag", lambda: self._database.untag(name), timeout)
+
+    def tags(self, *, timeout: float | None = None) -> dict[str, str]:
+        """The tags and their log versions, as `rxmps3.Database.tags`."""
+        return self._portal.call("tags", self._database.tags, timeout)
+
     # -- upkeep and life -------------------------------------------------------------------------------------
 
     def compact(self, *, dry_run: bool = False, progress: Progress | None = None) -> Report:

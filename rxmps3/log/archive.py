@@ -19,14 +19,17 @@ from rxmps3.layout import Layout
 from rxmps3.log import codec
 from rxmps3.log.checkpoint import load
 from rxmps3.log.fence import MARGIN, Lease
+from rxmps3.log.head import rewritten
 from rxmps3.log.sequenced import MAX_ENTRY_BYTES, SequencedLog
 from rxmps3.state import ManifestVersion, State, WriteId, fold
 from rxmps3.storage.base import Found, Missing, NotModified, Storage, pages
 from rxmps3.storage.patient import PatientStorage
 from rxmps3.together import together
 
-__all__ = ["Archive", "Logged", "Point"]
+__all__ = ["MOST_TAGS", "Archive", "Logged", "Point"]
 
+MOST_TAGS = 256
+"""So many tags a manifest has at most: each pins a checkpoint, which whoever collects reads."""
 _READS_AT_ONCE = 16
 _TRIES = 5
 
@@ -85,10 +88,14 @@ class _Sight(NamedTuple):
 
     @property
     def refs(self) -> list[codec.CheckpointRef]:
-        """The kept checkpoints from which every later state can be had, oldest first."""
-        head = self.head
-        refs = (*head.kept, head.checkpoint) if head.checkpoint is not None else head.kept
-        return sorted((ref for ref in refs if ref.seq >= head.floor), key=lambda ref: ref.seq)
+        """The checkpoints from which every later state can be had, oldest first."""
+        return [ref for ref in self.head.refs if ref.seq >= self.head.floor]
+
+    def before(self, seq: int) -> codec.CheckpointRef | None:
+        """The newest checkpoint from which the state after entry ``seq`` can be had, one of a tag at that very place
+        included."""
+        tagged = [ref for ref in self.head.tags.values() if ref.seq == seq]
+        return max((ref for ref in (*self.refs, *tagged) if ref.seq <= seq), key=lambda ref: ref.seq, default=None)
 
 
 class _Gone(Exception):
@@ -109,6 +116,7 @@ class Archive:
         self._storage = PatientStorage(storage, clock)
         self._layout = layout
         self._log = log
+        self._clock = clock
 
     async def point(self, seq: int | None) -> Point:
         """The state after entry ``seq``, which the log is known to have had; None is the oldest that can be had.
@@ -124,7 +132,7 @@ class Archive:
             if sight is None:
                 return _beginning("")
             seq = sight.head.floor if number is None else number
-            ref = max((ref for ref in sight.refs if ref.seq <= seq), key=lambda ref: ref.seq, default=None)
+            ref = sight.before(seq)
             if ref is None and sight.head.floor:
                 raise self._not_kept(sight, f"log version {seq} is")
             try:
@@ -215,8 +223,61 @@ class Archive:
     async def check_kept(self, seq: int) -> None:
         """Raise `NotKept` if the values of the state after entry ``seq`` are kept no longer."""
         sight = await self._look()
-        if sight is not None and seq < sight.head.floor:
+        if sight is not None and seq < sight.head.floor and sight.before(seq) is None:
             raise self._not_kept(sight, f"log version {seq} is")
+
+    # -- tags ------------------------------------------------------------------------------------------------
+
+    async def tags(self) -> dict[str, int]:
+        """The names under which states are kept, and the numbers of their entries, oldest first."""
+        sight = await self._look()
+        tags = {} if sight is None else {name: ref.seq for name, ref in sight.head.tags.items()}
+        return dict(sorted(tags.items(), key=lambda tag: (tag[1], tag[0])))
+
+    async def point_of(self, tag: str) -> Point | None:
+        """The state that is kept under a name; None if there is none. Raises as `point`."""
+        sight = await self._look()
+        ref = None if sight is None else sight.head.tags.get(tag)
+        return None if ref is None else await self._point(ref.seq, sight)
+
+    async def tag(self, name: str, seq: int) -> bool:
+        """Keep the state after entry ``seq`` under a name, if the head names its checkpoint.
+
+        Raises:
+            InvalidOption: another state has this name, or there are too many.
+            Unavailable, AccessDenied: it may have been done or not; trying again is safe.
+        """
+        done = False
+
+        def name_it(head: codec.Head, modified: datetime | None) -> codec.Head | None:
+            nonlocal done
+            known = head.tags.get(name)
+            if known is not None and known.seq != seq:
+                raise InvalidOption(
+                    f"it names log version {known.seq} already", operation="tag", object=f"tag {name!r}"
+                )
+            done = known is not None
+            ref = next((ref for ref in head.refs if ref.seq == seq), None)
+            if done or ref is None:
+                return None
+            if len(head.tags) >= MOST_TAGS:
+                raise InvalidOption(f"there are {MOST_TAGS} tags already", operation="tag", remedy="remove some")
+            return rewritten(head, modified, self._clock.new_id(), tags={**head.tags, name: ref})
+
+        return await self._log.rewrite_head(name_it) or done
+
+    async def untag(self, name: str) -> None:
+        """Keep nothing under this name any more. Raises `Unavailable`, `AccessDenied` as `tag`."""
+        if await self._look() is None:
+            return
+
+        def remove(head: codec.Head, modified: datetime | None) -> codec.Head | None:
+            if name not in head.tags:
+                return None
+            left = {tag: ref for tag, ref in head.tags.items() if tag != name}
+            return rewritten(head, modified, self._clock.new_id(), tags=left)
+
+        await self._log.rewrite_head(remove)
 
     # -- the parts -------------------------------------------------------------------------------------------
 
@@ -229,7 +290,7 @@ class Archive:
         checkpoint = await load(self._storage, self._layout, sight.head.incarnation, ref)
         if checkpoint is None:
             newer = await self._look()
-            if newer is not None and ref in newer.refs:
+            if newer is not None and ref in newer.head.refs:
                 raise self._missing(f"checkpoint {self._layout.root + ref.name!r}", "the head names it")
             raise _Gone
         return Point(checkpoint.seq, checkpoint.chain, checkpoint.state)

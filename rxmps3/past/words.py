@@ -24,9 +24,13 @@ from rxmps3.together import all_of
 __all__ = ["Difference", "KeyVersion", "PastWords", "When", "too_large"]
 
 When = str | int | datetime
-"""A version id as a write gives it, the id of a log version, or an aware datetime."""
+"""A version id as a write gives it, the id of a log version, a tag, or an aware datetime."""
 
+_WRITERS_VERSION = re.compile(r"[0-9a-v]{12}-[0-9]{1,18}")
+"""What no tag may be called."""
 _VERSION = re.compile(r"[0-9A-Za-z]+-[0-9]{1,18}")
+_LONGEST_TAG = 100
+_TRIES = 5
 _SEQ = re.compile(r"[0-9]{1,18}")
 
 
@@ -110,6 +114,30 @@ class PastWords:
         different = sorted(key for key in keys if differ(past.entries.get(key), view.look_up(key)))
         return await past.get_many(different, MISSING)
 
+    async def tag(self, name: str) -> str:
+        """See `Database.tag`."""
+        _check_tag(name)
+        archive = await self._ready("tag")
+        for _ in range(_TRIES):
+            await self._replica.look()
+            if not self._end:
+                raise InvalidOption("nothing has been written yet", operation="tag", object=f"tag {name!r}")
+            known = (await archive.tags()).get(name)
+            made = None if known is not None else await self._replica.collector.checkpoint()
+            seq = self._end if made is None else int(made)
+            if await archive.tag(name, seq):
+                return str(seq)
+        raise Unavailable("others write faster than it can be tagged", operation="tag", object=f"tag {name!r}")
+
+    async def untag(self, name: str) -> None:
+        """See `Database.untag`."""
+        await (await self._ready("untag")).untag(name)
+
+    async def tags(self) -> dict[str, str]:
+        """See `Database.tags`."""
+        archive = await self._ready("tags")
+        return {name: str(seq) for name, seq in (await archive.tags()).items()}
+
     # -- finding a place -------------------------------------------------------------------------------------
 
     async def _ready(self, operation: str) -> Archive:
@@ -140,15 +168,28 @@ class PastWords:
                     remedy="use an aware datetime, such as moment.astimezone()",
                 )
             return await archive.point_at(when)
-        if isinstance(when, str) and _VERSION.fullmatch(when):
+        if isinstance(when, str) and _WRITERS_VERSION.fullmatch(when):
             return await self._find(archive, when)
+        if isinstance(when, str) and not _SEQ.fullmatch(when):
+            tagged = await archive.point_of(when)
+            if tagged is not None:
+                return tagged
+            if _VERSION.fullmatch(when):
+                return await self._find(archive, when)
         return await archive.point(await self._seq(when))
+
+    async def _number(self, archive: Archive, when: When) -> int:
+        """The number of the log version alone."""
+        if isinstance(when, int) or (isinstance(when, str) and _SEQ.fullmatch(when)):
+            return await self._seq(when)
+        return (await self._point(archive, when)).seq
 
     async def _seq(self, when: str | int) -> int:
         """The number of a log version that is known to have been. Looks for news if it is beyond what is known."""
         if type(when) not in (int, str) or not _SEQ.fullmatch(str(when)):
             raise InvalidOption(
-                f"{when!r:.80} is neither a version id, nor that of a log version, nor a datetime", operation="at"
+                f"{when!r:.80} is neither a version id, nor that of a log version, nor a tag, nor a datetime",
+                operation="at",
             )
         seq = int(when)
         if seq > self._end:
@@ -223,7 +264,7 @@ class PastWords:
             await self._replica.look()
             last = self._end
         else:
-            last = (await self._point(archive, stop)).seq
+            last = await self._number(archive, stop)
         if last < point.seq:
             raise InvalidOption(f"it would stop at {last}, before its start at {point.seq}", operation="replay")
         view = View(point.state, loaded=True)
@@ -247,6 +288,22 @@ class PastWords:
         old = MISSING if change.before is None else await self._value(archive, logged.seq - 1, key, change.before)
         new = MISSING if after is None else await self._value(archive, logged.seq, key, after)
         return Change(key, old, new, change.by, "" if after is None else after.version, False, "remote")
+
+
+def _check_tag(name: object) -> None:
+    """Raise `InvalidOption` unless a tag may have this name."""
+    what = f"tag {name!r:.100}"
+    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_TAG or not name.isprintable():
+        raise InvalidOption(
+            f"a tag is a printable text of 1 to {_LONGEST_TAG} characters", operation="tag", object=what
+        )
+    try:
+        datetime.fromisoformat(name)
+        is_time = True
+    except ValueError:
+        is_time = False
+    if is_time or _SEQ.fullmatch(name) or _WRITERS_VERSION.fullmatch(name):
+        raise InvalidOption("it reads like a version or a time", operation="tag", object=what)
 
 
 def differ(one: Entry | None, other: Entry | None) -> bool:

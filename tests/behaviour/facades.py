@@ -347,6 +347,15 @@ class Beside:
     async def restore(self, when: Any, *prefix: str, **options: str) -> str:
         return await self._blocked(lambda: self.blocking.restore(_past_of(when), *prefix, **options))
 
+    async def tag(self, name: str) -> str:
+        return await self._blocked(lambda: self.blocking.tag(name))
+
+    async def untag(self, name: str) -> None:
+        await self._blocked(lambda: self.blocking.untag(name))
+
+    async def tags(self) -> dict[str, str]:
+        return await self._blocked(self.blocking.tags)
+
     versions = property(lambda self: self.blocking.versions)
     errors = property(lambda self: self.blocking.errors)
     states = property(lambda self: self.blocking.states)

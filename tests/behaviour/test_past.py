@@ -485,3 +485,86 @@ async def test_a_difference_is_two_looks_and_a_replay_reads_once(rig: Rig) -> No
     assert rig.asked() == ["checkpoint", "checkpoint", "head", "head", *["log"] * 11]
     await rig.db.replay(35, 38, speed=None)
     assert rig.asked() == ["checkpoint", "checkpoint", "head", "head", *["log"] * 16]
+
+
+# -- tags ------------------------------------------------------------------------------------------------------------
+
+
+@ONLY
+async def test_a_tag_names_the_end_of_the_log(place: Place) -> None:
+    async with players(place, "ana", "bob") as (ana, bob):
+        await write_some(ana)
+        assert await bob.tag("release 1/ü") == "7"
+        await ana.put("a", "later")
+        assert await bob.tag("second-8") == "8"
+        await ana.put("a", "last")
+        for db in (ana, bob):
+            assert await db.tags() == {"release 1/ü": "7", "second-8": "8"}
+            past = await db.at("release 1/ü")
+            assert (past.id, past.by, await past.get_prefix()) == ("7", "ana", STATES[7])
+            assert await db.diff("release 1/ü", "second-8") == {"a": (None, "later")}
+            assert len(await db.replay("release 1/ü", "second-8", speed=None)) == 1
+        assert await ana.restore("second-8", "a") != ""
+        assert await ana.get("a") == "later"
+        await ana.untag("release 1/ü")
+        await ana.untag("release 1/ü")
+        assert await bob.tags() == {"second-8": "8"}
+        with pytest.raises(InvalidOption, match="neither"):
+            await bob.at("release 1/ü")
+
+
+async def test_a_tag_stays_what_it_is() -> None:
+    async with players(MemoryStorage(), "ana") as (ana,):
+        await ana.put("k", 1)
+        assert await ana.tag("v1") == "1"
+        assert await ana.tag("v1") == "1", "the same once more is fine"
+        assert await ana.tag("again") == "1"
+        await ana.put("k", 2)
+        with pytest.raises(InvalidOption, match="names log version 1 already"):
+            await ana.tag("v1")
+        await ana.untag("v1")
+        assert await ana.tag("v1") == "2"
+        assert await ana.tags() == {"again": "1", "v1": "2"}
+
+
+async def test_what_cannot_be_a_tag_is_refused() -> None:
+    storage = MemoryStorage()
+    async with players(storage, "ana") as (ana,), players(storage, "bob", read_only=True) as (bob,):
+        assert await ana.tags() == {}
+        await ana.untag("v1")
+        with pytest.raises(InvalidOption, match="nothing has been written"):
+            await ana.tag("v1")
+        version = await ana.put("k", 1)
+        await bob.refresh()
+        for name in ("", "a\nb", "x" * 101, 1, None):
+            with pytest.raises(InvalidOption, match="printable"):
+                await ana.tag(name)  # type: ignore[arg-type]
+        for name in ("12", version, "2026-11-22", "20261122T10"):
+            with pytest.raises(InvalidOption, match="reads like"):
+                await ana.tag(name)
+        for refused in (bob.tag("v1"), bob.untag("v1")):
+            with pytest.raises(InvalidOption, match="read_only"):
+                await refused
+        assert await bob.tags() == {}
+
+
+async def test_several_may_tag_at_once() -> None:
+    storage = MemoryStorage()
+    async with players(storage, "ana", "bob", "cyd") as everybody:
+        await everybody[0].put("k", 1)
+        found = await asyncio.gather(*(db.tag(f"v{number}") for number, db in enumerate(everybody)))
+        assert found == ["1", "1", "1"]
+        assert await everybody[0].tags() == {"v0": "1", "v1": "1", "v2": "1"}
+
+
+async def test_a_tag_costs_a_checkpoint_and_two_rewrites_of_the_head(rig: Rig) -> None:
+    await rig.db.tag("v1")
+    written = [request.name for request in rig.counting.requests if request.verb == "put"]
+    assert ["head" if name.endswith("/head") else name.split("/")[-2] for name in written] == [
+        "checkpoint",
+        "head",
+        "head",
+    ]
+    rig.counting.reset()
+    await rig.db.at("v1")
+    assert rig.asked() == ["checkpoint", "head", "log"]

@@ -10,9 +10,10 @@ import pytest
 
 import rxmps3
 from rxmps3 import MISSING, Corrupt, NotKept
-from rxmps3.storage import Found, MemoryStorage, Storage
+from rxmps3.storage import Found, MemoryStorage, Storage, list_all
 from rxmps3.testing import Request, StorageWrapper
 from rxmps3.testing.virtual import SimClock
+from rxmps3.verify import verify
 from tests.behaviour.helpers import trace
 from tests.durability.helpers import LARGE, on
 from tests.durability.test_outbox_time import virtually
@@ -282,3 +283,66 @@ def test_what_is_broken_is_corrupt(what: str) -> None:
                 await db.replay(floor, speed=None)
 
     main()
+
+
+@virtually
+async def test_a_tag_outlives_the_retention_until_it_is_removed() -> None:
+    clock = SimClock("a")
+    story = Story(clock)
+    await story.tell()
+    tagged = len(story.states) - 1
+    async with on(story.bucket, clock=clock) as db:
+        assert await db.tag("v1") == str(tagged)
+        await story.put(db, dict.fromkeys(story.states[-1], MISSING) | {"new": 1})
+    floor = await collect_everything(story)
+    await check(story.bucket)
+    assert floor > tagged
+    async with on(story.bucket, clock=clock, by="cyd") as db:
+        assert await db.tags() == {"v1": str(tagged)}
+        for when in ("v1", tagged, str(tagged)):
+            past = await db.at(when)
+            assert (past.id, past.by, past.date) == (str(tagged), "", None)
+            assert await past.get_prefix() == dict(sorted(story.states[tagged].items()))
+        for gone in (tagged - 1, tagged + 1):
+            with pytest.raises(NotKept):
+                await db.at(gone)
+        with pytest.raises(NotKept):
+            await db.replay("v1", speed=None)
+        assert (await db.diff("v1", floor))["large"] == (LARGE, MISSING)
+        found = await verify(story.bucket, "main")
+        assert not found.problems
+        await db.restore("v1")
+        assert await db.get("large") == LARGE
+        held = await db.at("v1")
+        await db.untag("v1")
+        assert await db.tags() == {}
+        await story.put(db, {"large": MISSING})
+    await collect_everything(story)
+    await check(story.bucket)
+    head = await head_of(story.bucket)
+    assert not head.tags
+    assert await list_all(story.bucket, f"{LAYOUT.root}{head.incarnation}/checkpoint/{tagged:020}") == []
+    async with on(story.bucket, clock=clock) as db:
+        with pytest.raises(NotKept):
+            await db.at(held.id)
+
+
+@virtually
+async def test_who_rewrites_the_head_keeps_its_tags_and_the_time_of_the_raise() -> None:
+    clock = SimClock("a")
+    story = Story(clock)
+    await story.tell()
+    async with on(story.bucket, clock=clock) as db:
+        before = await head_of(story.bucket)
+        assert before.floor
+        await db.tag("v1")
+        after = await head_of(story.bucket)
+        assert after.raised_at is not None
+        assert (after.floor, list(after.tags)) == (before.floor, ["v1"])
+        await db.put("more", 1)
+        await db.compact()
+        assert (await head_of(story.bucket)).tags == after.tags
+        await db.put("more", 2)
+        await db.untag("v1")
+        now = await head_of(story.bucket)
+        assert (now.tags, now.floor) == ({}, after.floor) or now.floor > after.floor
