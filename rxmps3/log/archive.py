@@ -349,9 +349,10 @@ class Archive:
         entry = codec.decode_entry(answer.body, name)
         if entry.seq != seq:
             raise Corrupt(f"claims to be number {entry.seq}", object=f"log entry {name!r}")
-        if chain and entry.previous != chain:
+        digest, cursor = codec.digest(answer.body), self._log.cursor
+        if (chain and entry.previous != chain) or (seq == cursor.seq and digest != cursor.chain):
             raise self._broken_chain(seq)
-        return Logged(seq, codec.digest(answer.body), entry.version, answer.modified)
+        return Logged(seq, digest, entry.version, answer.modified)
 
     async def _is_kept_since(self, sight: _Sight, moment: datetime) -> bool:
         """Whether the checkpoint at the floor, whose entry is older than it, was there at this moment."""

@@ -77,7 +77,8 @@ def test_it_takes_what_the_async_one_takes() -> None:
         if callable(there) and not name.startswith("_")
     ]:
         asked, given = signature(there).parameters, signature(here).parameters
-        assert [str(one) for one in asked.values()] == [str(given.get(name)) for name in asked], there
+        ours = [str(given.get(name)).replace("BlockingPast", "Past") for name in asked]  # each takes its own
+        assert [str(one) for one in asked.values()] == ours, there
 
 
 @pytest.mark.parametrize("protocol", ["sequenced", "versioned", "mps3"])

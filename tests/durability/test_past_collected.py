@@ -255,6 +255,22 @@ async def test_a_long_replay_renews_its_lease_and_ends_where_the_log_was_collect
         assert isinstance(too_slow[-1], NotKept)
 
 
+@virtually
+async def test_another_last_entry_than_this_client_has_read_is_not_believed() -> None:
+    clock = SimClock("a")
+    story = Story(clock)
+    await story.tell()
+    last = len(story.states) - 1
+    async with on(story.bucket, clock=clock) as db:
+        name = LAYOUT.entry((await head_of(story.bucket)).incarnation, last)
+        found = await story.bucket.get(name)
+        assert isinstance(found, Found)
+        await story.bucket.put(name, found.body.replace(b'"by":"ana"', b'"by":"eve"'))
+        with pytest.raises(Corrupt, match="hash chain"):
+            await db.at(last)
+        assert await db.at(last - 1)
+
+
 @pytest.mark.parametrize("what", ["entry", "chain", "checkpoint"])
 def test_what_is_broken_is_corrupt(what: str) -> None:
     @virtually
