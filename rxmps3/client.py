@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Literal, TypeVar, overload
 
@@ -12,7 +13,9 @@ from reactivex.abc import DisposableBase
 from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 from rxmps3 import jsontext
+from rxmps3.basis import Basis
 from rxmps3.connection import Connection
+from rxmps3.deriving import Derivation, MergePatch, SchemaMerge
 from rxmps3.errors import Closed, Corrupt, InvalidOption, InvalidValue, NotSent
 from rxmps3.failures import Failure
 from rxmps3.log.kit import Progress, ProtocolName, Report
@@ -33,6 +36,7 @@ from rxmps3.streams.stream import Live
 from rxmps3.streams.typed import codec_for
 from rxmps3.streams.views import Streams, check_window
 from rxmps3.together import all_of
+from rxmps3.transaction import Transaction, Transactions, basis_of, changed
 
 __all__ = ["Database"]
 
@@ -64,27 +68,37 @@ class Database:
     # -- writing ---------------------------------------------------------------------------------------------
 
     @overload
-    def put(self, key: str, value: Any) -> Receipt: ...
+    def put(self, key: str, value: Any, *, if_version: str | Missing | None = None) -> Receipt: ...
 
     @overload
     def put(self, key: str, value: Any, *, manifests: Iterable[str]) -> Receipts: ...
 
-    def put(self, key: str, value: Any, *, manifests: Iterable[str] | None = None) -> Receipt | Receipts:
+    def put(
+        self,
+        key: str,
+        value: Any,
+        *,
+        if_version: str | Missing | None = None,
+        manifests: Iterable[str] | None = None,
+    ) -> Receipt | Receipts:
         """Set a key to a JSON value.
 
         The view holds it when this returns; it is sent in the background. Awaiting the receipt waits for the
         commit and gives the version id. May be called from any thread. `MISSING` as the value deletes.
 
         Args:
+            if_version: commit it only where the key is at this version, or is not there, for `MISSING`; else the write
+                is rolled back and the receipt raises `Conflict`. Own earlier writes count, committed or not.
             manifests: write into these manifests of the database instead, with one write and one receipt each. They are
                 independent: nothing makes them atomic together. In the protocol mps3 they share the value's object.
 
         Raises:
-            InvalidKey, InvalidValue: at the call; nothing was changed.
+            InvalidKey, InvalidValue, InvalidOption: at the call; nothing was changed.
+            Unsupported: ``if_version`` on a manifest whose protocol has no one order of commits.
             Closed: the database is closed.
             Overloaded: more than ``max_pending`` writes wait for their commit.
         """
-        return self._write({key: value}, manifests)
+        return self._write({key: value}, manifests, basis_of(key, if_version))
 
     @overload
     def put_all(self, values: Mapping[str, Any]) -> Receipt: ...
@@ -97,20 +111,28 @@ class Database:
         return self._write(values, manifests)
 
     @overload
-    def delete(self, key: str) -> Receipt: ...
+    def delete(self, key: str, *, if_version: str | Missing | None = None) -> Receipt: ...
 
     @overload
     def delete(self, key: str, *, manifests: Iterable[str]) -> Receipts: ...
 
-    def delete(self, key: str, *, manifests: Iterable[str] | None = None) -> Receipt | Receipts:
+    def delete(
+        self, key: str, *, if_version: str | Missing | None = None, manifests: Iterable[str] | None = None
+    ) -> Receipt | Receipts:
         """Delete a key; deleting what is not there is fine. Otherwise as `put`."""
-        return self._write({key: MISSING}, manifests)
+        return self._write({key: MISSING}, manifests, basis_of(key, if_version))
 
-    def _write(self, values: Mapping[str, Any], manifests: Iterable[str] | None) -> Receipt | Receipts:
+    def _write(
+        self, values: Mapping[str, Any], manifests: Iterable[str] | None, basis: Basis | None = None
+    ) -> Receipt | Receipts:
         self._check_open("put")
         self._check_writable("put")
+        if basis is not None:
+            self._replica.check_linear("put")
         if manifests is None:
-            return self._replica.write_nowait(values)
+            return self._replica.write_nowait(values, basis=basis)
+        if basis is not None:
+            raise InvalidOption("if_version and manifests exclude each other", operation="put")
         if isinstance(manifests, str):
             raise InvalidOption("manifests is a list of names, not one name", operation="put")
         replicas = {name: self._connection.replica(name, self._options) for name in manifests}
@@ -121,6 +143,93 @@ class Database:
         shared = SharedValues(next(iter(planned.values()))) if sharing else None
         receipts = {name: replica.write_nowait(values, shared) for name, replica in replicas.items()}
         return Receipts(receipts, self._replica.clock.monotonic)
+
+    # -- changing what is there ------------------------------------------------------------------------------
+
+    def create(self, key: str, value: Any) -> Receipt:
+        """Set a key that is not there; if it is, the receipt raises `Conflict`. Short for ``if_version=MISSING``."""
+        return self.put(key, value, if_version=MISSING)
+
+    def patch(self, key: str, patch: Any) -> Receipt:
+        """Change a part of a key's value by a JSON merge patch (RFC 7386): null deletes a member, arrays are replaced.
+
+        The view holds the result when this returns. Where others write the key before this is committed, the patch is
+        applied to what they wrote: no other part of the value is lost. A key that is not there counts as ``{}``.
+
+        Raises:
+            NotLoaded: the present value is not at hand, since it is large and was not read yet: await `get` first.
+            Unsupported: the manifest's protocol has no one order of commits.
+            InvalidKey, InvalidValue, Closed, Overloaded: as `put`.
+        """
+        return self._derive(key, MergePatch(jsontext.encode(patch, f"patch of key {key!r:.80}")), "patch")
+
+    def merge(self, key: str, value: Any, schema: Mapping[str, Any] | None = None) -> Receipt:
+        """Merge a value into a key's, part by part, as `patch` does where ``schema`` does not say otherwise.
+
+        Args:
+            schema: a JSON Schema whose parts may name a ``mergeStrategy`` of the package jsonmerge, such as ``append``,
+                ``arrayMergeById`` or ``discard``. It may refer to itself alone.
+
+        Raises:
+            InvalidValue: the strategies cannot merge this into what is there. Found out when others wrote the key
+                before this is committed, it makes the receipt raise `Rejected`.
+            InvalidOption: the schema is none.
+            NotLoaded, Unsupported, InvalidKey, Closed, Overloaded: as `patch`.
+        """
+        text = jsontext.encode(value, f"value of key {key!r:.80}")
+        return self._derive(key, SchemaMerge(text, jsontext.encode(dict(schema or {}), "schema")), "merge")
+
+    def _derive(self, key: str, derivation: Derivation, operation: str) -> Receipt:
+        self._check_open(operation)
+        self._check_writable(operation)
+        self._replica.check_linear(operation)
+        return self._replica.derive_nowait({key: derivation})
+
+    async def transact(self, fn: Callable[[Transaction], Awaitable[T] | T], attempts: int = 10) -> T:
+        """Read and change several keys as if nobody else wrote meanwhile; returns what ``fn`` returned.
+
+        ``fn`` gets a `Transaction` with ``get``, ``get_many``, ``get_prefix``, ``put``, ``put_all`` and ``delete``. Its
+        changes are committed together, if what it read is still so where they are committed; else it is called again
+        with what is there by then. So it should do nothing but that; what it raises is raised, and nothing is written.
+
+        Args:
+            fn: an async function, or a plain one.
+            attempts: how often it is called at most.
+
+        Raises:
+            Conflict: others wrote what it read in between, each time.
+            Unsupported: the manifest's protocol has no one order of commits.
+            Rejected, Closed, NotSent, OutcomeUnknown: as awaiting a receipt.
+            Unavailable, AccessDenied, BucketNotFound: nothing is loaded yet, or a value is not at hand.
+        """
+        return await self.transactions.run(fn, attempts)
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """One attempt of `transact`, for ``async with``: committed at the end of the block, which may raise `Conflict`.
+
+        An exception of the block leaves everything as it was.
+        """
+        return self.transactions.one()
+
+    async def update(
+        self, key: str, fn: Callable[[Any], Awaitable[T] | T], default: Any = None, attempts: int = 10
+    ) -> T:
+        """Set a key to what ``fn`` makes of its value; returns that. A `transact` of one key, and raises as that.
+
+        Args:
+            fn: a plain or an async function of the value; `MISSING` as its result deletes the key.
+            default: what it gets where the key is not there.
+        """
+        return await self.transactions.run(lambda tx: changed(tx, key, fn, default), attempts)
+
+    @property
+    def transactions(self) -> Transactions:
+        """Begins and commits transactions, for other faces of a database."""
+        return Transactions(self._replica, self._before_a_transaction, self.read_texts)
+
+    async def _before_a_transaction(self, operation: str) -> None:
+        self._check_writable(operation)
+        await self._look(operation)
 
     def new_key(self, prefix: str = "") -> str:
         """A key that nobody else makes and that sorts after those made before: time first, then chance."""
@@ -176,8 +285,8 @@ class Database:
         self._check_open("refresh")
         await self._replica.look()
 
-    async def _look(self) -> None:
-        self._check_open("get")
+    async def _look(self, operation: str = "get") -> None:
+        self._check_open(operation)
         self._replica.check_loop()
         await self._replica.look_if_stale()
 

@@ -2,7 +2,8 @@
 
 An outbox is a few objects on a `Storage` of its own, a directory as a rule::
 
-    writes/<first ordinal, 20 digits>    the writes of one batch, oldest first, with the texts of their large values
+    writes/<first ordinal, 20 digits>    the writes of one batch, oldest first, with the texts of their large values and
+                                         what they rest on
     refused                              writes of these batches that were refused or taken back
     sent                                 up to which ordinal writes may have been sent, the storage's date then, and
                                          where the log was when they were sent for the first time
@@ -17,12 +18,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any, cast
 
 from rxmps3 import jsontext
+from rxmps3.basis import decode_basis, encode_basis
 from rxmps3.errors import Corrupt, Error
 from rxmps3.log import codec
 from rxmps3.state import Write, WriteId
@@ -278,10 +280,20 @@ def _first_of(batch: str) -> int:
 
 
 def _encode_batch(writes: Sequence[tuple[Write, Mapping[str, str]]], by: str) -> bytes:
-    parts = [
-        f'{{"texts":{jsontext.encode(dict(texts))},"write":{codec.encode_write(write, "")}}}' for write, texts in writes
-    ]
+    parts = [_encode_one(write, texts) for write, texts in writes]
     return seal(f'{{"by":{jsontext.encode(by)},"format":{_FORMAT},"writes":[{",".join(parts)}]}}')
+
+
+def _encode_one(write: Write, texts: Mapping[str, str]) -> str:
+    basis = "" if write.basis is None else f'"basis":{jsontext.encode(encode_basis(write.basis))},'
+    return f'{{{basis}"texts":{jsontext.encode(dict(texts))},"write":{codec.encode_write(write, "")}}}'
+
+
+def _decode_one(part: Mapping[str, Any], what: str) -> tuple[Write, dict[str, str]]:
+    write = codec.decode_write(part["write"], "", what, codec.any_names)
+    if "basis" in part:
+        write = replace(write, basis=decode_basis(part["basis"]))
+    return write, dict(part["texts"])
 
 
 def _decode_batch(body: bytes, name: str) -> list[tuple[Write, dict[str, str], str]]:
@@ -290,9 +302,6 @@ def _decode_batch(body: bytes, name: str) -> list[tuple[Write, dict[str, str], s
     try:
         if members["format"] != _FORMAT:
             raise Corrupt(f"format {members['format']!r}", object=what)
-        return [
-            (codec.decode_write(part["write"], "", what, codec.any_names), dict(part["texts"]), str(members["by"]))
-            for part in members["writes"]
-        ]
-    except (KeyError, TypeError, ValueError) as error:
+        return [(*_decode_one(part, what), str(members["by"])) for part in members["writes"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Corrupt(f"not a batch of writes: {error}", object=what) from None

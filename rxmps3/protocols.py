@@ -31,7 +31,7 @@ def open_sequenced(context: Context) -> Kit:
     )
     collector = Collector(context.storage, layout, log, context.state, context.clock, context.retention)
     archive = Archive(context.storage, layout, log, context.clock)
-    return Kit("sequenced", log, SequencedPlacing(layout), collector, archive=archive)
+    return Kit("sequenced", log, SequencedPlacing(layout), collector, linear=True, archive=archive)
 
 
 async def is_sequenced(storage: Storage, manifest: str) -> bool:

@@ -28,6 +28,7 @@ from typing import Literal, NamedTuple
 
 from immutables import Map
 
+from rxmps3.basis import Basis
 from rxmps3.errors import Corrupt, Error
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Mark",
     "Pending",
     "Refused",
+    "Remade",
     "Replayed",
     "Settled",
     "State",
@@ -128,11 +130,15 @@ class WriteId(NamedTuple):
 
 @dataclass(frozen=True)
 class Write:
-    """One call of put, put_all or delete: atomic. The nonce tells it from another write of the same number."""
+    """One call of put, put_all or delete: atomic. The nonce tells it from another write of the same number.
+
+    Its basis, if it has one, is what it rests on until it is committed; the log does not keep it.
+    """
 
     id: WriteId
     nonce: str
     update: Update
+    basis: Basis | None = None
 
 
 @dataclass(frozen=True)
@@ -338,6 +344,14 @@ class Amended:
 
 
 @dataclass(frozen=True)
+class Remade:
+    """A pending write has other values now, of the same keys: what they are made of has changed."""
+
+    write: Write
+    by: str = ""
+
+
+@dataclass(frozen=True)
 class Committed:
     """The log has one more version."""
 
@@ -376,7 +390,7 @@ class Refused:
     error: Error
 
 
-Event = Wrote | Amended | Committed | Replayed | Loaded | Refused
+Event = Wrote | Amended | Remade | Committed | Replayed | Loaded | Refused
 Cause = Literal["own", "remote", "rollback"]
 
 
@@ -431,6 +445,9 @@ def step(view: View, event: Event) -> Step:
             return Step(after, event, _changes(view, after, dict.fromkeys(write.update, "own"), by))
         case Amended(write):
             return Step(_amend(view, write), event)
+        case Remade(write, by):
+            after = _amend(view, write)
+            return Step(after, event, _changes(view, after, dict.fromkeys(write.update, "own"), by))
         case Committed(version):
             settled = _found(view, version.writes)
             after = _settle(replace(view, confirmed=fold(view.confirmed, version)), settled)

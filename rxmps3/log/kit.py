@@ -170,6 +170,8 @@ class Kit(NamedTuple):
         log: its versions.
         placing: where its values go.
         collector: keeps it small.
+        linear: whether its versions have one order that is known before a commit is sent, so that a write can rest on
+            what is there.
         suspect: of a log that cannot tell which writes it holds, so that one that is sent once more counts twice: is
             told of a write of an earlier process that may be in it, after this position; "" is the log's beginning.
         archive: what the log keeps of its past; None where it keeps nothing that can be promised.
@@ -179,5 +181,6 @@ class Kit(NamedTuple):
     log: Log
     placing: Placing
     collector: Collects
+    linear: bool = False
     suspect: Callable[[Write, str], None] | None = None
     archive: Archive | None = None

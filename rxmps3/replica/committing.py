@@ -12,6 +12,7 @@ from rxmps3.errors import Error, InvalidInput, OutcomeUnknown, Rejected, unfores
 from rxmps3.log.base import Log
 from rxmps3.outbox import Restored
 from rxmps3.receipt import Receipt
+from rxmps3.replica.basing import Basing
 from rxmps3.replica.fairness import Fairness
 from rxmps3.replica.health import Health
 from rxmps3.replica.home import Home
@@ -67,6 +68,7 @@ class Committer:
         backoff: Backoff,
         receipts: dict[WriteId, Receipt],
         storer: Storer,
+        basing: Basing,
     ) -> None:
         self._home = home
         self._clock = clock
@@ -77,6 +79,7 @@ class Committer:
         self._backoff = backoff
         self._receipts = receipts
         self._storer = storer
+        self._basing = basing
         self._sent: dict[WriteId, datetime | None] = {}
         self._judged_at = clock.now()
         self._wanted = asyncio.Event()
@@ -126,8 +129,9 @@ class Committer:
             reached = self._log.reached
             try:
                 await self._log.open()
-                if self._timeline.view.pending:
-                    await self._log.ensure_dated()
+                if not self._timeline.view.pending:
+                    continue
+                await self._log.ensure_dated()
                 await self._give_up_the_unknowable()
                 await self._let_others()
                 ready = self._ready()
@@ -141,8 +145,13 @@ class Committer:
                 if self._values.placing is not placing:
                     self.wake()
                     continue  # the manifest turned out to be in another protocol: they are uploaded for that one first
-                ready = self._still_pending(ready)  # a look may have found some of them in the log meanwhile
+                pending = self._still_pending(ready)  # a look may have found some of them in the log meanwhile
+                if not pending:
+                    continue
+                ready = self._basing.standing(pending)  # what is known of the log now is what the commit is to follow
                 if not ready:
+                    await self._reconsider(pending[0].id)
+                    self.wake()
                     continue
                 began = self._clock.monotonic()
                 await self._log.commit(ready)
@@ -161,6 +170,12 @@ class Committer:
             self._health.answered()
             if self._timeline.view.pending:
                 self.wake()
+
+    async def _reconsider(self, id: WriteId) -> None:
+        """The oldest pending write rests on something else than what is there."""
+        self._fairness.passed()
+        await self._basing.reconsider(id)
+        self._uploaded.pop(id, None)  # if it was made anew, its values are others
 
     def _about_to_send(self, ready: list[Write]) -> list[Write]:
         """Those that are still pending; from now on they cannot be taken back."""

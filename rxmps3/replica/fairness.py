@@ -32,6 +32,7 @@ class Fairness:
         self._paused_at = -_COMPANY
         self._foreign_at = -_COMPANY
         self._lost = False
+        self._has_waited = False
 
     def foreign_seen(self, now: float) -> None:
         """Another writer has committed."""
@@ -44,8 +45,15 @@ class Fairness:
             self._took = now - began
             self._ended_at = now
 
+    def passed(self) -> None:
+        """The turn that was waited for was not used: the next try need not wait again."""
+        self._has_waited = True
+
     def wait(self, now: float, rng: Random) -> float:
         """Seconds to wait before the next try; ``contended`` then tells whether others are about."""
+        if self._has_waited:
+            self._has_waited = False
+            return 0.0
         self.contended = self._lost or now - self._foreign_at < _SEEN_LATELY
         moment = min(1.0, self._took)
         if self._lost:

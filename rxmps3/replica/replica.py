@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase
 
+from rxmps3.basis import Basis
 from rxmps3.clock import Clock, Random
-from rxmps3.errors import Closed, Corrupt, Error, InvalidInput, NotSent, Overloaded, Rejected, Unavailable, unforeseen
+from rxmps3.deriving import Derivation
+from rxmps3.errors import Closed, Corrupt, Error, NotSent, Unavailable, unforeseen
 from rxmps3.failures import Failure
 from rxmps3.local import Local, OpensLocal
 from rxmps3.log.archive import Archive
 from rxmps3.log.base import Deliver
 from rxmps3.log.choosing import ChosenLog
-from rxmps3.log.kit import Collects, Context, Held, Kit, Placing, Planned, ProtocolName
+from rxmps3.log.kit import Collects, Context, Kit, Placing, Planned, ProtocolName
 from rxmps3.options import Options, Status, merged
 from rxmps3.outbox import Restored
-from rxmps3.protocols import fits, is_there, open_kit
+from rxmps3.protocols import is_there, open_kit
 from rxmps3.receipt import Receipt
+from rxmps3.replica.author import Author, Draft
+from rxmps3.replica.basing import Basing
 from rxmps3.replica.committing import Committer
 from rxmps3.replica.health import Health
 from rxmps3.replica.home import Home
@@ -39,9 +43,7 @@ from rxmps3.replica.timeline import Timeline
 from rxmps3.retry import Backoff
 from rxmps3.routing import Router, Turn
 from rxmps3.state import (
-    Amended,
     Committed,
-    ContentObject,
     Entry,
     Loaded,
     Refused,
@@ -49,14 +51,11 @@ from rxmps3.state import (
     Settled,
     State,
     View,
-    Write,
     WriteId,
-    Wrote,
 )
 from rxmps3.storage.base import Storage
 from rxmps3.storage.metered import MeteredStorage
 from rxmps3.values import Values
-from rxmps3.writing import contents_of, values_of
 
 __all__ = ["Replica"]
 
@@ -85,9 +84,7 @@ class Replica:
         self._name = f"manifest {manifest!r}"
         self._storage = MeteredStorage(storage)
         self._writer = clock.new_id()
-        self._number = 0
         self._heard = False
-        self._receipts: dict[WriteId, Receipt] = {}
         self._closed = False
         self._saves: set[asyncio.Task[None]] = set()
 
@@ -104,6 +101,19 @@ class Replica:
             self._name,
         )
         self.values = Values(self._storage, self._log.kit.placing, options.cache_bytes)
+        self._author = Author(
+            self._writer,
+            self._name,
+            clock,
+            self._home,
+            self._timeline,
+            self.values,
+            options,
+            lambda: self._log.kit,
+            self._made,
+            lambda id: self._committer.was_sent(id),
+        )
+        self._receipts = self._author.receipts
         self._keep = keep
         self._local: Local | None = None
         self._restoring: asyncio.Task[None] | None = None
@@ -130,6 +140,7 @@ class Replica:
             self.backoff,
             self._receipts,
             self._storer,
+            Basing(self._log, self._timeline, self.values, self._author.remake),
         )
 
         self._saver = Saver(clock, self._log, lambda: self.view.confirmed, lambda: self._local, self._storer)
@@ -172,31 +183,8 @@ class Replica:
         return open_kit(protocol, context)
 
     def _switched(self, kit: Kit) -> None:
-        """The manifest is in another protocol than was assumed: what is pending is planned anew for it."""
-        with self._timeline.lock:
-            self.values.placing = kit.placing
-            for write in self.view.queue():
-                self._plan_anew(kit, write)
-        self._timeline.deliver_soon()
-
-    def _plan_anew(self, kit: Kit, write: Write) -> None:
-        receipt = self._receipts[write.id]
-        texts = {content.name: self.values.peek_content(content) or "" for content in receipt.contents}
-        try:
-            planned = kit.placing.plan(write.id, values_of(write, texts), self.options.inline_limit)
-        except InvalidInput as error:
-            rejected = Rejected(f"protocol {kit.protocol!r} cannot hold it: {error}", operation="put")
-            self._timeline.submit_locked(Refused(write.id, rejected))
-            return
-        for content in receipt.contents:
-            self.values.release(content)
-        receipt.contents = self._hold(planned.contents)
-        self._timeline.submit_locked(Amended(replace(write, update=planned.update)))
-
-    def _hold(self, contents: Sequence[Held]) -> tuple[ContentObject, ...]:
-        for held in contents:
-            self.values.hold(*held)
-        return tuple(held.content for held in contents)
+        """The manifest is in another protocol than was assumed."""
+        self._author.plan_for(kit)
 
     # -- the view --------------------------------------------------------------------------------------------
 
@@ -220,24 +208,7 @@ class Replica:
 
     def _learn(self, event: Committed | Replayed | Loaded | Refused) -> None:
         """Take what the log says, unless it puts words into this client's mouth."""
-        if isinstance(event, Refused):
-            forged = False
-        elif isinstance(event, Loaded):
-            mark = event.state.writers.get(self._writer)
-            forged = mark is not None and mark.number > self._number
-        else:
-            pending = self.view.pending
-            versions = (event.version,) if isinstance(event, Committed) else event.versions
-            forged = any(
-                write.id.writer == self._writer
-                and (
-                    write.id.number > self._number
-                    or (write.id in pending and pending[write.id].write.nonce != write.nonce)
-                )
-                for version in versions
-                for write in version.writes
-            )
-        if forged:
+        if self._author.is_put_into_its_mouth(event):
             raise Corrupt(
                 "carries a write of this client's that it never made",
                 object=self._name,
@@ -257,7 +228,7 @@ class Replica:
             mine = all(version.writer == self._writer for version in versions)
             if not mine:
                 self._committer.foreign_seen()
-            if self._number:
+            if self._author.number:
                 self._keeper.grown(mine=mine)
         if isinstance(event, (Committed, Replayed, Loaded)):
             self._saver.changed()
@@ -289,51 +260,42 @@ class Replica:
     def check(self, values: Mapping[str, Any]) -> Planned:
         """What a write of these would be. Raises `InvalidKey`, `InvalidValue`, `Closed`."""
         self.check_open("put")
-        return self.placing.plan(WriteId(self._writer, 0), values, self.options.inline_limit)
+        return self._author.check(values)
 
-    def write_nowait(self, values: Mapping[str, Any], shared: SharedValues | None = None) -> Receipt:
+    def check_linear(self, operation: str) -> None:
+        """Raise `Unsupported` if the log's protocol has no one order of commits that a write could rest on."""
+        self._author.check_linear(operation)
+
+    def write_nowait(
+        self, values: Mapping[str, Any], shared: SharedValues | None = None, basis: Basis | None = None
+    ) -> Receipt:
         """Make one atomic write and step the view; from any thread.
 
         Args:
             values: what each key is to hold; `MISSING` deletes it.
             shared: the same values as they were planned for several manifests.
+            basis: what the write rests on; it is refused with `Conflict` if that does not hold where it is committed.
 
         Raises:
             InvalidKey, InvalidValue, Closed, Overloaded: nothing was changed.
         """
         self.check_open("put")
-        with self._timeline.lock:
-            waiting = len(self.view.pending)
-            if waiting >= self.options.max_pending:
-                raise Overloaded(
-                    f"{waiting:,} writes wait for their commit",
-                    operation="put",
-                    object=self._name,
-                    remedy="await some receipts, or raise max_pending",
-                )
-            id = WriteId(self._writer, self._number + 1)
-            if shared is None:
-                planned = self.placing.plan(id, values, self.options.inline_limit)
-            else:
-                planned = shared.planned_for(id)
-                self._committer.share(id, shared)
-            self._number = id.number
-            receipt = Receipt(
-                id.version,
-                tuple(planned.update),
-                self._hold(planned.contents),
-                lambda: self._cancel(id),
-                self._home.check_may_block,
-            )
-            self._receipts[id] = receipt
-            write = Write(id, self.clock.new_id(), planned.update)
-            self._timeline.submit_locked(Wrote(write, self.options.by))
-        self._home.on_loop(lambda: self._enqueue(write, {held.content.name: held.text for held in planned.contents}))
-        self._timeline.deliver_soon()
-        return receipt
+        return self._author.write(values, shared, basis)
 
-    def _enqueue(self, write: Write, texts: Mapping[str, str]) -> None:
-        self._storer.add(write, texts)
+    def derive_nowait(self, derived: Mapping[str, Derivation]) -> Receipt:
+        """Make one atomic write of what its keys hold; it is made anew when others write them before it is committed.
+
+        Raises:
+            NotLoaded: a key's value is not at hand.
+            InvalidKey, InvalidValue, Closed, Overloaded: nothing was changed.
+        """
+        self.check_open("put")
+        return self._author.derive(derived)
+
+    def _made(self, draft: Draft) -> None:
+        if draft.shared is not None:
+            self._committer.share(draft.write.id, draft.shared)
+        self._storer.add(draft.write, draft.texts)
         self._committer.wake()
 
     def _stored(self, id: WriteId) -> None:
@@ -341,16 +303,6 @@ class Replica:
         if receipt is not None:
             receipt.mark_stored()
         self._committer.wake()
-
-    def _cancel(self, id: WriteId) -> bool:
-        """Take back a write that was never sent."""
-        with self._timeline.lock:
-            if id not in self._receipts or self._committer.was_sent(id):
-                return False
-            error = Rejected("taken back before it was sent", operation="cancel", object=f"write {id.version}")
-            self._timeline.submit_locked(Refused(id, error))
-        self._timeline.deliver_soon()
-        return True
 
     # -- what is kept on disk --------------------------------------------------------------------------------
 
@@ -400,30 +352,13 @@ class Replica:
         await local.prune_values()
 
     def _take_up(self, restored: Restored) -> None:
-        """A write of an earlier process is pending again, under its old id; its large values are uploaded anew."""
-        write = restored.write
-        if write.id in self._receipts:
+        """A write of an earlier process is pending again."""
+        if restored.write.id in self._receipts:
             return
-        if fits(self.protocol, write):
-            renamed = self.placing.again(write, self.clock.new_id(6))
-            texts = [restored.texts[content.name] for content in contents_of(write)]
-            held = [Held(content, text) for content, text in zip(contents_of(renamed), texts, strict=True)]
-        else:
-            planned = self.placing.plan(write.id, values_of(write, restored.texts), self.options.inline_limit)
-            renamed, held = replace(write, update=planned.update), planned.contents
-        receipt = Receipt(
-            write.id.version,
-            tuple(write.update),
-            self._hold(held),
-            lambda: self._cancel(write.id),
-            self._home.check_may_block,
-        )
-        receipt.mark_stored()
-        self._receipts[write.id] = receipt
         self._committer.restored(restored)
         if restored.after is not None:
-            self._log.suspect(write, restored.after)
-        self._timeline.submit(Wrote(renamed, restored.by))
+            self._log.suspect(restored.write, restored.after)
+        self._author.take_up(restored)
 
     # -- reading ---------------------------------------------------------------------------------------------
 

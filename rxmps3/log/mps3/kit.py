@@ -21,7 +21,7 @@ def open_kit(context: Context) -> Kit:
     """What the protocol brings along."""
     log = Mps3Log(context)
     placing = Mps3Placing(context.manifest, context.storage.name_limit, context.clock, versioning=context.versioning)
-    return Kit("mps3", log, placing, Mps3Collector(context, log), log.suspect)
+    return Kit("mps3", log, placing, Mps3Collector(context, log), suspect=log.suspect)
 
 
 async def is_there(storage: Storage, manifest: str) -> bool:
