@@ -16,7 +16,7 @@ from rxmps3 import jsontext
 from rxmps3.basis import Basis
 from rxmps3.connection import Connection
 from rxmps3.deriving import Derivation, MergePatch, SchemaMerge
-from rxmps3.errors import Closed, Corrupt, InvalidOption, InvalidValue, NotSent
+from rxmps3.errors import Closed, Corrupt, InvalidOption, NotSent
 from rxmps3.failures import Failure
 from rxmps3.log.kit import Progress, ProtocolName, Report
 from rxmps3.missing import MISSING, Missing
@@ -24,7 +24,7 @@ from rxmps3.newkey import KeyMaker
 from rxmps3.options import Options, Status
 from rxmps3.past.past import Past
 from rxmps3.past.reading import Recorded
-from rxmps3.past.words import Difference, KeyVersion, PastWords, When, too_large
+from rxmps3.past.words import Difference, KeyVersion, PastWords, When
 from rxmps3.receipt import Receipt
 from rxmps3.receipts import Receipts
 from rxmps3.replica import Replica, SharedValues
@@ -479,24 +479,19 @@ class Database:
     async def restore(self, when: When | Past, prefix: str = "") -> str:
         """Bring every key under a prefix back to what it held at an earlier version, in one atomic write.
 
-        Keys that have been made since are deleted. It reads to the end of the log first.
+        Keys that have been made since are deleted. It reads to the end of the log first, and does so again if others
+        write under the prefix before it is committed: right after it, the keys are as they were then.
 
         Returns:
             The version id, once it is committed; "" if nothing differed, and nothing was written.
 
         Raises:
             InvalidValue: what differs does not fit one atomic write.
+            Conflict: others wrote under the prefix in between, ten times in a row.
             Rejected, Closed, Overloaded: as `put` and its receipt; the rest as `at`.
         """
         self._check_writable("restore")
-        values = await self._past.restoring(when, prefix)
-        if not values:
-            return ""
-        try:
-            receipt = self.put_all(values)
-        except InvalidValue as error:
-            raise too_large(error, prefix) from error
-        return await receipt
+        return await self._past.restore(when, prefix)
 
     async def tag(self, name: str) -> str:
         """Keep the present end of the log under a name, beyond what is kept otherwise, until `untag`.

@@ -11,17 +11,20 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from rxmps3 import jsontext
-from rxmps3.errors import Corrupt, InvalidOption, InvalidValue, Unavailable, Unsupported
+from rxmps3.basis import Basis, Range
+from rxmps3.errors import Conflict, Corrupt, InvalidOption, InvalidValue, Unavailable, Unsupported
 from rxmps3.log.archive import Archive, Logged, Point
 from rxmps3.missing import MISSING
 from rxmps3.past.past import Past
 from rxmps3.past.reading import Reads, Recorded
 from rxmps3.replica import Replica
+from rxmps3.retry import full_jitter
 from rxmps3.state import Committed, Entry, EntryChange, View, fold, step
 from rxmps3.streams.events import Change
 from rxmps3.together import all_of
+from rxmps3.transaction import counted, exhausted
 
-__all__ = ["Difference", "KeyVersion", "PastWords", "When", "too_large"]
+__all__ = ["Difference", "KeyVersion", "PastWords", "When"]
 
 When = str | int | datetime
 """A version id as a write gives it, the id of a log version, a tag, or an aware datetime."""
@@ -31,6 +34,9 @@ _WRITERS_VERSION = re.compile(r"[0-9a-v]{12}-[0-9]{1,18}")
 _VERSION = re.compile(r"[0-9A-Za-z]+-[0-9]{1,18}")
 _LONGEST_TAG = 100
 _TRIES = 5
+_RESTORES = 10
+_BASE, _CAP = 0.05, 2.0
+"""Seconds that a second attempt to restore waits at most, and any later one."""
 _SEQ = re.compile(r"[0-9]{1,18}")
 
 
@@ -105,14 +111,32 @@ class PastWords:
             raise InvalidOption(f"speed is a positive number or None, not {speed!r}", operation="replay")
         return Recorded(self._reads, f"replay from {start!r}", lambda: self._replay(start, stop, speed))
 
-    async def restoring(self, when: When | Past, prefix: str) -> dict[str, Any]:
-        """What `Database.restore` has to put; `MISSING` deletes."""
+    async def restore(self, when: When | Past, prefix: str) -> str:
+        """See `Database.restore`."""
         past = when if isinstance(when, Past) else await self.at(when)
-        await self._replica.look()
+        for attempt in counted(_RESTORES):
+            if attempt > 1:
+                await self._replica.clock.sleep(full_jitter(attempt - 1, _BASE, _CAP, self._replica.rng))
+            await self._replica.look()
+            values, basis = await self._restoring(past, prefix)
+            if not values:
+                return ""
+            try:
+                return await self._replica.write_nowait(values, basis=basis)
+            except InvalidValue as error:
+                raise too_large(error, prefix) from error
+            except Conflict as conflict:
+                if attempt == _RESTORES:
+                    raise exhausted(_RESTORES, conflict) from conflict
+        raise AssertionError("unreachable")
+
+    async def _restoring(self, past: Past, prefix: str) -> tuple[dict[str, Any], Basis]:
+        """What a restore puts, `MISSING` to delete, and what that rests on: all that there is under the prefix."""
         view = self._replica.view
-        keys = {*past.keys(prefix), *self._replica.keys(prefix)}
-        different = sorted(key for key in keys if differ(past.entries.get(key), view.look_up(key)))
-        return await past.get_many(different, MISSING)
+        there = {key: view[key] for key in view if key.startswith(prefix)}
+        different = sorted(key for key in {*past.keys(prefix), *there} if differ(past.entries.get(key), there.get(key)))
+        values = await past.get_many(different, MISSING)
+        return values, Basis({}, (Range(prefix, None, None, {key: entry.version for key, entry in there.items()}),))
 
     async def tag(self, name: str) -> str:
         """See `Database.tag`."""
