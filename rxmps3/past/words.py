@@ -165,10 +165,10 @@ class PastWords:
     # -- finding a place -------------------------------------------------------------------------------------
 
     async def _ready(self, operation: str) -> Archive:
-        """What the log keeps of its past, once it has been read."""
+        """What the log keeps of its past, once it has been read here: what is known from a local copy is not enough."""
         self._reads.check_open(operation)
         replica = self._replica
-        if not replica.view.loaded:
+        if not replica.view.loaded or replica.from_cache:
             await replica.look()
         archive = replica.archive
         name = f"manifest {replica.manifest!r}"

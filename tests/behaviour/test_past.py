@@ -178,15 +178,15 @@ async def test_writes_of_one_entry_have_one_log_version() -> None:
         assert [(one.value, one.version, one.id) for one in found] == [(1, ids[0], "1"), (2, ids[1], "1")]
 
 
-@pytest.mark.parametrize("word", ["at", "diff", "restore", "history", "replay"])
+@pytest.mark.parametrize("word", ["at", "diff", "restore", "history", "replay", "tag", "untag", "tags"])
 async def test_another_protocol_says_which_one_has_a_past(place: Place, word: str) -> None:
     if place.protocol == "sequenced":
         pytest.skip("this one has it")
     async with players(place, "ana") as (ana,):
         await ana.put("k", 1)
-        arguments: dict[str, tuple[Any, ...]] = {"diff": (0, 0), "history": ("k",)}
-        with pytest.raises(Unsupported, match="sequenced"):
-            await getattr(ana, word)(*arguments.get(word, (0,)))
+        arguments: dict[str, tuple[Any, ...]] = {"diff": (0, 0), "tags": ()}
+        with pytest.raises(Unsupported, match="the protocol 'sequenced' does"):
+            await getattr(ana, word)(*arguments.get(word, ("k",)))
 
 
 # -- history ---------------------------------------------------------------------------------------------------------

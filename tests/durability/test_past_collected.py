@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 import rxmps3
-from rxmps3 import MISSING, Corrupt, NotKept
+from rxmps3 import MISSING, Corrupt, NotKept, Unavailable
 from rxmps3.storage import Found, MemoryStorage, Storage, list_all
-from rxmps3.testing import Request, StorageWrapper
+from rxmps3.testing import FaultyStorage, Request, StorageWrapper
+from rxmps3.testing.faults import offline
 from rxmps3.testing.virtual import SimClock
 from rxmps3.verify import verify
 from tests.behaviour.helpers import trace
-from tests.durability.helpers import LARGE, on
+from tests.durability.helpers import LARGE, Disk, on
 from tests.durability.test_outbox_time import virtually
 from tests.durability.upkeep import DAY, HOUR, LAYOUT, check, head_of
 
@@ -362,3 +363,31 @@ async def test_who_rewrites_the_head_keeps_its_tags_and_the_time_of_the_raise() 
         await db.untag("v1")
         now = await head_of(story.bucket)
         assert (now.tags, now.floor) == ({}, after.floor) or now.floor > after.floor
+
+
+@virtually
+async def test_who_began_with_a_local_copy_looks_back_once_the_bucket_is_in_reach() -> None:
+    clock = SimClock("a")
+    story, disk = Story(clock), Disk()
+    await story.tell()
+    async with on(story.bucket, disk, clock=clock):
+        pass
+    floor = await collect_everything(story)
+    bucket = FaultyStorage(story.bucket, clock=clock)
+    bucket.plan = offline()
+    async with on(bucket, disk, clock=clock) as db:
+        assert await db.get("old") == "first"
+        for word in (db.at(1), db.diff(0, 1), db.tags()):
+            with pytest.raises(Unavailable):
+                await word
+        with pytest.raises(Unavailable):
+            await db.history("old")
+        bucket.plan = ()
+        state = await (await db.at(floor)).get_prefix()
+        assert state.pop("more")
+        assert state == dict(sorted(story.states[-1].items()))
+        with pytest.raises(NotKept):
+            await db.at(floor - 1)
+    async with on(story.bucket, disk, clock=clock, online=False) as db:
+        with pytest.raises(Unavailable, match="online=False"):
+            await db.at(floor)
