@@ -34,6 +34,7 @@ _WRITERS_VERSION = re.compile(r"[0-9a-v]{12}-[0-9]{1,18}")
 _VERSION = re.compile(r"[0-9A-Za-z]+-[0-9]{1,18}")
 _LONGEST_TAG = 100
 _TRIES = 5
+_DOWNLOADS = 6
 _RESTORES = 10
 _BASE, _CAP = 0.05, 2.0
 """Seconds that a second attempt to restore waits at most, and any later one."""
@@ -272,13 +273,19 @@ class PastWords:
         return KeyVersion(value, version, str(place.seq), place.version.by, place.version.time, place.date)
 
     async def _value(self, archive: Archive, seq: int, key: str, entry: Entry) -> Any:
-        self._reads.check_open("get")
-        try:
-            text = await self._replica.values.fetch(entry)
-        except Corrupt:
-            await archive.check_kept(seq)
-            raise
-        return jsontext.decode(text, f"key {key!r}")
+        """The value of an entry of the state after ``seq``; a download that fails is tried again a few times."""
+        for failures in range(1, _DOWNLOADS + 1):
+            self._reads.check_open("get")
+            try:
+                return jsontext.decode(await self._replica.values.fetch(entry), f"key {key!r}")
+            except Corrupt:
+                await archive.check_kept(seq)
+                raise
+            except Unavailable as error:
+                if failures == _DOWNLOADS:
+                    raise
+                await self._replica.clock.sleep(self._replica.backoff.wait(failures, error, self._replica.rng))
+        raise AssertionError("unreachable")
 
     async def _replay(self, start: When, stop: When | None, speed: float | None) -> AsyncGenerator[Change, None]:
         archive = await self._ready("replay")

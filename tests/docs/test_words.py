@@ -221,6 +221,7 @@ NUMBERS = [
     ("docs/past.md", f"up to {words._LONGEST_TAG} characters"),  # pyright: ignore
     ("docs/past.md", f"up to {archive._READS_AT_ONCE} at a time"),  # pyright: ignore
     ("docs/past.md", f"about every {checkpoint.LINE_ENTRIES} versions"),
+    ("docs/past.md", f"more than {compact.MOST_KEPT}, every other older one goes"),
     ("docs/decisions/0005-the-head-names-older-checkpoints.md", f"At most {compact.MOST_KEPT} are kept"),
     (
         DUE,

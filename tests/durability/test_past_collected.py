@@ -10,9 +10,10 @@ import pytest
 
 import rxmps3
 from rxmps3 import MISSING, Corrupt, NotKept, Unavailable
+from rxmps3.log import codec
 from rxmps3.storage import Found, MemoryStorage, Storage, list_all
 from rxmps3.testing import FaultyStorage, Request, StorageWrapper
-from rxmps3.testing.faults import offline
+from rxmps3.testing.faults import Fault, drop_requests, offline
 from rxmps3.testing.virtual import SimClock
 from rxmps3.verify import verify
 from tests.behaviour.helpers import trace
@@ -391,3 +392,59 @@ async def test_who_began_with_a_local_copy_looks_back_once_the_bucket_is_in_reac
     async with on(story.bucket, disk, clock=clock, online=False) as db:
         with pytest.raises(Unavailable, match="online=False"):
             await db.at(floor)
+
+
+def but_the_head(fault: Fault) -> Fault:
+    async def strike(request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage) -> Any:
+        return await (proceed() if request.name == LAYOUT.head else fault(request, proceed, faults))
+
+    return strike
+
+
+@virtually
+async def test_what_is_read_for_long_survives_a_bad_network() -> None:
+    clock = SimClock("a")
+    story = Story(clock)
+    floor = await story.tell()
+    last = len(story.states) - 1
+    bucket = FaultyStorage(story.bucket, clock=clock)
+    async with on(bucket, clock=clock) as db:
+        expected = await db.history("key 0")
+        changes = await db.replay(floor, last, speed=None)
+    async with on(bucket, clock=clock, cache_bytes=0) as db:
+        bucket.plan = but_the_head(drop_requests(one_in=4, verbs=("get",)))
+        assert await db.history("key 0") == expected
+        assert await db.replay(floor, last, speed=None) == changes
+        assert await (await db.at(floor + 3)).get("old") == "first"
+        bucket.plan = but_the_head(drop_requests(one_in=1, verbs=("get",)))
+        with pytest.raises(Unavailable):
+            await db.history("large")
+
+
+@virtually
+async def test_a_write_that_arrived_twice_counts_where_it_came_first() -> None:
+    clock = SimClock("a")
+    bucket = MemoryStorage(clock=clock)
+    async with on(bucket, clock=clock, by="ana") as db:
+        version = await db.put_all({"k": 1, "gone": 1})
+        await db.put_all({"k": 2, "gone": MISSING})
+        incarnation = (await head_of(bucket)).incarnation
+        first, second = [await bucket.get(LAYOUT.entry(incarnation, seq)) for seq in (1, 2)]
+        assert isinstance(first, Found)
+        assert isinstance(second, Found)
+        (write,) = codec.decode_entry(first.body, "1").version.writes
+        again = codec.encode_entry(
+            3, codec.digest(second.body), "copy", "bob", clock.now(), [codec.encode_write(write, "copy")]
+        )
+        await bucket.put(LAYOUT.entry(incarnation, 3), again)
+        await db.put("k", 3)
+        assert [(one.value, one.id, one.by) for one in await db.history("k")] == [
+            (1, "1", "ana"),
+            (2, "2", "ana"),
+            (3, "4", "ana"),
+        ]
+        assert [one.value for one in await db.history("gone")] == [1, MISSING]
+        assert (await db.at(version)).id == "1"
+        assert await (await db.at(3)).get_prefix() == {"k": 2}
+        assert await db.diff(2, 3) == {}
+        assert await db.replay(2, 3, speed=None) == []
