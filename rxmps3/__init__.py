@@ -46,6 +46,7 @@ from rxmps3.state import Entry, ManifestVersion, View, Write
 from rxmps3.streams.events import Change, Reset
 from rxmps3.streams.key import Key, KeyEntry
 from rxmps3.streams.stream import Live, Stream
+from rxmps3.transaction import Transaction
 
 __version__ = "0.1.0"
 
@@ -86,6 +87,7 @@ __all__ = [
     "Status",
     "Stream",
     "Throttled",
+    "Transaction",
     "Unavailable",
     "Unsupported",
     "View",

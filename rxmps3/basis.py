@@ -9,18 +9,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from rxmps3.deriving import Derivation, decode_derivation, encode_derivation
 
-__all__ = ["Basis", "Range", "broken", "decode_basis", "encode_basis", "window"]
+__all__ = ["Basis", "Range", "Seen", "broken", "decode_basis", "encode_basis", "window"]
 
 T = TypeVar("T")
 
 
-class _Versioned(Protocol):
+class _Entry(Protocol):
     @property
     def version(self) -> str: ...
+
+    @property
+    def identity(self) -> str: ...
+
+
+class Seen(NamedTuple):
+    """What a key was seen to be at.
+
+    Attributes:
+        version: its version.
+        value: what tells its value from others, since an own write that waits for its commit may be made anew under
+            its version; "" takes any.
+    """
+
+    version: str
+    value: str = ""
+
+
+def seen(entry: _Entry | None) -> Seen | None:
+    """An entry as it is now; None if there is none."""
+    return None if entry is None else Seen(entry.version, entry.identity)
 
 
 @dataclass(frozen=True)
@@ -30,13 +51,13 @@ class Range:
     Attributes:
         prefix: a plain string prefix.
         first, last: how many keys from the start or the end were looked at; None for no bound.
-        versions: the version of each key that was seen there.
+        keys: what each key was at that was seen there.
     """
 
     prefix: str
     first: int | None
     last: int | None
-    versions: Mapping[str, str]
+    keys: Mapping[str, Seen]
 
 
 @dataclass(frozen=True)
@@ -44,18 +65,18 @@ class Basis:
     """What a write rests on.
 
     Attributes:
-        versions: the version that each of these keys is to have; None where there is to be none.
+        keys: what each of these keys is to be at; None where there is to be none.
         ranges: what is to be seen under prefixes.
-        derived: how the values of its keys are made of those before, which are at ``versions``. Such a write is made
-            again on what is there instead of being refused.
+        derived: how the values of its keys are made of those before, which are at ``keys``. Such a write is made anew
+            on what is there instead of being refused.
     """
 
-    versions: Mapping[str, str | None]
+    keys: Mapping[str, Seen | None]
     ranges: tuple[Range, ...] = ()
     derived: Mapping[str, Derivation] = field(default_factory=dict[str, Derivation])
 
 
-def broken(basis: Basis, confirmed: Mapping[str, _Versioned], ahead: Mapping[str, _Versioned | None]) -> str:
+def broken(basis: Basis, confirmed: Mapping[str, _Entry], ahead: Mapping[str, _Entry | None]) -> str:
     """What of a basis does not hold, in words; "" if all of it does.
 
     Args:
@@ -63,17 +84,25 @@ def broken(basis: Basis, confirmed: Mapping[str, _Versioned], ahead: Mapping[str
         confirmed: what the log says.
         ahead: what the client's own earlier writes make of it, which wait for their commit; None deletes.
     """
-    for key, wanted in basis.versions.items():
-        entry = ahead[key] if key in ahead else confirmed.get(key)
-        found = None if entry is None else entry.version
-        if found != wanted:
-            return f"key {key!r:.80} is {_at(found)}, not {_at(wanted)}"
-    for seen in basis.ranges:
-        there = {key: entry.version for key, entry in _under(seen, confirmed, ahead)}
-        if there != seen.versions:
-            keys = sorted(key for key in {*there, *seen.versions} if there.get(key) != seen.versions.get(key))
-            return f"key {keys[0]!r:.80} under {seen.prefix!r:.80} has changed"
+    for key, wanted in basis.keys.items():
+        there = ahead[key] if key in ahead else confirmed.get(key)
+        if not _is_at(there, wanted):
+            found = None if there is None else there.version
+            if wanted is not None and found == wanted.version:
+                return f"key {key!r:.80} was made anew, with another value"
+            return f"key {key!r:.80} is {_at(found)}, not {_at(None if wanted is None else wanted.version)}"
+    for one in basis.ranges:
+        present = dict(_under(one, confirmed, ahead))
+        for key in sorted({*present, *one.keys}):
+            if key not in one.keys or not _is_at(present.get(key), one.keys[key]):
+                return f"key {key!r:.80} under {one.prefix!r:.80} has changed"
     return ""
+
+
+def _is_at(entry: _Entry | None, wanted: Seen | None) -> bool:
+    if entry is None or wanted is None:
+        return entry is wanted
+    return entry.version == wanted.version and wanted.value in ("", entry.identity)
 
 
 def window(keys: list[T], first: int | None, last: int | None) -> list[T]:
@@ -86,21 +115,20 @@ def _at(version: str | None) -> str:
 
 
 def _under(
-    seen: Range, confirmed: Mapping[str, _Versioned], ahead: Mapping[str, _Versioned | None]
-) -> Iterator[tuple[str, _Versioned]]:
-    there = {key: entry for key, entry in confirmed.items() if key.startswith(seen.prefix) and key not in ahead}
-    there |= {key: entry for key, entry in ahead.items() if key.startswith(seen.prefix) and entry is not None}
-    for key in window(sorted(there), seen.first, seen.last):
+    one: Range, confirmed: Mapping[str, _Entry], ahead: Mapping[str, _Entry | None]
+) -> Iterator[tuple[str, _Entry]]:
+    there = {key: entry for key, entry in confirmed.items() if key.startswith(one.prefix) and key not in ahead}
+    there |= {key: entry for key, entry in ahead.items() if key.startswith(one.prefix) and entry is not None}
+    for key in window(sorted(there), one.first, one.last):
         yield key, there[key]
 
 
 def encode_basis(basis: Basis) -> dict[str, Any]:
     """As a JSON value."""
     return {
-        "versions": dict(basis.versions),
+        "keys": dict(basis.keys),
         "ranges": [
-            {"prefix": one.prefix, "first": one.first, "last": one.last, "versions": dict(one.versions)}
-            for one in basis.ranges
+            {"prefix": one.prefix, "first": one.first, "last": one.last, "keys": dict(one.keys)} for one in basis.ranges
         ],
         "derived": {key: encode_derivation(one) for key, one in basis.derived.items()},
     }
@@ -109,7 +137,10 @@ def encode_basis(basis: Basis) -> dict[str, Any]:
 def decode_basis(members: Mapping[str, Any]) -> Basis:
     """The way back. Raises KeyError, TypeError."""
     return Basis(
-        {str(key): None if version is None else str(version) for key, version in members["versions"].items()},
-        tuple(Range(one["prefix"], one["first"], one["last"], dict(one["versions"])) for one in members["ranges"]),
+        {str(key): None if one is None else Seen(*one) for key, one in members["keys"].items()},
+        tuple(
+            Range(one["prefix"], one["first"], one["last"], {key: Seen(*at) for key, at in one["keys"].items()})
+            for one in members["ranges"]
+        ),
         {str(key): decode_derivation(one) for key, one in members["derived"].items()},
     )

@@ -14,6 +14,7 @@ from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 from rxmps3 import jsontext
 from rxmps3.basis import Basis
+from rxmps3.bound import BoundToProcess
 from rxmps3.connection import Connection
 from rxmps3.deriving import Derivation, MergePatch, SchemaMerge
 from rxmps3.errors import Closed, Corrupt, InvalidOption, NotSent
@@ -36,7 +37,7 @@ from rxmps3.streams.stream import Live
 from rxmps3.streams.typed import codec_for
 from rxmps3.streams.views import Streams, check_window
 from rxmps3.together import all_of
-from rxmps3.transaction import Transaction, Transactions, basis_of, changed
+from rxmps3.transaction import Transaction, Transactions, basis_of, changed, check_alone
 
 __all__ = ["Database"]
 
@@ -44,7 +45,7 @@ T = TypeVar("T")
 logger = logging.getLogger("rxmps3")
 
 
-class Database:
+class Database(BoundToProcess):
     """One handle on one manifest. Made by `connect`.
 
     Everything that writes acts when it is called, on any thread, and returns a `Receipt`; everything that reads
@@ -125,14 +126,12 @@ class Database:
     def _write(
         self, values: Mapping[str, Any], manifests: Iterable[str] | None, basis: Basis | None = None
     ) -> Receipt | Receipts:
-        self._check_open("put")
-        self._check_writable("put")
+        self._check_may_write("put")
         if basis is not None:
             self._replica.check_linear("put")
         if manifests is None:
             return self._replica.write_nowait(values, basis=basis)
-        if basis is not None:
-            raise InvalidOption("if_version and manifests exclude each other", operation="put")
+        check_alone(basis)
         if isinstance(manifests, str):
             raise InvalidOption("manifests is a list of names, not one name", operation="put")
         replicas = {name: self._connection.replica(name, self._options) for name in manifests}
@@ -180,17 +179,17 @@ class Database:
         return self._derive(key, SchemaMerge(text, jsontext.encode(dict(schema or {}), "schema")), "merge")
 
     def _derive(self, key: str, derivation: Derivation, operation: str) -> Receipt:
-        self._check_open(operation)
-        self._check_writable(operation)
+        self._check_may_write(operation)
         self._replica.check_linear(operation)
         return self._replica.derive_nowait({key: derivation})
 
     async def transact(self, fn: Callable[[Transaction], Awaitable[T] | T], attempts: int = 10) -> T:
         """Read and change several keys as if nobody else wrote meanwhile; returns what ``fn`` returned.
 
-        ``fn`` gets a `Transaction` with ``get``, ``get_many``, ``get_prefix``, ``put``, ``put_all`` and ``delete``. Its
-        changes are committed together, if what it read is still so where they are committed; else it is called again
-        with what is there by then. So it should do nothing but that; what it raises is raised, and nothing is written.
+        ``fn`` gets a `Transaction` with ``get``, ``get_many``, ``get_prefix``, ``put``, ``put_all`` and ``delete``. It
+        sees all that was committed before this call. Its changes are committed together, if what it read is still so
+        where they are committed; else it is called again with what is there by then. So it should do nothing but that;
+        what it raises is raised, and nothing is written.
 
         Args:
             fn: an async function, or a plain one.
@@ -200,7 +199,7 @@ class Database:
             Conflict: others wrote what it read in between, each time.
             Unsupported: the manifest's protocol has no one order of commits.
             Rejected, Closed, NotSent, OutcomeUnknown: as awaiting a receipt.
-            Unavailable, AccessDenied, BucketNotFound: nothing is loaded yet, or a value is not at hand.
+            Unavailable, AccessDenied, BucketNotFound: the end of the log cannot be read, or a value.
         """
         return await self.transactions.run(fn, attempts)
 
@@ -225,11 +224,11 @@ class Database:
     @property
     def transactions(self) -> Transactions:
         """Begins and commits transactions, for other faces of a database."""
-        return Transactions(self._replica, self._before_a_transaction, self.read_texts)
+        return Transactions(self._replica, self._check_may_write, self.read_texts)
 
-    async def _before_a_transaction(self, operation: str) -> None:
+    def _check_may_write(self, operation: str) -> None:
+        self._check_open(operation)
         self._check_writable(operation)
-        await self._look(operation)
 
     def new_key(self, prefix: str = "") -> str:
         """A key that nobody else makes and that sorts after those made before: time first, then chance."""
@@ -285,8 +284,8 @@ class Database:
         self._check_open("refresh")
         await self._replica.look()
 
-    async def _look(self, operation: str = "get") -> None:
-        self._check_open(operation)
+    async def _look(self) -> None:
+        self._check_open("get")
         self._replica.check_loop()
         await self._replica.look_if_stale()
 

@@ -6,18 +6,21 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Generator
-from typing import Any, Literal
+from types import TracebackType
+from typing import Any
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
 
+from rxmps3.bound import BoundToProcess
 from rxmps3.errors import Error
+from rxmps3.failures import failure_of_observer
+from rxmps3.stages import ObserverRaised, Stage, Teller
 from rxmps3.state import ContentObject
 
 __all__ = ["Receipt", "Stage"]
 
-Stage = Literal["pending", "stored", "committed", "rejected"]
 logger = logging.getLogger("rxmps3")
 
 Outcome = str | Error
@@ -32,6 +35,10 @@ def refuse_on_a_loop() -> None:
     raise RuntimeError("wait() would block this thread's event loop; use 'await receipt' here")
 
 
+def _log_raised(name: str, error: BaseException) -> None:
+    logger.warning("%s", failure_of_observer(name, error, ends_program=True))
+
+
 class _Milestone:
     """A one-time event with an outcome, awaitable any number of times on any loop and from any thread."""
 
@@ -39,6 +46,7 @@ class _Milestone:
         self._lock = lock
         self._check = check
         self._outcome: Outcome | None = None
+        self._trace: TracebackType | None = None
         self._callbacks: list[Callable[[], None]] = []
         self.looked_at = False
 
@@ -51,6 +59,8 @@ class _Milestone:
             if self._outcome is not None:
                 return
             self._outcome = outcome
+            if isinstance(outcome, Error):
+                self._trace = outcome.__traceback__
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback()
@@ -72,7 +82,7 @@ class _Milestone:
     def result(self) -> str:
         self.looked_at = True
         if isinstance(self._outcome, Error):
-            raise self._outcome
+            raise self._outcome.with_traceback(self._trace)  # not with the frames of everybody who waited before
         return self._outcome or ""
 
     def __await__(self) -> Generator[Any, None, str]:
@@ -106,7 +116,7 @@ class _Milestone:
         return self.result()
 
 
-class Receipt:
+class Receipt(BoundToProcess):
     """One write on its way: pending → stored → committed, or rejected.
 
     ``await receipt`` gives the version id once the write is committed. Awaiting it twice, or not at all, is fine,
@@ -125,11 +135,13 @@ class Receipt:
         contents: tuple[ContentObject, ...] = (),
         cancel: Callable[[], bool] = lambda: False,
         check_may_block: Callable[[], None] = refuse_on_a_loop,
+        observer_raised: ObserverRaised = _log_raised,
     ) -> None:
         self.version = version
         self.keys = keys
         self._cancel = cancel
         self.contents = contents
+        self._observer_raised = observer_raised
         self._lock = threading.RLock()
         self._stored = _Milestone(self._lock, check_may_block)
         self._committed = _Milestone(self._lock, check_may_block)
@@ -149,25 +161,18 @@ class Receipt:
 
     @property
     def stages(self) -> Observable[Stage]:
-        """The stages from the present one on; completes after the last, rejected included."""
+        """The stages from the present one on; completes after the last, rejected included.
+
+        The present one is told on the thread that subscribes, the others on the database's event loop.
+        """
 
         def subscribe(observer: ObserverBase[Stage], _: SchedulerBase | None) -> DisposableBase:
-            told: list[Stage] = []
-
-            def tell() -> None:
-                stage = self.stage
-                if not told or told[-1] != stage:
-                    told.append(stage)
-                    observer.on_next(stage)
-                if stage in ("committed", "rejected"):
-                    observer.on_completed()
-
-            tell()
-            forgets = [] if told[-1] in ("committed", "rejected") else [self._committed.on_reached(tell)]
-            if told[-1] == "pending":
-                forgets.append(self._stored.on_reached(tell))
+            teller = Teller(f"stages of {self.version}", lambda: self.stage, observer, self._observer_raised)
+            teller.tell()
+            forgets = [milestone.on_reached(teller.tell) for milestone in (self._stored, self._committed)]
 
             def dispose() -> None:
+                teller.close()
                 for forget in forgets:
                     forget()
 

@@ -8,19 +8,21 @@ from inspect import isawaitable
 from typing import Any, TypeVar, cast
 
 from rxmps3 import jsontext
-from rxmps3.basis import Basis, Range, window
-from rxmps3.errors import Closed, Conflict, InvalidOption
+from rxmps3.basis import Basis, Range, Seen, seen, window
+from rxmps3.errors import Closed, Conflict, InvalidOption, Unavailable
 from rxmps3.missing import MISSING
 from rxmps3.replica import Replica
 from rxmps3.retry import full_jitter
 from rxmps3.state import Entry, View
 from rxmps3.streams.views import check_window
 
-__all__ = ["Transaction", "Transactions", "basis_of", "changed", "counted", "exhausted"]
+__all__ = ["Transaction", "Transactions", "basis_of", "changed", "check_alone"]
 
 _BASE = 0.05
 """Seconds that the third attempt waits at most; later ones twice as long each, up to `_CAP`."""
 _CAP = 2.0
+_LOOKS = 5
+"""So often the end of the log is looked for before a transaction gives up."""
 
 T = TypeVar("T")
 ReadTexts = Callable[[Mapping[str, Entry]], Awaitable[Mapping[str, str]]]
@@ -41,7 +43,7 @@ class Transaction:
         self._replica = replica
         self._view = replica.view
         self._read_texts = read_texts
-        self._versions: dict[str, str | None] = {}
+        self._seen: dict[str, Seen | None] = {}
         self._ranges: list[Range] = []
         self._changes: dict[str, str | None] = {}
         self._over = False
@@ -65,8 +67,7 @@ class Transaction:
         asked = tuple(self._replica.placing.check_key(key) for key in keys)
         for key in asked:
             if key not in self._changes:
-                entry = self._view.look_up(key)
-                self._versions.setdefault(key, None if entry is None else entry.version)
+                self._seen[key] = seen(self._view.look_up(key))
         found = await self._values(asked)
         return {key: found.get(key, default) for key in asked}
 
@@ -78,8 +79,11 @@ class Transaction:
         check_window(first, last)
         changed = {key: text for key, text in self._changes.items() if key.startswith(prefix)}
         there = _keys(self._replica, self._view, prefix)
-        seen, bounds = (there, (None, None)) if changed else (window(there, first, last), (first, last))
-        self._ranges.append(Range(prefix, *bounds, {key: self._view[key].version for key in seen}))
+        bounds = (None, None) if changed else (first, last)
+        looked_at = {key: self._view[key] for key in window(there, *bounds)}
+        self._ranges.append(
+            Range(prefix, *bounds, {key: Seen(entry.version, entry.identity) for key, entry in looked_at.items()})
+        )
         present = sorted({*there, *changed} - {key for key, text in changed.items() if text is None})
         return await self._values(window(present, first, last))
 
@@ -122,7 +126,7 @@ class Transaction:
             key: MISSING if text is None else jsontext.decode(text, f"value of key {key!r:.80}")
             for key, text in self._changes.items()
         }
-        return values, Basis(self._versions, tuple(self._ranges))
+        return values, Basis(self._seen, tuple(self._ranges))
 
     def _check_running(self) -> None:
         if self._over:
@@ -134,35 +138,41 @@ class Transactions:
 
     Args:
         replica: where they are committed.
-        prepare: checks that the handle may write, and looks for news if the last look is old.
+        check: that the handle may write.
         read_texts: the texts of entries.
     """
 
-    def __init__(self, replica: Replica, prepare: Callable[[str], Awaitable[None]], read_texts: ReadTexts) -> None:
+    def __init__(self, replica: Replica, check: Callable[[str], None], read_texts: ReadTexts) -> None:
         self._replica = replica
-        self._prepare = prepare
+        self._check = check
         self._read_texts = read_texts
 
-    async def begin(self, operation: str = "transact") -> Transaction:
-        """A transaction on what there is now.
+    async def begin(self, operation: str = "transact", *, look: bool = True) -> Transaction:
+        """A transaction on all that was committed before this call.
+
+        Args:
+            look: False if the end of the log has been read just now.
 
         Raises:
             Unsupported: the manifest's protocol has no one order of commits.
             Closed, InvalidOption, Unavailable, AccessDenied, BucketNotFound: it cannot be written or read.
         """
-        await self._prepare(operation)
+        self._check(operation)
+        if look:
+            await self._look()
         self._replica.check_linear(operation)
         return Transaction(self._replica, self._read_texts)
 
-    async def begin_again(self, attempt: int, took: float) -> Transaction:
-        """The transaction of the first, second or later attempt: the second begins at once, on what the first has met.
-
-        Those after it wait for a random time whose bound doubles, as others who try the same should, and look again.
-        """
-        if attempt > 2:
-            await self._replica.clock.sleep(full_jitter(attempt - 2, max(_BASE, took), _CAP, self._replica.rng))
-            await self._replica.look()
-        return await self.begin()
+    async def _look(self) -> None:
+        """Read to the end of the log, through a network that loses a request now and then."""
+        for failures in range(1, _LOOKS):
+            try:
+                await self._replica.look()
+            except Unavailable as error:
+                await self._replica.clock.sleep(self._replica.backoff.wait(failures, error, self._replica.rng))
+            else:
+                return
+        await self._replica.look()
 
     async def commit(self, transaction: Transaction) -> None:
         """Commit what it changed, or raise `Conflict`. Raises as awaiting a receipt does."""
@@ -177,23 +187,66 @@ class Transactions:
         yield transaction
         await self.commit(transaction)
 
+    def attempts(self, most: int) -> Attempts:
+        """So many attempts at most. Raises `InvalidOption` if there is to be none."""
+        return Attempts(self, self._replica, most)
+
     async def run(self, fn: Callable[[Transaction], Awaitable[T] | T], attempts: int) -> T:
         """Call ``fn`` with a transaction and commit it, again and again until nothing came in between."""
-        took = 0.0
-        for attempt in counted(attempts):
-            transaction = await self.begin_again(attempt, took)
+        trying = self.attempts(attempts)
+        while True:
+            transaction = await trying.begin()
             result = fn(transaction)
-            done = await cast("Awaitable[T]", result) if isawaitable(result) else result
-            began = self._replica.clock.monotonic()
-            try:
-                await self.commit(transaction)
-            except Conflict as conflict:
-                if attempt == attempts:
-                    raise exhausted(attempts, conflict) from conflict
-                took = self._replica.clock.monotonic() - began
-            else:
-                return cast("T", done)
-        raise AssertionError("unreachable")
+            done = await cast("Awaitable[T]", result) if isawaitable(result) else cast("T", result)
+            if await trying.commit(transaction):
+                return done
+
+
+class Attempts:
+    """The attempts at one change, until nothing comes in between.
+
+    The second begins at once, on what the first has met. Those after it wait for a random time whose bound doubles, as
+    others who try the same do.
+    """
+
+    def __init__(self, transactions: Transactions, replica: Replica, most: int) -> None:
+        if most < 1:
+            raise InvalidOption(f"attempts is at least 1, not {most!r}", operation="transact")
+        self._transactions = transactions
+        self._replica = replica
+        self._most = most
+        self._made = 0
+        self._took = 0.0
+
+    async def begin(self) -> Transaction:
+        """A transaction for the next attempt. Raises as `Transactions.begin`."""
+        if self._made > 1:
+            wait = full_jitter(self._made - 1, max(_BASE, self._took), _CAP, self._replica.rng)
+            await self._replica.clock.sleep(wait)
+        self._made += 1
+        return await self._transactions.begin(look=self._made != 2)  # a commit that fails has read to the end
+
+    async def commit(self, transaction: Transaction) -> bool:
+        """Whether it is committed; if not, it is to be tried again.
+
+        Raises:
+            Conflict: that was the last attempt.
+            Rejected, Closed, NotSent, OutcomeUnknown: as awaiting a receipt.
+        """
+        began = self._replica.clock.monotonic()
+        try:
+            await self._transactions.commit(transaction)
+        except Conflict as conflict:
+            if self._made == self._most:
+                raise Conflict(
+                    f"others wrote in between at each of {self._most} attempts; the last time {conflict.what}",
+                    operation="transact",
+                    object=conflict.object,
+                    remedy="try again later, allow more attempts, or read fewer keys",
+                ) from conflict
+            self._took = self._replica.clock.monotonic() - began
+            return False
+        return True
 
 
 async def changed(transaction: Transaction, key: str, fn: Callable[[Any], Awaitable[T] | T], default: Any) -> T:
@@ -202,23 +255,6 @@ async def changed(transaction: Transaction, key: str, fn: Callable[[Any], Awaita
     value = await cast("Awaitable[T]", result) if isawaitable(result) else cast("T", result)
     transaction.put(key, value)
     return value
-
-
-def counted(attempts: int) -> range:
-    """1 to ``attempts``. Raises `InvalidOption` if there is to be none."""
-    if attempts < 1:
-        raise InvalidOption(f"attempts is at least 1, not {attempts!r}", operation="transact")
-    return range(1, attempts + 1)
-
-
-def exhausted(attempts: int, last: Conflict) -> Conflict:
-    """What is raised when the last attempt has failed, too."""
-    return Conflict(
-        f"others wrote in between at each of {attempts} attempts; the last time {last.what}",
-        operation="transact",
-        object=last.object,
-        remedy="try again later, allow more attempts, or read fewer keys",
-    )
 
 
 def basis_of(key: str, if_version: object) -> Basis | None:
@@ -232,10 +268,16 @@ def basis_of(key: str, if_version: object) -> Basis | None:
     if if_version is MISSING:
         return Basis({key: None})
     if isinstance(if_version, str) and if_version:
-        return Basis({key: if_version})
+        return Basis({key: Seen(if_version)})
     raise InvalidOption(
         f"if_version is a version id or MISSING, not {if_version!r:.80}", operation="put", object=f"key {key!r:.80}"
     )
+
+
+def check_alone(if_version: object) -> None:
+    """Raise `InvalidOption` if a write into several manifests is to rest on a version."""
+    if if_version is not None:
+        raise InvalidOption("if_version and manifests exclude each other", operation="put")
 
 
 def _keys(replica: Replica, view: View, prefix: str) -> list[str]:

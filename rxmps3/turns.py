@@ -79,10 +79,21 @@ class Turns(Generic[T]):
         if threading.get_ident() != self._thread:
             self._hand_over(self.run)
             return
+        if not self._running:
+            self._deliver(None)
+
+    def take(self, action: Callable[[], None]) -> None:
+        """Let an action have a turn, at once, on the delivering thread: what is pushed meanwhile comes after it."""
         if self._running:
-            return
+            action()
+        else:
+            self._deliver(action)
+
+    def _deliver(self, first: Callable[[], None] | None) -> None:
         self._running = True
         try:
+            if first is not None:
+                first()
             while self._queue:
                 observer, item = self._queue.popleft()
                 observer.on_next(item)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, TypeVar, overload
@@ -15,10 +16,13 @@ from reactivex.abc import DisposableBase
 from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 from rxmps3 import client, opening
+from rxmps3.blocking import transaction
 from rxmps3.blocking.iteration import BlockingIteration
 from rxmps3.blocking.past import BlockingPast, BlockingRecorded, past_of
 from rxmps3.blocking.portal import Portal, at_exit, portal
-from rxmps3.clock import Clock
+from rxmps3.blocking.transaction import Transaction
+from rxmps3.bound import BoundToProcess
+from rxmps3.clock import Clock, spawn
 from rxmps3.compact import DEFAULT_RETENTION
 from rxmps3.errors import NotSent
 from rxmps3.failures import Failure
@@ -35,6 +39,7 @@ from rxmps3.storage.base import Storage
 from rxmps3.streams.events import Change, Reset
 from rxmps3.streams.key import Key
 from rxmps3.streams.stream import Live
+from rxmps3.transaction import check_alone
 from rxmps3.values import DEFAULT_CACHE_BYTES, DEFAULT_INLINE_LIMIT
 
 __all__ = ["Database", "connect"]
@@ -46,8 +51,10 @@ T = TypeVar("T")
 _CLOSE_WITHIN = 10.0
 _GRACE = 5.0
 """The end of the interpreter is held up no longer than this beyond the time for pending writes."""
-_open: dict[int, client.Database] = {}
+_open: set[client.Database] = set()
 """What is to be closed at the end of the interpreter."""
+_closings: dict[client.Database, asyncio.Task[None]] = {}
+"""What is being closed, and what has been, but nobody has heard with what result."""
 
 
 def connect(
@@ -105,7 +112,7 @@ def connect(
     return Database(home, home.call("connect", open_database), root=True)
 
 
-class Database(Mapping[str, Any]):
+class Database(BoundToProcess, Mapping[str, Any]):
     """One handle on one manifest, for code that blocks. Made by `connect`.
 
     Writes return at once with a `rxmps3.Receipt`: ``receipt.wait(timeout)`` blocks until it is committed,
@@ -123,7 +130,7 @@ class Database(Mapping[str, Any]):
         self._portal = home
         self._handle = database
         if root:
-            _open[id(self)] = database
+            _open.add(database)
 
     @property
     def _database(self) -> client.Database:
@@ -134,14 +141,24 @@ class Database(Mapping[str, Any]):
     # -- writing ---------------------------------------------------------------------------------------------
 
     @overload
-    def put(self, key: str, value: Any) -> Receipt: ...
+    def put(self, key: str, value: Any, *, if_version: str | Missing | None = None) -> Receipt: ...
 
     @overload
     def put(self, key: str, value: Any, *, manifests: Iterable[str]) -> Receipts: ...
 
-    def put(self, key: str, value: Any, *, manifests: Iterable[str] | None = None) -> Receipt | Receipts:
+    def put(
+        self,
+        key: str,
+        value: Any,
+        *,
+        if_version: str | Missing | None = None,
+        manifests: Iterable[str] | None = None,
+    ) -> Receipt | Receipts:
         """Set a key, as `rxmps3.Database.put`."""
-        return self.put_all({key: value}) if manifests is None else self.put_all({key: value}, manifests=manifests)
+        if manifests is None:
+            return self._database.put(key, value, if_version=if_version)
+        check_alone(if_version)
+        return self.put_all({key: value}, manifests=manifests)
 
     @overload
     def put_all(self, values: Mapping[str, Any]) -> Receipt: ...
@@ -163,14 +180,48 @@ class Database(Mapping[str, Any]):
         return self._portal.call("put", write)
 
     @overload
-    def delete(self, key: str) -> Receipt: ...
+    def delete(self, key: str, *, if_version: str | Missing | None = None) -> Receipt: ...
 
     @overload
     def delete(self, key: str, *, manifests: Iterable[str]) -> Receipts: ...
 
-    def delete(self, key: str, *, manifests: Iterable[str] | None = None) -> Receipt | Receipts:
+    def delete(
+        self, key: str, *, if_version: str | Missing | None = None, manifests: Iterable[str] | None = None
+    ) -> Receipt | Receipts:
         """Delete a key, as `rxmps3.Database.delete`."""
-        return self.put(key, MISSING) if manifests is None else self.put(key, MISSING, manifests=manifests)
+        if manifests is None:
+            return self._database.delete(key, if_version=if_version)
+        check_alone(if_version)
+        return self.put(key, MISSING, manifests=manifests)
+
+    # -- changing what is there ------------------------------------------------------------------------------
+
+    def create(self, key: str, value: Any) -> Receipt:
+        """Set a key that is not there, as `rxmps3.Database.create`."""
+        return self._database.create(key, value)
+
+    def patch(self, key: str, patch: Any) -> Receipt:
+        """Change a part of a key's value, as `rxmps3.Database.patch`."""
+        return self._database.patch(key, patch)
+
+    def merge(self, key: str, value: Any, schema: Mapping[str, Any] | None = None) -> Receipt:
+        """Merge a value into a key's, as `rxmps3.Database.merge`."""
+        return self._database.merge(key, value, schema)
+
+    def transact(self, fn: Callable[[Transaction], T], attempts: int = 10) -> T:
+        """Read and change several keys as if nobody else wrote meanwhile, as `rxmps3.Database.transact`.
+
+        ``fn`` is a plain function; it runs on this thread, and what it gets is used without ``await``.
+        """
+        return transaction.run(self._portal, self._database.transactions, fn, attempts)
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """One attempt of `transact`, for ``with``, as `rxmps3.Database.transaction`."""
+        return transaction.one(self._portal, self._database.transactions)
+
+    def update(self, key: str, fn: Callable[[Any], T], default: Any = None, attempts: int = 10) -> T:
+        """Set a key to what a plain function makes of its value, as `rxmps3.Database.update`."""
+        return transaction.update(self._portal, self._database.transactions, key, fn, default, attempts)
 
     def new_key(self, prefix: str = "") -> str:
         """A key that nobody else makes, as `rxmps3.Database.new_key`."""
@@ -380,10 +431,14 @@ class Database(Mapping[str, Any]):
         return Database(self._portal, self._portal.call("manifest", open_manifest), root=False)
 
     def close(self, timeout: float = _CLOSE_WITHIN) -> None:
-        """Send what is pending, for at most ``timeout`` seconds, and close. Raises as `rxmps3.Database.close`."""
-        self._portal.check("close")
-        _open.pop(id(self), None)
-        self._portal.call("close", lambda: self._database.close(timeout))
+        """Send what is pending, for at most ``timeout`` seconds, and close. Raises as `rxmps3.Database.close`.
+
+        If the wait is interrupted the closing goes on; another ``close``, and the end of the interpreter, wait for it.
+        What is closed stays so: closing it again does nothing, not even when the interpreter has done it at its end.
+        """
+        if self._portal.in_its_process and self._portal.ended:
+            return
+        self._portal.call("close", lambda: _closed(self._database, timeout))
 
     def __enter__(self) -> Database:
         return self
@@ -391,6 +446,8 @@ class Database(Mapping[str, Any]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if not self._portal.in_its_process:  # a forked child leaves the block: there is nothing of its own to close
+            return
         try:
             self.close()
         except NotSent as not_sent:
@@ -409,28 +466,53 @@ class Database(Mapping[str, Any]):
         return f"<blocking {self._handle!r}>"
 
 
+async def _closed(database: client.Database, timeout: float) -> None:
+    """Close it, or wait for the closing that is under way."""
+    closing = _closings.get(database)
+    if closing is None:
+        closing = _closings[database] = spawn(database.close(timeout), "rxmps3 close")
+    try:
+        await asyncio.shield(closing)
+    finally:
+        if closing.done():
+            _closings.pop(database, None)
+            _open.discard(database)
+
+
 def _close_all() -> None:
     """At the end of the interpreter: send what is pending, of all databases at once."""
-    left = list(_open.values())
-    _open.clear()
+    left = list(_open)
     if not left:
         return
 
     async def close() -> list[BaseException | None]:
-        return await asyncio.gather(*(database.close(_CLOSE_WITHIN) for database in left), return_exceptions=True)
+        return await asyncio.gather(*(_closed(database, _CLOSE_WITHIN) for database in left), return_exceptions=True)
 
     try:
         errors = portal().call("close", close, _CLOSE_WITHIN + _GRACE)
     except TimeoutError as error:
         errors = [error]
+    except KeyboardInterrupt:
+        errors = [_interrupted(database) for database in left if database.pending.value]
+    _open.clear()
     for error in errors:
         if error is not None:
             logger.error("%s", error)
 
 
+def _interrupted(database: client.Database) -> NotSent:
+    pending = database.pending.value
+    return NotSent(
+        f"interrupted with {len(pending)} writes that may not be committed",
+        keys=sorted({key for receipt in pending for key in receipt.keys}),
+        object=f"manifest {database.name!r}",
+    )
+
+
 def _forget_all() -> None:
     """In a forked child: they belong to the parent."""
     _open.clear()
+    _closings.clear()
 
 
 at_exit(_close_all)

@@ -10,6 +10,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from rxmps3.blocking.portal import Portal
+from rxmps3.bound import BoundToProcess
 from rxmps3.missing import MISSING
 from rxmps3.past import Past, Recorded, When
 from rxmps3.state import Entry
@@ -20,7 +21,7 @@ T = TypeVar("T")
 _END = object()
 
 
-class BlockingPast(Mapping[str, Any]):
+class BlockingPast(BoundToProcess, Mapping[str, Any]):
     """What a manifest held after one version of its log, as `rxmps3.Past`; a mapping. Made by `Database.at`."""
 
     def __init__(self, home: Portal, past: Past) -> None:
@@ -106,7 +107,7 @@ class BlockingPast(Mapping[str, Any]):
         return self._past
 
 
-class BlockingRecorded(Observable[T]):
+class BlockingRecorded(BoundToProcess, Observable[T]):
     """A `rxmps3.Recorded` to iterate: ``for item in db.history(key)``, each time from the start.
 
     It is an Observable, too, whose observers run on the thread ``rxmps3 blocking``.
@@ -129,8 +130,8 @@ class BlockingRecorded(Observable[T]):
         try:
             while (item := self._portal.call("iterate", following)) is not _END:
                 yield item
-        finally:
-            self._portal.call("iterate", items.aclose)
+        finally:  # wherever this ends, in a finalizer on any thread too: without waiting
+            self._portal.soon(items.aclose)
 
     def __repr__(self) -> str:
         return f"<blocking {self._recorded!r}>"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures.thread  # its exit hook must be registered before ours, which has to run first
+import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from rxmps3.clock import SystemClock
@@ -18,6 +20,8 @@ __all__ = ["Portal", "at_exit", "portal"]
 T = TypeVar("T")
 _PATIENCE = 10.0
 """Seconds that threads have to end in once the main thread has."""
+_ENDED = "the interpreter is ending, and has closed all databases"
+logger = logging.getLogger("rxmps3")
 
 
 class Portal:
@@ -26,22 +30,44 @@ class Portal:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self._pid = os.getpid()
+        self._lock = threading.Lock()
         self._ending = False
+        self._soon: set[asyncio.Task[Any]] = set()
         running = threading.Event()
-
-        def run() -> None:
-            asyncio.set_event_loop(self.loop)
-            self.loop.call_soon(running.set)
-            self.loop.run_forever()
-
-        self._thread = threading.Thread(target=run, name="rxmps3 blocking", daemon=True)
+        self.loop.call_soon(running.set)
+        self._thread = threading.Thread(target=self._run, name="rxmps3 blocking", daemon=True)
         self._thread.start()
         running.wait()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self._run_until_stopped()
+        self.loop.run_until_complete(_end_tasks())
+        self.loop.close()
+
+    def _run_until_stopped(self) -> None:
+        """Others live on this loop: what raises SystemExit or KeyboardInterrupt here does not end it."""
+        while True:
+            try:
+                self.loop.run_forever()
+                return
+            except BaseException:
+                logger.exception("nothing ends the thread %r before the interpreter", self._thread.name)
 
     @property
     def is_here(self) -> bool:
         """Whether this is the loop's own thread, on which observers run."""
         return threading.get_ident() == self._thread.ident
+
+    @property
+    def in_its_process(self) -> bool:
+        """Whether this process is the one that the loop runs in, and not forked from it."""
+        return os.getpid() == self._pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether everything here was closed at the end of the interpreter."""
+        return self._ending
 
     def check(self, operation: str) -> None:
         """See whether this thread may block here.
@@ -52,7 +78,7 @@ class Portal:
         """
         self.check_process(operation)
         if self._ending:
-            raise Closed("the interpreter is ending, and has closed it", operation=operation)
+            raise Closed(_ENDED, operation=operation)
         if self.is_here:
             raise WrongLoop(
                 "called on the thread that would have to do it, so it would wait for ever",
@@ -62,7 +88,7 @@ class Portal:
 
     def check_process(self, operation: str) -> None:
         """Raise `Closed` in a process that was forked from the one that the loop runs in."""
-        if os.getpid() != self._pid:
+        if not self.in_its_process:
             raise Closed(
                 "it was opened before this process was forked, and its thread is not here",
                 operation=operation,
@@ -81,7 +107,9 @@ class Portal:
             BESIDE_THREADS.set(True)
             return await coroutine()
 
-        future = asyncio.run_coroutine_threadsafe(run(), self.loop)
+        with self._lock:
+            self.check(operation)  # it may have begun to end
+            future = asyncio.run_coroutine_threadsafe(run(), self.loop)
         try:
             return future.result(timeout)
         except TimeoutError as error:
@@ -89,36 +117,57 @@ class Portal:
                 raise
             future.cancel()
             raise TimeoutError(f"{operation}: not done within {timeout} s") from error
+        except concurrent.futures.CancelledError:
+            self.check(operation)  # that it is ending is why
+            raise
         except BaseException:
             future.cancel()
             raise
 
+    def soon(self, coroutine: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """Run a coroutine there without waiting for it, from any finalizer; not at all once this is ending."""
+
+        def start() -> None:
+            task = self.loop.create_task(coroutine())
+            self._soon.add(task)
+            task.add_done_callback(self._soon.discard)
+
+        if self.in_its_process and not self._ending:
+            with suppress(RuntimeError):  # the loop is closed
+                self.loop.call_soon_threadsafe(start)
+
     def stop(self) -> None:
-        """End the thread and close the loop. Calls that still wait are cancelled; later ones raise `Closed`."""
-        self._ending = True
-
-        async def end() -> None:
-            left = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in left:
-                task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
-            self.loop.stop()
-
-        asyncio.run_coroutine_threadsafe(end(), self.loop)
+        """End the thread and close the loop. Calls that still wait, and later ones, raise `Closed`."""
+        with self._lock:
+            self._ending = True
+            self.loop.call_soon_threadsafe(self.loop.stop)  # what was called before comes before
         self._thread.join(5)
-        if not self.loop.is_running():
-            self.loop.close()
+
+
+async def _end_tasks() -> None:
+    while left := asyncio.all_tasks() - {asyncio.current_task()}:
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+    await SystemClock().sleep(0)  # who waits for one that was done is told by a callback
 
 
 _lock = threading.Lock()
 _portal: Portal | None = None
+_left = False
 _exiting: list[Callable[[], None]] = []
 
 
 def portal() -> Portal:
-    """The portal of this process; it is made when it is first asked for."""
+    """The portal of this process; it is made when it is first asked for.
+
+    Raises:
+        Closed: the interpreter is ending, and what would be written could not be sent any more.
+    """
     global _portal
     with _lock:
+        if _left:
+            raise Closed(_ENDED, operation="connect")
         if _portal is None:
             _portal = Portal()
         return _portal
@@ -135,13 +184,12 @@ def at_exit(action: Callable[[], None]) -> None:
 
 
 def _leave() -> None:
-    global _portal
-    if _portal is not None:
-        _wait_for_threads()
+    global _portal, _left
+    _wait_for_threads()
     for action in reversed(_exiting):
         action()
     with _lock:
-        left, _portal = _portal, None
+        left, _portal, _left = _portal, None, True
     if left is not None:
         left.stop()
 
@@ -149,24 +197,28 @@ def _leave() -> None:
 def _wait_for_threads() -> None:
     """Let others end, which the interpreter would wait for next: all but daemons and the workers of executors.
 
-    Not for ever: one that waits for the main thread to end does so until this returns. Ctrl-C ends the wait.
+    Those too that have not connected to anything yet, and those that are started meanwhile. Not for ever: one that
+    waits for the main thread to end does so until this returns. Ctrl-C ends the wait.
     """
-    workers: Any = getattr(concurrent.futures.thread, "_threads_queues", {})
-    excepted = {threading.current_thread(), threading.main_thread(), *workers}
     clock = SystemClock()
     until = clock.monotonic() + _PATIENCE
     try:
-        for thread in threading.enumerate():
-            if not thread.daemon and thread not in excepted:
-                thread.join(max(0.0, until - clock.monotonic()))
+        while (at_work := _at_work()) and (left := until - clock.monotonic()) > 0:
+            at_work[0].join(left)
     except KeyboardInterrupt:
         return
 
 
+def _at_work() -> list[threading.Thread]:
+    workers: Any = getattr(concurrent.futures.thread, "_threads_queues", {})
+    excepted = {threading.current_thread(), threading.main_thread(), *workers}
+    return [thread for thread in threading.enumerate() if not thread.daemon and thread not in excepted]
+
+
 def _forget() -> None:
     """In a forked child: the thread is not here, and its lock may be held for ever."""
-    global _portal, _lock
-    _portal = None
+    global _portal, _lock, _left
+    _portal, _left = None, False
     _lock = threading.Lock()
 
 

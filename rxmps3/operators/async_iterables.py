@@ -11,6 +11,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
 
 from rxmps3.clock import spawn
+from rxmps3.errors import Error, InvalidOption
 from rxmps3.operators.home import on_loop, running_loop
 from rxmps3.streams.bridge import Iteration
 
@@ -24,7 +25,7 @@ def from_async_iterable(iterable: AsyncIterable[T] | Callable[[], AsyncIterable[
 
     It asks for the next item when every observer is done with the last, so nothing is buffered. Disposing cancels
     the pulling and closes a generator; its ``finally`` runs on the loop soon after. What the iterable raises goes to
-    ``on_error``.
+    ``on_error``, also that it was cancelled by somebody else.
 
     ::
 
@@ -42,8 +43,13 @@ def from_async_iterable(iterable: AsyncIterable[T] | Callable[[], AsyncIterable[
             function that makes one for each subscription.
 
     Raises:
+        InvalidOption: it is neither.
         WrongLoop: (to ``on_error``) no event loop runs on the thread that subscribes.
     """
+
+    if not callable(iterable) and not hasattr(iterable, "__aiter__"):
+        what = f"it takes an async iterable or a function that makes one, not {iterable!r}"
+        raise InvalidOption(what, operation="from_async_iterable")
 
     def subscribe(observer: ObserverBase[T], scheduler: SchedulerBase | None = None) -> DisposableBase:
         loop = running_loop("from_async_iterable")
@@ -94,6 +100,10 @@ class _Pulling(Generic[T]):
             except Exception as error:
                 self._observer.on_error(error)
                 return
+            except asyncio.CancelledError:
+                if not self._stopped:
+                    self._observer.on_error(Error("cancelled by somebody else", operation="from_async_iterable"))
+                raise
             self._observer.on_next(item)
 
 

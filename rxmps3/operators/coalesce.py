@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
+from threading import Lock
 from typing import Any, TypeVar
 
 from reactivex import Observable
@@ -10,7 +12,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from rxmps3.errors import InvalidOption
-from rxmps3.operators.home import timers_of
+from rxmps3.operators.home import is_seconds, timers_of
 from rxmps3.operators.serial import Serial
 
 __all__ = ["coalesce"]
@@ -48,13 +50,14 @@ def coalesce(
         scheduler: where it waits; by default that of the subscription, else the running event loop.
 
     Raises:
-        InvalidOption: not exactly one of ``seconds`` and ``fps`` is given, or it is not positive.
+        InvalidOption: not exactly one of ``seconds`` and ``fps`` is given, or it is no positive number.
     """
+    rate: Any = fps if seconds is None else seconds
     if (seconds is None) == (fps is None):
         raise InvalidOption("give either seconds or fps", operation="coalesce")
-    if not (seconds or fps or 0) > 0:
-        raise InvalidOption(f"the rate is positive, not {seconds or fps!r}", operation="coalesce")
-    least = seconds if seconds is not None else 1 / (fps or 1)
+    if not is_seconds(rate) or not 0 < rate < inf:
+        raise InvalidOption(f"the rate is a positive number, not {rate!r}", operation="coalesce")
+    least = 1 / rate if seconds is None else rate
 
     def coalesced(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: ObserverBase[T], scheduler_: SchedulerBase | None = None) -> DisposableBase:
@@ -62,10 +65,21 @@ def coalesce(
             serial = Serial()
             timer = SerialDisposable()
             subscription = CompositeDisposable(timer)
+            lock = Lock()
+            arrived: list[T] = []
             held: list[T] = []
             closed = False
 
-            def take(item: T) -> None:
+            def arrive(item: T) -> None:
+                with lock:
+                    asked = bool(arrived)
+                    arrived[:] = [item]
+                if not asked:
+                    serial.run(take)
+
+            def take() -> None:
+                with lock:
+                    item = arrived.pop()
                 if closed:
                     held[:] = [item]
                 else:
@@ -97,7 +111,7 @@ def coalesce(
                 how()
 
             upstream = source.subscribe(
-                lambda item: serial.run(lambda: take(item)),
+                arrive,
                 lambda error: serial.run(lambda: end(lambda: observer.on_error(error))),
                 lambda: serial.run(lambda: end(observer.on_completed)),
                 scheduler=scheduler_,

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
+from threading import Lock
+from typing import Generic, TypeVar
 
 from reactivex.abc import SchedulerBase
 from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 from rxmps3.errors import WrongLoop
+from rxmps3.streams.bridge import runs_here
 
-__all__ = ["on_loop", "running_loop", "timers_of"]
+__all__ = ["Inbox", "is_count", "is_seconds", "on_loop", "running_loop", "timers_of"]
+
+T = TypeVar("T")
+
+
+def is_count(value: object, least: int) -> bool:
+    """Whether an option is a whole number, no less than that."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def is_seconds(value: object) -> bool:
+    """Whether an option is a number of seconds, 0 included."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
 
 
 def running_loop(operation: str) -> asyncio.AbstractEventLoop:
@@ -35,11 +51,41 @@ def timers_of(operation: str, *given: SchedulerBase | None) -> SchedulerBase:
 
 def on_loop(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:
     """Run it on the loop's thread: at once if called there, else soon. Nothing, once the loop is closed."""
-    try:
-        here = asyncio.get_running_loop()
-    except RuntimeError:
-        here = None
-    if here is loop:
+    if runs_here(loop):
         action()
     elif not loop.is_closed():
         loop.call_soon_threadsafe(action)
+
+
+class Inbox(Generic[T]):
+    """Takes items from any thread to the loop's: at once if they come there, else soon, all that came meanwhile.
+
+    Args:
+        loop: the loop.
+        take: called on its thread with each item.
+        most: how many wait for the loop; what comes on top is dropped. None: only the latest waits.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, take: Callable[[T], None], most: int | None) -> None:
+        self._loop = loop
+        self._take = take
+        self._most = most
+        self._items: deque[T] = deque(maxlen=1 if most is None else None)
+        self._lock = Lock()
+        self._called = False
+
+    def put(self, item: T) -> None:
+        """Take an item. From any thread."""
+        with self._lock:
+            if self._most is None or len(self._items) < self._most:
+                self._items.append(item)
+            called, self._called = self._called, True
+        if not called or runs_here(self._loop):
+            on_loop(self._loop, self._empty)
+
+    def _empty(self) -> None:
+        with self._lock:
+            items, self._called = list(self._items), False
+            self._items.clear()
+        for item in items:
+            self._take(item)

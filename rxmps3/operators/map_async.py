@@ -14,7 +14,7 @@ from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxmps3.clock import spawn
 from rxmps3.errors import Error, InvalidOption, Overloaded
-from rxmps3.operators.home import on_loop, running_loop
+from rxmps3.operators.home import Inbox, is_count, on_loop, running_loop
 
 __all__ = ["map_async"]
 
@@ -33,7 +33,8 @@ def map_async(
     """Map each item with a coroutine function, on the event loop of the thread that subscribes.
 
     ``ordering`` says in which order results come: ``"preserve"`` in that of the items, ``"arrival"`` as they are
-    ready, ``"latest"`` only that of the latest item: a new item cancels the call for the one before.
+    ready, ``"latest"`` only that of the latest item: a new item cancels the call for the one before, and its own call
+    begins when that one has ended.
 
     ``takes(a=3)`` is a coroutine function that takes 3 seconds for ``a``, 1 for others, and gives the capital letter.
 
@@ -72,13 +73,15 @@ def map_async(
             ``on_error``.
 
     Raises:
-        InvalidOption: an option is none of these.
+        InvalidOption: ``fn`` cannot be called, or an option is none of these.
         WrongLoop: (to ``on_error``) no event loop runs on the thread that subscribes. The source may emit, and the
             subscription may be disposed, on any thread.
     """
     if ordering not in ("preserve", "arrival", "latest"):
         raise InvalidOption(f"ordering is 'preserve', 'arrival' or 'latest', not {ordering!r}", operation="map_async")
-    if concurrency < 1 or buffer < 0:
+    if not callable(fn):
+        raise InvalidOption(f"it takes a coroutine function, not {fn!r}", operation="map_async")
+    if not is_count(concurrency, 1) or not is_count(buffer, 0):
         raise InvalidOption(
             f"concurrency is 1 or more and buffer 0 or more, not {concurrency!r} and {buffer!r}", operation="map_async"
         )
@@ -91,8 +94,9 @@ def map_async(
             subscription = CompositeDisposable()
             calls = _Calls(fn, concurrency, ordering, buffer, observer, subscription.dispose)
             subscription.add(Disposable(lambda: on_loop(loop, calls.cancel)))
+            inbox = Inbox(loop, calls.take, None if ordering == "latest" else buffer + concurrency + 1)
             upstream = source.subscribe(
-                lambda item: on_loop(loop, lambda: calls.take(item)),
+                inbox.put,
                 lambda error: on_loop(loop, lambda: calls.fail(error)),
                 lambda: on_loop(loop, calls.source_ended),
                 scheduler=scheduler,
@@ -170,7 +174,7 @@ class _Calls(Generic[T, U]):
         self._waiting.append(item)
         self._start()
         waiting = len(self._waiting) + len(self._started) - self._running
-        if waiting > self._buffer:
+        if waiting > self._buffer and self._ordering != "latest":
             self.fail(Overloaded(f"{waiting:,} items wait, and buffer={self._buffer:,}", operation="map_async"))
 
     def source_ended(self) -> None:
@@ -184,11 +188,12 @@ class _Calls(Generic[T, U]):
 
     def cancel(self) -> None:
         self._open = False
-        self._waiting.clear()
         self._drop_all()
 
     def _drop_all(self) -> None:
-        started, self._started, self._running = self._started, deque(), 0
+        """What waits or runs is no longer wanted; a call that runs counts until it has ended."""
+        self._waiting.clear()
+        started, self._started = self._started, deque()
         for call in started:
             call.drop()
 
@@ -202,8 +207,6 @@ class _Calls(Generic[T, U]):
 
     def _ended(self, call: _Call[T, U], task: asyncio.Task[None]) -> None:
         call.settle(task)
-        if call.dropped:
-            return
         self._running -= 1
         while self._open and (ready := self._next_ready()) is not None:
             self._started.remove(ready)

@@ -11,7 +11,7 @@ from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 
 from rxmps3.clock import Random
 from rxmps3.errors import InvalidOption
-from rxmps3.operators.home import timers_of
+from rxmps3.operators.home import is_count, is_seconds, timers_of
 from rxmps3.retry import full_jitter
 
 __all__ = ["retry_with_backoff"]
@@ -59,12 +59,12 @@ def retry_with_backoff(
         scheduler: where it waits; by default that of the subscription, else the running event loop.
 
     Raises:
-        InvalidOption: ``attempts`` is no positive number, or ``base`` or ``cap`` is negative.
+        InvalidOption: ``attempts`` is no positive number, or ``base`` or ``cap`` is negative or no number.
     """
-    if attempts < 1:
+    if not is_count(attempts, 1):
         raise InvalidOption(f"attempts is 1 or more, not {attempts!r}", operation="retry_with_backoff")
-    if base < 0 or cap < 0:
-        raise InvalidOption(f"waits are not negative: {base=}, {cap=}", operation="retry_with_backoff")
+    if not is_seconds(base) or not is_seconds(cap):
+        raise InvalidOption(f"waits are numbers that are not negative: {base=}, {cap=}", operation="retry_with_backoff")
     chance = Random() if rng is None else rng
 
     def retrying(source: Observable[T]) -> Observable[T]:

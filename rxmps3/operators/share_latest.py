@@ -110,6 +110,8 @@ class _Shared(Generic[T]):
     def _send(self, number: int, action: Callable[[], None]) -> None:
         try:
             action()
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
             _log.warning("share_latest: an observer raised and was detached: %r", error, exc_info=error)
             self._leave(number)

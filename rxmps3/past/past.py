@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from rxmps3 import jsontext
+from rxmps3.bound import BoundToProcess
 from rxmps3.errors import Corrupt
 from rxmps3.log.archive import Archive, Point
 from rxmps3.replica import Replica
@@ -18,7 +19,7 @@ from rxmps3.together import all_of
 __all__ = ["Past"]
 
 
-class Past:
+class Past(BoundToProcess):
     """What a manifest held after one version of its log. Made by `Database.at`; it never changes.
 
     Large values stay in the bucket until they are read, and are kept there as long as the log reaches back so far.

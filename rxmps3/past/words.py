@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from rxmps3 import jsontext
-from rxmps3.basis import Basis, Range
+from rxmps3.basis import Basis, Range, Seen
 from rxmps3.errors import Conflict, Corrupt, InvalidOption, InvalidValue, Unavailable, Unsupported
 from rxmps3.log.archive import Archive, Logged, Point
 from rxmps3.missing import MISSING
@@ -22,7 +22,6 @@ from rxmps3.retry import full_jitter
 from rxmps3.state import Committed, Entry, EntryChange, View, fold, step
 from rxmps3.streams.events import Change
 from rxmps3.together import all_of
-from rxmps3.transaction import counted, exhausted
 
 __all__ = ["Difference", "KeyVersion", "PastWords", "When"]
 
@@ -115,7 +114,7 @@ class PastWords:
     async def restore(self, when: When | Past, prefix: str) -> str:
         """See `Database.restore`."""
         past = when if isinstance(when, Past) else await self.at(when)
-        for attempt in counted(_RESTORES):
+        for attempt in range(1, _RESTORES + 1):
             if attempt > 1:
                 await self._replica.clock.sleep(full_jitter(attempt - 1, _BASE, _CAP, self._replica.rng))
             await self._replica.look()
@@ -128,7 +127,12 @@ class PastWords:
                 raise too_large(error, prefix) from error
             except Conflict as conflict:
                 if attempt == _RESTORES:
-                    raise exhausted(_RESTORES, conflict) from conflict
+                    raise Conflict(
+                        f"others wrote in between at each of {_RESTORES} attempts; the last time {conflict.what}",
+                        operation="restore",
+                        object=f"prefix {prefix!r}",
+                        remedy="try again later, or restore by longer prefixes",
+                    ) from conflict
         raise AssertionError("unreachable")
 
     async def _restoring(self, past: Past, prefix: str) -> tuple[dict[str, Any], Basis]:
@@ -137,7 +141,8 @@ class PastWords:
         there = {key: view[key] for key in view if key.startswith(prefix)}
         different = sorted(key for key in {*past.keys(prefix), *there} if differ(past.entries.get(key), there.get(key)))
         values = await past.get_many(different, MISSING)
-        return values, Basis({}, (Range(prefix, None, None, {key: entry.version for key, entry in there.items()}),))
+        seen = {key: Seen(entry.version, entry.identity) for key, entry in there.items()}
+        return values, Basis({}, (Range(prefix, None, None, seen),))
 
     async def tag(self, name: str) -> str:
         """See `Database.tag`."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from rxmps3 import jsontext
-from rxmps3.basis import Basis
+from rxmps3.basis import Basis, Seen, seen
 from rxmps3.clock import Clock
 from rxmps3.deriving import Derivation
 from rxmps3.errors import InvalidInput, NotLoaded, Overloaded, Rejected, Unsupported
@@ -23,6 +23,7 @@ from rxmps3.replica.basing import Derived
 from rxmps3.replica.home import Home
 from rxmps3.replica.sharing import SharedValues
 from rxmps3.replica.timeline import Timeline
+from rxmps3.stages import ObserverRaised
 from rxmps3.state import (
     Amended,
     Committed,
@@ -57,6 +58,7 @@ class Author:
         kit: the protocol as it is known now.
         made: is given each new write, on the loop's thread, in the order of the calls.
         was_sent: whether a write was given to the storage.
+        observer_raised: is told of observers of receipts that raised, on any thread.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Author:
         kit: Callable[[], Kit],
         made: Callable[[Draft], None],
         was_sent: Callable[[WriteId], bool],
+        observer_raised: ObserverRaised,
     ) -> None:
         self.writer = writer
         self.number = 0
@@ -84,6 +87,7 @@ class Author:
         self._kit = kit
         self._made = made
         self._was_sent = was_sent
+        self._observer_raised = observer_raised
 
     def check(self, values: Mapping[str, Any]) -> Planned:
         """What a write of these would be. Raises `InvalidKey`, `InvalidValue`."""
@@ -107,7 +111,7 @@ class Author:
         with self._timeline.lock:
             before = {self._kit().placing.check_key(key): self._at_hand(key) for key in derived}
             texts = {key: derivation.apply(before[key].text) for key, derivation in derived.items()}
-            basis = Basis({key: one.version for key, one in before.items()}, derived=derived)
+            basis = Basis({key: one.seen for key, one in before.items()}, derived=derived)
             draft = self._write_locked(_decoded(texts), None, basis)
         return self._hand_over(draft)
 
@@ -139,7 +143,12 @@ class Author:
 
     def _give_receipt(self, id: WriteId, update: Mapping[str, Any], contents: Sequence[Held]) -> Receipt:
         receipt = self.receipts[id] = Receipt(
-            id.version, tuple(update), self._hold(contents), lambda: self._cancel(id), self._home.check_may_block
+            id.version,
+            tuple(update),
+            self._hold(contents),
+            lambda: self._cancel(id),
+            self._home.check_may_block,
+            self._observer_raised,
         )
         return receipt
 
@@ -154,10 +163,10 @@ class Author:
         if entry is None and (view.loaded or view.is_pending(key)):
             return _Known(None, None)
         text = None if entry is None else self._values.peek(entry)
-        if entry is None or text is None:
+        if text is None:
             what = "the state is not loaded yet" if entry is None else "its value is not at hand"
             raise NotLoaded(what, operation="put", object=f"key {key!r}", remedy="await db.get of the key first")
-        return _Known(entry.version, text)
+        return _Known(seen(entry), text)
 
     def _cancel(self, id: WriteId) -> bool:
         """Take back a write that was never sent."""
@@ -171,12 +180,16 @@ class Author:
 
     # -- planning anew ---------------------------------------------------------------------------------------
 
-    def remake(self, id: WriteId, derived: Derived) -> None:
-        """What a pending write is made of has changed: it gets other values, in objects of other names."""
+    def remake(self, id: WriteId, derived: Derived) -> bool:
+        """What a pending write is made of has changed: it gets other values, in objects of other names.
+
+        Returns:
+            False if it is not pending any more.
+        """
         with self._timeline.lock:
             pending, receipt = self._timeline.view.pending.get(id), self.receipts.get(id)
             if pending is None or receipt is None:
-                return
+                return False
             planned = self._plan(id, _decoded(derived.texts))
             write = replace(pending.write, update=planned.update, basis=derived.basis)
             renamed = self._kit().placing.again(write, self._clock.new_id(6))
@@ -185,6 +198,7 @@ class Author:
             receipt.contents = self._hold(_renamed(renamed, [held.text for held in planned.contents]))
             self._timeline.submit_locked(Remade(renamed, self._options.by))
         self._timeline.deliver_soon()
+        return True
 
     def plan_for(self, kit: Kit) -> None:
         """The manifest is in another protocol than was assumed: plan what is pending anew for it."""
@@ -257,9 +271,9 @@ class Author:
 
 
 class _Known(NamedTuple):
-    """What is at hand of a key: its version and its text, None of both if it is missing."""
+    """What is at hand of a key: its entry and its text; None if it is missing."""
 
-    version: str | None
+    seen: Seen | None
     text: str | None
 
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from rxmps3.basis import Basis, broken
+from rxmps3.basis import Basis, broken, seen
 from rxmps3.errors import Conflict, Corrupt, InvalidInput, Rejected
 from rxmps3.log.base import Log
 from rxmps3.replica.timeline import Timeline
-from rxmps3.state import Entry, Refused, View, Write, WriteId
+from rxmps3.state import Entry, Refused, Write, WriteId
 from rxmps3.values import Values
 
 __all__ = ["Basing", "Derived"]
-
-Ahead = dict[str, Entry | None]
-"""What own earlier pending writes make of the confirmed state."""
 
 
 class Derived(NamedTuple):
@@ -29,11 +26,11 @@ class Basing:
     """Judges the pending writes that have a basis.
 
     Args:
-        remake: gives a pending write other values.
+        remake: gives a pending write other values; says whether it is pending still.
     """
 
     def __init__(
-        self, log: Log, timeline: Timeline, values: Values, remake: Callable[[WriteId, Derived], None]
+        self, log: Log, timeline: Timeline, values: Values, remake: Callable[[WriteId, Derived], bool]
     ) -> None:
         self._log = log
         self._timeline = timeline
@@ -44,58 +41,76 @@ class Basing:
     def standing(self, ready: Sequence[Write]) -> list[Write]:
         """Of the oldest pending writes those before the first whose basis does not hold as far as the log is known."""
         confirmed = self._timeline.view.confirmed.entries
-        ahead: Ahead = {}
+        ahead: dict[str, Entry | None] = {}
         for index, write in enumerate(ready):
             if write.basis is not None and broken(write.basis, confirmed, ahead):
                 return list(ready[:index])
             ahead.update(write.update)
         return list(ready)
 
-    async def reconsider(self, id: WriteId) -> None:
-        """Look whether a write's basis holds at the end of the log; if not, refuse the write, or make it anew.
+    async def reconsider(self) -> list[WriteId]:
+        """Look whether the pending writes rest on what is there; refuse those that do not, or make them anew.
+
+        A write is judged by a state that has all that was committed before it was made; one that needs a newer look is
+        left for the next call.
+
+        Returns:
+            Those that were made anew.
 
         Raises:
-            Unavailable, AccessDenied, BucketNotFound: nothing was decided.
+            Unavailable, AccessDenied, BucketNotFound: not all could be decided.
         """
-        view = self._timeline.view
-        if id in view.pending and view.pending[id].ordinal >= self._read_since:
+        if self._needs_a_look():
+            newest = self._timeline.view.next_ordinal
             await self._log.read()
-            self._read_since = view.next_ordinal
-            view = self._timeline.view
-        if id not in view.pending:
-            return
-        basis, ahead = view.pending[id].write.basis, _ahead_of(view, id)
-        what = "" if basis is None else broken(basis, view.confirmed.entries, ahead)
-        if basis is None or not what:
-            return
+            self._read_since = newest
+        remade: list[WriteId] = []
+        view = self._timeline.view
+        confirmed = view.confirmed
+        ahead: dict[str, Entry | None] = {}
+        for id in [write.id for write in view.queue()]:
+            pending, now = self._timeline.view.pending.get(id), self._timeline.view.confirmed
+            if now is not confirmed or (pending is not None and pending.ordinal >= self._read_since):
+                break
+            if pending is None:
+                continue
+            basis = pending.write.basis
+            what = "" if basis is None else broken(basis, confirmed.entries, ahead)
+            if basis is not None and what:
+                if not await self._mend(id, basis, what, ahead):
+                    continue
+                remade.append(id)
+            ahead.update(self._timeline.view.pending[id].write.update)
+        return remade
+
+    def _needs_a_look(self) -> bool:
+        """Whether there is a write to be judged that was made since the last look began."""
+        view = self._timeline.view
+        standing = {write.id for write in self.standing(view.queue())}
+        first = min((one.ordinal for id, one in view.pending.items() if id not in standing), default=0)
+        return first >= self._read_since
+
+    async def _mend(self, id: WriteId, basis: Basis, what: str, ahead: Mapping[str, Entry | None]) -> bool:
+        """Make a write anew whose basis does not hold; False if it is refused or over."""
         if not basis.derived:
             remedy = "read again and decide again"
             self._refuse(Conflict(what, operation="commit", object=f"write {id.version}", remedy=remedy), id)
-            return
-        there = {key: ahead[key] if key in ahead else view.confirmed.entries.get(key) for key in basis.versions}
+            return False
+        confirmed = self._timeline.view.confirmed.entries
+        there = {key: ahead[key] if key in ahead else confirmed.get(key) for key in basis.keys}
         try:
             derived = await self._derive(basis, there)
         except (Corrupt, InvalidInput) as error:
             rejected = Rejected(f"cannot be made of what is there now: {error}", operation="commit")
             rejected.__cause__ = error
             self._refuse(rejected, id)
-        else:
-            self._remake(id, derived)
+            return False
+        return self._remake(id, derived)
 
     async def _derive(self, basis: Basis, there: Mapping[str, Entry | None]) -> Derived:
         before = {key: await self._values.fetch(entry) for key, entry in there.items() if entry is not None}
         texts = {key: derivation.apply(before.get(key)) for key, derivation in basis.derived.items()}
-        versions = {key: None if entry is None else entry.version for key, entry in there.items()}
-        return Derived(texts, Basis(versions, derived=basis.derived))
+        return Derived(texts, Basis({key: seen(entry) for key, entry in there.items()}, derived=basis.derived))
 
     def _refuse(self, error: Rejected, id: WriteId) -> None:
         self._timeline.submit(Refused(id, error))
-
-
-def _ahead_of(view: View, id: WriteId) -> Ahead:
-    ahead: Ahead = {}
-    for write in view.queue():
-        if write.id == id:
-            break
-        ahead.update(write.update)
-    return ahead

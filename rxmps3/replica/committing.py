@@ -150,7 +150,7 @@ class Committer:
                     continue
                 ready = self._basing.standing(pending)  # what is known of the log now is what the commit is to follow
                 if not ready:
-                    await self._reconsider(pending[0].id)
+                    await self._reconsider()
                     self.wake()
                     continue
                 began = self._clock.monotonic()
@@ -171,11 +171,11 @@ class Committer:
             if self._timeline.view.pending:
                 self.wake()
 
-    async def _reconsider(self, id: WriteId) -> None:
+    async def _reconsider(self) -> None:
         """The oldest pending write rests on something else than what is there."""
         self._fairness.passed()
-        await self._basing.reconsider(id)
-        self._uploaded.pop(id, None)  # if it was made anew, its values are others
+        for id in await self._basing.reconsider():
+            self._uploaded.pop(id, None)  # its values are others now
 
     def _about_to_send(self, ready: list[Write]) -> list[Write]:
         """Those that are still pending; from now on they cannot be taken back."""

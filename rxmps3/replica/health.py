@@ -25,14 +25,22 @@ class Health:
         name: what it is about.
         clock: for ``since``.
         complete: fills in the members of a status that others know.
+        take_turn: tells observers; what they put is delivered after it.
     """
 
-    def __init__(self, name: str, clock: Clock, complete: Callable[[Status], Status]) -> None:
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        complete: Callable[[Status], Status],
+        take_turn: Callable[[Callable[[], None]], None],
+    ) -> None:
         self.failures: Subject[Failure] = Subject()
         self.statuses: Subject[Status] = Subject()
         self._name = name
         self._clock = clock
         self._complete = complete
+        self._take_turn = take_turn
         self._status = Status()
         self._reported: dict[str, type[Error]] = {}
         self._on_recovery: list[Callable[[], None]] = []
@@ -49,7 +57,7 @@ class Health:
     def report(self, failure: Failure) -> None:
         """Tell of trouble: on the log, and to the observers of errors."""
         logger.warning("%s", failure)
-        self.failures.on_next(failure)
+        self._take_turn(lambda: self.failures.on_next(failure))
 
     def answered(self) -> None:
         """The storage did what it was asked."""
@@ -75,7 +83,7 @@ class Health:
     def tell(self) -> None:
         """Tell the observers of status."""
         if self.statuses.observers:
-            self.statuses.on_next(self.status)
+            self._take_turn(lambda: self.statuses.on_next(self.status))
 
     def complete(self) -> None:
         """No more news."""

@@ -38,14 +38,14 @@ class Home:
         self._pid = os.getpid()
         self._task_failed = task_failed
         self._tasks: set[asyncio.Task[None]] = set()
-        self._any_loop = BESIDE_THREADS.get()
+        self.beside_threads = BESIDE_THREADS.get()
 
     def check_may_block(self) -> None:
         """Raise RuntimeError on a thread that must not wait for what happens here, `Closed` in a forked child."""
         self._check_process()
         if threading.get_ident() == self._thread:
             raise RuntimeError("wait() would block the event loop that it waits for; use 'await receipt' here")
-        if not self._any_loop:
+        if not self.beside_threads:
             refuse_on_a_loop()
 
     def _check_process(self) -> None:
@@ -59,7 +59,7 @@ class Home:
     def check_loop(self) -> None:
         """Raise `WrongLoop` if another event loop than this one runs on the calling thread."""
         running = _running_loop()
-        if running is not None and running is not self.loop and not self._any_loop:
+        if running is not None and running is not self.loop and not self.beside_threads:
             raise WrongLoop(
                 "this database belongs to another event loop",
                 object=self.name,
@@ -76,7 +76,7 @@ class Home:
     def attach(self, action: Callable[[], None]) -> None:
         """As `on_loop`, but on a thread that may block here wait until it is done: what follows is not missed."""
         self._check_process()
-        if threading.get_ident() == self._thread or not self._any_loop or not self.loop.is_running():
+        if threading.get_ident() == self._thread or not self.beside_threads or not self.loop.is_running():
             self.on_loop(action)
             return
         done = threading.Event()

@@ -19,7 +19,7 @@ from rxmps3.basis import Basis
 from rxmps3.clock import Clock, Random
 from rxmps3.deriving import Derivation
 from rxmps3.errors import Closed, Corrupt, Error, NotSent, Unavailable, unforeseen
-from rxmps3.failures import Failure
+from rxmps3.failures import Failure, failure_of_observer
 from rxmps3.local import Local, OpensLocal
 from rxmps3.log.archive import Archive
 from rxmps3.log.base import Deliver
@@ -55,6 +55,7 @@ from rxmps3.state import (
 )
 from rxmps3.storage.base import Storage
 from rxmps3.storage.metered import MeteredStorage
+from rxmps3.unbroken import unbroken
 from rxmps3.values import Values
 
 __all__ = ["Replica"]
@@ -89,7 +90,7 @@ class Replica:
         self._saves: set[asyncio.Task[None]] = set()
 
         self._home = Home(self._name, self._task_failed)
-        self._health = Health(self._name, clock, self._complete_status)
+        self._health = Health(self._name, clock, self._complete_status, self.take_turn)
         self._timeline = Timeline(self._home, self._deliver)
         self._log = ChosenLog(
             options.protocol,
@@ -111,7 +112,8 @@ class Replica:
             options,
             lambda: self._log.kit,
             self._made,
-            lambda id: self._committer.was_sent(id),
+            self._was_sent,
+            self.observer_raised,
         )
         self._receipts = self._author.receipts
         self._keep = keep
@@ -280,7 +282,7 @@ class Replica:
             InvalidKey, InvalidValue, Closed, Overloaded: nothing was changed.
         """
         self.check_open("put")
-        return self._author.write(values, shared, basis)
+        return self._unbroken(lambda: self._author.write(values, shared, basis))
 
     def derive_nowait(self, derived: Mapping[str, Derivation]) -> Receipt:
         """Make one atomic write of what its keys hold; it is made anew when others write them before it is committed.
@@ -290,7 +292,14 @@ class Replica:
             InvalidKey, InvalidValue, Closed, Overloaded: nothing was changed.
         """
         self.check_open("put")
-        return self._author.derive(derived)
+        return self._unbroken(lambda: self._author.derive(derived))
+
+    def _unbroken(self, write: Callable[[], Receipt]) -> Receipt:
+        """Beside an event loop in a thread of its own the main thread may be interrupted; not in here."""
+        return unbroken(write) if self._home.beside_threads else write()
+
+    def _was_sent(self, id: WriteId) -> bool:
+        return self._committer.was_sent(id)
 
     def _made(self, draft: Draft) -> None:
         if draft.shared is not None:
@@ -420,6 +429,11 @@ class Replica:
         """Tell of trouble. On the loop's thread."""
         self._health.report(failure)
 
+    def observer_raised(self, name: str, error: BaseException) -> None:
+        """Report what an observer raised, from any thread. See `failure_of_observer`."""
+        failure = failure_of_observer(name, error, ends_program=not self._home.beside_threads)
+        self._home.on_loop(lambda: self.report(failure))
+
     def _complete_status(self, status: Status) -> Status:
         meter, view = self._storage.meter, self.view
         return replace(
@@ -459,8 +473,12 @@ class Replica:
         self._home.check_loop()
 
     def attach_on_loop(self, action: Callable[[], None]) -> None:
-        """See `Home.attach`."""
-        self._home.attach(action)
+        """See `Home.attach`; what an observer puts at its first item is delivered after it."""
+        self._home.attach(lambda: self.take_turn(action))
+
+    def take_turn(self, action: Callable[[], None]) -> None:
+        """Tell an observer of something that is no step, on the loop's thread: what it puts is delivered after it."""
+        self._timeline.take_turn(action)
 
     def on_loop(self, action: Callable[[], None]) -> None:
         """Run on the loop's thread: at once if called there, else soon; nothing once the loop is closed."""

@@ -78,6 +78,10 @@ class Timeline:
         """Deliver what has been stepped: before this returns on the loop's thread outside a delivery, else soon."""
         self._turns.run()
 
+    def take_turn(self, action: Callable[[], None]) -> None:
+        """Tell an observer of something that is no step, on the loop's thread: what it puts is delivered after it."""
+        self._turns.take(action)
+
     def _keep(self, turn: Turn) -> None:
         self._latest = turn
         changes = turn.step.changes

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Generic, Literal, TypeVar
 
@@ -13,7 +15,7 @@ from reactivex.abc import DisposableBase
 
 from rxmps3.errors import InvalidOption, Overloaded
 
-__all__ = ["Iteration"]
+__all__ = ["Iteration", "runs_here"]
 
 T = TypeVar("T")
 MOST_BEHIND = 10_000
@@ -37,17 +39,17 @@ class Iteration(Generic[T]):
         self._items: deque[T] = deque(maxlen=None if keep == "all" else keep)
         self._end: Exception | None = None
         self._ended = False
+        self._lock = threading.Lock()
+        self._waking = False
         self._arrived = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._subscription: DisposableBase | None = None
 
     async def __aenter__(self) -> AsyncIterator[T]:
+        if self._loop is not None:
+            raise TypeError("it can be entered once; make another one")
         self._loop = asyncio.get_running_loop()
-        self._subscription = self._source.subscribe(
-            lambda item: self._on_loop(lambda: self._take(item)),
-            lambda error: self._on_loop(lambda: self._finish(error)),
-            lambda: self._on_loop(lambda: self._finish(None)),
-        )
+        self._subscription = self._source.subscribe(self._take, self._finish, lambda: self._finish(None))
         return self
 
     async def __aexit__(
@@ -72,29 +74,49 @@ class Iteration(Generic[T]):
             await self._arrived.wait()
         return self._items.popleft()
 
-    def _on_loop(self, action: Callable[[], None]) -> None:
+    def _take(self, item: T) -> None:
+        """An item, on any thread: it is bounded where it arrives, however long the loop is busy."""
+        with self._lock:
+            if self._ended:
+                return
+            if not self._all or len(self._items) < MOST_BEHIND:
+                self._items.append(item)
+            else:
+                self._ended = True
+                self._end = Overloaded(f"the consumer is {MOST_BEHIND:,} items behind", operation="iterate")
+        self._wake()
+
+    def _finish(self, error: Exception | None) -> None:
+        with self._lock:
+            if self._ended:
+                return
+            self._ended, self._end = True, error
+        self._wake()
+
+    def _wake(self) -> None:
+        """Wake the consumer; from other threads with one message to the loop, however many items come meanwhile."""
         loop = self._loop
         if loop is None or loop.is_closed():
             return
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        if here is loop:
-            action()
-        else:
-            loop.call_soon_threadsafe(action)
+        if runs_here(loop):
+            self._arrived.set()
+            return
+        with self._lock:
+            if self._waking:
+                return
+            self._waking = True
+        with suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(self._woken)
 
-    def _take(self, item: T) -> None:
-        if self._ended:
-            return
-        if self._all and len(self._items) >= MOST_BEHIND:
-            self._finish(Overloaded(f"the consumer is {MOST_BEHIND:,} items behind", operation="iterate"))
-            return
-        self._items.append(item)
+    def _woken(self) -> None:
+        with self._lock:
+            self._waking = False
         self._arrived.set()
 
-    def _finish(self, error: Exception | None) -> None:
-        if not self._ended:
-            self._ended, self._end = True, error
-            self._arrived.set()
+
+def runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a loop runs on this thread."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False

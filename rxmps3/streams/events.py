@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from rxmps3 import jsontext
@@ -135,7 +136,7 @@ class ChangeSink:
             failures = 0
             if self._queue and self._queue[0] is queued:
                 self._queue.popleft()
-                self._send(change, before, after)
+                self._replica.take_turn(partial(self._send, change, before, after))
         self._fetching = None
 
     def _peek(self, entry: Entry | None) -> str | None:

@@ -6,6 +6,7 @@ import asyncio
 from copy import deepcopy
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from reactivex import abc
@@ -90,6 +91,7 @@ class Key(Live[T], abc.ObserverBase[T]):
         self._default = default
         self._default_text = _text_of_default(codec, default)
         self._default_deletes = self._default_text is None
+        self._default_is_shared = self._default_deletes and type(default) not in (dict, list, set, bytearray)
         if self._default_text is not None:
             self._default = codec.load(codec.dump(default))
         elif default is None:
@@ -116,7 +118,7 @@ class Key(Live[T], abc.ObserverBase[T]):
         """Set the key, unless the view shows this value already. From any thread; trouble goes to ``db.errors``."""
         try:
             dumped = self._dump(value)
-            if not self._shows(dumped):
+            if not self._shows(value, dumped):
                 self._writes.put(self.name, dumped)
         except Error as error:
             self._report("put", error, "the value was not written")
@@ -130,23 +132,46 @@ class Key(Live[T], abc.ObserverBase[T]):
 
     def _dump(self, value: T) -> Any:
         """What to put; `MISSING` to delete."""
-        if value is MISSING or (self._default_deletes and value is self._default):
+        if value is MISSING or (self._default_deletes and self._is_default(value)):
             return MISSING
         return self._codec.dump(value)
 
-    def _shows(self, dumped: Any) -> bool:
+    def _is_default(self, value: Any) -> bool:
+        if self._default_is_shared:
+            return value is self._default
+        return type(value) is type(self._default) and value == self._default
+
+    def _own_default(self) -> T:
+        """The default for one reader: a copy, unless it is a sign whose identity counts."""
+        return self._default if self._default_is_shared else deepcopy(self._default)
+
+    def _shows(self, value: T, dumped: Any) -> bool:
         """Whether a reader of this key sees this value already, the default included."""
         view = self._replica.view
         entry = view.look_up(self.name)
         if entry is None and not view.loaded and not view.is_pending(self.name):
             return False
         if dumped is MISSING:
-            return entry is None
+            hidden = entry is not None and self._default is None and self._replica.values.peek(entry) == "null"
+            return entry is None or (hidden and value is None)
         text = jsontext.encode(dumped, f"value of key {self.name!r}")
         if entry is None:
-            return text == self._default_text
+            return self._default_text is not None and self._same_text(text, self._default_text)
         text = self._replica.placing.normal(text)
-        return entry.same_value(Entry("", Inline(text))) or self._replica.values.peek(entry) == text
+        if entry.same_value(Entry("", Inline(text))):
+            return True
+        shown = self._replica.values.peek(entry)
+        return shown is not None and self._same_text(text, shown)
+
+    def _same_text(self, text: str, shown: str) -> bool:
+        """Whether a dumped value is what a stored one is shown as."""
+        if text == shown:
+            return True
+        try:
+            again = self._replica.placing.normal(self._codec.again(shown))
+        except (InvalidValue, Corrupt):
+            return False
+        return text == again or self._codec.same(text, again)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -170,7 +195,7 @@ class Key(Live[T], abc.ObserverBase[T]):
         """What a change makes of the key, whose value has this JSON text, None if it has no value."""
         found = self.decode(ABSENT if text is None else jsontext.decode(text, f"key {self.name!r}"))
         error = found if isinstance(found, InvalidValue) else None
-        value = deepcopy(self._default) if isinstance(found, InvalidValue) else found[0]
+        value = self._own_default() if isinstance(found, InvalidValue) else found[0]
         version = change.after.version if change.after is not None else ""
         return KeyEntry(
             value, version, change.pending, change.by, change.cause, from_cache=self._replica.from_cache, error=error
@@ -190,7 +215,7 @@ class Key(Live[T], abc.ObserverBase[T]):
 
     def _load(self, value: Any) -> T:
         if value is ABSENT or (value is None and self._default is None):
-            return deepcopy(self._default)
+            return self._own_default()
         return self._codec.load(value)
 
     def _present(self) -> T:
@@ -199,7 +224,7 @@ class Key(Live[T], abc.ObserverBase[T]):
         if entry is None:
             if not view.loaded and not view.is_pending(self.name):
                 raise NotLoaded("the state is not loaded yet", object=f"key {self.name!r}", remedy="await db.get first")
-            return deepcopy(self._default)
+            return self._own_default()
         text = self._replica.values.peek(entry)
         if text is None:
             raise NotLoaded(
@@ -246,15 +271,21 @@ class _ValueSink(Generic[T]):
 
 
 class _EntrySink(Generic[T]):
-    """One subscription to the entries of a key: goes to the newest; only the newest is waited for."""
+    """One subscription to the entries of a key.
+
+    It waits for a value that is not at hand, tells that entry, then goes to the newest; what was put here is told at
+    once and ends the waiting, and so does a newer entry once a download has failed.
+    """
 
     def __init__(self, replica: Replica, key: Key[T], sender: Sender[KeyEntry[T]]) -> None:
         self._replica = replica
         self._key = key
         self._sender = sender
         self._since: int | None = None
-        self._newest: EntryChange | None = None
+        self._target: EntryChange | None = None
+        self._newer: EntryChange | None = None
         self._fetching: asyncio.Task[None] | None = None
+        self._failures = 0
         self._first_read = SerialDisposable()
         self._sent: tuple[EntryChange, str | None] | None = None
 
@@ -270,33 +301,45 @@ class _EntrySink(Generic[T]):
         self._go_to(EntryChange(self._key.name, None, entry, changed=True, pending=pending, by=by, cause=cause))
 
     def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
-        if self._since is not None and turn.number > self._since:
-            self._go_to(changes[-1])
+        if self._since is None or turn.number <= self._since:
+            return
+        change = changes[-1]
+        if self._target is not None and change.cause == "remote" and not self._failures:
+            self._newer = change
+        else:
+            self._go_to(change)
 
     def stop(self) -> None:
-        self._newest = None
+        self._since = None
+        self._stop_waiting()
         self._first_read.dispose()
-        if self._fetching is not None:
-            self._fetching.cancel()
+
+    def _stop_waiting(self) -> None:
+        fetching, self._fetching = self._fetching, None
+        self._target = self._newer = None
+        self._failures = 0
+        if fetching is not None:
+            fetching.cancel()
 
     def _read_at_last(self) -> None:
         """The status has changed: if the bucket has been read by now, what came from the disk is told once more."""
         if not self._replica.from_cache:
             self._first_read.dispose()
             sent, self._sent = self._sent, None
-            if sent is not None and self._newest is None:
+            if sent is not None and self._target is None:
                 self._send(*sent)
 
     def _go_to(self, change: EntryChange) -> None:
-        self._newest = change
+        """Tell of a change now, or wait for its value."""
+        self._stop_waiting()
         text = self._replica.values.peek(change.after) if change.after is not None else None
         if change.after is None or text is not None:
             self._send(change, text)
-        elif self._fetching is None or self._fetching.done():
-            self._fetching = self._replica.spawn(self._fetch_newest(), "fetch")
+        else:
+            self._target = change
+            self._fetching = self._replica.spawn(self._wait_for(change, change.after), "fetch")
 
     def _send(self, change: EntryChange, text: str | None) -> None:
-        self._newest = None
         try:
             entry = self._key.entry_of(change, text)
         except Corrupt as error:
@@ -305,18 +348,31 @@ class _EntrySink(Generic[T]):
         self._sent = (change, text) if entry.from_cache else None
         self._sender.send(entry)
 
-    async def _fetch_newest(self) -> None:
-        failures = 0
-        while (change := self._newest) is not None and change.after is not None:
+    async def _wait_for(self, target: EntryChange, entry: Entry) -> None:
+        while True:
             try:
-                text = await self._replica.values.fetch(change.after)
+                text = await self._replica.values.fetch(entry)
             except Error as error:
-                failures += 1
-                self._replica.report(Failure("fetch", error.object, error, "this stream waits for it"))
-                await self._replica.clock.sleep(self._replica.backoff.wait(failures, error, self._replica.rng))
+                self._failures += 1
+                self._replica.report(Failure("fetch", error.object, error, "this stream waits for it; others do not"))
+                if target is not self._target:
+                    return
+                if self._newer is not None:
+                    self._fetching = None
+                    self._replica.take_turn(partial(self._go_to, self._newer))
+                    return
+                await self._replica.clock.sleep(self._replica.backoff.wait(self._failures, error, self._replica.rng))
             else:
-                if change is self._newest:
-                    self._send(change, text)
+                if target is self._target:
+                    self._replica.take_turn(partial(self._reach_target, target, text))
+                return
+
+    def _reach_target(self, target: EntryChange, text: str) -> None:
+        newer, self._fetching = self._newer, None
+        self._stop_waiting()
+        self._send(target, text)
+        if newer is not None and self._since is not None:
+            self._go_to(newer)
 
 
 class _Sign(Enum):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Generic, TypeVar
 
 from rxmps3.errors import Corrupt, Error
@@ -222,13 +223,13 @@ class SnapshotSink(Generic[T]):
                 self._replica.report(Failure("fetch", error.object, error, "this stream waits for it; others do not"))
                 if self._given_up(snapshot):
                     self._fetching = None
-                    self._skip_target()
+                    self._replica.take_turn(self._skip_target)
                     return
                 await self._replica.clock.sleep(self._replica.backoff.wait(self._failures, error, self._replica.rng))
             else:
                 if target is self._target and snapshot is target.snapshot:
                     self._fetching = None
-                    self._reach_target(texts)
+                    self._replica.take_turn(partial(self._reach_target, texts))
                     return
 
     async def _fetch(self, snapshot: Snapshot) -> Texts:

@@ -15,8 +15,8 @@ from reactivex import Observable, abc
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import SerialDisposable
 
+from rxmps3.bound import BoundToProcess
 from rxmps3.errors import Error
-from rxmps3.failures import Failure
 
 __all__ = ["Attach", "Live", "Sender", "Stream", "StreamHost"]
 
@@ -40,8 +40,8 @@ class StreamHost(Protocol):
         """Run ``action`` on the loop's thread: at once if called there, else soon. Nothing, once the loop is closed."""
         ...
 
-    def report(self, failure: Failure) -> None:
-        """Tell of trouble."""
+    def observer_raised(self, name: str, error: BaseException) -> None:
+        """Report what an observer of a stream raised; raise what the program is to end by."""
         ...
 
 
@@ -83,9 +83,9 @@ class _Subscription(DisposableBase, Generic[T]):
             return
         try:
             self._observer.on_next(item)
-        except Exception as error:
+        except BaseException as error:
             self._detach()
-            self._host.report(Failure("observe", self._name, error, "the observer raised and was detached"))
+            self._host.observer_raised(self._name, error)
 
     def complete(self) -> None:
         if not self.open:
@@ -93,9 +93,10 @@ class _Subscription(DisposableBase, Generic[T]):
         self.open = False
         try:
             self._observer.on_completed()
-        except Exception as error:
-            self._host.report(Failure("observe", self._name, error, "the observer raised when its stream completed"))
-        self._source.dispose()
+        except BaseException as error:
+            self._host.observer_raised(self._name, error)
+        finally:
+            self._source.dispose()
 
     def fail(self, error: Error) -> None:
         if not self.open:
@@ -103,9 +104,10 @@ class _Subscription(DisposableBase, Generic[T]):
         self.open = False
         try:
             self._observer.on_error(error)
-        except Exception as raised:
-            self._host.report(Failure("observe", self._name, raised, f"the observer raised when told of: {error}"))
-        self._source.dispose()
+        except BaseException as raised:
+            self._host.observer_raised(self._name, raised)
+        finally:
+            self._source.dispose()
 
     def _detach(self) -> None:
         self.open = False
@@ -117,7 +119,12 @@ class _Subscription(DisposableBase, Generic[T]):
             self._host.on_loop(self._source.dispose)
 
 
-class Stream(Observable[T_co]):
+def _is_coroutine_function(handler: object) -> bool:
+    called = type(handler).__call__ if callable(handler) else None
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(called)
+
+
+class Stream(BoundToProcess, Observable[T_co]):
     """An Observable of this package.
 
     Args:
@@ -152,7 +159,7 @@ class Stream(Observable[T_co]):
         """
         self._host.check_loop()
         handler = getattr(on_next, "on_next", on_next)
-        if inspect.iscoroutinefunction(handler):
+        if _is_coroutine_function(handler):
             raise TypeError(
                 f"{self._name}: an observer is called, never awaited, so it cannot be a coroutine function; "
                 "use 'async with db.iterate(stream) as items: async for item in items' instead"

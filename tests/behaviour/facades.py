@@ -19,7 +19,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, Literal, TypeVar
 from unittest.mock import patch
@@ -270,6 +270,36 @@ class Beside:
     def delete(self, key: str, **where: Any) -> Any:
         return self._awaitable(self.blocking.delete(key, **where))
 
+    def create(self, key: str, value: Any) -> Any:
+        return self._awaitable(self.blocking.create(key, value))
+
+    def patch(self, key: str, patch: Any) -> Any:
+        return self._awaitable(self.blocking.patch(key, patch))
+
+    def merge(self, key: str, value: Any, schema: Any = None) -> Any:
+        return self._awaitable(self.blocking.merge(key, value, schema))
+
+    async def transact(self, fn: Callable[[Any], Any], *attempts: int, **options: int) -> Any:
+        plain = _plain(lambda tx: fn(_Transacting(tx)))
+        return await self._blocked(lambda: self.blocking.transact(plain, *attempts, **options))
+
+    async def update(self, key: str, fn: Callable[[Any], Any], *default: Any, **options: Any) -> Any:
+        plain = _plain(fn)
+        return await self._blocked(lambda: self.blocking.update(key, plain, *default, **options))
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[_Transacting]:
+        inner = self.blocking.transaction()
+        tx = await self._blocked(inner.__enter__)
+        try:
+            yield _Transacting(tx)
+        except BaseException as error:
+            left = (type(error), error, error.__traceback__)
+            if not await self._blocked(lambda: inner.__exit__(*left)):
+                raise
+        else:
+            await self._blocked(lambda: inner.__exit__(None, None, None))
+
     def new_key(self, prefix: str = "") -> str:
         return self.blocking.new_key(prefix)
 
@@ -432,6 +462,36 @@ class _Read:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._recorded, name)
+
+
+def _plain(fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function that blocks until what another one returns is done, on the loop of the test."""
+    loop = asyncio.get_running_loop()
+
+    def call(argument: Any) -> Any:
+        result = fn(argument)
+        return asyncio.run_coroutine_threadsafe(result, loop).result() if asyncio.iscoroutine(result) else result
+
+    return call
+
+
+class _Transacting:
+    """A `rxmps3.blocking.Transaction` whose reads are awaited."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    async def get(self, key: str, default: Any = None) -> Any:
+        return await _in_a_thread(lambda: self._inner.get(key, default))
+
+    async def get_many(self, keys: Iterable[str], default: Any = None) -> Any:
+        return await _in_a_thread(lambda: self._inner.get_many(keys, default))
+
+    async def get_prefix(self, prefix: str = "", **window: Any) -> Any:
+        return await _in_a_thread(lambda: self._inner.get_prefix(prefix, **window))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
 
 class _Waited:

@@ -17,7 +17,7 @@ import rxmps3
 from rxmps3 import MISSING, Database, InvalidKey, NotLoaded
 from rxmps3.storage import MemoryStorage
 from tests.behaviour.facades import home_thread
-from tests.behaviour.helpers import LARGE, Gate, eventually, looks, players, trace
+from tests.behaviour.helpers import LARGE, Gate, eventually, looks, offline, players, trace
 from tests.behaviour.test_emissions_threads import on_a_thread
 
 
@@ -209,6 +209,71 @@ async def test_entries_go_to_the_newest_while_a_download_is_under_way() -> None:
         held.let_go()
         await eventually(lambda: len(entries) == 3)
         assert (entries[2].value, entries[2].pending, entries[2].cause) == ("mine", False, "own")
+
+
+def large(number: int) -> str:
+    return f"{LARGE}{number}"
+
+
+async def test_entries_wait_for_a_value_tell_it_and_then_go_to_the_newest() -> None:
+    gate = Gate()
+    async with players(gate.inner, "a") as (a,), players(gate, "b") as (b,):
+        await a.put("k", 0)
+        await looks(b)
+        entries = trace(b.key("k").entries())
+        for number in (1, 2, 3):
+            await a.put("k", large(number))
+            await looks(b)
+        for _ in range(2):
+            (await gate.held()).let_go()
+        await eventually(lambda: len(entries) == 3)
+        assert [entry.value for entry in entries] == [0, large(1), large(3)]
+        await a.put("k", large(4))
+        await looks(b)
+        await a.put("k", 5)
+        await looks(b)
+        (await gate.held()).let_go()
+        await eventually(lambda: len(entries) == 5)
+        assert [entry.value for entry in entries[3:]] == [large(4), 5]
+
+
+async def test_entries_pass_over_what_cannot_be_read_once_there_is_something_newer() -> None:
+    gate = Gate()
+    async with players(gate.inner, "a") as (a,), players(gate, "b") as (b,):
+        entries, errors = trace(b.key("k").entries()), trace(b.errors)
+        await a.put("k", large(1))
+        await looks(b)
+        held = await gate.held()
+        await a.put("k", 2)
+        await looks(b)
+        assert [entry.value for entry in entries] == [None]
+        held.fail(offline())
+        await eventually(lambda: len(entries) == 2)
+        assert entries[1].value == 2
+        await a.put("k", large(3))
+        await looks(b)
+        (await gate.held()).fail(offline())
+        await eventually(lambda: len(errors) == 2)
+        await a.put("k", 4)
+        await looks(b)
+        await eventually(lambda: len(entries) == 3)
+        assert entries[2].value == 4
+
+
+async def test_entries_that_are_disposed_while_they_are_told_wait_for_nothing_more() -> None:
+    gate = Gate()
+    async with players(gate.inner, "a") as (a,), players(gate, "b") as (b,):
+        await a.put("k", 0)
+        await looks(b)
+        seen: list[Any] = []
+        b.key("k").entries().pipe(ops.take(2)).subscribe(lambda entry: seen.append(entry.value))
+        for number in (1, 2):
+            await a.put("k", large(number))
+            await looks(b)
+        (await gate.held()).let_go()
+        await eventually(lambda: seen == [0, large(1)])
+        await b.put("other", 1)
+        assert gate.holding == 0
 
 
 async def test_timed_operators_between_two_keys_stay_on_the_loop(db: Database) -> None:

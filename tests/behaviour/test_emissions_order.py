@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,7 +12,7 @@ from reactivex import operators as ops
 
 import rxmps3
 from rxmps3 import Database
-from tests.behaviour.helpers import eventually, looks, players, trace
+from tests.behaviour.helpers import LARGE, Gate, Switch, eventually, looks, offline, players, trace
 
 Events = list[tuple[str, Any]]
 
@@ -160,6 +161,72 @@ async def test_an_observer_that_puts_what_is_there_comes_to_rest(db: Database) -
     assert seen == [None, "fixed point"]
 
 
+@pytest.mark.parametrize("make", ["observe", "key", "entries", "observe_many", "observe_prefix", "changes"])
+async def test_a_put_by_an_observer_told_of_a_downloaded_value_is_delivered_after_it(make: str) -> None:
+    gate = Gate()
+    async with players(gate.inner, "a") as (a,), players(gate, "b") as (b,):
+        events, stream = list[str](), b.key("k").entries() if make == "entries" else getattr(b, make)("k")
+
+        def react(item: Any) -> None:
+            large = LARGE in str(getattr(item, "after", item))
+            events.append("begin large" if large else "begin")
+            if large:
+                b.put("k", "mine")
+                assert b.key("k").value == "mine"
+            events.append("end")
+
+        stream.subscribe(react)
+        events.clear()
+        await a.put("k", LARGE)
+        await looks(b)
+        (await gate.held()).let_go()
+        await eventually(lambda: len(events) >= 4)
+        assert events[:4] == ["begin large", "end", "begin", "end"]
+
+
+@pytest.mark.parametrize("make", ["observe", "key", "entries", "observe_many", "observe_prefix", "states"])
+async def test_a_put_in_the_first_emission_is_delivered_after_it(db: Database, make: str) -> None:
+    events: list[str] = []
+    stream: Any = db.states if make == "states" else None
+    stream = stream or (db.key("k").entries() if make == "entries" else getattr(db, make)("k"))
+    db.subscribe("k", lambda value: events.append(f"other {value}"))
+
+    def react(_: Any) -> None:
+        events.append("begin")
+        if len(events) == 2:
+            db.put("k", 1)
+        events.append("end")
+
+    stream.subscribe(react)
+    assert events[:4] in (["other None", "begin", "end", "other 1"], ["other None", "begin", "end", "begin"])
+
+
+@pytest.mark.parametrize("word", ["status", "errors"])
+async def test_a_put_by_an_observer_of_trouble_is_delivered_after_it(word: str) -> None:
+    storage = Switch()
+    async with players(storage, "a") as (db,):
+        await db.put("k", 0)
+        events: list[Any] = []
+
+        def react(item: Any) -> None:
+            trouble = getattr(item, "online", None) is False or isinstance(item, rxmps3.Failure)
+            events.append("begin" if trouble else "other")
+            if trouble and "put" not in events:
+                events.append("put")
+                db.put("k", 1)
+            events.append("end")
+
+        getattr(db, word).subscribe(react)
+        db.subscribe("k", lambda value: events.append(value) if value else None)
+        events.clear()
+        storage.error = offline
+        db.put("other", 1)
+        await eventually(lambda: 1 in events)
+        assert events[events.index("put") + 1] == "end"
+        storage.error = None
+        await eventually(lambda: not db.pending.value)
+
+
 # -- observers that raise ----------------------------------------------------------------------------------------
 
 
@@ -186,6 +253,24 @@ async def test_an_observer_that_raises_is_detached_and_reported_and_nobody_else_
     assert "oops" in caplog.text
 
 
+@pytest.mark.parametrize("raises_at", ["pending", "committed"])
+async def test_an_observer_of_stages_that_raises_is_detached_and_reported_and_the_write_goes_on(
+    db: Database, raises_at: str
+) -> None:
+    def fragile(stage: str) -> None:
+        if stage == raises_at or raises_at == "committed" != stage != "pending":
+            raise LookupError("oops")
+
+    errors = trace(db.errors)
+    receipt = db.put("k", 1)
+    receipt.stages.subscribe(fragile)
+    fine = trace(receipt.stages)
+    assert await receipt == receipt.version
+    assert await db.put("k", 2)
+    assert fine[-2:] == ["committed", "completed"]
+    assert [(failure.operation, failure.object) for failure in errors] == [("observe", f"stages of {receipt.version}")]
+
+
 @pytest.mark.parametrize(
     "make", ["observe", "observe_many", "observe_prefix", "changes", "versions", "states", "pending"]
 )
@@ -205,6 +290,32 @@ async def test_every_kind_of_stream_survives_an_observer_that_raises(db: Databas
     assert len(calls) == 1
     assert len(fine) >= 2
     assert len(errors) == 1
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, GeneratorExit, pytest.fail.Exception])
+@pytest.mark.parametrize("make", ["observe", "key", "entries", "changes", "versions", "status"])
+async def test_whatever_an_observer_raises_is_nobody_else_s(make: str, error: type[BaseException]) -> None:
+    """A look of the database's own brings the change, and must survive what would end a task."""
+
+    def fragile(item: Any) -> None:
+        raise error
+
+    async with players(rxmps3.storage.MemoryStorage(), "a", "b", poll=0.01) as (a, b):
+        errors, seen = trace(b.errors), trace(b.observe("k"))
+        await a.put("k", 1)
+        await eventually(lambda: seen == [None, 1])
+        stream: Any = {"entries": lambda key: b.key(key).entries(), "versions": lambda key: b.versions}.get(make)
+        stream = b.status if make == "status" else (stream or getattr(b, make))("k")
+        stream.subscribe(fragile)
+        after = trace(b.observe("k"))
+        await a.put("k", 2)
+        await eventually(lambda: seen[-1] == after[-1] == 2)
+        await a.put("k", 3)
+        await eventually(lambda: seen[-1] == after[-1] == 3)
+        await b.put("k", 4)
+        assert [type(failure.error) for failure in errors] == [rxmps3.Error]
+        assert error.__name__ in str(errors[0])
+        assert type(errors[0].error.__cause__) is error
 
 
 async def test_an_observer_that_raises_at_its_first_value_is_detached_too(db: Database) -> None:

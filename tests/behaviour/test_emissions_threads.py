@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -294,7 +295,11 @@ async def test_subscribing_a_coroutine_function_is_refused_with_the_remedy(db: D
 
         def on_completed(self) -> None: ...
 
-    for observer in (handler, Handler()):
+    class Callable:
+        async def __call__(self, value: Any) -> None:
+            raise AssertionError(value)
+
+    for observer in (handler, Handler(), Callable(), partial(handler)):
         with pytest.raises(TypeError, match=r"db\.iterate"):
             db.observe("k").subscribe(observer)  # pyright: ignore
     with pytest.raises(TypeError, match=r"db\.iterate"):

@@ -8,11 +8,12 @@ from datetime import date
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal
+from threading import Lock
+from typing import Annotated, Any, Literal
 
 import pytest
 import reactivex
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, field_validator, model_validator
 from reactivex import Subject
 from reactivex import operators as ops
 from reactivex.subject import BehaviorSubject
@@ -230,6 +231,16 @@ async def test_a_default_of_none_hides_null_whatever_the_type() -> None:
         assert (seen, key.value, errors) == ([None], None, [])
 
 
+async def test_a_null_that_is_shown_as_the_default_is_left_alone_unless_deleted() -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        await db.put("k", None)
+        key = db.key("k", int)
+        key.on_next(None)
+        assert "k" in db
+        key.on_next(MISSING)  # pyright: ignore
+        assert "k" not in db
+
+
 async def test_a_default_is_one_of_the_type_where_it_can_be() -> None:
     async with players(MemoryStorage(), "a") as (db,):
         assert repr(db.key("k", float, default=1).value) == "1.0"
@@ -318,12 +329,169 @@ async def test_an_object_that_was_changed_after_it_was_made_is_checked_on_write(
         assert "k" not in db
 
 
+class Unfinished(BaseModel):
+    other: Nowhere  # noqa: F821  # pyright: ignore
+
+
 async def test_what_pydantic_cannot_check_is_refused_at_once() -> None:
     class Opaque: ...
 
     async with players(MemoryStorage(), "a") as (db,):
-        with pytest.raises(rxmps3.InvalidOption, match=r"key 'k'.*Opaque"):
-            db.key("k", Opaque)
+        for kind in (Opaque, "Nowhere", Unfinished):
+            with pytest.raises(rxmps3.InvalidOption, match=r"key 'k'.*(Opaque|Nowhere|Unfinished)"):
+                db.key("k", kind)
+
+
+class Careless(BaseModel):
+    """Its validator expects a dict, and raises what pydantic does not take for a validation error of anything else."""
+
+    text: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def from_a_title(cls, stored: Any) -> Any:
+        return {"text": stored["title"]} if "title" in stored else stored
+
+
+async def test_a_validator_that_fails_in_whatever_way_is_a_bad_value_not_the_end() -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        key, errors = db.key("k", Careless), trace(db.errors)
+        values, entries = trace(key), trace(key.entries())
+        for stored in ({"title": "one"}, 5, {"text": "two"}):
+            await db.put("k", stored)
+        assert values == [None, Careless(text="one"), Careless(text="two")]
+        assert [type(entry.error).__name__ for entry in entries if entry.pending] == [
+            "NoneType",
+            "InvalidValue",
+            "NoneType",
+        ]
+        await db.put("k", 5)
+        with pytest.raises(rxmps3.InvalidValue, match=r"key 'k'.*TypeError"):
+            _ = key.value
+        assert {type(failure.error) for failure in errors} == {rxmps3.InvalidValue}
+
+
+@pytest.mark.parametrize("kind", [bytes, Annotated[Any, PlainSerializer(lambda value: 1 / 0)]], ids=["bytes", "own"])
+async def test_what_cannot_be_dumped_is_an_invalid_value(kind: Any) -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        key, errors = db.key("k", kind), trace(db.errors)
+        with pytest.raises(rxmps3.InvalidValue, match=r"put key 'k': does not fit its type"):
+            key.put(b"\xff")
+        reactivex.of(b"\xff").subscribe(key)
+        assert [type(failure.error) for failure in errors] == [rxmps3.InvalidValue]
+        assert "k" not in db
+
+
+class Tags(BaseModel):
+    tags: frozenset[int]
+    order: list[int] = []
+
+
+class Remark(BaseModel):
+    text: str
+
+
+class PinnedRemark(BaseModel):
+    text: str
+    pinned: bool = False
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored", "shown"),
+    [
+        (float, 1, 1.0),
+        (PinnedRemark, {"text": "a"}, PinnedRemark(text="a")),
+        (Careless, {"title": "a"}, Careless(text="a")),
+        (date | None, "2026-01-02", date(2026, 1, 2)),
+        (Decimal, 1.5, Decimal("1.5")),
+    ],
+    ids=str,
+)
+async def test_a_value_of_another_shape_that_is_shown_already_is_not_written(
+    kind: Any, stored: Any, shown: Any
+) -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        await db.put("k", stored)
+        key = db.key("k", kind)
+        assert key.value == shown
+        key.on_next(key.value)
+        key.on_next(shown)
+        assert db.pending.value == ()
+        await key.put(shown)
+        db.put("k", ["does not fit"])
+        key.on_next(shown)
+        assert key.value == shown
+        await eventually(lambda: not db.pending.value)
+
+
+async def test_two_releases_of_a_program_that_bind_one_key_come_to_rest() -> None:
+    async with players(MemoryStorage(), "old", "new") as (old, new):
+        versions = trace(old.versions)
+        before, after = old.key("k", Remark), new.key("k", PinnedRemark)
+        before.subscribe(before)
+        after.subscribe(after)
+        await before.put(Remark(text="a"))
+        for _ in range(3):
+            await looks(new, old)
+            for db in (new, old):
+                await eventually(lambda db=db: not db.pending.value)
+        await after.put(PinnedRemark(text="b", pinned=True))
+        for _ in range(3):
+            await looks(old, new)
+            for db in (old, new):
+                await eventually(lambda db=db: not db.pending.value)
+        assert len(versions) == 2
+        assert await old.get("k") == {"text": "b", "pinned": True}
+
+
+async def test_a_set_is_the_same_in_whatever_order_it_was_stored() -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        changes = trace(db.changes())
+        key, model = db.key("set", set[int], default={8, 0}), db.key("model", Tags)
+        key.on_next({0, 8})
+        assert changes == []
+        for stored in ([16, 8, 0], [0, 8, 16]):
+            db.put("set", stored)
+            db.put("model", {"tags": stored, "order": [1, 2]})
+            changes.clear()
+            key.on_next({0, 8, 16})
+            model.on_next(Tags(tags=frozenset({8, 16, 0}), order=[1, 2]))
+            assert changes == []
+        model.on_next(Tags(tags=frozenset({8, 16, 0}), order=[2, 1]))
+        key.on_next({0, 8})
+        assert [change.key for change in changes] == ["model", "set"]
+
+
+async def test_the_order_of_a_set_does_not_hide_that_numbers_differ() -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        key, changes = db.key("k", list[Any]), trace(db.changes())
+        for value in ([1, 2], [1.0, 2], [True, 2], [2, True]):
+            key.on_next(value)
+        assert len(changes) == 4
+
+
+async def test_a_default_that_is_a_sign_is_handed_out_itself() -> None:
+    nothing, lock = object(), Lock()
+    async with players(MemoryStorage(), "a") as (db,):
+        key = db.key("k", default=nothing)
+        values, entries = trace(key), trace(key.entries())
+        assert values[0] is entries[0].value is key.value is nothing
+        assert db.key("k", default=lock).value is lock
+        await db.put("k", 1)
+        key.on_next(key.value)
+        assert db.pending.value == ()
+        key.on_next(nothing)
+        assert "k" not in db
+
+
+async def test_a_default_beside_its_type_that_can_be_changed_is_the_reader_s_own() -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        key = db.key("k", int, default=[])
+        key.value.append(1)
+        assert key.value == []
+        await db.put("k", 1)
+        key.on_next([])
+        assert "k" not in db
 
 
 async def test_a_bad_value_and_back_emits_nothing_to_values_and_an_error_to_entries() -> None:

@@ -48,6 +48,26 @@ async def test_a_receipt_gives_the_version_that_the_entry_has(place: Place) -> N
         assert [stage for stage in stages if stage != "stored"] == ["pending", "committed", "completed"]
 
 
+@pytest.mark.parametrize("stage", ["pending", "committed", "completed"])
+async def test_an_observer_of_stages_that_raises_is_detached_and_reported(stage: str) -> None:
+    def raises_at(now: str) -> None:
+        if now == stage:
+            raise LookupError(now)
+
+    async with players(MemoryStorage(), "a") as (a,):
+        errors = trace(a.errors)
+        receipt = a.put("k", 1)
+        receipt.stages.subscribe(raises_at, on_completed=lambda: raises_at("completed"))
+        stages = trace(receipt.stages)
+        await receipt
+        await a.put("k", 2)
+        await eventually(lambda: errors)
+        assert [(str(failure.error), failure.object) for failure in errors] == [
+            (stage, f"stages of write {receipt.version}")
+        ]
+        assert stages[-2:] == ["committed", "completed"]
+
+
 async def test_a_put_acts_when_it_is_called_and_needs_no_await(gate: Gate) -> None:
     async with players(gate, "a") as (a,):
         receipt = a.put("k", 1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -89,6 +91,13 @@ def test_the_protocol_is_chosen_here_too(protocol: Any) -> None:
         receipts = db.put("shared", 2, manifests=(name for name in ("one", "two")))
         assert sorted(receipts.wait(SOON)) == ["one", "two"]
         assert db.manifest("two").get("shared") == 2
+
+
+@pytest.mark.parametrize("send", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_what_lives_in_this_process_is_not_sent_to_another(db: Database, send: Any) -> None:
+    for bound in (db, db.manifest("other"), db.put("k", 1), db.observe("k"), db.key("k"), db.status):
+        with pytest.raises(TypeError, match="connect in the other process"):
+            send(bound)
 
 
 def test_handles_are_told_apart_as_objects(db: Database) -> None:
@@ -237,7 +246,7 @@ def test_a_database_that_could_not_be_closed_here_is_closed_at_the_end(db: Datab
     def react(value: Any) -> None:
         with pytest.raises(WrongLoop):
             db.close()
-        left.append(id(db) in blocking_database._open)
+        left.append(db._handle in blocking_database._open)
 
     db.observe("k").subscribe(react)
     assert left == [True]
@@ -306,6 +315,42 @@ def test_a_call_that_would_wait_for_itself_raises_at_once(db: Database) -> None:
     db.put("k", 1).wait(SOON)
     eventually(lambda: len(raised) == 7)
     assert db["other"] == 1
+
+
+@pytest.mark.parametrize("end", [SystemExit, KeyboardInterrupt])
+def test_an_observer_that_would_end_the_program_is_detached_alone(db: Database, end: type[BaseException]) -> None:
+    """It is not on the thread that could end it, and all databases live on this one."""
+    seen, failures = list[Any](), list[rxmps3.Failure]()
+
+    def leave(value: Any) -> None:
+        seen.append(value)
+        if value == 1:
+            raise end("enough")
+
+    db.errors.subscribe(failures.append)
+    db.observe("k").subscribe(leave)
+    assert db.put("k", 1).wait(SOON)
+    assert db.put("k", 2).wait(SOON)
+    assert db.get("k", timeout=SOON) == 2
+    assert seen == [None, 1]
+    assert [type(failure.error.__cause__) for failure in failures] == [end]
+
+
+def test_what_else_would_end_the_thread_of_all_databases_does_not(
+    db: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    def leave(*_: Any) -> None:
+        raise SystemExit(7)
+
+    async def leave_too() -> None:
+        leave()
+
+    db.put("k", 1).wait(SOON)
+    db.scheduler.schedule(leave)
+    with pytest.raises(SystemExit):  # of one's own call, so it is told here
+        portal().call("leave", leave_too)
+    assert db.get("k", timeout=SOON) == 1
+    assert "nothing ends the thread" in caplog.text
 
 
 async def test_it_works_on_a_thread_with_a_loop_of_its_own() -> None:

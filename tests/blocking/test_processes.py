@@ -57,6 +57,18 @@ def test_a_script_that_just_ends_has_sent_everything(place: Place, end: str, cod
         assert len(db) == 20
 
 
+def test_what_was_written_by_handles_that_nobody_holds_is_sent(tmp_path: Path) -> None:
+    ended = run(
+        "import sys\n"
+        "from rxmps3.blocking import connect\n"
+        "for number in range(40): connect(sys.argv[1], shared=number % 2 == 0).put(f'k/{number}', number)\n",
+        f"file:{tmp_path}/bucket",
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    with connect(f"file:{tmp_path}/bucket") as db:
+        assert len(db) == 40
+
+
 def test_what_cannot_be_sent_at_the_end_is_said(tmp_path: Path) -> None:
     ended = run(
         "import rxmps3.blocking.database as blocking\n"
@@ -89,6 +101,25 @@ def test_threads_that_outlive_the_script_may_still_write(tmp_path: Path) -> None
     assert (ended.returncode, ended.stderr) == (0, "")
     with connect(f"file:{tmp_path}/bucket") as db:
         assert dict(db.items()) == {"not": 2, "waited": 1}
+
+
+def test_threads_that_are_still_to_connect_may_write_too(tmp_path: Path) -> None:
+    """One that has not begun when the script ends, and one that it starts itself."""
+    ended = run(
+        "import sys, threading\n"
+        "from rxmps3.blocking import connect\n"
+        "ended = threading.Event()\n"
+        "threading._register_atexit(ended.set)\n"
+        "def work(name, more=()):\n"
+        "    ended.wait()\n"
+        "    for other in more: threading.Timer(0.2, work, [other]).start()\n"
+        "    connect(sys.argv[1]).put(name, 1)\n"
+        "threading.Thread(target=work, args=['first', ['second']]).start()\n",
+        f"file:{tmp_path}/bucket",
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    with connect(f"file:{tmp_path}/bucket") as db:
+        assert list(db) == ["first", "second"]
 
 
 def test_a_thread_that_waits_for_the_end_of_the_script_does_not_hold_it_up_for_ever(tmp_path: Path) -> None:
@@ -130,7 +161,8 @@ def test_workers_of_an_executor_do_not_hold_up_the_end(tmp_path: Path) -> None:
         "def late(word):\n"
         "    try: word()\n"
         "    except Exception as error: print(type(error).__name__)\n"
-        "for word in (lambda: db.get('k'), lambda: db.put('k', 1), db.refresh, db.close):\n"
+        "connect_again = lambda: connect('memory:')\n"
+        "for word in (lambda: db.get('k'), lambda: db.put('k', 1), db.refresh, db.close, connect_again):\n"
         "    atexit.register(late, word)\n"
     )
     assert ended.returncode == 0, ended.stderr
@@ -177,6 +209,22 @@ def test_a_forked_child_is_refused_and_may_open_its_own(tmp_path: Path) -> None:
         f"file:{tmp_path}/bucket",
     )
     assert ended.stdout.splitlines() == ["refused True"] * 8 + ["1", "{'child': 3, 'k': 1}"], ended.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_may_leave_the_block_of_its_parent(tmp_path: Path) -> None:
+    ended = run(
+        "import os, sys\n"
+        "from rxmps3.blocking import connect\n"
+        "with connect(sys.argv[1]) as db:\n"
+        "    db.put('k', 1)\n"
+        "    child = os.fork()\n"
+        "    if child == 0: sys.exit(5)\n"
+        "    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+        "    db.put('then', 2).wait(20)\n",
+        f"file:{tmp_path}/bucket",
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "5\n", "")
 
 
 def test_a_spawned_child_is_a_process_like_any_other(tmp_path: Path) -> None:
@@ -232,3 +280,94 @@ def test_an_interrupted_wait_leaves_the_database_usable(tmp_path: Path) -> None:
     assert process.stdout.readline() == "1\n"
     assert process.wait(30) == 0
     process.stdout.close()
+
+
+INTERRUPTED = """
+import os, signal, sys, threading
+from rxmps3 import NotSent, Unavailable
+from rxmps3.blocking import connect
+from rxmps3.storage import MemoryStorage
+
+class Stuck(MemoryStorage):
+    async def put(self, *a, **k):
+        raise Unavailable("no way")
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+db = connect(Stuck())
+db.put("k", 1)
+threading.Timer(0.2, interrupt).start()
+try:
+    db.close(timeout=float(sys.argv[1]))
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize(
+    ("patience", "then", "said"),
+    [
+        ("1", "", "were not committed within 1.0 s"),
+        ("1", "try: db.close()\nexcept NotSent: print('told')", ""),
+        (
+            "9",
+            "timer = threading.Timer(0.2, interrupt); timer.daemon = True; timer.start()",
+            "interrupted with 1 writes",
+        ),
+    ],
+    ids=["the end waits for it", "it is waited for once more", "the end is interrupted, too"],
+)
+def test_a_closing_whose_wait_is_interrupted_goes_on_and_tells_how_it_went(patience: str, then: str, said: str) -> None:
+    ended = run(INTERRUPTED + then, patience)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split() == ["interrupted", "told"] if "told" in then else ["interrupted"]
+    assert said in ended.stderr
+    assert "writes" not in ended.stderr or said
+    assert "Traceback" not in ended.stderr
+
+
+WRITES_WHILE_INTERRUPTED = """
+import os, signal, threading
+from rxmps3.blocking import connect
+
+db = connect("memory:")
+gain, number, interrupted, armed, done = db.key("gain"), 0, 0, False, threading.Event()
+
+def interrupt_often():
+    while not done.wait(0.002):
+        os.kill(os.getpid(), signal.SIGINT)
+
+def interrupt(*_):
+    global interrupted, armed
+    if armed:
+        interrupted, armed = interrupted + 1, False
+        raise KeyboardInterrupt
+
+def write():
+    global number, armed
+    armed = True
+    while True:
+        number += 1
+        gain.put(number) if number % 2 else db.put("k", number)
+
+signal.signal(signal.SIGINT, interrupt)
+thread = threading.Thread(target=interrupt_often)
+thread.start()
+while interrupted < 100:
+    try:
+        write()
+    except KeyboardInterrupt:
+        pass
+done.set()
+thread.join()
+db.close(20)
+print(interrupted)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_write_that_is_interrupted_is_made_or_not_and_never_half() -> None:
+    ended = run(WRITES_WHILE_INTERRUPTED)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "100\n", "")

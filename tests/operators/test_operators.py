@@ -6,8 +6,10 @@ import asyncio
 import gc
 import logging
 import threading
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import reactivex as rx
@@ -219,14 +221,95 @@ class TestMapAsync:
             await settle()
         assert "while cancelled" in caplog.text
 
+    @virtually
+    async def test_latest_runs_one_call_at_a_time_also_where_cancelling_takes_time(self) -> None:
+        running: list[int] = []
+        most: list[int] = []
+        began: list[int] = []
+
+        async def call(item: int) -> int:
+            running.append(item)
+            began.append(item)
+            most.append(len(running))
+            try:
+                await asyncio.sleep(10)
+            finally:
+                await asyncio.sleep(4.5)
+                running.remove(item)
+            return item
+
+        source = Subject[int]()
+        events = trace(source.pipe(map_async(call, ordering="latest", buffer=0)))
+        for item in range(8):
+            source.on_next(item)
+            await asyncio.sleep(1)
+        source.on_completed()
+        await asyncio.sleep(100)
+        assert (events, max(most)) == ([7, "completed"], 1)
+        assert began == [0, 5, 7]
+        assert others() == set()
+
     @pytest.mark.parametrize(
         "options",
-        [{"ordering": "random"}, {"concurrency": 0}, {"buffer": -1}, {"ordering": "latest", "concurrency": 2}],
+        [
+            {"ordering": "random"},
+            {"concurrency": 0},
+            {"concurrency": 1.5},
+            {"concurrency": float("nan")},
+            {"concurrency": "2"},
+            {"buffer": -1},
+            {"buffer": None},
+            {"ordering": "latest", "concurrency": 2},
+            {"fn": None},
+        ],
         ids=str,
     )
     def test_options_are_checked(self, options: dict[str, Any]) -> None:
         with pytest.raises(InvalidOption):
-            map_async(asyncio.sleep, **options)
+            map_async(**{"fn": asyncio.sleep, **options})
+
+
+async def emit_on_a_thread_while_the_loop_is_busy(source: Subject[int], count: int) -> int:
+    """The most memory that this took, in bytes."""
+    emitting = threading.Thread(target=lambda: [source.on_next(number) for number in range(count)])
+    tracemalloc.start()
+    emitting.start()
+    emitting.join()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    await settle()
+    return most
+
+
+@pytest.mark.parametrize(("ordering", "seen"), [("latest", [19_999]), ("preserve", [Overloaded])])
+async def test_what_threads_emit_while_the_loop_is_busy_is_bounded(ordering: Any, seen: list[Any]) -> None:
+    async def call(item: int) -> int:
+        return item
+
+    source = Subject[int]()
+    events = trace(source.pipe(map_async(call, ordering=ordering, buffer=10)))
+    assert await emit_on_a_thread_while_the_loop_is_busy(source, 20_000) < 1_000_000
+    await eventually(lambda: kinds(events) == seen)
+
+
+async def test_what_threads_emit_while_an_observer_is_busy_is_bounded() -> None:
+    source = Subject[int]()
+    seen: list[int] = []
+
+    def slow(item: int) -> None:
+        seen.append(item)
+        if item < 0:
+            emitting.start()
+            emitting.join()
+
+    emitting = threading.Thread(target=lambda: [source.on_next(number) for number in range(20_000)])
+    source.pipe(coalesce(0.001)).subscribe(slow)
+    tracemalloc.start()
+    source.on_next(-1)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1_000_000
+    await eventually(lambda: seen == [-1, 19_999])
 
 
 class TestRetryWithBackoff:
@@ -292,7 +375,19 @@ class TestRetryWithBackoff:
         await asyncio.sleep(600)
         assert tries == 1
 
-    @pytest.mark.parametrize("options", [{"attempts": 0}, {"base": -1}, {"cap": -1}], ids=str)
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"attempts": 0},
+            {"attempts": 1.5},
+            {"attempts": "3"},
+            {"base": -1},
+            {"base": float("nan")},
+            {"cap": -1},
+            {"cap": "1"},
+        ],
+        ids=str,
+    )
     def test_options_are_checked(self, options: dict[str, Any]) -> None:
         with pytest.raises(InvalidOption):
             retry_with_backoff(**options)
@@ -351,8 +446,9 @@ class TestShareLatest:
         assert kinds(trace(shared)) == kinds(trace(shared)) == [KeyError]
         assert source.tries == 2
 
+    @pytest.mark.parametrize("error", [ZeroDivisionError, asyncio.CancelledError])
     def test_an_observer_that_raises_is_detached_and_the_others_do_not_notice(
-        self, caplog: pytest.LogCaptureFixture
+        self, error: type[BaseException], caplog: pytest.LogCaptureFixture
     ) -> None:
         source = Subject[int]()
         shared = source.pipe(share_latest())
@@ -360,7 +456,7 @@ class TestShareLatest:
 
         def bad(item: int) -> None:
             calls.append(item)
-            raise ZeroDivisionError("bad observer")
+            raise error("bad observer")
 
         shared.subscribe(bad)
         good = trace(shared)
@@ -471,7 +567,19 @@ class TestCoalesce:
     def test_without_a_loop_or_a_scheduler_it_says_so(self) -> None:
         assert kinds(trace(rx.never().pipe(coalesce(1.0)))) == [WrongLoop]
 
-    @pytest.mark.parametrize("options", [{}, {"seconds": 1, "fps": 1}, {"seconds": 0}, {"fps": -1}], ids=str)
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {},
+            {"seconds": 1, "fps": 1},
+            {"seconds": 0},
+            {"fps": -1},
+            {"seconds": float("inf")},
+            {"fps": float("nan")},
+            {"seconds": "1"},
+        ],
+        ids=str,
+    )
     def test_options_are_checked(self, options: dict[str, Any]) -> None:
         with pytest.raises(InvalidOption):
             coalesce(**options)
@@ -550,6 +658,22 @@ class TestFromAsyncIterable:
         assert (calls, kinds(told), others()) == ([1], [ZeroDivisionError], set())
         gc.collect()
 
+    async def test_a_cancellation_by_somebody_else_is_an_error_and_no_silence(self) -> None:
+        async def numbers() -> AsyncIterator[int]:
+            yield 1
+            gone: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            gone.cancel()
+            yield await gone
+
+        events = trace(from_async_iterable(numbers))
+        await settle()
+        assert kinds(events) == [1, rxmps3.Error]
+        assert others() == set()
+
+    def test_what_it_cannot_iterate_is_refused_at_once(self) -> None:
+        with pytest.raises(InvalidOption):
+            from_async_iterable(5)  # pyright: ignore
+
     def test_without_a_loop_it_says_so(self) -> None:
         async def numbers() -> AsyncIterator[int]:
             yield 1
@@ -568,6 +692,36 @@ class TestToAsyncIterator:
             source.on_completed()
             assert [item async for item in arriving] == [1, 2]
         assert not source.observers
+
+    async def test_it_can_be_entered_once(self) -> None:
+        items = rx.of(1, 2).pipe(to_async_iterator(keep="all"))
+        async with items as arriving:
+            assert [item async for item in arriving] == [1, 2]
+        with pytest.raises(TypeError, match="once"):
+            await items.__aenter__()
+
+    async def test_what_threads_emit_while_the_loop_is_busy_is_bounded(self) -> None:
+        source = Subject[int]()
+        handed_over = 0
+        loop = asyncio.get_running_loop()
+        real = loop.call_soon_threadsafe
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            nonlocal handed_over
+            handed_over += 1
+            return real(*arguments, **options)
+
+        async with source.pipe(to_async_iterator(keep=3)) as items:
+            waiting = asyncio.ensure_future(anext(items))
+            await settle()
+            with patch.object(loop, "call_soon_threadsafe", counted):
+                emitting = threading.Thread(target=lambda: [source.on_next(number) for number in range(10_000)])
+                emitting.start()
+                emitting.join()  # the loop is busy meanwhile
+            assert handed_over == 1
+            assert await waiting == 9_997
+            source.on_completed()
+            assert [item async for item in items] == [9_998, 9_999]
 
     async def test_it_is_what_a_database_gives(self) -> None:
         async with rxmps3.connect("memory:") as db:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypedDict, assert_type
+from typing import Any, Literal, TypedDict, TypeVar, assert_type
 
 from pydantic import BaseModel
 from reactivex import Observable, Subject
@@ -31,6 +31,8 @@ from rxmps3 import (
     blocking,
 )
 from rxmps3.missing import Missing
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -98,6 +100,31 @@ def a_key_is_observable_observer_and_live(db: Database, sliders: Observable[floa
     assert_type(key.delete(), Receipt)
     key.put("loud")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     key.on_next("loud")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+class Special(Account):
+    level: int = 1
+
+
+def bound(source: Observable[T], sink: ObserverBase[T]) -> None:
+    source.subscribe(sink)
+
+
+def a_key_varies_as_its_two_sides_do(db: Database) -> None:
+    whole, special = db.key("n", int, default=0), db.key("s", Special, default=Special(name="ana"))
+    accounts = db.key("a", Account, default=Account(name="ana"))
+    as_float: Observable[float] = whole
+    as_account: Observable[Account] = special
+    takes_special: ObserverBase[Special] = accounts
+    bound(db.key("x", float, default=1.0), db.key("y", float, default=1.0))
+    whole.subscribe(db.key("gain", float, default=1.0))
+    as_float.subscribe(db.key("gain", float, default=1))
+    as_account.subscribe(accounts)
+    special.subscribe(takes_special)
+    letter: Key[Literal["a", "b"]] = db.key("l", Literal["a", "b"], default="a")
+    maybe: Key[int | None] = db.key("m", int | None)
+    assert_type(letter.value, Literal["a", "b"])
+    assert_type(maybe.value, int | None)
 
 
 def observing(db: Database) -> None:

@@ -153,6 +153,39 @@ def test_stages_from_a_later_one_on(receipt: Receipt) -> None:
     assert events == ["stored", "committed", "done"]
 
 
+@pytest.mark.parametrize("raises_at", ["pending", "stored", "committed"])
+def test_an_observer_of_stages_that_raises_is_detached_alone(
+    receipt: Receipt, raises_at: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[str] = []
+
+    def fragile(stage: str) -> None:
+        told.append(stage)
+        if stage == raises_at:
+            raise LookupError("oops")
+
+    receipt.stages.subscribe(fragile)
+    others = trace(receipt)
+    receipt.mark_stored()
+    receipt.settle(None)
+    assert others == ["pending", "stored", "committed", "done"]
+    assert told == others[: others.index(raises_at) + 1]
+    assert receipt.wait(0) == "w-1"
+    assert caplog.text.count("LookupError: oops") == 1
+
+
+def test_stages_that_are_reached_while_one_is_told_come_after_it(receipt: Receipt) -> None:
+    told: list[str] = []
+
+    def tell(stage: str) -> None:
+        if stage == "pending":
+            receipt.settle(None)
+        told.append(stage)
+
+    receipt.stages.subscribe(tell)
+    assert [stage for stage in told if stage != "stored"] == ["pending", "committed"]
+
+
 def test_disposing_ends_the_stages(receipt: Receipt) -> None:
     events: list[str] = []
     receipt.stages.subscribe(events.append).dispose()
@@ -165,6 +198,28 @@ def test_two_observers_of_stages(receipt: Receipt) -> None:
     receipt.settle(None)
     assert first == second
     assert first[-2:] == ["committed", "done"]
+
+
+def test_an_observer_of_stages_that_raises_disturbs_nobody(receipt: Receipt, caplog: pytest.LogCaptureFixture) -> None:
+    def raises(stage: str) -> None:
+        if stage == "committed":
+            raise LookupError("bad observer")
+
+    receipt.stages.subscribe(raises)
+    events = trace(receipt)
+    receipt.settle(None)
+    assert events[-2:] == ["committed", "done"]
+    assert "bad observer" in caplog.text
+
+
+async def test_what_is_raised_shows_the_way_of_this_wait_and_of_no_other(receipt: Receipt) -> None:
+    receipt.settle(Rejected("no"))
+    frames: list[int] = []
+    for wait in (lambda: receipt.wait(0),) * 3:
+        with pytest.raises(Rejected) as caught:
+            wait()
+        frames.append(len(caught.traceback))
+    assert frames[0] == frames[1] == frames[2]
 
 
 async def test_wait_on_a_thread(receipt: Receipt) -> None:

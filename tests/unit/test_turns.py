@@ -71,6 +71,28 @@ class Rig:
         self.turns.run()
 
 
+def test_what_is_pushed_in_the_turn_of_an_action_comes_after_it() -> None:
+    rig, seen = Rig(), list[object]()
+    rig.delivered.subscribe(seen.append)
+
+    def action() -> None:
+        rig.push(1)
+        rig.turns.take(lambda: seen.append("inner"))
+        seen.append("outer")
+
+    rig.turns.take(action)
+    assert seen == ["inner", "outer", 1]
+
+
+def test_an_action_that_raises_does_so_where_it_was_given_a_turn() -> None:
+    rig, seen = Rig(), list[int]()
+    rig.delivered.subscribe(seen.append)
+    with pytest.raises(ZeroDivisionError):
+        rig.turns.take(lambda: print(1 / 0))
+    rig.push(1)
+    assert seen == [1]
+
+
 def test_items_are_delivered_before_run_returns() -> None:
     rig, seen = Rig(), list[int]()
     rig.delivered.subscribe(seen.append)

@@ -1,0 +1,93 @@
+"""Transactions for code that blocks: `fn` runs on the thread of the caller, its reads on that of the database."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+from rxmps3 import transaction
+from rxmps3.blocking.portal import Portal
+from rxmps3.errors import InvalidOption
+from rxmps3.transaction import Transactions
+
+__all__ = ["Transaction", "one", "run", "update"]
+
+T = TypeVar("T")
+
+
+class Transaction:
+    """As `rxmps3.Transaction`, without ``await``."""
+
+    def __init__(self, home: Portal, inner: transaction.Transaction) -> None:
+        self._portal = home
+        self.inner = inner
+
+    @property
+    def version(self) -> str:
+        """The version id of what it has committed, "" before that and where it changed nothing."""
+        return self.inner.version
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key, as this transaction sees it."""
+        return self._portal.call("transact", lambda: self.inner.get(key, default))
+
+    def get_many(self, keys: Iterable[str], default: Any = None) -> dict[str, Any]:
+        """The values of several keys."""
+        asked = tuple(keys)  # here: a generator may block
+        return self._portal.call("transact", lambda: self.inner.get_many(asked, default))
+
+    def get_prefix(self, prefix: str = "", *, first: int | None = None, last: int | None = None) -> dict[str, Any]:
+        """The values of the keys under a prefix, sorted; only the first or last n if asked."""
+        return self._portal.call("transact", lambda: self.inner.get_prefix(prefix, first=first, last=last))
+
+    def put(self, key: str, value: Any) -> None:
+        """Set a key; `rxmps3.MISSING` deletes."""
+        self.inner.put(key, value)
+
+    def put_all(self, values: Mapping[str, Any]) -> None:
+        """Set and delete several keys."""
+        self.inner.put_all(values)
+
+    def delete(self, key: str) -> None:
+        """Delete a key; deleting what is not there is fine."""
+        self.inner.delete(key)
+
+
+@contextmanager
+def one(home: Portal, transactions: Transactions) -> Generator[Transaction]:
+    """As `rxmps3.Database.transaction`."""
+    begun = Transaction(home, home.call("transaction", lambda: transactions.begin("transaction")))
+    yield begun
+    home.call("transaction", lambda: transactions.commit(begun.inner))
+
+
+def run(home: Portal, transactions: Transactions, fn: Callable[[Transaction], T], attempts: int) -> T:
+    """As `rxmps3.Database.transact`."""
+    trying = transactions.attempts(attempts)
+    while True:
+        begun = Transaction(home, home.call("transact", trying.begin))
+        result = fn(begun)
+        if inspect.iscoroutine(result):
+            result.close()
+            raise InvalidOption(
+                "an async function, which nothing here runs", operation="transact", remedy="give a plain function"
+            )
+        if home.call("transact", partial(trying.commit, begun.inner)):
+            return result
+
+
+def update(
+    home: Portal, transactions: Transactions, key: str, fn: Callable[[Any], T], default: Any, attempts: int
+) -> T:
+    """As `rxmps3.Database.update`."""
+
+    def change(begun: Transaction) -> T:
+        value = fn(begun.get(key, default))
+        if not inspect.iscoroutine(value):
+            begun.put(key, value)
+        return value
+
+    return run(home, transactions, change, attempts)
