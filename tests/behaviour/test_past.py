@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ import pytest
 from rxmps3 import MISSING, Change, Conflict, Database, InvalidKey, InvalidOption, InvalidValue, Rejected, Unsupported
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import CountingStorage
-from tests.behaviour.facades import ManualClock, settle
+from tests.behaviour.facades import ManualClock, is_blocking, settle
 from tests.behaviour.helpers import LARGE, Gate, Switch, eventually, looks, offline, players, soon, trace
 from tests.conftest import Place
 
@@ -84,6 +85,18 @@ async def test_a_past_reads_as_a_database_does(place: Place) -> None:
             await past.get("")
         with pytest.raises(InvalidOption):
             await past.get_prefix(first=1, last=1)
+
+
+async def test_what_looks_back_lives_in_its_process() -> None:
+    async with players(MemoryStorage(), "ana") as (ana,):
+        await ana.put("k", 1)
+        past = await ana.at(1)
+        for one in (
+            past.past if is_blocking() else past,
+            ana.blocking.history("k") if is_blocking() else ana.history("k"),
+        ):
+            with pytest.raises(TypeError, match="neither pickled nor copied"):
+                pickle.dumps(one)
 
 
 async def test_a_past_stays_and_every_reader_gets_a_value_of_its_own() -> None:

@@ -11,6 +11,7 @@ import pytest
 import rxmps3
 from rxmps3 import MISSING, Corrupt, NotKept, Unavailable
 from rxmps3.log import codec
+from rxmps3.state import ContentObject
 from rxmps3.storage import Found, MemoryStorage, Storage, list_all
 from rxmps3.testing import FaultyStorage, Request, StorageWrapper
 from rxmps3.testing.faults import Fault, drop_requests, offline
@@ -332,6 +333,15 @@ async def test_a_tag_outlives_the_retention_until_it_is_removed() -> None:
         await db.restore("v1")
         assert await db.get("large") == LARGE
         held = await db.at("v1")
+        large = held.entries["large"].content
+        assert isinstance(large, ContentObject)
+        async with on(story.bucket, clock=clock) as other:
+            kept = await story.bucket.get(LAYOUT.content(large.name))
+            assert isinstance(kept, Found)
+            await story.bucket.delete(LAYOUT.content(large.name))
+            with pytest.raises(Corrupt, match="restore the object"):
+                await (await other.at("v1")).get("large")
+            await story.bucket.put(LAYOUT.content(large.name), kept.body)
         await db.untag("v1")
         assert await db.tags() == {}
         await story.put(db, {"large": MISSING})
@@ -374,9 +384,12 @@ async def test_who_began_with_a_local_copy_looks_back_once_the_bucket_is_in_reac
     async with on(story.bucket, disk, clock=clock):
         pass
     floor = await collect_everything(story)
+    async with on(story.bucket, clock=clock) as db:
+        await db.put("more", "newest")
     bucket = FaultyStorage(story.bucket, clock=clock)
     bucket.plan = offline()
     async with on(bucket, disk, clock=clock) as db:
+        seen = trace(db.observe("more"))
         assert await db.get("old") == "first"
         for word in (db.at(1), db.diff(0, 1), db.tags()):
             with pytest.raises(Unavailable):
@@ -387,6 +400,7 @@ async def test_who_began_with_a_local_copy_looks_back_once_the_bucket_is_in_reac
         state = await (await db.at(floor)).get_prefix()
         assert state.pop("more")
         assert state == dict(sorted(story.states[-1].items()))
+        assert seen[-1] == "newest", "the first look back reads the log to its end"
         with pytest.raises(NotKept):
             await db.at(floor - 1)
     async with on(story.bucket, disk, clock=clock, online=False) as db:
