@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from reactivex.abc import DisposableBase
 
+from rxmps3.errors import InvalidOption
 from rxmps3.jsontext import encode
 from rxmps3.jupyter.cells import belongs_to_this_cell
-from rxmps3.jupyter.frames import DEFAULT_FPS, Frames, kernel_loop
+from rxmps3.jupyter.frames import DEFAULT_FPS, Frames, checked_fps, kernel_loop
 from rxmps3.missing import MISSING
-from rxmps3.streams.key import Key
+from rxmps3.streams.key import Key, KeyEntry
 
 __all__ = ["Binding", "bind"]
 
@@ -22,6 +23,8 @@ T = TypeVar("T")
 
 class _Widget(Protocol):
     """What is needed of an ipywidget or an anywidget: traits."""
+
+    def has_trait(self, name: str) -> bool: ...
 
     def observe(self, handler: Any, names: Any = ...) -> None: ...
 
@@ -37,11 +40,16 @@ class Binding(DisposableBase):
         self._trait = trait
         self._key = key
         self._setting = False
+        self._had_value = False
         self._disposed = False
-        self._arriving: Frames[Any] = Frames(loop, fps, self._set)
+        self._arriving: Frames[KeyEntry[Any]] = Frames(loop, fps, self._arrived)
         self._leaving: Frames[Any] = Frames(loop, fps, key.on_next)
-        self._subscription = key.subscribe(self._arriving.push)
+        self._subscription = key.entries().subscribe(self._arriving.push)
+        self._arriving.flush()
         widget.observe(self._changed, names=trait)
+
+    def __repr__(self) -> str:
+        return f"<Binding of {self._trait!r} and key {self._key.name!r}>"
 
     def dispose(self) -> None:
         """Let go of both; what was moved last is still written."""
@@ -58,17 +66,26 @@ class Binding(DisposableBase):
         if not self._setting:
             self._leaving.push(change["new"])
 
-    def _set(self, value: Any) -> None:
+    def _arrived(self, entry: KeyEntry[Any]) -> None:
         """Show the key's value, unless the user is moving the widget just now: then theirs is newer."""
-        if self._leaving.waiting or value is MISSING or value is None:
+        if self._leaving.waiting or entry.error is not None or entry.value is MISSING:
             return
-        if _same(getattr(self._widget, self._trait), value):
+        nothing = entry.value is None and not entry.version
+        if nothing and not self._had_value:
             return
+        self._had_value = True
+        if _same(getattr(self._widget, self._trait), entry.value):
+            return
+        try:
+            self._set(entry.value)
+        except Exception as error:
+            if not nothing:
+                logger.warning("%r cannot show %r as %s: %s", self._widget, entry.value, self._trait, error)
+
+    def _set(self, value: Any) -> None:
         self._setting = True
         try:
             setattr(self._widget, self._trait, value)
-        except Exception as error:
-            logger.warning("%r cannot show %r as %s: %s", self._widget, value, self._trait, error)
         finally:
             self._setting = False
 
@@ -78,10 +95,13 @@ def bind(widget: _Widget, trait: str, key: Key[Any], *, fps: float = DEFAULT_FPS
 
     The widget takes the key's value as soon as there is one, and every later one; what the user does is written to
     the key, at most ``fps`` times a second and always the last of it. What the key says already is not written again,
-    so nothing echoes, however many widgets share a key. A key without a value leaves the widget as it is. A value
-    that the widget refuses is reported on the log ``rxmps3`` and shown by nobody.
+    so nothing echoes, however many widgets share a key. A key without a value leaves the widget as it is; one that
+    loses its value empties the widget, if that can be empty (None). A value that the widget refuses is reported on
+    the log ``rxmps3`` and shown by nobody; one that the key refuses stays in the widget and is reported on
+    ``db.errors``.
 
-    It holds until it is disposed or its cell runs again.
+    It holds until it is disposed or its cell runs again; one that was made outside of a cell's run, as in the callback
+    of a button, until it is disposed.
 
     Args:
         widget: any ipywidget or anywidget.
@@ -90,9 +110,16 @@ def bind(widget: _Widget, trait: str, key: Key[Any], *, fps: float = DEFAULT_FPS
         fps: the most updates a second, each way.
 
     Raises:
-        WrongLoop: called outside a cell.
+        WrongLoop: called where no event loop runs, as on another thread.
+        InvalidOption: an argument is not what it has to be, or the widget has no such trait.
     """
-    binding = Binding(widget, trait, key, fps)
+    if not callable(getattr(widget, "has_trait", None)):
+        raise InvalidOption(f"{widget!r} is no widget", operation="bind", remedy="give an ipywidget or an anywidget")
+    if not widget.has_trait(trait):
+        raise InvalidOption(f"{widget!r} has no trait {trait!r}", operation="bind", remedy='mostly it is "value"')
+    if not isinstance(cast(object, key), Key):
+        raise InvalidOption(f"{key!r} is no key", operation="bind", remedy='give db.key("…")')
+    binding = Binding(widget, trait, key, checked_fps(fps))
     belongs_to_this_cell(binding)
     return binding
 
@@ -102,4 +129,4 @@ def _same(left: Any, right: Any) -> bool:
     try:
         return encode(left) == encode(right)
     except Exception:
-        return bool(left == right)
+        return left is right or (type(left) is type(right) and bool(left == right))

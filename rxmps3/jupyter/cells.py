@@ -16,27 +16,81 @@ class Run(NamedTuple):
     cell: str
     execution: str
 
-    def is_again(self, earlier: Run) -> bool:
+    def is_again(self, earlier: Run | None) -> bool:
         """Whether it runs a cell anew, so that what the earlier run has put out is gone."""
-        return self.cell == earlier.cell and self.execution != earlier.execution
+        return earlier is not None and self.cell == earlier.cell and self.execution != earlier.execution
 
 
 _latest: dict[str, tuple[str, list[DisposableBase]]] = {}
+_watched: list[Any] = []
 
 
 def this_run() -> Run | None:
-    """The execution that is going on; None outside a kernel.
+    """The execution that is going on; None outside a kernel, and while it handles something else, such as a click.
 
     Front ends send the id of the cell along; where one does not, the compiled name of the cell stands for it, which
-    is made from its text.
+    is made from its text. That of a cell whose code has ended is known if it has made something.
     """
-    ipython: Any = sys.modules.get("IPython")
-    shell: Any = ipython.get_ipython() if ipython is not None else None
-    parent: Any = getattr(shell, "get_parent", dict[str, Any])() if shell is not None else {}
-    execution = parent.get("header", {}).get("msg_id")
-    if not execution:
+    parent = _request(_shell())
+    if not parent:
         return None
-    return Run(parent.get("metadata", {}).get("cellId") or _compiled_name(), execution)
+    execution = parent["header"]["msg_id"]
+    made = (cell for cell, (latest, _) in _latest.items() if latest == execution)
+    cell = _cell_id(parent) or _compiled_name() or next(made, "")
+    return Run(cell, execution) if cell else None
+
+
+def belongs_to_this_cell(thing: DisposableBase) -> None:
+    """Dispose it when the cell that is running now runs again, or when JupyterLab says that it was deleted."""
+    run = this_run()
+    if run is None:
+        return
+    _watch(_shell())
+    _begin(run)
+    _, things = _latest.setdefault(run.cell, (run.execution, []))
+    things.append(thing)
+
+
+def _watch(shell: Any) -> None:
+    """Have each cell begin with the end of what it made before, also where it makes nothing of the kind any more."""
+    if shell not in _watched:
+        _watched.append(shell)
+        shell.events.register("pre_run_cell", _before_a_cell)
+
+
+def _before_a_cell(_info: Any) -> None:
+    parent = _request(_shell())
+    for deleted in parent.get("metadata", {}).get("deletedCells") or ():
+        _end(deleted)
+    if cell := _cell_id(parent):
+        _begin(Run(cell, parent["header"]["msg_id"]))
+
+
+def _begin(run: Run) -> None:
+    execution, _ = _latest.get(run.cell, (run.execution, []))
+    if execution != run.execution:
+        _end(run.cell)
+
+
+def _end(cell: str) -> None:
+    _, things = _latest.pop(cell, ("", []))
+    for thing in things:
+        thing.dispose()
+
+
+def _shell() -> Any:
+    ipython: Any = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython is not None else None
+
+
+def _request(shell: Any) -> dict[str, Any]:
+    """The request of a front end to run a cell, while one runs; empty else."""
+    parent: dict[str, Any] = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    return parent if parent.get("header", {}).get("msg_type") == "execute_request" else {}
+
+
+def _cell_id(parent: dict[str, Any]) -> str:
+    return parent.get("metadata", {}).get("cellId") or ""
 
 
 def _compiled_name() -> str:
@@ -47,17 +101,3 @@ def _compiled_name() -> str:
             return name
         frame = frame.f_back
     return ""
-
-
-def belongs_to_this_cell(thing: DisposableBase, run: Run | None = None) -> None:
-    """Dispose it when the cell that is running now runs again."""
-    run = run or this_run()
-    if run is None:
-        return
-    execution, things = _latest.get(run.cell, ("", []))
-    if execution != run.execution:
-        for old in things:
-            old.dispose()
-        things = []
-    things.append(thing)
-    _latest[run.cell] = (run.execution, things)

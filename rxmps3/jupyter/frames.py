@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from rxmps3.errors import WrongLoop
+from rxmps3.errors import InvalidOption, WrongLoop
 
-__all__ = ["DEFAULT_FPS", "Frames", "kernel_loop"]
+__all__ = ["DEFAULT_FPS", "Frames", "checked_fps", "kernel_loop"]
 
 T = TypeVar("T")
 
@@ -29,10 +30,22 @@ def kernel_loop() -> asyncio.AbstractEventLoop:
         raise WrongLoop("no event loop is running here", operation="live", remedy="call it from a cell") from None
 
 
+def checked_fps(fps: float) -> float:
+    """It, if there can be so many updates a second.
+
+    Raises:
+        InvalidOption: it is not above 0, or infinite.
+    """
+    if not (fps > 0 and math.isfinite(fps)):
+        raise InvalidOption(f"fps={fps!r} is not above 0", remedy="give the most updates a second, such as 30")
+    return fps
+
+
 class Frames(Generic[T]):
     """Keeps the latest item and shows it on the loop: the first at once, later ones at the pace of the frames.
 
-    However fast items come, the loop gets one call per frame; an item that another replaced is never shown.
+    However fast items come, the loop gets one call per frame; an item that another replaced is never shown. Where
+    showing takes long, the loop is free for as long as a frame before the next.
 
     Args:
         loop: where ``show`` is called.
@@ -81,8 +94,10 @@ class Frames(Generic[T]):
             latest, self._latest = self._latest, []
             self._due = False
         if latest and not self._stopped:
-            self._shown_at = self._loop.time()
-            self._show(latest[0])
+            try:
+                self._show(latest[0])
+            finally:
+                self._shown_at = self._loop.time()
 
     def _schedule(self) -> None:
         rest = self._shown_at + self._interval - self._loop.time()

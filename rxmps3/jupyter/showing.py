@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
 from typing import Any, NamedTuple, cast
 
 import anywidget
@@ -11,8 +12,9 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase
 from reactivex.disposable import Disposable
 
+from rxmps3.errors import InvalidOption
 from rxmps3.jupyter.cells import Run, belongs_to_this_cell, this_run
-from rxmps3.jupyter.frames import DEFAULT_FPS, Frames, kernel_loop
+from rxmps3.jupyter.frames import DEFAULT_FPS, Frames, checked_fps, kernel_loop
 from rxmps3.jupyter.html import Render, note, to_html
 from rxmps3.jupyter.text import to_text
 
@@ -35,6 +37,7 @@ export default {
 
 _STYLE = """
 .rxmps3-live { padding: 4px 5px; overflow-x: auto; }
+.rxmps3-live.jp-RenderedHTMLCommon table { margin-left: 0; margin-right: 0; }
 .rxmps3-live table.rxmps3-values { margin: 0; border-collapse: collapse; table-layout: auto; font-size: inherit; }
 .rxmps3-live table.rxmps3-values tr { background: none; border-bottom: 1px solid rgba(128, 128, 128, 0.25); }
 .rxmps3-live table.rxmps3-values tr:last-child { border-bottom: none; }
@@ -69,20 +72,26 @@ class LiveView(anywidget.AnyWidget):
     _css = _STYLE
     html = traitlets.Unicode(note("nothing yet")).tag(sync=True)
 
-    def __init__(self, source: Observable[Any], render: Render, fps: float) -> None:
+    def __init__(self, source: Observable[Any], render: Render, fps: float, loop: AbstractEventLoop) -> None:
         super().__init__()
+        self._own_layout: Any = cast(Any, self).layout
         self.frames = 0
         self._render = render
-        self._value = note("nothing yet")
+        self._value = ""
         self._seen = _Seen()
         self._outputs: list[tuple[Run | None, Any]] = []
-        self._frames: Frames[_Seen] = Frames(kernel_loop(), fps, self._show)
+        self._frames = Frames(loop, fps, self._show)
         self._subscription: DisposableBase = Disposable()
-        self._subscription = source.subscribe(
-            on_next=lambda value: self._take(_Seen(value)),
-            on_error=lambda error: self._take(_Seen(self._seen.value, _named(error), wrong=True)),
-            on_completed=lambda: self._take(_Seen(self._seen.value, "completed")),
-        )
+        try:
+            self._subscription = source.subscribe(
+                on_next=lambda value: self._take(_Seen(value)),
+                on_error=lambda error: self._take(_Seen(self._seen.value, _named(error), wrong=True)),
+                on_completed=lambda: self._take(_Seen(self._seen.value, "completed")),
+            )
+        except BaseException:
+            self.close()
+            raise
+        self._frames.flush()
 
     def dispose(self) -> None:
         """Stop following the Observable; the last value stays on the screen."""
@@ -96,6 +105,16 @@ class LiveView(anywidget.AnyWidget):
         self._outputs.clear()
         self.dispose()
         super().close()
+        self._own_layout.close()
+
+    def end_with_cell(self) -> None:
+        """The cell has begun to run again. What was shown nowhere else is gone, and does not stay in the kernel."""
+        now = this_run()
+        shown_elsewhere = any(now is None or not now.is_again(run) for run, _ in self._outputs)
+        if self._outputs and not shown_elsewhere:
+            self.close()
+        else:
+            self.dispose()
 
     def __repr__(self) -> str:
         seen = self._seen
@@ -128,7 +147,7 @@ class LiveView(anywidget.AnyWidget):
         remarks = note(seen.remark, wrong=seen.wrong) if seen.remark else ""
         if seen.value is not _NOTHING:
             try:
-                self._value = self._render(seen.value)
+                self._value = _text_of(self._render(seen.value))
             except Exception as error:  # shown, as everything is here: nobody reads a kernel's standard error
                 remarks = note(f"render: {_named(error)}", wrong=True) + remarks
         self.html = self._value + remarks
@@ -140,7 +159,7 @@ class LiveView(anywidget.AnyWidget):
         outputs, self._outputs = self._outputs, []
         now = this_run()
         for run, output in outputs:
-            if run is None or now is None or not now.is_again(run):
+            if now is None or not now.is_again(run):
                 data, metadata = self._bundle()
                 output.update(data, raw=True, metadata=metadata)
 
@@ -148,22 +167,34 @@ class LiveView(anywidget.AnyWidget):
 def live(source: Observable[Any], *, render: Render = to_html, fps: float = DEFAULT_FPS) -> LiveView:
     """Show the latest value of an Observable, and keep showing it while cells are idle.
 
-    Leave it as the last line of a cell, or ``display`` it. It follows its source until the cell runs again or the
-    view is closed. A source may emit on any thread and as fast as it likes. Its error, or its end, is shown under the
-    last value.
+    Leave it as the last line of a cell, or ``display`` it. It follows its source until the cell runs again, and one
+    that was made outside of a cell's run, as in the callback of a button, until it is disposed. A source may emit on
+    any thread and as fast as it likes. Its error, or its end, is shown under the last value.
 
     Args:
         source: any Observable.
         render: makes the HTML of a value; by default mappings are tables, objects with ``_repr_html_`` are asked,
-            the rest is text, escaped.
+            and so are those that draw a picture, as figures do; the rest is text, escaped.
         fps: the most updates a second.
 
     Raises:
-        WrongLoop: called outside a cell.
+        WrongLoop: called where no event loop runs, as on another thread.
+        InvalidOption: an argument is not what it has to be.
     """
-    view = LiveView(source, render, fps)
-    belongs_to_this_cell(view)  # pyright: ignore[reportArgumentType]
+    if not callable(getattr(source, "subscribe", None)):
+        raise InvalidOption(f"{source!r} is no Observable", operation="live", remedy="try db.observe(key)")
+    if not callable(render):
+        raise InvalidOption(f"render={render!r} cannot be called", operation="live")
+    view = LiveView(source, render, checked_fps(fps), kernel_loop())
+    belongs_to_this_cell(Disposable(view.end_with_cell))
     return view
+
+
+def _text_of(html: Any) -> str:
+    """What a renderer has made, if it is what it should be."""
+    if not isinstance(html, str):
+        raise TypeError(f"a str of HTML is needed, not {html!r}")
+    return html
 
 
 def _named(error: Exception) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-__all__ = ["MOST_CHARACTERS", "MOST_ROWS", "short", "to_text"]
+__all__ = ["MOST_CHARACTERS", "MOST_IN_A_ROW", "MOST_ROWS", "short", "to_text"]
 
 MOST_ROWS = 200
 MOST_CHARACTERS = 10_000
+MOST_IN_A_ROW = 500
 _WIDEST_KEY = 40
 
 
@@ -19,14 +20,18 @@ def to_text(value: Any) -> str:
     return short(value)
 
 
-def short(value: Any) -> str:
+def short(value: Any, most: int = MOST_CHARACTERS) -> str:
     """A value in one piece, cut off where it is too much to look at."""
+    if isinstance(value, (list, tuple)):
+        value = cast("list[Any] | tuple[Any, ...]", value)[:most]  # each item takes at least one character
     text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + "…"
+    return text if len(text) <= most else text[:most] + "…"
 
 
 def _lines(mapping: Mapping[Any, Any]) -> str:
-    rows = [(short(key), short(value)) for key, value in list(mapping.items())[:MOST_ROWS]]
+    rows = [
+        (short(key, MOST_IN_A_ROW), short(value, MOST_IN_A_ROW)) for key, value in list(mapping.items())[:MOST_ROWS]
+    ]
     width = min(max((len(key) for key, _ in rows), default=0), _WIDEST_KEY)
     more = len(mapping) - MOST_ROWS
     rest = [f"and {more:,} more"] if more > 0 else []

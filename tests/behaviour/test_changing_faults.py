@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -115,9 +115,13 @@ class Client:
         self._notes[f"{version} made"] = lambda before: before["document"].items() >= change.items()
 
     async def _append(self) -> None:
-        item = self._unique()
-        version = await self._db.merge("list", [item], APPEND)
-        self._notes[version] = lambda before: item not in before.get("list", [])
+        """Items of its own, some of them while the one before is on its way."""
+        receipts: list[rxmps3.Receipt] = []
+        for item in [self._unique() for _ in range(self._chance.randrange(1, 4))]:
+            receipt = self._db.merge("list", [item], APPEND)
+            self._notes[receipt.version] = _is_without(item)
+            receipts.append(receipt)
+        await asyncio.gather(*map(_committed, receipts))
 
     async def _claim(self) -> None:
         """A key that others may claim, too."""
@@ -146,6 +150,14 @@ class Client:
         self._notes[receipt.version] = lambda before: True
 
 
+def _is_without(item: str) -> Check:
+    return lambda before: item not in before.get("list", [])
+
+
+async def _committed(receipt: rxmps3.Receipt) -> str:
+    return await receipt
+
+
 def _under(prefix: str, state: State) -> dict[str, Any]:
     return {key: value for key, value in state.items() if key.startswith(prefix)}
 
@@ -156,15 +168,23 @@ def test_each_write_in_the_log_follows_the_state_that_it_rests_on(plan: Plan, se
     _play(plan, seed)
 
 
+def _every_write(basing: Basing, ready: Sequence[rxmps3.Write]) -> list[rxmps3.Write]:
+    return list(ready)
+
+
+def _same_version(entry: Any, wanted: Any) -> bool:
+    return (entry and entry.version) == (wanted and wanted.version)
+
+
 @pytest.mark.parametrize(
     ("where", "what"),
     [
-        ("standing", lambda self, ready: list(ready)),  # a commit looks at nothing
-        ("_needs_a_look", lambda self: False),  # a write is judged by what was known long ago
+        pytest.param("rxmps3.replica.basing.Basing.standing", _every_write, id="a commit looks at nothing"),
+        pytest.param("rxmps3.basis._is_at", _same_version, id="an own write made anew is taken for the old one"),
     ],
 )
 def test_a_rule_that_is_switched_off_is_noticed(where: str, what: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Basing, where, what)
+    monkeypatch.setattr(where, what)
     with pytest.raises(AssertionError):
         _play_many(10)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -34,6 +35,29 @@ class Kernel:
             elif "data" in output:
                 texts.append(output["data"].get("text/plain", ""))
         return "".join(texts).strip()
+
+    async def run_in_lab(self, cell_id: str, source: str, deleted: Sequence[str] = ()) -> None:
+        """Run a cell as JupyterLab does, which tells its id and those of the cells deleted since the last time."""
+        content = {"code": source, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
+        await self._ask("execute_request", content, {"cellId": cell_id, "deletedCells": list(deleted)})
+
+    async def click(self, button_id: str) -> None:
+        """Press a button, as the page does."""
+        data = {"method": "custom", "content": {"event": "click"}}
+        await self._ask("comm_msg", {"comm_id": button_id, "data": data}, {})
+
+    async def _ask(self, kind: str, content: dict[str, Any], metadata: dict[str, Any]) -> None:
+        client: Any = self._client.kc
+        message = client.session.msg(kind, content, metadata=metadata)
+        client.shell_channel.send(message)
+        while True:
+            heard = await client.get_iopub_msg(timeout=60)
+            if heard["parent_header"].get("msg_id") == message["header"]["msg_id"]:
+                assert heard["msg_type"] != "error", heard["content"]
+                if heard["content"].get("execution_state") == "idle":
+                    break
+        if kind == "execute_request":
+            await asyncio.wait_for(client.get_shell_msg(), 60)
 
 
 @asynccontextmanager

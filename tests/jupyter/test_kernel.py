@@ -47,17 +47,51 @@ async def test_a_cell_run_twenty_times_is_as_one_run(cells: Kernel) -> None:
     )
     count = (
         "import gc\nfrom rxmps3.replica import Replica\n"
+        "from rxmps3.jupyter import Binding, LiveView; gc.collect()\n"
+        "from ipywidgets import Layout\n"
+        "widgets = [one for one in gc.get_objects() if isinstance(one, (LiveView, Layout)) and one.comm is not None]\n"
         "replicas = [one for one in gc.get_objects() if isinstance(one, Replica) and not one._closed]\n"
         "router = replicas[0].router\n"
         "print(len(replicas), len([t for t in asyncio.all_tasks() if not t.done() and t.get_name().startswith('rxmps3 look ')]),\n"
-        "      sum(map(len, router._by_key.values())), sum(map(len, router._by_prefix.values())))"
+        "      sum(map(len, router._by_key.values())), sum(map(len, router._by_prefix.values())),\n"
+        "      sum(isinstance(one, Binding) for one in gc.get_objects()),\n"
+        "      sum(isinstance(one, LiveView) for one in widgets), len(widgets))"
     )
     await cells.run(cell)
     once = await cells.run(count)
     for _ in range(19):
         await cells.run(cell)
-    assert await cells.run(count) == once
-    assert once.split() == ["1"] * 4, "one replica, one poller, one subscription of the binding, one of the view"
+    *again, widgets = (await cells.run(count)).split()
+    assert again == once.split()[:-1]
+    assert again == ["1"] * 6, "a replica, a poller, a subscription of the binding, one of the view, and both"
+    assert int(widgets) == int(once.split()[-1]) + 19, "the layouts of the sliders, which are not ours"
+
+
+async def test_what_a_cell_made_ends_with_it_also_when_it_makes_nothing_any_more(cells: Kernel) -> None:
+    await cells.run("s, t = Subject(), Subject()\nfrom IPython.display import display")
+    await cells.run_in_lab("one", "view = live(s); display(view)")
+    await cells.run_in_lab("two", "other = live(t); other")
+    await cells.run_in_lab("three", "display(other)")
+    assert await cells.run("len(s.observers), len(t.observers)") == "(1, 1)"
+    await cells.run_in_lab("one", "1 + 1")
+    assert await cells.run("len(s.observers), view.comm, len(t.observers)") == "(0, None, 1)"
+    await cells.run_in_lab("two", "1 + 1")
+    assert await cells.run("len(t.observers), other.comm is None") == "(0, False)", "it is on the screen elsewhere"
+    await cells.run_in_lab("one", "view = live(s)")
+    await cells.run_in_lab("four", "1 + 1", deleted=["one"])
+    assert await cells.run("len(s.observers)") == "0"
+
+
+async def test_what_a_callback_made_goes_on_at_the_next_call(cells: Kernel) -> None:
+    await cells.run(
+        "import ipywidgets; s = Subject(); button = ipywidgets.Button(); made = []\n"
+        "def clicked(_): made.append(live(s))\n"
+        "button.on_click(clicked)"
+    )
+    button = (await cells.run("print(button.comm.comm_id)")).strip()
+    for _ in range(3):
+        await cells.click(button)
+    assert await cells.run("len(made), len(s.observers)") == "(3, 3)"
 
 
 async def test_a_slider_and_a_key_are_the_same_and_nothing_echoes(cells: Kernel) -> None:
@@ -79,16 +113,85 @@ async def test_a_slider_and_a_key_are_the_same_and_nothing_echoes(cells: Kernel)
     assert await cells.run("await asyncio.sleep(0.2); one.value") == "49"
 
 
+async def test_what_is_there_already_is_shown_at_once(cells: Kernel) -> None:
+    await cells.run("import ipywidgets; db = await rxmps3.connect('memory:there'); await db.put('k', 3)")
+    assert await cells.run("slider = ipywidgets.IntSlider(); bind(slider, 'value', db.key('k')); slider.value") == "3"
+    assert await cells.run("live(db.observe('k')).html") == "'<pre>3</pre>'"
+
+
+async def test_what_can_be_empty_is_emptied_with_its_key(cells: Kernel) -> None:
+    await cells.run(
+        "import datetime, ipywidgets\n"
+        "db = await rxmps3.connect('memory:empty')\n"
+        "def drop(): return ipywidgets.Dropdown(options=['a', 'b'], value='a')\n"
+        "choice, day = db.key('choice'), db.key('day', datetime.date)\n"
+        "one, two, slider = drop(), drop(), ipywidgets.IntSlider(3)\n"
+        "first, second = ipywidgets.DatePicker(), ipywidgets.DatePicker(value=datetime.date(2026, 1, 1))\n"
+        "for widget, key in ((one, choice), (two, choice), (first, day), (second, day)): bind(widget, 'value', key)\n"
+        "bind(slider, 'value', db.key('gain'));"
+    )
+    assert await cells.run("await asyncio.sleep(0.2); one.value, second.value") == (
+        "('a', datetime.date(2026, 1, 1))"
+    ), "a key without a value leaves widgets as they are"
+    await cells.run("one.value = 'b'; first.value = datetime.date(2026, 2, 2); slider.value = 7")
+    assert await cells.run("await asyncio.sleep(0.2); two.value, second.value") == "('b', datetime.date(2026, 2, 2))"
+    await cells.run("one.value = None; first.value = None; db.delete('gain')")
+    assert await cells.run("await asyncio.sleep(0.2); two.value, second.value, slider.value") == "(None, None, 7)"
+    await cells.run("late = drop(); bind(late, 'value', choice)")
+    assert await cells.run("await asyncio.sleep(0.2); late.value, await db.get('choice', 1)") == "(None, None)"
+
+
+async def test_what_the_key_refuses_stays_in_the_widget_and_is_reported(cells: Kernel) -> None:
+    await cells.run(
+        "import ipywidgets; db = await rxmps3.connect('memory:refused'); failures = []; db.errors.subscribe(failures.append)\n"
+        "text = ipywidgets.Text(); bind(text, 'value', db.key('n', int, default=0)); text.value = 'x'"
+    )
+    assert await cells.run("await asyncio.sleep(0.2); text.value, len(failures), await db.get('n')") == "('x', 1, None)"
+
+
+async def test_arguments_that_make_no_sense_are_refused_at_once(cells: Kernel) -> None:
+    await cells.run(
+        "import ipywidgets; db = await rxmps3.connect('memory:refusing'); k = db.key('k'); w = ipywidgets.IntSlider()\n"
+        "import gc; from rxmps3.jupyter import LiveView\n"
+        "def refused(call, *arguments, **options):\n"
+        "    try: call(*arguments, **options)\n"
+        "    except rxmps3.InvalidOption as error: return str(error)"
+    )
+    for call, complaint in {
+        "live, 'k'": "'k' is no Observable",
+        "live, k, render='b'": "cannot be called",
+        "live, k, fps=0": "fps=0 is not above 0",
+        "bind, w, 'vlaue', k": "has no trait 'vlaue'",
+        "bind, w, 'value', k, fps=-1": "fps=-1 is not above 0",
+        "bind, w, 'value', db.observe('k')": "is no key",
+        "bind, 'w', 'value', k": "'w' is no widget",
+    }.items():
+        assert complaint in await cells.run(f"print(refused({call}))"), call
+    assert await cells.run("any(isinstance(one, LiveView) for one in gc.get_objects())") == "False"
+
+
+async def test_figures_are_drawn_as_the_kernel_was_told_to(cells: Kernel) -> None:
+    await cells.run(
+        "class Figure: pass\n"
+        "get_ipython().display_formatter.formatters['image/png'].for_type(Figure, lambda figure: b'png')\n"
+        "s = Subject(); view = live(s); s.on_next(Figure())"
+    )
+    assert 'src="data:image/png;base64,cG5n"' in await cells.run("await asyncio.sleep(0.1); view.html")
+
+
 async def test_errors_ends_and_bad_renderers_are_shown(cells: Kernel) -> None:
-    await cells.run("s = Subject(); a = live(s); b = live(s, render=lambda v: 1 / v)")
+    await cells.run("s = Subject(); a = live(s); b = live(s, render=lambda v: 1 / v); d = live(s, render=lambda v: v)")
     await cells.run("s.on_next(0)")
     assert "division by zero" in await cells.run("await asyncio.sleep(0.1); b.html")
+    assert "a str of HTML is needed, not 0" in await cells.run("d.html")
     await cells.run("s.on_error(ValueError('<oops>'))")
     shown = await cells.run("await asyncio.sleep(0.1); a.html")
     assert "<pre>0</pre>" in shown
     assert "ValueError: &lt;oops&gt;" in shown
     await cells.run("t = Subject(); c = live(t); t.on_next({'a': 1}); t.on_completed()")
     assert "completed" in await cells.run("await asyncio.sleep(0.1); c.html")
+    await cells.run("import reactivex; e = live(reactivex.empty())")
+    assert "nothing yet" not in await cells.run("await asyncio.sleep(0.1); e.html"), "nothing will come"
 
 
 async def test_a_flooded_kernel_answers_and_ends_on_the_latest(cells: Kernel) -> None:

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("anywidget")
 
 from rxmps3.jupyter.html import to_html
-from rxmps3.jupyter.text import MOST_CHARACTERS, MOST_ROWS, to_text
+from rxmps3.jupyter.text import MOST_CHARACTERS, MOST_IN_A_ROW, MOST_ROWS, to_text
 
 
 class Drawn:
@@ -16,6 +16,39 @@ class Drawn:
 
     def __repr__(self) -> str:
         return "Drawn()"
+
+
+class Picture:
+    def _repr_png_(self) -> bytes:
+        return b"png"
+
+
+class Vectors:
+    def _repr_svg_(self) -> tuple[str, dict[str, str]]:
+        return "<svg/>", {}
+
+
+class Bundle:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        return {"text/plain": "plain", "image/jpeg": "anBl\nZw=="}
+
+
+class Mapped(dict[str, int]):
+    def _repr_html_(self) -> str:
+        return "<i>mapped</i>"
+
+
+@pytest.mark.parametrize("value", [Picture(), Vectors(), Bundle(), Mapped(a=1)], ids=lambda value: type(value).__name__)
+def test_what_draws_itself_is_drawn(value: object) -> None:
+    assert (
+        to_html(value)
+        == {
+            "Picture": '<img src="data:image/png;base64,cG5n" alt="">',
+            "Vectors": "<svg/>",
+            "Bundle": '<img src="data:image/jpeg;base64,anBlZw==" alt="">',
+            "Mapped": "<i>mapped</i>",
+        }[type(value).__name__]
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,6 +71,9 @@ def test_a_value(value: object, text: str, html: str | None) -> None:
 def test_what_is_too_much_to_look_at_is_cut_off() -> None:
     assert to_text("x" * (MOST_CHARACTERS + 1)) == "x" * MOST_CHARACTERS + "…"
     assert to_html("x" * (MOST_CHARACTERS + 1)) == f"<pre>{'x' * MOST_CHARACTERS}…</pre>"
+    assert to_text(list(range(10_000_000))).startswith("[0, 1, ")
+    assert to_text({"a": "x" * (MOST_IN_A_ROW + 1)}) == f"a  {'x' * MOST_IN_A_ROW}…"
+    assert len(to_html({str(number): "x" * 100_000 for number in range(MOST_ROWS)})) < 2 * MOST_ROWS * MOST_IN_A_ROW
     many = {f"{number:05}": number for number in range(MOST_ROWS + 1234)}
     assert to_text(many).splitlines()[-2:] == ["00199  199", "and 1,234 more"]
     assert to_html(many).count("<tr>") == MOST_ROWS
