@@ -24,6 +24,7 @@ from rxmps3.errors import (
     InvalidKey,
     InvalidOption,
     InvalidValue,
+    NotKept,
     NotLoaded,
     NotSent,
     OutcomeUnknown,
@@ -38,6 +39,7 @@ from rxmps3.failures import Failure
 from rxmps3.missing import MISSING
 from rxmps3.opening import Connecting, connect
 from rxmps3.options import Status
+from rxmps3.past import Difference, KeyVersion, Past, Recorded
 from rxmps3.receipt import Receipt
 from rxmps3.receipts import Receipts
 from rxmps3.state import Entry, ManifestVersion, View, Write
@@ -58,6 +60,7 @@ __all__ = [
     "Connecting",
     "Corrupt",
     "Database",
+    "Difference",
     "Entry",
     "Error",
     "Failure",
@@ -67,14 +70,18 @@ __all__ = [
     "InvalidValue",
     "Key",
     "KeyEntry",
+    "KeyVersion",
     "Live",
     "ManifestVersion",
+    "NotKept",
     "NotLoaded",
     "NotSent",
     "OutcomeUnknown",
     "Overloaded",
+    "Past",
     "Receipt",
     "Receipts",
+    "Recorded",
     "Rejected",
     "Reset",
     "Status",

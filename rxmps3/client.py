@@ -23,6 +23,9 @@ from rxmps3.log.kit import Progress, ProtocolName, Report
 from rxmps3.missing import MISSING, Missing
 from rxmps3.newkey import KeyMaker
 from rxmps3.options import Options, Status
+from rxmps3.past.past import Past
+from rxmps3.past.reading import Recorded
+from rxmps3.past.words import Difference, KeyVersion, PastWords, When
 from rxmps3.receipt import Receipt
 from rxmps3.receipts import Receipts
 from rxmps3.replica import Replica, SharedValues
@@ -58,6 +61,7 @@ class Database(BoundToProcess):
         self._read_only = read_only
         self._root = root
         self._streams = Streams(replica)
+        self._past = PastWords(replica)
         self._children: list[Database] = []
         self._new_keys = KeyMaker(replica.clock)
         self._closed = False
@@ -428,6 +432,89 @@ class Database(BoundToProcess):
         """The protocol of the manifest's log; while there is no manifest yet, the one it is expected to get."""
         return self._replica.protocol
 
+    # -- the past --------------------------------------------------------------------------------------------
+
+    async def at(self, when: When) -> Past:
+        """What there was at an earlier version of the log, as far back as that is kept (the sequenced log alone).
+
+        Args:
+            when: a version id as an awaited write gives it; the id of a log version, as text or number; a tag; or an
+                aware datetime, which means the last version that was stored no later, by the storage's clock.
+
+        Raises:
+            NotKept: it is older than what is kept; the error says what is oldest.
+            InvalidOption: there is no such version, a datetime is naive or still to come.
+            Unsupported: the protocol keeps no past.
+            Unavailable, AccessDenied, Corrupt: as `refresh`.
+        """
+        return await self._past.at(when)
+
+    def history(self, key: str) -> Recorded[KeyVersion]:
+        """The versions of a key that the log still has, oldest first: an Observable that completes.
+
+        It is an async iterable, too, and awaiting it gives the list. Nothing is read before. An error ends it; it may
+        be any that `at` raises, and `Closed`. A key that was set before what the log still has begins with what it
+        held in the oldest kept checkpoint.
+        """
+        return self._past.history(key)
+
+    async def diff(self, a: When | Past, b: When | Past) -> dict[str, Difference]:
+        """The keys whose values differ between two versions, sorted, each with both values. Raises as `at`."""
+        return await self._past.diff(a, b)
+
+    def replay(self, start: When, stop: When | None = None, speed: float | None = 10) -> Recorded[Change]:
+        """The changes between two versions once more, as fast as they happened or ``speed`` times faster.
+
+        An Observable that completes; otherwise as `history`.
+
+        Args:
+            start: a version as for `at`; what came after it is replayed.
+            stop: the last one; None stops at what is the last one when it begins.
+            speed: how much faster, by the times at which the versions were stored; None does not wait at all.
+        """
+        return self._past.replay(start, stop, speed)
+
+    async def restore(self, when: When | Past, prefix: str = "") -> str:
+        """Bring every key under a prefix back to what it held at an earlier version, in one atomic write.
+
+        Keys that have been made since are deleted. It reads to the end of the log first, and does so again if others
+        write under the prefix before it is committed: right after it, the keys are as they were then.
+
+        Returns:
+            The version id, once it is committed; "" if nothing differed, and nothing was written.
+
+        Raises:
+            InvalidValue: what differs does not fit one atomic write.
+            Conflict: others wrote under the prefix in between, ten times in a row.
+            Rejected, Closed, Overloaded: as `put` and its receipt; the rest as `at`.
+        """
+        self._check_writable("restore")
+        return await self._past.restore(when, prefix)
+
+    async def tag(self, name: str) -> str:
+        """Keep the present end of the log under a name, beyond what is kept otherwise, until `untag`.
+
+        It reads to the end of the log and makes a checkpoint. `at` takes the name. A tag that is there stays.
+
+        Returns:
+            The id of the log version.
+
+        Raises:
+            InvalidOption: nothing was written yet, another version has this name, or no tag can have it.
+            Unavailable, AccessDenied: it may have been made or not: see `tags`. The rest as `at`.
+        """
+        self._check_writable("tag")
+        return await self._past.tag(name)
+
+    async def untag(self, name: str) -> None:
+        """Remove a tag; removing what is not there is fine. Raises as `tag`."""
+        self._check_writable("untag")
+        await self._past.untag(name)
+
+    async def tags(self) -> dict[str, str]:
+        """The tags, each with the id of its log version, oldest first. Raises as `at`."""
+        return await self._past.tags()
+
     # -- upkeep ----------------------------------------------------------------------------------------------
 
     async def compact(self, *, dry_run: bool = False, progress: Progress | None = None) -> Report:
@@ -488,6 +575,7 @@ class Database(BoundToProcess):
             for child in self._children:
                 await child.close()
             self._streams.complete()
+            self._past.close()
 
     async def __aenter__(self) -> Database:
         return self

@@ -22,6 +22,7 @@ from rxmps3.errors import Corrupt, Unavailable
 from rxmps3.layout import Layout
 from rxmps3.log import codec, fence
 from rxmps3.log.checkpoint import load, store
+from rxmps3.log.head import rewritten
 from rxmps3.log.kit import Progress, Report
 from rxmps3.log.sequenced import MAX_ENTRY_BYTES, SequencedLog
 from rxmps3.state import ContentObject, Entry, State
@@ -177,8 +178,7 @@ class Collector:
         kept: tuple[codec.CheckpointRef, ...],
     ) -> codec.Head:
         """A head that keeps its floor, and with it the time at which that was raised."""
-        raised_at = (head.raised_at or modified) if head.floor else None
-        return replace(head, nonce=self._clock.new_id(), checkpoint=checkpoint, kept=kept, raised_at=raised_at)
+        return rewritten(head, modified, self._clock.new_id(), checkpoint=checkpoint, kept=kept)
 
     # -- deleting --------------------------------------------------------------------------------------------
 
@@ -202,7 +202,7 @@ class Collector:
                     raise Corrupt("nobody knows when its floor was raised", object=f"head {self._layout.head!r}")
                 return
             report.entries += await self._delete(doomed, "entries", report, dry_run, tell)
-        named = {ref.name for ref in (*head.kept, head.checkpoint) if ref is not None}
+        named = {ref.name for ref in head.refs}
         newest = head.checkpoint.seq if head.checkpoint is not None else 0
         unnamed: list[Listed] = []
         async for page in pages(self._storage, f"{self._layout.root}{head.incarnation}/checkpoint/"):
@@ -253,7 +253,8 @@ class Collector:
 
     async def _named_within_reach(self, head: codec.Head, floor: int, tell: Progress) -> set[str]:
         live = _named(self._state())
-        refs = [ref for ref in (*head.kept, head.checkpoint) if ref is not None and ref.seq >= floor]
+        tagged = {ref.name for ref in head.tags.values()}
+        refs = [ref for ref in head.refs if ref.seq >= floor or ref.name in tagged]
         for done, ref in enumerate(refs):
             tell("checkpoints read", done, len(refs))
             checkpoint = await load(self._storage, self._layout, head.incarnation, ref)

@@ -2,6 +2,7 @@
 
 ==================  =====================================================================
 mend the call       `InvalidKey`, `InvalidValue`, `InvalidOption`, `NotLoaded`, `WrongLoop`
+ask for less        `NotKept`
 wait, it is retried `Unavailable` (and `Throttled`)
 mend the access     `AccessDenied`, `BucketNotFound`
 look at the data    `Corrupt`, `Unsupported`
@@ -31,6 +32,7 @@ __all__ = [
     "InvalidKey",
     "InvalidOption",
     "InvalidValue",
+    "NotKept",
     "NotLoaded",
     "NotSent",
     "OutcomeUnknown",
@@ -84,6 +86,14 @@ class InvalidOption(InvalidInput):
 
 class NotLoaded(Error, LookupError):
     """``.value`` was read where no value is at hand yet: observe or ``await get`` it first."""
+
+
+class NotKept(Error, LookupError):
+    """That far back the past is no longer kept; ``oldest`` is the id of the oldest log version that can be had."""
+
+    def __init__(self, what: str, *, oldest: str, operation: str = "", object: str = "", remedy: str = "") -> None:
+        super().__init__(what, operation=operation, object=object, remedy=remedy)
+        self.oldest = oldest
 
 
 class WrongLoop(Error, RuntimeError):

@@ -10,6 +10,7 @@ from rxmps3.compact import Collector
 from rxmps3.errors import InvalidOption
 from rxmps3.layout import Layout
 from rxmps3.log import versioned
+from rxmps3.log.archive import Archive
 from rxmps3.log.choosing import Choice, IsThere
 from rxmps3.log.codec import sequenced_names
 from rxmps3.log.kit import Context, Kit, ProtocolName
@@ -29,7 +30,8 @@ def open_sequenced(context: Context) -> Kit:
         context.storage, layout, context.clock, writer=context.writer, by=context.by, deliver=context.deliver
     )
     collector = Collector(context.storage, layout, log, context.state, context.clock, context.retention)
-    return Kit("sequenced", log, SequencedPlacing(layout), collector, linear=True)
+    archive = Archive(context.storage, layout, log, context.clock)
+    return Kit("sequenced", log, SequencedPlacing(layout), collector, linear=True, archive=archive)
 
 
 async def is_sequenced(storage: Storage, manifest: str) -> bool:

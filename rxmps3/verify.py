@@ -88,7 +88,7 @@ class _Verifier:
         head = await self._head()
         if head is None:
             return self._found
-        refs = [ref for ref in (*head.kept, head.checkpoint) if ref is not None]
+        refs = list(head.refs)
         await self._other_logs(head)
         base, checkpoints = await self._checkpoints(head, refs)
         if base is not None:

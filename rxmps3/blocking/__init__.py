@@ -11,7 +11,16 @@
 
 from rxmps3.blocking.database import Database, connect
 from rxmps3.blocking.iteration import BlockingIteration
+from rxmps3.blocking.past import BlockingPast, BlockingRecorded
 from rxmps3.blocking.transaction import Transaction
 from rxmps3.blocking.ui import UiQueue
 
-__all__ = ["BlockingIteration", "Database", "Transaction", "UiQueue", "connect"]
+__all__ = [
+    "BlockingIteration",
+    "BlockingPast",
+    "BlockingRecorded",
+    "Database",
+    "Transaction",
+    "UiQueue",
+    "connect",
+]

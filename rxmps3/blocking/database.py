@@ -18,6 +18,7 @@ from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 from rxmps3 import client, opening
 from rxmps3.blocking import transaction
 from rxmps3.blocking.iteration import BlockingIteration
+from rxmps3.blocking.past import BlockingPast, BlockingRecorded, past_of
 from rxmps3.blocking.portal import Portal, at_exit, portal
 from rxmps3.blocking.transaction import Transaction
 from rxmps3.bound import BoundToProcess
@@ -30,6 +31,7 @@ from rxmps3.log.choosing import Choice
 from rxmps3.log.kit import Progress, ProtocolName, Report
 from rxmps3.missing import MISSING, Missing
 from rxmps3.options import Status
+from rxmps3.past import Difference, KeyVersion, When
 from rxmps3.receipt import Receipt
 from rxmps3.receipts import Receipts
 from rxmps3.state import Entry, ManifestVersion, View
@@ -377,6 +379,42 @@ class Database(BoundToProcess, Mapping[str, Any]):
     def key_limit(self) -> int:
         """How long a key may be, in bytes, once escaped."""
         return self._database.key_limit
+
+    # -- the past --------------------------------------------------------------------------------------------
+
+    def at(self, when: When, *, timeout: float | None = None) -> BlockingPast:
+        """What there was at an earlier version of the log, as `rxmps3.Database.at`."""
+        return BlockingPast(self._portal, self._portal.call("at", lambda: self._database.at(when), timeout))
+
+    def history(self, key: str) -> BlockingRecorded[KeyVersion]:
+        """The versions of a key that the log still has, as `rxmps3.Database.history`; to iterate or to subscribe to."""
+        return BlockingRecorded(self._portal, self._database.history(key))
+
+    def diff(
+        self, a: When | BlockingPast, b: When | BlockingPast, *, timeout: float | None = None
+    ) -> dict[str, Difference]:
+        """The keys whose values differ between two versions, as `rxmps3.Database.diff`."""
+        return self._portal.call("diff", lambda: self._database.diff(past_of(a), past_of(b)), timeout)
+
+    def replay(self, start: When, stop: When | None = None, speed: float | None = 10) -> BlockingRecorded[Change]:
+        """The changes between two versions once more, as `rxmps3.Database.replay`; to iterate or to subscribe to."""
+        return BlockingRecorded(self._portal, self._database.replay(start, stop, speed))
+
+    def restore(self, when: When | BlockingPast, prefix: str = "", *, timeout: float | None = None) -> str:
+        """Bring every key under a prefix back to what it held at a version, as `rxmps3.Database.restore`."""
+        return self._portal.call("restore", lambda: self._database.restore(past_of(when), prefix), timeout)
+
+    def tag(self, name: str, *, timeout: float | None = None) -> str:
+        """Keep the present end of the log under a name, as `rxmps3.Database.tag`."""
+        return self._portal.call("tag", lambda: self._database.tag(name), timeout)
+
+    def untag(self, name: str, *, timeout: float | None = None) -> None:
+        """Remove a tag, as `rxmps3.Database.untag`."""
+        self._portal.call("untag", lambda: self._database.untag(name), timeout)
+
+    def tags(self, *, timeout: float | None = None) -> dict[str, str]:
+        """The tags and their log versions, as `rxmps3.Database.tags`."""
+        return self._portal.call("tags", self._database.tags, timeout)
 
     # -- upkeep and life -------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from rxmps3.clock import SystemClock
@@ -31,6 +32,7 @@ class Portal:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._ending = False
+        self._soon: set[asyncio.Task[Any]] = set()
         running = threading.Event()
         self.loop.call_soon(running.set)
         self._thread = threading.Thread(target=self._run, name="rxmps3 blocking", daemon=True)
@@ -121,6 +123,18 @@ class Portal:
         except BaseException:
             future.cancel()
             raise
+
+    def soon(self, coroutine: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """Run a coroutine there without waiting for it, from any finalizer; not at all once this is ending."""
+
+        def start() -> None:
+            task = self.loop.create_task(coroutine())
+            self._soon.add(task)
+            task.add_done_callback(self._soon.discard)
+
+        if self.in_its_process and not self._ending:
+            with suppress(RuntimeError):  # the loop is closed
+                self.loop.call_soon_threadsafe(start)
 
     def stop(self) -> None:
         """End the thread and close the loop. Calls that still wait, and later ones, raise `Closed`."""

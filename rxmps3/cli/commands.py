@@ -15,11 +15,12 @@ import typer
 import rxmps3
 from rxmps3 import jsontext
 from rxmps3.cli import following
-from rxmps3.cli.run import AsJson, Endpoint, Profile, Region, Run, Target
+from rxmps3.cli.run import AsJson, At, Endpoint, Profile, Region, Run, Target, when_of
 from rxmps3.cli.terminal import Exit, Part, Terminal, json_text, prepare_streams, shown
 from rxmps3.errors import Corrupt, InvalidOption, InvalidValue
 from rxmps3.layout import check_key
 from rxmps3.missing import MISSING
+from rxmps3.past import Past
 from rxmps3.state import Entry, Inline
 
 __all__ = ["app", "main"]
@@ -33,7 +34,7 @@ CODES = "\n\n".join(
         "Exit codes: 0 done",
         "1 another error, or a check of the demo failed",
         "2 wrong usage, URL, key or JSON",
-        "3 the key is not there",
+        "3 the key is not there, or the version is no longer kept",
         "4 no access, or no such bucket",
         "5 the storage is out of reach, or the deadline has passed",
         "6 what is stored is corrupt, or needs another version or storage",
@@ -172,14 +173,15 @@ async def get(
     run: Run,
     key: Key,
     raw: Annotated[bool, typer.Option("--raw", help="Print a string without quotes.")] = False,
+    at: At = None,
 ) -> None:
     """Print the value of a key as JSON: spread out on a terminal, else in one line."""
     if raw and run.at.json:
         raise InvalidOption("--raw and --json exclude each other")
     async with run.deadline(), run.database() as db, run.terminal.busy("Reading"):
-        value = await db.get(key, MISSING)
+        value = await (db if at is None else await db.at(when_of(at))).get(key, MISSING)
     if value is MISSING:
-        raise run.no_such_key(key)
+        raise run.no_such_key(key, "" if at is None else f"at {at}")
     if raw and isinstance(value, str):
         run.terminal.write(value + "\n")
     else:
@@ -194,6 +196,7 @@ async def ls(
     ] = "",
     values: Annotated[bool, typer.Option("--values", help="Print the values too.")] = False,
     long: Annotated[bool, typer.Option("--long", "-l", help="Print size, version and the value's beginning.")] = False,
+    at: At = None,
 ) -> None:
     """List the keys, sorted.
 
@@ -202,11 +205,13 @@ async def ls(
     found: dict[str, Any] = {}
     async with run.deadline(), run.database() as db:
         view = db.states.value
+        source = db if at is None else await db.at(when_of(at))
         if values:
-            async with run.terminal.busy(f"Reading {len(db.keys(prefix)):,} values"):
-                found = await db.get_prefix(prefix)
-        keys = list(found) if values else db.keys(prefix)
-        entries = {key: view[key] for key in keys if key in view}
+            async with run.terminal.busy(f"Reading {len(source.keys(prefix)):,} values"):
+                found = await source.get_prefix(prefix)
+        known = source.entries if isinstance(source, Past) else view
+        keys = list(found) if values else source.keys(prefix)
+        entries = {key: known[key] for key in keys if key in known}
         if not view.confirmed.version:
             run.terminal.note(f"nothing was ever written to manifest {run.at.manifest!r} at {run.at.url}")
     width = max((len(entry.version) for entry in entries.values()), default=0)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
@@ -16,15 +17,16 @@ from reactivex import Observable
 
 from rxmps3.cli.terminal import Exit, NoSuchKey, Terminal, TooLate, let_go_of_stdout, when_stdout_closes
 from rxmps3.client import Database
-from rxmps3.clock import SystemClock
+from rxmps3.clock import SystemClock, spawn
 from rxmps3.errors import AccessDenied, BucketNotFound, Error, InvalidOption, NotSent
 from rxmps3.failures import Failure
 from rxmps3.opening import connect
 from rxmps3.options import Status
+from rxmps3.past import When
 from rxmps3.receipt import Receipt
 from rxmps3.storage import Storage, open_storage
 
-__all__ = ["AsJson", "Endpoint", "Profile", "Region", "Run", "Target"]
+__all__ = ["AsJson", "At", "Endpoint", "Profile", "Region", "Run", "Target", "when_of"]
 
 T = TypeVar("T")
 
@@ -37,6 +39,10 @@ _ABOUT_VALUES = ("fetch", "observe")
 Endpoint = Annotated[str | None, typer.Option("--endpoint-url", metavar="URL", help="The S3 server's address.")]
 Region = Annotated[str | None, typer.Option("--region", help="The bucket's region.")]
 Profile = Annotated[str | None, typer.Option("--profile", help="A profile of the AWS configuration files.")]
+At = Annotated[
+    str | None,
+    typer.Option("--at", metavar="VERSION", help="As it was then: a version id, the number of a log version, a time."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Speak JSON: a document, or one on each line.")]
 
 
@@ -155,6 +161,32 @@ class Run:
             raise error
         return await receipt
 
+    async def unhindered(self, db: Database, write: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What a write gives that waits for its commit by itself, but not as `committed` does not."""
+        self._wanted = "the write was not confirmed (it may have been made all the same)"
+        settled: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        async def perform() -> None:
+            try:
+                result = await write()
+            except Exception as error:
+                if not settled.done():
+                    settled.set_exception(error)
+            else:
+                if not settled.done():
+                    settled.set_result(result)
+
+        def look(status: Status) -> None:
+            if status.last_error is not None and _lasts(status.last_error) and not settled.done():
+                settled.set_exception(status.last_error)
+
+        task = spawn(perform(), "write")
+        try:
+            with db.status.subscribe(look):
+                return await settled
+        finally:
+            task.cancel()
+
     async def follow(
         self, db: Database, source: Observable[T], show: Callable[[T], None], count: int | None = None
     ) -> None:
@@ -199,9 +231,12 @@ class Run:
         with source.subscribe(take), db.status.subscribe(look), db.errors.subscribe(hear):
             await ended
 
-    def no_such_key(self, key: str) -> NoSuchKey:
+    def no_such_key(self, key: str, where: str = "") -> NoSuchKey:
         """The error that says that a key is missing."""
-        return NoSuchKey(f"there is no key {key!r}", object=f"manifest {self.at.manifest!r} at {self.at.url}")
+        return NoSuchKey(
+            f"there is no key {key!r}{' ' if where else ''}{where}",
+            object=f"manifest {self.at.manifest!r} at {self.at.url}",
+        )
 
     # -- how it ends -----------------------------------------------------------------------------------------
 
@@ -249,6 +284,14 @@ class Run:
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
                 with suppress(NotImplementedError):
                     asyncio.get_running_loop().add_signal_handler(number, stop, code)
+
+
+def when_of(text: str) -> When:
+    """What a user means by a version: a time, local where it names no zone, or what `Database.at` takes."""
+    if not text.isdigit():
+        with suppress(ValueError):
+            return datetime.fromisoformat(text).astimezone()
+    return text
 
 
 def _leave(code: Exit) -> NoReturn:

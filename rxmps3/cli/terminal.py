@@ -26,6 +26,7 @@ from rxmps3.errors import (
     Corrupt,
     Error,
     InvalidInput,
+    NotKept,
     NotSent,
     Rejected,
     Unavailable,
@@ -83,7 +84,7 @@ def exit_of(error: BaseException | None) -> Exit:
     match error:
         case InvalidInput():
             return Exit.USAGE
-        case NoSuchKey():
+        case NoSuchKey() | NotKept():
             return Exit.MISSING
         case AccessDenied() | BucketNotFound():
             return Exit.ACCESS

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -47,7 +47,9 @@ __all__ = [
 
 FORMAT = 1
 _HEX = re.compile("[0-9a-f]{64}")
-KNOWN_FEATURES: frozenset[str] = frozenset()
+TAGS = "tags"
+"""What a head requires that has tags: a client that did not know them would leave them out of the next one."""
+KNOWN_FEATURES: frozenset[str] = frozenset({TAGS})
 
 
 Names = Callable[[str, str], bool]
@@ -105,6 +107,7 @@ class Head:
         kept: older checkpoints that are kept for looking back, oldest first.
         floor: entries up to this number may be deleted.
         raised_at: when the floor was last raised, if the object has been rewritten since.
+        tags: checkpoints that are kept under a name until that is removed, wherever the floor is.
     """
 
     incarnation: str
@@ -113,6 +116,14 @@ class Head:
     kept: tuple[CheckpointRef, ...] = ()
     floor: int = 0
     raised_at: datetime | None = None
+    tags: Mapping[str, CheckpointRef] = field(default_factory=dict[str, CheckpointRef])
+
+    @property
+    def refs(self) -> tuple[CheckpointRef, ...]:
+        """Every checkpoint that it names, the oldest first, each once."""
+        named = (*self.kept, self.checkpoint, *self.tags.values())
+        by_name = {ref.name: ref for ref in named if ref is not None}
+        return tuple(sorted(by_name.values(), key=lambda ref: (ref.seq, ref.name)))
 
 
 @dataclass(frozen=True)
@@ -262,13 +273,14 @@ def encode_head(head: Head) -> bytes:
     return _text(
         {
             "format": FORMAT,
-            "requires": [],
+            "requires": [TAGS] if head.tags else [],
             "log": head.incarnation,
             "nonce": head.nonce,
             "checkpoint": None if checkpoint is None else asdict(checkpoint),
             "kept": [asdict(one) for one in head.kept],
             "floor": head.floor,
             "raised_at": None if head.raised_at is None else stamp(head.raised_at, "milliseconds"),
+            **({"tags": {name: asdict(ref) for name, ref in head.tags.items()}} if head.tags else {}),
         }
     )
 
@@ -288,12 +300,15 @@ def decode_head(body: bytes, name: str) -> Head:
     if not (incarnation.isascii() and incarnation.isalnum()):
         raise Corrupt("the log's incarnation id is not alphanumeric", object=what)
     floor = read.number("floor")
-    for ref in (*kept, checkpoint):
+    tags: dict[str, CheckpointRef] = {}
+    if "tags" in members:
+        tags = {tag: _decode_ref(json_object(one, what), what) for tag, one in read.object("tags").items()}
+    for ref in (*kept, checkpoint, *tags.values()):
         if ref is not None and not re.fullmatch(f"{incarnation}/checkpoint/{ref.seq:020d}-[0-9A-Za-z]+", ref.name):
             raise Corrupt(f"{ref.name!r:.200} is not the name of a checkpoint of its log", object=what)
     if floor > (0 if checkpoint is None else checkpoint.seq):
         raise Corrupt("its floor is beyond its checkpoint", object=what)
-    return Head(incarnation, read.text("nonce"), checkpoint, kept, floor, raised_at)
+    return Head(incarnation, read.text("nonce"), checkpoint, kept, floor, raised_at, tags)
 
 
 def _decode_ref(members: dict[str, Any], what: str) -> CheckpointRef:

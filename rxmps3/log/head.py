@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from rxmps3.errors import Corrupt, PreconditionFailed, Unavailable, Unsupported
 from rxmps3.layout import Layout
@@ -17,12 +19,25 @@ from rxmps3.log.dating import ServerDate
 from rxmps3.log.fence import Lease
 from rxmps3.storage.base import ABSENT, Matches, Missing, NotModified, Storage
 
-__all__ = ["KnownHead", "Outdated"]
+__all__ = ["KnownHead", "Outdated", "rewritten"]
 
 _MAX_HEAD_BYTES = 1 << 20
 _TRIES = 5
 
 Follow = Callable[[codec.Head, Lease], Awaitable[bool]]
+
+
+def rewritten(head: codec.Head, modified: datetime | None, nonce: str, **changes: Any) -> codec.Head:
+    """A head with changes that keeps its floor, and with it the time at which that was raised.
+
+    Args:
+        head: the present one.
+        modified: when that was last modified.
+        nonce: of the new one.
+        changes: its other members.
+    """
+    raised_at = (head.raised_at or modified) if head.floor else None
+    return replace(head, nonce=nonce, raised_at=raised_at, **changes)
 
 
 class Outdated(Exception):
@@ -67,6 +82,13 @@ class KnownHead:
         if self._head is None:
             raise RuntimeError("the manifest has no head yet: open or prepare the log first")
         return self._head
+
+    @property
+    def lease(self) -> Lease:
+        """Which answers the last look at the head makes believable. Raises RuntimeError before the first one."""
+        if self._lease is None:
+            raise RuntimeError("the head has not been looked at yet")
+        return self._lease
 
     @property
     def raised_at(self) -> datetime | None:

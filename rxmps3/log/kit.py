@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, Protocol
 
 from rxmps3.clock import Clock
+from rxmps3.log.archive import Archive
 from rxmps3.log.base import Deliver, Log
 from rxmps3.state import ContentObject, Entry, State, Write, WriteId
 from rxmps3.storage.base import Storage, Stored
@@ -173,6 +174,7 @@ class Kit(NamedTuple):
             what is there.
         suspect: of a log that cannot tell which writes it holds, so that one that is sent once more counts twice: is
             told of a write of an earlier process that may be in it, after this position; "" is the log's beginning.
+        archive: what the log keeps of its past; None where it keeps nothing that can be promised.
     """
 
     protocol: ProtocolName
@@ -181,3 +183,4 @@ class Kit(NamedTuple):
     collector: Collects
     linear: bool = False
     suspect: Callable[[Write, str], None] | None = None
+    archive: Archive | None = None

@@ -145,6 +145,11 @@ class SequencedLog:
         return self._known.head
 
     @property
+    def lease(self) -> Lease:
+        """Which answers the last look at the head makes believable. Raises RuntimeError before the first one."""
+        return self._known.lease
+
+    @property
     def raised_at(self) -> datetime | None:
         """When the floor was last raised, by the server's clock."""
         return self._known.raised_at
@@ -388,6 +393,13 @@ class SequencedLog:
     async def rewrite_head(self, change: Callable[[codec.Head, datetime | None], codec.Head | None]) -> bool:
         """Replace the head; see `KnownHead.rewrite`."""
         return await self._known.rewrite(change)
+
+    async def look(self) -> tuple[codec.Head, Lease] | None:
+        """The head as it is now, and the answers that may be believed under it; None if there is no manifest.
+
+        Raises as `read`; the log has to be open.
+        """
+        return (self.head, self.lease) if await self._known.look() else None
 
     async def ensure_dated(self) -> None:
         if self._dated.is_old:

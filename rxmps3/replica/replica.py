@@ -21,6 +21,7 @@ from rxmps3.deriving import Derivation
 from rxmps3.errors import Closed, Corrupt, Error, NotSent, Unavailable, unforeseen
 from rxmps3.failures import Failure, failure_of_observer
 from rxmps3.local import Local, OpensLocal
+from rxmps3.log.archive import Archive
 from rxmps3.log.base import Deliver
 from rxmps3.log.choosing import ChosenLog
 from rxmps3.log.kit import Collects, Context, Kit, Placing, Planned, ProtocolName
@@ -163,6 +164,11 @@ class Replica:
     def collector(self) -> Collects:
         """Keeps the manifest small."""
         return self._log.kit.collector
+
+    @property
+    def archive(self) -> Archive | None:
+        """What the log keeps of its past; None where the protocol promises nothing of it."""
+        return self._log.kit.archive
 
     def _open_kit(self, protocol: ProtocolName, deliver: Deliver) -> Kit:
         context = Context(

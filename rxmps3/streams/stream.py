@@ -16,6 +16,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import SerialDisposable
 
 from rxmps3.bound import BoundToProcess
+from rxmps3.errors import Error
 
 __all__ = ["Attach", "Live", "Sender", "Stream", "StreamHost"]
 
@@ -55,6 +56,10 @@ class Sender(Protocol[T_contra]):
         """Complete the observer. Never raises."""
         ...
 
+    def fail(self, error: Error) -> None:
+        """End the observer with an error, for a stream whose source ends by one. Never raises."""
+        ...
+
 
 Attach = Callable[[Sender[T]], DisposableBase]
 """Connects one subscription to its source, on the loop's thread, and says how to disconnect it."""
@@ -90,6 +95,17 @@ class _Subscription(DisposableBase, Generic[T]):
             self._observer.on_completed()
         except BaseException as error:
             self._host.observer_raised(self._name, error)
+        finally:
+            self._source.dispose()
+
+    def fail(self, error: Error) -> None:
+        if not self.open:
+            return
+        self.open = False
+        try:
+            self._observer.on_error(error)
+        except BaseException as raised:
+            self._host.observer_raised(self._name, raised)
         finally:
             self._source.dispose()
 

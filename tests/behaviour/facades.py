@@ -362,6 +362,30 @@ class Beside:
     def iterate(self, observable: Observable[T], keep: int | Literal["all"] = 1) -> Any:
         return _Iterated(self.blocking.iterate(observable, keep))
 
+    async def at(self, when: Any) -> BesidePast:
+        return BesidePast(self, await self._blocked(lambda: self.blocking.at(when)))
+
+    def history(self, key: str) -> Any:
+        return _Read(self.blocking.history(key), self._blocked)
+
+    async def diff(self, a: Any, b: Any) -> Any:
+        return await self._blocked(lambda: self.blocking.diff(_past_of(a), _past_of(b)))
+
+    def replay(self, *span: Any, **options: Any) -> Any:
+        return _Read(self.blocking.replay(*span, **options), self._blocked)
+
+    async def restore(self, when: Any, *prefix: str, **options: str) -> str:
+        return await self._blocked(lambda: self.blocking.restore(_past_of(when), *prefix, **options))
+
+    async def tag(self, name: str) -> str:
+        return await self._blocked(lambda: self.blocking.tag(name))
+
+    async def untag(self, name: str) -> None:
+        await self._blocked(lambda: self.blocking.untag(name))
+
+    async def tags(self) -> dict[str, str]:
+        return await self._blocked(self.blocking.tags)
+
     versions = property(lambda self: self.blocking.versions)
     errors = property(lambda self: self.blocking.errors)
     states = property(lambda self: self.blocking.states)
@@ -386,6 +410,58 @@ class Beside:
 
     def __repr__(self) -> str:
         return repr(self.blocking)
+
+
+class BesidePast:
+    """A blocking past with the words of an async one."""
+
+    def __init__(self, database: Beside, past: Any) -> None:
+        self._database = database
+        self.past = past
+
+    async def get(self, key: str, default: Any = None) -> Any:
+        return await self._database._blocked(lambda: self.past.get(key, default))
+
+    async def get_many(self, keys: Iterable[str], default: Any = None) -> dict[str, Any]:
+        return await self._database._blocked(lambda: self.past.get_many(keys, default))
+
+    async def get_prefix(self, prefix: str = "", **window: Any) -> dict[str, Any]:
+        return await self._database._blocked(lambda: self.past.get_prefix(prefix, **window))
+
+    async def read_texts(self, entries: Mapping[str, rxmps3.Entry]) -> dict[str, str]:
+        return await self._database._blocked(lambda: self.past.read_texts(entries))
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.past
+
+    def __len__(self) -> int:
+        return len(self.past)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.past, name)
+
+
+def _past_of(when: Any) -> Any:
+    return when.past if isinstance(when, BesidePast) else when
+
+
+class _Read:
+    """A `rxmps3.blocking.BlockingRecorded`, which is awaited and iterated asynchronously."""
+
+    def __init__(self, recorded: Any, blocked: Callable[[Callable[[], Any]], Coroutine[Any, Any, Any]]) -> None:
+        self._recorded = recorded
+        self._blocked = blocked
+
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        return self._blocked(lambda: list(self._recorded)).__await__()
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        items, end = iter(self._recorded), object()
+        while (item := await self._blocked(lambda: next(items, end))) is not end:
+            yield item
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._recorded, name)
 
 
 def _plain(fn: Callable[[Any], Any]) -> Callable[[Any], Any]:

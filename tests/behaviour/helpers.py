@@ -194,16 +194,20 @@ class Gate(StorageWrapper):
 
 
 class Switch(StorageWrapper):
-    """A storage that can be out of order: while ``error`` is set, requests of ``verbs`` raise a new one."""
+    """A storage that can be out of order: while ``error`` is set, requests of ``verbs`` raise a new one.
+
+    Only those whose names hold ``part``.
+    """
 
     def __init__(self, inner: Storage | None = None, verbs: Collection[str] = ("get", "put", "list", "delete")) -> None:
         super().__init__(MemoryStorage() if inner is None else inner)
         self.verbs = verbs
+        self.part = ""
         self.error: Callable[[], Exception] | None = None
         self.refused = 0
 
     async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
-        if self.error is not None and request.verb in self.verbs:
+        if self.error is not None and request.verb in self.verbs and self.part in request.name:
             self.refused += 1
             raise self.error()
         return await proceed()

@@ -18,7 +18,8 @@ import rxmps3.blocking
 from rxmps3 import cli, compact, jsontext, layout, local, options, receipt, ticks, values, writing
 from rxmps3.cli.commands import app
 from rxmps3.cli.terminal import Exit
-from rxmps3.log import checkpoint, fence, sequenced
+from rxmps3.log import archive, checkpoint, fence, sequenced
+from rxmps3.past import words
 from rxmps3.replica import committing, fairness, keeping
 from rxmps3.retry import Backoff
 from rxmps3.storage import s3
@@ -137,7 +138,9 @@ def test_every_error_has_a_row() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [options.Status, compact.Report, rxmps3.Change, rxmps3.Failure], ids=lambda kind: kind.__name__
+    "kind",
+    [options.Status, compact.Report, rxmps3.Change, rxmps3.Failure, rxmps3.KeyVersion],
+    ids=lambda kind: kind.__name__,
 )
 def test_every_attribute_is_explained(kind: type) -> None:
     page = guide()
@@ -214,6 +217,11 @@ NUMBERS = [
     ("docs/protocol.md", f"no more than {sequenced._RESUME_WITHIN} entries above"),  # pyright: ignore
     ("docs/protocol.md", f"at most {compact.MOST_KEPT} are held"),
     ("docs/protocol.md", f"within {(compact.VALUE_AGE - committing.TRUST_UPLOADS_FOR) // HOUR} hours of that check"),
+    ("docs/past.md", f"There are {archive.MOST_TAGS} tags at most"),
+    ("docs/past.md", f"up to {words._LONGEST_TAG} characters"),  # pyright: ignore
+    ("docs/past.md", f"up to {archive._READS_AT_ONCE} at a time"),  # pyright: ignore
+    ("docs/past.md", f"about every {checkpoint.LINE_ENTRIES} versions"),
+    ("docs/past.md", f"more than {compact.MOST_KEPT}, every other older one goes"),
     ("docs/decisions/0005-the-head-names-older-checkpoints.md", f"At most {compact.MOST_KEPT} are kept"),
     (
         DUE,

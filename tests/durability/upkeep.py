@@ -66,6 +66,10 @@ async def check(bucket: Storage) -> State:
     last = max(entries, default=head.floor)
     assert all(seq in entries for seq in range(head.floor + 1, last + 1)), "a hole above the floor"
     needed: set[str] = set()
+    for ref in head.tags.values():
+        tagged = await load(bucket, LAYOUT, head.incarnation, ref)
+        assert tagged is not None, "a tagged checkpoint is gone"
+        needed |= _named(tagged.state.entries.values())
     ends: list[State] = []
     starts = [(ref.seq, await load(bucket, LAYOUT, head.incarnation, ref)) for ref in refs if ref.seq >= head.floor]
     if not head.floor:

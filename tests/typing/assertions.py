@@ -15,12 +15,16 @@ from rxmps3 import (
     MISSING,
     Change,
     Database,
+    Difference,
     Failure,
     Key,
     KeyEntry,
+    KeyVersion,
     Live,
     ManifestVersion,
+    Past,
     Receipt,
+    Recorded,
     Reset,
     Status,
     View,
@@ -194,3 +198,21 @@ def blocking_database(db: blocking.Database) -> None:
     with blocking.connect("memory:") as opened:
         assert_type(opened, blocking.Database)
     assert_type(db.manifest("other"), blocking.Database)
+
+
+async def looking_back(db: Database, beside: blocking.Database) -> None:
+    past = await db.at("v1")
+    assert_type(past, Past)
+    assert_type(await past.get_prefix("a"), dict[str, Any])
+    history = db.history("k")
+    assert_type(history, Recorded[KeyVersion])
+    assert_type(await history, list[KeyVersion])
+    async for version in history:
+        assert_type(version, KeyVersion)
+    assert_type(await db.replay(1), list[Change])
+    assert_type(await db.diff(1, past), dict[str, Difference])
+    assert_type(await db.restore(past, "a"), str)
+    assert_type(beside.at(1), blocking.BlockingPast)
+    assert_type(beside.at(1)["k"], Any)
+    assert_type(list(beside.history("k")), list[KeyVersion])
+    assert_type(beside.diff(beside.at(1), 2), dict[str, Difference])

@@ -118,6 +118,7 @@ def test_states_round_trip(names: dict[str, None], numbers: dict[str, int], data
     st.lists(checkpoints, max_size=3).map(tuple),
     st.integers(0, 10**9),
     st.none() | times,
+    st.dictionaries(st.text(max_size=8), checkpoints, max_size=3),
 )
 def test_heads_round_trip(
     incarnation: str,
@@ -126,6 +127,7 @@ def test_heads_round_trip(
     kept: tuple[codec.CheckpointRef, ...],
     floor: int,
     raised_at: datetime | None,
+    tags: dict[str, codec.CheckpointRef],
 ) -> None:
     def named(ref: codec.CheckpointRef) -> codec.CheckpointRef:
         return replace(ref, name=f"{incarnation}/checkpoint/{ref.seq:020d}-n1")
@@ -133,6 +135,9 @@ def test_heads_round_trip(
     newest = None if checkpoint is None else named(checkpoint)
     floor = min(floor, 0 if newest is None else newest.seq)
     head = codec.Head(incarnation, nonce, newest, tuple(map(named, kept)), floor, raised_at)
+    assert b"tags" not in codec.encode_head(head)
+    head = replace(head, tags={tag: named(ref) for tag, ref in tags.items()})
+    assert (b'"requires":["tags"]' in codec.encode_head(head)) == bool(tags)
     assert codec.decode_head(codec.encode_head(head), "main/head") == head
 
 
@@ -346,11 +351,18 @@ HEAD: dict[str, Any] = {
     "requires": [],
     "log": "abc123",
     "nonce": "n",
-    "checkpoint": {"seq": 40, "name": "x/checkpoint/40-n", "sha256": "a" * 64, "size": 9},
+    "checkpoint": {"seq": 40, "name": f"abc123/checkpoint/{40:020}-n", "sha256": "a" * 64, "size": 9},
     "kept": [],
     "floor": 12,
     "raised_at": "2026-11-22T10:00:00+00:00",
+    "tags": {"v1": {"seq": 7, "name": f"abc123/checkpoint/{7:020}-m", "sha256": "b" * 64, "size": 9}},
 }
+
+
+def test_the_head_that_is_altered_below_is_sound() -> None:
+    head = codec.decode_head(json.dumps(HEAD).encode(), "main/head")
+    assert head.checkpoint is not None
+    assert [ref.seq for ref in head.refs] == [7, 40]
 
 
 @pytest.mark.parametrize(
@@ -370,6 +382,10 @@ HEAD: dict[str, Any] = {
             ("kept", [None, {}, [1], [{}], DELETE]),
             ("floor", [-1, "12", None, 1.5, DELETE]),
             ("raised_at", [1, "soon", []]),
+            ("tags", [None, [], 1, {"v": 1}]),
+            ("tags.v1", [None, [], {}]),
+            ("tags.v1.name", [1, "x/checkpoint/7-n", DELETE]),
+            ("tags.v1.sha256", ["", DELETE]),
         ]
         for value in bad
     ],

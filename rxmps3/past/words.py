@@ -1,0 +1,357 @@
+"""What a database says of its past."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from rxmps3 import jsontext
+from rxmps3.basis import Basis, Range, Seen
+from rxmps3.errors import Conflict, Corrupt, InvalidOption, InvalidValue, Unavailable, Unsupported
+from rxmps3.log.archive import Archive, Logged, Point
+from rxmps3.missing import MISSING
+from rxmps3.past.past import Past
+from rxmps3.past.reading import Reads, Recorded
+from rxmps3.replica import Replica
+from rxmps3.retry import full_jitter
+from rxmps3.state import Committed, Entry, EntryChange, View, fold, step
+from rxmps3.streams.events import Change
+from rxmps3.together import all_of
+
+__all__ = ["Difference", "KeyVersion", "PastWords", "When"]
+
+When = str | int | datetime
+"""A version id as a write gives it, the id of a log version, a tag, or an aware datetime."""
+
+_WRITERS_VERSION = re.compile(r"[0-9a-v]{12}-[0-9]{1,18}")
+"""What no tag may be called."""
+_VERSION = re.compile(r"[0-9A-Za-z]+-[0-9]{1,18}")
+_LONGEST_TAG = 100
+_TRIES = 5
+_DOWNLOADS = 6
+_RESTORES = 10
+_BASE, _CAP = 0.05, 2.0
+"""Seconds that a second attempt to restore waits at most, and any later one."""
+_SEQ = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(frozen=True)
+class KeyVersion:
+    """One version of a key.
+
+    Attributes:
+        value: what it was set to; `MISSING` where it was deleted.
+        version: the version id of the write.
+        id: the id of the log version that committed it.
+        by: the name of who did, unverified; "" where that is no longer known.
+        time: the writer's own clock then, informative only; None where that is no longer known.
+        date: when the log version was stored, by the storage's clock; None where that is no longer known.
+    """
+
+    value: Any
+    version: str
+    id: str
+    by: str
+    time: datetime | None
+    date: datetime | None
+
+
+class Difference(NamedTuple):
+    """What one key held at two versions; `MISSING` where there was none."""
+
+    before: Any
+    after: Any
+
+
+class PastWords:
+    """The words of the past of one handle.
+
+    Args:
+        replica: the manifest.
+    """
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._reads = Reads(replica)
+
+    def close(self) -> None:
+        """End what is being read. On the loop's thread."""
+        self._reads.close()
+
+    async def at(self, when: When) -> Past:
+        """See `Database.at`."""
+        archive = await self._ready("at")
+        return Past(self._replica, archive, await self._point(archive, when))
+
+    def history(self, key: str) -> Recorded[KeyVersion]:
+        """See `Database.history`."""
+        self._replica.placing.check_key(key)
+        return Recorded(self._reads, f"history of {key!r}", lambda: self._history(key))
+
+    async def diff(self, a: When | Past, b: When | Past) -> dict[str, Difference]:
+        """See `Database.diff`."""
+        before = a if isinstance(a, Past) else await self.at(a)
+        after = b if isinstance(b, Past) else await self.at(b)
+        keys = [
+            key
+            for key in sorted({*before.entries, *after.entries})
+            if differ(before.entries.get(key), after.entries.get(key))
+        ]
+        old, new = await before.get_many(keys, MISSING), await after.get_many(keys, MISSING)
+        return {key: Difference(old[key], new[key]) for key in keys}
+
+    def replay(self, start: When, stop: When | None, speed: float | None) -> Recorded[Change]:
+        """See `Database.replay`."""
+        if speed is not None and not (math.isfinite(speed) and speed > 0):
+            raise InvalidOption(f"speed is a positive number or None, not {speed!r}", operation="replay")
+        return Recorded(self._reads, f"replay from {start!r}", lambda: self._replay(start, stop, speed))
+
+    async def restore(self, when: When | Past, prefix: str) -> str:
+        """See `Database.restore`."""
+        past = when if isinstance(when, Past) else await self.at(when)
+        for attempt in range(1, _RESTORES + 1):
+            if attempt > 1:
+                await self._replica.clock.sleep(full_jitter(attempt - 1, _BASE, _CAP, self._replica.rng))
+            await self._replica.look()
+            values, basis = await self._restoring(past, prefix)
+            if not values:
+                return ""
+            try:
+                return await self._replica.write_nowait(values, basis=basis)
+            except InvalidValue as error:
+                raise too_large(error, prefix) from error
+            except Conflict as conflict:
+                if attempt == _RESTORES:
+                    raise Conflict(
+                        f"others wrote in between at each of {_RESTORES} attempts; the last time {conflict.what}",
+                        operation="restore",
+                        object=f"prefix {prefix!r}",
+                        remedy="try again later, or restore by longer prefixes",
+                    ) from conflict
+        raise AssertionError("unreachable")
+
+    async def _restoring(self, past: Past, prefix: str) -> tuple[dict[str, Any], Basis]:
+        """What a restore puts, `MISSING` to delete, and what that rests on: all that there is under the prefix."""
+        view = self._replica.view
+        there = {key: view[key] for key in view if key.startswith(prefix)}
+        different = sorted(key for key in {*past.keys(prefix), *there} if differ(past.entries.get(key), there.get(key)))
+        values = await past.get_many(different, MISSING)
+        seen = {key: Seen(entry.version, entry.identity) for key, entry in there.items()}
+        return values, Basis({}, (Range(prefix, None, None, seen),))
+
+    async def tag(self, name: str) -> str:
+        """See `Database.tag`."""
+        _check_tag(name)
+        archive = await self._ready("tag")
+        for _ in range(_TRIES):
+            await self._replica.look()
+            if not self._end:
+                raise InvalidOption("nothing has been written yet", operation="tag", object=f"tag {name!r}")
+            known = (await archive.tags()).get(name)
+            made = None if known is not None else await self._replica.collector.checkpoint()
+            seq = self._end if made is None else int(made)
+            if await archive.tag(name, seq):
+                return str(seq)
+        raise Unavailable("others write faster than it can be tagged", operation="tag", object=f"tag {name!r}")
+
+    async def untag(self, name: str) -> None:
+        """See `Database.untag`."""
+        await (await self._ready("untag")).untag(name)
+
+    async def tags(self) -> dict[str, str]:
+        """See `Database.tags`."""
+        archive = await self._ready("tags")
+        return {name: str(seq) for name, seq in (await archive.tags()).items()}
+
+    # -- finding a place -------------------------------------------------------------------------------------
+
+    async def _ready(self, operation: str) -> Archive:
+        """What the log keeps of its past, once it has been read here: what is known from a local copy is not enough."""
+        self._reads.check_open(operation)
+        replica = self._replica
+        if not replica.view.loaded or replica.from_cache:
+            await replica.look()
+        archive = replica.archive
+        name = f"manifest {replica.manifest!r}"
+        if archive is None:
+            raise Unsupported(
+                f"protocol {replica.protocol!r} keeps no past that could be read back",
+                operation=operation,
+                object=name,
+                remedy="the protocol 'sequenced' does",
+            )
+        if not replica.options.online:
+            raise Unavailable("opened with online=False", operation=operation, object=name)
+        return archive
+
+    async def _point(self, archive: Archive, when: When) -> Point:
+        if isinstance(when, datetime):
+            if when.tzinfo is None:
+                raise InvalidOption(
+                    f"{when.isoformat()} is naive: it does not say in which time zone it is",
+                    operation="at",
+                    remedy="use an aware datetime, such as moment.astimezone()",
+                )
+            return await archive.point_at(when)
+        if isinstance(when, str) and _WRITERS_VERSION.fullmatch(when):
+            return await self._find(archive, when)
+        if isinstance(when, str) and not _SEQ.fullmatch(when):
+            tagged = await archive.point_of(when)
+            if tagged is not None:
+                return tagged
+            if _VERSION.fullmatch(when):
+                return await self._find(archive, when)
+        return await archive.point(await self._seq(when))
+
+    async def _number(self, archive: Archive, when: When) -> int:
+        """The number of the log version alone."""
+        if isinstance(when, int) or (isinstance(when, str) and _SEQ.fullmatch(when)):
+            return await self._seq(when)
+        return (await self._point(archive, when)).seq
+
+    async def _seq(self, when: str | int) -> int:
+        """The number of a log version that is known to have been. Looks for news if it is beyond what is known."""
+        if type(when) not in (int, str) or not _SEQ.fullmatch(str(when)):
+            raise InvalidOption(
+                f"{when!r:.80} is neither a version id, nor that of a log version, nor a tag, nor a datetime",
+                operation="at",
+            )
+        seq = int(when)
+        if seq > self._end:
+            await self._replica.look()
+        if seq > self._end:
+            raise InvalidOption(f"there is no log version {seq} yet: the last one is {self._end}", operation="at")
+        return seq
+
+    @property
+    def _end(self) -> int:
+        """The number of the last log version that is known here."""
+        return int(self._replica.view.confirmed.version or 0)
+
+    async def _find(self, archive: Archive, version: str) -> Point:
+        writer, _, number = version.rpartition("-")
+        mark = self._replica.view.confirmed.writers.get(writer)
+        if mark is None or mark.number < int(number):
+            await self._replica.look()
+        point = await archive.find(version, self._end)
+        if point is None:
+            raise InvalidOption(f"version {version!r} is not in the log, as far as that is kept", operation="at")
+        return point
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    async def _history(self, key: str) -> AsyncGenerator[KeyVersion, None]:
+        archive = await self._ready("history")
+        await self._replica.look_if_stale()
+        last = self._end
+        point = await archive.point(None)
+        if not last:
+            return
+        known = point.state.get(key)
+        if known is not None:
+            yield await self._key_version(archive, key, known, known.version, point)
+        state = point.state
+        async with aclosing(archive.since(point, last)) as entries:
+            async for logged in entries:
+                version = logged.version
+                folded = state
+                for write in version.writes:
+                    counts = not folded.has_committed(write)
+                    had = key in folded
+                    folded = fold(folded, replace(version, writes=(write,), expired=()))
+                    if counts and key in write.update and (had or key in folded):
+                        entry = write.update[key]
+                        yield await self._key_version(archive, key, entry, write.id.version, logged)
+                state = fold(state, version)
+
+    async def _key_version(
+        self, archive: Archive, key: str, entry: Entry | None, version: str, place: Point | Logged
+    ) -> KeyVersion:
+        value = MISSING if entry is None else await self._value(archive, place.seq, key, entry)
+        if isinstance(place, Point):  # of the checkpoint, not of the entry that wrote the key
+            return KeyVersion(value, version, str(place.seq), "", None, None)
+        return KeyVersion(value, version, str(place.seq), place.version.by, place.version.time, place.date)
+
+    async def _value(self, archive: Archive, seq: int, key: str, entry: Entry) -> Any:
+        """The value of an entry of the state after ``seq``; a download that fails is tried again a few times."""
+        for failures in range(1, _DOWNLOADS + 1):
+            self._reads.check_open("get")
+            try:
+                return jsontext.decode(await self._replica.values.fetch(entry), f"key {key!r}")
+            except Corrupt:
+                await archive.check_kept(seq)
+                raise
+            except Unavailable as error:
+                if failures == _DOWNLOADS:
+                    raise
+                await self._replica.clock.sleep(self._replica.backoff.wait(failures, error, self._replica.rng))
+        raise AssertionError("unreachable")
+
+    async def _replay(self, start: When, stop: When | None, speed: float | None) -> AsyncGenerator[Change, None]:
+        archive = await self._ready("replay")
+        clock = self._replica.clock
+        point = await self._point(archive, start)
+        if stop is None:
+            await self._replica.look()
+            last = self._end
+        else:
+            last = await self._number(archive, stop)
+        if last < point.seq:
+            raise InvalidOption(f"it would stop at {last}, before its start at {point.seq}", operation="replay")
+        view = View(point.state, loaded=True)
+        first, began = point.date, clock.monotonic()
+        async with aclosing(archive.since(point, last)) as entries:
+            async for logged in entries:
+                moved = step(view, Committed(logged.version))
+                view = moved.view
+                changes = [change for change in moved.changes if change.changed]
+                shown = await all_of(self._change(archive, logged, change) for change in changes)
+                if speed is not None and logged.date is not None:
+                    first = first or logged.date
+                    due = began + (logged.date - first).total_seconds() / speed
+                    if (wait := due - clock.monotonic()) > 0:
+                        await clock.sleep(wait)
+                for change in shown:
+                    yield change
+
+    async def _change(self, archive: Archive, logged: Logged, change: EntryChange) -> Change:
+        key, after = change.key, change.after
+        old = MISSING if change.before is None else await self._value(archive, logged.seq - 1, key, change.before)
+        new = MISSING if after is None else await self._value(archive, logged.seq, key, after)
+        return Change(key, old, new, change.by, "" if after is None else after.version, False, "remote")
+
+
+def _check_tag(name: object) -> None:
+    """Raise `InvalidOption` unless a tag may have this name."""
+    what = f"tag {name!r:.100}"
+    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_TAG or not name.isprintable():
+        raise InvalidOption(
+            f"a tag is a printable text of 1 to {_LONGEST_TAG} characters", operation="tag", object=what
+        )
+    try:
+        datetime.fromisoformat(name)
+        is_time = True
+    except ValueError:
+        is_time = False
+    if is_time or _SEQ.fullmatch(name) or _WRITERS_VERSION.fullmatch(name):
+        raise InvalidOption("it reads like a version or a time", operation="tag", object=what)
+
+
+def differ(one: Entry | None, other: Entry | None) -> bool:
+    """Whether two entries hold other JSON texts."""
+    return (one is not other) if one is None or other is None else not one.same_value(other)
+
+
+def too_large(error: InvalidValue, prefix: str) -> InvalidValue:
+    """The error for a restore that does not fit one atomic write."""
+    return InvalidValue(
+        f"what differs does not fit one atomic write ({error.what})",
+        operation="restore",
+        object=f"prefix {prefix!r}",
+        remedy="restore by longer prefixes",
+    )
