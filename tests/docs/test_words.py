@@ -15,7 +15,7 @@ import pytest
 
 import rxmps3
 import rxmps3.blocking
-from rxmps3 import cli, compact, jsontext, layout, local, options, receipt, ticks, values, writing
+from rxmps3 import cli, compact, jsontext, layout, local, options, receipt, ticks, undoing, values, writing
 from rxmps3.cli.commands import app
 from rxmps3.cli.terminal import Exit
 from rxmps3.log import archive, checkpoint, fence, sequenced
@@ -217,6 +217,7 @@ NUMBERS = [
     ("docs/protocol.md", f"no more than {sequenced._RESUME_WITHIN} entries above"),  # pyright: ignore
     ("docs/protocol.md", f"at most {compact.MOST_KEPT} are held"),
     ("docs/protocol.md", f"within {(compact.VALUE_AGE - committing.TRUST_UPLOADS_FOR) // HOUR} hours of that check"),
+    ("docs/changing.md", f"The last {undoing.DEPTH} writes can be undone"),
     ("docs/past.md", f"There are {archive.MOST_TAGS} tags at most"),
     ("docs/past.md", f"up to {words._LONGEST_TAG} characters"),  # pyright: ignore
     ("docs/past.md", f"up to {archive._READS_AT_ONCE} at a time"),  # pyright: ignore
