@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import rxmps3
-from rxmps3 import MISSING, Conflict, Rejected, Unsupported
+from rxmps3 import MISSING, Conflict, NotKept, Rejected, Unsupported
+from rxmps3.state import ContentObject, Loaded, ManifestVersion, fold
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import CountingStorage
 from rxmps3.undoing import DEPTH
@@ -309,7 +310,7 @@ async def test_a_large_value_that_is_gone_is_named_and_the_next_undo_goes_on(pla
         await a.put("other", 1)
         await a.put("k", LARGE)
         lost = a.states.value["k"].content
-        assert isinstance(lost, rxmps3.state.ContentObject)
+        assert isinstance(lost, ContentObject)
         await a.put("k", 1)
         await a.put("cache", "x" * 5000)
         await a.undo()
@@ -321,6 +322,26 @@ async def test_a_large_value_that_is_gone_is_named_and_the_next_undo_goes_on(pla
             await a.undo()
         await a.undo()
         assert "other" not in a
+
+
+@pytest.mark.async_only("it puts words into the log's mouth")
+async def test_a_write_that_was_committed_unseen_cannot_be_undone(gate: Gate) -> None:
+    """The log was read anew from a checkpoint that has the write already."""
+    async with players(gate, "a") as (a,):
+        await a.put("other", 1)
+        gate.shut = True
+        receipt = a.put("k", 1)
+        held = await gate.held()
+        (write,) = a.states.value.queue()
+        state = fold(a.states.value.confirmed, ManifestVersion("2", "x", "", None, (write,)))
+        a._replica._learn(Loaded(state))  # pyright: ignore[reportPrivateUsage]
+        await receipt
+        with pytest.raises(NotKept, match="not known"):
+            await a.undo()
+        held.let_go()
+        gate.open()
+        await a.undo()
+        assert await a.get_prefix() == {"k": 1}
 
 
 async def test_a_handle_that_may_not_write_cannot_undo() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import rxmps3
-from rxmps3 import MISSING, Corrupt, NotKept, Unavailable
+from rxmps3 import MISSING, Conflict, Corrupt, NotKept, Unavailable
 from rxmps3.log import codec
 from rxmps3.state import ContentObject
 from rxmps3.storage import Found, MemoryStorage, Storage, list_all
@@ -99,6 +99,32 @@ async def test_version_ids_and_dates_reach_as_far() -> None:
             await db.at(story.moments[floor - 1])
         # the floor's checkpoint was made within its hour: what the clock says between, nobody can tell any more
         assert (await db.at(story.moments[floor + 1] - timedelta(seconds=1))).id == str(floor)
+
+
+@virtually
+async def test_an_undo_of_what_was_collected_says_so_and_the_next_one_goes_on() -> None:
+    clock = SimClock("a")
+    bucket = MemoryStorage(clock=clock)
+    async with on(bucket, clock=clock, cache_bytes=1) as db:
+        await db.put("first", 1)
+        await db.put("k", LARGE)
+        await db.put("k", "small")
+        for hour in range(60):
+            async with on(bucket, clock=clock) as other:
+                await other.put(f"key {hour % 3}", f"{LARGE}{hour}")
+                if hour % 10 == 0:
+                    await other.compact()
+            await db.get_prefix("key")
+            await clock.sleep(HOUR)
+        floor = (await head_of(bucket)).floor
+        with pytest.raises(NotKept) as told:
+            await db.undo()
+        assert told.value.oldest == str(floor)
+        assert await db.get("k") == "small"
+        with pytest.raises(Conflict, match="'k'"):
+            await db.undo()
+        assert await db.undo()
+        assert "first" not in db
 
 
 @virtually
