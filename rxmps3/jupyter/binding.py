@@ -21,8 +21,8 @@ __all__ = ["Binding", "bind"]
 
 logger = logging.getLogger("rxmps3")
 
-_bindings: weakref.WeakSet[Binding] = weakref.WeakSet()
-"""What may still have something to write when the kernel ends."""
+_leaving: weakref.WeakSet[Frames[Any]] = weakref.WeakSet()
+"""What may still have something to write when the kernel ends, of all bindings."""
 
 T = TypeVar("T")
 
@@ -53,14 +53,10 @@ class Binding(DisposableBase):
         self._subscription = key.entries().subscribe(self._arriving.push)
         self._arriving.flush()
         widget.observe(self._changed, names=trait)
-        _bindings.add(self)
+        _leaving.add(self._leaving)
 
     def __repr__(self) -> str:
         return f"<Binding of {self._trait!r} and key {self._key.name!r}>"
-
-    def _flush(self) -> None:
-        """Write now what was moved last. On the kernel's thread."""
-        self._leaving.flush()
 
     def dispose(self) -> None:
         """Let go of both; what was moved last is still written."""
@@ -70,7 +66,7 @@ class Binding(DisposableBase):
         self._widget.unobserve(self._changed, names=self._trait)
         self._subscription.dispose()
         self._arriving.stop()
-        self._flush()
+        self._leaving.flush()
         self._leaving.stop()
 
     def _changed(self, change: Any) -> None:
@@ -145,13 +141,13 @@ def _same(left: Any, right: Any) -> bool:
 
 def _flush_all() -> None:
     """At the end of the kernel, just before the blocking databases send what is pending."""
-    for binding in list(_bindings):
+    for moved in list(_leaving):
         try:
-            binding._flush()
+            moved.flush()
         except Exception as error:
-            logger.error("%r: what was moved last is not written: %s", binding, error)
+            logger.error("what a widget was moved to last is not written: %s", error)
 
 
 at_exit(_flush_all)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_bindings.clear)  # they belong to the parent
+    os.register_at_fork(after_in_child=_leaving.clear)  # they belong to the parent
