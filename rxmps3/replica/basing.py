@@ -15,6 +15,9 @@ from rxmps3.values import Values
 __all__ = ["Basing", "Derived"]
 
 
+_LOOKS = 5
+
+
 class Derived(NamedTuple):
     """What is made of the present values: canonical texts by key, and what they now rest on."""
 
@@ -61,9 +64,7 @@ class Basing:
             Unavailable, AccessDenied, BucketNotFound: not all could be decided.
         """
         if self._needs_a_look():
-            newest = self._timeline.view.next_ordinal
-            await self._log.read()
-            self._read_since = newest
+            self._read_since = await self._look()
         remade: list[WriteId] = []
         view = self._timeline.view
         confirmed = view.confirmed
@@ -82,6 +83,16 @@ class Basing:
                 remade.append(id)
             ahead.update(self._timeline.view.pending[id].write.update)
         return remade
+
+    async def _look(self) -> int:
+        """Read to the end of the log; the ordinal from which on writes were made after that began."""
+        newest = self._timeline.view.next_ordinal
+        for _ in range(_LOOKS):
+            before = self._log.reached
+            await self._log.read()
+            if self._log.reached == before:
+                break  # while much was read, more may have come, and what is made of it would come too late
+        return newest
 
     def _needs_a_look(self) -> bool:
         """Whether there is a write to be judged that was made since the last look began."""
