@@ -81,7 +81,9 @@ class Basing:
                 if not await self._mend(id, basis, what, ahead):
                     continue
                 remade.append(id)
-            ahead.update(self._timeline.view.pending[id].write.update)
+            pending = self._timeline.view.pending.get(id)
+            if pending is not None:
+                ahead.update(pending.write.update)
         return remade
 
     async def _look(self) -> int:
@@ -110,13 +112,12 @@ class Basing:
         confirmed = self._timeline.view.confirmed.entries
         there = {key: ahead[key] if key in ahead else confirmed.get(key) for key in basis.keys}
         try:
-            derived = await self._derive(basis, there)
+            return self._remake(id, await self._derive(basis, there))
         except (Corrupt, InvalidInput) as error:
             rejected = Rejected(f"cannot be made of what is there now: {error}", operation="commit")
             rejected.__cause__ = error
             self._refuse(rejected, id)
             return False
-        return self._remake(id, derived)
 
     async def _derive(self, basis: Basis, there: Mapping[str, Entry | None]) -> Derived:
         before = {key: await self._values.fetch(entry) for key, entry in there.items() if entry is not None}
