@@ -175,8 +175,14 @@ class Own:
             self._versions.clear()
 
     async def remove(self) -> None:
-        """Delete it; in a bucket with versions all of them. Raises what the storage said."""
-        await _remove(self._storage, self.name, versioned=self._versioned and not self._keeps_versions)
+        """Delete it; in a bucket with versions all of them, if that is allowed. Raises what the storage said."""
+        versioned = self._versioned and not self._keeps_versions
+        try:
+            await _remove(self._storage, self.name, versioned=versioned)
+        except AccessDenied:
+            if not versioned:
+                raise
+            await _remove(self._storage, self.name, versioned=False)
         self.may_exist = False
         self._versions.clear()
 

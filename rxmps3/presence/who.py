@@ -52,7 +52,7 @@ class Participant:
     """A client that is here.
 
     Attributes:
-        id: its id, new each time it comes.
+        id: its id, another for each presence that is made.
         me: what it says of itself.
         by: the name that it was connected with, unverified.
         since: when it came, by the storage's clock.

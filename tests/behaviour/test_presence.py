@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from rxmps3.testing import CountingStorage
 from tests.behaviour.facades import ManualClock, settle
 from tests.behaviour.helpers import Gate, Switch, eventually, names, offline, player, players, raw, trace
 from tests.conftest import Place
+from tests.servers import READER
 
 QUICK = {"every": 0.3, "ttl": 5.0, "poll": 0.1}
 """For places with a time of their own, which may be whole seconds."""
@@ -419,16 +421,53 @@ async def test_who_only_looks_needs_no_right_to_write(*, read_only: bool) -> Non
         assert switch.refused == (0 if read_only else 1)
 
 
-async def test_closing_waits_a_bounded_time_for_the_object_to_be_deleted() -> None:
+@pytest.mark.parametrize("verb", ["list", "put", "delete"])
+async def test_closing_waits_a_bounded_time_for_the_object_to_be_deleted(verb: str) -> None:
     rig = Rig()
-    gate = Gate(rig.memory, PRESENCE_PREFIX, ("delete",))
+    gate = Gate(rig.memory, PRESENCE_PREFIX, (verb,))
     ana = await player(gate, by="ana", poll=10, clock=rig.clock)
     heard = trace(ana.presence({}))
     await rig.clock.advance(0)
     await ana.close()
     assert heard[-1] == "completed"
-    assert len(await rig.objects()) == 1
+    assert len(await rig.objects()) == (verb == "delete")
     assert gate.holding == 1
+
+
+@pytest.mark.parametrize("denied", [("delete",), ("list_versions",), ("delete", "list_versions")])
+async def test_where_versions_may_not_be_deleted_that_is_told_once(denied: tuple[str, ...]) -> None:
+    rig = Rig()
+    memory = MemoryStorage(clock=rig.clock, versioning=True)
+    switch = Switch(memory, verbs=denied)
+    switch.part, switch.error = PRESENCE_PREFIX, lambda: AccessDenied("no", operation="delete")
+    async with player(switch, by="ana", poll=10, clock=rig.clock, protocol="versioned") as ana:
+        errors = trace(ana.errors)
+        with ana.presence({}):
+            await rig.clock.advance(55)
+            left = len((await memory.list_versions(PRESENCE_PREFIX)).versions)
+            assert left == (6 if "delete" in denied else 1)
+        await rig.clock.advance(1)
+        reported = [one.operation for one in errors]
+        assert reported == (["presence cleanup", "presence leave"] if "delete" in denied else [])
+        assert len((await memory.list("")).objects) == ("delete" in denied)
+
+
+async def test_who_may_only_read_on_a_real_server_looks(place: Place) -> None:
+    if place.kind != "seaweedfs":
+        pytest.skip("only that server has users")
+    reader = replace(place, options={**place.options, **READER.options})
+    if place.protocol == "versioned":
+        pytest.skip("its reader has no rights in that bucket")
+    async with players(place, "ana") as (ana,):
+        with ana.presence("ana", **QUICK):
+            async with player(reader, by="bob", poll=10) as bob:
+                errors, heard = trace(bob.errors), trace(bob.presence(**QUICK))
+                await eventually(lambda: heard and told(heard[-1]) == [("ana", "ana")])
+                assert errors == []
+                with bob.presence("bob", **QUICK):
+                    await eventually(lambda: errors)
+                assert [(one.operation, type(one.error)) for one in errors] == [("presence", AccessDenied)]
+                assert told(heard[-1]) == [("ana", "ana")]
 
 
 async def test_a_handle_that_closes_leaves_though_another_goes_on() -> None:
