@@ -26,6 +26,7 @@ from rxmps3.options import Options, Status
 from rxmps3.past.past import Past
 from rxmps3.past.reading import Recorded
 from rxmps3.past.words import Difference, KeyVersion, PastWords, When
+from rxmps3.presence.presence import DEFAULT_EVERY, DEFAULT_TTL, Presence, Presences
 from rxmps3.receipt import Receipt
 from rxmps3.receipts import Receipts
 from rxmps3.replica import Replica, SharedValues
@@ -62,6 +63,7 @@ class Database(BoundToProcess):
         self._root = root
         self._streams = Streams(replica)
         self._past = PastWords(replica)
+        self._presences = Presences(replica)
         self._children: list[Database] = []
         self._new_keys = KeyMaker(replica.clock)
         self._closed = False
@@ -539,6 +541,38 @@ class Database(BoundToProcess):
         report.checkpoint = made
         return report
 
+    # -- others ----------------------------------------------------------------------------------------------
+
+    def presence(
+        self, me: Any = None, *, every: float = DEFAULT_EVERY, ttl: float = DEFAULT_TTL, poll: float | None = None
+    ) -> Presence:
+        """Who is here: a `Live` mapping of client ids to participants, and oneself among them if ``me`` is given.
+
+        It is used while it is observed, and within ``with``; otherwise there is no request, and nobody sees one.
+        It has nothing to do with the log: no write waits for it, and no version tells of it.
+
+        Args:
+            me: what others see of this client, a JSON value of up to 4,096 bytes. None only looks, and needs no right
+                to write.
+            every: seconds between two signs of life.
+            ttl: seconds after which a client that gave none counts as gone, by the storage's clock.
+            poll: seconds between two looks at most; None takes the database's, or ``every`` where an Observable says
+                when to look.
+
+        Raises:
+            InvalidValue: JSON cannot express ``me``, or it is too long.
+            InvalidOption: ``ttl`` is no longer than ``every``, or ``me`` is given and the database is read only.
+            Closed: the database is closed.
+        """
+        self._check_open("presence")
+        if me is not None:
+            self._check_writable("presence")
+        return self._presences.make(me, every, ttl, poll, read_only=self._read_only)
+
+    async def _leave(self, timeout: float) -> None:
+        """End the presences of this handle and of those that live in it."""
+        await all_of([self._presences.close(timeout), *(child._leave(timeout) for child in self._children)])
+
     # -- life ------------------------------------------------------------------------------------------------
 
     def manifest(self, name: str) -> Database:
@@ -568,6 +602,12 @@ class Database(BoundToProcess):
             return
         self._replica.check_loop()
         self._closed = True
+        try:
+            await self._leave(timeout)
+        finally:
+            await self._end(timeout)
+
+    async def _end(self, timeout: float) -> None:
         try:
             if self._root:
                 await self._connection.release(timeout)
