@@ -39,6 +39,7 @@ from rxmps3.streams.typed import codec_for
 from rxmps3.streams.views import Streams, check_window
 from rxmps3.together import all_of
 from rxmps3.transaction import Transaction, Transactions, basis_of, changed, check_alone
+from rxmps3.undowords import UndoWords
 
 __all__ = ["Database", "transactions_of"]
 
@@ -62,7 +63,8 @@ class Database(BoundToProcess):
         self._read_only = read_only
         self._root = root
         self._streams = Streams(replica)
-        self._past = PastWords(replica)
+        self._undo = UndoWords(replica)
+        self._past = PastWords(replica, self._undo.write)
         self._presences = Presences(replica)
         self._children: list[Database] = []
         self._new_keys = KeyMaker(replica.clock)
@@ -132,7 +134,7 @@ class Database(BoundToProcess):
         if basis is not None:
             self._replica.check_linear("put")
         if manifests is None:
-            return self._replica.write_nowait(values, basis=basis)
+            return self._undo.write(values, basis)
         check_alone(basis)
         if isinstance(manifests, str):
             raise InvalidOption("manifests is a list of names, not one name", operation="put")
@@ -183,7 +185,7 @@ class Database(BoundToProcess):
     def _derive(self, key: str, derivation: Derivation, operation: str) -> Receipt:
         self._check_may_write(operation)
         self._replica.check_linear(operation)
-        return self._replica.derive_nowait({key: derivation})
+        return self._undo.derive({key: derivation})
 
     async def transact(self, fn: Callable[[Transaction], Awaitable[T] | T], attempts: int = 10) -> T:
         """Read and change several keys as if nobody else wrote meanwhile; returns what ``fn`` returned.
@@ -223,9 +225,35 @@ class Database(BoundToProcess):
         """
         return await self._transactions.run(lambda tx: changed(tx, key, fn, default), attempts)
 
+    async def undo(self) -> str:
+        """Take back the newest write of this handle that is not undone yet, in one atomic write.
+
+        Each of its keys holds again what it held just before that write in the log. That shows at once and goes out in
+        the background, as any write. The last 100 writes can be undone, but none that was made with ``manifests``.
+
+        Returns:
+            The version id, once it is committed. A write that was not sent yet is cancelled instead, and one that was
+            refused needs no undoing: then it is the version id of that. "" if there is nothing to undo.
+
+        Raises:
+            Conflict: somebody else has written one of the keys since. Nothing was changed, and the next undo goes on
+                with the write before.
+            NotKept: what was there before is no longer kept. The next undo goes on with the write before.
+            Unsupported: the manifest's protocol has no one order of commits.
+            Unavailable, AccessDenied: a large value is not at hand; nothing was changed.
+            Rejected, Closed, NotSent, OutcomeUnknown, Overloaded: as `put` and its receipt.
+        """
+        self._check_may_write("undo")
+        return await self._undo.undo()
+
+    async def redo(self) -> str:
+        """Do again the write that was undone last, if this handle has made no other one since. As `undo`."""
+        self._check_may_write("redo")
+        return await self._undo.redo()
+
     @property
     def _transactions(self) -> Transactions:
-        return Transactions(self._replica, self._check_may_write, self.read_texts)
+        return Transactions(self._replica, self._check_may_write, self.read_texts, self._undo.write)
 
     def _check_may_write(self, operation: str) -> None:
         self._check_open(operation)
@@ -616,6 +644,7 @@ class Database(BoundToProcess):
                 await child.close()
             self._streams.complete()
             self._past.close()
+            self._undo.close()
 
     async def __aenter__(self) -> Database:
         return self

@@ -11,6 +11,7 @@ from rxmps3 import jsontext
 from rxmps3.basis import Basis, Range, Seen, seen, window
 from rxmps3.errors import Closed, Conflict, InvalidOption, Unavailable
 from rxmps3.missing import MISSING
+from rxmps3.receipt import Receipt
 from rxmps3.replica import Replica
 from rxmps3.retry import full_jitter
 from rxmps3.state import Entry, View
@@ -141,12 +142,20 @@ class Transactions:
         replica: where they are committed.
         check: that the handle may write.
         read_texts: the texts of entries.
+        write: makes a write of the handle.
     """
 
-    def __init__(self, replica: Replica, check: Callable[[str], None], read_texts: ReadTexts) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        check: Callable[[str], None],
+        read_texts: ReadTexts,
+        write: Callable[[Mapping[str, Any], Basis | None], Receipt],
+    ) -> None:
         self._replica = replica
         self._check = check
         self._read_texts = read_texts
+        self._write = write
 
     async def begin(self, operation: str = "transact", *, look: bool = True) -> Transaction:
         """A transaction on all that was committed before this call.
@@ -181,7 +190,7 @@ class Transactions:
         """Commit what it changed, or raise `Conflict`. Raises as awaiting a receipt does."""
         values, basis = transaction.end()
         if values:
-            transaction.version = await self._replica.write_nowait(values, basis=basis)
+            transaction.version = await self._write(values, basis)
 
     @asynccontextmanager
     async def one(self) -> AsyncGenerator[Transaction]:

@@ -224,6 +224,14 @@ class Database(BoundToProcess, Mapping[str, Any]):
         """Set a key to what a plain function makes of its value, as `rxmps3.Database.update`."""
         return transaction.update(self._portal, client.transactions_of(self._database), key, fn, default, attempts)
 
+    def undo(self, *, timeout: float | None = None) -> str:
+        """Take back the newest write of this handle that is not undone yet, as `rxmps3.Database.undo`."""
+        return self._portal.call("undo", self._database.undo, timeout)
+
+    def redo(self, *, timeout: float | None = None) -> str:
+        """Do again the write that was undone last, as `rxmps3.Database.redo`."""
+        return self._portal.call("redo", self._database.redo, timeout)
+
     def new_key(self, prefix: str = "") -> str:
         """A key that nobody else makes, as `rxmps3.Database.new_key`."""
         return self._database.new_key(prefix)

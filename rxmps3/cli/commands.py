@@ -39,6 +39,7 @@ CODES = "\n\n".join(
         "4 no access, or no such bucket",
         "5 the storage is out of reach, or the deadline has passed",
         "6 what is stored is corrupt, or needs another version or storage",
+        "7 a conflict: a key is not at the version that the write rests on, or somebody else wrote meanwhile",
         "130 interrupted, 143 terminated, 141 the reader of the output has gone;"
         " but 0 for watch and log --follow, which end that way",
     )
@@ -54,6 +55,10 @@ app = typer.Typer(
 
 Key = Annotated[str, typer.Argument(metavar="KEY", show_default=False)]
 By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who writes; recorded, and verified by nobody.")]
+IfVersion = Annotated[
+    str | None,
+    typer.Option("--if-version", metavar="VERSION", help="Only where the key is at this version; else: 7."),
+]
 Poll = Annotated[float, typer.Option("--poll", metavar="SECONDS", help="Look for news at least this often.")]
 
 
@@ -107,16 +112,42 @@ async def put(
         str, typer.Argument(metavar="JSON", help="The value; - reads it from standard input.", show_default=False)
     ],
     string: Annotated[bool, typer.Option("--string", help="Take the argument as plain text, not as JSON.")] = False,
+    if_version: IfVersion = None,
+    create: Annotated[bool, typer.Option("--create", help="Only where the key is not there; else: 7.")] = False,
     by: By = "",
 ) -> None:
     """Set a key to a JSON value, wait for the commit and print the version.
 
     A negative number, or anything else that begins with a dash, goes after two dashes: put URL KEY -- -1
     """
+    if create and if_version is not None:
+        raise InvalidOption("--create and --if-version exclude each other")
     text = _standard_input() if value == "-" else value
-    content = text if string else _parsed(text, key)
+    content = text if string else _parsed(text, f"value of key {key!r:.80}")
     async with run.deadline(), run.database(by=by) as db:
-        version = await run.committed(db, db.put(key, content))
+        receipt = db.put(key, content, if_version=MISSING if create else if_version)
+        version = await run.committed(db, receipt)
+    _show_version(run, key, version)
+
+
+@command
+async def patch(
+    run: Run,
+    key: Key,
+    patch: Annotated[
+        str, typer.Argument(metavar="JSON", help="The patch; - reads it from standard input.", show_default=False)
+    ],
+    by: By = "",
+) -> None:
+    """Change a part of a key's value by a JSON merge patch (RFC 7386), wait for the commit and print the version.
+
+    null deletes a member, arrays are replaced. A key that is not there counts as {}.
+    """
+    text = _standard_input() if patch == "-" else patch
+    content = _parsed(text, f"patch of key {key!r:.80}")
+    async with run.deadline(), run.database(by=by) as db:
+        await db.get(key)  # so that it is at hand
+        version = await run.committed(db, db.patch(key, content))
     _show_version(run, key, version)
 
 
@@ -127,9 +158,9 @@ def _standard_input() -> str:
         raise InvalidValue(f"standard input is not UTF-8: {error.reason} at byte {error.start}") from None
 
 
-def _parsed(text: str, key: str) -> Any:
+def _parsed(text: str, what: str) -> Any:
     try:
-        return jsontext.decode(text, f"value of key {key!r:.80}")
+        return jsontext.decode(text, what)
     except Corrupt as error:
         raise InvalidValue(
             error.what, object=error.object, remedy="plain text goes with --string, or in double quotes: '\"text\"'"
@@ -141,6 +172,7 @@ async def delete(
     run: Run,
     key: Key,
     missing_ok: Annotated[bool, typer.Option("--missing-ok", help="A key that is not there is fine.")] = False,
+    if_version: IfVersion = None,
     by: By = "",
 ) -> None:
     """Delete a key, wait for the commit and print the version.
@@ -150,7 +182,7 @@ async def delete(
     async with run.deadline(), run.database(by=by) as db:
         check_key(key, sys.maxsize)
         if key in db:
-            version = await run.committed(db, db.delete(key))
+            version = await run.committed(db, db.delete(key, if_version=if_version))
         elif missing_ok:
             run.terminal.note(f"there is no key {key!r}: nothing to delete")
             return

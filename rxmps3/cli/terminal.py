@@ -23,6 +23,7 @@ from rxmps3.clock import SystemClock, spawn
 from rxmps3.errors import (
     AccessDenied,
     BucketNotFound,
+    Conflict,
     Corrupt,
     Error,
     InvalidInput,
@@ -66,6 +67,7 @@ class Exit(IntEnum):
     ACCESS = 4
     UNREACHABLE = 5
     DATA = 6
+    CONFLICT = 7
     INTERRUPTED = 130
     PIPE_CLOSED = 141
     TERMINATED = 143
@@ -92,6 +94,8 @@ def exit_of(error: BaseException | None) -> Exit:
             return Exit.UNREACHABLE
         case Corrupt() | Unsupported():
             return Exit.DATA
+        case Conflict():
+            return Exit.CONFLICT
         case Rejected() if error.__cause__ is not None:
             return exit_of(error.__cause__)
         case _:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,6 +17,7 @@ from rxmps3.log.archive import Archive, Logged, Point
 from rxmps3.missing import MISSING
 from rxmps3.past.past import Past
 from rxmps3.past.reading import Reads, Recorded
+from rxmps3.receipt import Receipt
 from rxmps3.replica import Replica
 from rxmps3.retry import full_jitter
 from rxmps3.state import Committed, Entry, EntryChange, View, fold, step
@@ -73,10 +74,12 @@ class PastWords:
 
     Args:
         replica: the manifest.
+        write: makes a write of the handle.
     """
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: Replica, write: Callable[[Mapping[str, Any], Basis | None], Receipt]) -> None:
         self._replica = replica
+        self._write = write
         self._reads = Reads(replica)
 
     def close(self) -> None:
@@ -122,7 +125,7 @@ class PastWords:
             if not values:
                 return ""
             try:
-                return await self._replica.write_nowait(values, basis=basis)
+                return await self._write(values, basis)
             except InvalidValue as error:
                 raise too_large(error, prefix) from error
             except Conflict as conflict:

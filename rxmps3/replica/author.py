@@ -39,7 +39,10 @@ from rxmps3.state import (
 from rxmps3.values import Values
 from rxmps3.writing import contents_of, values_of
 
-__all__ = ["Author", "Draft"]
+__all__ = ["Author", "Draft", "Made"]
+
+Made = Callable[[Write], None]
+"""Is given a write as soon as it is made, under the lock of the view: before anything becomes of it."""
 
 
 class Draft(NamedTuple):
@@ -99,23 +102,29 @@ class Author:
             raise self._unsupported(self._kit(), operation)
 
     def write(
-        self, values: Mapping[str, Any], shared: SharedValues | None = None, basis: Basis | None = None
+        self,
+        values: Mapping[str, Any],
+        shared: SharedValues | None = None,
+        basis: Basis | None = None,
+        made: Made | None = None,
     ) -> Receipt:
         """Make one atomic write. As `Replica.write_nowait`."""
         with self._timeline.lock:
-            draft = self._write_locked(values, shared, basis)
+            draft = self._write_locked(values, shared, basis, made)
         return self._hand_over(draft)
 
-    def derive(self, derived: Mapping[str, Derivation]) -> Receipt:
+    def derive(self, derived: Mapping[str, Derivation], made: Made | None = None) -> Receipt:
         """Make one atomic write of what its keys hold now. As `Replica.derive_nowait`."""
         with self._timeline.lock:
             before = {self._kit().placing.check_key(key): self._at_hand(key) for key in derived}
             texts = {key: derivation.apply(before[key].text) for key, derivation in derived.items()}
             basis = Basis({key: one.seen for key, one in before.items()}, derived=derived)
-            draft = self._write_locked(_decoded(texts), None, basis)
+            draft = self._write_locked(_decoded(texts), None, basis, made)
         return self._hand_over(draft)
 
-    def _write_locked(self, values: Mapping[str, Any], shared: SharedValues | None, basis: Basis | None) -> Draft:
+    def _write_locked(
+        self, values: Mapping[str, Any], shared: SharedValues | None, basis: Basis | None, made: Made | None
+    ) -> Draft:
         waiting = len(self._timeline.view.pending)
         if waiting >= self._options.max_pending:
             raise Overloaded(
@@ -130,6 +139,8 @@ class Author:
         self._give_receipt(id, planned.update, planned.contents)
         write = Write(id, self._clock.new_id(), planned.update, basis)
         self._timeline.submit_locked(Wrote(write, self._options.by))
+        if made is not None:
+            made(write)
         return Draft(write, {held.content.name: held.text for held in planned.contents}, shared)
 
     def _hand_over(self, draft: Draft) -> Receipt:

@@ -29,7 +29,7 @@ from rxmps3.options import Options, Status, merged
 from rxmps3.outbox import Restored
 from rxmps3.protocols import is_there, open_kit
 from rxmps3.receipt import Receipt
-from rxmps3.replica.author import Author, Draft
+from rxmps3.replica.author import Author, Draft, Made
 from rxmps3.replica.basing import Basing
 from rxmps3.replica.committing import Committer
 from rxmps3.replica.health import Health
@@ -274,7 +274,11 @@ class Replica:
         self._author.check_linear(operation)
 
     def write_nowait(
-        self, values: Mapping[str, Any], shared: SharedValues | None = None, basis: Basis | None = None
+        self,
+        values: Mapping[str, Any],
+        shared: SharedValues | None = None,
+        basis: Basis | None = None,
+        made: Made | None = None,
     ) -> Receipt:
         """Make one atomic write and step the view; from any thread.
 
@@ -282,14 +286,15 @@ class Replica:
             values: what each key is to hold; `MISSING` deletes it.
             shared: the same values as they were planned for several manifests.
             basis: what the write rests on; it is refused with `Conflict` if that does not hold where it is committed.
+            made: is given the write before anything becomes of it, on this thread.
 
         Raises:
             InvalidKey, InvalidValue, Closed, Overloaded: nothing was changed.
         """
         self.check_open("put")
-        return self._unbroken(lambda: self._author.write(values, shared, basis))
+        return self._unbroken(lambda: self._author.write(values, shared, basis, made))
 
-    def derive_nowait(self, derived: Mapping[str, Derivation]) -> Receipt:
+    def derive_nowait(self, derived: Mapping[str, Derivation], made: Made | None = None) -> Receipt:
         """Make one atomic write of what its keys hold; it is made anew when others write them before it is committed.
 
         Raises:
@@ -297,7 +302,7 @@ class Replica:
             InvalidKey, InvalidValue, Closed, Overloaded: nothing was changed.
         """
         self.check_open("put")
-        return self._unbroken(lambda: self._author.derive(derived))
+        return self._unbroken(lambda: self._author.derive(derived, made))
 
     def _unbroken(self, write: Callable[[], Receipt]) -> Receipt:
         """Beside an event loop in a thread of its own the main thread may be interrupted; not in here."""

@@ -300,6 +300,12 @@ class Beside:
         else:
             await self._blocked(lambda: inner.__exit__(None, None, None))
 
+    async def undo(self) -> str:
+        return await self._blocked(self.blocking.undo)
+
+    async def redo(self) -> str:
+        return await self._blocked(self.blocking.redo)
+
     def new_key(self, prefix: str = "") -> str:
         return self.blocking.new_key(prefix)
 

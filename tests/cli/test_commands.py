@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import re
@@ -69,6 +70,58 @@ async def test_delete_says_when_there_is_nothing_to_delete(url: str) -> None:
     assert (fine.code, fine.out) == (0, "")
     assert "nothing to delete" in fine.err
     assert [version["writes"][0]["deleted"] for version in versions.records] == [[], ["k"]]
+
+
+def test_a_write_with_a_condition_ends_with_7_where_it_does_not_hold(url: str) -> None:
+    first = rxmps3("put", url, "k", "1", "--create", "--json").records[0]["version"]
+    again, other, second, changed, stale, gone, both, after = several(
+        ("put", url, "k", "2", "--create", "--json"),
+        ("put", url, "k", "2", "--if-version", "other-1"),
+        ("put", url, "k", "2", "--if-version", first, "--json"),
+        ("get", url, "k"),
+        ("delete", url, "k", "--if-version", first, "--json"),
+        ("delete", url, "nobody", "--if-version", first),
+        ("put", url, "k", "2", "--if-version", first, "--create"),
+        ("get", url, "k"),
+    )
+    assert (again.code, again.out, again.error["kind"]) == (7, "", "Conflict")
+    assert f"key 'k' is at version {first}, not missing" in again.error["message"]
+    assert (other.code, other.out) == (7, "")
+    assert "not at version other-1" in other.err
+    assert (second.code, changed.out) == (0, "2\n")
+    assert (stale.code, stale.error["kind"]) == (7, "Conflict")
+    assert (gone.code, both.code, after.out) == (3, 2, "2\n")
+    assert rxmps3("delete", url, "k", "--if-version", second.records[0]["version"]).code == 0
+
+
+async def test_a_patch_changes_a_part_of_a_value_also_of_a_large_one(url: str) -> None:
+    async with library.connect(url) as db:
+        await db.put("k", {"a": 1, "b": 1, "large": "x" * 9000})
+    patched, made, piped, no_patch = several(
+        ("patch", url, "k", '{"a": null, "c": [1]}', "--json", "--by", "bob"),
+        ("patch", url, "new", '{"a": {"b": null}}'),
+        ("patch", url, "new", "-"),
+        ("patch", url, "new", "{"),
+        stdin='{"d": 1}',
+    )
+    assert (patched.code, patched.records[0]["key"], made.code, piped.code, no_patch.code) == (0, "k", 0, 0, 2)
+    assert "patch of key 'new'" in no_patch.err
+    async with library.connect(url) as db:
+        assert await db.get("k") == {"b": 1, "c": [1], "large": "x" * 9000}
+        assert await db.get("new") == {"a": {}, "d": 1}
+        assert db.states.value["k"].version == patched.records[0]["version"]
+
+
+def test_a_log_without_one_order_takes_no_conditions(url: str) -> None:
+    async def make() -> None:
+        async with library.connect(url, protocol="mps3", manifest="m.json") as db:
+            await db.put("k", {})
+
+    asyncio.run(make())
+    for words in (("put", url, "k", "1", "--create"), ("patch", url, "k", "{}")):
+        outcome = rxmps3(*words, "-m", "m.json")
+        assert outcome.code == 6
+        assert "sequenced" in outcome.err
 
 
 async def test_ls_lists_keys_sizes_versions_and_values(url: str) -> None:
@@ -227,12 +280,16 @@ def test_buckets_on_s3(moto: Moto) -> None:
     )
     where = ("--endpoint-url", options["endpoint_url"], "--region", "us-east-1")
     url = f"s3://{SHARED_BUCKET}/cli"
-    put, got, none = several(
+    put, got, none, again, patched = several(
         ("put", url, "k", '"v"', *where),
         ("get", url, "k", *where),
         ("ls", "s3://no-such-bucket/x", "--json", *where),
+        ("put", url, "k", "1", "--create", "--json", *where),
+        ("patch", url, "k", '{"a": 1}', *where),
         env=env,
     )
+    assert (again.code, again.error["kind"]) == (7, "Conflict")
+    assert patched.code == 0
     assert (put.code, put.err) == (0, "")
     assert (got.code, got.out) == (0, '"v"\n')
     assert (none.code, none.error["kind"]) == (4, "BucketNotFound")
@@ -261,9 +318,10 @@ def test_a_refusal_does_not_wait_for_the_deadline(seaweedfs: SeaweedFS) -> None:
 
 COMMON = ("--manifest", "-m", "--endpoint-url", "--region", "--profile", "--timeout", "--json", "--help")
 HELP = {
-    "put": (*COMMON, "URL", "KEY", "JSON", "--string", "--by"),
+    "put": (*COMMON, "URL", "KEY", "JSON", "--string", "--if-version", "--create", "--by"),
+    "patch": (*COMMON, "URL", "KEY", "JSON", "--by"),
     "get": (*COMMON, "URL", "KEY", "--raw"),
-    "delete": (*COMMON, "URL", "KEY", "--missing-ok", "--by"),
+    "delete": (*COMMON, "URL", "KEY", "--missing-ok", "--if-version", "--by"),
     "ls": (*COMMON, "URL", "PREFIX", "--values", "--long", "-l"),
     "watch": (*COMMON, "URL", "KEY", "--prefix", "--count", "--no-current", "--poll"),
     "log": (*COMMON, "URL", "--last", "-n", "--follow", "-f", "--poll"),
@@ -281,7 +339,7 @@ def test_help_names_every_command_option_and_exit_code() -> None:
     for (name, options), outcome in zip(HELP.items(), each, strict=True):
         assert outcome.code == 0
         assert [option for option in options if option not in outcome.out] == [], name
-        assert re.search(r"Exit codes: 0 done\s+1 .*\s+2 .*\s+3 .*\s+4 .*\s+5 .*\s+6 ", outcome.out)
+        assert re.search(r"Exit codes: 0 done\s+1 .*\s+2 .*\s+3 .*\s+4 .*\s+5 .*\s+6 .*\s+7 ", outcome.out)
 
 
 def test_the_library_alone_imports_nothing_of_the_command() -> None:

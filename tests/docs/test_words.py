@@ -15,7 +15,7 @@ import pytest
 
 import rxmps3
 import rxmps3.blocking
-from rxmps3 import cli, compact, jsontext, layout, local, options, receipt, ticks, values, writing
+from rxmps3 import cli, compact, jsontext, layout, local, options, receipt, ticks, undoing, values, writing
 from rxmps3.cli.commands import app
 from rxmps3.cli.terminal import Exit
 from rxmps3.log import archive, checkpoint, fence, sequenced
@@ -223,6 +223,7 @@ NUMBERS = [
     ("docs/presence.md", f"up to {presence_who.MAX_ME_BYTES:,} bytes"),
     ("docs/presence.md", f"every {presence.DEFAULT_EVERY:.0f} seconds (`every`)"),
     ("docs/presence.md", f"none for {presence.DEFAULT_TTL:.0f} (`ttl`)"),
+    ("docs/changing.md", f"The last {undoing.DEPTH} writes can be undone"),
     ("docs/past.md", f"There are {archive.MOST_TAGS} tags at most"),
     ("docs/past.md", f"up to {words._LONGEST_TAG} characters"),  # pyright: ignore
     ("docs/past.md", f"up to {archive._READS_AT_ONCE} at a time"),  # pyright: ignore
