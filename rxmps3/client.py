@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -26,7 +27,7 @@ from rxmps3.options import Options, Status
 from rxmps3.past.past import Past
 from rxmps3.past.reading import Recorded
 from rxmps3.past.words import Difference, KeyVersion, PastWords, When
-from rxmps3.presence.presence import DEFAULT_EVERY, DEFAULT_TTL, Presence, Presences
+from rxmps3.presence.presence import CLOSE_WITHIN, DEFAULT_EVERY, DEFAULT_TTL, Presence, Presences
 from rxmps3.receipt import Receipt
 from rxmps3.receipts import Receipts
 from rxmps3.replica import Replica, SharedValues
@@ -597,9 +598,9 @@ class Database(BoundToProcess):
             self._check_writable("presence")
         return self._presences.make(me, every, ttl, poll, read_only=self._read_only)
 
-    async def _leave(self, timeout: float) -> None:
-        """End the presences of this handle and of those that live in it."""
-        await all_of([self._presences.close(timeout), *(child._leave(timeout) for child in self._children)])
+    def _leave(self) -> list[asyncio.Task[None]]:
+        """End the presences of this handle and of those that live in it; what is given back deletes their objects."""
+        return [*self._presences.close(), *(ending for child in self._children for ending in child._leave())]
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -631,7 +632,9 @@ class Database(BoundToProcess):
         self._replica.check_loop()
         self._closed = True
         try:
-            await self._leave(timeout)
+            leaving = self._leave()
+            if leaving and timeout > 0:
+                await asyncio.wait(leaving, timeout=min(timeout, CLOSE_WITHIN))
         finally:
             await self._end(timeout)
 

@@ -77,12 +77,10 @@ class Presences:
         """Whether the handle is."""
         return self._closed
 
-    async def close(self, timeout: float) -> None:
-        """Complete them, and wait for their objects to be deleted; what is left then vanishes by its ttl."""
+    def close(self) -> list[asyncio.Task[None]]:
+        """Complete them. What is given back deletes their objects; what it does not get done vanishes by its ttl."""
         self._closed = True
-        endings = [ending for presence in list(self._used) if (ending := presence.end()) is not None]
-        if endings and timeout > 0:
-            await asyncio.wait(endings, timeout=min(timeout, CLOSE_WITHIN))
+        return [ending for presence in list(self._used) if (ending := presence.end()) is not None]
 
 
 class Presence(Live[Mapping[str, Participant]]):
