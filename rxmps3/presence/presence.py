@@ -25,7 +25,7 @@ from rxmps3.replica import Replica
 from rxmps3.streams.stream import Live, Sender
 from rxmps3.ticks import Pace
 
-__all__ = ["DEFAULT_EVERY", "DEFAULT_TTL", "Presence", "Presences"]
+__all__ = ["CLOSE_WITHIN", "DEFAULT_EVERY", "DEFAULT_TTL", "Presence", "Presences"]
 
 DEFAULT_EVERY = 10.0
 DEFAULT_TTL = 30.0
