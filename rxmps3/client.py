@@ -42,9 +42,10 @@ from rxmps3.together import all_of
 from rxmps3.transaction import Transaction, Transactions, basis_of, changed, check_alone
 from rxmps3.undowords import UndoWords
 
-__all__ = ["Database", "transactions_of"]
+__all__ = ["Database", "make_key", "transactions_of"]
 
 T = TypeVar("T")
+K = TypeVar("K")
 logger = logging.getLogger("rxmps3")
 
 
@@ -387,8 +388,11 @@ class Database(BoundToProcess):
             InvalidOption: ``type`` is none that pydantic can check.
             Unsupported: ``type`` is given and pydantic is not installed.
         """
+        return self._make_key(Key, key, type, default)
+
+    def _make_key(self, kind: Callable[..., K], key: str, type: Any, default: Any) -> K:
         codec = codec_for(type, f"key {key!r}")
-        return Key(self._replica, self._streams, self, key, codec, default)
+        return kind(self._replica, self._streams, self, key, codec, default)
 
     def subscribe(self, key: str, on_next: Callable[[Any], None], default: Any = None) -> DisposableBase:
         """Call back with the value of a key, now and at each change: short for ``observe(key).subscribe``."""
@@ -679,3 +683,8 @@ class Database(BoundToProcess):
 def transactions_of(database: Database) -> Transactions:
     """Begins and commits transactions, for other faces of a database."""
     return database._transactions  # pyright: ignore[reportPrivateUsage]  # of the same module
+
+
+def make_key(database: Database, kind: Callable[..., K], key: str, type: Any, default: Any) -> K:
+    """As `Database.key`, with a class of its own, for other faces of a database."""
+    return database._make_key(kind, key, type, default)  # pyright: ignore[reportPrivateUsage]  # of the same module

@@ -11,12 +11,14 @@
 
 from rxmps3.blocking.database import Database, connect
 from rxmps3.blocking.iteration import BlockingIteration
+from rxmps3.blocking.key import BlockingKey
 from rxmps3.blocking.past import BlockingPast, BlockingRecorded
 from rxmps3.blocking.transaction import Transaction
 from rxmps3.blocking.ui import UiQueue
 
 __all__ = [
     "BlockingIteration",
+    "BlockingKey",
     "BlockingPast",
     "BlockingRecorded",
     "Database",

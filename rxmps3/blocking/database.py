@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, TypeVar, overload
 
@@ -18,6 +19,7 @@ from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 from rxmps3 import client, opening
 from rxmps3.blocking import transaction
 from rxmps3.blocking.iteration import BlockingIteration
+from rxmps3.blocking.key import BlockingKey
 from rxmps3.blocking.past import BlockingPast, BlockingRecorded, past_of
 from rxmps3.blocking.portal import Portal, at_exit, portal
 from rxmps3.blocking.transaction import Transaction
@@ -38,7 +40,6 @@ from rxmps3.receipts import Receipts
 from rxmps3.state import Entry, ManifestVersion, View
 from rxmps3.storage.base import Storage
 from rxmps3.streams.events import Change, Reset
-from rxmps3.streams.key import Key
 from rxmps3.streams.stream import Live
 from rxmps3.transaction import check_alone
 from rxmps3.values import DEFAULT_CACHE_BYTES, DEFAULT_INLINE_LIMIT
@@ -295,23 +296,24 @@ class Database(BoundToProcess, Mapping[str, Any]):
         return self._database.observe(key, default)
 
     @overload
-    def key(self, key: str, *, default: Any = None) -> Key[Any]: ...
+    def key(self, key: str, *, default: Any = None) -> BlockingKey[Any]: ...
 
     @overload
-    def key(self, key: str, type: type[T], default: None = None) -> Key[T | None]: ...
+    def key(self, key: str, type: type[T], default: None = None) -> BlockingKey[T | None]: ...
 
     @overload
-    def key(self, key: str, type: type[T], default: Missing) -> Key[T | Missing]: ...
+    def key(self, key: str, type: type[T], default: Missing) -> BlockingKey[T | Missing]: ...
 
     @overload
-    def key(self, key: str, type: type[T], default: T) -> Key[T]: ...
+    def key(self, key: str, type: type[T], default: T) -> BlockingKey[T]: ...
 
     @overload
-    def key(self, key: str, type: Any, default: Any = None) -> Key[Any]: ...
+    def key(self, key: str, type: Any, default: Any = None) -> BlockingKey[Any]: ...
 
-    def key(self, key: str, type: Any = Any, default: Any = None) -> Key[Any]:
-        """A key as a two-way stream, as `rxmps3.Database.key`."""
-        return self._database.key(key, type, default)
+    def key(self, key: str, type: Any = Any, default: Any = None) -> BlockingKey[Any]:
+        """A key as a two-way stream, as `rxmps3.Database.key`; its `update` blocks."""
+        make = partial(BlockingKey[Any], self._portal, client.transactions_of(self._database))
+        return client.make_key(self._database, make, key, type, default)
 
     def subscribe(self, key: str, on_next: Callable[[Any], None], default: Any = None) -> DisposableBase:
         """Call back with the value of a key and each change: short for ``observe(key).subscribe(on_next)``."""

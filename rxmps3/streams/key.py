@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from reactivex import abc
 from reactivex.abc import DisposableBase
 from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable
 
 from rxmps3 import jsontext
+from rxmps3.deriving import MergePatch
 from rxmps3.errors import Corrupt, Error, InvalidValue, NotLoaded
 from rxmps3.failures import Failure
-from rxmps3.missing import MISSING
+from rxmps3.missing import MISSING, Missing
 from rxmps3.receipt import Receipt
 from rxmps3.replica import Replica
 from rxmps3.routing import Turn
@@ -25,17 +28,25 @@ from rxmps3.streams.stream import Live, Sender, Stream
 from rxmps3.streams.typed import Codec
 from rxmps3.streams.views import Streams
 
-__all__ = ["Key", "KeyEntry"]
+if TYPE_CHECKING:
+    from rxmps3.transaction import Transaction
+
+__all__ = ["ABSENT", "Key", "KeyEntry"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Writes(Protocol):
-    """The write of a database handle."""
+    """The writes of a database handle."""
 
-    def put(self, key: str, value: Any) -> Receipt: ...
+    def put(self, key: str, value: Any, *, if_version: str | Missing | None = None) -> Receipt: ...
 
-    def delete(self, key: str) -> Receipt: ...
+    def delete(self, key: str, *, if_version: str | Missing | None = None) -> Receipt: ...
+
+    def patch(self, key: str, patch: Any) -> Receipt: ...
+
+    async def transact(self, fn: Callable[[Transaction], Awaitable[R] | R], attempts: int = 10) -> R: ...
 
 
 @dataclass(frozen=True)
@@ -106,18 +117,51 @@ class Key(Live[T], abc.ObserverBase[T]):
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def put(self, value: T) -> Receipt:
+    def put(self, value: T, *, if_version: str | Missing | None = None) -> Receipt:
         """Set the key, always. Raises `InvalidValue` if the value does not fit the type; else as ``db.put``."""
-        return self._writes.put(self.name, self._dump(value))
+        return self._writes.put(self.name, self.dumped(value), if_version=if_version)
 
-    def delete(self) -> Receipt:
-        """Delete the key."""
-        return self._writes.delete(self.name)
+    def delete(self, *, if_version: str | Missing | None = None) -> Receipt:
+        """Delete the key, as ``db.delete``."""
+        return self._writes.delete(self.name, if_version=if_version)
+
+    def patch(self, patch: Any) -> Receipt:
+        """Change a part of what is stored by a JSON merge patch, as ``db.patch``.
+
+        Raises:
+            InvalidValue: what it would make of the present value does not fit the type. Where others write the key
+                before it is committed, it is applied to what they wrote, whether that fits or not.
+            NotLoaded, Unsupported, Closed, Overloaded: as ``db.patch``.
+        """
+        entry = self._replica.view.look_up(self.name)
+        text = None if entry is None else self._replica.values.peek(entry)
+        if entry is None or text is not None:
+            made = MergePatch(jsontext.encode(patch, f"patch of key {self.name!r}")).apply(text)
+            self.loaded(jsontext.decode(made, f"value of key {self.name!r}"))
+        return self._writes.patch(self.name, patch)
+
+    async def update(self, fn: Callable[[T], Awaitable[T] | T], attempts: int = 10) -> T:
+        """Set the key to what ``fn`` makes of its value, and return that, as ``db.update``.
+
+        ``fn`` gets the default where there is no value. Its result is written as `put` writes it.
+
+        Raises:
+            InvalidValue: what is stored does not fit the type, or the result does not.
+            Conflict, Unsupported, and the rest: as ``db.update``.
+        """
+
+        async def change(tx: Transaction) -> T:
+            result = fn(self.loaded(await tx.get(self.name, ABSENT)))
+            value = await cast("Awaitable[T]", result) if isawaitable(result) else cast("T", result)
+            tx.put(self.name, self.dumped(value))
+            return value
+
+        return await self._writes.transact(change, attempts)
 
     def on_next(self, value: T) -> None:
         """Set the key, unless the view shows this value already. From any thread; trouble goes to ``db.errors``."""
         try:
-            dumped = self._dump(value)
+            dumped = self.dumped(value)
             if not self._shows(value, dumped):
                 self._writes.put(self.name, dumped)
         except Error as error:
@@ -130,7 +174,7 @@ class Key(Live[T], abc.ObserverBase[T]):
     def on_completed(self) -> None:
         """A source has ended: the key lives on."""
 
-    def _dump(self, value: T) -> Any:
+    def dumped(self, value: T) -> Any:
         """What to put; `MISSING` to delete."""
         if value is MISSING or (self._default_deletes and self._is_default(value)):
             return MISSING
@@ -204,7 +248,7 @@ class Key(Live[T], abc.ObserverBase[T]):
     def decode(self, value: Any) -> tuple[T] | InvalidValue:
         """A JSON value, or `ABSENT`, as one of the type, in a box; what is wrong with it is returned and reported."""
         try:
-            return (self._load(value),)
+            return (self.loaded(value),)
         except InvalidValue as error:
             self._report("observe", error, "the value was skipped")
             return error
@@ -213,7 +257,8 @@ class Key(Live[T], abc.ObserverBase[T]):
         """The text by which readers tell a JSON value, or `ABSENT`, from others."""
         return self._default_text if value is ABSENT else jsontext.encode(value)
 
-    def _load(self, value: Any) -> T:
+    def loaded(self, value: Any) -> T:
+        """A JSON value, or `ABSENT`, as one of the type. Raises `InvalidValue`."""
         if value is ABSENT or (value is None and self._default is None):
             return self._own_default()
         return self._codec.load(value)
@@ -230,7 +275,7 @@ class Key(Live[T], abc.ObserverBase[T]):
             raise NotLoaded(
                 "its value is not at hand", object=f"key {self.name!r}", remedy="observe it, or await db.get first"
             )
-        return self._load(jsontext.decode(text, f"key {self.name!r}"))
+        return self.loaded(jsontext.decode(text, f"key {self.name!r}"))
 
     def _report(self, operation: str, error: Exception, note: str) -> None:
         failure = Failure(operation, f"key {self.name!r}", error, note)

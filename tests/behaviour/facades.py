@@ -354,13 +354,21 @@ class Beside:
     def key(self, key: str, *type_and_default: Any, **options: Any) -> rxmps3.Key[Any]:
         """The key itself; what writes to it ends with a turn, too."""
         found = self.blocking.key(key, *type_and_default, **options)
-        for word in ("put", "delete", "on_next", "on_error"):
+        for word in ("put", "delete", "patch", "on_next", "on_error"):
             setattr(found, word, self._writes(getattr(found, word)))
+        found.update = self._updates(found.update)
         return found
 
+    def _updates(self, update: Callable[..., Any]) -> Any:
+        def updated(fn: Callable[[Any], Any], **options: Any) -> Any:
+            plain = _plain(fn)
+            return self._blocked(lambda: update(plain, **options))
+
+        return updated
+
     def _writes(self, write: Callable[..., Any]) -> Callable[..., Any]:
-        def written(*arguments: Any) -> Any:
-            receipt = self._served(write(*arguments))
+        def written(*arguments: Any, **options: Any) -> Any:
+            receipt = self._served(write(*arguments, **options))
             return receipt and _Waited(receipt, self._in_turn)
 
         return written

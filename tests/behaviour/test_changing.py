@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import pytest
@@ -495,6 +497,88 @@ async def _end_of(receipt: Any) -> Any:
         return error
 
 
+# -- of a key with a type ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Task:
+    title: str
+    due: date | None = None
+
+
+async def test_a_key_is_updated_by_values_of_its_type(place: Place) -> None:
+    async with players(place, "a", "b") as clients:
+        keys = [db.key("n", int, default=0) for db in clients]
+        await asyncio.gather(*(key.update(lambda n: n + 1) for key in keys for _ in range(5)))
+        assert await keys[0].update(lambda n: n) == 10
+        tasks = [db.key("task", Task, default=Task("none")) for db in clients]
+
+        async def with_date(task: Task) -> Task:
+            assert task == Task("none")
+            task.due = date(2026, 12, 24)
+            return task
+
+        assert await tasks[0].update(with_date) == Task("none", date(2026, 12, 24))
+        assert await tasks[1].update(lambda task: Task("milk", task.due)) == Task("milk", date(2026, 12, 24))
+        await clients[0].refresh()
+        assert await clients[0].get("task") == {"due": "2026-12-24", "title": "milk"}
+
+
+async def test_an_update_of_a_key_that_does_not_fit_writes_nothing() -> None:
+    async with players(MemoryStorage(), "a", "b") as (a, b):
+        key = a.key("n", int)
+        assert await key.update(lambda n: n) is None
+        assert "n" not in a
+        assert await key.update(lambda n: (n or 0) + 1) == 1
+        with pytest.raises(InvalidValue):
+            await key.update(lambda n: "loud")  # type: ignore[arg-type, return-value]  # pyright: ignore
+        assert await key.update(lambda n: None) is None
+        assert "n" not in a, "what stands for none deletes"
+        await b.put("n", "of somebody else")
+        with pytest.raises(InvalidValue):
+            await key.update(lambda n: 1)
+        with pytest.raises(ValueError, match="mine"):
+            await a.key("m").update(_raise_mine)
+        await b.refresh()
+        assert await b.get_prefix() == {"n": "of somebody else"}
+
+
+def _raise_mine(_: object) -> Any:
+    raise ValueError("mine")
+
+
+async def test_a_key_is_put_and_deleted_where_it_is_at_a_version() -> None:
+    async with players(MemoryStorage(), "a", "b") as (a, b):
+        key = a.key("n", int)
+        first = await key.put(1, if_version=MISSING)
+        second = await key.put(2, if_version=first)
+        with pytest.raises(Conflict):
+            await key.put(3, if_version=first)
+        with pytest.raises(Conflict):
+            await key.put(None, if_version=first)
+        await b.refresh()
+        assert await b.get("n") == 2
+        await key.delete(if_version=second)
+        assert "n" not in a
+
+
+async def test_a_patch_of_a_key_has_to_fit_its_type() -> None:
+    async with players(MemoryStorage(), "a", "b") as (a, b):
+        key = a.key("task", Task)
+        with pytest.raises(InvalidValue, match="title"):
+            key.patch({"due": "2026-12-24"})
+        assert "task" not in a
+        await key.put(Task("milk"))
+        await b.refresh()
+        await b.key("task", Task).patch({"title": "oat milk"})
+        await key.patch({"due": "2026-12-24"})
+        assert key.value == Task("oat milk", date(2026, 12, 24))
+        with pytest.raises(InvalidValue):
+            key.patch({"title": None})
+        assert await a.undo()
+        assert key.value == Task("oat milk")
+
+
 class TestLogsWithoutOneOrder:
     """The other two protocols say which one has it."""
 
@@ -514,6 +598,8 @@ class TestLogsWithoutOneOrder:
                     change()
             with pytest.raises(Unsupported, match="sequenced"):
                 await a.update("k", lambda value: value)
+            with pytest.raises(Unsupported, match="sequenced"):
+                await a.key("k").update(lambda value: value)
             with pytest.raises(Unsupported, match="sequenced"):
                 async with a.transaction():
                     pass

@@ -27,7 +27,7 @@ from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 import rxmps3
 import rxmps3.blocking.database as blocking_database
-from rxmps3 import MISSING, Closed, NotSent, Overloaded, WrongLoop
+from rxmps3 import MISSING, Closed, InvalidOption, NotSent, Overloaded, WrongLoop
 from rxmps3.blocking import Database, UiQueue, connect
 from rxmps3.blocking.portal import portal
 from rxmps3.storage import MemoryStorage
@@ -287,6 +287,58 @@ def test_a_read_that_takes_too_long_says_which() -> None:
         assert db.get("large", timeout=SOON) == "L" * 5000
 
 
+def test_an_undo_that_takes_too_long_stays_under_way() -> None:
+    slow = Slow(MemoryStorage())
+    with connect(slow) as db:
+        db.put("k", 1).wait(SOON)
+        slow.stopped = True
+        for word in (db.undo, db.redo):
+            with pytest.raises(TimeoutError, match=word.__name__):
+                word(timeout=0.01)
+        assert "k" in db
+        slow.stopped = False
+        assert db.undo(timeout=SOON)
+        assert "k" not in db
+
+
+def test_a_key_is_updated_by_a_plain_function_on_this_thread(db: Database) -> None:
+    key = db.key("n", int, default=0)
+    threads: list[str] = []
+
+    def more(n: int) -> int:
+        threads.append(threading.current_thread().name)
+        return n + 1
+
+    assert [key.update(more), key.update(more)] == [1, 2]
+    assert set(threads) == {threading.current_thread().name}
+
+    async def never(n: int) -> int:
+        return n
+
+    with pytest.raises(InvalidOption, match="async"):
+        key.update(never)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert db["n"] == 2
+
+
+def test_writes_of_many_threads_are_undone_one_by_one(db: Database) -> None:
+    def write(name: int) -> None:
+        for number in range(5):
+            db.put(f"{name}/{number}", number)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sizes = [len(db)]
+    while db.undo(timeout=SOON):
+        sizes.append(len(db))
+    assert sizes == list(range(40, -1, -1))
+    while db.redo(timeout=SOON):
+        sizes.append(len(db))
+    assert sizes[41:] == list(range(1, 41))
+
+
 class Slow(StorageWrapper):
     """A storage that answers nothing while it is stopped."""
 
@@ -304,7 +356,16 @@ def test_a_call_that_would_wait_for_itself_raises_at_once(db: Database) -> None:
     def observe(value: Any) -> None:
         if value is None:
             return
-        for call in (lambda: db.get("k"), db.refresh, db.close, lambda: db["k"], lambda: connect("memory:")):
+        for call in (
+            lambda: db.get("k"),
+            db.refresh,
+            db.close,
+            lambda: db["k"],
+            lambda: connect("memory:"),
+            db.undo,
+            db.redo,
+            lambda: db.key("k").update(lambda value: value),
+        ):
             try:
                 call()
             except WrongLoop as error:
@@ -318,7 +379,7 @@ def test_a_call_that_would_wait_for_itself_raises_at_once(db: Database) -> None:
 
     db.observe("k").subscribe(observe)
     db.put("k", 1).wait(SOON)
-    eventually(lambda: len(raised) == 7)
+    eventually(lambda: len(raised) == 10)
     assert db["other"] == 1
 
 

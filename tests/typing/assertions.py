@@ -102,6 +102,22 @@ def a_key_is_observable_observer_and_live(db: Database, sliders: Observable[floa
     key.on_next("loud")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
+async def a_key_is_updated(db: Database) -> None:
+    count = db.key("n", int, default=0)
+    assert_type(await count.update(lambda n: n + 1), int)
+    best = db.key("best", int)
+    assert_type(await best.update(lambda n: (n or 0) + 1), int | None)
+
+    async def renamed(account: Account) -> Account:
+        return Account(name=account.name.upper())
+
+    assert_type(await db.key("a", Account, default=Account(name="ana")).update(renamed), Account)
+    assert_type(count.put(1, if_version=MISSING), Receipt)
+    assert_type(db.key("a", Account).patch({"name": "bob"}), Receipt)
+    assert_type(await db.undo(), str)
+    await count.update(lambda n: "loud")  # type: ignore[arg-type, return-value]  # pyright: ignore[reportArgumentType, reportReturnType]
+
+
 class Special(Account):
     level: int = 1
 
@@ -189,8 +205,14 @@ def blocking_database(db: blocking.Database) -> None:
     assert_type(as_a_mapping["k"], Any)
     assert_type(db.keys("todo/"), list[str])
     assert_type(db.get_prefix("todo/", last=3), dict[str, Any])
-    assert_type(db.key("gain", float, default=1.0), Key[float])
-    assert_type(db.key("gain", float), Key[float | None])
+    gain = db.key("gain", float, default=1.0)
+    assert_type(gain, blocking.BlockingKey[float])
+    assert_type(db.key("gain", float), blocking.BlockingKey[float | None])
+    as_key: Key[float] = gain
+    assert_type(as_key.value, float)
+    assert_type(gain.update(lambda value: value + 1), float)
+    assert_type(gain.put(1.0, if_version="x").wait(), str)
+    assert_type(db.undo(timeout=1), str)
     assert_type(db.observe_many("a", "b"), Observable[Mapping[str, Any]])
     assert_type(db.status.value, Status)
     with db.iterate(db.key("gain", float, default=1.0), timeout=1) as gains:
