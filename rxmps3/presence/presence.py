@@ -34,6 +34,9 @@ CLOSE_WITHIN = 2.0
 _GAP = 0.2
 """Seconds at least between two of the own client's signs of life, however often it changes what it says."""
 
+_LEAVING_TTLS = 10
+"""For so many ttls the deletion of the own object is tried; nobody shows it after the first."""
+
 
 @dataclass(frozen=True)
 class _Options:
@@ -310,9 +313,10 @@ class Presence(Live[Mapping[str, Participant]]):
             self._failed("presence cleanup", problem, 1)
 
     async def _leave(self, own: Own) -> None:
+        """Delete the own object, unless this is used again before that succeeds."""
         clock, failures = self._replica.clock, 0
-        until = clock.monotonic() + self._options.ttl.total_seconds()
-        while own.may_exist:
+        until = clock.monotonic() + _LEAVING_TTLS * self._options.ttl.total_seconds()
+        while own.may_exist and not self._uses:
             try:
                 await own.remove()
             except Exception as problem:
@@ -320,8 +324,18 @@ class Presence(Live[Mapping[str, Participant]]):
                 wait = self._failed("presence leave", problem, failures)
                 if isinstance(problem, AccessDenied) or clock.monotonic() + wait > until:
                     return  # it is not renewed any more, and so it vanishes
-                await clock.sleep(wait)
+                await self._rest(wait)
         self._troubles.pop("presence leave", None)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait so long, or until this is used again."""
+        timer = self._replica.spawn(self._wake_after(seconds), "presence timer")
+        try:
+            while not timer.done() and not self._uses:
+                await self._woken.wait()
+                self._woken.clear()
+        finally:
+            timer.cancel()
 
     async def _pause(self, seconds: float | None, *, patiently: bool = False) -> None:
         """Wait until something has changed here, or so long at most; ``patiently``: so long, unless it ends."""

@@ -5,18 +5,30 @@ from __future__ import annotations
 import asyncio
 import pickle
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from rxmps3 import AccessDenied, Closed, Database, InvalidKey, InvalidOption, InvalidValue, NotLoaded, Presence
+from rxmps3 import (
+    AccessDenied,
+    Closed,
+    Database,
+    InvalidKey,
+    InvalidOption,
+    InvalidValue,
+    NotLoaded,
+    Presence,
+    Throttled,
+)
+from rxmps3.clock import Random
 from rxmps3.layout import PRESENCE_PREFIX
+from rxmps3.presence.who import Said, encode
 from rxmps3.storage import MemoryStorage, Storage, list_all
 from rxmps3.storage.base import versions_of
-from rxmps3.testing import CountingStorage
+from rxmps3.testing import CountingStorage, FaultyStorage, faults
 from tests.behaviour.facades import ManualClock, settle
-from tests.behaviour.helpers import Gate, Switch, eventually, names, offline, player, players, raw, trace
+from tests.behaviour.helpers import Gate, Switch, eventually, names, offline, player, players, raw, soon, trace
 from tests.conftest import Place
 from tests.servers import READER
 
@@ -421,6 +433,48 @@ async def test_who_only_looks_needs_no_right_to_write(*, read_only: bool) -> Non
         assert switch.refused == (0 if read_only else 1)
 
 
+@pytest.mark.parametrize("protocol", ["sequenced", "versioned", "mps3"])
+@pytest.mark.parametrize("seed", range(5))
+async def test_it_gets_through_where_requests_and_answers_are_lost(protocol: str, seed: int) -> None:
+    clock = ManualClock(seed)
+    memory = MemoryStorage(clock=clock, versioning=protocol == "versioned")
+    faulty = FaultyStorage(memory, (), Random(seed), clock=clock)
+    async with players(faulty, "ana", "bob", clock=clock, protocol=protocol) as (ana, bob):
+        faulty.plan = [faults.drop_requests(4), faults.lose_answers(4), faults.throttle(8), faults.resend(4)]
+        at_ana, at_bob = ana.presence(0, poll=1), bob.presence(0, poll=1)
+        heard, seen = trace(at_ana), at_bob.subscribe()
+        for number in range(20):
+            at_bob.update(number)
+            written = ana.put("n", number)
+            await clock.advance(3)
+        await clock.advance(10)
+        assert sorted(who(at_ana)) == sorted(who(at_bob)) == [("ana", 0), ("bob", 19)]
+        numbers = [me for seen in heard for by, me in told(seen) if by == "bob"]
+        assert numbers == sorted(numbers)
+        seen.dispose()
+        await clock.advance(200)
+        assert who(at_ana) == [("ana", 0)]
+        faulty.plan = ()
+        await soon(clock, written)
+        await soon(clock, bob.refresh())
+        assert await bob.get("n") == 19
+    assert (await memory.list(PRESENCE_PREFIX)).objects == []
+    if protocol == "versioned":
+        assert (await memory.list_versions(PRESENCE_PREFIX)).versions == []
+
+
+async def test_more_clients_than_a_listing_has_on_a_page() -> None:
+    rig = Rig()
+    for number in range(1_001):
+        said = Said(str(number), "", datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number))
+        await rig.memory.put(f"{PRESENCE_PREFIX}main/{number:012d}", encode(said))
+    async with rig.open(0) as ana:
+        with ana.presence(poll=1000) as here:
+            await rig.clock.advance(1)
+            assert [one.me for one in here.value.values()] == list(range(1_001))
+        assert rig.requests(0) == ["list"] * 2 + ["get"] * 1_001
+
+
 @pytest.mark.parametrize("verb", ["list", "put", "delete"])
 async def test_closing_waits_a_bounded_time_for_the_object_to_be_deleted(verb: str) -> None:
     rig = Rig()
@@ -480,6 +534,23 @@ async def test_a_handle_that_closes_leaves_though_another_goes_on() -> None:
         assert len(await rig.objects()) == 2
         await child.close()
         assert len(await rig.objects()) == 1
+
+
+async def test_who_comes_again_while_leaving_fails_is_here_at_once() -> None:
+    rig = Rig()
+    switch = Switch(rig.memory, verbs=("delete",))
+    async with player(switch, by="ana", poll=10, clock=rig.clock) as ana:
+        here = ana.presence({})
+        with here:
+            await rig.clock.advance(1)
+            switch.error = lambda: Throttled("slow down", operation="delete", retry_after=100)
+        await rig.clock.advance(10)
+        with here:
+            await rig.clock.advance(1)
+            assert who(here) == [("ana", {})]
+            switch.error = None
+        await rig.clock.advance(1)
+        assert await rig.objects() == []
 
 
 async def test_leaving_is_tried_again() -> None:
