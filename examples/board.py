@@ -8,11 +8,21 @@ Streamlit runs this script again for each click of each visitor. The database is
 it look at the bucket all the time, so a run of the script finds the news there already.
 """
 
+import argparse
 import os
+import sys
 
-import streamlit as st
+try:
+    import streamlit as st
+except ImportError as error:
+    sys.exit(f"{error}: pip install 'rxmps3[streamlit]'")
 
+import rxmps3
 from rxmps3.blocking import connect
+
+if not st.runtime.exists():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    sys.exit("it is a page: streamlit run examples/board.py")
 
 
 @st.cache_resource
@@ -28,8 +38,12 @@ def notes():
         button.button("Done", key=key, on_click=db.delete, args=[key])
 
 
-db = database(os.environ.get("RXMPS3_URL", "file:board"))
 st.title("Board")
+try:
+    db = database(os.environ.get("RXMPS3_URL", "file:board"))
+except rxmps3.Error as error:
+    st.error(str(error))
+    st.stop()
 name = st.text_input("Your name") or "somebody"
 if text := st.chat_input("A note"):
     db.put(db.new_key("note/"), {"text": text, "by": name})

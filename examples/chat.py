@@ -5,15 +5,24 @@
     python examples/chat.py file:room bob        # in another; s3://BUCKET/PREFIX works the same
 
 A message is dim until it is in the log. Out of reach of the bucket, messages wait and are sent later.
+Ctrl-C leaves.
 """
 
+import argparse
+import asyncio
 import sys
 
 import reactivex as rx
-from rich.text import Text
-from textual.app import App
-from textual.containers import VerticalScroll
-from textual.widgets import Header, Input, Static
+from reactivex.disposable import CompositeDisposable
+
+try:
+    from rich.text import Text
+    from textual.app import App
+    from textual.binding import Binding
+    from textual.containers import VerticalScroll
+    from textual.widgets import Header, Input, Static
+except ImportError as error:
+    sys.exit(f"{error}: pip install 'rxmps3[examples]'")
 
 import rxmps3
 
@@ -22,33 +31,33 @@ class Chat(App[None]):
     """One person's window on the room.
 
     Args:
-        url: where the room is.
+        db: the room.
         me: who is writing.
     """
 
     CSS = "VerticalScroll { height: 1fr; padding: 0 1; }"
+    BINDINGS = (Binding("ctrl+c", "quit", "Leave", priority=True),)
 
-    def __init__(self, url, me):
+    def __init__(self, db, me):
         super().__init__()
-        self.url, self.me, self.title = url, me, f"chat as {me}"
+        self.db, self.me, self.title = db, me, f"chat as {me}"
 
     def compose(self):
         yield Header()
         with VerticalScroll():
             yield Static(id="room")
-        yield Input(placeholder="Say something", disabled=True)
+        yield Input(placeholder="Say something")
 
-    async def on_mount(self):
-        self.db = await rxmps3.connect(self.url, by=self.me, poll=0.5)
+    def on_mount(self):
         room = rx.combine_latest(self.db.observe_prefix("message/", last=200), self.db.pending)
-        room.subscribe(lambda latest: self.show_room(*latest))
-        self.db.status.subscribe(self.show_status)
-        entry = self.query_one(Input)
-        entry.disabled = False
-        entry.focus()
+        self.following = CompositeDisposable(
+            room.subscribe(lambda latest: self.show_room(*latest)),
+            self.db.status.subscribe(self.show_status),
+        )
+        self.query_one(Input).focus()
 
-    async def on_unmount(self):
-        await self.db.close()
+    def on_unmount(self):
+        self.following.dispose()
 
     def on_input_submitted(self, event):
         if text := event.value.strip():
@@ -68,7 +77,19 @@ class Chat(App[None]):
         self.sub_title = "" if status.online else "offline: messages wait here"
 
 
+async def main(url, me):
+    async with rxmps3.connect(url, by=me, poll=0.5) as db:  # leaving it sends what waits
+        await Chat(db, me).run_async()
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("usage: python examples/chat.py URL NAME")
-    Chat(*sys.argv[1:]).run()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url")
+    parser.add_argument("name")
+    asked = parser.parse_args()
+    try:
+        asyncio.run(main(asked.url, asked.name))
+    except rxmps3.Error as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)

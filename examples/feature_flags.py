@@ -12,11 +12,16 @@ import argparse
 import asyncio
 import hashlib
 import sys
+import threading
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Annotated
 
-from pydantic import Field
+try:
+    from pydantic import Field
+except ImportError as error:
+    sys.exit(f"{error}: pip install 'rxmps3[examples]'")
 
 import rxmps3
 
@@ -58,6 +63,8 @@ class Flags:
                     for name in DEFAULTS:
                         key_of(db, name).subscribe(partial(self.hear, name))
                     await asyncio.Event().wait()
+            except rxmps3.InvalidOption:
+                raise
             except rxmps3.Error as error:
                 print(f"the defaults hold: {error}", file=sys.stderr, flush=True)
                 await asyncio.sleep(5)
@@ -67,13 +74,25 @@ class Flags:
         print(f"{name} is on for {flag.percent:g} %", flush=True)
 
 
+async def answer(flags):
+    """Answer until the input ends. A thread of its own reads it, as a daemon: Ctrl-C does not wait for that."""
+    loop, lines = asyncio.get_running_loop(), asyncio.Queue()
+
+    def read():
+        with open(0, closefd=False, errors="replace") as stdin:
+            for line in chain(stdin, [""]):
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+
+    threading.Thread(target=read, daemon=True).start()
+    while user := (await lines.get()).strip():
+        print(f"{user} gets {', '.join(flags.features_of(user)) or 'nothing new'}", flush=True)
+
+
 async def serve(url):
     flags = Flags()
-    following = asyncio.create_task(flags.follow(url))
-    while user := (await asyncio.to_thread(sys.stdin.readline)).strip():
-        print(f"{user} gets {', '.join(flags.features_of(user)) or 'nothing new'}", flush=True)
-    following.cancel()
-    await asyncio.wait([following])
+    tasks = [asyncio.create_task(answer(flags)), asyncio.create_task(flags.follow(url))]
+    ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    ended.pop().result()  # raises what ended it
 
 
 async def set_flag(url, name, percent):
@@ -81,7 +100,7 @@ async def set_flag(url, name, percent):
         await key_of(db, name).put(Flag(percent))
 
 
-def main():
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     serving, setting = commands.add_parser("serve"), commands.add_parser("set")
@@ -94,7 +113,5 @@ def main():
         asyncio.run(serve(asked.url) if asked.command == "serve" else set_flag(asked.url, asked.name, asked.percent))
     except rxmps3.Error as error:
         sys.exit(str(error))
-
-
-if __name__ == "__main__":
-    main()
+    except KeyboardInterrupt:
+        sys.exit(130)

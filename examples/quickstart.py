@@ -1,6 +1,11 @@
-"""The quick start of the README. Run it twice: ``python examples/quickstart.py``."""
+"""The quick start of the README: a greeting, kept in the folder ``notes``. Run it twice.
 
+python examples/quickstart.py
+"""
+
+import argparse
 import asyncio
+import sys
 
 import rxmps3
 
@@ -13,4 +18,11 @@ async def main():
         print(await db.get_prefix())
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    try:
+        asyncio.run(main())
+    except rxmps3.Error as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -8,9 +8,16 @@ thirty times a second, so a window that was busy goes straight to the newest. Wh
 the key: a write never blocks.
 """
 
+import argparse
+import signal
 import sys
-import tkinter as tk
 
+try:
+    import tkinter as tk
+except ImportError as error:
+    sys.exit(f"{error}: pip has no Tk, it comes with Python; on Debian, apt install python3-tk")
+
+import rxmps3
 from rxmps3.blocking import UiQueue, connect
 
 FRAME = 33  # milliseconds between two looks into the queue
@@ -64,8 +71,18 @@ class Window:
 
 def main(url):
     with connect(url, poll=0.2) as db:  # leaving it sends what is on its way
-        Window(db).root.mainloop()
+        window = Window(db)
+        signal.signal(signal.SIGINT, lambda *_: window.root.after_idle(window.close))  # Ctrl-C closes it like a click
+        window.root.mainloop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "file:slider")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url", nargs="?", default="file:slider")
+    try:
+        main(parser.parse_args().url)
+    except (rxmps3.Error, tk.TclError) as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -6,6 +6,7 @@ Here the bell is rung by hand. In earnest it would be a message from your bucket
 merged with a slow timer for the case that one gets lost.
 """
 
+import argparse
 import asyncio
 import sys
 
@@ -39,4 +40,12 @@ async def main(url):
         print("requests of the reader since:", reader.status.value.requests - asked)
 
 
-asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "memory:tick-source"))
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url", nargs="?", default="memory:tick-source")
+    try:
+        asyncio.run(main(parser.parse_args().url))
+    except rxmps3.Error as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -40,6 +40,7 @@ from rxmps3.missing import MISSING
 from rxmps3.opening import Connecting, connect
 from rxmps3.options import Status
 from rxmps3.past import Difference, KeyVersion, Past, Recorded
+from rxmps3.presence import Participant, Presence
 from rxmps3.receipt import Receipt
 from rxmps3.receipts import Receipts
 from rxmps3.state import Entry, ManifestVersion, View, Write
@@ -78,7 +79,9 @@ __all__ = [
     "NotSent",
     "OutcomeUnknown",
     "Overloaded",
+    "Participant",
     "Past",
+    "Presence",
     "Receipt",
     "Receipts",
     "Recorded",

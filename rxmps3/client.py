@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -26,6 +27,7 @@ from rxmps3.options import Options, Status
 from rxmps3.past.past import Past
 from rxmps3.past.reading import Recorded
 from rxmps3.past.words import Difference, KeyVersion, PastWords, When
+from rxmps3.presence.presence import CLOSE_WITHIN, DEFAULT_EVERY, DEFAULT_TTL, Presence, Presences
 from rxmps3.receipt import Receipt
 from rxmps3.receipts import Receipts
 from rxmps3.replica import Replica, SharedValues
@@ -65,6 +67,7 @@ class Database(BoundToProcess):
         self._streams = Streams(replica)
         self._undo = UndoWords(replica)
         self._past = PastWords(replica, self._undo.write)
+        self._presences = Presences(replica)
         self._children: list[Database] = []
         self._new_keys = KeyMaker(replica.clock)
         self._closed = False
@@ -571,6 +574,38 @@ class Database(BoundToProcess):
         report.checkpoint = made
         return report
 
+    # -- others ----------------------------------------------------------------------------------------------
+
+    def presence(
+        self, me: Any = None, *, every: float = DEFAULT_EVERY, ttl: float = DEFAULT_TTL, poll: float | None = None
+    ) -> Presence:
+        """Who is here: a `Live` mapping of client ids to participants, and oneself among them if ``me`` is given.
+
+        It is used while it is observed, and within ``with``; otherwise there is no request, and nobody sees one.
+        It has nothing to do with the log: no write waits for it, and no version tells of it.
+
+        Args:
+            me: what others see of this client, a JSON value of up to 4,096 bytes. None only looks, and needs no right
+                to write.
+            every: seconds between two signs of life.
+            ttl: seconds after which a client that gave none counts as gone, by the storage's clock.
+            poll: seconds between two looks at most; None takes the database's, or ``every`` where an Observable says
+                when to look.
+
+        Raises:
+            InvalidValue: JSON cannot express ``me``, or it is too long.
+            InvalidOption: ``ttl`` is no longer than ``every``, or ``me`` is given and the database is read only.
+            Closed: the database is closed.
+        """
+        self._check_open("presence")
+        if me is not None:
+            self._check_writable("presence")
+        return self._presences.make(me, every, ttl, poll, read_only=self._read_only)
+
+    def _leave(self) -> list[asyncio.Task[None]]:
+        """End the presences of this handle and of those that live in it; what is given back deletes their objects."""
+        return [*self._presences.close(), *(ending for child in self._children for ending in child._leave())]
+
     # -- life ------------------------------------------------------------------------------------------------
 
     def manifest(self, name: str) -> Database:
@@ -600,6 +635,14 @@ class Database(BoundToProcess):
             return
         self._replica.check_loop()
         self._closed = True
+        try:
+            leaving = self._leave()
+            if leaving and timeout > 0:
+                await asyncio.wait(leaving, timeout=min(timeout, CLOSE_WITHIN))
+        finally:
+            await self._end(timeout)
+
+    async def _end(self, timeout: float) -> None:
         try:
             if self._root:
                 await self._connection.release(timeout)

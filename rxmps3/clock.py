@@ -60,7 +60,7 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
     def new_id(self, characters: int = 12) -> str:
-        return "".join(secrets.choice(ID_ALPHABET) for _ in range(characters))
+        return "".join([ID_ALPHABET[byte & 31] for byte in secrets.token_bytes(characters)])
 
 
 def spawn(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

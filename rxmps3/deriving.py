@@ -136,5 +136,6 @@ def _jsonmerge() -> _JsonMerge:
     from jsonmerge.strategies import ObjectMerge
     from jsonschema.exceptions import RefResolutionError
 
-    failures = (JSONMergeError, RefResolutionError, TypeError, AttributeError, KeyError, ValueError, AssertionError)
+    wrong_schema = (TypeError, AttributeError, KeyError, ValueError, AssertionError, RecursionError)
+    failures = (JSONMergeError, RefResolutionError, *wrong_schema)
     return _JsonMerge(Merger, _MergePatchObjects(ObjectMerge(), JSONValue), failures)

@@ -7,6 +7,7 @@ Below the prefix of the database a manifest owns one folder::
     <manifest>/<incarnation>/checkpoint/<seq, 20 digits>-<nonce>
     <manifest>/values/<escaped key>@<version>
     .rxmps3-probe/<nonce>
+    .rxmps3-presence/<manifest>/<client>
 
 Names use ``A-Za-z0-9-._~/%@`` only: real servers and proxies break on other characters, on the segments ``.`` and
 ``..``, and on empty segments. Escaping is percent-encoding of the UTF-8 bytes; a slash that would make an empty
@@ -23,6 +24,7 @@ from urllib.parse import quote, unquote
 from rxmps3.errors import Corrupt, InvalidKey, InvalidOption
 
 __all__ = [
+    "PRESENCE_PREFIX",
     "PROBE_PREFIX",
     "RESERVED",
     "VALUES",
@@ -30,6 +32,7 @@ __all__ = [
     "check_key",
     "escape",
     "parse_value_name",
+    "presence_folder",
     "probe",
     "unescape",
     "value_name",
@@ -38,6 +41,7 @@ __all__ = [
 RESERVED = ".rxmps3"
 VALUES = "values/"
 PROBE_PREFIX = f"{RESERVED}-probe/"
+PRESENCE_PREFIX = f"{RESERVED}-presence/"
 MAX_NAME_BYTES = 1024
 """The longest object name, in bytes. Source: Amazon S3 User Guide, "Naming Amazon S3 objects"."""
 _VERSION_BYTES = 40
@@ -191,3 +195,15 @@ def parse_value_name(name: str) -> tuple[str, str]:
 def probe(nonce: str) -> str:
     """The name of a probe object."""
     return PROBE_PREFIX + nonce
+
+
+def presence_folder(manifest: str) -> str:
+    """The folder of the objects that say who is at a manifest, whatever its protocol; it is outside the manifest.
+
+    Raises:
+        InvalidOption: the name is not valid Unicode.
+    """
+    try:
+        return f"{PRESENCE_PREFIX}{_escape_dots(quote(manifest, safe='~'))}/"
+    except UnicodeEncodeError:
+        raise InvalidOption("not valid Unicode", object=f"manifest {manifest!r}") from None

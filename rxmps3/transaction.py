@@ -19,9 +19,10 @@ from rxmps3.streams.views import check_window
 
 __all__ = ["Transaction", "Transactions", "basis_of", "changed", "check_alone"]
 
-_BASE = 0.05
-"""Seconds that the third attempt waits at most; later ones twice as long each, up to `_CAP`."""
-_CAP = 2.0
+_SHORTEST = 0.005
+"""Seconds that the third attempt waits at most, or what a commit took; later ones twice as long each, up to `_MOST`
+times that. Who commits without a pause leaves gaps of about that length, and waiting longer would miss them."""
+_MOST = 8
 _LOOKS = 5
 """So often the end of the log is looked for before a transaction gives up."""
 
@@ -173,14 +174,16 @@ class Transactions:
         return Transaction(self._replica, self._read_texts)
 
     async def _look(self) -> None:
-        """Read to the end of the log, through a network that loses a request now and then."""
+        """Read to the end of the log, through a network that loses a request now and then, and beside fast writers."""
         for failures in range(1, _LOOKS):
+            before = self._replica.reached
             try:
                 await self._replica.look()
             except Unavailable as error:
                 await self._replica.clock.sleep(self._replica.backoff.wait(failures, error, self._replica.rng))
             else:
-                return
+                if self._replica.reached == before:
+                    return  # while much was read, more may have come
         await self._replica.look()
 
     async def commit(self, transaction: Transaction) -> None:
@@ -225,12 +228,12 @@ class Attempts:
         self._replica = replica
         self._most = most
         self._made = 0
-        self._took = 0.0
+        self._took = float("inf")
 
     async def begin(self) -> Transaction:
         """A transaction for the next attempt. Raises as `Transactions.begin`."""
         if self._made > 1:
-            wait = full_jitter(self._made - 1, max(_BASE, self._took), _CAP, self._replica.rng)
+            wait = full_jitter(self._made - 1, self._took, _MOST * self._took, self._replica.rng)
             await self._replica.clock.sleep(wait)
         self._made += 1
         return await self._transactions.begin(look=self._made != 2)  # a commit that fails has read to the end
@@ -253,7 +256,7 @@ class Attempts:
                     object=conflict.object,
                     remedy="try again later, allow more attempts, or read fewer keys",
                 ) from conflict
-            self._took = self._replica.clock.monotonic() - began
+            self._took = max(_SHORTEST, min(self._took, self._replica.clock.monotonic() - began))
             return False
         return True
 

@@ -34,6 +34,7 @@ from rxmps3.log.kit import Progress, ProtocolName, Report
 from rxmps3.missing import MISSING, Missing
 from rxmps3.options import Status
 from rxmps3.past import Difference, KeyVersion, When
+from rxmps3.presence.presence import DEFAULT_EVERY, DEFAULT_TTL, Presence
 from rxmps3.receipt import Receipt
 from rxmps3.receipts import Receipts
 from rxmps3.state import Entry, ManifestVersion, View
@@ -431,6 +432,12 @@ class Database(BoundToProcess, Mapping[str, Any]):
     def compact(self, *, dry_run: bool = False, progress: Progress | None = None) -> Report:
         """Write a checkpoint and delete what is no longer needed, as `rxmps3.Database.compact`."""
         return self._portal.call("compact", lambda: self._database.compact(dry_run=dry_run, progress=progress))
+
+    def presence(
+        self, me: Any = None, *, every: float = DEFAULT_EVERY, ttl: float = DEFAULT_TTL, poll: float | None = None
+    ) -> Presence:
+        """Who is here, as `rxmps3.Database.presence`."""
+        return self._database.presence(me, every=every, ttl=ttl, poll=poll)
 
     def manifest(self, name: str) -> Database:
         """A handle on another manifest of the same database; it closes with this one."""

@@ -21,6 +21,7 @@ from rxmps3.errors import Corrupt, InvalidOption, InvalidValue
 from rxmps3.layout import check_key
 from rxmps3.missing import MISSING
 from rxmps3.past import Past
+from rxmps3.presence.presence import DEFAULT_TTL
 from rxmps3.state import Entry, Inline
 
 __all__ = ["app", "main"]
@@ -305,6 +306,20 @@ async def log(
     a list of objects with "version", "put" and "deleted".
     """
     await (following.follow_log(run, last, poll) if follow else following.show_log(run, last))
+
+
+@command
+async def who(
+    run: Run,
+    ttl: Annotated[
+        float, typer.Option("--ttl", metavar="SECONDS", help="Here without a sign of life for no longer than this.")
+    ] = DEFAULT_TTL,
+) -> None:
+    """Show who is here now, in the order in which they came: since when, who, and what each says of itself.
+
+    With --json each line is an object with "id", "me", "by", "since" and "seen", both by the storage's clock.
+    """
+    await following.show_who(run, ttl)
 
 
 # -- the whole -------------------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
-"""The commands that tell what happens: ``watch`` and ``log``."""
+"""The commands that tell what happens: ``watch``, ``log`` and ``who``."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -13,14 +14,17 @@ from reactivex import operators as ops
 from rxmps3.cli.run import Run
 from rxmps3.cli.terminal import TooLate, json_text, shown
 from rxmps3.client import Database
+from rxmps3.errors import InvalidOption
 from rxmps3.layout import Layout, check_key
 from rxmps3.log.history import read_entries
 from rxmps3.missing import MISSING
+from rxmps3.presence.objects import look_once
+from rxmps3.presence.who import rendered
 from rxmps3.state import ManifestVersion
 from rxmps3.storage import Storage
 from rxmps3.streams.events import Change, Reset
 
-__all__ = ["follow_log", "show_log", "watch"]
+__all__ = ["follow_log", "show_log", "show_who", "watch"]
 
 _KEYS_ON_A_LINE = 8
 
@@ -150,3 +154,25 @@ def _show_version_of_log(run: Run, version: ManifestVersion) -> None:
 def _listed(keys: Sequence[str]) -> str:
     some = ", ".join(map(shown, keys[:_KEYS_ON_A_LINE]))
     return some if len(keys) <= _KEYS_ON_A_LINE else f"{some}, … ({len(keys):,} keys)"
+
+
+async def show_who(run: Run, ttl: float) -> None:
+    """Print who is here now."""
+    if not 0 < ttl < float("inf"):
+        raise InvalidOption(f"--ttl is a positive number of seconds, not {ttl}")
+    async with run.deadline(), run.storage() as storage, run.terminal.busy("Looking"):
+        here = rendered(await look_once(storage, run.at.manifest, timedelta(seconds=ttl)))
+    for id, one in here.items():
+        if run.at.json:
+            times = {"since": one.since, "seen": one.seen}
+            said = {"id": id, "me": one.me, "by": one.by}
+            run.terminal.record(said | {name: at.isoformat(timespec="milliseconds") for name, at in times.items()})
+            continue
+        run.terminal.line(
+            (f"{one.since.astimezone():%Y-%m-%d %H:%M:%S}  ", "dim"),
+            (f"{shown(one.by) or '-':<10}  ", "cyan"),
+            (f"{id}  ", "dim"),
+            json_text(one.me),
+        )
+    if not here:
+        run.terminal.note(f"nobody is at manifest {run.at.manifest!r} at {run.at.url}")

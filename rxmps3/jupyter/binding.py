@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import weakref
 from typing import Any, Protocol, TypeVar, cast
 
 from reactivex.abc import DisposableBase
 
+from rxmps3.blocking.portal import at_exit
 from rxmps3.errors import InvalidOption
 from rxmps3.jsontext import encode
 from rxmps3.jupyter.cells import belongs_to_this_cell
@@ -17,6 +20,9 @@ from rxmps3.streams.key import Key, KeyEntry
 __all__ = ["Binding", "bind"]
 
 logger = logging.getLogger("rxmps3")
+
+_leaving: weakref.WeakSet[Frames[Any]] = weakref.WeakSet()
+"""What may still have something to write when the kernel ends, of all bindings."""
 
 T = TypeVar("T")
 
@@ -47,6 +53,7 @@ class Binding(DisposableBase):
         self._subscription = key.entries().subscribe(self._arriving.push)
         self._arriving.flush()
         widget.observe(self._changed, names=trait)
+        _leaving.add(self._leaving)
 
     def __repr__(self) -> str:
         return f"<Binding of {self._trait!r} and key {self._key.name!r}>"
@@ -130,3 +137,17 @@ def _same(left: Any, right: Any) -> bool:
         return encode(left) == encode(right)
     except Exception:
         return left is right or (type(left) is type(right) and bool(left == right))
+
+
+def _flush_all() -> None:
+    """At the end of the kernel, just before the blocking databases send what is pending."""
+    for moved in list(_leaving):
+        try:
+            moved.flush()
+        except Exception as error:
+            logger.error("what a widget was moved to last is not written: %s", error)
+
+
+at_exit(_flush_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leaving.clear)  # they belong to the parent

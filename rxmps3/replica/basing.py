@@ -15,6 +15,9 @@ from rxmps3.values import Values
 __all__ = ["Basing", "Derived"]
 
 
+_LOOKS = 5
+
+
 class Derived(NamedTuple):
     """What is made of the present values: canonical texts by key, and what they now rest on."""
 
@@ -61,9 +64,7 @@ class Basing:
             Unavailable, AccessDenied, BucketNotFound: not all could be decided.
         """
         if self._needs_a_look():
-            newest = self._timeline.view.next_ordinal
-            await self._log.read()
-            self._read_since = newest
+            self._read_since = await self._look()
         remade: list[WriteId] = []
         view = self._timeline.view
         confirmed = view.confirmed
@@ -80,8 +81,20 @@ class Basing:
                 if not await self._mend(id, basis, what, ahead):
                     continue
                 remade.append(id)
-            ahead.update(self._timeline.view.pending[id].write.update)
+            pending = self._timeline.view.pending.get(id)
+            if pending is not None:
+                ahead.update(pending.write.update)
         return remade
+
+    async def _look(self) -> int:
+        """Read to the end of the log; the ordinal from which on writes were made after that began."""
+        newest = self._timeline.view.next_ordinal
+        for _ in range(_LOOKS):
+            before = self._log.reached
+            await self._log.read()
+            if self._log.reached == before:
+                break  # while much was read, more may have come, and what is made of it would come too late
+        return newest
 
     def _needs_a_look(self) -> bool:
         """Whether there is a write to be judged that was made since the last look began."""
@@ -99,13 +112,12 @@ class Basing:
         confirmed = self._timeline.view.confirmed.entries
         there = {key: ahead[key] if key in ahead else confirmed.get(key) for key in basis.keys}
         try:
-            derived = await self._derive(basis, there)
+            return self._remake(id, await self._derive(basis, there))
         except (Corrupt, InvalidInput) as error:
             rejected = Rejected(f"cannot be made of what is there now: {error}", operation="commit")
             rejected.__cause__ = error
             self._refuse(rejected, id)
             return False
-        return self._remake(id, derived)
 
     async def _derive(self, basis: Basis, there: Mapping[str, Entry | None]) -> Derived:
         before = {key: await self._values.fetch(entry) for key, entry in there.items() if entry is not None}

@@ -17,6 +17,10 @@ _COMPANY = 30.0
 _PAUSE_IN_COMPANY = 1.0
 _PAUSE_ALONE = 4.0
 """Commits without a break go on for so many seconds between two pauses."""
+_BREAK_MOMENTS = 4
+_BREAK_SECONDS = 0.01
+"""Without a break: so much later than a commit ended, in times that it took, that others can have read and tried. Who
+looks and thinks before each commit, as transactions do, takes no break by that."""
 _TYPICAL_PAUSE = 0.2
 _LONGEST_PAUSE = 4.0
 """Pauses in company are mostly short and now and then long: the slower a writer, the longer the pause it needs."""
@@ -58,7 +62,7 @@ class Fairness:
         moment = min(1.0, self._took)
         if self._lost:
             return rng.uniform(0, moment)
-        if now - self._ended_at > 2 * moment:
+        if now - self._ended_at > _BREAK_MOMENTS * moment + _BREAK_SECONDS:
             self._paused_at = now  # there was a break just now
             return 0.0
         company = now - self._foreign_at < _COMPANY

@@ -166,6 +166,11 @@ class Replica:
         return self._log.kit.collector
 
     @property
+    def storage(self) -> MeteredStorage:
+        """The storage, for what is no part of the log."""
+        return self._storage
+
+    @property
     def archive(self) -> Archive | None:
         """What the log keeps of its past; None where the protocol promises nothing of it."""
         return self._log.kit.archive

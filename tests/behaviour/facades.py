@@ -400,6 +400,9 @@ class Beside:
     async def tags(self) -> dict[str, str]:
         return await self._blocked(self.blocking.tags)
 
+    def presence(self, me: Any = None, **options: Any) -> rxmps3.Presence:
+        return self.blocking.presence(me, **options)
+
     versions = property(lambda self: self.blocking.versions)
     errors = property(lambda self: self.blocking.errors)
     states = property(lambda self: self.blocking.states)

@@ -268,7 +268,9 @@ async def test_an_observer_of_stages_that_raises_is_detached_and_reported_and_th
     assert await receipt == receipt.version
     assert await db.put("k", 2)
     assert fine[-2:] == ["committed", "completed"]
-    assert [(failure.operation, failure.object) for failure in errors] == [("observe", f"stages of {receipt.version}")]
+    assert [(failure.operation, failure.object) for failure in errors] == [
+        ("observe", f"stages of write {receipt.version}")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,9 @@ from rxmps3.cli.commands import app
 from rxmps3.cli.terminal import Exit
 from rxmps3.log import archive, checkpoint, fence, sequenced
 from rxmps3.past import words
+from rxmps3.presence import objects as presence_objects
+from rxmps3.presence import presence
+from rxmps3.presence import who as presence_who
 from rxmps3.replica import committing, fairness, keeping
 from rxmps3.retry import Backoff
 from rxmps3.storage import s3
@@ -139,7 +142,7 @@ def test_every_error_has_a_row() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [options.Status, compact.Report, rxmps3.Change, rxmps3.Failure, rxmps3.KeyVersion],
+    [options.Status, compact.Report, rxmps3.Change, rxmps3.Failure, rxmps3.KeyVersion, rxmps3.Participant],
     ids=lambda kind: kind.__name__,
 )
 def test_every_attribute_is_explained(kind: type) -> None:
@@ -217,6 +220,9 @@ NUMBERS = [
     ("docs/protocol.md", f"no more than {sequenced._RESUME_WITHIN} entries above"),  # pyright: ignore
     ("docs/protocol.md", f"at most {compact.MOST_KEPT} are held"),
     ("docs/protocol.md", f"within {(compact.VALUE_AGE - committing.TRUST_UPLOADS_FOR) // HOUR} hours of that check"),
+    ("docs/presence.md", f"up to {presence_who.MAX_ME_BYTES:,} bytes"),
+    ("docs/presence.md", f"every {presence.DEFAULT_EVERY:.0f} seconds (`every`)"),
+    ("docs/presence.md", f"none for {presence.DEFAULT_TTL:.0f} (`ttl`)"),
     ("docs/changing.md", f"The last {undoing.DEPTH} writes can be undone"),
     ("docs/past.md", f"There are {archive.MOST_TAGS} tags at most"),
     ("docs/past.md", f"up to {words._LONGEST_TAG} characters"),  # pyright: ignore
@@ -245,6 +251,10 @@ def test_numbers_in_words_are_those_of_the_code() -> None:
     assert timedelta(days=1) == compact.VALUE_AGE, "a day old, say upkeep and the protocol"
     assert fence.GRACE == HOUR, "an hour, says upkeep"
     assert fence.RENEW_AFTER == HOUR / 2, "each half hour, say polling and the protocol"
+    assert timedelta(days=1) == presence_who.RUBBISH_AFTER, "older than a day, says presence"
+    assert presence.CLOSE_WITHIN == 2, "two seconds, says presence"
+    assert presence._GAP == 0.2, "each fifth of a second, says presence"  # pyright: ignore
+    assert presence_objects._REMOVED_AT_ONCE == 10, "ten per look, says presence"  # pyright: ignore
     assert committing.TRUST_UPLOADS_FOR == 6 * HOUR, "six hours, says the protocol"
     assert committing.ASK_AFTER == HOUR, "older than an hour by its own clocks, says the protocol"
     assert fairness._SEEN_LATELY == 2, "within two seconds, says the protocol"  # pyright: ignore

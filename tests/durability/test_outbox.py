@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 
 import pytest
@@ -562,3 +563,41 @@ async def test_where_the_log_was_when_a_write_was_first_sent_is_kept_for_as_long
     del members["after"]  # as it was written before there was such a thing
     await disk.put("sent", seal(jsontext.encode(members)))
     assert await afters(disk) == ["", "", None]
+
+
+async def test_what_a_write_rests_on_is_kept_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    """Made offline, taken up by the next process, and judged by what others have written meanwhile."""
+    disk, bucket = Disk(), MemoryStorage()
+    schema = {"mergeStrategy": "append"}
+    async with on(bucket) as other:
+        first = await other.put_all({"doc": {"a": 1}, "list": [0], "page": "draft", "large": {"text": LARGE}})
+        async with on(bucket, disk) as db:
+            await db.get("large")
+        async with on(bucket, disk, online=False) as db:
+            await db.get("large")
+            await asyncio.gather(
+                db.patch("doc", {"b": 2}).stored,
+                db.merge("list", ["own"], schema).stored,
+                db.patch("large", {"n": 1}).stored,
+                db.create("claim", "own").stored,
+                db.put("page", "own", if_version=first).stored,
+                db.put("free", "own", if_version=rxmps3.MISSING).stored,
+            )
+            assert await db.get("doc") == {"a": 1, "b": 2}
+        await other.put_all({"doc": {"a": 1, "c": 3}, "list": [0, "theirs"], "page": "theirs", "claim": "theirs"})
+        await other.patch("large", {"m": 1})
+        async with on(bucket, disk) as db:
+            await asyncio.gather(*map(_end_of, db.pending.value), return_exceptions=True)
+        told = [record.getMessage() for record in caplog.records if "nobody awaited it" in record.getMessage()]
+        assert [re.findall("keys '(.*?)'", line) for line in told] == [["claim"], ["page"]]
+        await other.refresh()
+        assert await other.get_prefix() == {
+            "claim": "theirs",
+            "doc": {"a": 1, "b": 2, "c": 3},
+            "free": "own",
+            "large": {"text": LARGE, "m": 1, "n": 1},
+            "list": [0, "theirs", "own"],
+            "page": "theirs",
+        }
+    async with on(bucket, disk) as db:
+        assert db.pending.value == (), "what was refused does not come back"

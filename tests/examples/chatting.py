@@ -12,6 +12,7 @@ from typing import Any
 
 from textual.widgets import Input, Static
 
+import rxmps3
 from examples.chat import Chat  # pyright: ignore
 
 
@@ -28,10 +29,13 @@ def waiting_in(app: Any) -> list[str]:
 
 async def play(url: str, name: str, says: str, expected: Sequence[str]) -> str:
     """What the room shows in the end: the text that was expected is in it, and none of it waits any more."""
-    app: Any = Chat(url, name)
+    async with rxmps3.connect(url, by=name, poll=0.5) as db:
+        app: Any = Chat(db, name)
+        return await say(app, says, expected)
+
+
+async def say(app: Any, says: str, expected: Sequence[str]) -> str:
     async with app.run_test() as pilot:
-        while app.query_one(Input).disabled:
-            await pilot.pause(0.01)
         await pilot.click(Input)
         await pilot.press(*["space" if sign == " " else sign for sign in says], "enter")
         while waiting_in(app) or not all(line in str(room_of(app)) for line in expected):

@@ -115,6 +115,12 @@ class TestTheBoard:
         assert (len(connected), len(writers)) == (1, 1)
         assert (tasks("look"), tasks("commit")) == (before[0] + 1, before[1] + 1)
 
+    def test_a_wrong_url_is_said_on_the_page(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RXMPS3_URL", "somewhere")
+        app = visit(AppTest.from_file(str(ROOT / "examples/board.py")))
+        [error] = app.error
+        assert "not the URL of a storage: 'somewhere'" in error.value
+
 
 class TestTheScriptOfThePage:
     def script(self, tmp_path: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from textual.widgets import Input
 
+import rxmps3
 from rxmps3.testing import settle
 from tests.behaviour.helpers import Switch, offline
 from tests.examples.chatting import Chat, play, room_of, waiting_in
@@ -26,10 +27,13 @@ async def test_two_processes_talk_to_each_other(tmp_path: Path) -> None:
 
 async def test_a_message_waits_while_the_bucket_is_out_of_reach() -> None:
     storage = Switch()
-    app: Any = Chat(storage, "ana")
+    async with rxmps3.connect(storage, by="ana", poll=0.5) as db:
+        await wait_and_send(Chat(db, "ana"), storage)
+    await settle()
+
+
+async def wait_and_send(app: Any, storage: Switch) -> None:
     async with app.run_test() as pilot:
-        while app.query_one(Input).disabled:
-            await pilot.pause(0.01)
         storage.error = offline
         await pilot.click(Input)
         await pilot.press("h", "i", "enter")
@@ -42,4 +46,3 @@ async def test_a_message_waits_while_the_bucket_is_out_of_reach() -> None:
             await pilot.pause(0.01)
         assert str(room_of(app)) == "ana: hi\n"
         assert app.query_one(Input).value == ""
-    await settle()

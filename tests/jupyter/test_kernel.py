@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 pytest.importorskip("anywidget")
 pytest.importorskip("nbclient")
 
+import rxmps3
 from tests.jupyter.kernels import Kernel, kernel
 
 pytestmark = [
@@ -117,6 +119,22 @@ async def test_what_is_there_already_is_shown_at_once(cells: Kernel) -> None:
     await cells.run("import ipywidgets; db = await rxmps3.connect('memory:there'); await db.put('k', 3)")
     assert await cells.run("slider = ipywidgets.IntSlider(); bind(slider, 'value', db.key('k')); slider.value") == "3"
     assert await cells.run("live(db.observe('k')).html") == "'<pre>3</pre>'"
+
+
+async def test_what_waits_for_its_frame_when_the_kernel_ends_is_written(tmp_path: Path) -> None:
+    url = f"file:{tmp_path}/room"
+    async with kernel() as cells:
+        await cells.run(SETUP + "import ipywidgets; from rxmps3.blocking import connect")
+        await cells.run(
+            f"db = connect({url!r}); slider, other = ipywidgets.IntSlider(), ipywidgets.IntSlider()\n"
+            "for widget, key in ((slider, 'gain'), (other, 'pace')): bind(widget, 'value', db.key(key), fps=0.01);"
+        )
+        await cells.run(
+            "slider.value = 1; other.value = 1; await asyncio.sleep(0.2); slider.value = 7; other.value = 8"
+        )
+        assert await cells.run("db['gain'], db['pace']") == "(1, 1)"
+    async with rxmps3.connect(url) as db:
+        assert await db.get_prefix() == {"gain": 7, "pace": 8}
 
 
 async def test_what_can_be_empty_is_emptied_with_its_key(cells: Kernel) -> None:

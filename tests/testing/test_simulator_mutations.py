@@ -15,6 +15,7 @@ from rxmps3.errors import AccessDenied, PreconditionFailed, Rejected, Unavailabl
 from rxmps3.log import codec, sequenced
 from rxmps3.log.sequenced import SequencedLog
 from rxmps3.replica import committing
+from rxmps3.replica.basing import Basing
 from rxmps3.replica.committing import Committer
 from rxmps3.replica.looking import Looker
 from rxmps3.routing import Router, Turn
@@ -64,6 +65,27 @@ def a_412_is_taken_for_a_lost_race(patch: Patch) -> None:
 @mutation("one content per number")
 def an_entry_replaces_another(patch: Patch) -> None:
     patch.setattr(sequenced, "ABSENT", None)
+
+
+@mutation("a condition holds where it is committed")
+def a_commit_does_not_look_what_it_follows(patch: Patch) -> None:
+    """A write with a condition is sent whatever is there by then."""
+    patch.setattr(Basing, "standing", lambda self, ready: list(ready))
+
+
+@mutation("a condition holds where it is committed")
+def a_condition_is_looked_at_only_once(patch: Patch) -> None:
+    """When it was found to hold, it is believed to, also after a lost race."""
+    judged: set[Any] = set()
+    standing = Basing.standing
+
+    def once(self: Any, ready: Sequence[Write]) -> list[Write]:
+        known = [write.id in judged for write in ready]
+        held = ready if all(known) else standing(self, ready)
+        judged.update(write.id for write in held)
+        return list(held)
+
+    patch.setattr(Basing, "standing", once)
 
 
 @mutation("no holes")

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rxmps3 import Corrupt, InvalidKey, InvalidOption
-from rxmps3.layout import Layout, check_key, escape, parse_value_name, probe, unescape, value_name
+from rxmps3.layout import Layout, check_key, escape, parse_value_name, presence_folder, probe, unescape, value_name
 
 ODD = [
     '&$@=;[~|^  :+,"?\\{^}%]>#',
@@ -172,6 +172,19 @@ def test_the_names_of_a_manifest() -> None:
     assert layout.checkpoint("abc", 40, "n1") == "my%20app/abc/checkpoint/00000000000000000040-n1"
     assert layout.content("values/k@w-1") == "my%20app/values/k@w-1"
     assert probe("n1") == ".rxmps3-probe/n1"
+
+
+@pytest.mark.parametrize("manifest", ODD)
+def test_presence_is_outside_every_manifest(manifest: str) -> None:
+    folder = presence_folder(manifest)
+    assert re.fullmatch(r"\.rxmps3-presence/[A-Za-z0-9._~%-]+/", folder)
+    assert folder != ".rxmps3-presence/./"
+    assert folder == f".rxmps3-presence/{Layout(manifest, 10_000).root}"
+
+
+def test_a_manifest_that_is_no_text_has_no_presence() -> None:
+    with pytest.raises(InvalidOption):
+        presence_folder("\ud800")
 
 
 @given(st.integers(150, 1024), st.integers(1, 10**12))

@@ -9,6 +9,7 @@ from typing import Any
 from rxmps3 import jsontext
 from rxmps3.clock import Clock
 from rxmps3.errors import Corrupt, InvalidKey, InvalidValue, Rejected
+from rxmps3.layout import PRESENCE_PREFIX
 from rxmps3.log.kit import Held, Planned
 from rxmps3.log.mps3.javascript import stringify
 from rxmps3.log.mps3.names import new_uuid
@@ -58,6 +59,8 @@ class Mps3Placing:
             )
         if key == self._manifest or key.startswith(f"{self._manifest}@"):
             raise InvalidKey("the objects of the manifest itself are called so", object=what, remedy="choose another")
+        if self._versioning and key.startswith(PRESENCE_PREFIX):
+            raise InvalidKey("the objects of those who are here are called so", object=what, remedy="choose another")
         return key
 
     def normal(self, text: str) -> str:

@@ -35,6 +35,10 @@ _FAULTS: tuple[tuple[FaultKind, float], ...] = (
     ("slow", 0.2),
 )
 """Each kind with the highest chance it is drawn with."""
+_CONDITIONS_IN = 3
+"""In one of so many histories of the sequenced log some puts have a condition."""
+_CONDITIONAL: tuple[Verb, ...] = ("replace", "replace", "claim")
+_ASKED = 0.6
 _KEEPERS_VERBS: tuple[Verb, ...] = ("compact", "compact", "compact", "compact", "get_prefix", "crash")
 _AGES = 1000.0
 """With pauses of more than so many seconds a run is long enough for things to be collected."""
@@ -106,10 +110,21 @@ def draw_plan(
     return _fitted(plan, protocol, faults=faults)
 
 
+def _with_conditions(client: ClientPlan, rng: Random) -> ClientPlan:
+    """Some of its puts ask for what is there."""
+    steps = tuple(
+        replace(step, verb=rng.choice(_CONDITIONAL)) if step.verb == "put" and rng.random() < _ASKED else step
+        for step in client.steps
+    )
+    return replace(client, steps=steps)
+
+
 def _fitted(plan: Plan, protocol: ProtocolName, *, faults: bool) -> Plan:
     """The same for another log."""
     rng = Random(f"{protocol} {plan.seed}")
     weather = plan.weather
+    if protocol == "sequenced" and plan.seed % _CONDITIONS_IN == 0:
+        plan = replace(plan, clients=tuple(_with_conditions(client, rng) for client in plan.clients))
     if protocol == "versioned":
         hiding = rng.choice(((0.0, 0.0), (0.1, 3.0), (0.3, 60.0), (0.1, 1100.0)))
         disorder = rng.choice((0.0, 0.0, 0.2, 1.5))

@@ -250,6 +250,8 @@ class Ledger:
                 part["nonce"],
                 {key: None if value is None else self._item(seq, key, value) for key, value in part["update"].items()},
             )
+            if write.version not in self.places:
+                self._check_what_it_rests_on(seq, write, logged)
             logged.append(write)
             if write.version in self.places and not self._may_repeat(write.version):
                 place = self.places[write.version]
@@ -261,6 +263,22 @@ class Ledger:
                 self._last_named[item.object] = seq
         self.writes.append(tuple(logged))
         self.born.append(now)
+
+    def _check_what_it_rests_on(self, seq: int, write: LoggedWrite, before: Iterable[LoggedWrite]) -> None:
+        """A write that asks for a version of its key comes right after a state that has it."""
+        record = self._recorder.by_version.get(write.version)
+        if record is None or record.rests_on is None:
+            return
+        key, wanted = record.rests_on
+        item = self.folds[-1].items.get(key)
+        for earlier in before:
+            if earlier.version not in self.places or self.places[earlier.version] == seq:
+                item = earlier.update.get(key, item)
+        found = item.version if item is not None else ""
+        if found != wanted:
+            self._complain(
+                "a condition holds where it is committed", f"{write.version} in {seq}: {found}, not {wanted}"
+            )
 
     def _item(self, seq: int, key: str, value: dict[str, Any]) -> Item:
         """What an entry says of a key; an object that it names must be there by now."""

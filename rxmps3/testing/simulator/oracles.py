@@ -153,11 +153,13 @@ class _History:
         )
 
     def _rolled_back(self, observation: Observation, writes: list[WriteRecord]) -> Iterator[set[int]]:
-        """Which writes had been rolled back by then; of those at that very moment, some more or some less."""
-        gone = {write.id for write in writes if is_refused(write) and write.settled_at < observation.at}
+        """Which writes had been rolled back by then; of those during the asking, or at that very moment, ever more."""
+        since = observation.at if observation.asked_at is None else observation.asked_at
+        refused = sorted((write for write in writes if is_refused(write)), key=lambda write: write.settled_at)
+        gone = {write.id for write in refused if write.settled_at < since}
         yield gone
-        for write in writes:
-            if is_refused(write) and write.settled_at == observation.at:
+        for write in refused:
+            if since <= write.settled_at <= observation.at:
                 gone = {*gone, write.id}
                 yield gone
 

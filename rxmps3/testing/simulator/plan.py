@@ -27,6 +27,8 @@ Verb = Literal[
     "put",
     "put_all",
     "delete",
+    "replace",  # put, if the key is still what this client sees
+    "claim",  # put, if the key is not there
     "get",
     "get_prefix",
     "refresh",

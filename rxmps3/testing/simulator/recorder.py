@@ -37,6 +37,7 @@ class WriteRecord:
         values: what each key was set to; `MISSING` where it was deleted.
         called_at: when.
         version: its version id, "" until the call has returned.
+        rests_on: the key and the version of it, "" for none, that it asks for where it is committed, if it does.
         reentrant: made by an observer.
         cancelled: it was taken back in time.
         forgettable: the disk has gone back to a time when it may not have been stored.
@@ -54,6 +55,7 @@ class WriteRecord:
     values: Mapping[str, Any]
     called_at: float
     version: str = ""
+    rests_on: tuple[str, str] | None = None
     reentrant: bool = False
     forgettable: bool = False
     copied: bool = False
@@ -97,6 +99,7 @@ class Observation(NamedTuple):
         least: how many entries of the log it must reflect at the least.
         values: id by key.
         scope: for what was asked by prefix: the prefix and its window; every key under it counts, seen or not.
+        asked_at: when; it shows one moment between this and ``at``. None where that was the same moment.
     """
 
     at: float
@@ -106,6 +109,7 @@ class Observation(NamedTuple):
     least: int
     values: Mapping[str, int | None]
     scope: Scope | None = None
+    asked_at: float | None = None
 
 
 @dataclass(eq=False)

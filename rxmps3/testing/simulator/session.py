@@ -8,7 +8,7 @@ from typing import Any
 
 import rxmps3
 from rxmps3.client import Database
-from rxmps3.errors import AccessDenied, Closed, Corrupt, Error, NotSent, OutcomeUnknown, Rejected, Unavailable
+from rxmps3.errors import AccessDenied, Closed, Conflict, Corrupt, Error, NotSent, OutcomeUnknown, Rejected, Unavailable
 from rxmps3.failures import Failure
 from rxmps3.local import LocalMemory
 from rxmps3.log.choosing import Choice
@@ -89,6 +89,8 @@ class Session:
             "put": self._put,
             "put_all": self._put,
             "delete": self._delete,
+            "replace": self._replace,
+            "claim": self._replace,
             "get": self._get,
             "get_prefix": self._get_prefix,
             "refresh": self._refresh,
@@ -222,7 +224,8 @@ class Session:
         """Read to the end and look at everything, which must be all there is."""
         length = self._ledger.length
         await self.db.refresh()
-        self._saw(await self.db.get_prefix(""), len(self.record.writes), length, Scope("", 0))
+        asked_at = self._recorder.now()
+        self._saw(asked_at, await self.db.get_prefix(""), len(self.record.writes), length, Scope("", 0))
 
     def unsettled(self) -> list[WriteRecord]:
         """The writes whose receipts have not met their end."""
@@ -272,7 +275,22 @@ class Session:
         if step.follow:
             await self._await(receipt)
 
-    def write(self, keys: tuple[str, ...], size: int | None, *, reentrant: bool = False) -> Receipt:
+    async def _replace(self, step: Step) -> None:
+        """Put, if the key is still what is seen here, or is not there."""
+        [key] = step.keys
+        entry = self.db.states.value.get(key) if step.verb == "replace" else None
+        receipt = self.write(step.keys, step.size, rests_on=(key, entry.version if entry is not None else ""))
+        if step.follow:
+            await self._await(receipt)
+
+    def write(
+        self,
+        keys: tuple[str, ...],
+        size: int | None,
+        *,
+        reentrant: bool = False,
+        rests_on: tuple[str, str] | None = None,
+    ) -> Receipt:
         """Put one value to all keys, or delete them; record what becomes of it."""
         recorder = self._recorder
         value: Any = MISSING
@@ -281,9 +299,12 @@ class Session:
             if size:
                 value["pad"] = "x" * size
         record = recorder.new_write(self.record, dict.fromkeys(keys, value), reentrant=reentrant)
+        record.rests_on = rests_on
         try:
             if len(keys) > 1:
                 receipt = self.db.put_all(record.values)
+            elif rests_on is not None:
+                receipt = self.db.put("".join(keys), value, if_version=rests_on[1] or MISSING)
             elif value is MISSING:
                 receipt = self.db.delete("".join(keys))
             else:
@@ -320,7 +341,10 @@ class Session:
         except Error as error:
             record.error = error
             recorder.note(self.life, "write", record.id, "ends:", type(error).__name__)
-            if not (isinstance(error, UNDECIDED) and self._may_be_undecided(error)) and not record.cancelled:
+            undecided = isinstance(error, UNDECIDED) and self._may_be_undecided(error)
+            conflict = isinstance(error, Conflict) and record.rests_on is not None
+            recorder.counts["conflicts"] += conflict
+            if not (undecided or conflict or record.cancelled):
                 recorder.complain("nothing unexpected fails", f"{self.life}: write {record.id}: {error}")
             return
         recorder.note(self.life, "write", record.id, "is committed")
@@ -352,35 +376,40 @@ class Session:
 
     # -- reading ---------------------------------------------------------------------------------------------
 
-    def _saw(self, values: Mapping[str, Any], made: int, least: int = 0, scope: Scope | None = None) -> None:
+    def _saw(
+        self, asked_at: float, values: Mapping[str, Any], made: int, least: int = 0, scope: Scope | None = None
+    ) -> None:
         """A get has answered; so many own writes had been made when it was called, and perhaps more since."""
         seen = read_values(self._recorder, self._reads.name, values)
         self._recorder.note(self.life, "sees", *(f"{key}={id}" for key, id in seen.items()))
         check_pairs(self._recorder, self._reads.name, seen)
         self._reads.observations.append(
-            Observation(self._recorder.now(), len(self.record.writes), made, self._ledger.length, least, seen, scope)
+            Observation(
+                self._recorder.now(), len(self.record.writes), made, self._ledger.length, least, seen, scope, asked_at
+            )
         )
 
     async def _get(self, step: Step) -> None:
-        made = len(self.record.writes)
+        asked_at, made = self._recorder.now(), len(self.record.writes)
         if len(step.keys) > 1:
             values = await self.db.get_many(step.keys, MISSING)
         else:
             values = {key: await self.db.get(key, MISSING) for key in step.keys}
-        self._saw(values, made)
+        self._saw(asked_at, values, made)
 
     async def _get_prefix(self, step: Step) -> None:
         scope, made = Scope(step.keys[0], step.size), len(self.record.writes)
+        asked_at = self._recorder.now()
         values = await self.db.get_prefix(scope.prefix, **scope.window())
-        self._saw(values, made, scope=scope)
+        self._saw(asked_at, values, made, scope=scope)
 
     async def _refresh(self, step: Step) -> None:
         length, reach = self._ledger.length, self._inside.end_of_log()
         await self.db.refresh()
         self._inside.refreshed(self.db.states.value, reach)
-        made = len(self.record.writes)
+        asked_at, made = self._recorder.now(), len(self.record.writes)
         values = await self.db.get_many(step.keys, MISSING)
-        self._saw(values, made, length)
+        self._saw(asked_at, values, made, length)
 
     async def _compact(self, step: Step) -> None:
         report = await self.db.compact()
