@@ -188,6 +188,7 @@ async def test_a_sign_of_life_changes_nothing_and_is_not_read() -> None:
     async with rig.open(0) as ana, rig.open(1) as bob:
         at_bob = bob.presence(poll=5)
         heard = trace(at_bob)
+        await rig.clock.advance(0)
         with ana.presence({"n": 1}):
             await rig.clock.advance(20)
             (one,) = at_bob.value.values()
@@ -373,6 +374,7 @@ async def test_while_the_bucket_is_out_of_reach_the_last_known_stays() -> None:
     switch = Switch(rig.memory)
     async with rig.open(1) as bob, player(switch, by="ana", poll=1, clock=rig.clock) as ana:
         errors, heard = trace(ana.errors), trace(ana.presence())
+        await rig.clock.advance(0)
         with bob.presence("bob"):
             await rig.clock.advance(2)
             switch.part, switch.error = PRESENCE_PREFIX, offline
