@@ -183,8 +183,7 @@ class Presence(Live[Mapping[str, Participant]]):
         sink = _Sink(sender)
         self._sinks.append(sink)
         self._use()
-        if self._here is not None:
-            sink.offer(self._here)
+        self._offer()
 
         def detach() -> None:
             self._sinks.remove(sink)

@@ -27,7 +27,7 @@ from rxmps3.presence.who import Said, encode
 from rxmps3.storage import MemoryStorage, Storage, list_all
 from rxmps3.storage.base import versions_of
 from rxmps3.testing import CountingStorage, FaultyStorage, faults
-from tests.behaviour.facades import ManualClock, settle
+from tests.behaviour.facades import ManualClock, settle, turn
 from tests.behaviour.helpers import Gate, Switch, eventually, names, offline, player, players, raw, soon, trace
 from tests.conftest import Place
 from tests.servers import READER
@@ -306,16 +306,27 @@ async def test_an_observer_may_change_what_it_observes() -> None:
     async with rig.open(0) as ana:
         here = ana.presence(0)
         heard: list[Any] = []
+        counted: list[Any] = []
 
         def count(seen: Any) -> None:
-            if seen[here.id].me < 3:
-                here.update(seen[here.id].me + 1)
+            me = seen[here.id].me
+            counted.append(("begins", me))
+            if me % 4 < 3:
+                here.update(me + 1)
+            counted.append(("ends", me))
 
-        here.subscribe(count)
+        counting = here.subscribe(count)
         here.subscribe(lambda seen: heard.append(seen[here.id].me))
         await rig.clock.advance(5)
         assert heard == sorted(set(heard))
         assert heard[-1] == 3
+        counting.dispose()
+        here.update(4)
+        await turn()
+        here.subscribe(count)  # what it changes at its first item comes after that, too
+        await rig.clock.advance(5)
+        assert heard[-1] == 7
+        assert counted == [(what, me) for me in range(8) for what in ("begins", "ends")]
 
 
 async def test_an_observer_that_raises_is_detached_alone() -> None:
@@ -449,14 +460,21 @@ async def test_it_gets_through_where_requests_and_answers_are_lost(protocol: str
             at_bob.update(number)
             written = ana.put("n", number)
             await clock.advance(3)
-        await clock.advance(10)
+        for _ in range(100):
+            if sorted(who(at_ana)) == sorted(who(at_bob)) == [("ana", 0), ("bob", 19)]:
+                break
+            await clock.advance(5)
         assert sorted(who(at_ana)) == sorted(who(at_bob)) == [("ana", 0), ("bob", 19)]
         numbers = [me for seen in heard for by, me in told(seen) if by == "bob"]
         assert numbers == sorted(numbers)
         seen.dispose()
-        await clock.advance(200)
+        for _ in range(100):
+            if who(at_ana) == [("ana", 0)]:
+                break
+            await clock.advance(5)
         assert who(at_ana) == [("ana", 0)]
         faulty.plan = ()
+        await clock.advance(60)
         await soon(clock, written)
         await soon(clock, bob.refresh())
         assert await bob.get("n") == 19
