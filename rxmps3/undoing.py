@@ -116,17 +116,19 @@ class Steps:
     # -- what becomes of it ----------------------------------------------------------------------------------
 
     def committed(self, version: str, before: Side, update: Side, place: str) -> None:
-        """The newest write of a step is in the log: what it found there, what it made of it, and after which entry."""
+        """The newest write of a step is in the log: what it found there, what it made of it, and after which entry.
+
+        A step that knew both sides may be ahead of that by now: later ones were undone or redone before the commit.
+        """
         step = self._done.get(version)
-        if step is not None:
-            new = step.before is None
-            step.before, step.after, step.place = before, update, place
-            if new and not self._undone:
-                return  # nobody else knows it yet
-        for step in self._undone:
-            if step.version == version:
-                step.before, step.after, step.place = update, before, place
-        self._replace(update, update)
+        if step is not None and step.before is None:
+            step.before, step.after = before, _replaced(step.after, update, update)
+        for one in (*self._undone, *(() if step is None else (step,))):
+            if one.version == version:
+                one.place = place
+        if step is None or self._undone:  # else nobody else knows the entries
+            self._replace(before, before)
+            self._replace(update, update)
 
     def read_whole(self, version: str) -> None:
         """The newest write of a step is in the log, which was not seen entry by entry."""

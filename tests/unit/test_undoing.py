@@ -184,7 +184,42 @@ def _text(entry: Entry) -> str:
 
 
 TestModel = Model.TestCase
-TestModel.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestModel.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+
+
+def test_a_commit_does_not_set_a_step_back_that_went_on_before_it() -> None:
+    """Write, delete, undo both and redo one, all of it before the undos are committed; then redo the other."""
+    steps = Steps()
+    steps.did("v-1", _side("v-1", "a"))
+    steps.committed("v-1", {"a": None}, _side("v-1", "a"), "0")
+    steps.did("v-2", {"a": None})
+    steps.committed("v-2", _side("v-1", "a"), {"a": None}, "1")
+    deleted = steps.newest_done
+    assert deleted is not None
+    steps.undid(deleted, "v-3", _side("v-3", "a"))
+    first = steps.newest_done
+    assert first is not None
+    steps.undid(first, "v-4", {"a": None})
+    steps.redid(first, "v-5", _side("v-5", "a"))
+    steps.committed("v-3", {"a": None}, _side("v-3", "a"), "2")
+    assert deleted.before == _side("v-5", "a")
+    assert deleted.place == "2"
+
+
+def test_a_first_commit_does_not_set_a_step_back_either() -> None:
+    """A write that waits; a deletion after it is cancelled, redone and undone again before either is committed."""
+    steps = Steps()
+    steps.did("v-1", _side("v-1", "a"))
+    written = steps.newest_done
+    steps.did("v-2", {"a": None})
+    deleted = steps.newest_done
+    assert written is not None
+    assert deleted is not None
+    steps.took_back(deleted, _side("v-1", "a"), {"a": None}, steps.made)
+    steps.redid(deleted, "v-3", {"a": None})
+    steps.undid(deleted, "v-4", _side("v-4", "a"))
+    steps.committed("v-1", {"a": None}, _side("v-1", "a"), "0")
+    assert (written.before, written.after) == ({"a": None}, _side("v-4", "a"))
 
 
 def _side(version: str, *keys: str) -> Side:
