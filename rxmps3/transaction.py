@@ -11,6 +11,7 @@ from rxmps3 import jsontext
 from rxmps3.basis import Basis, Range, Seen, seen, window
 from rxmps3.errors import Closed, Conflict, InvalidOption, Unavailable
 from rxmps3.missing import MISSING
+from rxmps3.receipt import Receipt
 from rxmps3.replica import Replica
 from rxmps3.retry import full_jitter
 from rxmps3.state import Entry, View
@@ -129,6 +130,10 @@ class Transaction:
         }
         return values, Basis(self._seen, tuple(self._ranges))
 
+    def abandon(self) -> None:
+        """It cannot be used any more, and nothing comes of it."""
+        self._over = True
+
     def _check_running(self) -> None:
         if self._over:
             raise Closed("this transaction is over", operation="transact", remedy="begin another one")
@@ -166,7 +171,7 @@ class Transactions:
 
     async def _look(self) -> None:
         """Read to the end of the log, through a network that loses a request now and then, and beside fast writers."""
-        for failures in range(1, _LOOKS):
+        for failures in range(1, _LOOKS if self._replica.options.online else 1):
             before = self._replica.reached
             try:
                 await self._replica.look()
@@ -177,17 +182,34 @@ class Transactions:
                     return  # while much was read, more may have come
         await self._replica.look()
 
+    def hand_over(self, transaction: Transaction) -> Receipt | None:
+        """End it and make a write of what it changed; None if that is nothing.
+
+        Raises:
+            Conflict: what it read has changed already, as far as is known here.
+            Closed, InvalidValue, Overloaded: nothing was changed.
+        """
+        values, basis = transaction.end()
+        if not values:
+            return None
+        self._check("transact")
+        return self._replica.write_unchanged_nowait(values, basis)
+
     async def commit(self, transaction: Transaction) -> None:
         """Commit what it changed, or raise `Conflict`. Raises as awaiting a receipt does."""
-        values, basis = transaction.end()
-        if values:
-            transaction.version = await self._replica.write_nowait(values, basis=basis)
+        receipt = self.hand_over(transaction)
+        if receipt is not None:
+            transaction.version = await receipt
 
     @asynccontextmanager
     async def one(self) -> AsyncGenerator[Transaction]:
         """One attempt; an exception of the body leaves everything as it was."""
         transaction = await self.begin("transaction")
-        yield transaction
+        try:
+            yield transaction
+        except BaseException:
+            transaction.abandon()
+            raise
         await self.commit(transaction)
 
     def attempts(self, most: int) -> Attempts:
@@ -199,8 +221,12 @@ class Transactions:
         trying = self.attempts(attempts)
         while True:
             transaction = await trying.begin()
-            result = fn(transaction)
-            done = await cast("Awaitable[T]", result) if isawaitable(result) else cast("T", result)
+            try:
+                result = fn(transaction)
+                done = await cast("Awaitable[T]", result) if isawaitable(result) else cast("T", result)
+            except BaseException:
+                transaction.abandon()
+                raise
             if await trying.commit(transaction):
                 return done
 
@@ -213,18 +239,19 @@ class Attempts:
     """
 
     def __init__(self, transactions: Transactions, replica: Replica, most: int) -> None:
-        if most < 1:
-            raise InvalidOption(f"attempts is at least 1, not {most!r}", operation="transact")
+        if type(most) is not int or most < 1:
+            raise InvalidOption(f"attempts is a number of at least 1, not {most!r:.80}", operation="transact")
         self._transactions = transactions
         self._replica = replica
         self._most = most
         self._made = 0
-        self._took = float("inf")
+        self._took: float | None = None
 
     async def begin(self) -> Transaction:
         """A transaction for the next attempt. Raises as `Transactions.begin`."""
         if self._made > 1:
-            wait = full_jitter(self._made - 1, self._took, _MOST * self._took, self._replica.rng)
+            took = self._took or _SHORTEST
+            wait = full_jitter(self._made - 1, took, _MOST * took, self._replica.rng)
             await self._replica.clock.sleep(wait)
         self._made += 1
         return await self._transactions.begin(look=self._made != 2)  # a commit that fails has read to the end
@@ -236,9 +263,12 @@ class Attempts:
             Conflict: that was the last attempt.
             Rejected, Closed, NotSent, OutcomeUnknown: as awaiting a receipt.
         """
-        began = self._replica.clock.monotonic()
+        began: float | None = None
         try:
-            await self._transactions.commit(transaction)
+            receipt = self._transactions.hand_over(transaction)
+            if receipt is not None:
+                began = self._replica.clock.monotonic()
+                transaction.version = await receipt
         except Conflict as conflict:
             if self._made == self._most:
                 raise Conflict(
@@ -247,7 +277,9 @@ class Attempts:
                     object=conflict.object,
                     remedy="try again later, allow more attempts, or read fewer keys",
                 ) from conflict
-            self._took = max(_SHORTEST, min(self._took, self._replica.clock.monotonic() - began))
+            if began is not None:
+                took = max(_SHORTEST, self._replica.clock.monotonic() - began)
+                self._took = took if self._took is None else min(took, self._took)
             return False
         return True
 
