@@ -20,8 +20,9 @@ from rxmps3.streams.views import check_window
 __all__ = ["Transaction", "Transactions", "basis_of", "changed", "check_alone"]
 
 _SHORTEST = 0.005
-"""Seconds that the third attempt waits at most, or what a commit took; later ones twice as long each, up to `_MOST`
-times that. Who commits without a pause leaves gaps of about that length, and waiting longer would miss them."""
+"""Seconds that the third attempt waits at most, or what a commit took, or reading and changing where none was tried;
+later ones twice as long each, up to `_MOST` times that. Who commits without a pause leaves gaps of about that length,
+and waiting longer would miss them."""
 _MOST = 8
 _LOOKS = 5
 """So often the end of the log is looked for before a transaction gives up."""
@@ -157,7 +158,7 @@ class Transactions:
         """A transaction on all that was committed before this call.
 
         Args:
-            look: False if the end of the log has been read just now.
+            look: False if the end of the log has been read since the call.
 
         Raises:
             Unsupported: the manifest's protocol has no one order of commits.
@@ -245,16 +246,18 @@ class Attempts:
         self._replica = replica
         self._most = most
         self._made = 0
-        self._took: float | None = None
+        self._took = float("inf")
+        self._began = 0.0
 
     async def begin(self) -> Transaction:
         """A transaction for the next attempt. Raises as `Transactions.begin`."""
         if self._made > 1:
-            took = self._took or _SHORTEST
-            wait = full_jitter(self._made - 1, took, _MOST * took, self._replica.rng)
+            wait = full_jitter(self._made - 1, self._took, _MOST * self._took, self._replica.rng)
             await self._replica.clock.sleep(wait)
         self._made += 1
-        return await self._transactions.begin(look=self._made != 2)  # a commit that fails has read to the end
+        transaction = await self._transactions.begin(look=self._made != 2)  # there was a look since the call
+        self._began = self._replica.clock.monotonic()
+        return transaction
 
     async def commit(self, transaction: Transaction) -> bool:
         """Whether it is committed; if not, it is to be tried again.
@@ -263,7 +266,7 @@ class Attempts:
             Conflict: that was the last attempt.
             Rejected, Closed, NotSent, OutcomeUnknown: as awaiting a receipt.
         """
-        began: float | None = None
+        began = self._began
         try:
             receipt = self._transactions.hand_over(transaction)
             if receipt is not None:
@@ -277,9 +280,7 @@ class Attempts:
                     object=conflict.object,
                     remedy="try again later, allow more attempts, or read fewer keys",
                 ) from conflict
-            if began is not None:
-                took = max(_SHORTEST, self._replica.clock.monotonic() - began)
-                self._took = took if self._took is None else min(took, self._took)
+            self._took = max(_SHORTEST, min(self._took, self._replica.clock.monotonic() - began))
             return False
         return True
 
