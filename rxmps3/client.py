@@ -17,7 +17,7 @@ from rxmps3 import jsontext
 from rxmps3.basis import Basis
 from rxmps3.bound import BoundToProcess
 from rxmps3.connection import Connection
-from rxmps3.deriving import Derivation, MergePatch, SchemaMerge
+from rxmps3.deriving import Derivation, MergePatch, SchemaMerge, schema_text
 from rxmps3.errors import Closed, Corrupt, InvalidOption, NotSent
 from rxmps3.failures import Failure
 from rxmps3.log.kit import Progress, ProtocolName, Report
@@ -66,7 +66,7 @@ class Database(BoundToProcess):
         self._root = root
         self._streams = Streams(replica)
         self._undo = UndoWords(replica)
-        self._past = PastWords(replica, self._undo.write)
+        self._past = PastWords(replica, self._undo.write_unchanged)
         self._presences = Presences(replica)
         self._children: list[Database] = []
         self._new_keys = KeyMaker(replica.clock)
@@ -182,7 +182,7 @@ class Database(BoundToProcess):
             NotLoaded, Unsupported, InvalidKey, Closed, Overloaded: as `patch`.
         """
         text = jsontext.encode(value, f"value of key {key!r:.80}")
-        return self._derive(key, SchemaMerge(text, jsontext.encode(dict(schema or {}), "schema")), "merge")
+        return self._derive(key, SchemaMerge(text, schema_text(schema)), "merge")
 
     def _derive(self, key: str, derivation: Derivation, operation: str) -> Receipt:
         self._check_may_write(operation)
@@ -255,7 +255,7 @@ class Database(BoundToProcess):
 
     @property
     def _transactions(self) -> Transactions:
-        return Transactions(self._replica, self._check_may_write, self.read_texts, self._undo.write)
+        return Transactions(self._replica, self._check_may_write, self.read_texts, self._undo.write_unchanged)
 
     def _check_may_write(self, operation: str) -> None:
         self._check_open(operation)
@@ -523,7 +523,8 @@ class Database(BoundToProcess):
             Conflict: others wrote under the prefix in between, ten times in a row.
             Rejected, Closed, Overloaded: as `put` and its receipt; the rest as `at`.
         """
-        self._check_writable("restore")
+        self._check_may_write("restore")
+        self._replica.check_loop()
         return await self._past.restore(when, prefix)
 
     async def tag(self, name: str) -> str:

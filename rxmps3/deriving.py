@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 from rxmps3 import jsontext, patch
 from rxmps3.errors import InvalidOption, InvalidValue
 
-__all__ = ["Derivation", "MergePatch", "SchemaMerge", "decode_derivation", "encode_derivation"]
+__all__ = ["Derivation", "MergePatch", "SchemaMerge", "decode_derivation", "encode_derivation", "schema_text"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,17 @@ def decode_derivation(members: Mapping[str, Any]) -> Derivation:
     if "patch" in members:
         return MergePatch(str(members["patch"]))
     return SchemaMerge(str(members["merge"]), str(members["schema"]))
+
+
+def schema_text(schema: object) -> str:
+    """The canonical text of a schema; None is the empty one. Raises `InvalidOption` if it is no JSON object."""
+    if schema is not None and not isinstance(schema, Mapping):
+        raise InvalidOption(f"a schema is a JSON object, not {schema!r:.80}", operation="merge")
+    try:
+        members = {} if schema is None else dict(cast("Mapping[str, Any]", schema))
+        return jsontext.encode(members, "schema")
+    except InvalidValue as error:
+        raise InvalidOption(f"a schema is a JSON object: {error.what}", operation="merge") from error
 
 
 def _check_schema(schema: Any) -> None:

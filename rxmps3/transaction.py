@@ -20,8 +20,9 @@ from rxmps3.streams.views import check_window
 __all__ = ["Transaction", "Transactions", "basis_of", "changed", "check_alone"]
 
 _SHORTEST = 0.005
-"""Seconds that the third attempt waits at most, or what a commit took; later ones twice as long each, up to `_MOST`
-times that. Who commits without a pause leaves gaps of about that length, and waiting longer would miss them."""
+"""Seconds that the third attempt waits at most, or what a commit took, or reading and changing where none was tried;
+later ones twice as long each, up to `_MOST` times that. Who commits without a pause leaves gaps of about that length,
+and waiting longer would miss them."""
 _MOST = 8
 _LOOKS = 5
 """So often the end of the log is looked for before a transaction gives up."""
@@ -130,6 +131,10 @@ class Transaction:
         }
         return values, Basis(self._seen, tuple(self._ranges))
 
+    def abandon(self) -> None:
+        """It cannot be used any more, and nothing comes of it."""
+        self._over = True
+
     def _check_running(self) -> None:
         if self._over:
             raise Closed("this transaction is over", operation="transact", remedy="begin another one")
@@ -150,7 +155,7 @@ class Transactions:
         replica: Replica,
         check: Callable[[str], None],
         read_texts: ReadTexts,
-        write: Callable[[Mapping[str, Any], Basis | None], Receipt],
+        write: Callable[[Mapping[str, Any], Basis], Receipt],
     ) -> None:
         self._replica = replica
         self._check = check
@@ -161,7 +166,7 @@ class Transactions:
         """A transaction on all that was committed before this call.
 
         Args:
-            look: False if the end of the log has been read just now.
+            look: False if the end of the log has been read since the call.
 
         Raises:
             Unsupported: the manifest's protocol has no one order of commits.
@@ -175,7 +180,7 @@ class Transactions:
 
     async def _look(self) -> None:
         """Read to the end of the log, through a network that loses a request now and then, and beside fast writers."""
-        for failures in range(1, _LOOKS):
+        for failures in range(1, _LOOKS if self._replica.options.online else 1):
             before = self._replica.reached
             try:
                 await self._replica.look()
@@ -186,17 +191,34 @@ class Transactions:
                     return  # while much was read, more may have come
         await self._replica.look()
 
+    def hand_over(self, transaction: Transaction) -> Receipt | None:
+        """End it and make a write of what it changed; None if that is nothing.
+
+        Raises:
+            Conflict: what it read has changed already, as far as is known here.
+            Closed, InvalidValue, Overloaded: nothing was changed.
+        """
+        values, basis = transaction.end()
+        if not values:
+            return None
+        self._check("transact")
+        return self._write(values, basis)
+
     async def commit(self, transaction: Transaction) -> None:
         """Commit what it changed, or raise `Conflict`. Raises as awaiting a receipt does."""
-        values, basis = transaction.end()
-        if values:
-            transaction.version = await self._write(values, basis)
+        receipt = self.hand_over(transaction)
+        if receipt is not None:
+            transaction.version = await receipt
 
     @asynccontextmanager
     async def one(self) -> AsyncGenerator[Transaction]:
         """One attempt; an exception of the body leaves everything as it was."""
         transaction = await self.begin("transaction")
-        yield transaction
+        try:
+            yield transaction
+        except BaseException:
+            transaction.abandon()
+            raise
         await self.commit(transaction)
 
     def attempts(self, most: int) -> Attempts:
@@ -208,8 +230,12 @@ class Transactions:
         trying = self.attempts(attempts)
         while True:
             transaction = await trying.begin()
-            result = fn(transaction)
-            done = await cast("Awaitable[T]", result) if isawaitable(result) else cast("T", result)
+            try:
+                result = fn(transaction)
+                done = await cast("Awaitable[T]", result) if isawaitable(result) else cast("T", result)
+            except BaseException:
+                transaction.abandon()
+                raise
             if await trying.commit(transaction):
                 return done
 
@@ -222,13 +248,14 @@ class Attempts:
     """
 
     def __init__(self, transactions: Transactions, replica: Replica, most: int) -> None:
-        if most < 1:
-            raise InvalidOption(f"attempts is at least 1, not {most!r}", operation="transact")
+        if type(most) is not int or most < 1:
+            raise InvalidOption(f"attempts is a number of at least 1, not {most!r:.80}", operation="transact")
         self._transactions = transactions
         self._replica = replica
         self._most = most
         self._made = 0
         self._took = float("inf")
+        self._began = 0.0
 
     async def begin(self) -> Transaction:
         """A transaction for the next attempt. Raises as `Transactions.begin`."""
@@ -236,7 +263,9 @@ class Attempts:
             wait = full_jitter(self._made - 1, self._took, _MOST * self._took, self._replica.rng)
             await self._replica.clock.sleep(wait)
         self._made += 1
-        return await self._transactions.begin(look=self._made != 2)  # a commit that fails has read to the end
+        transaction = await self._transactions.begin(look=self._made != 2)  # there was a look since the call
+        self._began = self._replica.clock.monotonic()
+        return transaction
 
     async def commit(self, transaction: Transaction) -> bool:
         """Whether it is committed; if not, it is to be tried again.
@@ -245,9 +274,12 @@ class Attempts:
             Conflict: that was the last attempt.
             Rejected, Closed, NotSent, OutcomeUnknown: as awaiting a receipt.
         """
-        began = self._replica.clock.monotonic()
+        began = self._began
         try:
-            await self._transactions.commit(transaction)
+            receipt = self._transactions.hand_over(transaction)
+            if receipt is not None:
+                began = self._replica.clock.monotonic()
+                transaction.version = await receipt
         except Conflict as conflict:
             if self._made == self._most:
                 raise Conflict(

@@ -49,6 +49,10 @@ class UndoWords:
         """As `Replica.write_nowait`, and it can be undone."""
         return self._replica.write_nowait(values, basis=basis, made=self._did)
 
+    def write_unchanged(self, values: Mapping[str, Any], basis: Basis) -> Receipt:
+        """As `Replica.write_unchanged_nowait`, and it can be undone."""
+        return self._replica.write_unchanged_nowait(values, basis, made=self._did)
+
     def derive(self, derived: Mapping[str, Derivation]) -> Receipt:
         """As `Replica.derive_nowait`, and it can be undone."""
         return self._replica.derive_nowait(derived, made=self._did)

@@ -60,7 +60,11 @@ class Transaction:
 def one(home: Portal, transactions: Transactions) -> Generator[Transaction]:
     """As `rxmps3.Database.transaction`."""
     begun = Transaction(home, home.call("transaction", lambda: transactions.begin("transaction")))
-    yield begun
+    try:
+        yield begun
+    except BaseException:
+        begun.inner.abandon()
+        raise
     home.call("transaction", lambda: transactions.commit(begun.inner))
 
 
@@ -69,14 +73,23 @@ def run(home: Portal, transactions: Transactions, fn: Callable[[Transaction], T]
     trying = transactions.attempts(attempts)
     while True:
         begun = Transaction(home, home.call("transact", trying.begin))
-        result = fn(begun)
-        if inspect.iscoroutine(result):
-            result.close()
-            raise InvalidOption(
-                "an async function, which nothing here runs", operation="transact", remedy="give a plain function"
-            )
+        try:
+            result = _called(fn, begun)
+        except BaseException:
+            begun.inner.abandon()
+            raise
         if home.call("transact", partial(trying.commit, begun.inner)):
             return result
+
+
+def _called(fn: Callable[[Transaction], T], begun: Transaction) -> T:
+    result = fn(begun)
+    if inspect.iscoroutine(result):
+        result.close()
+        raise InvalidOption(
+            "an async function, which nothing here runs", operation="transact", remedy="give a plain function"
+        )
+    return result
 
 
 def update(

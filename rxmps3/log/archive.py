@@ -253,9 +253,7 @@ class Archive:
             nonlocal done
             known = head.tags.get(name)
             if known is not None and known.seq != seq:
-                raise InvalidOption(
-                    f"it names log version {known.seq} already", operation="tag", object=f"tag {name!r}"
-                )
+                raise InvalidOption(f"it names log version {known.seq} already", operation="tag", object=f"{name!r}")
             done = known is not None
             ref = next((ref for ref in head.refs if ref.seq == seq), None)
             if done or ref is None:

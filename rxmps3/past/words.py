@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -77,7 +77,7 @@ class PastWords:
         write: makes a write of the handle.
     """
 
-    def __init__(self, replica: Replica, write: Callable[[Mapping[str, Any], Basis | None], Receipt]) -> None:
+    def __init__(self, replica: Replica, write: Callable[[Mapping[str, Any], Basis], Receipt]) -> None:
         self._replica = replica
         self._write = write
         self._reads = Reads(replica)
@@ -110,13 +110,14 @@ class PastWords:
 
     def replay(self, start: When, stop: When | None, speed: float | None) -> Recorded[Change]:
         """See `Database.replay`."""
-        if speed is not None and not (math.isfinite(speed) and speed > 0):
-            raise InvalidOption(f"speed is a positive number or None, not {speed!r}", operation="replay")
+        _check_speed(speed)
         return Recorded(self._reads, f"replay from {start!r}", lambda: self._replay(start, stop, speed))
 
     async def restore(self, when: When | Past, prefix: str) -> str:
         """See `Database.restore`."""
+        _check_prefix(prefix)
         past = when if isinstance(when, Past) else await self.at(when)
+        await self._ready("restore")
         for attempt in range(1, _RESTORES + 1):
             if attempt > 1:
                 await self._replica.clock.sleep(full_jitter(attempt - 1, _BASE, _CAP, self._replica.rng))
@@ -154,13 +155,13 @@ class PastWords:
         for _ in range(_TRIES):
             await self._replica.look()
             if not self._end:
-                raise InvalidOption("nothing has been written yet", operation="tag", object=f"tag {name!r}")
+                raise InvalidOption("nothing has been written yet", operation="tag", object=f"{name!r}")
             known = (await archive.tags()).get(name)
             made = None if known is not None else await self._replica.collector.checkpoint()
             seq = self._end if made is None else int(made)
             if await archive.tag(name, seq):
                 return str(seq)
-        raise Unavailable("others write faster than it can be tagged", operation="tag", object=f"tag {name!r}")
+        raise Unavailable("others write faster than it can be tagged", operation="tag", object=f"{name!r}")
 
     async def untag(self, name: str) -> None:
         """See `Database.untag`."""
@@ -194,7 +195,7 @@ class PastWords:
 
     async def _point(self, archive: Archive, when: When) -> Point:
         if isinstance(when, datetime):
-            if when.tzinfo is None:
+            if when.utcoffset() is None:
                 raise InvalidOption(
                     f"{when.isoformat()} is naive: it does not say in which time zone it is",
                     operation="at",
@@ -306,6 +307,8 @@ class PastWords:
             last = await self._number(archive, stop)
         if last < point.seq:
             raise InvalidOption(f"it would stop at {last}, before its start at {point.seq}", operation="replay")
+        if not last:
+            return
         view = View(point.state, loaded=True)
         first, began = point.date, clock.monotonic()
         async with aclosing(archive.since(point, last)) as entries:
@@ -329,9 +332,20 @@ class PastWords:
         return Change(key, old, new, change.by, "" if after is None else after.version, False, "remote")
 
 
+def _check_speed(speed: object) -> None:
+    """Raise `InvalidOption` unless a replay may go so much faster."""
+    if speed is not None and not (isinstance(speed, int | float) and 0 < speed <= sys.float_info.max):
+        raise InvalidOption(f"speed is a positive number or None, not {speed!r:.80}", operation="replay")
+
+
+def _check_prefix(prefix: object) -> None:
+    if not isinstance(prefix, str):
+        raise InvalidOption(f"a prefix is a str, not {prefix!r:.80}", operation="restore")
+
+
 def _check_tag(name: object) -> None:
     """Raise `InvalidOption` unless a tag may have this name."""
-    what = f"tag {name!r:.100}"
+    what = f"{name!r:.100}"
     if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_TAG or not name.isprintable():
         raise InvalidOption(
             f"a tag is a printable text of 1 to {_LONGEST_TAG} characters", operation="tag", object=what

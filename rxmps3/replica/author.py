@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from rxmps3 import jsontext
-from rxmps3.basis import Basis, Seen, seen
+from rxmps3.basis import Basis, Seen, broken, seen
 from rxmps3.clock import Clock
 from rxmps3.deriving import Derivation
-from rxmps3.errors import InvalidInput, NotLoaded, Overloaded, Rejected, Unsupported
+from rxmps3.errors import Conflict, InvalidInput, NotLoaded, Overloaded, Rejected, Unsupported
 from rxmps3.log.kit import Held, Kit, Planned
 from rxmps3.options import Options
 from rxmps3.outbox import Restored
@@ -111,6 +111,17 @@ class Author:
         """Make one atomic write. As `Replica.write_nowait`."""
         with self._timeline.lock:
             draft = self._write_locked(values, shared, basis, made)
+        return self._hand_over(draft)
+
+    def write_unchanged(self, values: Mapping[str, Any], basis: Basis, made: Made | None = None) -> Receipt:
+        """Make one atomic write on what was read. As `Replica.write_unchanged_nowait`."""
+        with self._timeline.lock:
+            view = self._timeline.view
+            own = {key: top.entry for key, top in view.overlay.items()}
+            what = broken(basis, view.confirmed.entries, own)
+            if what:
+                raise Conflict(what, operation="commit", object=self._name, remedy="read again and decide again")
+            draft = self._write_locked(values, None, basis, made)
         return self._hand_over(draft)
 
     def derive(self, derived: Mapping[str, Derivation], made: Made | None = None) -> Receipt:

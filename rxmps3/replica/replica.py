@@ -294,6 +294,18 @@ class Replica:
         self.check_open("put")
         return self._unbroken(lambda: self._author.write(values, shared, basis, made))
 
+    def write_unchanged_nowait(self, values: Mapping[str, Any], basis: Basis, made: Made | None = None) -> Receipt:
+        """As `write_nowait`, but only if its basis holds in the view as it is now.
+
+        What rests on an own write that is to be refused would be refused with it: so none is shown that has to be.
+
+        Raises:
+            Conflict: it does not hold any more; nothing was changed.
+            InvalidKey, InvalidValue, Closed, Overloaded: nothing was changed.
+        """
+        self.check_open("put")
+        return self._unbroken(lambda: self._author.write_unchanged(values, basis, made))
+
     def derive_nowait(self, derived: Mapping[str, Derivation], made: Made | None = None) -> Receipt:
         """Make one atomic write of what its keys hold; it is made anew when others write them before it is committed.
 

@@ -6,14 +6,26 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import rxmps3
-from rxmps3 import MISSING, Closed, Conflict, InvalidOption, InvalidValue, NotLoaded, Rejected, Unsupported
+from rxmps3 import (
+    MISSING,
+    Closed,
+    Conflict,
+    InvalidOption,
+    InvalidValue,
+    NotLoaded,
+    Rejected,
+    Unavailable,
+    Unsupported,
+)
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import CountingStorage
+from tests.behaviour.facades import ManualClock
 from tests.behaviour.helpers import LARGE, Gate, eventually, players, trace
 from tests.conftest import Place
 
@@ -327,9 +339,77 @@ async def test_attempts_end(gate: Gate) -> None:
         with pytest.raises(Conflict, match="each of 3 attempts"):
             await a.transact(interrupted, attempts=3)
         assert runs == 3
-        with pytest.raises(InvalidOption, match="attempts"):
-            await a.transact(interrupted, attempts=0)
+        for attempts in (0, 2.5, "3", None):
+            with pytest.raises(InvalidOption, match="attempts"):
+                await a.transact(interrupted, attempts=attempts)  # type: ignore[arg-type]
         assert await a.get("k") == 300
+
+
+async def test_what_is_known_to_have_changed_is_never_shown(gate: Gate) -> None:
+    """A write that is to be refused would take those along that rest on it: it is a conflict before it is one of them."""
+    gate.open()
+    async with players(gate, "a") as (a,):
+        await a.put("k", 0)
+        seen = trace(a.observe("k"))
+        gate.shut = True
+
+        async def late() -> None:
+            async with a.transaction() as tx:
+                tx.put("k", await tx.get("k") + 10)
+                a.put("k", 1)
+
+        with pytest.raises(Conflict, match="'k' is at version"):
+            await late()
+        assert seen == [0, 1]
+        ends = asyncio.gather(*(a.update("k", lambda count: count + 1) for _ in range(5)))
+        await eventually(lambda: seen[-1] == 6)
+        gate.open()
+        assert sorted(await ends) == [2, 3, 4, 5, 6]
+        assert seen == [0, 1, 2, 3, 4, 5, 6]
+
+
+async def test_a_transaction_that_an_exception_ended_is_over() -> None:
+    async with players(MemoryStorage(), "a") as (a,):
+        left: list[Any] = []
+
+        async def one() -> None:
+            async with a.transaction() as tx:
+                await fails(tx)
+
+        async def fails(tx: Any) -> None:
+            left.append(tx)
+            raise ZeroDivisionError
+
+        for ends in (one, lambda: a.transact(fails)):
+            with pytest.raises(ZeroDivisionError):
+                await ends()
+        assert len(left) == 2
+        for tx in left:
+            with pytest.raises(Closed, match="over"):
+                tx.put("k", 1)
+
+
+@pytest.mark.async_only("handles of one loop")
+async def test_a_handle_that_is_closed_meanwhile_commits_nothing() -> None:
+    """Another handle keeps the replica open."""
+    storage = MemoryStorage()
+    async with rxmps3.connect(storage) as other:
+        a = await rxmps3.connect(storage)
+
+        async def closing(tx: Any) -> None:
+            tx.put("k", 1)
+            await a.close()
+
+        with pytest.raises(Closed):
+            await a.transact(closing)
+        assert "k" not in other
+
+
+async def test_without_a_bucket_a_transaction_does_not_wait_for_one(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with players(MemoryStorage(clock=clock), "a", online=False, local=tmp_path, clock=clock) as (a,):
+        with pytest.raises(Unavailable, match="online=False"):
+            await asyncio.wait_for(a.update("k", lambda value: value), 5)
 
 
 async def test_update_gives_what_it_wrote() -> None:
@@ -447,6 +527,9 @@ async def test_a_merge_that_what_is_there_now_does_not_allow_is_rolled_back() ->
             b.merge("k", [2], schema)
         with pytest.raises(InvalidOption, match="itself alone"):
             b.merge("k", [2], {"$ref": "http://127.0.0.1/schema"})
+        for no_schema in ([1], "text", {1: 2}, {"default": float("nan")}):
+            with pytest.raises(InvalidOption, match="JSON object"):
+                b.merge("k", [2], no_schema)  # type: ignore[arg-type]
         assert await b.get("k") == "text"
 
 
