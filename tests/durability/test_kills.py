@@ -162,13 +162,16 @@ def _value(number: int, large: int) -> Any:
     return [number, "L" * 5000] if large and number % large == 0 else number
 
 
+@pytest.mark.parametrize(
+    "place", ["file", pytest.param("seaweedfs-sequenced", marks=pytest.mark.seaweedfs)], indirect=True
+)
 @pytest.mark.timeout(120)
 def test_a_writer_killed_at_random_moments_loses_and_doubles_nothing(
     place: Place, start: Start, tmp_path: Path
 ) -> None:
-    """Killed a few times on each kind of place; more often in the heavy variant."""
+    """Killed a few times; more often, and with each log, in the heavy variant."""
     local = tmp_path / "local"
-    times = 10 if place.kind == "file" else 5 if place.protocol != "mps3" else 3
+    times = 10 if place.kind == "file" else 5
     stored, committed, end = killed_again_and_again(start, place, local, times, longest=0.6, large=7)
     finish(start, place, local)
     numbers = check(place, stored, committed, end, large=7)
@@ -259,7 +262,7 @@ def _put_until(player: Program, number: int, acknowledged: list[int], stop: thre
         value += 1
 
 
-@pytest.mark.parametrize("protocol", PACES)
+@pytest.mark.parametrize("protocol", ["sequenced"])
 @pytest.mark.seaweedfs
 @pytest.mark.timeout(180)
 def test_a_server_killed_under_six_writers_loses_no_acknowledged_write(
@@ -331,6 +334,7 @@ def _never_back(traces: list[list[dict[str, Any]]], puts: dict[str, list[int]]) 
             assert values == sorted(values)
 
 
+@pytest.mark.parametrize("direct", ["seaweedfs-sequenced"], indirect=True)
 @pytest.mark.seaweedfs
 @pytest.mark.timeout(180)
 def test_eight_clients_in_a_storm_converge_and_lose_and_double_nothing(
