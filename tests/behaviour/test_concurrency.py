@@ -22,6 +22,8 @@ def writes_of(versions: list[ManifestVersion]) -> list[tuple[str, int]]:
 
 
 async def test_eight_clients_with_25_keys_each_lose_nothing(place: Place) -> None:
+    if place.kind.startswith("moto") and place.protocol != "sequenced":
+        pytest.skip("the other server has it, and is faster")
     async with AsyncExitStack() as stack:
         opened = [
             await stack.enter_async_context(player(place, by=name, poll=Subject())) for name in [*NAMES, "witness"]
