@@ -7,25 +7,24 @@ for as long as the process lives.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from rxmps3.clock import Clock
 from rxmps3.errors import AccessDenied, Error, PreconditionFailed, Unavailable, Unsupported
 from rxmps3.layout import probe as probe_name
 from rxmps3.retry import Backoff
-from rxmps3.storage.base import ABSENT, Found, Matches, Missing, NotModified, Precondition, Storage, Stored
+from rxmps3.storage.base import ABSENT, Found, Matches, Missing, NotModified, Precondition, Storage
+from rxmps3.storage.patient import PatientStorage
 from rxmps3.together import all_of
 
 __all__ = ["ensure_conditional_writes", "place_of"]
 
 _CONTENDERS = 3
 _REPLACED = b'"replaced"'
+_STALE = b'"stale"'
 _TRIES = 5
 _BACKOFF = Backoff(base=0.2, cap=2.0)
 _passed: set[str] = set()
-T = TypeVar("T")
 
 
 async def ensure_conditional_writes(storage: Storage, clock: Clock) -> None:
@@ -38,42 +37,41 @@ async def ensure_conditional_writes(storage: Storage, clock: Clock) -> None:
     place = place_of(storage.url)
     if place in _passed:
         return
-    await _probe(_Insistent(storage, clock), probe_name(clock.new_id(16)))
+    await _probe(_Probed(storage, clock, _BACKOFF), probe_name(clock.new_id(16)))
     if place != "memory:":
         _passed.add(place)
 
 
-class _Insistent:
-    """A storage that is asked again when it does not answer: a probe has to get through where some requests fail.
+class _Probed(PatientStorage):
+    """A storage under probe: it has to get through where some requests fail."""
 
-    What the probe asks may be asked twice. A create that is refused for its own success loses nothing: whose body was
-    kept decides.
-    """
+    async def try_put(self, name: str, body: bytes, when: Precondition) -> bool | None:
+        """Whether a conditional put took effect.
 
-    def __init__(self, storage: Storage, clock: Clock) -> None:
-        self.url = storage.url
-        self._storage = storage
-        self._clock = clock
+        Returns:
+            None if that is not known, since a try got no answer: a refusal after it may be for its success, and it may
+            still take effect later.
 
-    async def get(self, name: str, *, unless: str | None = None) -> Found | Missing | NotModified:
-        return await self._insist(lambda: self._storage.get(name, unless=unless))
-
-    async def put(self, name: str, body: bytes, *, when: Precondition) -> Stored:
-        return await self._insist(lambda: self._storage.put(name, body, when=when))
-
-    async def delete(self, name: str) -> None:
-        await self._insist(lambda: self._storage.delete(name))
-
-    async def _insist(self, request: Callable[[], Awaitable[T]]) -> T:
-        for failures in range(1, _TRIES):
+        Raises:
+            Unavailable: no try got an answer.
+        """
+        unanswered = False
+        for failures in range(1, _TRIES + 1):
             try:
-                return await request()
+                await self.put(name, body, when=when)
+            except PreconditionFailed:
+                return None if unanswered else False
             except Unavailable as error:
-                await self._clock.sleep(_BACKOFF.wait(failures, error, self._clock.rng))
-        return await request()
+                if failures == _TRIES:
+                    raise
+                unanswered = True
+                await self._clock.sleep(self._backoff.wait(failures, error, self._clock.rng))
+            else:
+                return None if unanswered else True
+        raise AssertionError("unreachable")
 
 
-async def _probe(storage: _Insistent, name: str) -> None:
+async def _probe(storage: _Probed, name: str) -> None:
     try:
         certain = await _check_create(storage, name)
         etag = await _check_replace(storage, name)
@@ -95,7 +93,7 @@ def place_of(url: str) -> str:
     return urlunsplit(parts._replace(path="")) if parts.scheme == "s3" else url
 
 
-def _broken(storage: _Insistent, condition: str) -> Unsupported:
+def _broken(storage: _Probed, condition: str) -> Unsupported:
     return Unsupported(
         f"the storage does not keep a promise that the sequenced log needs: {condition}",
         operation="probe",
@@ -104,7 +102,7 @@ def _broken(storage: _Insistent, condition: str) -> Unsupported:
     )
 
 
-async def _check_create(storage: _Insistent, name: str) -> bool:
+async def _check_create(storage: _Probed, name: str) -> bool:
     """Several creates of one name at once: exactly one body is kept, and nobody else hears that theirs was.
 
     Returns:
@@ -113,14 +111,11 @@ async def _check_create(storage: _Insistent, name: str) -> bool:
 
     async def create(contender: int) -> bool | None:
         try:
-            await storage.put(name, f'"{contender}"'.encode(), when=ABSENT)
-        except PreconditionFailed:
-            return False
+            return await storage.try_put(name, f'"{contender}"'.encode(), ABSENT)
         except Unavailable as error:
             if error.date is None:
                 raise
             return None
-        return True
 
     created = await all_of(map(create, range(_CONTENDERS)))
     if created.count(True) > 1:
@@ -136,25 +131,26 @@ async def _check_create(storage: _Insistent, name: str) -> bool:
     return None not in created
 
 
-async def _check_replace(storage: _Insistent, name: str) -> str:
+async def _check_replace(storage: _Probed, name: str) -> str:
     kept = await storage.get(name)
     if not isinstance(kept, Found):
         raise _broken(storage, "an object vanished")
-    try:
-        await storage.put(name, _REPLACED, when=Matches(kept.etag))
-    except PreconditionFailed:
-        pass  # perhaps for its own success, resent by the HTTP client: what is there decides
+    await storage.try_put(
+        name, _REPLACED, Matches(kept.etag)
+    )  # refused perhaps for its own success: what is there decides
     replaced = await storage.get(name)
     if not isinstance(replaced, Found) or replaced.body != _REPLACED:
         raise _broken(storage, "If-Match with the current ETag was refused")
-    try:
-        await storage.put(name, b'"stale"', when=Matches(kept.etag))
-    except PreconditionFailed:
-        return replaced.etag
-    raise _broken(storage, "If-Match with a stale ETag was accepted")
+    accepted = await storage.try_put(name, _STALE, Matches(kept.etag))
+    if accepted is None:
+        left = await storage.get(name)
+        accepted = not isinstance(left, Found) or left.body != _REPLACED
+    if accepted:
+        raise _broken(storage, "If-Match with a stale ETag was accepted")
+    return replaced.etag
 
 
-async def _check_get(storage: _Insistent, name: str, etag: str) -> None:
+async def _check_get(storage: _Probed, name: str, etag: str) -> None:
     if not isinstance(await storage.get(name, unless=etag), NotModified):
         raise _broken(storage, "If-None-Match with the current ETag returned the object again")
     missing = await storage.get(name + "-missing")
@@ -164,7 +160,7 @@ async def _check_get(storage: _Insistent, name: str, etag: str) -> None:
         raise _broken(storage, "answers carry no Date header")
 
 
-async def _try_to_remove(storage: _Insistent, name: str) -> None:
+async def _try_to_remove(storage: _Probed, name: str) -> None:
     try:
         await storage.delete(name)
     except Error:

@@ -1,4 +1,4 @@
-"""A storage for long jobs: reads and deletes that fail are tried again a few times before the job fails."""
+"""Trying again: an action, and a storage whose reads and deletes are tried again a few times before they fail."""
 
 from __future__ import annotations
 
@@ -20,11 +20,21 @@ from rxmps3.storage.base import (
     versions_of,
 )
 
-__all__ = ["PatientStorage"]
+__all__ = ["PatientStorage", "patiently"]
 
 T = TypeVar("T")
 
 _ATTEMPTS = 6
+
+
+async def patiently(action: Callable[[], Awaitable[T]], clock: Clock, backoff: Backoff, attempts: int = _ATTEMPTS) -> T:
+    """Do it, again if there is no answer, so often at most. It must do no harm when it is done twice."""
+    for failures in range(1, attempts):
+        try:
+            return await action()
+        except Unavailable as error:
+            await clock.sleep(backoff.wait(failures, error, clock.rng))
+    return await action()
 
 
 class PatientStorage:
@@ -52,15 +62,7 @@ class PatientStorage:
         return self._inner.name_limit
 
     async def _patiently(self, action: Callable[[], Awaitable[T]]) -> T:
-        failures = 0
-        while True:
-            try:
-                return await action()
-            except Unavailable as error:
-                failures += 1
-                if failures == _ATTEMPTS:
-                    raise
-                await self._clock.sleep(self._backoff.wait(failures, error, self._clock.rng))
+        return await patiently(action, self._clock, self._backoff)
 
     async def get(
         self, name: str, *, unless: str | None = None, version: str | None = None, limit: int | None = None

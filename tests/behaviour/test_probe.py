@@ -173,6 +173,51 @@ async def test_one_probe_gets_through_a_storage_that_fails_every_other_request()
     assert not [name for name in await names(storage.inner) if "probe" in name]
 
 
+class AppliesACreateLate(StorageWrapper):
+    """The answer to one create of a probe does not come, and the create takes effect when the probe has deleted all."""
+
+    def __init__(self, inner: MemoryStorage) -> None:
+        super().__init__(inner)
+        self.late: Callable[[], Awaitable[Any]] | None = None
+
+    async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
+        if request.verb == "put" and "probe" in request.name and self.late is None:
+            self.late = proceed
+            raise Unavailable("timed out")
+        answer = await proceed()
+        if request.verb == "delete" and self.late is not None:
+            await self.late()
+        return answer
+
+
+async def test_a_create_that_arrives_after_the_probe_has_deleted_is_no_fault_of_the_storage() -> None:
+    storage = AppliesACreateLate(MemoryStorage())
+    async with players(storage, "a", protocol="sequenced") as (a,):
+        await a.put("k", 1)
+    assert storage.late is not None
+
+
+class AcceptsStaleUnheard(IgnoresMatch):
+    """Replaces whatever the condition says, and its answer to the first stale replace of a probe is lost."""
+
+    lost = False
+
+    async def put(self, name: str, body: bytes, **options: Any) -> Stored:
+        stored = await super().put(name, body, **options)
+        if body == b'"stale"' and not self.lost:
+            self.lost = True
+            raise Unavailable("the answer was lost")
+        return stored
+
+
+async def test_a_stale_replace_that_was_accepted_unheard_is_found_out() -> None:
+    storage = AcceptsStaleUnheard()
+    async with players(storage, "a", protocol="sequenced") as (a,):
+        with pytest.raises(Rejected, match="stale ETag was accepted"):
+            await a.put("k", 1)
+    assert storage.lost
+
+
 async def test_a_good_storage_is_probed_once_per_process() -> None:
     name = own_memory("probed-once")
     requests: list[int] = []
