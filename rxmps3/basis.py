@@ -38,10 +38,15 @@ class Seen(NamedTuple):
     version: str
     value: str = ""
 
+    @classmethod
+    def of(cls, entry: _Entry) -> Seen:
+        """An entry as it is now."""
+        return cls(entry.version, entry.identity)
+
 
 def seen(entry: _Entry | None) -> Seen | None:
     """An entry as it is now; None if there is none."""
-    return None if entry is None else Seen(entry.version, entry.identity)
+    return None if entry is None else Seen.of(entry)
 
 
 @dataclass(frozen=True)
@@ -117,10 +122,11 @@ def _at(version: str | None) -> str:
 def _under(
     one: Range, confirmed: Mapping[str, _Entry], ahead: Mapping[str, _Entry | None]
 ) -> Iterator[tuple[str, _Entry]]:
-    there = {key: entry for key, entry in confirmed.items() if key.startswith(one.prefix) and key not in ahead}
-    there |= {key: entry for key, entry in ahead.items() if key.startswith(one.prefix) and entry is not None}
-    for key in window(sorted(there), one.first, one.last):
-        yield key, there[key]
+    keys = {key for key in confirmed if key.startswith(one.prefix) and key not in ahead}
+    keys |= {key for key, entry in ahead.items() if key.startswith(one.prefix) and entry is not None}
+    for key in window(sorted(keys), one.first, one.last):
+        entry = ahead.get(key) or confirmed[key]
+        yield key, entry
 
 
 def encode_basis(basis: Basis) -> dict[str, Any]:

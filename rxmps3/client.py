@@ -14,7 +14,7 @@ from reactivex.abc import DisposableBase
 from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 from rxmps3 import jsontext
-from rxmps3.basis import Basis
+from rxmps3.basis import Basis, window
 from rxmps3.bound import BoundToProcess
 from rxmps3.connection import Connection
 from rxmps3.deriving import Derivation, MergePatch, SchemaMerge, schema_text
@@ -66,7 +66,8 @@ class Database(BoundToProcess):
         self._root = root
         self._streams = Streams(replica)
         self._undo = UndoWords(replica)
-        self._past = PastWords(replica, self._undo.write_unchanged)
+        self._transactions = Transactions(replica, self._check_may_write, self.read_texts, self._undo.write_unchanged)
+        self._past = PastWords(replica, self._transactions)
         self._presences = Presences(replica)
         self._children: list[Database] = []
         self._new_keys = KeyMaker(replica.clock)
@@ -225,7 +226,7 @@ class Database(BoundToProcess):
             fn: a plain or an async function of the value; `MISSING` as its result deletes the key.
             default: what it gets where the key is not there.
         """
-        return await self._transactions.run(lambda tx: changed(tx, key, fn, default), attempts)
+        return await self._transactions.run(lambda tx: changed(tx, key, fn, default), attempts, "update")
 
     async def undo(self) -> str:
         """Take back the newest write of this handle that is not undone yet, in one atomic write.
@@ -252,10 +253,6 @@ class Database(BoundToProcess):
         """Do again the write that was undone last, if this handle has made no other one since. As `undo`."""
         self._check_may_write("redo")
         return await self._undo.redo()
-
-    @property
-    def _transactions(self) -> Transactions:
-        return Transactions(self._replica, self._check_may_write, self.read_texts, self._undo.write_unchanged)
 
     def _check_may_write(self, operation: str) -> None:
         self._check_open(operation)
@@ -301,8 +298,7 @@ class Database(BoundToProcess):
 
         def select(view: View) -> dict[str, Entry | None]:
             keys = self._replica.keys(prefix)
-            keys = keys[:first] if last is None else keys[max(0, len(keys) - last) :]
-            return {key: view.look_up(key) for key in keys}
+            return {key: view.look_up(key) for key in window(keys, first, last)}
 
         return await self._read(select)
 

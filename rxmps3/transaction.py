@@ -9,12 +9,13 @@ from typing import Any, TypeVar, cast
 
 from rxmps3 import jsontext
 from rxmps3.basis import Basis, Range, Seen, seen, window
-from rxmps3.errors import Closed, Conflict, InvalidOption, Unavailable
+from rxmps3.errors import Closed, Conflict, InvalidOption
 from rxmps3.missing import MISSING
 from rxmps3.receipt import Receipt
 from rxmps3.replica import Replica
 from rxmps3.retry import full_jitter
-from rxmps3.state import Entry, View
+from rxmps3.state import Entry
+from rxmps3.storage.patient import patiently
 from rxmps3.streams.views import check_window
 
 __all__ = ["Transaction", "Transactions", "basis_of", "changed", "check_alone"]
@@ -25,7 +26,7 @@ later ones twice as long each, up to `_MOST` times that. Who commits without a p
 and waiting longer would miss them."""
 _MOST = 8
 _LOOKS = 5
-"""So often the end of the log is looked for before a transaction gives up."""
+"""So often the end of the log is looked for at most: while news keep coming, and while there is no answer."""
 
 T = TypeVar("T")
 ReadTexts = Callable[[Mapping[str, Entry]], Awaitable[Mapping[str, str]]]
@@ -81,14 +82,22 @@ class Transaction:
         self._check_running()
         check_window(first, last)
         changed = {key: text for key, text in self._changes.items() if key.startswith(prefix)}
-        there = _keys(self._replica, self._view, prefix)
-        bounds = (None, None) if changed else (first, last)
-        looked_at = {key: self._view[key] for key in window(there, *bounds)}
-        self._ranges.append(
-            Range(prefix, *bounds, {key: Seen(entry.version, entry.identity) for key, entry in looked_at.items()})
-        )
+        there = self._under(prefix, None, None) if changed else self._under(prefix, first, last)
         present = sorted({*there, *changed} - {key for key, text in changed.items() if text is None})
         return await self._values(window(present, first, last))
+
+    def entries(self, prefix: str = "") -> Mapping[str, Entry]:
+        """The entries under a prefix, sorted by key, without its own changes. No I/O. It rests on them as on a read."""
+        self._check_running()
+        return self._under(prefix, None, None)
+
+    def _under(self, prefix: str, first: int | None, last: int | None) -> dict[str, Entry]:
+        keys = self._replica.keys(prefix)
+        if self._replica.view is not self._view:  # they are those of the present view, which is not this one any more
+            keys = sorted(key for key in self._view if key.startswith(prefix))
+        there = {key: self._view[key] for key in window(keys, first, last)}
+        self._ranges.append(Range(prefix, first, last, {key: Seen.of(entry) for key, entry in there.items()}))
+        return there
 
     async def _values(self, keys: Iterable[str]) -> dict[str, Any]:
         """The values of those of these keys that are present, in their order."""
@@ -180,16 +189,13 @@ class Transactions:
 
     async def _look(self) -> None:
         """Read to the end of the log, through a network that loses a request now and then, and beside fast writers."""
-        for failures in range(1, _LOOKS if self._replica.options.online else 1):
-            before = self._replica.reached
-            try:
-                await self._replica.look()
-            except Unavailable as error:
-                await self._replica.clock.sleep(self._replica.backoff.wait(failures, error, self._replica.rng))
-            else:
-                if self._replica.reached == before:
-                    return  # while much was read, more may have come
-        await self._replica.look()
+        replica = self._replica
+        tries = _LOOKS if replica.options.online else 1
+        for _ in range(_LOOKS):
+            before = replica.reached
+            await patiently(replica.look, replica.clock, replica.backoff, tries)
+            if replica.reached == before:
+                return  # while much was read, more may have come
 
     def hand_over(self, transaction: Transaction) -> Receipt | None:
         """End it and make a write of what it changed; None if that is nothing.
@@ -221,13 +227,13 @@ class Transactions:
             raise
         await self.commit(transaction)
 
-    def attempts(self, most: int) -> Attempts:
+    def attempts(self, most: int, operation: str = "transact") -> Attempts:
         """So many attempts at most. Raises `InvalidOption` if there is to be none."""
-        return Attempts(self, self._replica, most)
+        return Attempts(self, self._replica, most, operation)
 
-    async def run(self, fn: Callable[[Transaction], Awaitable[T] | T], attempts: int) -> T:
+    async def run(self, fn: Callable[[Transaction], Awaitable[T] | T], attempts: int, operation: str = "transact") -> T:
         """Call ``fn`` with a transaction and commit it, again and again until nothing came in between."""
-        trying = self.attempts(attempts)
+        trying = self.attempts(attempts, operation)
         while True:
             transaction = await trying.begin()
             try:
@@ -247,9 +253,10 @@ class Attempts:
     others who try the same do.
     """
 
-    def __init__(self, transactions: Transactions, replica: Replica, most: int) -> None:
+    def __init__(self, transactions: Transactions, replica: Replica, most: int, operation: str) -> None:
         if type(most) is not int or most < 1:
-            raise InvalidOption(f"attempts is a number of at least 1, not {most!r:.80}", operation="transact")
+            raise InvalidOption(f"attempts is a number of at least 1, not {most!r:.80}", operation=operation)
+        self._operation = operation
         self._transactions = transactions
         self._replica = replica
         self._most = most
@@ -263,7 +270,8 @@ class Attempts:
             wait = full_jitter(self._made - 1, self._took, _MOST * self._took, self._replica.rng)
             await self._replica.clock.sleep(wait)
         self._made += 1
-        transaction = await self._transactions.begin(look=self._made != 2)  # there was a look since the call
+        look = self._made != 2  # the first attempt has looked since the call
+        transaction = await self._transactions.begin(self._operation, look=look)
         self._began = self._replica.clock.monotonic()
         return transaction
 
@@ -284,7 +292,7 @@ class Attempts:
             if self._made == self._most:
                 raise Conflict(
                     f"others wrote in between at each of {self._most} attempts; the last time {conflict.what}",
-                    operation="transact",
+                    operation=self._operation,
                     object=conflict.object,
                     remedy="try again later, allow more attempts, or read fewer keys",
                 ) from conflict
@@ -322,9 +330,3 @@ def check_alone(if_version: object) -> None:
     """Raise `InvalidOption` if a write into several manifests is to rest on a version."""
     if if_version is not None:
         raise InvalidOption("if_version and manifests exclude each other", operation="put")
-
-
-def _keys(replica: Replica, view: View, prefix: str) -> list[str]:
-    """The keys of a view under a prefix, sorted; fast while it is the present one."""
-    keys = replica.keys(prefix)
-    return keys if replica.view is view else sorted(key for key in view if key.startswith(prefix))

@@ -40,4 +40,4 @@ class BlockingKey(Key[T]):
                 begun.put(self.name, self.dumped(value))
             return value
 
-        return transaction.run(self._portal, self._transactions, change, attempts)
+        return transaction.run(self._portal, self._transactions, change, attempts, "update")

@@ -68,17 +68,23 @@ def one(home: Portal, transactions: Transactions) -> Generator[Transaction]:
     home.call("transaction", lambda: transactions.commit(begun.inner))
 
 
-def run(home: Portal, transactions: Transactions, fn: Callable[[Transaction], T], attempts: int) -> T:
+def run(
+    home: Portal,
+    transactions: Transactions,
+    fn: Callable[[Transaction], T],
+    attempts: int,
+    operation: str = "transact",
+) -> T:
     """As `rxmps3.Database.transact`."""
-    trying = transactions.attempts(attempts)
+    trying = transactions.attempts(attempts, operation)
     while True:
-        begun = Transaction(home, home.call("transact", trying.begin))
+        begun = Transaction(home, home.call(operation, trying.begin))
         try:
             result = _called(fn, begun)
         except BaseException:
             begun.inner.abandon()
             raise
-        if home.call("transact", partial(trying.commit, begun.inner)):
+        if home.call(operation, partial(trying.commit, begun.inner)):
             return result
 
 
@@ -103,4 +109,4 @@ def update(
             begun.put(key, value)
         return value
 
-    return run(home, transactions, change, attempts)
+    return run(home, transactions, change, attempts, "update")

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from rxmps3 import jsontext
+from rxmps3.basis import window
 from rxmps3.bound import BoundToProcess
 from rxmps3.errors import Corrupt
 from rxmps3.log.archive import Archive, Point
@@ -85,8 +86,7 @@ class Past(BoundToProcess):
     ) -> dict[str, Any]:
         """The values of the keys under a prefix, sorted; only the first or last n if asked. Otherwise as `get`."""
         check_window(first, last)
-        keys = self.keys(prefix)
-        return await self._read(keys[:first] if last is None else keys[max(0, len(keys) - last) :])
+        return await self._read(window(self.keys(prefix), first, last))
 
     def keys(self, prefix: str = "") -> list[str]:
         """The keys that there were under a prefix, sorted by code point. No I/O."""

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from rxmps3 import jsontext
-from rxmps3.basis import Basis, Range, Seen
-from rxmps3.errors import Conflict, Corrupt, InvalidOption, InvalidValue, Unavailable, Unsupported
+from rxmps3.errors import Corrupt, InvalidOption, InvalidValue, Unavailable, Unsupported
 from rxmps3.log.archive import Archive, Logged, Point
 from rxmps3.missing import MISSING
 from rxmps3.past.past import Past
 from rxmps3.past.reading import Reads, Recorded
-from rxmps3.receipt import Receipt
 from rxmps3.replica import Replica
-from rxmps3.retry import full_jitter
 from rxmps3.state import Committed, Entry, EntryChange, View, fold, step
+from rxmps3.storage.patient import patiently
 from rxmps3.streams.events import Change
 from rxmps3.together import all_of
+from rxmps3.transaction import Transaction, Transactions
 
 __all__ = ["Difference", "KeyVersion", "PastWords", "When"]
 
@@ -34,10 +33,7 @@ _WRITERS_VERSION = re.compile(r"[0-9a-v]{12}-[0-9]{1,18}")
 _VERSION = re.compile(r"[0-9A-Za-z]+-[0-9]{1,18}")
 _LONGEST_TAG = 100
 _TRIES = 5
-_DOWNLOADS = 6
 _RESTORES = 10
-_BASE, _CAP = 0.05, 2.0
-"""Seconds that a second attempt to restore waits at most, and any later one."""
 _SEQ = re.compile(r"[0-9]{1,18}")
 
 
@@ -74,12 +70,12 @@ class PastWords:
 
     Args:
         replica: the manifest.
-        write: makes a write of the handle.
+        transactions: those of the handle.
     """
 
-    def __init__(self, replica: Replica, write: Callable[[Mapping[str, Any], Basis], Receipt]) -> None:
+    def __init__(self, replica: Replica, transactions: Transactions) -> None:
         self._replica = replica
-        self._write = write
+        self._transactions = transactions
         self._reads = Reads(replica)
 
     def close(self) -> None:
@@ -118,35 +114,18 @@ class PastWords:
         _check_prefix(prefix)
         past = when if isinstance(when, Past) else await self.at(when)
         await self._ready("restore")
-        for attempt in range(1, _RESTORES + 1):
-            if attempt > 1:
-                await self._replica.clock.sleep(full_jitter(attempt - 1, _BASE, _CAP, self._replica.rng))
-            await self._replica.look()
-            values, basis = await self._restoring(past, prefix)
-            if not values:
-                return ""
-            try:
-                return await self._write(values, basis)
-            except InvalidValue as error:
-                raise too_large(error, prefix) from error
-            except Conflict as conflict:
-                if attempt == _RESTORES:
-                    raise Conflict(
-                        f"others wrote in between at each of {_RESTORES} attempts; the last time {conflict.what}",
-                        operation="restore",
-                        object=f"prefix {prefix!r}",
-                        remedy="try again later, or restore by longer prefixes",
-                    ) from conflict
-        raise AssertionError("unreachable")
 
-    async def _restoring(self, past: Past, prefix: str) -> tuple[dict[str, Any], Basis]:
-        """What a restore puts, `MISSING` to delete, and what that rests on: all that there is under the prefix."""
-        view = self._replica.view
-        there = {key: view[key] for key in view if key.startswith(prefix)}
-        different = sorted(key for key in {*past.keys(prefix), *there} if differ(past.entries.get(key), there.get(key)))
-        values = await past.get_many(different, MISSING)
-        seen = {key: Seen(entry.version, entry.identity) for key, entry in there.items()}
-        return values, Basis({}, (Range(prefix, None, None, seen),))
+        async def bring_back(transaction: Transaction) -> Transaction:
+            there = transaction.entries(prefix)
+            keys = sorted({*past.keys(prefix), *there})
+            different = [key for key in keys if differ(past.entries.get(key), there.get(key))]
+            transaction.put_all(await past.get_many(different, MISSING))
+            return transaction
+
+        try:
+            return (await self._transactions.run(bring_back, _RESTORES, "restore")).version
+        except InvalidValue as error:
+            raise too_large(error, prefix) from error
 
     async def tag(self, name: str) -> str:
         """See `Database.tag`."""
@@ -283,18 +262,17 @@ class PastWords:
 
     async def _value(self, archive: Archive, seq: int, key: str, entry: Entry) -> Any:
         """The value of an entry of the state after ``seq``; a download that fails is tried again a few times."""
-        for failures in range(1, _DOWNLOADS + 1):
+
+        async def fetch() -> str:
             self._reads.check_open("get")
-            try:
-                return jsontext.decode(await self._replica.values.fetch(entry), f"key {key!r}")
-            except Corrupt:
-                await archive.check_kept(seq)
-                raise
-            except Unavailable as error:
-                if failures == _DOWNLOADS:
-                    raise
-                await self._replica.clock.sleep(self._replica.backoff.wait(failures, error, self._replica.rng))
-        raise AssertionError("unreachable")
+            return await self._replica.values.fetch(entry)
+
+        try:
+            text = await patiently(fetch, self._replica.clock, self._replica.backoff)
+        except Corrupt:
+            await archive.check_kept(seq)
+            raise
+        return jsontext.decode(text, f"key {key!r}")
 
     async def _replay(self, start: When, stop: When | None, speed: float | None) -> AsyncGenerator[Change, None]:
         archive = await self._ready("replay")
