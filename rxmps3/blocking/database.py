@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import partial
@@ -20,10 +20,10 @@ from rxmps3 import client, opening
 from rxmps3.blocking import transaction
 from rxmps3.blocking.iteration import BlockingIteration
 from rxmps3.blocking.key import BlockingKey
+from rxmps3.blocking.mapping import KeyMapping
 from rxmps3.blocking.past import BlockingPast, BlockingRecorded, past_of
 from rxmps3.blocking.portal import Portal, at_exit, portal
 from rxmps3.blocking.transaction import Transaction
-from rxmps3.bound import BoundToProcess
 from rxmps3.clock import Clock, spawn
 from rxmps3.compact import DEFAULT_RETENTION
 from rxmps3.errors import NotSent
@@ -114,7 +114,7 @@ def connect(
     return Database(home, home.call("connect", open_database), root=True)
 
 
-class Database(BoundToProcess, Mapping[str, Any]):
+class Database(KeyMapping):
     """One handle on one manifest, for code that blocks. Made by `connect`.
 
     Writes return at once with a `rxmps3.Receipt`: ``receipt.wait(timeout)`` blocks until it is committed,
@@ -262,29 +262,12 @@ class Database(BoundToProcess, Mapping[str, Any]):
         """Read to the end of the log, as `rxmps3.Database.refresh`."""
         self._portal.call("refresh", self._database.refresh, timeout)
 
-    def keys(self, prefix: str = "") -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]  # as on the async face
+    def keys(self, prefix: str = "") -> list[str]:
         """The keys under a prefix as of the last look, sorted by code point. No I/O."""
         return self._database.keys(prefix)
 
-    def items(self) -> ItemsView[str, Any]:
-        """All keys and values at one moment."""
-        return self.get_prefix().items()
-
-    def values(self) -> ValuesView[Any]:
-        """All values at one moment, in the order of their keys."""
-        return self.get_prefix().values()
-
-    def __getitem__(self, key: str) -> Any:
-        value = self.get(key, MISSING)
-        if value is MISSING:
-            raise KeyError(key)
-        return value
-
     def __contains__(self, key: object) -> bool:
         return key in self._database
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
 
     def __len__(self) -> int:
         return len(self._database)
@@ -471,13 +454,6 @@ class Database(BoundToProcess, Mapping[str, Any]):
             if error is None:
                 raise
             logger.error("%s", not_sent)  # the error on its way out matters more, and is not to be hidden
-
-    def __eq__(self, other: object) -> bool:
-        """Whether it is this very handle: comparing what is in two of them would read both."""
-        return self is other
-
-    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]  # a Mapping has none
-        return id(self)
 
     def __repr__(self) -> str:
         return f"<blocking {self._handle!r}>"

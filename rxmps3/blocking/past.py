@@ -9,9 +9,9 @@ from typing import Any, TypeVar, cast
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
+from rxmps3.blocking.mapping import KeyMapping
 from rxmps3.blocking.portal import Portal
 from rxmps3.bound import BoundToProcess
-from rxmps3.missing import MISSING
 from rxmps3.past import Past, Recorded, When
 from rxmps3.state import Entry
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 _END = object()
 
 
-class BlockingPast(BoundToProcess, Mapping[str, Any]):
+class BlockingPast(KeyMapping):
     """What a manifest held after one version of its log, as `rxmps3.Past`; a mapping. Made by `Database.at`."""
 
     def __init__(self, home: Portal, past: Past) -> None:
@@ -72,31 +72,15 @@ class BlockingPast(BoundToProcess, Mapping[str, Any]):
         """The JSON texts of some of ``entries``, as `rxmps3.Past.read_texts`."""
         return self._portal.call("read_texts", lambda: self._past.read_texts(entries), timeout)
 
-    def keys(self, prefix: str = "") -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]  # as of a database
+    def keys(self, prefix: str = "") -> list[str]:
         """The keys that there were under a prefix, sorted by code point. No I/O."""
         return self._past.keys(prefix)
-
-    def __getitem__(self, key: str) -> Any:
-        value = self.get(key, MISSING)
-        if value is MISSING:
-            raise KeyError(key)
-        return value
 
     def __contains__(self, key: object) -> bool:
         return key in self._past
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
-
     def __len__(self) -> int:
         return len(self._past)
-
-    def __eq__(self, other: object) -> bool:
-        """Whether it is this very object: comparing what is in two of them would read both."""
-        return self is other
-
-    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]  # a Mapping has none
-        return id(self)
 
     def __repr__(self) -> str:
         return f"<blocking {self._past!r}>"

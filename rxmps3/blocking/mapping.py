@@ -1,0 +1,54 @@
+"""What a blocking database and a blocking look at its past have in common: both are mappings."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from typing import Any
+
+from rxmps3.bound import BoundToProcess
+from rxmps3.missing import MISSING
+
+__all__ = ["KeyMapping"]
+
+
+class KeyMapping(BoundToProcess, Mapping[str, Any]):
+    """A mapping over `get`, `get_prefix` and `keys`; two are equal only if they are one."""
+
+    @abstractmethod
+    def get(self, key: str, default: Any = None, *, timeout: float | None = None) -> Any:
+        """The value of a key."""
+
+    @abstractmethod
+    def get_prefix(
+        self, prefix: str = "", *, first: int | None = None, last: int | None = None, timeout: float | None = None
+    ) -> dict[str, Any]:
+        """The values of the keys under a prefix at one moment."""
+
+    @abstractmethod
+    def keys(self, prefix: str = "") -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]  # as on the async face
+        """The keys under a prefix, sorted by code point. No I/O."""
+
+    def items(self) -> ItemsView[str, Any]:
+        """All keys and values at one moment."""
+        return self.get_prefix().items()
+
+    def values(self) -> ValuesView[Any]:
+        """All values at one moment, in the order of their keys."""
+        return self.get_prefix().values()
+
+    def __getitem__(self, key: str) -> Any:
+        value = self.get(key, MISSING)
+        if value is MISSING:
+            raise KeyError(key)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is this very object: comparing what is in two of them would read both."""
+        return self is other
+
+    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]  # a Mapping has none
+        return id(self)
