@@ -11,7 +11,7 @@ from typing import Any
 from rxmps3 import jsontext
 from rxmps3.basis import Basis, Seen, broken
 from rxmps3.deriving import Derivation
-from rxmps3.errors import Conflict, Corrupt, NotKept, OutcomeUnknown, Rejected
+from rxmps3.errors import Conflict, Corrupt, NotKept, Rejected
 from rxmps3.missing import MISSING
 from rxmps3.receipt import Receipt
 from rxmps3.replica import Replica
@@ -187,8 +187,8 @@ class UndoWords:
                 return True
             try:
                 await receipt
-            except (Rejected, OutcomeUnknown):
-                return True
+            except Rejected:
+                return True  # an unknown outcome is raised: it may be in the log, and cannot be undone
         return False
 
     def _take_back(self, step: Step, receipt: Receipt) -> bool:

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 import rxmps3
-from rxmps3 import MISSING, Conflict, NotKept, Rejected, Unsupported
-from rxmps3.state import ContentObject, Loaded, ManifestVersion, fold
+from rxmps3 import MISSING, Conflict, NotKept, OutcomeUnknown, Rejected, Unsupported
+from rxmps3.state import ContentObject, Loaded, ManifestVersion, Refused, fold
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import CountingStorage
 from rxmps3.undoing import DEPTH
+from tests.behaviour.facades import settle
 from tests.behaviour.helpers import LARGE, Gate, Switch, eventually, offline, players, raw, trace
 from tests.conftest import Place
 
@@ -361,3 +362,23 @@ async def test_logs_without_one_order_refuse(protocol: str) -> None:
         for word in (a.undo, a.redo):
             with pytest.raises(Unsupported):
                 await word()
+
+
+@pytest.mark.async_only("it reaches into the replica: the log forgets a writer after thirty days only")
+async def test_an_undo_of_a_write_whose_outcome_is_unknown_says_so() -> None:
+    gate = Gate(part="/log/", verbs=("put",))
+    async with players(gate, "ana") as (ana,):
+        receipt = ana.put("k", 1)
+        held = await gate.held()
+        undoing = asyncio.ensure_future(ana.undo())
+        await settle()
+        [write] = ana.states.value.queue()
+        unknown = OutcomeUnknown("nobody can tell any more", object=f"write {write.id.version}")
+        ana._replica._timeline.submit(Refused(write.id, unknown))
+        with pytest.raises(OutcomeUnknown):
+            await undoing
+        with pytest.raises(OutcomeUnknown):
+            await receipt
+        assert await ana.undo() == "", "it is no step any more"
+        gate.open()
+        held.let_go()
