@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -272,7 +273,8 @@ class Presence(Live[Mapping[str, Participant]]):
     async def _keep_telling(self) -> None:
         """Renew the own object until this is used no longer, and delete it then."""
         while self._uses and (self._me is None or self._look is None):
-            await self._pause(None)
+            await self._woken.wait()
+            self._woken.clear()
         if self._look is None or self._me is None:
             return
         own = Own(self._replica.storage, self._objects.folder + self._id)
@@ -285,18 +287,16 @@ class Presence(Live[Mapping[str, Participant]]):
                 stored = await own.renew(said)
             except Exception as problem:
                 failures += 1
-                await self._pause(min(self._failed("presence", problem, failures), self._options.every))
+                wait = min(self._failed("presence", problem, failures), self._options.every)
+                await self._wait(wait, partial(self._is_otherwise, said))
             else:
                 failures = 0
                 self._troubles.pop("presence", None)
                 self._told(said, stored.date)
                 await self._remove_older(own)
-                await self._pause(_GAP, patiently=True)
-                while self._uses and self._me == said.me:
-                    left = began + self._options.every - self._replica.clock.monotonic()
-                    if left <= 0:
-                        break
-                    await self._pause(left)
+                await self._wait(_GAP, self._is_over)
+                left = began + self._options.every - self._replica.clock.monotonic()
+                await self._wait(left, partial(self._is_otherwise, said))
         await self._leave(own)
 
     def _told(self, said: Said, date: datetime | None) -> None:
@@ -323,34 +323,25 @@ class Presence(Live[Mapping[str, Participant]]):
                 wait = self._failed("presence leave", problem, failures)
                 if isinstance(problem, AccessDenied) or clock.monotonic() + wait > until:
                     return  # it is not renewed any more, and so it vanishes
-                await self._rest(wait)
+                await self._wait(wait, lambda: self._uses > 0)
         self._troubles.pop("presence leave", None)
 
-    async def _rest(self, seconds: float) -> None:
-        """Wait so long, or until this is used again."""
+    async def _wait(self, seconds: float, over: Callable[[], bool]) -> None:
+        """Wait so long, or until it is over; that is looked at now and whenever something changes here."""
         timer = self._replica.spawn(self._wake_after(seconds), "presence timer")
         try:
-            while not timer.done() and not self._uses:
+            while not timer.done() and not over():
                 await self._woken.wait()
                 self._woken.clear()
         finally:
             timer.cancel()
 
-    async def _pause(self, seconds: float | None, *, patiently: bool = False) -> None:
-        """Wait until something has changed here, or so long at most; ``patiently``: so long, unless it ends."""
-        if seconds is None:
-            await self._woken.wait()
-            self._woken.clear()
-            return
-        timer = self._replica.spawn(self._wake_after(seconds), "presence timer")
-        try:
-            while not timer.done() and self._uses:
-                await self._woken.wait()
-                self._woken.clear()
-                if not patiently:
-                    return
-        finally:
-            timer.cancel()
+    def _is_over(self) -> bool:
+        return not self._uses
+
+    def _is_otherwise(self, said: Said) -> bool:
+        """Whether this is over, or the own client says something else by now."""
+        return not self._uses or self._me != said.me
 
     async def _wake_after(self, seconds: float) -> None:
         await self._replica.clock.sleep(seconds)
