@@ -185,6 +185,10 @@ class Mark(NamedTuple):
     date: datetime | None = None
     gaps: tuple[tuple[int, int], ...] = ()
 
+    def has(self, number: int) -> bool:
+        """Whether the write of this number is committed."""
+        return number <= self.number and not any(first <= number <= last for first, last in self.gaps)
+
 
 @dataclass(frozen=True, eq=False)
 class State(Mapping[str, Entry]):
@@ -224,11 +228,9 @@ MOST_GAPS = 256
 
 def _reached(mark: Mark | None, write: Write) -> bool:
     number = write.id.number
-    if mark is None or number > mark.number:
-        return False
-    if number == mark.number and write.nonce != mark.nonce:
+    if mark is not None and number == mark.number and write.nonce != mark.nonce:
         raise Corrupt("two different writes carry this number", object=f"write {write.id.version}")
-    return not any(first <= number <= last for first, last in mark.gaps)
+    return mark is not None and mark.has(number)
 
 
 def _advanced(mark: Mark | None, write: Write, date: datetime | None) -> Mark:

@@ -313,7 +313,8 @@ class Archive:
         while low < high:
             middle = (low + high) // 2
             point = await self._load(sight, refs[middle])
-            if _has(point.state, id):
+            mark = point.state.writers.get(id.writer)
+            if mark is not None and mark.has(id.number):
                 high = middle
             else:
                 low, latest = middle + 1, point
@@ -390,16 +391,6 @@ class Archive:
 
 def _beginning(incarnation: str) -> Point:
     return Point(0, codec.genesis(incarnation), State())
-
-
-def _has(state: State, id: WriteId) -> bool:
-    """Whether a state holds a write of this id."""
-    mark = state.writers.get(id.writer)
-    return (
-        mark is not None
-        and id.number <= mark.number
-        and not any(first <= id.number <= last for first, last in mark.gaps)
-    )
 
 
 def _not_after(modified: datetime | None, moment: datetime) -> bool:

@@ -116,9 +116,7 @@ class Author:
     def write_unchanged(self, values: Mapping[str, Any], basis: Basis, made: Made | None = None) -> Receipt:
         """Make one atomic write on what was read. As `Replica.write_unchanged_nowait`."""
         with self._timeline.lock:
-            view = self._timeline.view
-            own = {key: top.entry for key, top in view.overlay.items()}
-            what = broken(basis, view.confirmed.entries, own)
+            what = broken(basis, self._timeline.view, {})
             if what:
                 raise Conflict(what, operation="commit", object=self._name, remedy="read again and decide again")
             draft = self._write_locked(values, None, basis, made)

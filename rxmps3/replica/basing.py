@@ -43,6 +43,8 @@ class Basing:
 
     def standing(self, ready: Sequence[Write]) -> list[Write]:
         """Of the oldest pending writes those before the first whose basis does not hold as far as the log is known."""
+        if all(write.basis is None for write in ready):
+            return list(ready)
         confirmed = self._timeline.view.confirmed.entries
         ahead: dict[str, Entry | None] = {}
         for index, write in enumerate(ready):
@@ -99,9 +101,9 @@ class Basing:
     def _needs_a_look(self) -> bool:
         """Whether there is a write to be judged that was made since the last look began."""
         view = self._timeline.view
-        standing = {write.id for write in self.standing(view.queue())}
-        first = min((one.ordinal for id, one in view.pending.items() if id not in standing), default=0)
-        return first >= self._read_since
+        queue = view.queue()
+        standing = len(self.standing(queue))
+        return standing < len(queue) and view.pending[queue[standing].id].ordinal >= self._read_since
 
     async def _mend(self, id: WriteId, basis: Basis, what: str, ahead: Mapping[str, Entry | None]) -> bool:
         """Make a write anew whose basis does not hold; False if it is refused or over."""

@@ -27,6 +27,7 @@ from rxmps3.storage import MemoryStorage
 from rxmps3.testing import CountingStorage
 from tests.behaviour.facades import ManualClock
 from tests.behaviour.helpers import LARGE, Gate, eventually, players, trace
+from tests.benchmarks.contention import contend
 from tests.conftest import Place
 
 pytestmark = pytest.mark.sequenced_only("one order of commits")
@@ -699,3 +700,10 @@ class TestLogsWithoutOneOrder:
                 await receipt
             assert isinstance(caught.value.__cause__, Unsupported)
             assert await other.get_prefix() == {"there": 1}
+
+
+@pytest.mark.async_only("the benchmark is")
+async def test_the_benchmark_counts_every_increment() -> None:
+    needed = await contend(clients=3, each=4, latency=0.001)
+    assert needed.total() == 12
+    assert needed[0] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -73,15 +74,15 @@ def a_commit_does_not_look_what_it_follows(patch: Patch) -> None:
     patch.setattr(Basing, "standing", lambda self, ready: list(ready))
 
 
-@mutation("a condition holds where it is committed")
+@mutation("a condition holds where it is committed", 792, 801, 858)
 def a_condition_is_looked_at_only_once(patch: Patch) -> None:
     """When it was found to hold, it is believed to, also after a lost race."""
     judged: set[Any] = set()
     standing = Basing.standing
 
     def once(self: Any, ready: Sequence[Write]) -> list[Write]:
-        known = [write.id in judged for write in ready]
-        held = ready if all(known) else standing(self, ready)
+        believed = [replace(write, basis=None) if write.id in judged else write for write in ready]
+        held = ready[: len(standing(self, believed))]
         judged.update(write.id for write in held)
         return list(held)
 

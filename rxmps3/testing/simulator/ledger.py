@@ -276,9 +276,8 @@ class Ledger:
                 item = earlier.update.get(key, item)
         found = item.version if item is not None else ""
         if found != wanted:
-            self._complain(
-                "a condition holds where it is committed", f"{write.version} in {seq}: {found}, not {wanted}"
-            )
+            what = f"{write.version} in entry {seq} asks for {wanted!r} of {key!r}, which is at {found!r}"
+            self._complain("a condition holds where it is committed", what)
 
     def _item(self, seq: int, key: str, value: dict[str, Any]) -> Item:
         """What an entry says of a key; an object that it names must be there by now."""
