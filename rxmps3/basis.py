@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 from rxmps3.deriving import Derivation, decode_derivation, encode_derivation
+from rxmps3.sortedkeys import window
 
-__all__ = ["Basis", "Range", "Seen", "broken", "decode_basis", "encode_basis", "window"]
-
-T = TypeVar("T")
+__all__ = ["Basis", "Range", "Seen", "broken", "decode_basis", "encode_basis"]
 
 
 class _Entry(Protocol):
@@ -108,11 +107,6 @@ def _is_at(entry: _Entry | None, wanted: Seen | None) -> bool:
     if entry is None or wanted is None:
         return entry is wanted
     return entry.version == wanted.version and wanted.value in ("", entry.identity)
-
-
-def window(keys: list[T], first: int | None, last: int | None) -> list[T]:
-    """The first or the last so many."""
-    return keys[:first] if last is None else keys[max(0, len(keys) - last) :]
 
 
 def _at(version: str | None) -> str:

@@ -14,7 +14,7 @@ from reactivex.abc import DisposableBase
 from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 from rxmps3 import jsontext
-from rxmps3.basis import Basis, window
+from rxmps3.basis import Basis
 from rxmps3.bound import BoundToProcess
 from rxmps3.connection import Connection
 from rxmps3.deriving import Derivation, MergePatch, SchemaMerge, schema_text
@@ -31,13 +31,14 @@ from rxmps3.presence.presence import CLOSE_WITHIN, DEFAULT_EVERY, DEFAULT_TTL, P
 from rxmps3.receipt import Receipt
 from rxmps3.receipts import Receipts
 from rxmps3.replica import Replica, SharedValues
+from rxmps3.sortedkeys import check_window, window
 from rxmps3.state import Entry, ManifestVersion, View
 from rxmps3.streams.bridge import Iteration
 from rxmps3.streams.events import Change, Reset
 from rxmps3.streams.key import Key
 from rxmps3.streams.stream import Live
 from rxmps3.streams.typed import codec_for
-from rxmps3.streams.views import Streams, check_window
+from rxmps3.streams.views import Streams
 from rxmps3.together import all_of
 from rxmps3.transaction import Transaction, Transactions, basis_of, changed, check_alone
 from rxmps3.undowords import UndoWords

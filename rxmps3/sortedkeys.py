@@ -1,11 +1,13 @@
-"""A set of keys in code point order, for prefix queries."""
+"""Keys in code point order, for prefix queries, and windows of them."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Collection, Iterable
 
-__all__ = ["SortedKeys"]
+from rxmps3.errors import InvalidOption
+
+__all__ = ["SortedKeys", "check_window", "window"]
 
 
 class SortedKeys:
@@ -39,12 +41,24 @@ class SortedKeys:
 
     def window(self, first: int | None, last: int | None) -> list[str]:
         """All keys, or the ``first`` n, or the ``last`` n of them."""
-        if last is not None:
-            return self._keys[max(0, len(self._keys) - last) :]
-        return self._keys[:first]
+        return window(self._keys, first, last)
 
     def with_prefix(self, prefix: str) -> list[str]:
         """The keys that start with ``prefix``."""
         low = bisect_left(self._keys, prefix)
         length = len(prefix)
         return self._keys[low : bisect_right(self._keys, prefix, lo=low, key=lambda key: key[:length])]
+
+
+def window(keys: list[str], first: int | None, last: int | None) -> list[str]:
+    """All of some sorted keys, or the ``first`` n, or the ``last`` n of them."""
+    return keys[:first] if last is None else keys[max(0, len(keys) - last) :]
+
+
+def check_window(first: int | None, last: int | None) -> None:
+    """Raise `InvalidOption` unless at most one of them is given, and is a number of keys."""
+    if first is not None and last is not None:
+        raise InvalidOption("give first or last, not both", operation="observe_prefix")
+    for name, number in (("first", first), ("last", last)):
+        if number is not None and (type(number) is not int or number < 0):
+            raise InvalidOption(f"{name} is a number of keys, not {number!r}", operation="observe_prefix")

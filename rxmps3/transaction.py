@@ -8,15 +8,15 @@ from inspect import isawaitable
 from typing import Any, TypeVar, cast
 
 from rxmps3 import jsontext
-from rxmps3.basis import Basis, Range, Seen, seen, window
+from rxmps3.basis import Basis, Range, Seen, seen
 from rxmps3.errors import Closed, Conflict, InvalidOption
 from rxmps3.missing import MISSING
 from rxmps3.receipt import Receipt
 from rxmps3.replica import Replica
 from rxmps3.retry import full_jitter
+from rxmps3.sortedkeys import check_window, window
 from rxmps3.state import Entry
 from rxmps3.storage.patient import patiently
-from rxmps3.streams.views import check_window
 
 __all__ = ["Transaction", "Transactions", "basis_of", "changed", "check_alone"]
 

@@ -7,14 +7,12 @@ from datetime import datetime
 from typing import Any
 
 from rxmps3 import jsontext
-from rxmps3.basis import window
 from rxmps3.bound import BoundToProcess
 from rxmps3.errors import Corrupt
 from rxmps3.log.archive import Archive, Point
 from rxmps3.replica import Replica
-from rxmps3.sortedkeys import SortedKeys
+from rxmps3.sortedkeys import SortedKeys, check_window, window
 from rxmps3.state import Entry
-from rxmps3.streams.views import check_window
 from rxmps3.together import all_of
 
 __all__ = ["Past"]

@@ -10,13 +10,14 @@ from reactivex.abc import DisposableBase
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
 from rxmps3 import jsontext
-from rxmps3.errors import InvalidOption, InvalidValue
+from rxmps3.errors import InvalidValue
 from rxmps3.failures import Failure
 from rxmps3.missing import MISSING
 from rxmps3.options import Status
 from rxmps3.receipt import Receipt
 from rxmps3.replica import Replica
 from rxmps3.routing import Turn
+from rxmps3.sortedkeys import check_window
 from rxmps3.state import Entry, Inline, ManifestVersion, View
 from rxmps3.streams.events import Change, ChangeSink, Reset, TurnSink, VersionSink
 from rxmps3.streams.selection import KeySelection, PrefixSelection, Selection, Snapshot
@@ -244,12 +245,3 @@ class _Default:
         if self._is_container and self._text is not None:
             return jsontext.decode(self._text)
         return self._value
-
-
-def check_window(first: int | None, last: int | None) -> None:
-    """Raise `InvalidOption` unless at most one of them is given, and is a number of keys."""
-    if first is not None and last is not None:
-        raise InvalidOption("give first or last, not both", operation="observe_prefix")
-    for name, number in (("first", first), ("last", last)):
-        if number is not None and (type(number) is not int or number < 0):
-            raise InvalidOption(f"{name} is a number of keys, not {number!r}", operation="observe_prefix")
