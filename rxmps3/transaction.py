@@ -22,9 +22,9 @@ __all__ = ["Transaction", "Transactions", "basis_of", "changed", "check_alone"]
 
 _SHORTEST = 0.005
 """Seconds that the third attempt waits at most, or what a commit took, or reading and changing where none was tried;
-later ones twice as long each, up to `_MOST` times that. Who commits without a pause leaves gaps of about that length,
+later ones `_MOST` times that. Who commits without a pause leaves gaps of about that length,
 and waiting longer would miss them."""
-_MOST = 8
+_MOST = 2
 _LOOKS = 5
 """So often the end of the log is looked for at most: while news keep coming, and while there is no answer."""
 
@@ -249,8 +249,8 @@ class Transactions:
 class Attempts:
     """The attempts at one change, until nothing comes in between.
 
-    The second begins at once, on what the first has met. Those after it wait for a random time whose bound doubles, as
-    others who try the same do.
+    The second begins at once, on what the first has met. Those after it wait for a random time, as others who try the
+    same do.
     """
 
     def __init__(self, transactions: Transactions, replica: Replica, most: int, operation: str) -> None:

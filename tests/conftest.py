@@ -12,10 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 pytest.register_assert_rewrite("rxmps3.testing.storage_contract")
 
 from tests.servers import SHARED_BUCKET, VERSIONED_BUCKET, Moto, SeaweedFS, isolated_aws_environment  # noqa: E402
+
+# No deadlines: a busy machine is no fault of the code. In CI the examples are the same each time, so that a change is
+# judged by what it changes; `--hypothesis-profile=nightly` looks for new ones.
+settings.register_profile("dev", deadline=None, print_blob=True, max_examples=100)
+settings.register_profile("ci", settings.get_profile("dev"), derandomize=True)
+settings.register_profile("nightly", settings.get_profile("dev"), max_examples=5000)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 KINDS = ("memory", "file", "moto", "seaweedfs")
 STORAGES = [pytest.param(kind, marks=[pytest.mark.seaweedfs] if kind == "seaweedfs" else []) for kind in KINDS]

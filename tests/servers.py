@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -61,23 +62,18 @@ _IDENTITIES = {
 }
 
 
-def free_ports(count: int, below: int = 65_536) -> list[int]:
-    """Ports that nobody listens on now, each with its gRPC sibling if ``below`` leaves room for one."""
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now, each with its gRPC sibling, below those that outgoing connections are given."""
     ports: list[int] = []
     while len(ports) < count:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind((HOST, 0))
-            port = first.getsockname()[1]
-            if port >= below:
-                port -= _GRPC_OFFSET * ((port - below) // _GRPC_OFFSET + 1)
+        port = random.SystemRandom().randrange(11_000, 11_000 + _GRPC_OFFSET)
+        with socket.socket() as own, socket.socket() as sibling:
             try:
-                second.bind((HOST, port + _GRPC_OFFSET if below < 65_536 else 0))
-                if port != first.getsockname()[1]:
-                    with socket.socket() as third:
-                        third.bind((HOST, port))
+                own.bind((HOST, port))
+                sibling.bind((HOST, port + _GRPC_OFFSET))
             except OSError:
                 continue
-        if port not in ports and port > 1024:
+        if port not in ports:
             ports.append(port)
     return ports
 
@@ -91,7 +87,7 @@ class SeaweedFS:
     def __init__(self, directory: Path | None = None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="seaweedfs-")) if directory is None else directory
         self._owns_directory = directory is None
-        self._ports = dict(zip(("s3", "master", "volume", "filer", "admin"), free_ports(5, below=55_536), strict=True))
+        self._ports = dict(zip(("s3", "master", "volume", "filer", "admin"), free_ports(5), strict=True))
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

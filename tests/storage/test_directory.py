@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rxmps3.clock import SystemClock
@@ -97,7 +97,6 @@ async def test_objects_are_where_people_look(storage: DirectoryStorage, root: Pa
     assert [name for name in files(root) if not name.startswith(".=")] == ["main/head", "main/values/a%2Fb@v-1"]
 
 
-@settings(deadline=None)
 @given(NAMES, st.booleans())
 def test_paths_are_reversible_and_stay_inside(name: str, ignores_case: bool) -> None:
     paths = Paths(ignores_case=ignores_case)
@@ -117,7 +116,6 @@ def test_paths_are_reversible_and_stay_inside(name: str, ignores_case: bool) -> 
     assert "/".join(segments) == name
 
 
-@settings(deadline=None)
 @given(NAMES, st.sampled_from([str.swapcase, str.lower, str.upper, str]))
 def test_where_case_is_ignored_paths_still_differ(name: str, change: Callable[[str], str]) -> None:
     paths = Paths(ignores_case=True)
@@ -126,7 +124,6 @@ def test_where_case_is_ignored_paths_still_differ(name: str, change: Callable[[s
     assert same == (name == other)
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.sets(NAMES, min_size=1, max_size=12), NAMES | st.just(""), st.data())
 def test_listings_are_in_the_order_of_names(names: set[str], after: str, data: st.DataObject) -> None:
     names = {name for name in names if not any(other.startswith(name + "/") for other in names)}

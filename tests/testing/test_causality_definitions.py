@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rxmps3.testing.causality import (
@@ -465,7 +465,6 @@ def test_what_the_log_explains_is_causal_and_atomic() -> None:
 
 
 @given(st.integers(1, 7).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.tuples(*[st.integers(0, n - 1)] * 2)))))
-@settings(deadline=None, max_examples=150)
 def test_one_cycle_for_each_tangle_of_a_graph(given: tuple[int, set[tuple[int, int]]]) -> None:
     size, edges = given
     graph = [sorted(b for a, b in edges if a == node) for node in range(size)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import subprocess
 import sys
@@ -50,6 +51,12 @@ def test_the_same_seed_is_the_same_run_in_every_process(repository: Path):
         ).stdout
 
     assert run("0") == run("1") == run("random")
+
+
+def test_warnings_are_heard_again_after_a_run(caplog: pytest.LogCaptureFixture):
+    simulate(17)
+    logging.getLogger("rxmps3").warning("a warning after the run")
+    assert "a warning after the run" in caplog.text
 
 
 def test_a_run_repeats_from_the_faults_that_it_reported():

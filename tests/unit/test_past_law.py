@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import Subject
 
@@ -46,7 +46,6 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 @given(CALLS, st.data())
-@settings(max_examples=60, deadline=None)
 def test_the_past_agrees_with_a_witness(
     calls: list[tuple[int, dict[str, Any], bool, int]], data: st.DataObject
 ) -> None:

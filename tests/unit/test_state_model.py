@@ -205,4 +205,4 @@ class Model(RuleBasedStateMachine):
 
 
 TestStepAgainstModel = Model.TestCase
-TestStepAgainstModel.settings = settings(max_examples=50, stateful_step_count=25, deadline=None)
+TestStepAgainstModel.settings = settings(stateful_step_count=25)

@@ -184,7 +184,7 @@ def _text(entry: Entry) -> str:
 
 
 TestModel = Model.TestCase
-TestModel.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+TestModel.settings = settings(stateful_step_count=30)
 
 
 def test_a_commit_does_not_set_a_step_back_that_went_on_before_it() -> None:

@@ -157,7 +157,8 @@ def _listening(world: World) -> Generator[None, None, None]:
         yield
     finally:
         logger.removeHandler(ear)
-        logger.level, logger.propagate = before
+        level, logger.propagate = before
+        logger.setLevel(level)  # which also forgets what it remembers of the level above
         if collecting:
             gc.enable()
 

@@ -1,4 +1,4 @@
-"""Moves money between accounts, counts that and notes it in a list, as fast as it can, until its input closes.
+"""Moves money between accounts, counts that and notes it in a list, with short breaks, until its input closes.
 
 Arguments: a JSON object with ``url``, ``options``, ``name``. It says ``"ready"`` once it is open, and ``["moved", n]``
 after its n-th move.
@@ -37,6 +37,7 @@ async def main() -> None:
             moved += 1
             say(["moved", moved])
             await db.merge("list", [f"{name} {moved}"], {"mergeStrategy": "append"})
+            await asyncio.sleep(chance.uniform(0, 0.1))
 
 
 asyncio.run(main())
