@@ -1,0 +1,104 @@
+"""Imports point one way, what is pure stays so, and a package is asked for in one place."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+PURE = (
+    "basis",
+    "deriving",
+    "errors",
+    "jsontext",
+    "layout",
+    "log.codec",
+    "missing",
+    "patch",
+    "presence.who",
+    "replica.fairness",
+    "retry",
+    "sortedkeys",
+    "state",
+    "undoing",
+    "writing",
+)
+"""Values in, values out; time and chance are arguments. They may import each other, and `BESIDE_PURE`."""
+BESIDE_PURE = ("clock",)
+EFFECTS = {"asyncio", "concurrent", "os", "pathlib", "reactivex", "socket", "subprocess", "tempfile", "threading"}
+
+HOMES = {
+    "IPython": ("jupyter",),
+    "aioboto3": ("storage.s3",),
+    "aiobotocore": ("storage.s3",),
+    "anywidget": ("jupyter",),
+    "botocore": ("storage.s3",),
+    "immutables": ("state", "log.codec"),
+    "jsonmerge": ("deriving",),
+    "jsonschema": ("deriving",),
+    "pydantic": ("streams.typed",),
+    "pytest": ("testing.storage_contract",),
+    "rich": ("cli",),
+    "traitlets": ("jupyter",),
+    "typer": ("cli",),
+}
+"""Where each package other than reactivex may be imported: these modules, and what is in them."""
+
+
+def modules() -> dict[str, ast.Module]:
+    """Every module of the package by its name below ``rxmps3``; the package itself is ``""``."""
+    found: dict[str, ast.Module] = {}
+    for path in sorted((ROOT / "rxmps3").rglob("*.py")):
+        parts = path.relative_to(ROOT / "rxmps3").with_suffix("").parts
+        found[".".join(part for part in parts if part != "__init__")] = ast.parse(path.read_text())
+    return found
+
+
+MODULES = modules()
+
+
+def imported_by(name: str) -> Iterator[str]:
+    """The full names of what a module imports, anywhere in it."""
+    for node in ast.walk(MODULES[name]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None
+            assert node.level == 0, f"{name} imports relatively"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole.removeprefix("rxmps3.") in MODULES else node.module
+
+
+def own(names: Iterator[str]) -> set[str]:
+    """Those in the package, by their names below it."""
+    return {name.removeprefix("rxmps3").removeprefix(".") for name in names if name.split(".")[0] == "rxmps3"}
+
+
+def test_there_are_no_circles() -> None:
+    try:
+        list(TopologicalSorter({name: own(imported_by(name)) for name in MODULES}).static_order())
+    except CycleError as error:
+        pytest.fail(f"modules import each other in a circle: {' <- '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_what_is_pure_imports_nothing_that_acts(name: str) -> None:
+    assert own(imported_by(name)) <= {*PURE, *BESIDE_PURE}
+    assert {whole.split(".")[0] for whole in imported_by(name)}.isdisjoint(EFFECTS)
+
+
+def test_each_package_is_imported_in_its_home_alone() -> None:
+    for name in MODULES:
+        for whole in imported_by(name):
+            package = whole.split(".")[0]
+            if package not in {*sys.stdlib_module_names, "rxmps3", "reactivex"}:
+                assert package in HOMES, f"{name} imports {package}, which has no home yet"
+                homes = HOMES[package]
+                assert any(name == home or name.startswith(f"{home}.") for home in homes), (name, package)
