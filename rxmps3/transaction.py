@@ -13,7 +13,6 @@ from rxmps3.errors import Closed, Conflict, InvalidOption
 from rxmps3.missing import MISSING
 from rxmps3.receipt import Receipt
 from rxmps3.replica import Replica
-from rxmps3.retry import full_jitter
 from rxmps3.sortedkeys import check_window, window
 from rxmps3.state import Entry
 from rxmps3.storage.patient import patiently
@@ -21,12 +20,15 @@ from rxmps3.storage.patient import patiently
 __all__ = ["Transaction", "Transactions", "basis_of", "changed", "check_alone"]
 
 _SHORTEST = 0.005
-"""Seconds that the third attempt waits at most, or what a commit took, or reading and changing where none was tried;
-later ones `_MOST` times that. Who commits without a pause leaves gaps of about that length,
-and waiting longer would miss them."""
-_MOST = 2
-_LOOKS = 5
-"""So often the end of the log is looked for at most: while news keep coming, and while there is no answer."""
+_LONGEST = 0.2
+"""Seconds between which is what the third attempt and later ones wait at most: what a commit took, or reading and
+changing where none was tried. Who commits without a pause leaves gaps of about that length, and waiting longer would
+miss them."""
+_LOOKS = 2
+"""So often the end of the log is looked for at most while news keep coming: somebody who commits all the time must be
+competed with in the end."""
+_TRIES = 5
+"""So often a look without an answer is made."""
 
 T = TypeVar("T")
 ReadTexts = Callable[[Mapping[str, Entry]], Awaitable[Mapping[str, str]]]
@@ -190,7 +192,7 @@ class Transactions:
     async def _look(self) -> None:
         """Read to the end of the log, through a network that loses a request now and then, and beside fast writers."""
         replica = self._replica
-        tries = _LOOKS if replica.options.online else 1
+        tries = _TRIES if replica.options.online else 1
         for _ in range(_LOOKS):
             before = replica.reached
             await patiently(replica.look, replica.clock, replica.backoff, tries)
@@ -267,8 +269,7 @@ class Attempts:
     async def begin(self) -> Transaction:
         """A transaction for the next attempt. Raises as `Transactions.begin`."""
         if self._made > 1:
-            wait = full_jitter(self._made - 1, self._took, _MOST * self._took, self._replica.rng)
-            await self._replica.clock.sleep(wait)
+            await self._replica.clock.sleep(self._replica.rng.uniform(0, min(self._took, _LONGEST)))
         self._made += 1
         look = self._made != 2  # the first attempt has looked since the call
         transaction = await self._transactions.begin(self._operation, look=look)

@@ -14,8 +14,8 @@ from rxmps3.values import Values
 
 __all__ = ["Basing", "Derived"]
 
-
-_LOOKS = 5
+_LOOKS = 2
+"""So often the end of the log is looked for at most while news keep coming."""
 
 
 class Derived(NamedTuple):

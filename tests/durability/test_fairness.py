@@ -52,6 +52,39 @@ def test_a_slow_client_gets_its_turn_beside_a_fast_one(slower: int, least: int) 
     assert counts[1] >= least, counts
 
 
+async def _moves(latencies: list[float]) -> list[list[float]]:
+    """When each client has made a transaction that meets all others', one after the other, for a minute."""
+    bucket = MemoryStorage(clock=SimClock("bucket"))
+    moments: list[list[float]] = [[] for _ in latencies]
+
+    async def change(number: int, latency: float) -> None:
+        clock = SimClock(f"client {number}")
+
+        def jittered() -> float:
+            return latency * clock.rng.uniform(0.5, 2.0)
+
+        async def move(tx: rxmps3.Transaction) -> None:
+            await tx.get_prefix()
+            tx.put(f"client {number}", clock.monotonic())
+
+        async with on(LatencyStorage(bucket, clock, jittered), clock=clock, poll=1.0) as db:
+            while clock.monotonic() < SECONDS:
+                await db.transact(move, attempts=1000)
+                moments[number].append(clock.monotonic())
+
+    await asyncio.gather(*(change(number, latency) for number, latency in enumerate(latencies)))
+    return moments
+
+
+@pytest.mark.parametrize(
+    ("latencies", "longest"), [([0.03] * 3, 10), ([0.03] * 8, 10), ([0.03, 0.15], 30)], ids=["3", "8", "a slow one"]
+)
+def test_transactions_that_meet_all_others_wait_for_seconds_at_most(latencies: list[float], longest: int) -> None:
+    for moments in run_virtually(_moves(latencies)):
+        waits = [after - before for before, after in zip([0.0, *moments], moments, strict=False)]
+        assert max(waits) <= longest, (len(moments), waits)
+
+
 def test_a_client_alone_is_not_held_up_much() -> None:
     """A commit takes 30 ms, so 2,000 would be the most in a minute."""
     (count,) = run_virtually(_commits([0.03]))
