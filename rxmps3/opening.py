@@ -107,13 +107,15 @@ def connect(
     async def open_database() -> Database:
         connection = share(url, clock or SystemClock(), shared=shared, local=local, **storage_options)
         connection.retain()
+        replica: Replica | None = None
         try:
             replica = connection.replica(name, options)
             await _load(replica)
-        except BaseException:
+        except BaseException as error:
             await connection.release(timeout=0)
+            for failure in replica.take_early_failures() if replica is not None else ():
+                error.add_note(f"meanwhile: {failure}")
             raise
-        replica.loop.call_soon(replica.report_restored)
         return Database(connection, replica, options, read_only=read_only, root=True)
 
     return Connecting(open_database)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from reactivex import Subject
+from reactivex import Observable, Subject
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from rxmps3.clock import Clock
 from rxmps3.errors import Error
@@ -16,6 +18,9 @@ from rxmps3.options import Status
 __all__ = ["Health"]
 
 logger = logging.getLogger("rxmps3")
+
+_MOST_EARLY = 100
+"""So many failures wait for an observer; the log has all of them."""
 
 
 class Health:
@@ -35,7 +40,6 @@ class Health:
         complete: Callable[[Status], Status],
         take_turn: Callable[[Callable[[], None]], None],
     ) -> None:
-        self.failures: Subject[Failure] = Subject()
         self.statuses: Subject[Status] = Subject()
         self._name = name
         self._clock = clock
@@ -43,6 +47,8 @@ class Health:
         self._take_turn = take_turn
         self._status = Status()
         self._reported: dict[str, type[Error]] = {}
+        self._failures: Subject[Failure] = Subject()
+        self._early: deque[Failure] = deque(maxlen=_MOST_EARLY)
         self._on_recovery: list[Callable[[], None]] = []
 
     @property
@@ -54,10 +60,39 @@ class Health:
         """Call back each time the storage answers again after a failure."""
         self._on_recovery.append(action)
 
-    def report(self, failure: Failure) -> None:
-        """Tell of trouble: on the log, and to the observers of errors."""
+    @property
+    def failures(self) -> Observable[Failure]:
+        """Each failure, from the subscription on; the first observer also hears of the early ones."""
+
+        def subscribe(observer: ObserverBase[Failure], scheduler: SchedulerBase | None) -> DisposableBase:
+            watching = self._failures.subscribe(observer, scheduler=scheduler)
+            for failure in self.take_early():
+                self._tell_of(failure)
+            return watching
+
+        return Observable(subscribe)
+
+    def report(self, failure: Failure, *, early: bool = False) -> None:
+        """Tell of trouble: on the log, and to the observers of errors.
+
+        Args:
+            early: it is about what an earlier process has left, and may come before anybody can observe errors. Then it
+                waits for the first who does.
+        """
         logger.warning("%s", failure)
-        self._take_turn(lambda: self.failures.on_next(failure))
+        if early and not self._failures.observers:
+            self._early.append(failure)
+        else:
+            self._tell_of(failure)
+
+    def take_early(self) -> list[Failure]:
+        """The early failures that nobody has observed."""
+        early = list(self._early)
+        self._early.clear()
+        return early
+
+    def _tell_of(self, failure: Failure) -> None:
+        self._take_turn(lambda: self._failures.on_next(failure))
 
     def answered(self) -> None:
         """The storage did what it was asked."""
@@ -87,5 +122,5 @@ class Health:
 
     def complete(self) -> None:
         """No more news."""
-        self.failures.on_completed()
+        self._failures.on_completed()
         self.statuses.on_completed()

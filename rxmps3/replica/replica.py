@@ -120,7 +120,6 @@ class Replica:
         self._local: Local | None = None
         self._restoring: asyncio.Task[None] | None = None
         self._restore_error: Error | None = None
-        self._restore_failures: list[Failure] = []
         self._looker = Looker(self._home, clock, self._log, self._health, self.backoff, options)
         self._storer = Storer(
             clock,
@@ -255,12 +254,14 @@ class Replica:
         receipt.settle(settled.error)
         self._committer.wake()  # what waited behind it may go
         if settled.error is not None:
-            self._home.call_soon(lambda: self._report_unseen(receipt))
+            early = settled.id.writer != self._author.writer
+            self._home.call_soon(lambda: self._report_unseen(receipt, early=early))
 
-    def _report_unseen(self, receipt: Receipt) -> None:
+    def _report_unseen(self, receipt: Receipt, *, early: bool) -> None:
         error = receipt.unseen_failure
         if error is not None:
-            self.report(Failure("put", f"keys {', '.join(map(repr, receipt.keys))}", error, "nobody awaited it"))
+            failure = Failure("put", f"keys {', '.join(map(repr, receipt.keys))}", error, "nobody awaited it")
+            self._health.report(failure, early=early)
 
     # -- writing ---------------------------------------------------------------------------------------------
 
@@ -347,12 +348,6 @@ class Replica:
         """Why what was kept on disk could not be read."""
         return self._restore_error
 
-    def report_restored(self) -> None:
-        """Tell of what could not be restored, once there may be somebody to hear it."""
-        failures, self._restore_failures = self._restore_failures, []
-        for failure in failures:
-            self.report(failure)
-
     async def _restore(self) -> None:
         if self._keep is None:
             return
@@ -360,7 +355,7 @@ class Replica:
             await self._take_up_local(self._keep)
         except Exception as problem:
             error = self._restore_error = unforeseen(problem)
-            self.report(Failure("restore", self._name, error, "nothing is kept on disk"))
+            self._health.report(Failure("restore", self._name, error, "nothing is kept on disk"), early=True)
 
     async def _take_up_local(self, keep: OpensLocal) -> None:
         """Take up what is pending on disk and the last known state."""
@@ -368,7 +363,7 @@ class Replica:
         found = await local.take_over()
         for name in local.set_aside:
             aside = Corrupt("set aside", object=f"file {name}")
-            self._restore_failures.append(Failure("restore", self._name, aside, "the rest is kept"))
+            self._health.report(Failure("restore", self._name, aside, "the rest is kept"), early=True)
         self.values.keep_in(local)
         self._storer.use(local.outboxes[0])
         saved = await local.load_state()
@@ -446,6 +441,10 @@ class Replica:
     def failures(self) -> Observable[Failure]:
         """Each trouble that no caller is waiting for."""
         return self._health.failures
+
+    def take_early_failures(self) -> list[Failure]:
+        """What befell the writes of an earlier process before anybody observed it, for somebody else to tell."""
+        return self._health.take_early()
 
     def report(self, failure: Failure) -> None:
         """Tell of trouble. On the loop's thread."""

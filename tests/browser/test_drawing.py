@@ -45,7 +45,9 @@ def test_what_draws_itself_looks_as_in_other_outputs_and_what_does_not_is_escape
             "return [...document.querySelectorAll('table.frame')].map(one => one.getBoundingClientRect().x)"
         )
         assert places[1] - places[0] == pytest.approx(5), "on the left, inside of the view's padding"
-        assert page.ask("return window.ran") == 1, "JupyterLab runs the script of the cell's own output, a view runs none"
+        assert page.ask("return window.ran") == 1, (
+            "JupyterLab runs the script of the cell's own output, a view runs none"
+        )
 
         page.run(3, 4)
         page.wait("return document.querySelector('.rxmps3-live th')?.innerText === '<b>key</b>'")

@@ -10,8 +10,20 @@ from collections.abc import Callable
 import pytest
 
 import rxmps3
-from rxmps3 import AccessDenied, Closed, InvalidKey, NotSent, Overloaded, Rejected, Unavailable, jsontext
+from rxmps3 import (
+    AccessDenied,
+    Closed,
+    Conflict,
+    InvalidKey,
+    NotSent,
+    Overloaded,
+    Rejected,
+    Unavailable,
+    jsontext,
+    opening,
+)
 from rxmps3.outbox import Outbox, open_sealed, seal
+from rxmps3.replica import Replica
 from rxmps3.state import Write, WriteId
 from rxmps3.storage import Found, MemoryStorage
 from rxmps3.testing import FaultyStorage, Request
@@ -588,6 +600,10 @@ async def test_what_a_write_rests_on_is_kept_with_it(caplog: pytest.LogCaptureFi
         await other.patch("large", {"m": 1})
         async with on(bucket, disk) as db:
             await asyncio.gather(*map(_end_of, db.pending.value), return_exceptions=True)
+            errors = trace(db.errors)
+            assert [failure.object for failure in errors] == ["keys 'claim'", "keys 'page'"]
+            assert all(isinstance(failure.error, Conflict) for failure in errors)
+            assert trace(db.errors) == [], "it is told once"
         told = [record.getMessage() for record in caplog.records if "nobody awaited it" in record.getMessage()]
         assert [re.findall("keys '(.*?)'", line) for line in told] == [["claim"], ["page"]]
         await other.refresh()
@@ -601,3 +617,26 @@ async def test_what_a_write_rests_on_is_kept_with_it(caplog: pytest.LogCaptureFi
         }
     async with on(bucket, disk) as db:
         assert db.pending.value == (), "what was refused does not come back"
+
+
+async def test_an_opening_that_fails_tells_what_it_has_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier process has left may be judged by then, and is not on disk any more."""
+    disk, bucket = Disk(), MemoryStorage()
+    async with on(bucket) as other:
+        await other.put("claim", "theirs")
+        async with on(bucket, disk, online=False) as db:
+            await db.create("claim", "own").stored
+
+        async def load(replica: Replica) -> None:
+            await eventually(lambda: replica.view.loaded and not replica.view.pending, what="the claim is judged")
+            await asyncio.sleep(0)  # it is told of a moment later
+            raise Unavailable("has gone", operation="get", object="main/head")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(opening, "_load", load)
+            with pytest.raises(Unavailable) as failed:
+                await on(bucket, disk)
+        (note,) = failed.value.__notes__
+        assert note.startswith("meanwhile: put keys 'claim': commit write ")
+        async with on(bucket, disk) as db:
+            assert trace(db.errors) == [], "it was told"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -148,13 +149,15 @@ class Session:
                 break
             except EXPECTED as error:
                 self._recorder.note(self.life, "cannot open:", error.what)
+                for version in re.findall(r"write (\S+):", "\n".join(getattr(error, "__notes__", ()))):
+                    self._judged(error, version)
                 await self._clock.sleep(pause)
                 pause = min(pause * 2, plan.poll * 10 + 10)
         self._recorder.note(self.life, "opens at", self.db.states.value.confirmed.version or 0)
+        self.db.errors.subscribe(self._hear_of)
         if self._local is not None:
             self._take_up()
         self.db.status.subscribe(lambda _: self._look_inside())
-        self.db.errors.subscribe(self._hear_of)
 
     def _take_up(self) -> None:
         """What the last process kept is pending again, or in the log."""
@@ -169,8 +172,8 @@ class Session:
             if receipt is not None:
                 self._recorder.note(self.life, "takes up", record.id, record.version)
                 self._recorder.counts["taken up"] += 1
+                record.resurrected = record.resurrected or record.error is not None
                 if mine:
-                    record.resurrected = record.resurrected or record.error is not None
                     record.settled, record.stored, record.error = False, True, None
                 self.record.writes.append(record)
                 self._follow(record, receipt)
@@ -251,8 +254,20 @@ class Session:
             repr(name) in failure.object for name in self._ledger.collected_values
         )
         unknowable = isinstance(failure.error, OutcomeUnknown) and self._log_has_forgotten()
-        if not isinstance(failure.error, EXPECTED) and not (torn or late or unknowable):
+        judged = isinstance(failure.error, Conflict) and self._judged(
+            failure.error, failure.error.object.removeprefix("write ")
+        )
+        if not isinstance(failure.error, EXPECTED) and not (judged or torn or late or unknowable):
             self._recorder.complain("nothing unexpected fails", f"{self.life}: {failure}")
+
+    def _judged(self, error: Error, version: str) -> bool:
+        """The condition of a write that an earlier process has left does not hold; whether it has one."""
+        record = self._recorder.by_version.get(version)
+        if record is None or record.rests_on is None:
+            return False
+        if record.session.client == self.life.name and not record.settled:
+            record.settled, record.settled_at, record.error = True, self._recorder.now(), error
+        return True
 
     def _log_has_forgotten(self) -> bool:
         """Whether the log may be unable to tell whether it holds a write: a process may wake after a long time."""
