@@ -74,6 +74,15 @@ async def test_a_write_that_rests_on_what_is_no_more_is_rolled_back_and_says_why
         assert await b.get_prefix() == {"k": 2}
 
 
+async def test_a_condition_that_does_not_hold_creates_no_manifest() -> None:
+    storage = MemoryStorage()
+    async with players(storage, "a") as (a,):
+        with pytest.raises(Conflict, match="is missing, not at version older"):
+            await a.put("k", 1, if_version="older")
+        assert not (await storage.list("")).objects
+        await a.create("k", 1)
+
+
 async def test_a_version_that_this_client_has_not_seen_yet_is_looked_for() -> None:
     """What is known here is older than what the caller asks for: that is no conflict."""
     storage = MemoryStorage()
@@ -625,6 +634,15 @@ async def test_an_update_of_a_key_that_does_not_fit_writes_nothing() -> None:
             await a.key("m").update(_raise_mine)
         await b.refresh()
         assert await b.get_prefix() == {"n": "of somebody else"}
+
+
+async def test_an_update_of_a_key_is_named_so_in_errors() -> None:
+    async with players(MemoryStorage(), "a") as (a,):
+        key = a.key("n", int, default=0)
+        with pytest.raises(InvalidOption, match=r"^update: attempts"):
+            await key.update(lambda n: n, attempts=0)
+    with pytest.raises(Closed, match=r"^update"):
+        await key.update(lambda n: n)
 
 
 def _raise_mine(_: object) -> Any:
