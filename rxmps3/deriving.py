@@ -43,14 +43,14 @@ class SchemaMerge:
     text: str
     schema: str
 
-    def apply(self, before: str | None) -> str:
-        """The text of the value that it makes of one with this text, or of none.
+    def apply(self, before: str | None) -> str | None:
+        """The text of the value that it makes of one with this text, or of none; None if there is to be none still.
 
         Raises:
             InvalidValue: the strategies cannot merge these two.
             InvalidOption: the schema is none, or points to other documents.
         """
-        base = None if before is None else jsontext.decode(before)
+        base, head = None if before is None else jsontext.decode(before), jsontext.decode(self.text)
         schema = jsontext.decode(self.schema)
         _check_schema(schema)
         with warnings.catch_warnings():
@@ -58,10 +58,11 @@ class SchemaMerge:
             used = _jsonmerge()
             try:
                 merger = used.merger(schema, strategies={"objectMerge": used.objects})
-                merged = merger.merge(base, jsontext.decode(self.text))
+                merged = merger.merge(base, head)
             except used.failures as error:
                 raise InvalidValue(f"cannot be merged: {error}", operation="merge") from error
-        return jsontext.encode(merged)
+        discarded = before is None and merged is None and head is not None
+        return None if discarded else jsontext.encode(merged)
 
 
 Derivation = MergePatch | SchemaMerge

@@ -508,6 +508,23 @@ async def test_a_merge_follows_the_strategies_of_its_schema(place: Place) -> Non
         assert (await a.get("k"))["items"] == 1, "without a schema it is a patch"
 
 
+async def test_what_is_discarded_where_nothing_is_leaves_nothing() -> None:
+    keep = {"mergeStrategy": "discard"}
+    async with players(MemoryStorage(), "a", "b") as (a, b):
+        seen = trace(a.observe("k", default="none"))
+        await a.merge("k", 1, keep)
+        assert "k" not in a
+        await a.put("k", None)
+        await a.merge("k", 1, keep)
+        assert seen == ["none", None], "null is a value, and kept"
+        await b.delete("k")
+        assert await b.get("k", "none") == "none"
+        await a.merge("k", 1, keep)  # made anew, of what is not there any more
+        await b.refresh()
+        assert "k" not in a
+        assert "k" not in b
+
+
 async def test_appends_of_many_are_all_kept_in_the_order_of_the_log() -> None:
     schema = {"mergeStrategy": "append"}
     async with players(MemoryStorage(), "a", "b", "c") as clients:
