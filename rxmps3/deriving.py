@@ -58,8 +58,11 @@ class SchemaMerge:
             used = _jsonmerge()
             try:
                 merger = used.merger(schema, strategies={"objectMerge": used.objects})
+                merger.validator.resolver.resolve_remote = _refuse_remote  # an id makes other documents of parts, too
                 merged = merger.merge(base, head)
             except used.failures as error:
+                if isinstance(error.__cause__, InvalidOption):
+                    raise error.__cause__ from None
                 raise InvalidValue(f"cannot be merged: {error}", operation="merge") from error
         discarded = before is None and merged is None and head is not None
         return None if discarded else jsontext.encode(merged)
@@ -104,10 +107,14 @@ def _check_schema(schema: Any) -> None:
             members = cast("Mapping[str, Any]", part)
             target = members.get("$ref")
             if isinstance(target, str) and not target.startswith("#"):
-                raise InvalidOption(f"a schema may refer to itself alone, not to {target!r:.200}", operation="merge")
+                _refuse_remote(target)
             waiting.extend(members.values())
         elif isinstance(part, list):
             waiting.extend(cast("list[Any]", part))
+
+
+def _refuse_remote(target: str) -> Any:
+    raise InvalidOption(f"a schema may refer to itself alone, not to {target!r:.200}", operation="merge")
 
 
 class _MergePatchObjects:
