@@ -43,14 +43,14 @@ class SchemaMerge:
     text: str
     schema: str
 
-    def apply(self, before: str | None) -> str:
-        """The text of the value that it makes of one with this text, or of none.
+    def apply(self, before: str | None) -> str | None:
+        """The text of the value that it makes of one with this text, or of none; None if there is to be none still.
 
         Raises:
             InvalidValue: the strategies cannot merge these two.
             InvalidOption: the schema is none, or points to other documents.
         """
-        base = None if before is None else jsontext.decode(before)
+        base, head = None if before is None else jsontext.decode(before), jsontext.decode(self.text)
         schema = jsontext.decode(self.schema)
         _check_schema(schema)
         with warnings.catch_warnings():
@@ -58,10 +58,14 @@ class SchemaMerge:
             used = _jsonmerge()
             try:
                 merger = used.merger(schema, strategies={"objectMerge": used.objects})
-                merged = merger.merge(base, jsontext.decode(self.text))
+                merger.validator.resolver.resolve_remote = _refuse_remote  # an id makes other documents of parts, too
+                merged = merger.merge(base, head)
             except used.failures as error:
+                if isinstance(error.__cause__, InvalidOption):
+                    raise error.__cause__ from None
                 raise InvalidValue(f"cannot be merged: {error}", operation="merge") from error
-        return jsontext.encode(merged)
+        discarded = before is None and merged is None and head is not None
+        return None if discarded else jsontext.encode(merged)
 
 
 Derivation = MergePatch | SchemaMerge
@@ -103,10 +107,14 @@ def _check_schema(schema: Any) -> None:
             members = cast("Mapping[str, Any]", part)
             target = members.get("$ref")
             if isinstance(target, str) and not target.startswith("#"):
-                raise InvalidOption(f"a schema may refer to itself alone, not to {target!r:.200}", operation="merge")
+                _refuse_remote(target)
             waiting.extend(members.values())
         elif isinstance(part, list):
             waiting.extend(cast("list[Any]", part))
+
+
+def _refuse_remote(target: str) -> Any:
+    raise InvalidOption(f"a schema may refer to itself alone, not to {target!r:.200}", operation="merge")
 
 
 class _MergePatchObjects:

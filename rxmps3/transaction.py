@@ -323,7 +323,10 @@ def basis_of(key: str, if_version: object) -> Basis | None:
     if isinstance(if_version, str) and if_version:
         return Basis({key: Seen(if_version)})
     raise InvalidOption(
-        f"if_version is a version id or MISSING, not {if_version!r:.80}", operation="put", object=f"key {key!r:.80}"
+        f"if_version is a version id or MISSING, not {if_version!r:.80}",
+        operation="put",
+        object=f"key {key!r:.80}",
+        remedy="MISSING asks for the key not to be there",
     )
 
 

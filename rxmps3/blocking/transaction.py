@@ -80,7 +80,7 @@ def run(
     while True:
         begun = Transaction(home, home.call(operation, trying.begin))
         try:
-            result = _called(fn, begun)
+            result = _called(fn, begun, operation)
         except BaseException:
             begun.inner.abandon()
             raise
@@ -88,12 +88,12 @@ def run(
             return result
 
 
-def _called(fn: Callable[[Transaction], T], begun: Transaction) -> T:
+def _called(fn: Callable[[Transaction], T], begun: Transaction, operation: str) -> T:
     result = fn(begun)
     if inspect.iscoroutine(result):
         result.close()
         raise InvalidOption(
-            "an async function, which nothing here runs", operation="transact", remedy="give a plain function"
+            "an async function, which nothing here runs", operation=operation, remedy="give a plain function"
         )
     return result
 

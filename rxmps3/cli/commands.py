@@ -123,7 +123,7 @@ async def put(
     if create and if_version is not None:
         raise InvalidOption("--create and --if-version exclude each other")
     text = _standard_input() if value == "-" else value
-    content = text if string else _parsed(text, f"value of key {key!r:.80}")
+    content = text if string else _parsed(text, f"value of key {key!r:.80}", remedy=_PLAIN_TEXT)
     async with run.deadline(), run.database(by=by) as db:
         receipt = db.put(key, content, if_version=MISSING if create else if_version)
         version = await run.committed(db, receipt)
@@ -144,7 +144,7 @@ async def patch(
     null deletes a member, arrays are replaced. A key that is not there counts as {}.
     """
     text = _standard_input() if patch == "-" else patch
-    content = _parsed(text, f"patch of key {key!r:.80}")
+    content = _parsed(text, f"patch of key {key!r:.80}", remedy='a patch is JSON, such as \'{"name": "Ann"}\'')
     async with run.deadline(), run.database(by=by) as db:
         await db.get(key)  # so that it is at hand
         version = await run.committed(db, db.patch(key, content))
@@ -158,13 +158,14 @@ def _standard_input() -> str:
         raise InvalidValue(f"standard input is not UTF-8: {error.reason} at byte {error.start}") from None
 
 
-def _parsed(text: str, what: str) -> Any:
+_PLAIN_TEXT = "plain text goes with --string, or in double quotes: '\"text\"'"
+
+
+def _parsed(text: str, what: str, *, remedy: str) -> Any:
     try:
         return jsontext.decode(text, what)
     except Corrupt as error:
-        raise InvalidValue(
-            error.what, object=error.object, remedy="plain text goes with --string, or in double quotes: '\"text\"'"
-        ) from None
+        raise InvalidValue(error.what, object=error.object, remedy=remedy) from None
 
 
 @command

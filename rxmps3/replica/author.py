@@ -15,6 +15,7 @@ from rxmps3.clock import Clock
 from rxmps3.deriving import Derivation
 from rxmps3.errors import Conflict, InvalidInput, NotLoaded, Overloaded, Rejected, Unsupported
 from rxmps3.log.kit import Held, Kit, Planned
+from rxmps3.missing import MISSING
 from rxmps3.options import Options
 from rxmps3.outbox import Restored
 from rxmps3.protocols import fits
@@ -297,8 +298,11 @@ class _Known(NamedTuple):
     text: str | None
 
 
-def _decoded(texts: Mapping[str, str]) -> dict[str, Any]:
-    return {key: jsontext.decode(text, f"value of key {key!r:.80}") for key, text in texts.items()}
+def _decoded(texts: Mapping[str, str | None]) -> dict[str, Any]:
+    return {
+        key: MISSING if text is None else jsontext.decode(text, f"value of key {key!r:.80}")
+        for key, text in texts.items()
+    }
 
 
 def _renamed(write: Write, texts: Sequence[str]) -> list[Held]:

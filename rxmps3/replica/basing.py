@@ -19,9 +19,9 @@ _LOOKS = 2
 
 
 class Derived(NamedTuple):
-    """What is made of the present values: canonical texts by key, and what they now rest on."""
+    """What is made of the present values: canonical texts by key, None for no value, and what they now rest on."""
 
-    texts: Mapping[str, str]
+    texts: Mapping[str, str | None]
     basis: Basis
 
 

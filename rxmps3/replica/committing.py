@@ -137,6 +137,13 @@ class Committer:
                 ready = self._ready()
                 if await self._uploads_have_aged(ready):
                     ready = self._ready()
+                if not ready:
+                    continue
+                ready = self._basing.standing(ready)
+                if not ready:
+                    await self._reconsider()
+                    self.wake()
+                    continue
                 ready = self._about_to_send(ready)
                 if not ready:
                     continue

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from reactivex import abc
 from reactivex.abc import DisposableBase
@@ -28,9 +28,6 @@ from rxmps3.streams.stream import Live, Sender, Stream
 from rxmps3.streams.typed import Codec
 from rxmps3.streams.views import Streams
 
-if TYPE_CHECKING:
-    from rxmps3.transaction import Transaction
-
 __all__ = ["ABSENT", "Key", "KeyEntry"]
 
 T = TypeVar("T")
@@ -46,7 +43,9 @@ class Writes(Protocol):
 
     def patch(self, key: str, patch: Any) -> Receipt: ...
 
-    async def transact(self, fn: Callable[[Transaction], Awaitable[R] | R], attempts: int = 10) -> R: ...
+    async def update(
+        self, key: str, fn: Callable[[Any], Awaitable[R] | R], default: Any = None, attempts: int = 10
+    ) -> R: ...
 
 
 @dataclass(frozen=True)
@@ -150,13 +149,15 @@ class Key(Live[T], abc.ObserverBase[T]):
             Conflict, Unsupported, and the rest: as ``db.update``.
         """
 
-        async def change(tx: Transaction) -> T:
-            result = fn(self.loaded(await tx.get(self.name, ABSENT)))
-            value = await cast("Awaitable[T]", result) if isawaitable(result) else cast("T", result)
-            tx.put(self.name, self.dumped(value))
-            return value
+        values: list[T] = []
 
-        return await self._writes.transact(change, attempts)
+        async def change(stored: Any) -> Any:
+            result = fn(self.loaded(stored))
+            values.append(await cast("Awaitable[T]", result) if isawaitable(result) else cast("T", result))
+            return self.dumped(values[-1])
+
+        await self._writes.update(self.name, change, ABSENT, attempts)
+        return values[-1]
 
     def on_next(self, value: T) -> None:
         """Set the key, unless the view shows this value already. From any thread; trouble goes to ``db.errors``."""

@@ -74,6 +74,15 @@ async def test_a_write_that_rests_on_what_is_no_more_is_rolled_back_and_says_why
         assert await b.get_prefix() == {"k": 2}
 
 
+async def test_a_condition_that_does_not_hold_creates_no_manifest() -> None:
+    storage = MemoryStorage()
+    async with players(storage, "a") as (a,):
+        with pytest.raises(Conflict, match="is missing, not at version older"):
+            await a.put("k", 1, if_version="older")
+        assert not (await storage.list("")).objects
+        await a.create("k", 1)
+
+
 async def test_a_version_that_this_client_has_not_seen_yet_is_looked_for() -> None:
     """What is known here is older than what the caller asks for: that is no conflict."""
     storage = MemoryStorage()
@@ -165,7 +174,7 @@ async def _body_of(gate: Gate, name: str, database: Any) -> bytes:
 @pytest.mark.parametrize("if_version", ["", 7, b"x", 1.5, False])
 async def test_what_is_no_version_is_refused_at_the_call(if_version: Any) -> None:
     async with players(MemoryStorage(), "a") as (a,):
-        with pytest.raises(InvalidOption, match="if_version"):
+        with pytest.raises(InvalidOption, match=r"if_version.*MISSING asks for the key not to be there"):
             a.put("k", 1, if_version=if_version)
         with pytest.raises(InvalidOption, match="exclude"):
             a.put("k", 1, if_version="x", manifests=["main"])
@@ -252,6 +261,40 @@ async def test_an_exception_leaves_everything_as_it_was() -> None:
                 await fails(tx)
         assert await a.get("k") == 1
         assert {request.verb for request in storage.requests[before:]} == {"get"}
+
+
+@pytest.mark.async_only("a thread that blocks cannot be cancelled")
+async def test_a_cancelled_transaction_leaves_no_trace_before_its_changes_are_handed_over(gate: Gate) -> None:
+    gate.open()
+    async with players(gate, "a") as (a,):
+        await a.put("k", 1)
+
+        async def never_ends(tx: Any) -> None:
+            tx.put("k", 2)
+            await asyncio.Event().wait()
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(a.transact(never_ends), 0.02)
+        assert (await a.get("k"), len(a.pending.value)) == (1, 0)
+        gate.shut = True
+        updated = asyncio.ensure_future(a.update("k", lambda value: value + 1))
+        held = await gate.held()
+        updated.cancel()
+        held.let_go()
+        gate.open()
+        await eventually(lambda: not a.pending.value)
+        await a.refresh()
+        assert await a.get("k") == 2, "it was on its way already"
+        gate.shut = True
+        undone = asyncio.ensure_future(a.undo())
+        held = await gate.held()
+        undone.cancel()
+        held.let_go()
+        gate.open()
+        await eventually(lambda: not a.pending.value)
+        assert await a.get("k") == 1
+        await a.redo()
+        assert await a.get("k") == 2
 
 
 async def test_a_transaction_that_changes_nothing_commits_nothing() -> None:
@@ -499,6 +542,23 @@ async def test_a_merge_follows_the_strategies_of_its_schema(place: Place) -> Non
         assert (await a.get("k"))["items"] == 1, "without a schema it is a patch"
 
 
+async def test_what_is_discarded_where_nothing_is_leaves_nothing() -> None:
+    keep = {"mergeStrategy": "discard"}
+    async with players(MemoryStorage(), "a", "b") as (a, b):
+        seen = trace(a.observe("k", default="none"))
+        await a.merge("k", 1, keep)
+        assert "k" not in a
+        await a.put("k", None)
+        await a.merge("k", 1, keep)
+        assert seen == ["none", None], "null is a value, and kept"
+        await b.delete("k")
+        assert await b.get("k", "none") == "none"
+        await a.merge("k", 1, keep)  # made anew, of what is not there any more
+        await b.refresh()
+        assert "k" not in a
+        assert "k" not in b
+
+
 async def test_appends_of_many_are_all_kept_in_the_order_of_the_log() -> None:
     schema = {"mergeStrategy": "append"}
     async with players(MemoryStorage(), "a", "b", "c") as clients:
@@ -625,6 +685,15 @@ async def test_an_update_of_a_key_that_does_not_fit_writes_nothing() -> None:
             await a.key("m").update(_raise_mine)
         await b.refresh()
         assert await b.get_prefix() == {"n": "of somebody else"}
+
+
+async def test_an_update_of_a_key_is_named_so_in_errors() -> None:
+    async with players(MemoryStorage(), "a") as (a,):
+        key = a.key("n", int, default=0)
+        with pytest.raises(InvalidOption, match=r"^update: attempts"):
+            await key.update(lambda n: n, attempts=0)
+    with pytest.raises(Closed, match=r"^update"):
+        await key.update(lambda n: n)
 
 
 def _raise_mine(_: object) -> Any:

@@ -382,3 +382,31 @@ async def test_an_undo_of_a_write_whose_outcome_is_unknown_says_so() -> None:
         assert await ana.undo() == "", "it is no step any more"
         gate.open()
         held.let_go()
+
+
+async def test_what_waits_behind_a_write_that_rests_on_something_else_was_not_sent() -> None:
+    storage = Switch()
+    async with players(storage, "a") as (a,):
+        await a.put("k", 1)
+        storage.error = offline
+        blocked, refused, behind = a.put("j", 1), a.put("k", 2, if_version="older"), a.put("k", 3)
+        await eventually(lambda: a.status.value.last_error, what="the first is tried")
+        for receipt in (behind, refused):
+            assert await asyncio.wait_for(a.undo(), 5) == receipt.version
+            assert receipt.stage == "rejected"
+        assert await a.get("k") == 1
+        storage.error = None
+        await blocked
+
+
+async def test_a_write_that_rests_on_what_is_not_there_is_not_sent_also_offline() -> None:
+    storage = Switch()
+    async with players(storage, "a") as (a,):
+        await a.put("k", 1)
+        storage.error = offline
+        receipt = a.put("k", 2, if_version="not heard of")
+        await eventually(lambda: a.status.value.last_error, what="its version is looked for")
+        assert receipt.cancel()
+        assert await a.get("k") == 1
+        storage.error = None
+        await a.put("k", 3)

@@ -315,7 +315,7 @@ def test_a_key_is_updated_by_a_plain_function_on_this_thread(db: Database) -> No
     async def never(n: int) -> int:
         return n
 
-    with pytest.raises(InvalidOption, match="async"):
+    with pytest.raises(InvalidOption, match="update: an async function"):
         key.update(never)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert db["n"] == 2
 

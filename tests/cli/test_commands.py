@@ -106,6 +106,7 @@ async def test_a_patch_changes_a_part_of_a_value_also_of_a_large_one(url: str) -
     )
     assert (patched.code, patched.records[0]["key"], made.code, piped.code, no_patch.code) == (0, "k", 0, 0, 2)
     assert "patch of key 'new'" in no_patch.err
+    assert "--string" not in no_patch.err, "which it does not have"
     async with library.connect(url) as db:
         assert await db.get("k") == {"b": 1, "c": [1], "large": "x" * 9000}
         assert await db.get("new") == {"a": {}, "d": 1}

@@ -93,6 +93,7 @@ def test_a_derivation_goes_to_the_disk_and_back(derivation: Derivation) -> None:
         ("[]", InvalidOption),
         ('{"$ref":"http://127.0.0.1:1/schema"}', InvalidOption),
         ('{"properties":{"a":{"items":[{"$ref":"file:///etc/passwd"}]}}}', InvalidOption),
+        ('{"oneOf":[{"id":"http://127.0.0.1:1/part","properties":{"a":{"$ref":"#/b"}}}]}', InvalidOption),
         ('{"$ref":"#/nowhere"}', InvalidValue),
         ('{"$ref":"#"}', InvalidValue),
         ('{"mergeStrategy":"guess"}', InvalidValue),
