@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from rxmps3.clock import ID_ALPHABET, Clock
+from rxmps3.sortedkeys import check_prefix
 
 __all__ = ["KeyMaker"]
 
@@ -24,7 +25,8 @@ class KeyMaker:
         self._last = 0
 
     def make(self, prefix: str) -> str:
-        """A new key under ``prefix``."""
+        """A new key under ``prefix``. Raises `InvalidOption` if that is no text."""
+        check_prefix(prefix)
         with self._lock:
             self._last = max(int(self._clock.now().timestamp() * 1000), self._last + 1)
             return prefix + _base32(self._last) + self._clock.new_id(_CHANCE_CHARACTERS)

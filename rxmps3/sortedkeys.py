@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 
 from rxmps3.errors import InvalidOption
 
-__all__ = ["SortedKeys", "check_window", "window"]
+__all__ = ["SortedKeys", "check_prefix", "check_window", "window"]
 
 
 class SortedKeys:
@@ -45,6 +45,7 @@ class SortedKeys:
 
     def with_prefix(self, prefix: str) -> list[str]:
         """The keys that start with ``prefix``."""
+        check_prefix(prefix)
         low = bisect_left(self._keys, prefix)
         length = len(prefix)
         return self._keys[low : bisect_right(self._keys, prefix, lo=low, key=lambda key: key[:length])]
@@ -53,6 +54,13 @@ class SortedKeys:
 def window(keys: list[str], first: int | None, last: int | None) -> list[str]:
     """All of some sorted keys, or the ``first`` n, or the ``last`` n of them."""
     return keys[:first] if last is None else keys[max(0, len(keys) - last) :]
+
+
+def check_prefix(prefix: object) -> str:
+    """Return a prefix of keys if it is one. Raises `InvalidOption`."""
+    if not isinstance(prefix, str):
+        raise InvalidOption(f"a prefix of keys is a str, not {prefix!r:.80}")
+    return prefix
 
 
 def check_window(first: int | None, last: int | None) -> None:

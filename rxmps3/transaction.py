@@ -13,7 +13,7 @@ from rxmps3.errors import Closed, Conflict, InvalidOption
 from rxmps3.missing import MISSING
 from rxmps3.receipt import Receipt
 from rxmps3.replica import Replica
-from rxmps3.sortedkeys import check_window, window
+from rxmps3.sortedkeys import check_prefix, check_window, window
 from rxmps3.state import Entry
 from rxmps3.storage.patient import patiently
 
@@ -82,6 +82,7 @@ class Transaction:
     ) -> dict[str, Any]:
         """The values of the keys under a prefix, sorted; only the first or last n if asked. Otherwise as `get`."""
         self._check_running()
+        check_prefix(prefix)
         check_window(first, last)
         changed = {key: text for key, text in self._changes.items() if key.startswith(prefix)}
         there = self._under(prefix, None, None) if changed else self._under(prefix, first, last)

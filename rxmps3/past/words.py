@@ -17,6 +17,7 @@ from rxmps3.missing import MISSING
 from rxmps3.past.past import Past
 from rxmps3.past.reading import Reads, Recorded
 from rxmps3.replica import Replica
+from rxmps3.sortedkeys import check_prefix
 from rxmps3.state import Committed, Entry, EntryChange, View, fold, step
 from rxmps3.storage.patient import patiently
 from rxmps3.streams.events import Change
@@ -111,7 +112,7 @@ class PastWords:
 
     async def restore(self, when: When | Past, prefix: str) -> str:
         """See `Database.restore`."""
-        _check_prefix(prefix)
+        check_prefix(prefix)
         past = when if isinstance(when, Past) else await self.at(when)
         await self._ready("restore")
 
@@ -314,11 +315,6 @@ def _check_speed(speed: object) -> None:
     """Raise `InvalidOption` unless a replay may go so much faster."""
     if speed is not None and not (isinstance(speed, int | float) and 0 < speed <= sys.float_info.max):
         raise InvalidOption(f"speed is a positive number or None, not {speed!r:.80}", operation="replay")
-
-
-def _check_prefix(prefix: object) -> None:
-    if not isinstance(prefix, str):
-        raise InvalidOption(f"a prefix is a str, not {prefix!r:.80}", operation="restore")
 
 
 def _check_tag(name: object) -> None:

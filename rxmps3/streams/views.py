@@ -17,7 +17,7 @@ from rxmps3.options import Status
 from rxmps3.receipt import Receipt
 from rxmps3.replica import Replica
 from rxmps3.routing import Turn
-from rxmps3.sortedkeys import check_window
+from rxmps3.sortedkeys import check_prefix, check_window
 from rxmps3.state import Entry, Inline, ManifestVersion, View
 from rxmps3.streams.events import Change, ChangeSink, Reset, TurnSink, VersionSink
 from rxmps3.streams.selection import KeySelection, PrefixSelection, Selection, Snapshot
@@ -73,6 +73,7 @@ class Streams:
 
     def observe_prefix(self, prefix: str, first: int | None, last: int | None) -> Stream[Mapping[str, Any]]:
         """The values of the present keys under a prefix, sorted, or of the first or last n of them."""
+        check_prefix(prefix)
         check_window(first, last)
         replica = self._replica
 
@@ -133,6 +134,7 @@ class Streams:
 
     def changes(self, prefix: str) -> Stream[Change]:
         """Each change of a value under a prefix, from now on."""
+        check_prefix(prefix)
         replica = self._replica
 
         def attach(sender: Sender[Change]) -> DisposableBase:

@@ -123,6 +123,25 @@ async def test_bad_input_is_one_family_and_a_value_error(rig: Rig) -> None:
         assert isinstance(caught.value, Error)
 
 
+@pytest.mark.parametrize("prefix", [5, None, b"k"])
+async def test_a_prefix_that_is_no_text_is_refused(rig: Rig, prefix: Any) -> None:
+    for call in (rig.db.keys, rig.db.new_key, rig.db.observe_prefix, rig.db.changes):
+        with pytest.raises(InvalidOption, match="a prefix of keys is a str"):
+            call(prefix)
+    with pytest.raises(InvalidOption):
+        await rig.db.get_prefix(prefix)
+    with pytest.raises(InvalidOption):
+        await rig.db.restore(0, prefix)
+
+
+async def test_a_prefix_that_is_no_text_is_refused_in_a_transaction() -> None:
+    prefix: Any = 5
+    async with player(MemoryStorage()) as db, db.transaction() as tx:
+        tx.put("k", 1)
+        with pytest.raises(InvalidOption):
+            await tx.get_prefix(prefix)
+
+
 async def test_bad_options_are_refused_before_anything_is_sent() -> None:
     counting = CountingStorage(MemoryStorage())
     for options in (
