@@ -107,7 +107,7 @@ class Database(BoundToProcess):
             Closed: the database is closed.
             Overloaded: more than ``max_pending`` writes wait for their commit.
         """
-        return self._write({key: value}, manifests, basis_of(key, if_version))
+        return self._write("put", {key: value}, manifests, basis_of(key, if_version))
 
     @overload
     def put_all(self, values: Mapping[str, Any]) -> Receipt: ...
@@ -117,7 +117,7 @@ class Database(BoundToProcess):
 
     def put_all(self, values: Mapping[str, Any], *, manifests: Iterable[str] | None = None) -> Receipt | Receipts:
         """Set and delete several keys in one atomic write; `MISSING` deletes. Otherwise as `put`."""
-        return self._write(values, manifests)
+        return self._write("put_all", values, manifests)
 
     @overload
     def delete(self, key: str, *, if_version: str | Missing | None = None) -> Receipt: ...
@@ -129,22 +129,22 @@ class Database(BoundToProcess):
         self, key: str, *, if_version: str | Missing | None = None, manifests: Iterable[str] | None = None
     ) -> Receipt | Receipts:
         """Delete a key; deleting what is not there is fine. Otherwise as `put`."""
-        return self._write({key: MISSING}, manifests, basis_of(key, if_version))
+        return self._write("delete", {key: MISSING}, manifests, basis_of(key, if_version))
 
     def _write(
-        self, values: Mapping[str, Any], manifests: Iterable[str] | None, basis: Basis | None = None
+        self, operation: str, values: Mapping[str, Any], manifests: Iterable[str] | None, basis: Basis | None = None
     ) -> Receipt | Receipts:
-        self._check_may_write("put")
+        self._check_may_write(operation)
         if basis is not None:
-            self._replica.check_linear("put")
+            self._replica.check_linear(operation)
         if manifests is None:
             return self._undo.write(values, basis)
         check_alone(basis)
         if isinstance(manifests, str):
-            raise InvalidOption("manifests is a list of names, not one name", operation="put")
+            raise InvalidOption("manifests is a list of names, not one name", operation=operation)
         replicas = {name: self._connection.replica(name, self._options) for name in manifests}
         if not replicas:
-            raise InvalidOption("manifests names none", operation="put")
+            raise InvalidOption("manifests names none", operation=operation)
         planned = {name: replica.check(values) for name, replica in replicas.items()}  # all of them, or none
         sharing = all(replica.protocol == "mps3" for replica in replicas.values())
         shared = SharedValues(next(iter(planned.values()))) if sharing else None
