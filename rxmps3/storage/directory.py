@@ -6,7 +6,6 @@ import asyncio
 import errno
 import os
 import stat
-import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -54,7 +53,6 @@ class DirectoryStorage:
         self._temporary = os.path.join(self._internal, "tmp")
         self._known_paths: Paths | None = None
         self._swept = False
-        self._sweeping = threading.Lock()
 
     @property
     def url(self) -> str:
@@ -314,19 +312,11 @@ class DirectoryStorage:
     @contextmanager
     def _temporary_file(self, body: bytes, now: datetime) -> Generator[str]:
         """The path of a new file with this body, safe on disk; it is gone, or installed, afterwards."""
-        with self._sweeping:  # no thread of ours may have a file that it has not locked yet
-            if not self._swept:
-                self._swept = True
-                self._sweep()
-        path = os.path.join(self._temporary, self._clock.new_id(20))
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        if not self._swept:
+            self._swept = True
+            self._sweep()
+        path, file = self._new_temporary_file()
         try:
-            file = os.open(path, flags, 0o666)
-        except FileNotFoundError:
-            self._set_up()
-            file = os.open(path, flags, 0o666)
-        try:
-            _flock(file)  # it tells `_sweep` that we live
             rest = memoryview(body)
             while rest:
                 rest = rest[os.write(file, rest) :]
@@ -339,10 +329,31 @@ class DirectoryStorage:
                 os.unlink(path)
             os.close(file)
 
+    def _new_temporary_file(self) -> tuple[str, int]:
+        """The path and the descriptor of a new empty file, locked."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        while True:
+            path = os.path.join(self._temporary, self._clock.new_id(20))
+            try:
+                file = os.open(path, flags, 0o666)
+            except FileNotFoundError:
+                self._set_up()
+                file = os.open(path, flags, 0o666)
+            try:
+                _flock(file)  # it tells `_sweep` that we live
+                if os.path.lexists(path):
+                    return path, file
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
+                os.close(file)
+                raise
+            os.close(file)  # somebody else's `_sweep` was faster
+
     def _sweep(self) -> None:
         """Remove the temporary files of dead processes, which are those that nobody holds locked.
 
-        A file that its living process had no time to lock may be hit: that put then fails without effect.
+        It may hit one that a living process had no time to lock, which then makes another.
         """
         if not os.path.isdir(self._temporary):
             return

@@ -30,7 +30,7 @@ from rxmps3.errors import (
     Unavailable,
     Unsupported,
 )
-from rxmps3.storage import ABSENT, Found, Matches, Missing, Storage, list_all
+from rxmps3.storage import ABSENT, Found, Matches, Missing, Storage, directory, list_all
 from rxmps3.storage.directory import DirectoryStorage
 from rxmps3.storage.paths import Paths
 from rxmps3.testing import ManualClock, StorageContract
@@ -421,6 +421,26 @@ def _failing(number: int) -> Callable[..., Any]:
         raise OSError(number, os.strerror(number))
 
     return fail
+
+
+async def test_a_temporary_file_that_another_sweeps_before_it_is_locked_is_made_again(
+    storage: DirectoryStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await storage.put("a", b"1")
+    lock, temporary, swept = directory._flock, root / ".=rxmps3/tmp", list[str]()
+
+    def late(file: int, *, wait: bool = True) -> None:
+        if wait and not swept:
+            swept.extend(path.name for path in temporary.iterdir())
+            DirectoryStorage(root, SystemClock())._sweep()
+        lock(file, wait=wait)
+
+    monkeypatch.setattr(directory, "_flock", late)
+    await storage.put("a", b"2")
+    assert len(swept) == 1
+    assert isinstance(found := await storage.get("a"), Found)
+    assert found.body == b"2"
+    assert not list(temporary.iterdir())
 
 
 async def test_the_first_puts_may_come_at_once(tmp_path: Path) -> None:
