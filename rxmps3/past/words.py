@@ -299,7 +299,7 @@ class PastWords:
                     first = first or logged.date
                     due = began + (logged.date - first).total_seconds() / speed
                     if (wait := due - clock.monotonic()) > 0:
-                        await clock.sleep(wait)
+                        await self._reads.pause(wait)
                 for change in shown:
                     yield change
 

@@ -23,6 +23,7 @@ from rxmps3 import (
     Rejected,
     Unsupported,
 )
+from rxmps3.past import Recorded
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import CountingStorage
 from tests.behaviour.facades import ManualClock, is_blocking, settle
@@ -30,6 +31,11 @@ from tests.behaviour.helpers import LARGE, Gate, Switch, eventually, looks, offl
 from tests.conftest import Place
 
 ONLY = pytest.mark.sequenced_only("no other log keeps a past")
+
+
+async def list_of(recorded: Recorded[Any]) -> list[Any]:
+    """All items."""
+    return await recorded
 
 
 async def write_some(db: Database) -> list[str]:
@@ -329,6 +335,28 @@ async def test_closing_ends_what_is_being_read_with_an_error() -> None:
         late = trace(ana.history("n"))
         await settle()
         assert [type(one).__name__ for one in late] == ["Closed"]
+
+
+@pytest.mark.async_only("a blocking call in a thread of its own ends otherwise")
+async def test_closing_ends_who_iterates_over_a_replay_or_awaits_it_within_a_pause() -> None:
+    """Another handle keeps the replica open."""
+    clock = ManualClock()
+    storage = MemoryStorage(clock=clock)
+    async with rxmps3.connect(storage, clock=clock) as other:
+        for number in range(3):
+            await clock.advance(60)
+            await other.put("n", number)
+        ana = await rxmps3.connect(storage, clock=clock)
+        taken = aiter(ana.replay(0, speed=1))
+        assert (await anext(taken)).after == 0
+        waiting = [asyncio.ensure_future(anext(taken)), asyncio.ensure_future(list_of(ana.replay(1, speed=1)))]
+        still = asyncio.ensure_future(list_of(other.replay(1, speed=1)))
+        await settle()
+        await ana.close()
+        for one in waiting:
+            with pytest.raises(Closed):
+                await asyncio.wait_for(one, 5)
+        assert [change.after for change in await soon(clock, still)] == [1, 2]
 
 
 # -- diff ------------------------------------------------------------------------------------------------------------
