@@ -6,6 +6,7 @@ import asyncio
 import pickle
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import pytest
@@ -233,6 +234,29 @@ async def test_the_past_of_one_manifest_is_not_restored_where_a_write_rests_on_n
         with pytest.raises(Unsupported, match=r"restore .*the protocol 'sequenced' does"):
             await bob.restore(past)
         assert await bob.get("k") == 2
+
+
+class Named(StrEnum):
+    """Names that a program gives to log versions."""
+
+    FIRST = "1"
+    TAGGED = "v1"
+
+
+async def test_a_version_may_be_a_text_of_a_class_of_its_own() -> None:
+    async with players(MemoryStorage(), "ana") as (ana,):
+        await ana.put("k", 1)
+        await ana.tag(Named.TAGGED)
+        assert [(await ana.at(which)).id for which in Named] == ["1", "1"]
+
+
+async def test_what_at_refuses_names_the_manifest_that_it_is_no_version_of() -> None:
+    async with players(MemoryStorage(), "ana") as (ana,):
+        await ana.put("k", 1)
+        coming = datetime(2999, 1, 1, tzinfo=UTC)
+        for refused in ("nothing", 9, "9", -1, True, None, "0123456789ab-1", coming, coming.replace(tzinfo=None)):
+            with pytest.raises(InvalidOption, match=r"^at manifest 'main': "):
+                await ana.at(refused)  # type: ignore[arg-type]
 
 
 # -- history ---------------------------------------------------------------------------------------------------------
