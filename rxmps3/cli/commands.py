@@ -17,7 +17,7 @@ from rxmps3 import jsontext
 from rxmps3.cli import following
 from rxmps3.cli.run import AsJson, At, Endpoint, Profile, Region, Run, Target, when_of
 from rxmps3.cli.terminal import Exit, Part, Terminal, json_text, prepare_streams, shown
-from rxmps3.errors import Corrupt, InvalidOption, InvalidValue
+from rxmps3.errors import Corrupt, Error, InvalidOption, InvalidValue
 from rxmps3.layout import check_key
 from rxmps3.missing import MISSING
 from rxmps3.past import Past
@@ -355,6 +355,8 @@ def main() -> None:
         code = app(prog_name="rxmps3", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = Exit.INTERRUPTED
+    except Error as error:
+        code = Terminal(as_json="--json" in sys.argv).fail(error)
     except Exception as error:
         if not isinstance(error, _USAGE_ERROR):
             raise

@@ -52,7 +52,7 @@ def _show(run: Run, version: KeyVersion) -> None:
 @command
 async def restore(
     run: Run,
-    at: Annotated[str, typer.Argument(metavar="VERSION", help="A version, or a time.", show_default=False)],
+    at: Annotated[str, typer.Argument(metavar="VERSION", help="A version, a tag, or a time.", show_default=False)],
     prefix: Annotated[str, typer.Option("--prefix", metavar="PREFIX", help="Only keys that start so.")] = "",
     by: By = "",
 ) -> None:

@@ -41,7 +41,7 @@ Region = Annotated[str | None, typer.Option("--region", help="The bucket's regio
 Profile = Annotated[str | None, typer.Option("--profile", help="A profile of the AWS configuration files.")]
 At = Annotated[
     str | None,
-    typer.Option("--at", metavar="VERSION", help="As it was then: a version id, the number of a log version, a time."),
+    typer.Option("--at", metavar="VERSION", help="As it was then: a version id, a log version, a tag, a time."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Speak JSON: a document, or one on each line.")]
 

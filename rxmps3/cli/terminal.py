@@ -12,12 +12,12 @@ import json
 import os
 import stat
 import sys
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from enum import IntEnum
 from functools import cached_property
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from rxmps3.clock import SystemClock, spawn
 from rxmps3.errors import (
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = [
+    "CannotWrite",
     "Exit",
     "NoSuchKey",
     "Part",
@@ -49,6 +50,7 @@ __all__ = [
     "prepare_streams",
     "shown",
     "when_stdout_closes",
+    "writing_to_stdout",
 ]
 
 Part = str | tuple[str, str]
@@ -79,6 +81,10 @@ class NoSuchKey(Error):
 
 class TooLate(Unavailable):
     """The deadline of a command has passed."""
+
+
+class CannotWrite(Error):
+    """Standard output takes no more, though somebody reads it: a full disk, for one."""
 
 
 def exit_of(error: BaseException | None) -> Exit:
@@ -130,9 +136,10 @@ class Terminal:
     # -- results ---------------------------------------------------------------------------------------------
 
     def write(self, text: str) -> None:
-        """Text as it is. Raises `BrokenPipeError` if nobody reads any more."""
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        """Text as it is. Raises `BrokenPipeError` if nobody reads any more, `CannotWrite` if it fails."""
+        with writing_to_stdout():
+            sys.stdout.write(text)
+            sys.stdout.flush()
 
     def line(self, *parts: Part) -> None:
         """A line for people."""
@@ -219,14 +226,36 @@ def _say(text: str) -> None:
 
 
 def prepare_streams() -> None:
-    """Let no character stop a command: UTF-8 into pipes, and an escape for what a terminal cannot show."""
+    """Let no character stop a command: UTF-8 into pipes, and an escape for what a terminal cannot show. Nor a stream
+    that is closed: there is nothing to read then, and what is written goes nowhere."""
+    sys.stdin = sys.stdin or _nothing("r")
+    sys.stdout = sys.stdout or _nothing("w")
+    sys.stderr = sys.stderr or _nothing("w")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
 
 
+def _nothing(mode: str) -> IO[str]:
+    return open(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8", closefd=False)
+
+
+@contextmanager
+def writing_to_stdout() -> Generator[None]:
+    """Where something is written to standard output: raises `CannotWrite` if that fails, `BrokenPipeError` as it is."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        let_go_of_stdout()
+        raise CannotWrite(
+            f"cannot be written: {error.strerror}", object="standard output", remedy="send it elsewhere"
+        ) from error
+
+
 def let_go_of_stdout() -> None:
-    """After a `BrokenPipeError`: keep the interpreter from failing once more when it flushes at its end."""
+    """After an error of writing: keep the interpreter from failing once more when it flushes at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ import typer
 from rxmps3 import moving
 from rxmps3.cli.commands import CODES, app, command, main
 from rxmps3.cli.run import Run
-from rxmps3.cli.terminal import Exit
+from rxmps3.cli.terminal import Exit, let_go_of_stdout, writing_to_stdout
 from rxmps3.compact import DEFAULT_RETENTION, Report
 from rxmps3.errors import Corrupt, InvalidOption
 from rxmps3.opening import connect
@@ -148,7 +148,9 @@ async def export(
     """Write the keys and values to a file of JSON lines, as of one version. The history stays behind."""
     if str(file) == "-":
         async with run.database() as db:
-            await moving.export_to(db, sys.stdout, prefix=prefix)
+            with writing_to_stdout():
+                await moving.export_to(db, sys.stdout, prefix=prefix)
+                sys.stdout.flush()
         return
     partial = file.with_name(file.name + ".partial")
     try:
@@ -268,6 +270,11 @@ def simulate(
     chosen = checked_choice(protocol)
     if chosen == "auto":
         raise InvalidOption("a run has one log", operation="simulate", remedy=f"one of {', '.join(PROTOCOLS)}")
-    with suppress(KeyboardInterrupt):
-        return run_seeds(seeds, start, jobs=jobs, protocol=chosen)
-    return Exit.INTERRUPTED
+    try:
+        with writing_to_stdout():
+            return run_seeds(seeds, start, jobs=jobs, protocol=chosen)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        let_go_of_stdout()
+        return Exit.PIPE_CLOSED

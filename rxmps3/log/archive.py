@@ -173,7 +173,11 @@ class Archive:
                 return _beginning("")
             head, lease = sight
             if moment > lease.seen + MARGIN:
-                raise InvalidOption(f"{moment.isoformat()} is still to come", operation="at")
+                raise InvalidOption(
+                    f"{moment.isoformat()} is still to come",
+                    operation="at",
+                    object=f"manifest {self._layout.manifest!r}",
+                )
             found = head.floor
             after = self._layout.entry(head.incarnation, head.floor) if head.floor else ""
             async for page in pages(self._storage, self._layout.log(head.incarnation), after=after):

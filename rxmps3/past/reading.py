@@ -25,6 +25,7 @@ class Reads:
     def __init__(self, replica: Replica) -> None:
         self.replica = replica
         self._running: set[asyncio.Task[None]] = set()
+        self._pauses: set[asyncio.Task[None]] = set()
         self._closed = False
 
     def check_open(self, operation: str) -> None:
@@ -64,10 +65,21 @@ class Reads:
         else:
             sender.complete()
 
+    async def pause(self, seconds: float) -> None:
+        """Wait so long. Raises `Closed` as soon as the handle is, however long there is to wait."""
+        pause = self.replica.spawn(self.replica.clock.sleep(seconds), "pause")
+        self._pauses.add(pause)
+        try:
+            await asyncio.wait((pause,))
+        finally:
+            self._pauses.discard(pause)
+            pause.cancel()
+        self.check_open("read")
+
     def close(self) -> None:
         """End them with `Closed`. On the loop's thread."""
         self._closed = True
-        for task in list(self._running):
+        for task in (*self._running, *self._pauses):
             task.cancel()
 
 
@@ -75,7 +87,7 @@ class Recorded(Stream[T_co]):
     """An Observable of what is stored. Each subscription reads it from the start, on the event loop, and completes.
 
     It is an async iterable, too, which reads on as fast as it is consumed, and can be awaited: that gives the list of
-    all items.
+    all items. Both raise `Closed` once the handle is.
 
     Args:
         reads: of the handle.

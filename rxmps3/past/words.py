@@ -161,16 +161,15 @@ class PastWords:
         if not replica.view.loaded or replica.from_cache:
             await replica.look()
         archive = replica.archive
-        name = f"manifest {replica.manifest!r}"
         if archive is None:
             raise Unsupported(
                 f"protocol {replica.protocol!r} keeps no past that could be read back",
                 operation=operation,
-                object=name,
+                object=self._name,
                 remedy="the protocol 'sequenced' does",
             )
         if not replica.options.online:
-            raise Unavailable("opened with online=False", operation=operation, object=name)
+            raise Unavailable("opened with online=False", operation=operation, object=self._name)
         return archive
 
     async def _point(self, archive: Archive, when: When) -> Point:
@@ -179,6 +178,7 @@ class PastWords:
                 raise InvalidOption(
                     f"{when.isoformat()} is naive: it does not say in which time zone it is",
                     operation="at",
+                    object=self._name,
                     remedy="use an aware datetime, such as moment.astimezone()",
                 )
             return await archive.point_at(when)
@@ -200,17 +200,25 @@ class PastWords:
 
     async def _seq(self, when: str | int) -> int:
         """The number of a log version that is known to have been. Looks for news if it is beyond what is known."""
-        if type(when) not in (int, str) or not _SEQ.fullmatch(str(when)):
+        number = isinstance(when, int) and not isinstance(when, bool) and 0 <= when < 10**18
+        if not number and not (isinstance(when, str) and _SEQ.fullmatch(when)):
             raise InvalidOption(
                 f"{when!r:.80} is neither a version id, nor that of a log version, nor a tag, nor a datetime",
                 operation="at",
+                object=self._name,
             )
         seq = int(when)
         if seq > self._end:
             await self._replica.look()
         if seq > self._end:
-            raise InvalidOption(f"there is no log version {seq} yet: the last one is {self._end}", operation="at")
+            raise InvalidOption(
+                f"there is no log version {seq} yet: the last one is {self._end}", operation="at", object=self._name
+            )
         return seq
+
+    @property
+    def _name(self) -> str:
+        return f"manifest {self._replica.manifest!r}"
 
     @property
     def _end(self) -> int:
@@ -224,7 +232,9 @@ class PastWords:
             await self._replica.look()
         point = await archive.find(version, self._end)
         if point is None:
-            raise InvalidOption(f"version {version!r} is not in the log, as far as that is kept", operation="at")
+            raise InvalidOption(
+                f"version {version!r} is not in the log, as far as that is kept", operation="at", object=self._name
+            )
         return point
 
     # -- reading ---------------------------------------------------------------------------------------------
@@ -285,7 +295,9 @@ class PastWords:
         else:
             last = await self._number(archive, stop)
         if last < point.seq:
-            raise InvalidOption(f"it would stop at {last}, before its start at {point.seq}", operation="replay")
+            raise InvalidOption(
+                f"it would stop at {last}, before its start at {point.seq}", operation="replay", object=self._name
+            )
         if not last:
             return
         view = View(point.state, loaded=True)
@@ -300,7 +312,7 @@ class PastWords:
                     first = first or logged.date
                     due = began + (logged.date - first).total_seconds() / speed
                     if (wait := due - clock.monotonic()) > 0:
-                        await clock.sleep(wait)
+                        await self._reads.pause(wait)
                 for change in shown:
                     yield change
 

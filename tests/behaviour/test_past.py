@@ -6,6 +6,7 @@ import asyncio
 import pickle
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import pytest
@@ -23,6 +24,7 @@ from rxmps3 import (
     Rejected,
     Unsupported,
 )
+from rxmps3.past import Recorded
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import CountingStorage
 from tests.behaviour.facades import ManualClock, is_blocking, settle
@@ -30,6 +32,11 @@ from tests.behaviour.helpers import LARGE, Gate, Switch, eventually, looks, offl
 from tests.conftest import Place
 
 ONLY = pytest.mark.sequenced_only("no other log keeps a past")
+
+
+async def list_of(recorded: Recorded[Any]) -> list[Any]:
+    """All items."""
+    return await recorded
 
 
 async def write_some(db: Database) -> list[str]:
@@ -229,6 +236,29 @@ async def test_the_past_of_one_manifest_is_not_restored_where_a_write_rests_on_n
         assert await bob.get("k") == 2
 
 
+class Named(StrEnum):
+    """Names that a program gives to log versions."""
+
+    FIRST = "1"
+    TAGGED = "v1"
+
+
+async def test_a_version_may_be_a_text_of_a_class_of_its_own() -> None:
+    async with players(MemoryStorage(), "ana") as (ana,):
+        await ana.put("k", 1)
+        await ana.tag(Named.TAGGED)
+        assert [(await ana.at(which)).id for which in Named] == ["1", "1"]
+
+
+async def test_what_at_refuses_names_the_manifest_that_it_is_no_version_of() -> None:
+    async with players(MemoryStorage(), "ana") as (ana,):
+        await ana.put("k", 1)
+        coming = datetime(2999, 1, 1, tzinfo=UTC)
+        for refused in ("nothing", 9, "9", -1, True, None, "0123456789ab-1", coming, coming.replace(tzinfo=None)):
+            with pytest.raises(InvalidOption, match=r"^at manifest 'main': "):
+                await ana.at(refused)  # type: ignore[arg-type]
+
+
 # -- history ---------------------------------------------------------------------------------------------------------
 
 
@@ -329,6 +359,28 @@ async def test_closing_ends_what_is_being_read_with_an_error() -> None:
         late = trace(ana.history("n"))
         await settle()
         assert [type(one).__name__ for one in late] == ["Closed"]
+
+
+@pytest.mark.async_only("a blocking call in a thread of its own ends otherwise")
+async def test_closing_ends_who_iterates_over_a_replay_or_awaits_it_within_a_pause() -> None:
+    """Another handle keeps the replica open."""
+    clock = ManualClock()
+    storage = MemoryStorage(clock=clock)
+    async with rxmps3.connect(storage, clock=clock) as other:
+        for number in range(3):
+            await clock.advance(60)
+            await other.put("n", number)
+        ana = await rxmps3.connect(storage, clock=clock)
+        taken = aiter(ana.replay(0, speed=1))
+        assert (await anext(taken)).after == 0
+        waiting = [asyncio.ensure_future(anext(taken)), asyncio.ensure_future(list_of(ana.replay(1, speed=1)))]
+        still = asyncio.ensure_future(list_of(other.replay(1, speed=1)))
+        await settle()
+        await ana.close()
+        for one in waiting:
+            with pytest.raises(Closed):
+                await asyncio.wait_for(one, 5)
+        assert [change.after for change in await soon(clock, still)] == [1, 2]
 
 
 # -- diff ------------------------------------------------------------------------------------------------------------

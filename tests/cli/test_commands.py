@@ -272,6 +272,39 @@ async def test_a_closed_pipe_ends_a_command_silently(url: str) -> None:
     assert (done.stdout, done.stderr) == ("141\n141\n0\n", "")
 
 
+def in_bash(arguments: str) -> Outcome:
+    """Run a command with redirections."""
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m rxmps3 {arguments}"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+async def test_what_standard_output_does_not_take_is_told_in_one_line(url: str) -> None:
+    async with library.connect(url) as db:
+        await db.put("k", 1)
+    for arguments in (f"get {url} k", f"history {url} k", f"export {url} -", "--version", "simulate --seeds 1"):
+        full = in_bash(f"{arguments} > /dev/full")
+        assert full.code == 1
+        assert re.fullmatch(r"rxmps3.*: standard output: cannot be written: No space left on device; .*\n", full.err)
+    assert json.loads(in_bash(f"put {url} k 2 --json > /dev/full").err)["error"]["kind"] == "CannotWrite"
+    async with library.connect(url) as db:
+        assert await db.get("k") == 2
+
+
+def test_a_closed_stream_is_an_empty_one(url: str) -> None:
+    assert in_bash(f"put {url} k 1 >&-") == Outcome(0, "", "")
+    assert in_bash(f"get {url} k 2>&-") == Outcome(0, "1\n", "")
+    assert in_bash(f"get {url} nothing 2>&-") == Outcome(3, "", "")
+    nothing = in_bash(f"put {url} k - <&-")
+    assert (nothing.code, nothing.out) == (2, "")
+    assert "not JSON: Expecting value" in nothing.err
+
+
 def test_buckets_on_s3(moto: Moto) -> None:
     options = moto.options()
     env = environment(

@@ -300,6 +300,13 @@ async def test_copy_within_one_bucket_and_from_a_broken_one(bucket: Path, tmp_pa
 # -- simulate ------------------------------------------------------------------------------------------------------
 
 
+def test_simulate_refuses_a_protocol_that_there_is_not() -> None:
+    for name, what in (("bogus", "there is no protocol 'bogus'"), ("auto", "a run has one log")):
+        refused = rxmps3("simulate", "--protocol", name)
+        assert (refused.code, refused.out) == (2, "")
+        assert re.fullmatch(f"rxmps3.*: {what}; one of .*\n", refused.err)
+
+
 def test_simulate_plays_so_many_histories() -> None:
     outcome = rxmps3("simulate", "--seeds", "3")
     assert outcome.code == 0, outcome.out + outcome.err
