@@ -309,12 +309,20 @@ class DirectoryStorage:
         make_directories(self._temporary)
         self._known_paths = None
 
+    def _open_internal(self, path: str, flags: int) -> int:
+        """The descriptor of a file of ours, whose directory is made if need be."""
+        try:
+            return os.open(path, flags, 0o666)
+        except FileNotFoundError:
+            self._set_up()
+            return os.open(path, flags, 0o666)
+
     @contextmanager
     def _temporary_file(self, body: bytes, now: datetime) -> Generator[str]:
         """The path of a new file with this body, safe on disk; it is gone, or installed, afterwards."""
         if not self._swept:
-            self._swept = True
             self._sweep()
+            self._swept = True
         path, file = self._new_temporary_file()
         try:
             rest = memoryview(body)
@@ -334,11 +342,7 @@ class DirectoryStorage:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         while True:
             path = os.path.join(self._temporary, self._clock.new_id(20))
-            try:
-                file = os.open(path, flags, 0o666)
-            except FileNotFoundError:
-                self._set_up()
-                file = os.open(path, flags, 0o666)
+            file = self._open_internal(path, flags)
             try:
                 _flock(file)  # it tells `_sweep` that we live
                 if os.path.lexists(path):
@@ -373,12 +377,7 @@ class DirectoryStorage:
     @contextmanager
     def _lock(self) -> Generator[None]:
         path = os.path.join(self._internal, "lock")
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        try:
-            file = os.open(path, flags, 0o666)
-        except FileNotFoundError:
-            self._set_up()
-            file = os.open(path, flags, 0o666)
+        file = self._open_internal(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
         try:
             _flock(file)
             yield
