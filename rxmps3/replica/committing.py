@@ -137,14 +137,7 @@ class Committer:
                 ready = self._ready()
                 if await self._uploads_have_aged(ready):
                     ready = self._ready()
-                if not ready:
-                    continue
-                ready = self._basing.standing(ready)
-                if not ready:
-                    await self._reconsider()
-                    self.wake()
-                    continue
-                ready = self._about_to_send(ready)
+                ready = self._about_to_send(await self._standing(ready))
                 if not ready:
                     continue
                 ready = ready[: await self._storer.mark_sent([write.id for write in ready])]
@@ -153,12 +146,8 @@ class Committer:
                     self.wake()
                     continue  # the manifest turned out to be in another protocol: they are uploaded for that one first
                 pending = self._still_pending(ready)  # a look may have found some of them in the log meanwhile
-                if not pending:
-                    continue
-                ready = self._basing.standing(pending)  # what is known of the log now is what the commit is to follow
+                ready = await self._standing(pending)  # what is known of the log now is what the commit is to follow
                 if not ready:
-                    await self._reconsider()
-                    self.wake()
                     continue
                 began = self._clock.monotonic()
                 await self._log.commit(ready)
@@ -178,11 +167,18 @@ class Committer:
             if self._timeline.view.pending:
                 self.wake()
 
-    async def _reconsider(self) -> None:
-        """The oldest pending write rests on something else than what is there."""
-        self._fairness.passed()
-        for id in await self._basing.reconsider():
-            self._uploaded.pop(id, None)  # its values are others now
+    async def _standing(self, writes: list[Write]) -> list[Write]:
+        """Of the oldest pending writes those up to the first that rests on something else than what is there.
+
+        If it is the first of all, it is refused or made anew, and the next turn sees what is left.
+        """
+        standing = self._basing.standing(writes)
+        if writes and not standing:
+            self._fairness.passed()
+            for id in await self._basing.reconsider():
+                self._uploaded.pop(id, None)  # its values are others now
+            self.wake()
+        return standing
 
     def _about_to_send(self, ready: list[Write]) -> list[Write]:
         """Those that are still pending; from now on they cannot be taken back."""
