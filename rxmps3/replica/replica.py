@@ -443,8 +443,8 @@ class Replica:
         return self._health.failures
 
     def take_early_failures(self) -> list[Failure]:
-        """What befell the writes of an earlier process before anybody observed it, for somebody else to tell."""
-        return self._health.take_early()
+        """Once it is closed, what befell the writes of an earlier process and nobody has observed."""
+        return self._health.take_early() if self._closed else []
 
     def report(self, failure: Failure) -> None:
         """Tell of trouble. On the loop's thread."""
