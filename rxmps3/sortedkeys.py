@@ -66,7 +66,7 @@ def check_prefix(prefix: object) -> str:
 def check_window(first: int | None, last: int | None) -> None:
     """Raise `InvalidOption` unless at most one of them is given, and is a number of keys."""
     if first is not None and last is not None:
-        raise InvalidOption("give first or last, not both", operation="observe_prefix")
+        raise InvalidOption("give first or last, not both")
     for name, number in (("first", first), ("last", last)):
         if number is not None and (type(number) is not int or number < 0):
-            raise InvalidOption(f"{name} is a number of keys, not {number!r}", operation="observe_prefix")
+            raise InvalidOption(f"{name} is a number of keys, not {number!r:.80}")

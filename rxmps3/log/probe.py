@@ -135,9 +135,8 @@ async def _check_replace(storage: _Probed, name: str) -> str:
     kept = await storage.get(name)
     if not isinstance(kept, Found):
         raise _broken(storage, "an object vanished")
-    await storage.try_put(
-        name, _REPLACED, Matches(kept.etag)
-    )  # refused perhaps for its own success: what is there decides
+    # refused perhaps for its own success: what is there decides
+    await storage.try_put(name, _REPLACED, Matches(kept.etag))
     replaced = await storage.get(name)
     if not isinstance(replaced, Found) or replaced.body != _REPLACED:
         raise _broken(storage, "If-Match with the current ETag was refused")
