@@ -12,21 +12,8 @@ from pathlib import Path
 import pytest
 
 from rxmps3.blocking import connect
+from tests.blocking.programs import ROOT, run
 from tests.conftest import Place
-
-ROOT = Path(__file__).parents[2]
-
-
-def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
-
 
 ENDS: Sequence[tuple[str, int]] = [("", 0), ("sys.exit(3)", 3), ("raise ValueError('on purpose')", 1)]
 

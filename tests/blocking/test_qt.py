@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.blocking.programs import run
 
 WINDOW = """
 import json, sys, threading, time
@@ -65,14 +62,7 @@ print(json.dumps([all(main for main, _ in shown), len(shown), shown[0][1], seen]
 
 @pytest.mark.skipif(find_spec("PySide6") is None, reason="needs the extra 'qt'")
 def test_a_window_that_was_busy_goes_to_the_newest_and_writes(tmp_path: Path) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", WINDOW, f"file:{tmp_path}/bucket"],
-        env={**os.environ, "QT_QPA_PLATFORM": "offscreen", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
+    ended = run(WINDOW, f"file:{tmp_path}/bucket", QT_QPA_PLATFORM="offscreen")
     assert ended.returncode == 0, ended.stderr
     on_main, count, first, seen = json.loads(ended.stdout)
     assert on_main, "drawn on the thread of the window"

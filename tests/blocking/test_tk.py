@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.blocking.programs import run
 
 WINDOW = """
 import json, sys, threading, time, tkinter
@@ -52,14 +49,7 @@ print(json.dumps([all(main for main, _ in shown), len(shown), shown[0][1], shown
 
 @pytest.mark.ui
 def test_a_window_that_was_busy_goes_to_the_newest(display: str, tmp_path: Path) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", WINDOW, f"file:{tmp_path}/bucket"],
-        env={**os.environ, "DISPLAY": display, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
+    ended = run(WINDOW, f"file:{tmp_path}/bucket", DISPLAY=display)
     assert ended.returncode == 0, ended.stderr
     on_main, count, first, last = json.loads(ended.stdout)
     assert on_main, "drawn on the thread of the window"
