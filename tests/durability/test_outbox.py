@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 
 import pytest
+from reactivex import Subject
 
 import rxmps3
 from rxmps3 import (
@@ -640,3 +641,26 @@ async def test_an_opening_that_fails_tells_what_it_has_refused(monkeypatch: pyte
         assert note.startswith("meanwhile: put keys 'claim': commit write ")
         async with on(bucket, disk) as db:
             assert trace(db.errors) == [], "it was told"
+
+
+async def test_an_opening_that_fails_beside_another_handle_takes_nothing_from_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk, bucket = Disk(), MemoryStorage()
+    async with on(bucket) as other:
+        await other.put("claim", "theirs")
+        async with on(bucket, disk, online=False) as db:
+            await db.create("claim", "own").stored
+
+        async def load(replica: Replica) -> None:
+            raise Unavailable("has gone", operation="get", object="main/head")
+
+        local, ticks = disk.local(), Subject[None]()
+        async with rxmps3.connect(bucket, local=local, poll=ticks) as db:
+            await eventually(lambda: "nobody awaited it" in caplog.text, what="the claim is judged")
+            with monkeypatch.context() as patched:
+                patched.setattr(opening, "_load", load)
+                with pytest.raises(Unavailable) as failed:
+                    await rxmps3.connect(bucket, local=local, poll=ticks)
+            assert not hasattr(failed.value, "__notes__")
+            assert [failure.object for failure in trace(db.errors)] == ["keys 'claim'"]
