@@ -139,7 +139,6 @@ class Terminal:
         """Text as it is. Raises `BrokenPipeError` if nobody reads any more, `CannotWrite` if it fails."""
         with writing_to_stdout():
             sys.stdout.write(text)
-            sys.stdout.flush()
 
     def line(self, *parts: Part) -> None:
         """A line for people."""
@@ -242,9 +241,11 @@ def _nothing(mode: str) -> IO[str]:
 
 @contextmanager
 def writing_to_stdout() -> Generator[None]:
-    """Where something is written to standard output: raises `CannotWrite` if that fails, `BrokenPipeError` as it is."""
+    """Where something is written to standard output, all of it by the end of the block: raises `CannotWrite` if that
+    fails, `BrokenPipeError` as it is."""
     try:
         yield
+        sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -150,7 +150,6 @@ async def export(
         async with run.database() as db:
             with writing_to_stdout():
                 await moving.export_to(db, sys.stdout, prefix=prefix)
-                sys.stdout.flush()
         return
     partial = file.with_name(file.name + ".partial")
     try:

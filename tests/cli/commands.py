@@ -36,8 +36,8 @@ class Outcome:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """A wide terminal without colours, in which a warning is an error."""
-    kept = {name: value for name, value in os.environ.items() if name not in _COLOURING}
+    """A wide terminal without colours, in which a warning is an error and output is buffered, as it is by default."""
+    kept = {name: value for name, value in os.environ.items() if name not in (*_COLOURING, "PYTHONUNBUFFERED")}
     return {**kept, "COLUMNS": "200", "PYTHONWARNINGS": "error", "PYTHONIOENCODING": "utf-8", **more}
 
 
