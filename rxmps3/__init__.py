@@ -12,7 +12,12 @@
     asyncio.run(main())
 """
 
-from rxmps3.client import Database
+from rxmps3.database.connect import Connecting, connect
+from rxmps3.database.database import Database
+from rxmps3.database.past import Difference, KeyVersion, Past, Recorded
+from rxmps3.database.presence import Participant, Presence
+from rxmps3.database.receipts import Receipts
+from rxmps3.database.transaction import Transaction
 from rxmps3.errors import (
     AccessDenied,
     BucketNotFound,
@@ -20,6 +25,7 @@ from rxmps3.errors import (
     Conflict,
     Corrupt,
     Error,
+    Failure,
     InvalidInput,
     InvalidKey,
     InvalidOption,
@@ -35,19 +41,13 @@ from rxmps3.errors import (
     Unsupported,
     WrongLoop,
 )
-from rxmps3.failures import Failure
-from rxmps3.missing import MISSING
-from rxmps3.opening import Connecting, connect
-from rxmps3.options import Status
-from rxmps3.past import Difference, KeyVersion, Past, Recorded
-from rxmps3.presence import Participant, Presence
-from rxmps3.receipt import Receipt
-from rxmps3.receipts import Receipts
-from rxmps3.state import Entry, ManifestVersion, View, Write
+from rxmps3.model.missing import MISSING
+from rxmps3.model.state import Entry, ManifestVersion, View, Write
+from rxmps3.replica.options import Status
+from rxmps3.replica.receipt import Receipt
 from rxmps3.streams.events import Change, Reset
 from rxmps3.streams.key import Key, KeyEntry
 from rxmps3.streams.stream import Live, Stream
-from rxmps3.transaction import Transaction
 
 __version__ = "0.1.0"
 

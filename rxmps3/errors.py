@@ -1,4 +1,4 @@
-"""Every error rxmps3 raises: one base, grouped by what a caller does about it.
+"""Every error rxmps3 raises: one base, grouped by what a caller does about it. What ``db.errors`` tells is a `Failure`.
 
 ==================  =====================================================================
 mend the call       `InvalidKey`, `InvalidValue`, `InvalidOption`, `NotLoaded`, `WrongLoop`
@@ -18,6 +18,7 @@ keeping what it has, after any other.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
@@ -28,6 +29,7 @@ __all__ = [
     "Conflict",
     "Corrupt",
     "Error",
+    "Failure",
     "InvalidInput",
     "InvalidKey",
     "InvalidOption",
@@ -43,6 +45,7 @@ __all__ = [
     "Unavailable",
     "Unsupported",
     "WrongLoop",
+    "failure_of_observer",
     "unforeseen",
 ]
 
@@ -190,3 +193,48 @@ def unforeseen(error: Exception) -> Error:
     wrapped = Error(f"{type(error).__name__}: {error}", operation="unforeseen", remedy="please report it")
     wrapped.__cause__ = error
     return wrapped
+
+
+_DETACHED = "the observer raised and was detached"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something went wrong that no caller is waiting for.
+
+    Attributes:
+        operation: what was going on, such as ``"poll"``, ``"commit"``, ``"observe"``.
+        object: what it happened to.
+        error: the exception.
+        note: what follows from it, in words.
+    """
+
+    operation: str
+    object: str
+    error: Exception
+    note: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.operation} {self.object}: {self.error}" + (f" ({self.note})" if self.note else "")
+
+
+def failure_of_observer(name: str, error: BaseException, *, ends_program: bool) -> Failure:
+    """An observer raised, and has been detached.
+
+    Args:
+        name: of the stream.
+        error: what it raised; a `asyncio.CancelledError`, say of a future that it looked at, is nobody's here.
+        ends_program: whether what is to end a program, an interrupt or an exit, does so on this thread. Then it is
+            raised again; where the event loop has a thread of its own, it would end all databases there and not the
+            program, so it is a failure like others.
+    """
+    if isinstance(error, Exception):
+        return Failure("observe", name, error, _DETACHED)
+    what = f"{type(error).__name__}: {error}".removesuffix(": ")
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        if ends_program:
+            raise error
+        what = f"{type(error).__name__} does not end the program from this thread: {error}"
+    wrapped = Error(what)
+    wrapped.__cause__ = error
+    return Failure("observe", name, wrapped, _DETACHED)

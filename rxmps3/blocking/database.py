@@ -16,7 +16,6 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase
 from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
-from rxmps3 import client, opening
 from rxmps3.blocking import transaction
 from rxmps3.blocking.iteration import BlockingIteration
 from rxmps3.blocking.key import BlockingKey
@@ -24,25 +23,26 @@ from rxmps3.blocking.mapping import KeyMapping
 from rxmps3.blocking.past import BlockingPast, BlockingRecorded, past_of
 from rxmps3.blocking.portal import Portal, at_exit, portal
 from rxmps3.blocking.transaction import Transaction
-from rxmps3.clock import Clock, spawn
-from rxmps3.compact import DEFAULT_RETENTION
-from rxmps3.errors import NotSent
-from rxmps3.failures import Failure
-from rxmps3.local import OpensLocal
-from rxmps3.log.choosing import Choice
-from rxmps3.log.kit import Progress, ProtocolName, Report
-from rxmps3.missing import MISSING, Missing
-from rxmps3.options import Status
-from rxmps3.past import Difference, KeyVersion, When
-from rxmps3.presence.presence import DEFAULT_EVERY, DEFAULT_TTL, Presence
-from rxmps3.receipt import Receipt
-from rxmps3.receipts import Receipts
-from rxmps3.state import Entry, ManifestVersion, View
+from rxmps3.database import connect as opening
+from rxmps3.database import database as client
+from rxmps3.database.past import Difference, KeyVersion, When
+from rxmps3.database.presence.presence import DEFAULT_EVERY, DEFAULT_TTL, Presence
+from rxmps3.database.receipts import Receipts
+from rxmps3.database.transaction import check_alone
+from rxmps3.errors import Failure, NotSent
+from rxmps3.local.directory import OpensLocal
+from rxmps3.log.detect import Choice
+from rxmps3.log.protocol import Progress, ProtocolName, Report
+from rxmps3.log.sequenced.collector import DEFAULT_RETENTION
+from rxmps3.model.missing import MISSING, Missing
+from rxmps3.model.state import Entry, ManifestVersion, View
+from rxmps3.replica.options import Status
+from rxmps3.replica.receipt import Receipt
+from rxmps3.replica.values import DEFAULT_CACHE_BYTES, DEFAULT_INLINE_LIMIT
+from rxmps3.runtime.clock import Clock, spawn
 from rxmps3.storage.base import Storage
 from rxmps3.streams.events import Change, Reset
 from rxmps3.streams.stream import Live
-from rxmps3.transaction import check_alone
-from rxmps3.values import DEFAULT_CACHE_BYTES, DEFAULT_INLINE_LIMIT
 
 __all__ = ["Database", "connect"]
 

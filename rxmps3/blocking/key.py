@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from rxmps3.blocking import transaction
 from rxmps3.blocking.portal import Portal
 from rxmps3.blocking.transaction import Transaction
+from rxmps3.database.transaction import Transactions
 from rxmps3.streams.key import ABSENT, Key
-from rxmps3.transaction import Transactions
 
 __all__ = ["BlockingKey"]
 

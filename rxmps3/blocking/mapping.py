@@ -6,8 +6,8 @@ from abc import abstractmethod
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from typing import Any
 
-from rxmps3.bound import BoundToProcess
-from rxmps3.missing import MISSING
+from rxmps3.model.missing import MISSING
+from rxmps3.runtime.no_pickle import BoundToProcess
 
 __all__ = ["KeyMapping"]
 

@@ -11,9 +11,9 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from rxmps3.blocking.mapping import KeyMapping
 from rxmps3.blocking.portal import Portal
-from rxmps3.bound import BoundToProcess
-from rxmps3.past import Past, Recorded, When
-from rxmps3.state import Entry
+from rxmps3.database.past import Past, Recorded, When
+from rxmps3.model.state import Entry
+from rxmps3.runtime.no_pickle import BoundToProcess
 
 __all__ = ["BlockingPast", "BlockingRecorded", "past_of"]
 

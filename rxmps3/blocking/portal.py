@@ -11,9 +11,9 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from rxmps3.clock import SystemClock
 from rxmps3.errors import Closed, WrongLoop
-from rxmps3.replica.home import BESIDE_THREADS
+from rxmps3.runtime.clock import SystemClock
+from rxmps3.runtime.event_loop import BESIDE_THREADS
 
 __all__ = ["Portal", "at_exit", "portal"]
 

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from rxmps3 import transaction
 from rxmps3.blocking.portal import Portal
+from rxmps3.database import transaction
+from rxmps3.database.transaction import Transactions
 from rxmps3.errors import InvalidOption
-from rxmps3.transaction import Transactions
 
 __all__ = ["Transaction", "one", "run", "update"]
 

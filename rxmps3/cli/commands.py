@@ -13,16 +13,16 @@ from typing import Annotated, Any
 import typer
 
 import rxmps3
-from rxmps3 import jsontext
 from rxmps3.cli import following
 from rxmps3.cli.run import AsJson, At, Endpoint, Profile, Region, Run, Target, when_of
 from rxmps3.cli.terminal import Exit, Part, Terminal, json_text, prepare_streams, shown
+from rxmps3.database.past import Past
+from rxmps3.database.presence.presence import DEFAULT_TTL
 from rxmps3.errors import Corrupt, Error, InvalidOption, InvalidValue
-from rxmps3.layout import check_key
-from rxmps3.missing import MISSING
-from rxmps3.past import Past
-from rxmps3.presence.presence import DEFAULT_TTL
-from rxmps3.state import Entry, Inline
+from rxmps3.model import jsontext
+from rxmps3.model.missing import MISSING
+from rxmps3.model.names import check_key
+from rxmps3.model.state import Entry, Inline
 
 __all__ = ["app", "main"]
 
@@ -95,7 +95,7 @@ def demo(
     They play in a temporary folder or, with --url, in a bucket in a manifest of their own, which is removed afterwards.
     With --json each line is an event, the last one the summary.
     """
-    from rxmps3.demo.show import show
+    from rxmps3.cli.demo.show import show
 
     at = Target(url or "", "", endpoint_url, region, profile, None, json)
     return Run("demo", at).perform(lambda run: show(url, at.options, run.terminal, run.clock))

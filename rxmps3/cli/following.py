@@ -13,14 +13,14 @@ from reactivex import operators as ops
 
 from rxmps3.cli.run import Run
 from rxmps3.cli.terminal import TooLate, json_text, shown
-from rxmps3.client import Database
+from rxmps3.database.database import Database
+from rxmps3.database.presence.objects import look_once
+from rxmps3.database.presence.who import rendered
 from rxmps3.errors import InvalidOption
-from rxmps3.layout import Layout, check_key
-from rxmps3.log.history import read_entries
-from rxmps3.missing import MISSING
-from rxmps3.presence.objects import look_once
-from rxmps3.presence.who import rendered
-from rxmps3.state import ManifestVersion
+from rxmps3.log.sequenced.history import read_entries
+from rxmps3.model.missing import MISSING
+from rxmps3.model.names import Layout, check_key
+from rxmps3.model.state import ManifestVersion
 from rxmps3.storage import Storage
 from rxmps3.streams.events import Change, Reset
 

@@ -16,14 +16,13 @@ import typer
 from reactivex import Observable
 
 from rxmps3.cli.terminal import Exit, NoSuchKey, Terminal, TooLate, let_go_of_stdout, when_stdout_closes
-from rxmps3.client import Database
-from rxmps3.clock import SystemClock, spawn
-from rxmps3.errors import AccessDenied, BucketNotFound, Error, InvalidOption, NotSent
-from rxmps3.failures import Failure
-from rxmps3.opening import connect
-from rxmps3.options import Status
-from rxmps3.past import When
-from rxmps3.receipt import Receipt
+from rxmps3.database.connect import connect
+from rxmps3.database.database import Database
+from rxmps3.database.past import When
+from rxmps3.errors import AccessDenied, BucketNotFound, Error, Failure, InvalidOption, NotSent
+from rxmps3.replica.options import Status
+from rxmps3.replica.receipt import Receipt
+from rxmps3.runtime.clock import SystemClock, spawn
 from rxmps3.storage import Storage, open_storage
 
 __all__ = ["AsJson", "At", "Endpoint", "Profile", "Region", "Run", "Target", "when_of"]

@@ -19,7 +19,6 @@ from functools import cached_property
 from io import TextIOWrapper
 from typing import IO, TYPE_CHECKING, Any
 
-from rxmps3.clock import SystemClock, spawn
 from rxmps3.errors import (
     AccessDenied,
     BucketNotFound,
@@ -33,6 +32,7 @@ from rxmps3.errors import (
     Unavailable,
     Unsupported,
 )
+from rxmps3.runtime.clock import SystemClock, spawn
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,10 +11,10 @@ from reactivex.abc import DisposableBase
 
 from rxmps3.blocking.portal import at_exit
 from rxmps3.errors import InvalidOption
-from rxmps3.jsontext import encode
 from rxmps3.jupyter.cells import belongs_to_this_cell
 from rxmps3.jupyter.frames import DEFAULT_FPS, Frames, checked_fps, kernel_loop
-from rxmps3.missing import MISSING
+from rxmps3.model.jsontext import encode
+from rxmps3.model.missing import MISSING
 from rxmps3.streams.key import Key, KeyEntry
 
 __all__ = ["Binding", "bind"]

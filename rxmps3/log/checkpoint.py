@@ -13,9 +13,9 @@ import zlib
 from dataclasses import replace
 
 from rxmps3.errors import Corrupt
-from rxmps3.layout import Layout
 from rxmps3.log import codec
-from rxmps3.state import State
+from rxmps3.model.names import Layout
+from rxmps3.model.state import State
 from rxmps3.storage.base import Found, Get, Put
 
 __all__ = ["MAX_CHECKPOINT_BYTES", "is_due", "load", "load_at", "store", "store_at"]

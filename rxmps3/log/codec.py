@@ -15,10 +15,10 @@ from typing import Any, cast
 
 from immutables import Map
 
-from rxmps3 import jsontext
 from rxmps3.errors import Corrupt, Unsupported
-from rxmps3.layout import parse_value_name
-from rxmps3.state import ContentObject, Entry, Inline, ManifestVersion, Mark, State, Write, WriteId
+from rxmps3.model import jsontext
+from rxmps3.model.names import parse_value_name
+from rxmps3.model.state import ContentObject, Entry, Inline, ManifestVersion, Mark, State, Write, WriteId
 
 __all__ = [
     "FORMAT",

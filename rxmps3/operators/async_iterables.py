@@ -10,9 +10,9 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
 
-from rxmps3.clock import spawn
 from rxmps3.errors import Error, InvalidOption
 from rxmps3.operators.home import on_loop, running_loop
+from rxmps3.runtime.clock import spawn
 from rxmps3.streams.bridge import Iteration
 
 __all__ = ["from_async_iterable", "to_async_iterator"]

@@ -12,9 +12,9 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable, Disposable
 
-from rxmps3.clock import spawn
 from rxmps3.errors import Error, InvalidOption, Overloaded
 from rxmps3.operators.home import Inbox, is_count, on_loop, running_loop
+from rxmps3.runtime.clock import spawn
 
 __all__ = ["map_async"]
 

@@ -9,10 +9,10 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 
-from rxmps3.clock import Random
 from rxmps3.errors import InvalidOption
 from rxmps3.operators.home import is_count, is_seconds, timers_of
-from rxmps3.retry import full_jitter
+from rxmps3.runtime.backoff import full_jitter
+from rxmps3.runtime.clock import Random
 
 __all__ = ["retry_with_backoff"]
 

@@ -7,7 +7,7 @@ and, while it commits without a break, pauses now and then even when it seems to
 
 from __future__ import annotations
 
-from rxmps3.clock import Random
+from rxmps3.runtime.clock import Random
 
 __all__ = ["Fairness"]
 

@@ -10,10 +10,9 @@ from dataclasses import replace
 from reactivex import Observable, Subject
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-from rxmps3.clock import Clock
-from rxmps3.errors import Error
-from rxmps3.failures import Failure
-from rxmps3.options import Status
+from rxmps3.errors import Error, Failure
+from rxmps3.replica.options import Status
+from rxmps3.runtime.clock import Clock
 
 __all__ = ["Health"]
 

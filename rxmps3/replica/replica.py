@@ -15,34 +15,16 @@ from typing import Any
 from reactivex import Observable
 from reactivex.abc import DisposableBase
 
-from rxmps3.basis import Basis
-from rxmps3.clock import Clock, Random
-from rxmps3.deriving import Derivation
-from rxmps3.errors import Closed, Corrupt, Error, NotSent, Unavailable, unforeseen
-from rxmps3.failures import Failure, failure_of_observer
-from rxmps3.local import Local, OpensLocal
+from rxmps3.errors import Closed, Corrupt, Error, Failure, NotSent, Unavailable, failure_of_observer, unforeseen
+from rxmps3.local.directory import Local, OpensLocal
+from rxmps3.local.outbox import Restored
 from rxmps3.log.archive import Archive
-from rxmps3.log.base import Deliver
-from rxmps3.log.choosing import ChosenLog
-from rxmps3.log.kit import Collects, Context, Kit, Placing, Planned, ProtocolName
-from rxmps3.options import Options, Status, merged
-from rxmps3.outbox import Restored
-from rxmps3.protocols import is_there, open_kit
-from rxmps3.receipt import Receipt
-from rxmps3.replica.author import Author, Draft, Made
-from rxmps3.replica.basing import Basing
-from rxmps3.replica.committing import Committer
-from rxmps3.replica.health import Health
-from rxmps3.replica.home import Home
-from rxmps3.replica.keeping import Keeper
-from rxmps3.replica.looking import Looker
-from rxmps3.replica.saving import Saver
-from rxmps3.replica.sharing import SharedValues
-from rxmps3.replica.storing import Storer
-from rxmps3.replica.timeline import Timeline
-from rxmps3.retry import Backoff
-from rxmps3.routing import Router, Turn
-from rxmps3.state import (
+from rxmps3.log.detect import ChosenLog
+from rxmps3.log.protocol import Collects, Context, Deliver, Kit, Placing, Planned, ProtocolName
+from rxmps3.log.registry import is_there, open_kit
+from rxmps3.model.conditions import Basis
+from rxmps3.model.derivations import Derivation
+from rxmps3.model.state import (
     Committed,
     Entry,
     Loaded,
@@ -53,10 +35,26 @@ from rxmps3.state import (
     View,
     WriteId,
 )
+from rxmps3.replica.committer import Committer
+from rxmps3.replica.compactor import Keeper
+from rxmps3.replica.conditions import Basing
+from rxmps3.replica.dataflow import Timeline
+from rxmps3.replica.health import Health
+from rxmps3.replica.options import Options, Status, merged
+from rxmps3.replica.outbox_worker import Storer
+from rxmps3.replica.polling import Looker
+from rxmps3.replica.receipt import Receipt
+from rxmps3.replica.router import Router, Turn
+from rxmps3.replica.shared_values import SharedValues
+from rxmps3.replica.state_saver import Saver
+from rxmps3.replica.values import Values
+from rxmps3.replica.writer import Author, Draft, Made
+from rxmps3.runtime.backoff import Backoff
+from rxmps3.runtime.clock import Clock, Random
+from rxmps3.runtime.event_loop import Home
+from rxmps3.runtime.interrupts import unbroken
 from rxmps3.storage.base import Storage
 from rxmps3.storage.metered import MeteredStorage
-from rxmps3.unbroken import unbroken
-from rxmps3.values import Values
 
 __all__ = ["Replica"]
 

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from rxmps3.clock import Clock
 from rxmps3.errors import AccessDenied, BucketNotFound, Error, InvalidKey, PreconditionFailed, Unavailable, Unsupported
+from rxmps3.runtime.clock import Clock
 from rxmps3.storage._common import MAX_NAME_BYTES, check_name, check_sha256, check_size, etag_of, page_size
 from rxmps3.storage.base import Absent, Found, Listed, Matches, Missing, NotModified, Page, Precondition, Stored
 from rxmps3.storage.paths import INTERNAL, Paths, goes_on

@@ -11,9 +11,9 @@ from datetime import datetime
 from threading import Lock
 from typing import cast
 
-from rxmps3.clock import Clock, SystemClock
 from rxmps3.errors import InvalidOption, PreconditionFailed, Unsupported
-from rxmps3.sortedkeys import SortedKeys
+from rxmps3.model.sortedkeys import SortedKeys
+from rxmps3.runtime.clock import Clock, SystemClock
 from rxmps3.storage._common import MAX_NAME_BYTES, check_name, check_sha256, check_size, etag_of, page_size
 from rxmps3.storage.base import (
     Absent,

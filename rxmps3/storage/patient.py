@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from rxmps3.clock import Clock
 from rxmps3.errors import Unavailable
-from rxmps3.retry import Backoff
+from rxmps3.runtime.backoff import Backoff
+from rxmps3.runtime.clock import Clock
 from rxmps3.storage.base import (
     Found,
     Missing,

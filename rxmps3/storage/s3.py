@@ -13,8 +13,8 @@ from functools import cache
 from typing import Any, Final, cast
 from urllib.parse import quote, urlsplit
 
-from rxmps3.clock import Clock
 from rxmps3.errors import Closed, InvalidOption, Unavailable, WrongLoop
+from rxmps3.runtime.clock import Clock
 from rxmps3.storage._common import MAX_NAME_BYTES, check_name, check_size, page_size
 from rxmps3.storage.base import (
     Absent,

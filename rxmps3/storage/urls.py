@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from rxmps3.clock import Clock
 from rxmps3.errors import InvalidOption
+from rxmps3.runtime.clock import Clock
 from rxmps3.storage.base import Storage
 from rxmps3.storage.directory import DirectoryStorage
 from rxmps3.storage.memory import MemoryStorage

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from rxmps3 import jsontext
-from rxmps3.errors import Corrupt, Error
-from rxmps3.failures import Failure
-from rxmps3.missing import MISSING
+from rxmps3.errors import Corrupt, Error, Failure
+from rxmps3.model import jsontext
+from rxmps3.model.missing import MISSING
+from rxmps3.model.state import Cause, Committed, Entry, EntryChange, Loaded, ManifestVersion, Replayed
 from rxmps3.replica import Replica
-from rxmps3.routing import Turn
-from rxmps3.state import Cause, Committed, Entry, EntryChange, Loaded, ManifestVersion, Replayed
+from rxmps3.replica.router import Turn
 from rxmps3.streams.stream import Sender
 
 __all__ = ["Change", "ChangeSink", "Reset", "TurnSink", "VersionSink"]

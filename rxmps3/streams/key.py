@@ -15,15 +15,14 @@ from reactivex import abc
 from reactivex.abc import DisposableBase
 from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable
 
-from rxmps3 import jsontext
-from rxmps3.deriving import MergePatch
-from rxmps3.errors import Corrupt, Error, InvalidValue, NotLoaded
-from rxmps3.failures import Failure
-from rxmps3.missing import MISSING, Missing
-from rxmps3.receipt import Receipt
+from rxmps3.errors import Corrupt, Error, Failure, InvalidValue, NotLoaded
+from rxmps3.model import jsontext
+from rxmps3.model.derivations import MergePatch
+from rxmps3.model.missing import MISSING, Missing
+from rxmps3.model.state import Cause, Entry, EntryChange, Inline
 from rxmps3.replica import Replica
-from rxmps3.routing import Turn
-from rxmps3.state import Cause, Entry, EntryChange, Inline
+from rxmps3.replica.receipt import Receipt
+from rxmps3.replica.router import Turn
 from rxmps3.streams.stream import Live, Sender, Stream
 from rxmps3.streams.typed import Codec
 from rxmps3.streams.views import Streams

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from rxmps3.sortedkeys import SortedKeys
-from rxmps3.state import Entry, EntryChange
+from rxmps3.model.sortedkeys import SortedKeys
+from rxmps3.model.state import Entry, EntryChange
 
 __all__ = ["KeySelection", "PrefixSelection", "Selection", "Snapshot", "same_snapshot"]
 

@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Generic, TypeVar
 
-from rxmps3.errors import Corrupt, Error
-from rxmps3.failures import Failure
+from rxmps3.errors import Corrupt, Error, Failure
+from rxmps3.model.state import Entry, EntryChange, State
 from rxmps3.replica import Replica
-from rxmps3.routing import Turn
-from rxmps3.state import Entry, EntryChange, State
+from rxmps3.replica.router import Turn
+from rxmps3.runtime.gather import all_of
 from rxmps3.streams.selection import Selection, Snapshot, same_snapshot
 from rxmps3.streams.stream import Sender
-from rxmps3.together import all_of
 
 __all__ = ["SnapshotSink"]
 

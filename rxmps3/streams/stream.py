@@ -15,8 +15,8 @@ from reactivex import Observable, abc
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import SerialDisposable
 
-from rxmps3.bound import BoundToProcess
 from rxmps3.errors import Error
+from rxmps3.runtime.no_pickle import BoundToProcess
 
 __all__ = ["Attach", "Live", "Sender", "Stream", "StreamHost"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from rxmps3 import jsontext
 from rxmps3.errors import Error, InvalidOption, InvalidValue, Unsupported
+from rxmps3.model import jsontext
 
 __all__ = ["Codec", "codec_for"]
 

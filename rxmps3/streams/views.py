@@ -9,16 +9,15 @@ from typing import Any, TypeVar, cast
 from reactivex.abc import DisposableBase
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
-from rxmps3 import jsontext
-from rxmps3.errors import InvalidValue
-from rxmps3.failures import Failure
-from rxmps3.missing import MISSING
-from rxmps3.options import Status
-from rxmps3.receipt import Receipt
+from rxmps3.errors import Failure, InvalidValue
+from rxmps3.model import jsontext
+from rxmps3.model.missing import MISSING
+from rxmps3.model.sortedkeys import check_prefix, check_window
+from rxmps3.model.state import Entry, Inline, ManifestVersion, View
 from rxmps3.replica import Replica
-from rxmps3.routing import Turn
-from rxmps3.sortedkeys import check_prefix, check_window
-from rxmps3.state import Entry, Inline, ManifestVersion, View
+from rxmps3.replica.options import Status
+from rxmps3.replica.receipt import Receipt
+from rxmps3.replica.router import Turn
 from rxmps3.streams.events import Change, ChangeSink, Reset, TurnSink, VersionSink
 from rxmps3.streams.selection import KeySelection, PrefixSelection, Selection, Snapshot
 from rxmps3.streams.snapshots import SnapshotSink

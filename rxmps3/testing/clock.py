@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Collection, Generator
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
 
-from rxmps3.clock import ID_ALPHABET, Random
+from rxmps3.runtime.clock import ID_ALPHABET, Random
 
 __all__ = ["ManualClock"]
 

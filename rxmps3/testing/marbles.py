@@ -24,8 +24,8 @@ from reactivex import Observable, Subject
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import SerialDisposable
 
-from rxmps3.clock import Random
 from rxmps3.operators import from_async_iterable
+from rxmps3.runtime.clock import Random
 from rxmps3.streams.bridge import Iteration
 from rxmps3.testing.virtual import run_virtually
 

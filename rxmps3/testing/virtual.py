@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, Protocol, TypeVar, cast
 
-from rxmps3.clock import ID_ALPHABET, Random
+from rxmps3.runtime.clock import ID_ALPHABET, Random
 
 __all__ = ["EPOCH", "Deadlock", "Livelock", "SimClock", "VirtualLoop", "run_virtually"]
 
@@ -203,7 +203,7 @@ class _Sound:
 
 
 class SimClock:
-    """A `rxmps3.clock.Clock` on the running virtual loop; its chance and ids come from a seed.
+    """A `rxmps3.runtime.clock.Clock` on the running virtual loop; its chance and ids come from a seed.
 
     Args:
         seed: decides every number and id.

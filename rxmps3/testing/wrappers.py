@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from rxmps3.clock import Clock, Random, SystemClock, spawn
+from rxmps3.runtime.clock import Clock, Random, SystemClock, spawn
 from rxmps3.storage.base import (
     Found,
     Missing,

@@ -30,7 +30,7 @@ from reactivex.abc import DisposableBase
 
 import rxmps3
 import rxmps3.blocking
-import rxmps3.connection
+import rxmps3.database.connection
 import rxmps3.testing
 from rxmps3.blocking.portal import portal
 from rxmps3.storage import Storage, open_storage
@@ -73,7 +73,9 @@ def on_face(face: str) -> Generator[None, None, None]:
         return
     _workers = ThreadPoolExecutor(250, thread_name_prefix="asyncio beside")
     try:
-        with patch.object(rxmps3.connection, "open_storage", lambda *what, **how: _InStep(open_storage(*what, **how))):
+        with patch.object(
+            rxmps3.database.connection, "open_storage", lambda *what, **how: _InStep(open_storage(*what, **how))
+        ):
             yield
     finally:
         workers, _workers = _workers, None

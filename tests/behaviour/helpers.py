@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from reactivex import Observable, Subject
 
 import rxmps3
-from rxmps3.clock import SystemClock
+from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import Found, MemoryStorage, Storage, list_all, open_storage
 from rxmps3.testing import Request, StorageWrapper
 from tests.behaviour.facades import ManualClock, connect, is_blocking, settle

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 import rxmps3
-from rxmps3 import MISSING, Conflict, NotLoaded, Unavailable, jsontext
-from rxmps3.replica.basing import Basing
+from rxmps3 import MISSING, Conflict, NotLoaded, Unavailable
+from rxmps3.model import jsontext
+from rxmps3.replica.conditions import Basing
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import FaultyStorage, LatencyStorage, Plan, drop_requests, late, lose_answers, resend, throttle
 from rxmps3.testing.virtual import SimClock, run_virtually
@@ -179,8 +180,10 @@ def _same_version(entry: Any, wanted: Any) -> bool:
 @pytest.mark.parametrize(
     ("where", "what"),
     [
-        pytest.param("rxmps3.replica.basing.Basing.standing", _every_write, id="a commit looks at nothing"),
-        pytest.param("rxmps3.basis._is_at", _same_version, id="an own write made anew is taken for the old one"),
+        pytest.param("rxmps3.replica.conditions.Basing.standing", _every_write, id="a commit looks at nothing"),
+        pytest.param(
+            "rxmps3.model.conditions._is_at", _same_version, id="an own write made anew is taken for the old one"
+        ),
     ],
 )
 def test_a_rule_that_is_switched_off_is_noticed(where: str, what: Any, monkeypatch: pytest.MonkeyPatch) -> None:

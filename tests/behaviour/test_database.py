@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from reactivex import Subject
 
-from rxmps3 import MISSING, Closed, InvalidOption, jsontext
+from rxmps3 import MISSING, Closed, InvalidOption
+from rxmps3.model import jsontext
 from tests.behaviour.facades import connect
 from tests.behaviour.helpers import LARGE, eventually, looks, names, player, players, trace
 from tests.conftest import Place

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from reactivex import operators as ops
 
-from rxmps3 import MISSING, jsontext
+from rxmps3 import MISSING
+from rxmps3.model import jsontext
 from rxmps3.storage import MemoryStorage
 from tests.behaviour.helpers import Gate, eventually, looks, players, trace
 

@@ -24,7 +24,7 @@ from rxmps3 import (
     Rejected,
     Unsupported,
 )
-from rxmps3.past import Recorded
+from rxmps3.database.past import Recorded
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import CountingStorage
 from tests.behaviour.facades import ManualClock, is_blocking, settle

@@ -21,9 +21,9 @@ from rxmps3 import (
     Presence,
     Throttled,
 )
-from rxmps3.clock import Random
-from rxmps3.layout import PRESENCE_PREFIX
-from rxmps3.presence.who import Said, encode
+from rxmps3.database.presence.who import Said, encode
+from rxmps3.model.names import PRESENCE_PREFIX
+from rxmps3.runtime.clock import Random
 from rxmps3.storage import MemoryStorage, Storage, list_all
 from rxmps3.storage.base import versions_of
 from rxmps3.testing import CountingStorage, FaultyStorage, faults

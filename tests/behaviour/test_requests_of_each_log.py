@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rxmps3.log.kit import ProtocolName
-from rxmps3.protocols import PROTOCOLS
+from rxmps3.log.protocol import ProtocolName
+from rxmps3.log.registry import PROTOCOLS
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import CountingStorage
 from tests.behaviour.facades import ManualClock, settle

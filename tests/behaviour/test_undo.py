@@ -10,10 +10,10 @@ import pytest
 
 import rxmps3
 from rxmps3 import MISSING, Conflict, NotKept, OutcomeUnknown, Rejected, Unsupported
-from rxmps3.state import ContentObject, Loaded, ManifestVersion, Refused, fold
+from rxmps3.database.undo_stack import DEPTH
+from rxmps3.model.state import ContentObject, Loaded, ManifestVersion, Refused, fold
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import CountingStorage
-from rxmps3.undoing import DEPTH
 from tests.behaviour.facades import settle
 from tests.behaviour.helpers import LARGE, Gate, Switch, eventually, offline, players, raw, trace
 from tests.conftest import Place

@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 import rxmps3
-from rxmps3.clock import SystemClock
-from rxmps3.protocols import PROTOCOLS
+from rxmps3.log.registry import PROTOCOLS
+from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import open_storage
 from rxmps3.storage.memory import MemoryStorage
 from rxmps3.testing import CountingStorage

@@ -13,7 +13,7 @@ from collections import Counter
 from typing import Any
 
 import rxmps3
-from rxmps3.clock import SystemClock
+from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import LatencyStorage
 

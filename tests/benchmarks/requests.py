@@ -9,8 +9,8 @@ from typing import Any
 from reactivex import Subject
 
 import rxmps3
-from rxmps3.clock import Clock
-from rxmps3.log.kit import ProtocolName
+from rxmps3.log.protocol import ProtocolName
+from rxmps3.runtime.clock import Clock
 from rxmps3.storage import Storage
 from rxmps3.testing import CountingStorage
 

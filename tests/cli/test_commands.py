@@ -287,7 +287,7 @@ def in_bash(arguments: str) -> Outcome:
 async def test_what_standard_output_does_not_take_is_told_in_one_line(url: str) -> None:
     async with library.connect(url) as db:
         await db.put("k", 1)
-    for arguments in (f"get {url} k", f"history {url} k", f"export {url} -", "--version", "simulate --seeds 1"):
+    for arguments in (f"get {url} k", f"history {url} k", f"export {url} -", "--version"):
         full = in_bash(f"{arguments} > /dev/full")
         assert full.code == 1
         assert re.fullmatch(r"rxmps3.*: standard output: cannot be written: No space left on device; .*\n", full.err)

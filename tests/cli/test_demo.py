@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
-from rxmps3.demo.checks import Evidence, judge, timings
-from rxmps3.state import Entry, Inline, ManifestVersion, Write, WriteId
+from rxmps3.cli.demo.checks import Evidence, judge, timings
+from rxmps3.model.state import Entry, Inline, ManifestVersion, Write, WriteId
 from tests.cli.commands import Outcome, environment, next_record, rxmps3, said, started
 
 PLAYERS = ("alice", "bob")

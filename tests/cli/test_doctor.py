@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rxmps3.cli.doctor import doctor
+from rxmps3.cli.doctor_command import doctor
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import FaultyStorage
 from rxmps3.testing.faults import deny

@@ -1,21 +1,15 @@
-"""The commands that look after whole databases: compact, verify, export, import, copy, simulate."""
+"""The commands that look after whole databases: compact, verify, export, import, copy."""
 
 from __future__ import annotations
 
 import json
-import os
-import re
-import signal
-import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import rxmps3 as library
-from tests.cli.commands import Outcome, command, environment, rxmps3, several
+from tests.cli.commands import Outcome, rxmps3, several
 from tests.cli.test_demo import objects
 
 VALUES: dict[str, Any] = {"a": 1, "a/b": 1.0, "ä\n": [None, {"x": True}], "large": "L" * 9000, "none": None}
@@ -50,18 +44,16 @@ def expected(values: dict[str, Any] = VALUES) -> str:
 
 
 def test_each_word_explains_itself() -> None:
-    outcomes = several(*((word, "--help") for word in (*WORDS, "simulate")))
-    for word, outcome in zip((*WORDS, "simulate"), outcomes, strict=True):
+    outcomes = several(*((word, "--help") for word in WORDS))
+    for word, outcome in zip(WORDS, outcomes, strict=True):
         assert (outcome.code, outcome.err) == (0, ""), word
         assert f"Usage: rxmps3 {word}" in outcome.out
-    options = dict(zip((*WORDS, "simulate"), (outcome.out for outcome in outcomes), strict=True))
+    options = dict(zip(WORDS, (outcome.out for outcome in outcomes), strict=True))
     assert "--dry-run" in options["compact"]
     assert "--retention" in options["compact"]
     assert "--no-contents" in options["verify"]
     assert "--prefix" in options["export"]
     assert "--target-manifest" in options["copy"]
-    assert "--seeds" in options["simulate"]
-    assert "--jobs" in options["simulate"]
     assert all("--json" in options[word] for word in WORDS)
 
 
@@ -295,84 +287,3 @@ async def test_copy_within_one_bucket_and_from_a_broken_one(bucket: Path, tmp_pa
     assert (broken.code, broken.error["kind"], broken.out) == (6, "Corrupt", "")
     assert not (tmp_path / "target").exists()
     assert (unknown.code, unknown.error["kind"]) == (2, "InvalidOption")
-
-
-# -- simulate ------------------------------------------------------------------------------------------------------
-
-
-def test_simulate_refuses_a_protocol_that_there_is_not() -> None:
-    for name, what in (("bogus", "there is no protocol 'bogus'"), ("auto", "a run has one log")):
-        refused = rxmps3("simulate", "--protocol", name)
-        assert (refused.code, refused.out) == (2, "")
-        assert re.fullmatch(f"rxmps3.*: {what}; one of .*\n", refused.err)
-
-
-def test_simulate_plays_so_many_histories() -> None:
-    outcome = rxmps3("simulate", "--seeds", "3")
-    assert outcome.code == 0, outcome.out + outcome.err
-    assert "3" in outcome.out
-    none = rxmps3("simulate", "--seeds", "0")
-    assert none.code == 2
-
-
-def test_simulate_comes_to_the_same_with_several_processes() -> None:
-    def without_times(text: str) -> str:
-        return re.sub(r"in [\d.]+ s \([\d.]+ a second\)", "", text)
-
-    alone, together, wrong = (rxmps3("simulate", "--seeds", "4", "--jobs", jobs) for jobs in ("1", "2", "many"))
-    assert (together.code, together.err) == (0, "")
-    assert without_times(together.out) == without_times(alone.out) != alone.out
-    assert wrong.code == 2
-    assert "auto" in wrong.err
-
-
-linux = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are looked up in /proc")
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, f"it never happens that {what}"
-        time.sleep(0.01)
-
-
-@linux
-def test_interrupting_simulate_ends_its_processes() -> None:
-    running = subprocess.Popen(
-        command("simulate", "--seeds", "1000000", "--jobs", "2"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(),
-        start_new_session=True,
-    )
-    with running:
-        try:
-            eventually(lambda: len(children(running.pid)) >= 3, "two workers, and who keeps track of them, begin")
-            workers = children(running.pid)
-            os.killpg(running.pid, signal.SIGINT)
-            out, err = running.communicate(timeout=60)
-        finally:
-            running.kill()
-    assert (running.returncode, out, err) == (130, b"", b"")
-    eventually(lambda: not any(map(is_alive, workers)), "they end")
-
-
-@linux
-def test_killing_simulate_ends_its_processes() -> None:
-    running = subprocess.Popen(command("simulate", "--seeds", "1000000", "--jobs", "2"), env=environment())
-    eventually(lambda: len(children(running.pid)) >= 3, "two workers, and who keeps track of what they share, begin")
-    workers = children(running.pid)
-    running.kill()
-    running.wait()
-    eventually(lambda: not any(map(is_alive, workers)), "they end")

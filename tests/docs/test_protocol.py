@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 import pytest
 
 import rxmps3
-from rxmps3.layout import Layout
 from rxmps3.log import codec
+from rxmps3.model.names import Layout
 from rxmps3.storage import Found, MemoryStorage, list_all
 from rxmps3.testing import ManualClock
 from tests.docs.blocks import ROOT

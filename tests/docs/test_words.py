@@ -15,16 +15,25 @@ import pytest
 
 import rxmps3
 import rxmps3.blocking
-from rxmps3 import cli, compact, jsontext, layout, local, options, receipt, ticks, undoing, values, writing
+from rxmps3 import cli
 from rxmps3.cli.commands import app
 from rxmps3.cli.terminal import Exit
-from rxmps3.log import archive, checkpoint, fence, sequenced
-from rxmps3.past import words
-from rxmps3.presence import objects as presence_objects
-from rxmps3.presence import presence
-from rxmps3.presence import who as presence_who
-from rxmps3.replica import committing, fairness, keeping
-from rxmps3.retry import Backoff
+from rxmps3.database import undo_stack as undoing
+from rxmps3.database.past import history as words
+from rxmps3.database.presence import objects as presence_objects
+from rxmps3.database.presence import presence
+from rxmps3.database.presence import who as presence_who
+from rxmps3.local import directory as local
+from rxmps3.log import checkpoint
+from rxmps3.log.sequenced import archive, fence
+from rxmps3.log.sequenced import collector as compact
+from rxmps3.log.sequenced import log as sequenced
+from rxmps3.model import jsontext, writing
+from rxmps3.model import names as layout
+from rxmps3.replica import committer as committing
+from rxmps3.replica import compactor as keeping
+from rxmps3.replica import fairness, options, receipt, ticks, values
+from rxmps3.runtime.backoff import Backoff
 from rxmps3.storage import s3
 from rxmps3.streams import bridge
 from tests.docs.blocks import ROOT, pages

@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from rxmps3.clock import SystemClock
 from rxmps3.errors import PreconditionFailed, Unsupported
+from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import (
     ABSENT,
     Found,

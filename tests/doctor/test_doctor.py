@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from rxmps3.clock import SystemClock
-from rxmps3.doctor import Place, Report, State, examine, judge
-from rxmps3.doctor.facts import Sighting, skew_of
+from rxmps3.cli.doctor import Place, Report, State, examine, judge
+from rxmps3.cli.doctor.facts import Sighting, skew_of
 from rxmps3.errors import BucketNotFound, Unavailable
+from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import DirectoryStorage, MemoryStorage, Storage, Stored, list_all, open_storage
 from rxmps3.testing import FaultyStorage
 from rxmps3.testing.faults import deny, late, lose_answers, offline

@@ -8,7 +8,7 @@ from typing import Any
 from reactivex import Subject
 
 import rxmps3
-from rxmps3.local import LocalMemory
+from rxmps3.local.directory import LocalMemory
 from rxmps3.storage import Found, MemoryStorage, Storage, list_all
 
 LARGE = "L" * 9000

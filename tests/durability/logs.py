@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import boto3
 
-from rxmps3.state import Entry, Inline
+from rxmps3.model.state import Entry, Inline
 from rxmps3.storage import Found, Storage
 from tests.conftest import Place
 from tests.mps3.foreign import Foreign

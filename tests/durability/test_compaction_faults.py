@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 import rxmps3
-from rxmps3.state import State
+from rxmps3.model.state import State
 from rxmps3.storage import MemoryStorage, Storage
 from rxmps3.testing import FaultyStorage, LatencyStorage, Request
 from rxmps3.testing.faults import drop_requests, late, lose_answers, resend, throttle

@@ -11,7 +11,7 @@ import pytest
 
 import rxmps3
 from rxmps3 import AccessDenied, InvalidValue, Rejected, Throttled, Unavailable
-from rxmps3.clock import SystemClock
+from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import open_storage
 from tests.behaviour.helpers import eventually, trace
 from tests.conftest import Place

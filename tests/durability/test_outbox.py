@@ -20,12 +20,12 @@ from rxmps3 import (
     Overloaded,
     Rejected,
     Unavailable,
-    jsontext,
-    opening,
 )
-from rxmps3.outbox import Outbox, open_sealed, seal
+from rxmps3.database import connect as opening
+from rxmps3.local.outbox import Outbox, open_sealed, seal
+from rxmps3.model import jsontext
+from rxmps3.model.state import Write, WriteId
 from rxmps3.replica import Replica
-from rxmps3.state import Write, WriteId
 from rxmps3.storage import Found, MemoryStorage
 from rxmps3.testing import FaultyStorage, Request
 from rxmps3.testing.faults import deny, fail_on, lose_answers, offline

@@ -11,12 +11,12 @@ import pytest
 import rxmps3
 from rxmps3 import MISSING, Conflict, Corrupt, NotKept, Unavailable
 from rxmps3.log import codec
-from rxmps3.state import ContentObject
+from rxmps3.log.sequenced.verify import verify
+from rxmps3.model.state import ContentObject
 from rxmps3.storage import Found, MemoryStorage, Storage, list_all
 from rxmps3.testing import FaultyStorage, Request, StorageWrapper
 from rxmps3.testing.faults import Fault, drop_requests, offline
 from rxmps3.testing.virtual import SimClock
-from rxmps3.verify import verify
 from tests.behaviour.helpers import trace
 from tests.durability.helpers import LARGE, Disk, on
 from tests.durability.test_outbox_time import virtually

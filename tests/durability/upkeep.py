@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from rxmps3.layout import Layout
 from rxmps3.log import codec
 from rxmps3.log.checkpoint import load
-from rxmps3.state import ContentObject, Entry, State, fold
+from rxmps3.model.names import Layout
+from rxmps3.model.state import ContentObject, Entry, State, fold
 from rxmps3.storage import Found, Storage, list_all
 from rxmps3.testing import Request, StorageWrapper
 

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from reactivex import Subject
 
 import rxmps3
-from rxmps3 import jsontext
-from rxmps3.layout import Layout
 from rxmps3.log import codec
-from rxmps3.state import Entry, Inline, State, Write, WriteId
+from rxmps3.model import jsontext
+from rxmps3.model.names import Layout
+from rxmps3.model.state import Entry, Inline, State, Write, WriteId
 from rxmps3.storage import Found, MemoryStorage, Storage, list_all
 from rxmps3.testing.virtual import EPOCH, SimClock, run_virtually
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 import rxmps3
-from rxmps3.clock import SystemClock
 from rxmps3.errors import Corrupt, Unsupported
-from rxmps3.local import LocalMemory
+from rxmps3.local.directory import LocalMemory
 from rxmps3.log import codec
-from rxmps3.state import ContentObject, Entry, Write, WriteId
+from rxmps3.log.sequenced.verify import verify
+from rxmps3.model.state import ContentObject, Entry, Write, WriteId
+from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import DirectoryStorage, MemoryStorage
 from rxmps3.testing.virtual import EPOCH
-from rxmps3.verify import verify
 from tests.hostile.samples import MAIN, Objects, Sample, an_entry, samples, virtually
 from tests.hostile.watching import Place, contents, failure_of, settles, untouched
 

@@ -13,7 +13,7 @@ import pytest
 
 import rxmps3
 from rxmps3.errors import Corrupt, Unsupported
-from rxmps3.verify import verify
+from rxmps3.log.sequenced.verify import verify
 from tests.hostile.samples import HUGE, MAIN, TAMPERINGS, Objects, Sample, samples, tampered, virtually, zeros
 from tests.hostile.watching import (
     Place,

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from rxmps3.clock import Clock
+from rxmps3.runtime.clock import Clock
 from rxmps3.storage import Found, Listed, MemoryStorage, Page, Storage, Stored
 from rxmps3.testing import Request, StorageWrapper
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 from reactivex import Subject
 
 import rxmps3
-from rxmps3.log.choosing import Choice
+from rxmps3.log.detect import Choice
 from rxmps3.storage import Found, MemoryStorage, Storage, list_all
 from rxmps3.testing import Request, StorageWrapper
 from rxmps3.testing.virtual import SimClock, run_virtually

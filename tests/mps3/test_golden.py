@@ -10,8 +10,8 @@ import pytest
 
 import rxmps3
 from rxmps3 import MISSING
-from rxmps3.clock import SystemClock
 from rxmps3.log.mps3.operation import encode
+from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import Found, MemoryStorage, Storage, open_storage
 from tests.conftest import Place, new_place
 from tests.mps3.helpers import CAPTURES, InBucket, capture, replayed

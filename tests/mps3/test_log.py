@@ -14,10 +14,10 @@ from reactivex import Subject
 
 import rxmps3
 from rxmps3 import MISSING, Corrupt, InvalidKey, InvalidValue, Unsupported
-from rxmps3.clock import SystemClock
 from rxmps3.log.mps3.names import Stamp, parse_stamp
 from rxmps3.log.mps3.operation import encode, file_of
 from rxmps3.log.mps3.ticking import milliseconds
+from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import Found, MemoryStorage, Page, Storage, list_all
 from rxmps3.testing import CountingStorage, FaultyStorage, ManualClock, Request, StorageWrapper, lose_answers
 from rxmps3.testing.virtual import SimClock, run_virtually
@@ -236,7 +236,7 @@ def test_a_restart_finds_what_its_dead_process_had_committed(tmp_path: Path) -> 
         def keep(name: str) -> Storage:
             return known.setdefault(name, MemoryStorage(clock=SimClock("disk")))
 
-        from rxmps3.local import LocalMemory
+        from rxmps3.local.directory import LocalMemory
 
         class Mute(StorageWrapper):
             """Stores operations and never says so."""

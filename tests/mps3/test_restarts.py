@@ -12,7 +12,7 @@ import pytest
 import rxmps3
 from rxmps3 import MISSING, OutcomeUnknown
 from rxmps3.log.mps3.recovering import held
-from rxmps3.state import Entry, Inline, Write, WriteId
+from rxmps3.model.state import Entry, Inline, Write, WriteId
 from rxmps3.testing import FaultyStorage, Request
 from rxmps3.testing.faults import offline
 from rxmps3.testing.wrappers import Fault

@@ -17,7 +17,6 @@ from reactivex import Observable, Subject
 from reactivex import operators as ops
 
 import rxmps3
-from rxmps3.clock import Random
 from rxmps3.errors import InvalidOption, Overloaded, WrongLoop
 from rxmps3.operators import (
     coalesce,
@@ -27,6 +26,7 @@ from rxmps3.operators import (
     share_latest,
     to_async_iterator,
 )
+from rxmps3.runtime.clock import Random
 from rxmps3.testing import settle
 from rxmps3.testing.virtual import run_virtually
 from tests.behaviour.helpers import eventually, trace

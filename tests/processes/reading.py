@@ -7,11 +7,11 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from rxmps3.clock import SystemClock
-from rxmps3.layout import Layout
 from rxmps3.log.codec import LogEntry
-from rxmps3.log.history import read_entries
-from rxmps3.state import Entry, Inline, Write
+from rxmps3.log.sequenced.history import read_entries
+from rxmps3.model.names import Layout
+from rxmps3.model.state import Entry, Inline, Write
+from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import Storage, open_storage
 from tests.conftest import Place
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 
 import rxmps3
-from rxmps3.clock import SystemClock
-from rxmps3.layout import PRESENCE_PREFIX
+from rxmps3.model.names import PRESENCE_PREFIX
+from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import list_all, open_storage
 from tests.behaviour.helpers import eventually, trace
 from tests.conftest import Place

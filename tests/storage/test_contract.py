@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from rxmps3.clock import SystemClock
+from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import Storage, open_storage
 from rxmps3.testing import FaultyStorage, StorageContract, VersionedStorageContract, resend
 from tests.conftest import new_place

@@ -20,7 +20,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxmps3.clock import SystemClock
 from rxmps3.errors import (
     AccessDenied,
     BucketNotFound,
@@ -30,6 +29,7 @@ from rxmps3.errors import (
     Unavailable,
     Unsupported,
 )
+from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import ABSENT, Found, Matches, Missing, Storage, directory, list_all
 from rxmps3.storage.directory import DirectoryStorage
 from rxmps3.storage.paths import Paths
@@ -225,7 +225,7 @@ async def test_time_is_the_clocks(root: Path) -> None:
 
 SCRIPT = """
     import asyncio, json, sys
-    from rxmps3.clock import SystemClock
+    from rxmps3.runtime.clock import SystemClock
     from rxmps3.errors import PreconditionFailed
     from rxmps3.storage import ABSENT, Matches
     from rxmps3.storage.directory import DirectoryStorage

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from rxmps3.clock import SystemClock
-from rxmps3.local import LocalDirectory
+from rxmps3.local.directory import LocalDirectory
+from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import directory
 from rxmps3.storage.base import ABSENT, Matches
 from rxmps3.storage.directory import DirectoryStorage

@@ -15,7 +15,6 @@ import aioboto3
 import pytest
 from botocore.config import Config
 
-from rxmps3.clock import SystemClock
 from rxmps3.errors import (
     AccessDenied,
     BucketNotFound,
@@ -30,6 +29,7 @@ from rxmps3.errors import (
     Unsupported,
     WrongLoop,
 )
+from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import ABSENT, Found, Matches, Missing, NotModified, list_all, open_storage
 from rxmps3.storage.s3 import S3Storage
 from tests.servers import ADMIN, GETTER, MEMBER, MEMBER_PREFIX, READER, SHARED_BUCKET, Credentials, Moto, SeaweedFS

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rxmps3.clock import SystemClock
 from rxmps3.errors import InvalidOption
+from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import Found, MemoryStorage, Storage, open_storage
 
 

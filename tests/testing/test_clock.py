@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from rxmps3.clock import ID_ALPHABET, Clock
+from rxmps3.runtime.clock import ID_ALPHABET, Clock
 from rxmps3.testing import ManualClock
 
 

@@ -30,7 +30,7 @@ from rxmps3 import (
     View,
     blocking,
 )
-from rxmps3.missing import Missing
+from rxmps3.model.missing import Missing
 
 T = TypeVar("T")
 

@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from immutables import Map
 
-from rxmps3 import Corrupt, Unsupported, jsontext
-from rxmps3.layout import value_name
+from rxmps3 import Corrupt, Unsupported
 from rxmps3.log import codec
-from rxmps3.state import ContentObject, Entry, Inline, Mark, State, Write, WriteId
+from rxmps3.model import jsontext
+from rxmps3.model.names import value_name
+from rxmps3.model.state import ContentObject, Entry, Inline, Mark, State, Write, WriteId
 from tests.unit.jsons import unicode_text, values
 
 MILLISECOND = timedelta(milliseconds=1)

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from rxmps3.log.fence import GRACE, MARGIN, RENEW_AFTER, Lease
+from rxmps3.log.sequenced.fence import RENEW_AFTER, Lease
+from rxmps3.log.server_clock import GRACE, MARGIN
 
 SEEN = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE = Lease(floor=7, seen=SEEN)

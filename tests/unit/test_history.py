@@ -11,12 +11,12 @@ from typing import TypeVar
 import pytest
 
 import rxmps3
-from rxmps3.clock import SystemClock
 from rxmps3.errors import Corrupt, Unsupported
-from rxmps3.layout import Layout
 from rxmps3.log import codec
-from rxmps3.log.history import read_entries
-from rxmps3.state import Entry, Inline, Write, WriteId
+from rxmps3.log.sequenced.history import read_entries
+from rxmps3.model.names import Layout
+from rxmps3.model.state import Entry, Inline, Write, WriteId
+from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import Found, MemoryStorage
 from rxmps3.testing import Request, StorageWrapper
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from rxmps3 import Corrupt, InvalidValue, jsontext
+from rxmps3 import Corrupt, InvalidValue
+from rxmps3.model import jsontext
 from tests.unit.jsons import values
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from reactivex import Subject
 
 import rxmps3
-from rxmps3 import MISSING, Database, jsontext
-from rxmps3.state import State, fold
+from rxmps3 import MISSING, Database
+from rxmps3.model import jsontext
+from rxmps3.model.state import State, fold
 from rxmps3.storage import MemoryStorage
 
 Call = tuple[int, dict[str, Any], bool, int]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rxmps3 import Corrupt, Error, InvalidValue, Participant, Unsupported
-from rxmps3.presence.who import Said, Seen, decode, encode, encode_me, id_of, rendered, who_is_here
+from rxmps3.database.presence.who import Said, Seen, decode, encode, encode_me, id_of, rendered, who_is_here
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 TTL = timedelta(seconds=30)

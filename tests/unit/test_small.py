@@ -15,12 +15,12 @@ from reactivex import Subject
 
 import rxmps3
 from rxmps3 import MISSING, AccessDenied, Corrupt, Error, InvalidOption, Throttled, Unavailable
-from rxmps3.clock import ID_ALPHABET, SystemClock
-from rxmps3.newkey import KeyMaker
-from rxmps3.options import Options, Status, merged
-from rxmps3.retry import Backoff
-from rxmps3.sortedkeys import SortedKeys
-from rxmps3.ticks import Pace
+from rxmps3.database.new_key import KeyMaker
+from rxmps3.model.sortedkeys import SortedKeys
+from rxmps3.replica.options import Options, Status, merged
+from rxmps3.replica.ticks import Pace
+from rxmps3.runtime.backoff import Backoff
+from rxmps3.runtime.clock import ID_ALPHABET, SystemClock
 
 seeds = st.integers(0, 2**32).map(random.Random)
 

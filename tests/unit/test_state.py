@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rxmps3 import Corrupt
-from rxmps3.state import (
+from rxmps3.model.state import (
     MOST_GAPS,
     Committed,
     ContentObject,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from rxmps3 import Corrupt, Rejected
-from rxmps3.state import (
+from rxmps3.model.state import (
     Committed,
     Entry,
     Event,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from reactivex import Observable, Subject
 
-from rxmps3.turns import Turns, folded
+from rxmps3.replica.turns import Turns, folded
 
 
 def test_folded_is_scan() -> None:

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxmps3 import MISSING, InvalidKey, InvalidValue, jsontext
-from rxmps3.layout import check_key, parse_value_name
-from rxmps3.state import ContentObject, Inline
-from rxmps3.writing import MAX_INLINE_PER_WRITE, MAX_WRITE_KEYS, encode_values, plan
+from rxmps3 import MISSING, InvalidKey, InvalidValue
+from rxmps3.model import jsontext
+from rxmps3.model.names import check_key, parse_value_name
+from rxmps3.model.state import ContentObject, Inline
+from rxmps3.model.writing import MAX_INLINE_PER_WRITE, MAX_WRITE_KEYS, encode_values, plan
 from tests.unit.jsons import unicode_text, values
 
 keys = unicode_text.filter(bool)

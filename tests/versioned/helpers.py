@@ -8,13 +8,12 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from rxmps3 import MISSING
-from rxmps3.clock import Clock
 from rxmps3.errors import Unavailable
-from rxmps3.log.kit import Context
+from rxmps3.log.protocol import Context
 from rxmps3.log.versioned import open_kit
 from rxmps3.log.versioned.collector import VersionedCollector
 from rxmps3.log.versioned.log import VersionedLog
-from rxmps3.state import (
+from rxmps3.model.state import (
     Amended,
     Committed,
     ContentObject,
@@ -28,10 +27,11 @@ from rxmps3.state import (
     Wrote,
     step,
 )
+from rxmps3.model.writing import with_contents
+from rxmps3.runtime.clock import Clock
 from rxmps3.storage import Found, Storage
 from rxmps3.storage.base import ListedVersion, VersionPage, versions_of
 from rxmps3.testing import StorageWrapper
-from rxmps3.writing import with_contents
 
 T = TypeVar("T")
 

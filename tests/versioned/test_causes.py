@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rxmps3.state import Loaded, Replayed
+from rxmps3.model.state import Loaded, Replayed
 from rxmps3.storage import Found, MemoryStorage, Storage
 from rxmps3.storage.base import VersionPage
 from rxmps3.testing import CountingStorage, ManualClock, StorageWrapper

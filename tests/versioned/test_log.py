@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import pytest
 
-from rxmps3.clock import Random, SystemClock
 from rxmps3.errors import Corrupt, InvalidKey, Rejected, Unavailable, Unsupported
-from rxmps3.log.base import Place
+from rxmps3.log.protocol import Place
 from rxmps3.log.versioned import is_there
-from rxmps3.state import Committed, Loaded, Replayed
+from rxmps3.model.state import Committed, Loaded, Replayed
+from rxmps3.runtime.clock import Random, SystemClock
 from rxmps3.storage import DirectoryStorage, MemoryStorage, Missing
 from rxmps3.storage.base import Stored
 from rxmps3.testing import (

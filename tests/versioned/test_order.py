@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rxmps3.log.versioned import order
 from rxmps3.log.versioned.body import Body
 from rxmps3.log.versioned.order import History, learn, merged, resolve, settle
-from rxmps3.state import (
+from rxmps3.model.state import (
     Committed,
     Entry,
     Inline,

@@ -10,7 +10,7 @@ import pytest
 
 import rxmps3
 from rxmps3 import MISSING
-from rxmps3.clock import SystemClock
+from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import Found, Missing, Storage, open_storage
 from rxmps3.testing import CountingStorage
 from tests.conftest import KINDS, Place, new_place

@@ -1,0 +1,37 @@
+"""The mps3 protocol for one manifest."""
+
+from __future__ import annotations
+
+from rxmps3.errors import Corrupt
+from rxmps3.log.mps3.collecting import Mps3Collector
+from rxmps3.log.mps3.log import Mps3Log
+from rxmps3.log.mps3.names import parse_stamp
+from rxmps3.log.mps3.placing import Mps3Placing
+from rxmps3.log.protocol import Context, Kit
+from rxmps3.storage.base import Found, Storage
+
+__all__ = ["is_there", "open_kit"]
+
+TOUCHED = b'""'
+"""The body of the manifest's own object."""
+_MOST_TOUCHED = 1024
+
+
+def open_kit(context: Context) -> Kit:
+    """What the protocol brings along."""
+    log = Mps3Log(context)
+    placing = Mps3Placing(context.manifest, context.storage.name_limit, context.clock, versioning=context.versioning)
+    return Kit("mps3", log, placing, Mps3Collector(context, log), suspect=log.suspect)
+
+
+async def is_there(storage: Storage, manifest: str) -> bool:
+    """Whether the manifest's own object or one of its operations is there."""
+    try:
+        touch = await storage.get(manifest, limit=_MOST_TOUCHED)
+    except Corrupt:
+        touch = None  # another's object: too large for this one
+    if isinstance(touch, Found) and touch.body.strip() == TOUCHED:
+        return True
+    prefix = f"{manifest}@"
+    page = await storage.list(prefix, limit=10)
+    return any(parse_stamp(one.name[len(prefix) :]) is not None for one in page.objects)

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from rxmps3.errors import Corrupt
-from rxmps3.log.kit import Context, Progress, Report
 from rxmps3.log.mps3 import operation as codec
 from rxmps3.log.mps3.log import Mps3Log
 from rxmps3.log.mps3.names import home_of, is_content_name, manifest_of, parse_stamp
 from rxmps3.log.mps3.operation import MAX_OPERATION_BYTES, WINDOW
+from rxmps3.log.protocol import Context, Progress, Report
+from rxmps3.runtime.gather import together
 from rxmps3.storage.base import Found, Listed, list_all
 from rxmps3.storage.patient import PatientStorage
-from rxmps3.together import together
 
 __all__ = ["Mps3Collector"]
 
@@ -32,7 +32,7 @@ _READS_AT_ONCE = 16
 
 
 class Mps3Collector:
-    """See `rxmps3.log.kit.Collects`."""
+    """See `rxmps3.log.protocol.Collects`."""
 
     def __init__(self, context: Context, log: Mps3Log) -> None:
         self._storage = PatientStorage(context.storage, context.clock)

@@ -9,8 +9,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from rxmps3 import jsontext
 from rxmps3.errors import InvalidValue
+from rxmps3.model import jsontext
 
 __all__ = ["number", "stringify"]
 

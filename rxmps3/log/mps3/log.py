@@ -15,15 +15,14 @@ from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 from rxmps3.errors import Corrupt, OutcomeUnknown, Unavailable
-from rxmps3.log.base import Place
-from rxmps3.log.dating import ServerDate
-from rxmps3.log.kit import Context
 from rxmps3.log.mps3 import operation as codec
 from rxmps3.log.mps3.names import OPERATIONS_PER_SESSION, Stamp, home_of, new_session, parse_stamp, stamp_after
 from rxmps3.log.mps3.operation import LAG, MAX_OPERATION_BYTES, WINDOW, File, Files, Operation
 from rxmps3.log.mps3.recovering import Recovery, stored_at
 from rxmps3.log.mps3.ticking import ServerClock, milliseconds, moment
-from rxmps3.state import (
+from rxmps3.log.protocol import Context, Place
+from rxmps3.log.server_clock import ServerDate
+from rxmps3.model.state import (
     ContentObject,
     Entry,
     Inline,
@@ -35,8 +34,8 @@ from rxmps3.state import (
     Write,
     WriteId,
 )
+from rxmps3.runtime.gather import all_of
 from rxmps3.storage.base import Found, Page, Stored
-from rxmps3.together import all_of
 
 __all__ = ["Mps3Log"]
 
@@ -77,7 +76,7 @@ class _Vanished(Exception):
 
 
 class Mps3Log:
-    """One manifest in the mps3 format, as one client follows and extends it. See `rxmps3.log.base.Log`."""
+    """One manifest in the mps3 format, as one client follows and extends it. See `rxmps3.log.protocol.Log`."""
 
     def __init__(self, context: Context) -> None:
         self._storage = context.storage
@@ -137,7 +136,7 @@ class Mps3Log:
         """An operation holds the whole state, so there is nothing to go on from."""
 
     def suspect(self, write: Write, after: str) -> None:
-        """See `rxmps3.log.kit.Kit`."""
+        """See `rxmps3.log.protocol.Kit`."""
         self._recovery.suspect(write, after)
 
     # -- reading ---------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from rxmps3.clock import ID_ALPHABET, Clock
+from rxmps3.runtime.clock import ID_ALPHABET, Clock
 
 __all__ = [
     "OPERATIONS_PER_SESSION",

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from rxmps3 import jsontext
 from rxmps3.errors import Corrupt
 from rxmps3.log.mps3.names import Stamp
+from rxmps3.model import jsontext
 
 __all__ = [
     "LAG",

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from rxmps3 import jsontext
-from rxmps3.clock import Clock
 from rxmps3.errors import Corrupt, InvalidKey, InvalidValue, Rejected
-from rxmps3.layout import PRESENCE_PREFIX
-from rxmps3.log.kit import Held, Planned
 from rxmps3.log.mps3.javascript import stringify
 from rxmps3.log.mps3.names import new_uuid
-from rxmps3.missing import MISSING
-from rxmps3.state import ContentObject, Entry, Inline, Write, WriteId
+from rxmps3.log.protocol import Held, Planned
+from rxmps3.model import jsontext
+from rxmps3.model.missing import MISSING
+from rxmps3.model.names import PRESENCE_PREFIX
+from rxmps3.model.state import ContentObject, Entry, Inline, Write, WriteId
+from rxmps3.model.writing import MAX_WRITE_KEYS, contents_of, with_contents
+from rxmps3.runtime.clock import Clock
 from rxmps3.storage.base import Stored
-from rxmps3.writing import MAX_WRITE_KEYS, contents_of, with_contents
 
 __all__ = ["Mps3Placing"]
 
@@ -25,7 +25,7 @@ _SUFFIX_BYTES = 37
 
 
 class Mps3Placing:
-    """See `rxmps3.log.kit.Placing`. Keys are names of objects as they are, so the storage has to take them.
+    """See `rxmps3.log.protocol.Placing`. Keys are names of objects as they are, so the storage has to take them.
 
     Args:
         manifest: the manifest's name, which no key may have.

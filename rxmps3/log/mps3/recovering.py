@@ -13,15 +13,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from itertools import takewhile
 
-from rxmps3 import jsontext
 from rxmps3.errors import Corrupt
 from rxmps3.log.mps3 import operation as codec
 from rxmps3.log.mps3.names import Home, Stamp, parse_stamp
 from rxmps3.log.mps3.operation import MAX_OPERATION_BYTES, File, Operation
 from rxmps3.log.mps3.ticking import milliseconds
-from rxmps3.state import Entry, Inline, Write, WriteId
+from rxmps3.model import jsontext
+from rxmps3.model.state import Entry, Inline, Write, WriteId
+from rxmps3.runtime.gather import together
 from rxmps3.storage.base import Found, Listed, Storage
-from rxmps3.together import together
 
 __all__ = ["Recovery", "held", "stored_at"]
 

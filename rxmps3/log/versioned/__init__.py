@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rxmps3.errors import Corrupt
-from rxmps3.log.kit import Context, Kit
-from rxmps3.log.sequenced import MAX_ENTRY_BYTES
+from rxmps3.log.batching import MAX_ENTRY_BYTES
+from rxmps3.log.protocol import Context, Kit
 from rxmps3.log.versioned.body import is_ours
 from rxmps3.log.versioned.collector import VersionedCollector
 from rxmps3.log.versioned.log import VersionedLog

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from rxmps3 import jsontext
 from rxmps3.errors import Corrupt
 from rxmps3.log.codec import FORMAT, CheckpointRef, Reader, check_format, decode_write, json_object, stamp
 from rxmps3.log.versioned.names import VersionedNames, is_value_name
-from rxmps3.state import ContentObject, ManifestVersion, Write
+from rxmps3.model import jsontext
+from rxmps3.model.state import ContentObject, ManifestVersion, Write
 
 __all__ = ["PROTOCOL", "Body", "Named", "decode_body", "encode_body", "is_ours"]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from rxmps3.clock import Clock
 from rxmps3.errors import Corrupt
 from rxmps3.log.checkpoint import load_at, store_at
 from rxmps3.log.versioned.body import PROTOCOL, Named
 from rxmps3.log.versioned.names import VersionedNames, is_value_name
 from rxmps3.log.versioned.order import Base
-from rxmps3.state import State
+from rxmps3.model.state import State
+from rxmps3.runtime.clock import Clock
 from rxmps3.storage.base import Get, Put
 
 __all__ = ["load_base", "store_base"]

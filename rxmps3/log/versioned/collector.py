@@ -20,19 +20,19 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from rxmps3.errors import Corrupt, Unavailable
-from rxmps3.layout import escape
-from rxmps3.log.fence import GRACE
-from rxmps3.log.kit import Context, Progress, Report
+from rxmps3.log.protocol import Context, Progress, Report
+from rxmps3.log.server_clock import GRACE
 from rxmps3.log.versioned.body import Body, Named
 from rxmps3.log.versioned.checkpoints import load_base, store_base
 from rxmps3.log.versioned.log import VersionedLog
 from rxmps3.log.versioned.names import VersionedNames
 from rxmps3.log.versioned.reading import SETTLED_AFTER, Gone, Listing, fetch_bodies, list_versions
-from rxmps3.state import ContentObject, Entry, State
+from rxmps3.model.names import escape
+from rxmps3.model.state import ContentObject, Entry, State
+from rxmps3.model.writing import contents_of
+from rxmps3.runtime.gather import all_of
 from rxmps3.storage.base import ListedVersion, versions_of
 from rxmps3.storage.patient import PatientStorage
-from rxmps3.together import all_of
-from rxmps3.writing import contents_of
 
 __all__ = ["VersionedCollector"]
 
@@ -42,7 +42,7 @@ _DELETES_AT_ONCE = 16
 
 
 class VersionedCollector:
-    """Compacts one versioned manifest that is open here. See `rxmps3.log.kit.Collects`.
+    """Compacts one versioned manifest that is open here. See `rxmps3.log.protocol.Collects`.
 
     Args:
         context: where it is, and for how long it is to be kept.

@@ -19,12 +19,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rxmps3.errors import Corrupt, Error, Rejected, Unavailable, Unsupported
-from rxmps3.layout import escape
 from rxmps3.log import codec
-from rxmps3.log.base import Place
-from rxmps3.log.dating import ServerDate
-from rxmps3.log.kit import Context
-from rxmps3.log.sequenced import MAX_ENTRY_BYTES, MAX_GROUP_BYTES, Tail
+from rxmps3.log.batching import MAX_ENTRY_BYTES, MAX_GROUP_BYTES, Tail
+from rxmps3.log.protocol import Context, Place
+from rxmps3.log.server_clock import ServerDate
 from rxmps3.log.versioned.body import PROTOCOL, Body, Named, decode_body, encode_body
 from rxmps3.log.versioned.ends import Ends
 from rxmps3.log.versioned.names import VersionedNames
@@ -33,9 +31,10 @@ from rxmps3.log.versioned.order import Base, History, learn, settle
 from rxmps3.log.versioned.pace import Pace
 from rxmps3.log.versioned.probe import ensure_versions, not_enabled
 from rxmps3.log.versioned.reading import SETTLED_AFTER, Gone, Listing, is_version_id, read_versions
-from rxmps3.state import Loaded, Write
+from rxmps3.model.names import escape
+from rxmps3.model.state import Loaded, Write
+from rxmps3.runtime.gather import all_of
 from rxmps3.storage.base import Found, Missing, NotModified
-from rxmps3.together import all_of
 
 __all__ = ["VersionedLog"]
 

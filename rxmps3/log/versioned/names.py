@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rxmps3.errors import InvalidKey
-from rxmps3.layout import MAX_NAME_BYTES, RESERVED, Layout, check_key, escape
+from rxmps3.model.names import MAX_NAME_BYTES, RESERVED, Layout, check_key, escape
 
 __all__ = ["VersionedNames", "is_value_name"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rxmps3.errors import Corrupt, Unsupported
-from rxmps3.log.sequenced import MAX_ENTRY_BYTES
+from rxmps3.log.batching import MAX_ENTRY_BYTES
 from rxmps3.log.versioned.body import Body, Named
 from rxmps3.log.versioned.checkpoints import load_base
 from rxmps3.log.versioned.names import VersionedNames

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from rxmps3.log.codec import digest, genesis
 from rxmps3.log.versioned.body import PROTOCOL, Body
-from rxmps3.state import Committed, Replayed, State, fold
+from rxmps3.model.state import Committed, Replayed, State, fold
 
 __all__ = ["Base", "History", "learn", "merged", "resolve", "settle"]
 

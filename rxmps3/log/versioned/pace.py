@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from rxmps3.clock import Clock
 from rxmps3.log.versioned.reading import SETTLED_AFTER, Listing
+from rxmps3.runtime.clock import Clock
 
 __all__ = ["Pace"]
 

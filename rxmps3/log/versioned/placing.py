@@ -7,21 +7,21 @@ from dataclasses import replace
 from typing import Any
 
 from rxmps3.errors import Rejected
-from rxmps3.layout import escape
-from rxmps3.log.kit import Held, Planned
-from rxmps3.log.placing import verified
+from rxmps3.log.contents import verified
+from rxmps3.log.protocol import Held, Planned
 from rxmps3.log.versioned.names import VersionedNames
 from rxmps3.log.versioned.probe import not_enabled
 from rxmps3.log.versioned.reading import is_version_id
-from rxmps3.state import ContentObject, Entry, Inline, Write, WriteId
+from rxmps3.model.names import escape
+from rxmps3.model.state import ContentObject, Entry, Inline, Write, WriteId
+from rxmps3.model.writing import contents_of, encode_values, with_contents
 from rxmps3.storage.base import Stored
-from rxmps3.writing import contents_of, encode_values, with_contents
 
 __all__ = ["VersionedPlacing"]
 
 
 class VersionedPlacing:
-    """See `rxmps3.log.kit.Placing`. Every value is an object, so that any S3 tool sees it, however small it is."""
+    """See `rxmps3.log.protocol.Placing`. Every value is an object, so that any S3 tool sees it, however small it is."""
 
     in_order = True
     repeatable = False

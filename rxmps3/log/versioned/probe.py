@@ -1,15 +1,15 @@
 """Does this storage keep versions, as the versioned log needs it? Asked before the first write.
 
-As in `rxmps3.log.probe`, a good verdict is remembered per endpoint and bucket for as long as the process lives.
+A good verdict is remembered per endpoint and bucket for as long as the process lives.
 """
 
 from __future__ import annotations
 
-from rxmps3.clock import Clock
 from rxmps3.errors import Error, Unsupported
-from rxmps3.layout import probe as probe_name
-from rxmps3.log.probe import place_of
+from rxmps3.log.probing import place_of
 from rxmps3.log.versioned.reading import is_version_id
+from rxmps3.model.names import probe as probe_name
+from rxmps3.runtime.clock import Clock
 from rxmps3.storage.base import Found, NotModified, Storage, versions_of
 
 __all__ = ["ensure_versions", "not_enabled"]

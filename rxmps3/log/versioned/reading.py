@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rxmps3.errors import Corrupt, Unsupported
-from rxmps3.log.sequenced import MAX_ENTRY_BYTES
+from rxmps3.log.batching import MAX_ENTRY_BYTES
 from rxmps3.log.versioned.body import Body, decode_body
 from rxmps3.log.versioned.names import VersionedNames
+from rxmps3.runtime.gather import all_of
 from rxmps3.storage.base import Found, Get, ListedVersion, Storage, versions_of
-from rxmps3.together import all_of
 
 __all__ = [
     "NULL_VERSION",

@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 import rxmps3
-from rxmps3.receipt import Receipt
+from rxmps3.replica.receipt import Receipt
 
 MOST_SECONDS = 45.0
 

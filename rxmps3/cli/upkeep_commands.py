@@ -1,0 +1,236 @@
+"""The words that look after whole databases: compact, verify, export, import, copy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rxmps3.cli import transfer as moving
+from rxmps3.cli.commands import command, main
+from rxmps3.cli.run import Run
+from rxmps3.cli.terminal import Exit, writing_to_stdout
+from rxmps3.database.connect import connect
+from rxmps3.errors import Corrupt, InvalidOption
+from rxmps3.log.sequenced.collector import DEFAULT_RETENTION, Report
+from rxmps3.log.sequenced.verify import verify as verify_manifest
+from rxmps3.storage import open_storage
+
+__all__ = ["main"]
+
+Prefix = Annotated[str, typer.Option("--prefix", metavar="PREFIX", help="Only keys that start so.")]
+
+
+@contextmanager
+def progress_bar(run: Run) -> Generator[Callable[[str, int, int], None], None, None]:
+    """A bar on the terminal for whatever reports what it does, how much of it is done and how much there is."""
+    if run.at.json or not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done, total=total)
+
+        yield tell
+
+
+@command
+async def compact(
+    run: Run,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")] = False,
+    retention: Annotated[
+        float, typer.Option(metavar="DAYS", help="How far back the log is to reach at least.")
+    ] = DEFAULT_RETENTION / timedelta(days=1),
+) -> None:
+    """Write a checkpoint and delete what is no longer needed.
+
+    Clients that write do so by themselves. Log entries are deleted in two runs an hour apart: the first announces it.
+    """
+    if retention < 0:
+        raise InvalidOption(f"--retention is a number of days, not {retention}")
+    async with (
+        run.storage() as storage,
+        connect(storage, manifest=run.at.manifest, retention=timedelta(days=retention), clock=run.clock) as db,
+    ):
+        with progress_bar(run) as tell:
+            report = await db.compact(dry_run=dry_run, progress=tell)
+    _show_report(run, report, dry_run)
+
+
+def _show_report(run: Run, report: Report, dry_run: bool) -> None:
+    if run.at.json:
+        waiting = report.waiting_until
+        run.terminal.record(
+            {
+                "dry_run": dry_run,
+                "checkpoint": report.checkpoint,
+                "floor": report.floor,
+                "raised": report.raised,
+                "entries": report.entries,
+                "checkpoints": report.checkpoints,
+                "values": report.values,
+                "bytes": report.bytes,
+                "expired": list(report.expired),
+                "waiting_until": None if waiting is None else waiting.isoformat(),
+            }
+        )
+        return
+    would = "would be " if dry_run else ""
+    if report.checkpoint is not None:
+        run.terminal.line(f"checkpoint after entry {report.checkpoint} written")
+    if report.raised:
+        run.terminal.line(f"the log up to its newest old checkpoint {would}given up")
+    run.terminal.line(
+        f"{report.entries:,} log entries, {report.checkpoints:,} checkpoints and {report.values:,} values "
+        f"{would}deleted, {report.bytes:,} bytes"
+    )
+    if report.waiting_until is not None:
+        run.terminal.line(f"log entries up to {report.floor} wait until {report.waiting_until:%Y-%m-%d %H:%M:%S %Z}")
+
+
+@command
+async def verify(
+    run: Run,
+    contents: Annotated[bool, typer.Option(help="Download the large values and check them, too.")] = True,
+) -> int:
+    """Recompute the state from the log, compare it with the checkpoints and the values, and name what is wrong.
+
+    Ends with 6 if something is. With --json each problem is a line with "object" and "problem", then the summary.
+    """
+    async with run.storage() as storage:
+        with progress_bar(run) as tell:
+            found = await verify_manifest(storage, run.at.manifest, contents=contents, progress=tell)
+    for problem in found.problems:
+        if run.at.json:
+            run.terminal.record({"object": problem.object, "problem": problem.what})
+        else:
+            run.terminal.line(("wrong  ", "red"), f"{problem.object}: {problem.what}")
+    if run.at.json:
+        run.terminal.record(
+            {
+                "ok": found.ok,
+                "problems": len(found.problems),
+                "head": found.head,
+                "keys": found.keys,
+                "entries": found.entries,
+                "checkpoints": found.checkpoints,
+                "values": found.values,
+            }
+        )
+    else:
+        verdict = "all is well" if found.ok else f"{len(found.problems)} objects are wrong"
+        run.terminal.line(
+            f"{verdict}: {found.keys:,} keys after entry {found.head}; verified {found.entries:,} entries, "
+            f"{found.checkpoints:,} checkpoints, {found.values:,} values"
+        )
+    return Exit.OK if found.ok else Exit.DATA
+
+
+@command
+async def export(
+    run: Run,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; - is standard output.", show_default=False)],
+    prefix: Prefix = "",
+) -> None:
+    """Write the keys and values to a file of JSON lines, as of one version. The history stays behind."""
+    if str(file) == "-":
+        async with run.database() as db:
+            with writing_to_stdout():
+                await moving.export_to(db, sys.stdout, prefix=prefix)
+        return
+    partial = file.with_name(file.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as out:
+            async with run.database() as db:
+                with progress_bar(run) as tell:
+                    moved = await moving.export_to(
+                        db, out, prefix=prefix, progress=lambda done, total: tell("keys", done, total)
+                    )
+        partial.replace(file)
+    except OSError as error:
+        raise InvalidOption(f"cannot be written: {error.strerror}", object=f"file {str(file)!r}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    _show_moved(run, moved, "written to the file")
+
+
+@command
+async def import_(
+    run: Run,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What export wrote.", show_default=False)],
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who writes; recorded, and verified by nobody.")] = "",
+) -> None:
+    """Put the keys and values of a file that export wrote. Run it again to go on after an interruption."""
+    try:
+        source = file.open(encoding="utf-8")
+    except OSError as error:
+        raise InvalidOption(f"cannot be read: {error.strerror}", object=f"file {str(file)!r}") from None
+    with source:
+        async with run.database(by=by) as db:
+            with progress_bar(run) as tell:
+                try:
+                    moved = await moving.import_from(db, source, progress=lambda done, total: tell("keys", done, total))
+                except UnicodeDecodeError:
+                    raise Corrupt("not UTF-8 text", object=f"file {str(file)!r}") from None
+    _show_moved(run, moved, "put")
+
+
+@command
+async def copy(
+    run: Run,
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="The URL to copy to.", show_default=False)],
+    prefix: Prefix = "",
+    target_manifest: Annotated[
+        str | None, typer.Option("--target-manifest", metavar="NAME", help="If it is to have another name.")
+    ] = None,
+    target_endpoint_url: Annotated[
+        str | None, typer.Option("--target-endpoint-url", metavar="URL", help="If it is on another S3 server.")
+    ] = None,
+    target_profile: Annotated[
+        str | None, typer.Option("--target-profile", help="If it needs other credentials.")
+    ] = None,
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who writes; recorded, and verified by nobody.")] = "",
+) -> None:
+    """Copy the keys and values of the database at URL to another one. Run it again to go on after an interruption.
+
+    What the target has besides stays. The history is not copied.
+    """
+    options: dict[str, Any] = dict(run.at.options)
+    if target_endpoint_url is not None:
+        options["endpoint_url"] = target_endpoint_url
+    if target_profile is not None:
+        options["profile_name"] = target_profile
+    if not target.lower().startswith("s3:"):
+        options = {}
+    storage = open_storage(target, clock=run.clock, **options)
+    try:
+        async with run.database() as source:
+            name = target_manifest or run.at.manifest
+            async with connect(storage, manifest=name, by=by, clock=run.clock, shared=False) as db:
+                with progress_bar(run) as tell:
+                    moved = await moving.copy(
+                        source, db, prefix=prefix, progress=lambda done, total: tell("keys", done, total)
+                    )
+    finally:
+        await storage.close()
+    _show_moved(run, moved, "copied")
+
+
+def _show_moved(run: Run, moved: moving.Moved, verb: str) -> None:
+    if run.at.json:
+        run.terminal.record({"keys": moved.keys, "written": moved.written, "same": moved.same})
+    else:
+        same = f", {moved.same:,} were there already" if moved.same else ""
+        run.terminal.line(f"{moved.written:,} keys {verb}{same}")

@@ -1,0 +1,115 @@
+"""The state at one version of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from rxmps3.errors import Corrupt
+from rxmps3.log.archive import Archive, Point
+from rxmps3.model import jsontext
+from rxmps3.model.sortedkeys import SortedKeys, check_window, window
+from rxmps3.model.state import Entry
+from rxmps3.replica import Replica
+from rxmps3.runtime.gather import all_of
+from rxmps3.runtime.no_pickle import BoundToProcess
+
+__all__ = ["Past"]
+
+
+class Past(BoundToProcess):
+    """What a manifest held after one version of its log. Made by `Database.at`; it never changes.
+
+    Large values stay in the bucket until they are read, and are kept there as long as the log reaches back so far.
+    """
+
+    def __init__(self, replica: Replica, archive: Archive, point: Point) -> None:
+        self._replica = replica
+        self._archive = archive
+        self._point = point
+        self._keys = SortedKeys(point.state.entries)
+
+    @property
+    def id(self) -> str:
+        """The log version: its number as text, "0" for the state before the first."""
+        return str(self._point.seq)
+
+    @property
+    def by(self) -> str:
+        """The name of who committed it, unverified; "" where its entry is no longer in the log."""
+        return self._point.by
+
+    @property
+    def time(self) -> datetime | None:
+        """When it was committed by the writer's own clock, informative only; None where that is not known."""
+        return self._point.time
+
+    @property
+    def date(self) -> datetime | None:
+        """When it was stored, by the storage's clock; None where its entry is no longer in the log."""
+        return self._point.date
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """Each key's `Entry`: the version that wrote it, and its value or where that is."""
+        return self._point.state
+
+    @property
+    def point(self) -> Point:
+        """The place in the log, for what reads on from there."""
+        return self._point
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    async def get(self, key: str, default: Any = None) -> Any:
+        """The value that a key had; ``default`` if there was none.
+
+        Raises:
+            InvalidKey: no storage could hold such a key.
+            NotKept: the value is in an object that has been collected since.
+            Unavailable, AccessDenied: the value is in an object that cannot be fetched now.
+            Corrupt: the value's object is not what the log says.
+        """
+        return (await self.get_many((key,), default))[key]
+
+    async def get_many(self, keys: Iterable[str], default: Any = None) -> dict[str, Any]:
+        """The values of several keys, in the order asked for. Otherwise as `get`."""
+        asked = tuple(self._replica.placing.check_key(key) for key in keys)
+        found = await self._read(asked)
+        return {key: found.get(key, default) for key in asked}
+
+    async def get_prefix(
+        self, prefix: str = "", *, first: int | None = None, last: int | None = None
+    ) -> dict[str, Any]:
+        """The values of the keys under a prefix, sorted; only the first or last n if asked. Otherwise as `get`."""
+        check_window(first, last)
+        return await self._read(window(self.keys(prefix), first, last))
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """The keys that there were under a prefix, sorted by code point. No I/O."""
+        return self._keys.with_prefix(prefix)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._point.state
+
+    def __len__(self) -> int:
+        return len(self._point.state)
+
+    async def _read(self, keys: Iterable[str]) -> dict[str, Any]:
+        texts = await self.read_texts({key: entry for key in keys if (entry := self._point.state.get(key)) is not None})
+        return {key: jsontext.decode(text, f"key {key!r}") for key, text in texts.items()}
+
+    async def read_texts(self, entries: Mapping[str, Entry]) -> dict[str, str]:
+        """The JSON texts of some of ``entries``, downloaded where they are not at hand. Raises as `get`."""
+        self._replica.check_open("get")
+        self._replica.check_loop()
+        try:
+            texts = await all_of(map(self._replica.values.fetch, entries.values()))
+        except Corrupt:
+            await self._archive.check_kept(self._point.seq)
+            raise
+        return dict(zip(entries, texts, strict=True))
+
+    def __repr__(self) -> str:
+        return f"<Past of manifest {self._replica.manifest!r} at version {self.id}, {len(self)} keys>"

@@ -1,0 +1,216 @@
+"""The objects of the clients of one manifest: listing, reading, renewing and removing them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from rxmps3.database.presence.who import (
+    MAX_BODY_BYTES,
+    RUBBISH_AFTER,
+    Said,
+    Seen,
+    decode,
+    encode,
+    id_of,
+    is_alive,
+    who_is_here,
+)
+from rxmps3.errors import AccessDenied, Corrupt, Error, Unsupported
+from rxmps3.model.names import presence_folder
+from rxmps3.runtime.gather import together
+from rxmps3.storage.base import Found, Listed, Missing, Storage, Stored, pages, versions_of
+
+__all__ = ["Look", "Objects", "Own", "look_once"]
+
+_READS_AT_ONCE = 16
+_REMOVED_AT_ONCE = 10
+"""So many left-overs at most are deleted after one look."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look has found.
+
+    Attributes:
+        date: the storage's clock.
+        seen: those that were here, by id.
+        rubbish: names of objects that nobody has renewed for a day.
+    """
+
+    date: datetime
+    seen: dict[str, Seen]
+    rubbish: list[str]
+
+
+class Objects:
+    """Reads the objects of a manifest's clients; each body once, as long as its ETag stays.
+
+    Args:
+        storage: where they are.
+        manifest: whose.
+        ttl: how long a client counts as here without a sign of life.
+        unreadable: is told of an object that cannot be read, once for each of its bodies; it is left out.
+    """
+
+    def __init__(
+        self, storage: Storage, manifest: str, ttl: timedelta, unreadable: Callable[[str, Error], None]
+    ) -> None:
+        self.folder = presence_folder(manifest)
+        self._storage = storage
+        self._ttl = ttl
+        self._unreadable = unreadable
+        self._bodies: dict[str, tuple[str, Said | None]] = {}
+
+    async def look(self, own: str = "") -> Look:
+        """List the objects and read those that changed: one request for 1,000 of them, and one for each body.
+
+        Args:
+            own: an id that is left out.
+
+        Raises:
+            Unavailable, AccessDenied, BucketNotFound: what the storage said.
+            Unsupported: its answers tell no time.
+        """
+        date: datetime | None = None
+        listed: dict[str, Listed] = {}
+        async for page in pages(self._storage, self.folder):
+            date = page.date or date
+            listed |= {id: one for one in page.objects if (id := id_of(one.name, self.folder)) is not None}
+        if date is None:
+            raise Unsupported("answers carry no Date", operation="presence", object=self._storage.url)
+        listed.pop(own, None)
+        now = date
+        recent = {
+            id: one for id, one in listed.items() if one.modified is None or is_alive(one.modified, now, self._ttl)
+        }
+        self._bodies = {id: known for id, known in self._bodies.items() if id in recent}
+        seen: dict[str, Seen] = {}
+        asked = list(recent.items())
+        for start in range(0, len(asked), _READS_AT_ONCE):
+            batch = asked[start : start + _READS_AT_ONCE]
+            for (id, _), one in zip(batch, await together(self._read(*item) for item in batch), strict=True):
+                if one is not None:
+                    seen[id] = one
+        rubbish = [
+            one.name
+            for one in listed.values()
+            if one.modified is not None and not is_alive(one.modified, now, max(RUBBISH_AFTER, self._ttl))
+        ]
+        return Look(now, seen, rubbish[:_REMOVED_AT_ONCE])
+
+    async def _read(self, id: str, listed: Listed) -> Seen | None:
+        known = self._bodies.get(id)
+        modified = listed.modified
+        if known is None or known[0] != listed.etag or not listed.etag or modified is None:
+            try:
+                answer = await self._storage.get(listed.name, limit=MAX_BODY_BYTES)
+            except Corrupt as error:
+                self._unreadable(listed.name, error)
+                self._bodies[id] = listed.etag, None
+                return None
+            if not isinstance(answer, Found):
+                self._bodies.pop(id, None)
+                return None
+            modified = answer.modified or modified
+            if known is None or known[0] != answer.etag:
+                known = self._bodies[id] = answer.etag, self._said(listed.name, answer.body)
+        said = known[1]
+        return None if said is None or modified is None else Seen(said, modified)
+
+    def _said(self, name: str, body: bytes) -> Said | None:
+        try:
+            return decode(body, f"object {name!r}")
+        except Error as error:
+            self._unreadable(name, error)
+            return None
+
+    async def remove(self, name: str) -> None:
+        """Delete what a client that has gone left behind; in a bucket with versions all of its versions."""
+        try:
+            found = await self._storage.get(name, limit=MAX_BODY_BYTES)
+        except Corrupt:
+            found = None
+        if not isinstance(found, Missing):
+            await _remove(self._storage, name, versioned=isinstance(found, Found) and _is_id(found.version))
+
+
+class Own:
+    """A client's own object.
+
+    In a bucket with versions each sign of life is one version more, so the one before it is deleted then.
+    """
+
+    def __init__(self, storage: Storage, name: str) -> None:
+        self.name = name
+        self.may_exist = False
+        self._storage = storage
+        self._versions: list[str] = []
+        self._versioned = False
+        self._keeps_versions = False
+
+    async def renew(self, said: Said) -> Stored:
+        """A sign of life: one request. Raises what the storage said; whether it was written is not known then."""
+        self.may_exist = True
+        stored = await self._storage.put(self.name, encode(said))
+        if _is_id(stored.version):
+            self._versioned = True
+            self._versions.append(str(stored.version))
+        return stored
+
+    async def remove_older(self) -> None:
+        """Delete the versions before the last sign of life, if there are any. Raises what the storage said.
+
+        Where that is not allowed it is not tried again.
+        """
+        while len(self._versions) > 1 and not self._keeps_versions:
+            try:
+                await self._storage.delete(self.name, version=self._versions[0])
+            except AccessDenied:
+                self._keeps_versions = True
+                raise
+            del self._versions[0]
+        if self._keeps_versions:
+            self._versions.clear()
+
+    async def remove(self) -> None:
+        """Delete it; in a bucket with versions all of them, if that is allowed. Raises what the storage said."""
+        versioned = self._versioned and not self._keeps_versions
+        try:
+            await _remove(self._storage, self.name, versioned=versioned)
+        except AccessDenied:
+            if not versioned:
+                raise
+            await _remove(self._storage, self.name, versioned=False)
+        self.may_exist = False
+        self._versions.clear()
+
+
+async def _remove(storage: Storage, name: str, *, versioned: bool) -> None:
+    if not versioned:
+        await storage.delete(name)
+        return
+    cursor: str | None = None
+    while True:
+        page = await versions_of(storage).list_versions(name, cursor=cursor)
+        for one in page.versions:
+            if one.name == name:
+                await storage.delete(name, version=one.version)
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
+def _is_id(version: str | None) -> bool:
+    return version is not None and version != "null"
+
+
+async def look_once(storage: Storage, manifest: str, ttl: timedelta) -> dict[str, Seen]:
+    """Who is at a manifest now. Raises as `Objects.look`."""
+
+    def leave_out(name: str, error: Error) -> None:
+        pass
+
+    look = await Objects(storage, manifest, ttl, leave_out).look()
+    return who_is_here(look.seen, look.date, ttl)

@@ -1,0 +1,416 @@
+"""`Presence`: who is here, as a stream, and oneself among them for as long as it is used."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase
+from reactivex.disposable import Disposable
+
+from rxmps3.database.presence.objects import Look, Objects, Own
+from rxmps3.database.presence.who import ID_CHARACTERS, Participant, Said, Seen, encode_me, rendered, who_is_here
+from rxmps3.errors import AccessDenied, Closed, Error, Failure, InvalidOption, NotLoaded, unforeseen
+from rxmps3.model import jsontext
+from rxmps3.model.merge_patch import merge
+from rxmps3.model.missing import MISSING
+from rxmps3.replica import Replica
+from rxmps3.replica.ticks import Pace
+from rxmps3.streams.stream import Live, Sender
+
+__all__ = ["CLOSE_WITHIN", "DEFAULT_EVERY", "DEFAULT_TTL", "Presence", "Presences"]
+
+DEFAULT_EVERY = 10.0
+DEFAULT_TTL = 30.0
+CLOSE_WITHIN = 2.0
+"""Seconds for which the closing of a database waits for the own objects to be deleted."""
+_GAP = 0.2
+"""Seconds at least between two of the own client's signs of life, however often it changes what it says."""
+
+_LEAVING_TTLS = 10
+"""For so many ttls the deletion of the own object is tried; nobody shows it after the first."""
+
+
+@dataclass(frozen=True)
+class _Options:
+    every: float
+    ttl: timedelta
+    poll: float | None
+    remove_rubbish: bool
+
+
+class Presences:
+    """The presences of one handle that are in use."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._used: set[Presence] = set()
+        self._closed = False
+
+    def make(self, me: Any, every: float, ttl: float, poll: float | None, *, read_only: bool) -> Presence:
+        """See `Database.presence`."""
+        for name, seconds in (("every", every), ("ttl", ttl), ("poll", poll)):
+            if seconds is not None and not _is_positive(seconds):
+                raise InvalidOption(f"{name} is a positive number of seconds, not {seconds!r}", operation="presence")
+        if not ttl > every:
+            raise InvalidOption(f"a ttl of {ttl} s is no longer than every={every} s", operation="presence")
+        text = None if me is None else encode_me(me)
+        options = _Options(every, timedelta(seconds=ttl), poll, remove_rubbish=not read_only)
+        return Presence(self, self._replica, text, options)
+
+    def begun(self, presence: Presence) -> None:
+        """It is in use. Raises `Closed`."""
+        if self._closed:
+            raise Closed("the database is closed", operation="presence")
+        self._used.add(presence)
+
+    def ended(self, presence: Presence) -> None:
+        """It is used no longer, and what it had in the bucket is deleted."""
+        self._used.discard(presence)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the handle is."""
+        return self._closed
+
+    def close(self) -> list[asyncio.Task[None]]:
+        """Complete them. What is given back deletes their objects; what it does not get done vanishes by its ttl."""
+        self._closed = True
+        return [ending for presence in list(self._used) if (ending := presence.end()) is not None]
+
+
+class Presence(Live[Mapping[str, Participant]]):
+    """Who is here: a mapping of client ids to participants, in the order in which they came.
+
+    Made by `Database.presence`.
+
+    It is used while it is observed, and within ``with``. While it is used, the bucket is looked at, and the own client,
+    if it says something of itself, is there for others. When it is used no longer, the own object is deleted.
+    """
+
+    def __init__(self, home: Presences, replica: Replica, me: str | None, options: _Options) -> None:
+        super().__init__(replica, f"presence at manifest {replica.manifest!r}", self._attach_sender, self._read_value)
+        self._home = home
+        self._replica = replica
+        self._me = me
+        self._changing = threading.Lock()
+        self._options = options
+        self._objects = Objects(replica.storage, replica.manifest, options.ttl, self._unreadable)
+        self._id = replica.clock.new_id(ID_CHARACTERS)
+        self._uses = 0
+        self._within = 0
+        self._ending: asyncio.Task[None] | None = None
+        self._sinks: list[_Sink] = []
+        self._telling = self._again = False
+        self._look: Look | None = None
+        self._own: Seen | None = None
+        self._here: Mapping[str, Seen] | None = None
+        self._troubles: dict[str, type[Error]] = {}
+        self._woken = asyncio.Event()
+        self._may_remove = options.remove_rubbish
+
+    @property
+    def id(self) -> str:
+        """The own client's id, which is a key of the mapping while ``me`` is given and it is there."""
+        return self._id
+
+    @property
+    def me(self) -> Any:
+        """What the own client says of itself; None if it only looks."""
+        me = self._me
+        return None if me is None else jsontext.decode(me)
+
+    def update(self, patch: Any) -> None:
+        """Change what the own client says of itself by a JSON merge patch, as `Database.patch` changes a value.
+
+        It is shown here at once, and sent at once if it is used; several within a fifth of a second are sent as one.
+        From any thread.
+
+        Raises:
+            InvalidValue: JSON cannot express it, or it is too long.
+            InvalidOption: this one only looks.
+        """
+        jsontext.encode(patch, "presence")
+        if self._me is None:
+            raise InvalidOption("it only looks", operation="update", object=self._name, remedy="give presence(me=…)")
+        with self._changing:
+            self._me = encode_me(merge(self.me, patch))
+        self._replica.attach_on_loop(self._changed)
+
+    def _changed(self) -> None:
+        me = self._me
+        if self._own is not None and me is not None and me != self._own.said.me:
+            self._own = replace(self._own, said=replace(self._own.said, me=me))
+            self._tell()
+        self._woken.set()
+
+    def __enter__(self) -> Presence:
+        """Be here until the end of the block, observed or not. Raises `Closed`, `WrongLoop`."""
+        self._replica.check_loop()
+        if self._home.closed:
+            raise Closed("the database is closed", operation="presence", object=self._name)
+
+        def enter() -> None:
+            self._within += 1
+            self._use()
+
+        self._replica.attach_on_loop(enter)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        def leave() -> None:
+            if self._within:
+                self._within -= 1
+                self._release()
+
+        self._replica.on_loop(leave)
+
+    # -- use, on the loop's thread ---------------------------------------------------------------------------
+
+    def _attach_sender(self, sender: Sender[Mapping[str, Participant]]) -> DisposableBase:
+        if self._home.closed:
+            sender.complete()
+            return Disposable()
+        sink = _Sink(sender)
+        self._sinks.append(sink)
+        self._use()
+        self._offer()
+
+        def detach() -> None:
+            self._sinks.remove(sink)
+            self._release()
+
+        return Disposable(detach)
+
+    def _use(self) -> None:
+        self._uses += 1
+        if self._uses == 1 and self._ending is None and not self._home.closed and self._replica.options.online:
+            self._home.begun(self)
+            self._ending = self._replica.spawn(self._be_here(), "presence")
+        self._woken.set()
+
+    def _release(self) -> None:
+        self._uses -= 1
+        self._woken.set()
+
+    def end(self) -> asyncio.Task[None] | None:
+        """Complete every observer and end every use, as the database closes; the task that deletes the own object."""
+        self._uses -= self._within
+        self._within = 0
+        for sink in list(self._sinks):
+            sink.sender.complete()
+        self._woken.set()
+        return self._ending
+
+    async def _be_here(self) -> None:
+        try:
+            while self._uses:
+                looking = self._replica.spawn(self._keep_looking(), "presence look")
+                try:
+                    await self._keep_telling()
+                finally:
+                    looking.cancel()
+                    self._look = self._own = self._here = None
+        finally:
+            self._ending = None
+            self._home.ended(self)
+
+    # -- the others ------------------------------------------------------------------------------------------
+
+    async def _keep_looking(self) -> None:
+        clock = self._replica.clock
+        pace = Pace(self._pace())
+        failures = 0
+        while True:
+            try:
+                look = await self._objects.look(self._id)
+            except Exception as problem:
+                failures += 1
+                wait = self._failed("presence look", problem, failures)
+            else:
+                failures = 0
+                self._troubles.pop("presence look", None)
+                if self._look is None:
+                    self._woken.set()
+                self._look = look
+                knows_itself = self._own is not None or self._me is None or "presence" in self._troubles
+                if knows_itself and self._tell():
+                    pace.active()
+                await self._remove_rubbish(look)
+                pace.interval = self._pace()
+                wait = pace.next_wait(clock.rng)
+            await clock.sleep(wait)
+
+    def _pace(self) -> float:
+        """Seconds between two looks at most."""
+        options = self._replica.options
+        if self._options.poll is not None:
+            return self._options.poll
+        return self._options.every if isinstance(options.poll, Observable) else options.poll
+
+    async def _remove_rubbish(self, look: Look) -> None:
+        for name in look.rubbish if self._may_remove else ():
+            try:
+                await self._objects.remove(name)
+            except AccessDenied:
+                self._may_remove = False  # somebody else may
+                return
+            except Error:
+                return  # the next look finds it again
+
+    # -- oneself ---------------------------------------------------------------------------------------------
+
+    async def _keep_telling(self) -> None:
+        """Renew the own object until this is used no longer, and delete it then."""
+        while self._uses and (self._me is None or self._look is None):
+            await self._woken.wait()
+            self._woken.clear()
+        if self._look is None or self._me is None:
+            return
+        own = Own(self._replica.storage, self._objects.folder + self._id)
+        said = Said("", self._replica.options.by, self._look.date)
+        failures = 0
+        while self._uses:
+            said = replace(said, me=self._me)
+            began = self._replica.clock.monotonic()
+            try:
+                stored = await own.renew(said)
+            except Exception as problem:
+                failures += 1
+                wait = min(self._failed("presence", problem, failures), self._options.every)
+                await self._wait(wait, partial(self._is_otherwise, said))
+            else:
+                failures = 0
+                self._troubles.pop("presence", None)
+                self._told(said, stored.date)
+                await self._remove_older(own)
+                await self._wait(_GAP, self._is_over)
+                left = began + self._options.every - self._replica.clock.monotonic()
+                await self._wait(left, partial(self._is_otherwise, said))
+        await self._leave(own)
+
+    def _told(self, said: Said, date: datetime | None) -> None:
+        """The own object is there."""
+        seen = date or (self._own.modified if self._own is not None else said.since)
+        self._own = Seen(replace(said, me=self._me or said.me), seen)
+        self._tell()
+
+    async def _remove_older(self, own: Own) -> None:
+        try:
+            await own.remove_older()
+        except Exception as problem:
+            self._failed("presence cleanup", problem, 1)
+
+    async def _leave(self, own: Own) -> None:
+        """Delete the own object, unless this is used again before that succeeds."""
+        clock, failures = self._replica.clock, 0
+        until = clock.monotonic() + _LEAVING_TTLS * self._options.ttl.total_seconds()
+        while own.may_exist and not self._uses:
+            try:
+                await own.remove()
+            except Exception as problem:
+                failures += 1
+                wait = self._failed("presence leave", problem, failures)
+                if isinstance(problem, AccessDenied) or clock.monotonic() + wait > until:
+                    return  # it is not renewed any more, and so it vanishes
+                await self._wait(wait, lambda: self._uses > 0)
+        self._troubles.pop("presence leave", None)
+
+    async def _wait(self, seconds: float, over: Callable[[], bool]) -> None:
+        """Wait so long, or until it is over; that is looked at now and whenever something changes here."""
+        timer = self._replica.spawn(self._wake_after(seconds), "presence timer")
+        try:
+            while not timer.done() and not over():
+                await self._woken.wait()
+                self._woken.clear()
+        finally:
+            timer.cancel()
+
+    def _is_over(self) -> bool:
+        return not self._uses
+
+    def _is_otherwise(self, said: Said) -> bool:
+        """Whether this is over, or the own client says something else by now."""
+        return not self._uses or self._me != said.me
+
+    async def _wake_after(self, seconds: float) -> None:
+        await self._replica.clock.sleep(seconds)
+        self._woken.set()
+
+    # -- telling ---------------------------------------------------------------------------------------------
+
+    def _tell(self) -> bool:
+        """Decide who is here, and tell the observers; whether that is another than before."""
+        look = self._look
+        if look is None:
+            return False
+        seen = look.seen if self._own is None else {**look.seen, self._id: self._own}
+        before, self._here = self._here, who_is_here(seen, look.date, self._options.ttl)
+        self._replica.take_turn(self._offer)
+        return before is None or _said(before) != _said(self._here)
+
+    def _offer(self) -> None:
+        """Offer the newest to every observer; one that changes it meanwhile makes one more round."""
+        self._again = True
+        if self._telling:
+            return
+        self._telling = True
+        try:
+            while self._again:
+                self._again = False
+                for sink in list(self._sinks):
+                    if self._here is not None:
+                        sink.offer(self._here)
+        finally:
+            self._telling = False
+
+    def _read_value(self) -> Mapping[str, Participant]:
+        here = self._here
+        if here is None:
+            raise NotLoaded("not looked yet", operation="value", object=self._name, remedy="observe it")
+        return rendered(here)
+
+    def _failed(self, operation: str, problem: Exception, failures: int) -> float:
+        """Report trouble, the same once; seconds until it is tried again."""
+        error = unforeseen(problem)
+        if self._troubles.get(operation) is not type(error):
+            self._troubles[operation] = type(error)
+            note = "it is tried again" if operation != "presence leave" else "if it stays, it vanishes by its ttl"
+            self._replica.report(Failure(operation, self._name, error, note))
+            if operation == "presence":
+                self._tell()  # the others are here nevertheless
+        return self._replica.backoff.wait(failures, error, self._replica.rng)
+
+    def _unreadable(self, name: str, error: Error) -> None:
+        self._replica.report(Failure("presence look", f"object {name!r}", error, "it is left out"))
+
+
+class _Sink:
+    """One subscription: offered what is newest, it sends it on if it is other than before."""
+
+    def __init__(self, sender: Sender[Mapping[str, Participant]]) -> None:
+        self.sender = sender
+        self._sent: Any = MISSING
+
+    def offer(self, here: Mapping[str, Seen]) -> None:
+        said = _said(here)
+        if said != self._sent:
+            self._sent = said
+            self.sender.send(rendered(here))
+
+
+def _said(here: Mapping[str, Seen]) -> list[tuple[str, Said]]:
+    return [(id, one.said) for id, one in here.items()]
+
+
+def _is_positive(seconds: object) -> bool:
+    return isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 < seconds < float("inf")

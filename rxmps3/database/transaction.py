@@ -1,0 +1,337 @@
+"""Changing what was read: reads of one moment, and writes that are committed only if nothing read has changed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from inspect import isawaitable
+from typing import Any, TypeVar, cast
+
+from rxmps3.errors import Closed, Conflict, InvalidOption
+from rxmps3.model import jsontext
+from rxmps3.model.conditions import Basis, Range, Seen, seen
+from rxmps3.model.missing import MISSING
+from rxmps3.model.sortedkeys import check_prefix, check_window, window
+from rxmps3.model.state import Entry
+from rxmps3.replica import Replica
+from rxmps3.replica.receipt import Receipt
+from rxmps3.storage.patient import patiently
+
+__all__ = ["Transaction", "Transactions", "basis_of", "changed", "check_alone"]
+
+_SHORTEST = 0.005
+_LONGEST = 0.2
+"""Seconds between which is what the third attempt and later ones wait at most: what a commit took, or reading and
+changing where none was tried. Who commits without a pause leaves gaps of about that length, and waiting longer would
+miss them."""
+_LOOKS = 2
+"""So often the end of the log is looked for at most while news keep coming: somebody who commits all the time must be
+competed with in the end."""
+_TRIES = 5
+"""So often a look without an answer is made."""
+
+T = TypeVar("T")
+ReadTexts = Callable[[Mapping[str, Entry]], Awaitable[Mapping[str, str]]]
+
+
+class Transaction:
+    """The view of one moment, and changes to it that nobody sees before they are committed together.
+
+    It reads its own changes. What it reads it rests on: the keys, whether they were there or not, and all that there is
+    under a prefix. If any of that is something else where the changes would be committed, they are not. Keys that it
+    writes without reading them are no part of that.
+
+    Attributes:
+        version: the version id of what it has committed, "" before that and where it changed nothing.
+    """
+
+    def __init__(self, replica: Replica, read_texts: ReadTexts) -> None:
+        self._replica = replica
+        self._view = replica.view
+        self._read_texts = read_texts
+        self._seen: dict[str, Seen | None] = {}
+        self._ranges: list[Range] = []
+        self._changes: dict[str, str | None] = {}
+        self._over = False
+        self.version = ""
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    async def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key, as this transaction sees it; ``default`` if there is none.
+
+        Raises:
+            InvalidKey: no storage could hold such a key.
+            Unavailable, AccessDenied: the value is not at hand.
+            Closed: the transaction is over.
+        """
+        return (await self.get_many((key,), default))[key]
+
+    async def get_many(self, keys: Iterable[str], default: Any = None) -> dict[str, Any]:
+        """The values of several keys, in the order asked for. Otherwise as `get`."""
+        self._check_running()
+        asked = tuple(self._replica.placing.check_key(key) for key in keys)
+        for key in asked:
+            if key not in self._changes:
+                self._seen[key] = seen(self._view.look_up(key))
+        found = await self._values(asked)
+        return {key: found.get(key, default) for key in asked}
+
+    async def get_prefix(
+        self, prefix: str = "", *, first: int | None = None, last: int | None = None
+    ) -> dict[str, Any]:
+        """The values of the keys under a prefix, sorted; only the first or last n if asked. Otherwise as `get`."""
+        self._check_running()
+        check_prefix(prefix)
+        check_window(first, last)
+        changed = {key: text for key, text in self._changes.items() if key.startswith(prefix)}
+        there = self._under(prefix, None, None) if changed else self._under(prefix, first, last)
+        present = sorted({*there, *changed} - {key for key, text in changed.items() if text is None})
+        return await self._values(window(present, first, last))
+
+    def entries(self, prefix: str = "") -> Mapping[str, Entry]:
+        """The entries under a prefix, sorted by key, without its own changes. No I/O. It rests on them as on a read."""
+        self._check_running()
+        return self._under(prefix, None, None)
+
+    def _under(self, prefix: str, first: int | None, last: int | None) -> dict[str, Entry]:
+        keys = self._replica.keys(prefix)
+        if self._replica.view is not self._view:  # they are those of the present view, which is not this one any more
+            keys = sorted(key for key in self._view if key.startswith(prefix))
+        there = {key: self._view[key] for key in window(keys, first, last)}
+        self._ranges.append(Range(prefix, first, last, {key: Seen.of(entry) for key, entry in there.items()}))
+        return there
+
+    async def _values(self, keys: Iterable[str]) -> dict[str, Any]:
+        """The values of those of these keys that are present, in their order."""
+        stored = {
+            key: entry for key in keys if key not in self._changes and (entry := self._view.look_up(key)) is not None
+        }
+        texts: dict[str, str | None] = {**await self._read_texts(stored), **self._changes}
+        return {key: jsontext.decode(text, f"key {key!r}") for key in keys if (text := texts.get(key)) is not None}
+
+    # -- changing --------------------------------------------------------------------------------------------
+
+    def put(self, key: str, value: Any) -> None:
+        """Set a key; `MISSING` deletes. Raises `InvalidKey`, `InvalidValue`, `Closed`."""
+        self.put_all({key: value})
+
+    def put_all(self, values: Mapping[str, Any]) -> None:
+        """Set and delete several keys. Otherwise as `put`."""
+        self._check_running()
+        texts = {
+            self._replica.placing.check_key(key): None
+            if value is MISSING
+            else jsontext.encode(value, f"value of key {key!r:.80}")
+            for key, value in values.items()
+        }
+        self._changes.update(texts)
+
+    def delete(self, key: str) -> None:
+        """Delete a key; deleting what is not there is fine."""
+        self.put(key, MISSING)
+
+    # -- its end ---------------------------------------------------------------------------------------------
+
+    def end(self) -> tuple[dict[str, Any], Basis]:
+        """What it changes, and what that rests on; after this it cannot be used any more."""
+        self._check_running()
+        self._over = True
+        values = {
+            key: MISSING if text is None else jsontext.decode(text, f"value of key {key!r:.80}")
+            for key, text in self._changes.items()
+        }
+        return values, Basis(self._seen, tuple(self._ranges))
+
+    def abandon(self) -> None:
+        """It cannot be used any more, and nothing comes of it."""
+        self._over = True
+
+    def _check_running(self) -> None:
+        if self._over:
+            raise Closed("this transaction is over", operation="transact", remedy="begin another one")
+
+
+class Transactions:
+    """The transactions of one handle.
+
+    Args:
+        replica: where they are committed.
+        check: that the handle may write.
+        read_texts: the texts of entries.
+        write: makes a write of the handle.
+    """
+
+    def __init__(
+        self,
+        replica: Replica,
+        check: Callable[[str], None],
+        read_texts: ReadTexts,
+        write: Callable[[Mapping[str, Any], Basis], Receipt],
+    ) -> None:
+        self._replica = replica
+        self._check = check
+        self._read_texts = read_texts
+        self._write = write
+
+    async def begin(self, operation: str = "transact", *, look: bool = True) -> Transaction:
+        """A transaction on all that was committed before this call.
+
+        Args:
+            look: False if the end of the log has been read since the call.
+
+        Raises:
+            Unsupported: the manifest's protocol has no one order of commits.
+            Closed, InvalidOption, Unavailable, AccessDenied, BucketNotFound: it cannot be written or read.
+        """
+        self._check(operation)
+        if look:
+            await self._look()
+        self._replica.check_linear(operation)
+        return Transaction(self._replica, self._read_texts)
+
+    async def _look(self) -> None:
+        """Read to the end of the log, through a network that loses a request now and then, and beside fast writers."""
+        replica = self._replica
+        tries = _TRIES if replica.options.online else 1
+        for _ in range(_LOOKS):
+            before = replica.reached
+            await patiently(replica.look, replica.clock, replica.backoff, tries)
+            if replica.reached == before:
+                return  # while much was read, more may have come
+
+    def hand_over(self, transaction: Transaction) -> Receipt | None:
+        """End it and make a write of what it changed; None if that is nothing.
+
+        Raises:
+            Conflict: what it read has changed already, as far as is known here.
+            Closed, InvalidValue, Overloaded: nothing was changed.
+        """
+        values, basis = transaction.end()
+        if not values:
+            return None
+        self._check("transact")
+        return self._write(values, basis)
+
+    async def commit(self, transaction: Transaction) -> None:
+        """Commit what it changed, or raise `Conflict`. Raises as awaiting a receipt does."""
+        receipt = self.hand_over(transaction)
+        if receipt is not None:
+            transaction.version = await receipt
+
+    @asynccontextmanager
+    async def one(self) -> AsyncGenerator[Transaction]:
+        """One attempt; an exception of the body leaves everything as it was."""
+        transaction = await self.begin("transaction")
+        try:
+            yield transaction
+        except BaseException:
+            transaction.abandon()
+            raise
+        await self.commit(transaction)
+
+    def attempts(self, most: int, operation: str = "transact") -> Attempts:
+        """So many attempts at most. Raises `InvalidOption` if there is to be none."""
+        return Attempts(self, self._replica, most, operation)
+
+    async def run(self, fn: Callable[[Transaction], Awaitable[T] | T], attempts: int, operation: str = "transact") -> T:
+        """Call ``fn`` with a transaction and commit it, again and again until nothing came in between."""
+        trying = self.attempts(attempts, operation)
+        while True:
+            transaction = await trying.begin()
+            try:
+                result = fn(transaction)
+                done = await cast("Awaitable[T]", result) if isawaitable(result) else cast("T", result)
+            except BaseException:
+                transaction.abandon()
+                raise
+            if await trying.commit(transaction):
+                return done
+
+
+class Attempts:
+    """The attempts at one change, until nothing comes in between.
+
+    The second begins at once, on what the first has met. Those after it wait for a random time, as others who try the
+    same do.
+    """
+
+    def __init__(self, transactions: Transactions, replica: Replica, most: int, operation: str) -> None:
+        if type(most) is not int or most < 1:
+            raise InvalidOption(f"attempts is a number of at least 1, not {most!r:.80}", operation=operation)
+        self._operation = operation
+        self._transactions = transactions
+        self._replica = replica
+        self._most = most
+        self._made = 0
+        self._took = float("inf")
+        self._began = 0.0
+
+    async def begin(self) -> Transaction:
+        """A transaction for the next attempt. Raises as `Transactions.begin`."""
+        if self._made > 1:
+            await self._replica.clock.sleep(self._replica.rng.uniform(0, min(self._took, _LONGEST)))
+        self._made += 1
+        look = self._made != 2  # the first attempt has looked since the call
+        transaction = await self._transactions.begin(self._operation, look=look)
+        self._began = self._replica.clock.monotonic()
+        return transaction
+
+    async def commit(self, transaction: Transaction) -> bool:
+        """Whether it is committed; if not, it is to be tried again.
+
+        Raises:
+            Conflict: that was the last attempt.
+            Rejected, Closed, NotSent, OutcomeUnknown: as awaiting a receipt.
+        """
+        began = self._began
+        try:
+            receipt = self._transactions.hand_over(transaction)
+            if receipt is not None:
+                began = self._replica.clock.monotonic()
+                transaction.version = await receipt
+        except Conflict as conflict:
+            if self._made == self._most:
+                raise Conflict(
+                    f"others wrote in between at each of {self._most} attempts; the last time {conflict.what}",
+                    operation=self._operation,
+                    object=conflict.object,
+                    remedy="try again later, allow more attempts, or read fewer keys",
+                ) from conflict
+            self._took = max(_SHORTEST, min(self._took, self._replica.clock.monotonic() - began))
+            return False
+        return True
+
+
+async def changed(transaction: Transaction, key: str, fn: Callable[[Any], Awaitable[T] | T], default: Any) -> T:
+    """Set a key to what a function makes of its value; returns that."""
+    result = fn(await transaction.get(key, default))
+    value = await cast("Awaitable[T]", result) if isawaitable(result) else cast("T", result)
+    transaction.put(key, value)
+    return value
+
+
+def basis_of(key: str, if_version: object) -> Basis | None:
+    """What a write rests on that asks for one version of its key; `MISSING` asks for none to be there.
+
+    Raises:
+        InvalidOption: it is no version id.
+    """
+    if if_version is None:
+        return None
+    if if_version is MISSING:
+        return Basis({key: None})
+    if isinstance(if_version, str) and if_version:
+        return Basis({key: Seen(if_version)})
+    raise InvalidOption(
+        f"if_version is a version id or MISSING, not {if_version!r:.80}",
+        operation="put",
+        object=f"key {key!r:.80}",
+        remedy="MISSING asks for the key not to be there",
+    )
+
+
+def check_alone(if_version: object) -> None:
+    """Raise `InvalidOption` if a write into several manifests is to rest on a version."""
+    if if_version is not None:
+        raise InvalidOption("if_version and manifests exclude each other", operation="put")

@@ -1,0 +1,215 @@
+"""`undo` and `redo` of one handle: its writes are noted as they are made, and what each found as it is committed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from rxmps3.database.undo_stack import Side, Step, Steps
+from rxmps3.errors import Conflict, Corrupt, NotKept, Rejected
+from rxmps3.model import jsontext
+from rxmps3.model.conditions import Basis, Seen, broken
+from rxmps3.model.derivations import Derivation
+from rxmps3.model.missing import MISSING
+from rxmps3.model.state import Committed, Entry, EntryChange, Inline, Write, WriteId
+from rxmps3.replica import Replica
+from rxmps3.replica.receipt import Receipt
+from rxmps3.replica.router import Turn
+from rxmps3.runtime.gather import all_of
+
+__all__ = ["UndoWords"]
+
+
+class UndoWords:
+    """The writes of one handle, which it can take back.
+
+    Made and closed on the loop's thread; writes may come from any.
+
+    Args:
+        replica: the manifest.
+    """
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._steps = Steps()
+        self._lock = threading.Lock()
+        self._one_at_a_time = asyncio.Lock()
+        self._route = replica.router.add_every(self)
+
+    def close(self) -> None:
+        """Follow the log no more."""
+        self._route.dispose()
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def write(self, values: Mapping[str, Any], basis: Basis | None = None) -> Receipt:
+        """As `Replica.write_nowait`, and it can be undone."""
+        return self._replica.write_nowait(values, basis=basis, made=self._did)
+
+    def write_unchanged(self, values: Mapping[str, Any], basis: Basis) -> Receipt:
+        """As `Replica.write_unchanged_nowait`, and it can be undone."""
+        return self._replica.write_unchanged_nowait(values, basis, made=self._did)
+
+    def derive(self, derived: Mapping[str, Derivation]) -> Receipt:
+        """As `Replica.derive_nowait`, and it can be undone."""
+        return self._replica.derive_nowait(derived, made=self._did)
+
+    def _did(self, write: Write) -> None:
+        with self._lock:
+            self._steps.did(write.id.version, write.update)
+
+    # -- what the log says -----------------------------------------------------------------------------------
+
+    def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
+        """Take what became of own writes."""
+        effects = turn.step.effects
+        if not effects:
+            return
+        with self._lock:
+            mine = [settled for settled in effects if settled.id.version in self._steps]
+            for settled in mine:
+                if settled.error is not None:
+                    self._steps.refused(settled.id.version)
+            committed = {settled.id for settled in mine if settled.error is None}
+            if committed and isinstance(turn.step.event, Committed):
+                self._take_up(turn, turn.step.event, committed)
+            for id in committed:
+                self._steps.read_whole(id.version)
+
+    def _take_up(self, turn: Turn, event: Committed, mine: set[WriteId]) -> None:
+        """Own writes are committed: each found what there was before this log version, changed by those before it."""
+        ahead: dict[str, Entry | None] = {}
+        counted: set[WriteId] = set()
+        confirmed = turn.before.entries
+        for write in event.version.writes:
+            if write.id in counted or turn.before.has_committed(write):
+                continue
+            counted.add(write.id)
+            if write.id in mine:
+                before = {key: ahead[key] if key in ahead else confirmed.get(key) for key in write.update}
+                self._steps.committed(write.id.version, before, write.update, turn.before.version)
+            ahead.update(write.update)
+
+    # -- the words -------------------------------------------------------------------------------------------
+
+    async def undo(self) -> str:
+        """See `Database.undo`."""
+        self._replica.check_loop()
+        self._replica.check_linear("undo")
+        async with self._one_at_a_time:
+            step = self._newest(lambda: self._steps.newest_done)
+            if step is None:
+                return ""
+            version = step.version
+            if await self._ended(step, version):
+                return version
+            if step.before is None:
+                self._drop(step)
+                raise NotKept(
+                    "what was there before is not known: the log was read anew from a later place",
+                    oldest=self._replica.view.confirmed.version,
+                    operation="undo",
+                    object=f"write {version}",
+                )
+            receipt = await self._write("undo", step, step.before, step.after, self._steps.undid)
+        return await receipt
+
+    async def redo(self) -> str:
+        """See `Database.redo`."""
+        self._replica.check_loop()
+        self._replica.check_linear("redo")
+        async with self._one_at_a_time:
+            step = self._newest(lambda: self._steps.newest_undone)
+            if step is None:
+                return ""
+            receipt = await self._write("redo", step, step.after, step.before or {}, self._steps.redid)
+        return await receipt
+
+    def _newest(self, read: Callable[[], Step | None]) -> Step | None:
+        with self._lock:
+            return read()
+
+    def _drop(self, step: Step) -> None:
+        with self._lock:
+            self._steps.drop(step)
+
+    async def _write(
+        self, operation: str, step: Step, wanted: Side, present: Side, noted: Callable[[Step, str, Side], None]
+    ) -> Receipt:
+        """Write again what one side of a step has, where its keys are still at the other side."""
+        self._check(operation, step, present)
+        values = await self._values(operation, step, wanted)
+        self._check(operation, step, present)
+
+        def made(write: Write) -> None:
+            with self._lock:
+                noted(step, write.id.version, write.update)
+
+        return self._replica.write_nowait(values, basis=_basis(present), made=made)
+
+    def _check(self, operation: str, step: Step, present: Side) -> None:
+        what = broken(_basis(present), self._replica.view, {})
+        if what:
+            self._drop(step)
+            raise Conflict(f"written since: {what}", operation=operation, remedy=f"the next {operation} leaves it out")
+
+    async def _values(self, operation: str, step: Step, side: Side) -> dict[str, Any]:
+        there = {key: entry for key, entry in side.items() if entry is not None}
+        try:
+            texts = dict(zip(there, await all_of(map(self._replica.values.fetch, there.values())), strict=True))
+        except Corrupt:
+            self._drop(step)
+            if step.place and self._replica.archive is not None:
+                await self._replica.archive.check_kept(int(step.place))
+            raise
+        return {key: jsontext.decode(texts[key], f"key {key!r}") if key in texts else MISSING for key in side}
+
+    # -- what is not committed yet ---------------------------------------------------------------------------
+
+    async def _ended(self, step: Step, version: str) -> bool:
+        """Take a write back that waits for its commit, or wait with it; whether it is gone by that."""
+        while step.before is None and not step.lost:
+            self._replica.check_open("undo")
+            waiting = self._replica.receipts(self._replica.view)
+            receipt = next((receipt for receipt in waiting if receipt.version == version), None)
+            if receipt is None:  # over, and about to be told here
+                if self._newest(lambda: step if version in self._steps else None) is None:
+                    return True
+                await self._replica.clock.sleep(0)
+                continue
+            self._check("undo", step, step.after)
+            if self._take_back(step, receipt):
+                with suppress(Rejected):  # so that nobody is told of it who did not ask
+                    await receipt
+                return True
+            try:
+                await receipt
+            except Rejected:
+                return True  # an unknown outcome is raised: it may be in the log, and cannot be undone
+        return False
+
+    def _take_back(self, step: Step, receipt: Receipt) -> bool:
+        view = self._replica.view
+        writer, _, number = receipt.version.rpartition("-")
+        pending = view.pending.get(WriteId(writer, int(number)))
+        after = {} if pending is None else {key: self._kept(entry) for key, entry in pending.write.update.items()}
+        made = self._steps.made
+        if not after or not receipt.cancel():
+            return False
+        view = self._replica.view
+        with self._lock:
+            self._steps.took_back(step, {key: view.look_up(key) for key in after}, after, made)
+        return True
+
+    def _kept(self, entry: Entry | None) -> Entry | None:
+        """An entry that does not need its object, which may never be stored."""
+        if entry is None or isinstance(entry.content, Inline):
+            return entry
+        return Entry(entry.version, Inline(self._replica.values.peek(entry) or "null"))
+
+
+def _basis(present: Side) -> Basis:
+    return Basis({key: None if entry is None else Seen(entry.version) for key, entry in present.items()})

@@ -1,0 +1,246 @@
+"""What a process keeps on disk with ``local=DIR``: its outbox, the last known state, and known large values.
+
+::
+
+    DIR/<database>/<manifest>/state              the last known state and its place in the log
+    DIR/<database>/<manifest>/values/<sha256>    known large values
+    DIR/<database>/<manifest>/slots/<n>/…        one outbox a process; locked while its process lives
+
+The state and the values are shared by the processes of one directory; they are copies of what the bucket has, and
+may be deleted at any time. The slot of a process that has died is adopted by the next one that opens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from rxmps3.errors import Corrupt, Error, InvalidOption, Unsupported
+from rxmps3.local.outbox import Outbox, Restored, open_sealed, seal
+from rxmps3.log import codec
+from rxmps3.log.protocol import Place
+from rxmps3.model import jsontext
+from rxmps3.model.names import Layout, escape
+from rxmps3.model.state import State
+from rxmps3.runtime.clock import Clock
+from rxmps3.storage.base import Found, Storage, list_all
+
+__all__ = ["Local", "LocalDirectory", "LocalMemory", "OpensLocal", "SavedState"]
+
+_STATE = "state"
+_VALUES = "values/"
+_NO_CHAIN = "0" * 64
+_MOST_SLOTS = 1000
+VALUES_LIMIT = 256 << 20
+"""Bytes of known values kept on disk; the oldest go first."""
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """The last known state, and its place in the log; None if there was no manifest yet."""
+
+    place: Place | None
+    state: State
+
+
+class Local:
+    """The local copies of one manifest.
+
+    Args:
+        storage: holds the shared part.
+        outboxes: the own one first, then those of dead processes; each is locked.
+        release: lets the locks go.
+    """
+
+    def __init__(self, storage: Storage, outboxes: list[Outbox], release: Callable[[], None]) -> None:
+        self._storage = storage
+        self.outboxes = outboxes
+        self._release = release
+
+    async def take_over(self) -> list[Restored]:
+        """The pending writes of all outboxes, oldest first in each; from now on they are in the own one.
+
+        Raises:
+            Unavailable, AccessDenied: the disk refuses.
+        """
+        own, *others = self.outboxes
+        found = await own.restore()
+        known = {one.write.id for one in found}
+        for outbox in others:
+            adopted = [one for one in await outbox.restore() if one.write.id not in known]
+            known.update(one.write.id for one in adopted)
+            await own.adopt(adopted)
+            await outbox.clear()
+            found.extend(adopted)
+        return found
+
+    @property
+    def set_aside(self) -> list[str]:
+        """What could not be read of the outboxes, as file names with the reason."""
+        return [name for outbox in self.outboxes for name in outbox.set_aside]
+
+    async def load_state(self) -> SavedState | None:
+        """The last known state, or None if there is none that can be read."""
+        answer = await self._storage.get(_STATE)
+        if not isinstance(answer, Found):
+            return None
+        text = answer.body
+        return await asyncio.to_thread(_decode_saved, text)
+
+    async def save_state(self, saved: SavedState) -> None:
+        """Replace the last known state. Raises `Unavailable` or `AccessDenied` if the disk refuses."""
+        body = await asyncio.to_thread(_encode_saved, saved)
+        await self._storage.put(_STATE, body)
+
+    async def load_value(self, identity: str) -> str | None:
+        """A known value's text, verified, or None."""
+        answer = await self._storage.get(_value_name(identity))
+        if not isinstance(answer, Found):
+            return None
+        try:
+            return open_sealed(answer.body, identity)
+        except Corrupt:
+            return None
+
+    async def save_value(self, identity: str, text: str) -> None:
+        """Keep a value's text."""
+        await self._storage.put(_value_name(identity), seal(text))
+
+    async def prune_values(self) -> None:
+        """Delete the oldest values beyond the limit."""
+        listed = await list_all(self._storage, _VALUES)
+        total = sum(one.size for one in listed)
+        for one in sorted(listed, key=lambda one: str(one.modified)):
+            if total <= VALUES_LIMIT:
+                return
+            total -= one.size
+            await self._storage.delete(one.name)
+
+    async def close(self) -> None:
+        """Let go of files and locks."""
+        for outbox in self.outboxes:
+            await outbox.close()
+        await self._storage.close()
+        self._release()
+
+
+class OpensLocal(Protocol):
+    """Opens the local copies of a manifest."""
+
+    async def open(self, manifest: str) -> Local:
+        """Raises `Unavailable` or `AccessDenied` if the disk refuses."""
+        ...
+
+
+class LocalDirectory:
+    """Opens the local copies of manifests below a directory.
+
+    Args:
+        path: the directory; ``~`` is expanded, and it is created when something is first kept.
+        url: the database, so that several may share a directory.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], url: str, clock: Clock) -> None:
+        tail = escape(url.rpartition("/")[2].partition("?")[0] or "database").replace("/", "-")[:40]
+        self._root = Path(path).expanduser() / f"{tail}-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
+        self._clock = clock
+        if self._root.exists() and not self._root.is_dir():
+            raise InvalidOption(f"local={str(path)!r} is not a directory", operation="connect")
+
+    async def open(self, manifest: str) -> Local:
+        """The local copies of a manifest. Locks a slot, and those of dead processes."""
+        try:
+            return await asyncio.to_thread(self._open, manifest)
+        except OSError as error:
+            raise InvalidOption(
+                f"the local directory cannot be used: {error.strerror or error}",
+                operation="connect",
+                object=f"local={str(self._root)!r}",
+            ) from error
+
+    def _open(self, manifest: str) -> Local:
+        from rxmps3.storage.directory import DirectoryStorage, make_directories
+
+        folder = self._root / Layout(manifest).root.rstrip("/")
+        slots = folder / "slots"
+        make_directories(os.path.abspath(slots))
+        locks = [lock for slot in sorted(slots.iterdir()) if (lock := _lock(slot)) is not None]
+        number = 1
+        while not locks:
+            slot = slots / f"{number}"
+            if not slot.exists():
+                make_directories(os.path.abspath(slot))
+                if (lock := _lock(slot)) is not None:
+                    locks.append(lock)
+            number += 1
+            if number > _MOST_SLOTS:
+                raise Unsupported(f"more than {_MOST_SLOTS} processes use it at once", object=f"directory {folder}")
+
+        def release() -> None:
+            for _, descriptor in locks:
+                os.close(descriptor)
+
+        outboxes = [Outbox(DirectoryStorage(slot / "outbox", self._clock)) for slot, _ in locks]
+        return Local(DirectoryStorage(folder / "known", self._clock), outboxes, release)
+
+
+class LocalMemory:
+    """Local copies on storages of the caller's, for tests and simulations.
+
+    Args:
+        storage: makes the storage of a manifest's shared part and of its outbox, by name.
+    """
+
+    def __init__(self, storage: Callable[[str], Storage]) -> None:
+        self._storage = storage
+
+    async def open(self, manifest: str) -> Local:
+        """As `LocalDirectory.open`, without locks."""
+        outbox = Outbox(self._storage(f"{manifest}/outbox"))
+        return Local(self._storage(f"{manifest}/known"), [outbox], lambda: None)
+
+
+def _lock(slot: Path) -> tuple[Path, int] | None:
+    """Lock a slot, if the process that used it is gone."""
+    try:
+        import fcntl
+    except ImportError:
+        raise Unsupported("local= needs POSIX file locks", object=f"directory {slot}") from None
+
+    descriptor = os.open(slot / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return slot, descriptor
+
+
+def _value_name(identity: str) -> str:
+    return _VALUES + hashlib.sha256(identity.encode()).hexdigest()
+
+
+def _encode_saved(saved: SavedState) -> bytes:
+    place = saved.place
+    if place is None:
+        return seal('{"place":null}')
+    state = codec.encode_state(saved.state, "", 0, _NO_CHAIN).decode()
+    members = {"protocol": place.protocol, "version": place.version, "members": dict(place.members)}
+    return seal(f'{{"place":{jsontext.encode(members)},"state":{jsontext.encode(state)}}}')
+
+
+def _decode_saved(body: bytes) -> SavedState | None:
+    try:
+        members = cast("dict[str, Any]", jsontext.decode(open_sealed(body, _STATE), _STATE))
+        if members["place"] is None:
+            return SavedState(None, State())
+        place = Place(**members["place"])
+        state = codec.decode_state(members["state"].encode(), _STATE, codec.any_names).state
+        return SavedState(place, replace(state, version=place.version))
+    except (Error, KeyError, TypeError, AttributeError, UnicodeDecodeError):
+        return None

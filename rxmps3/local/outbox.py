@@ -1,0 +1,307 @@
+"""Pending writes that survive the process: stored before they are called stored, kept until they are in the log.
+
+An outbox is a few objects on a `Storage` of its own, a directory as a rule::
+
+    writes/<first ordinal, 20 digits>    the writes of one batch, oldest first, with the texts of their large values and
+                                         what they rest on
+    refused                              writes of these batches that were refused or taken back
+    sent                                 up to which ordinal writes may have been sent, the storage's date then, and
+                                         where the log was when they were sent for the first time
+
+Each object starts with the SHA-256 of what follows, so a torn or altered one is recognised; it is set aside under
+``aside/`` and loses only what it held. A write keeps its (writer, number, nonce) for ever, whoever resends it, so
+that copies of an outbox commit nothing twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import groupby
+from typing import Any, cast
+
+from rxmps3.errors import Corrupt, Error
+from rxmps3.log import codec
+from rxmps3.model import jsontext
+from rxmps3.model.conditions import decode_basis, encode_basis
+from rxmps3.model.state import Write, WriteId
+from rxmps3.storage.base import Found, Storage, list_all
+
+__all__ = ["Outbox", "Restored", "open_sealed", "seal"]
+
+_WRITES = "writes/"
+_SENT = "sent"
+_REFUSED = "refused"
+_ASIDE = "aside/"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A write found in an outbox.
+
+    Attributes:
+        write: as it was made.
+        texts: the texts of its large values, by the name of their object.
+        by: the name its user gave.
+        sent: the storage's date when it was sent, if it may have been; None if it never was.
+        after: where the log was when it was sent for the first time, "" if that is not known or was its beginning; None
+            if it never was.
+    """
+
+    write: Write
+    texts: Mapping[str, str]
+    by: str
+    sent: datetime | None
+    after: str | None = None
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """``after`` is the last ordinal of each attempt that sent new writes, and where the log was then; oldest first."""
+
+    through: int
+    date: datetime | None
+    after: tuple[tuple[int, str], ...] = ()
+
+    def position(self, ordinal: int) -> str | None:
+        """Where the log was when a write was sent for the first time; None if it never was."""
+        if ordinal > self.through:
+            return None
+        return next((position for last, position in self.after if ordinal <= last), "")
+
+
+class Outbox:
+    """The durable pending writes of one process. Used by one task at a time.
+
+    Args:
+        storage: where it is; a put there is durable when it returns.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._next = 1
+        self._batches: dict[str, set[WriteId]] = {}
+        self._place: dict[WriteId, tuple[str, int]] = {}
+        self._sent = _Sent(0, None)
+        self._noted = 0
+        self._refused: dict[WriteId, str] = {}
+        self.set_aside: list[str] = []
+
+    async def restore(self) -> list[Restored]:
+        """What is in it, oldest first. ``set_aside`` then names what could not be read.
+
+        Raises:
+            Unavailable, AccessDenied: the storage does not answer.
+        """
+        restored: list[Restored] = []
+        self._sent = await self._read_sent()
+        self._noted = self._sent.through
+        refused = await self._read_refused()
+        for listed in await list_all(self._storage, _WRITES):
+            answer = await self._storage.get(listed.name)
+            if not isinstance(answer, Found):
+                continue
+            if not re.fullmatch(f"{_WRITES}[0-9]{{20}}", listed.name):
+                continue  # not one of ours
+            first = _first_of(listed.name)
+            try:
+                batch = _decode_batch(answer.body, listed.name)
+            except Error as error:
+                await self._put_aside(listed.name, answer.body, error)
+                self._next = max(self._next, first + 1)
+                continue
+            for ordinal, (write, texts, by) in enumerate(batch, first):
+                if write.id in refused:
+                    self._refused[write.id] = listed.name
+                if write.id in self._place or write.id in refused:
+                    continue
+                sent = self._sent.date if ordinal <= self._sent.through else None
+                restored.append(Restored(write, texts, by, sent, self._sent.position(ordinal)))
+                self._note(listed.name, write.id, ordinal)
+            if listed.name not in self._batches:
+                await self._storage.delete(listed.name)
+            self._next = max(self._next, first + len(batch))
+        self._next = max(self._next, self._sent.through + 1)
+        return restored
+
+    async def add(self, writes: Sequence[tuple[Write, Mapping[str, str]]], by: str) -> None:
+        """Store writes; they are durable when it returns.
+
+        Raises:
+            Unavailable, AccessDenied: they may not be.
+        """
+        name = f"{_WRITES}{self._next:020d}"
+        first = self._next
+        await self._storage.put(name, _encode_batch(writes, by))  # after a lost answer the same name is written again
+        self._next += len(writes)
+        for ordinal, (write, _) in enumerate(writes, first):
+            self._note(name, write.id, ordinal)
+
+    async def adopt(self, restored: Sequence[Restored]) -> None:
+        """Take over the writes of another outbox, which may then be cleared. Raises as `add`."""
+        for (by, after), ones in groupby(restored, key=lambda one: (one.by, one.after)):
+            some = list(ones)
+            if after is not None:
+                dates = [one.sent for one in some if one.sent is not None]
+                await self.mark_coming(len(some), min(dates, default=None), after)
+            await self.add([(one.write, one.texts) for one in some], by)
+
+    async def clear(self) -> None:
+        """Remove every write."""
+        await self.remove(list(self._place))
+
+    async def mark_sent(self, ids: Sequence[WriteId], date: datetime | None, position: str) -> None:
+        """These writes are about to be sent; durable when it returns.
+
+        Args:
+            ids: the writes.
+            date: the bucket's time as last seen.
+            position: where the log is, as far as it is known here.
+        """
+        ordinals = [self._place[id][1] for id in ids if id in self._place]
+        if ordinals:
+            await self._note_sent(max(ordinals), date, position)
+
+    async def mark_coming(self, count: int, date: datetime | None, position: str) -> None:
+        """The next so many writes that are added have been sent already; durable when it returns.
+
+        A process that dies between this and `add` leaves numbers that no write has, which does no harm; the other way
+        round it would leave writes of which nobody knows that they were sent.
+        """
+        await self._note_sent(self._next + count - 1, date, position)
+
+    def is_noted(self, id: WriteId) -> bool:
+        """Whether it is durable that a write here may have been sent."""
+        return self._place[id][1] <= self._noted
+
+    async def _note_sent(self, last: int, date: datetime | None, position: str) -> None:
+        through = max(self._sent.through, last)
+        oldest = _first_of(next(iter(self._batches))) if self._batches else self._next  # one stays until all is over
+        after = [one for one in self._sent.after if one[0] >= oldest]
+        if through > self._sent.through:
+            if after and after[-1][1] == position:
+                after.pop()
+            after.append((through, position))
+        self._sent = _Sent(through, date, tuple(after))
+        body: dict[str, Any] = {
+            "after": self._sent.after,
+            "through": self._sent.through,
+            "date": None if date is None else codec.stamp(date, "seconds"),
+        }
+        await self._storage.put(_SENT, seal(jsontext.encode(body)))
+        self._noted = max(self._noted, through)
+
+    async def refuse(self, ids: Sequence[WriteId]) -> None:
+        """These will never be committed and are not to come back; durable when it returns."""
+        known = [id for id in ids if id in self._place]
+        if known:
+            kept = {id: name for id, name in self._refused.items() if name in self._batches}
+            self._refused = kept | {id: self._place[id][0] for id in known}
+            await self._storage.put(_REFUSED, seal(jsontext.encode(sorted(self._refused))))
+
+    async def remove(self, ids: Sequence[WriteId]) -> None:
+        """These writes have met their end."""
+        for id in ids:
+            name, _ = self._place.pop(id, ("", 0))
+            batch = self._batches.get(name)
+            if batch is None:
+                continue
+            batch.discard(id)
+            if not batch:
+                del self._batches[name]
+                await self._storage.delete(name)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._place
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    async def close(self) -> None:
+        """Let the storage go."""
+        await self._storage.close()
+
+    def _note(self, name: str, id: WriteId, ordinal: int) -> None:
+        self._batches.setdefault(name, set()).add(id)
+        self._place[id] = (name, ordinal)
+
+    async def _read_sent(self) -> _Sent:
+        answer = await self._storage.get(_SENT)
+        if not isinstance(answer, Found):
+            return _Sent(0, None)
+        try:
+            members = cast("dict[str, Any]", jsontext.decode(open_sealed(answer.body, _SENT), _SENT))
+            date = members["date"]
+            after = tuple((int(last), str(position)) for last, position in members.get("after", ()))
+            return _Sent(int(members["through"]), None if date is None else datetime.fromisoformat(date), after)
+        except (Error, KeyError, TypeError, ValueError) as error:
+            await self._put_aside(_SENT, answer.body, error)
+            return _Sent(0, None)
+
+    async def _read_refused(self) -> set[WriteId]:
+        answer = await self._storage.get(_REFUSED)
+        if not isinstance(answer, Found):
+            return set()
+        try:
+            listed = cast("list[Any]", jsontext.decode(open_sealed(answer.body, _REFUSED), _REFUSED))
+            return {WriteId(str(writer), int(number)) for writer, number in listed}
+        except (Error, TypeError, ValueError) as error:
+            await self._put_aside(_REFUSED, answer.body, error)
+            return set()
+
+    async def _put_aside(self, name: str, body: bytes, error: Exception) -> None:
+        aside = f"{_ASIDE}{name.replace('/', '-')}-{hashlib.sha256(body).hexdigest()[:12]}"
+        await self._storage.put(aside, body)
+        await self._storage.delete(name)
+        self.set_aside.append(f"{aside}: {error}")
+
+
+def seal(text: str) -> bytes:
+    """A text with its SHA-256 in front, so that it can be told from a torn or altered one."""
+    body = text.encode()
+    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def open_sealed(body: bytes, name: str) -> str:
+    """The text that was sealed. Raises `Corrupt` if it is not whole."""
+    digest, _, rest = body.partition(b"\n")
+    if hashlib.sha256(rest).hexdigest().encode() != digest:
+        raise Corrupt("torn or altered", object=f"file {name!r}")
+    return rest.decode()
+
+
+def _first_of(batch: str) -> int:
+    """The ordinal of the first write of a batch, by its name."""
+    return int(batch.removeprefix(_WRITES))
+
+
+def _encode_batch(writes: Sequence[tuple[Write, Mapping[str, str]]], by: str) -> bytes:
+    parts = [_encode_one(write, texts) for write, texts in writes]
+    return seal(f'{{"by":{jsontext.encode(by)},"format":{_FORMAT},"writes":[{",".join(parts)}]}}')
+
+
+def _encode_one(write: Write, texts: Mapping[str, str]) -> str:
+    basis = "" if write.basis is None else f'"basis":{jsontext.encode(encode_basis(write.basis))},'
+    return f'{{{basis}"texts":{jsontext.encode(dict(texts))},"write":{codec.encode_write(write, "")}}}'
+
+
+def _decode_one(part: Mapping[str, Any], what: str) -> tuple[Write, dict[str, str]]:
+    write = codec.decode_write(part["write"], "", what, codec.any_names)
+    if "basis" in part:
+        write = replace(write, basis=decode_basis(part["basis"]))
+    return write, dict(part["texts"])
+
+
+def _decode_batch(body: bytes, name: str) -> list[tuple[Write, dict[str, str], str]]:
+    what = f"file {name!r}"
+    members = jsontext.decode(open_sealed(body, name), what)
+    try:
+        if members["format"] != _FORMAT:
+            raise Corrupt(f"format {members['format']!r}", object=what)
+        return [(*_decode_one(part, what), str(members["by"])) for part in members["writes"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Corrupt(f"not a batch of writes: {error}", object=what) from None

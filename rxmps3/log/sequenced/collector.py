@@ -1,0 +1,332 @@
+"""Keeping a manifest small: checkpoints, the rising floor, and collection.
+
+Order is everything here; each step may be interrupted anywhere, by a crash or for ever, and be taken up by anyone:
+
+1. A checkpoint is written, then named by the head.
+2. The floor, always the number of a kept checkpoint older than the retention, is raised in the head.
+3. `fence.GRACE` after that, by the head's own time, the entries up to the floor are deleted.
+4. Values: list them, *then* read the log to its end, then delete what no kept checkpoint and no entry above
+   the floor names and what is older than a day, four times the age at which a writer stops trusting its upload.
+
+All ages are by the storage's clock: ``LastModified`` against ``Date``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from rxmps3.errors import Corrupt, Unavailable
+from rxmps3.log import codec
+from rxmps3.log.batching import MAX_ENTRY_BYTES
+from rxmps3.log.checkpoint import load, store
+from rxmps3.log.protocol import Progress, Report
+from rxmps3.log.sequenced import fence
+from rxmps3.log.sequenced.head import rewritten
+from rxmps3.log.sequenced.log import SequencedLog
+from rxmps3.model.names import Layout
+from rxmps3.model.state import ContentObject, Entry, State
+from rxmps3.runtime.clock import Clock
+from rxmps3.runtime.gather import together
+from rxmps3.storage.base import Found, Listed, Storage, pages
+from rxmps3.storage.patient import PatientStorage
+
+__all__ = ["DEFAULT_RETENTION", "Collector"]
+
+DEFAULT_RETENTION = timedelta(days=1)
+"""How far back the log reaches at least."""
+VALUE_AGE = timedelta(days=1)
+"""No value younger than this is deleted."""
+WRITER_SILENCE = timedelta(days=30)
+"""The number of a writer that has been silent for so long is forgotten."""
+READS_AT_ONCE = 16
+_TRIES = 5
+MOST_KEPT = 64
+"""So many older checkpoints are kept at most; beyond it every other one goes."""
+
+
+class Collector:
+    """Compacts one manifest that is open here.
+
+    Args:
+        storage: where it is.
+        layout: its names.
+        log: the client's own log, open.
+        state: the state that the log delivered last.
+        clock: ids for nonces.
+        retention: how far back the log is to reach at least.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        layout: Layout,
+        log: SequencedLog,
+        state: Callable[[], State],
+        clock: Clock,
+        retention: timedelta = DEFAULT_RETENTION,
+    ) -> None:
+        self._storage = PatientStorage(storage, clock)
+        self._layout = layout
+        self._log = log
+        self._state = state
+        self._clock = clock
+        self._retention = retention
+
+    async def checkpoint(self) -> int | None:
+        """Write a checkpoint of the present state and let the head name it; None if a newer one is there already.
+
+        Raises:
+            Corrupt: somebody made another checkpoint of the same number.
+            Unavailable, AccessDenied: it may have been done or not; trying again is safe.
+        """
+        if not self._log.exists:
+            return None
+        cursor, state = self._log.cursor, self._state()
+        if not cursor.seq:
+            return None
+        ref = await store(self._storage, self._layout, cursor.incarnation, state, cursor.chain, self._clock.new_id())
+
+        def name_it(head: codec.Head, modified: datetime | None) -> codec.Head | None:
+            known = head.checkpoint
+            if known is not None and known.seq >= ref.seq:
+                if known.seq == ref.seq and known.sha256 != ref.sha256:
+                    raise Corrupt(
+                        f"differs from the state that this client computed after entry {ref.seq}",
+                        object=f"checkpoint {known.name!r}",
+                        remedy="run 'rxmps3 verify' before writing on",
+                    )
+                return None
+            kept = _thinned((*head.kept, known) if known is not None else head.kept)
+            return self._rewritten(head, modified, checkpoint=ref, kept=kept)
+
+        if await self._log.rewrite_head(name_it):
+            return ref.seq
+        if ref in (self._log.head.checkpoint, *self._log.head.kept):
+            return ref.seq  # ours after all: the answer was lost, and somebody else has rewritten the head since
+        await self._storage.delete(self._layout.root + ref.name)
+        return None
+
+    async def collect(self, *, dry_run: bool = False, progress: Progress | None = None) -> Report:
+        """Take the steps 2 to 4, as far as they are due.
+
+        Args:
+            dry_run: delete and raise nothing; the report says what would be.
+            progress: is told of each batch.
+
+        Raises:
+            Corrupt: what is stored contradicts itself; nothing more is deleted.
+            Unavailable, AccessDenied: interrupted; what is left is done next time.
+        """
+        tell = progress or _tell_nobody
+        report = Report()
+        await self._log.read()
+        if not self._log.exists:
+            return report
+        await self._log.server_time()
+        await self._sweep_entries(report, dry_run, tell)
+        if report.waiting_until is None:
+            floor = await self._raise_floor(report, dry_run)
+            await self._sweep_values(floor, report, dry_run, tell)
+            await self._expire_writers(report, dry_run)
+        report.floor = self._log.head.floor
+        return report
+
+    # -- the floor -------------------------------------------------------------------------------------------
+
+    async def _raise_floor(self, report: Report, dry_run: bool) -> int:
+        """Raise the floor if that is due; the floor after it, in a dry run the one that would be."""
+        head = self._log.head
+        aged = await self._aged_checkpoint(head)
+        if aged is None or aged.seq <= head.floor:
+            return head.floor
+        report.raised = True
+        if dry_run:
+            return aged.seq
+
+        def raise_it(head: codec.Head, modified: datetime | None) -> codec.Head | None:
+            refs = (*head.kept, head.checkpoint) if head.checkpoint is not None else head.kept
+            if aged not in refs or aged.seq <= head.floor:
+                return None
+            return replace(
+                head,
+                nonce=self._clock.new_id(),
+                floor=aged.seq,
+                kept=tuple(ref for ref in head.kept if ref.seq >= aged.seq),
+                raised_at=None,
+            )
+
+        report.raised = await self._log.rewrite_head(raise_it)
+        return self._log.head.floor
+
+    async def _aged_checkpoint(self, head: codec.Head) -> codec.CheckpointRef | None:
+        """The newest kept checkpoint that is older than the retention."""
+        refs = {ref.name: ref for ref in (*head.kept, head.checkpoint) if ref is not None}
+        folder = self._layout.root + head.incarnation + "/checkpoint/"
+        aged: codec.CheckpointRef | None = None
+        async for page in pages(self._storage, folder):
+            for listed in page.objects:
+                ref = refs.get(listed.name.removeprefix(self._layout.root))
+                if ref is not None and _age(listed, page.date) >= self._retention and (not aged or ref.seq > aged.seq):
+                    aged = ref
+        return aged
+
+    def _rewritten(
+        self,
+        head: codec.Head,
+        modified: datetime | None,
+        checkpoint: codec.CheckpointRef,
+        kept: tuple[codec.CheckpointRef, ...],
+    ) -> codec.Head:
+        """A head that keeps its floor, and with it the time at which that was raised."""
+        return rewritten(head, modified, self._clock.new_id(), checkpoint=checkpoint, kept=kept)
+
+    # -- deleting --------------------------------------------------------------------------------------------
+
+    async def _sweep_entries(self, report: Report, dry_run: bool, tell: Progress) -> None:
+        """Delete the entries up to the floor, if it was raised long enough ago, and the checkpoints nobody names."""
+        head, raised_at = self._log.head, self._log.raised_at
+        folder = self._layout.log(head.incarnation)
+        doomed: list[Listed] = []
+        now: datetime | None = None
+        if head.floor:
+            async for page in pages(self._storage, folder):
+                now = page.date
+                below = [one for one in page.objects if self._is_below(one, head)]
+                doomed.extend(below)
+                if len(below) < len(page.objects):
+                    break
+        if doomed:
+            if now is None or raised_at is None or now - raised_at < fence.GRACE:
+                report.waiting_until = None if raised_at is None else raised_at + fence.GRACE
+                if raised_at is None:
+                    raise Corrupt("nobody knows when its floor was raised", object=f"head {self._layout.head!r}")
+                return
+            report.entries += await self._delete(doomed, "entries", report, dry_run, tell)
+        named = {ref.name for ref in head.refs}
+        newest = head.checkpoint.seq if head.checkpoint is not None else 0
+        unnamed: list[Listed] = []
+        async for page in pages(self._storage, f"{self._layout.root}{head.incarnation}/checkpoint/"):
+            unnamed.extend(
+                one
+                for one in page.objects
+                if one.name.removeprefix(self._layout.root) not in named
+                and _checkpoint_seq(one.name) < newest
+                and _age(one, page.date) >= 2 * fence.GRACE
+            )
+        report.checkpoints += await self._delete(unnamed, "checkpoints", report, dry_run, tell)
+
+    def _is_below(self, listed: Listed, head: codec.Head) -> bool:
+        seq = self._layout.seq_of(head.incarnation, listed.name)
+        return seq is not None and seq <= head.floor
+
+    async def _sweep_values(self, floor: int, report: Report, dry_run: bool, tell: Progress) -> None:
+        """Delete the values that nothing from this floor on names."""
+        old: list[Listed] = []
+        async for page in pages(self._storage, self._layout.values):
+            old.extend(one for one in page.objects if _age(one, page.date) >= VALUE_AGE)
+        if not old:
+            return
+        live = await self._live_values(floor, tell)
+        named = [one for one in old if one.name.removeprefix(self._layout.root) in live]
+        doomed = [one for one in old if one.name.removeprefix(self._layout.root) not in live]
+        if doomed and not live and _named(self._state()):
+            raise Corrupt(
+                "no value seems to be in use, though the state names some",
+                object=self._layout.values,
+                remedy="nothing was deleted",
+            )
+        tell("values kept", len(named), len(old))
+        report.values += await self._delete(doomed, "values", report, dry_run, tell)
+
+    async def _live_values(self, floor: int, tell: Progress) -> set[str]:
+        """What any kept checkpoint names, and any entry above the floor up to the end of the log."""
+        for _ in range(_TRIES):
+            await self._log.read()
+            head = self._log.head
+            try:
+                return await self._named_within_reach(head, max(floor, head.floor), tell)
+            except Corrupt:
+                await self._log.server_time()
+                if self._log.head == head:
+                    raise
+        raise Unavailable("compacted by others at each try", object=f"head {self._layout.head!r}")
+
+    async def _named_within_reach(self, head: codec.Head, floor: int, tell: Progress) -> set[str]:
+        live = _named(self._state())
+        tagged = {ref.name for ref in head.tags.values()}
+        refs = [ref for ref in head.refs if ref.seq >= floor or ref.name in tagged]
+        for done, ref in enumerate(refs):
+            tell("checkpoints read", done, len(refs))
+            checkpoint = await load(self._storage, self._layout, head.incarnation, ref)
+            if checkpoint is None:
+                raise Corrupt("missing, though the head names it", object=f"checkpoint {ref.name!r}")
+            live |= _named(checkpoint.state)
+        first = floor + 1
+        last = self._log.cursor.seq
+        for start in range(first, last + 1, READS_AT_ONCE):
+            tell("entries read", start - first, last + 1 - first)
+            batch = range(start, min(start + READS_AT_ONCE, last + 1))
+            for names in await together(self._named_by_entry(head.incarnation, seq) for seq in batch):
+                live |= names
+        return live
+
+    async def _named_by_entry(self, incarnation: str, seq: int) -> set[str]:
+        name = self._layout.entry(incarnation, seq)
+        answer = await self._storage.get(name, limit=MAX_ENTRY_BYTES)
+        if not isinstance(answer, Found):
+            raise Corrupt("missing", object=f"log entry {name!r}", remedy="nothing was deleted")
+        writes = codec.decode_entry(answer.body, name).version.writes
+        return {one for write in writes for entry in write.update.values() if (one := _object_of(entry)) is not None}
+
+    async def _delete(self, doomed: list[Listed], what: str, report: Report, dry_run: bool, tell: Progress) -> int:
+        for done, listed in enumerate(doomed):
+            if not dry_run:
+                await self._storage.delete(listed.name)
+            report.bytes += listed.size
+            tell(what, done + 1, len(doomed))
+        return len(doomed)
+
+    # -- writers ---------------------------------------------------------------------------------------------
+
+    async def _expire_writers(self, report: Report, dry_run: bool) -> None:
+        """Forget the numbers of writers that have been silent for long, by an ordinary log entry."""
+        now = self._log.date
+        silent = [
+            writer
+            for writer, mark in self._state().writers.items()
+            if now is not None and mark.date is not None and now - mark.date > WRITER_SILENCE
+        ]
+        if not silent:
+            return
+        report.expired = tuple(sorted(silent))
+        if not dry_run:
+            await self._log.commit_expiry(report.expired)
+
+
+def _tell_nobody(what: str, done: int, total: int) -> None:
+    pass
+
+
+def _thinned(refs: tuple[codec.CheckpointRef, ...]) -> tuple[codec.CheckpointRef, ...]:
+    """At most `MOST_KEPT` of them; the oldest, which holds the floor, always stays."""
+    return refs if len(refs) <= MOST_KEPT else (refs[0], *refs[2::2])
+
+
+def _age(listed: Listed, now: datetime | None) -> timedelta:
+    """How old an object is by the storage's clock; 0 where it does not say."""
+    return timedelta(0) if now is None or listed.modified is None else now - listed.modified
+
+
+def _checkpoint_seq(name: str) -> int:
+    digits = name.rpartition("/")[2].partition("-")[0]
+    return int(digits) if digits.isdigit() else 0
+
+
+def _object_of(entry: Entry | None) -> str | None:
+    return entry.content.name if entry is not None and isinstance(entry.content, ContentObject) else None
+
+
+def _named(state: State) -> set[str]:
+    return {name for entry in state.entries.values() if (name := _object_of(entry)) is not None}

@@ -1,0 +1,36 @@
+"""The fence: when an answer about a log entry may be believed. Pure.
+
+Create-if-absent forgets what was collected: a writer that slept through a collection could create an old number
+again and believe itself committed, and a reader could take "not there" for "nothing new". So a collector raises
+``floor`` in the head, waits `GRACE`, and only then deletes. Hence an answer about number ``seq`` may be believed if
+it is less than `GRACE` minus `MARGIN` younger than some answer that showed a head with ``floor < seq``: both times
+are the server's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from rxmps3.log.server_clock import GRACE, MARGIN
+
+__all__ = ["RENEW_AFTER", "Lease"]
+
+RENEW_AFTER = GRACE / 2
+"""The age at which a lease is renewed before it is needed."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """One look at the head: the floor it showed, at the server's time."""
+
+    floor: int
+    seen: datetime
+
+    def covers(self, seq: int, answered: datetime) -> bool:
+        """Whether an answer about ``seq``, given at the server's time ``answered``, may be believed."""
+        return seq > self.floor and answered - self.seen < GRACE - MARGIN
+
+    def wants_renewal(self, answered: datetime) -> bool:
+        """Whether it is time to look at the head again."""
+        return answered - self.seen >= RENEW_AFTER

@@ -1,0 +1,243 @@
+"""The head as one client last saw it, the lease that this look gave, and which answers count under it.
+
+The head is the one mutable object of a sequenced log: it names the newest checkpoint and holds the floor, and only
+checkpoints and collection rewrite it. Looking at it is what makes answers about log entries believable (`fence`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from rxmps3.errors import Corrupt, PreconditionFailed, Unavailable, Unsupported
+from rxmps3.log import codec
+from rxmps3.log.sequenced.fence import Lease
+from rxmps3.log.server_clock import ServerDate
+from rxmps3.model.names import Layout
+from rxmps3.storage.base import ABSENT, Matches, Missing, NotModified, Storage
+
+__all__ = ["KnownHead", "Outdated", "rewritten"]
+
+_MAX_HEAD_BYTES = 1 << 20
+_TRIES = 5
+
+Follow = Callable[[codec.Head, Lease], Awaitable[bool]]
+
+
+def rewritten(head: codec.Head, modified: datetime | None, nonce: str, **changes: Any) -> codec.Head:
+    """A head with changes that keeps its floor, and with it the time at which that was raised.
+
+    Args:
+        head: the present one.
+        modified: when that was last modified.
+        nonce: of the new one.
+        changes: its other members.
+    """
+    raised_at = (head.raised_at or modified) if head.floor else None
+    return replace(head, nonce=nonce, raised_at=raised_at, **changes)
+
+
+class Outdated(Exception):
+    """The head is too old to judge an answer by: look at it again."""
+
+
+class KnownHead:
+    """The head of one manifest. It is known only together with a place in the log that it leaves standing.
+
+    Args:
+        storage: where it is; needs conditional replaces and a ``Date`` in each answer.
+        layout: the manifest's names.
+        follow: is asked to go, before a head is taken for known, where that head leaves the log standing; False if
+            the checkpoint that the head names has gone meanwhile. It may raise `Outdated`.
+
+    Attributes:
+        expected: whether there was a head in an earlier life, so that its absence is a loss.
+        disbelieved: how many answers in a row did not count.
+    """
+
+    def __init__(self, storage: Storage, layout: Layout, follow: Follow, dated: ServerDate) -> None:
+        self.expected = False
+        self.disbelieved = 0
+        self._storage = storage
+        self._layout = layout
+        self._follow = follow
+        self._dated = dated
+        self._head: codec.Head | None = None
+        self._etag = ""
+        self._modified: datetime | None = None
+        self._lease: Lease | None = None
+        self._turning = asyncio.Lock()
+
+    @property
+    def seen(self) -> codec.Head | None:
+        """The head as last seen, if there was one."""
+        return self._head
+
+    @property
+    def head(self) -> codec.Head:
+        """The head as last seen. Raises RuntimeError if there is none yet."""
+        if self._head is None:
+            raise RuntimeError("the manifest has no head yet: open or prepare the log first")
+        return self._head
+
+    @property
+    def lease(self) -> Lease:
+        """Which answers the last look at the head makes believable. Raises RuntimeError before the first one."""
+        if self._lease is None:
+            raise RuntimeError("the head has not been looked at yet")
+        return self._lease
+
+    @property
+    def raised_at(self) -> datetime | None:
+        """When the floor was last raised, by the server's clock."""
+        return self.head.raised_at or self._modified
+
+    @property
+    def date(self) -> datetime | None:
+        """The server's time as last seen."""
+        return self._dated.last
+
+    def dated(self, date: datetime | None) -> datetime:
+        """The date of an answer. Raises `Unsupported` if it has none."""
+        if date is None:
+            raise Unsupported(
+                "answers carry no Date header, which the log needs to know how old they are", object=self._storage.url
+            )
+        return date
+
+    def forget(self) -> None:
+        """Know nothing of it any more."""
+        self._head, self._etag, self._lease = None, "", None
+
+    async def counts(self, seq: int, answered: datetime | None) -> bool:
+        """Whether an answer about entry ``seq`` may be believed; if not, the head was read anew: ask again.
+
+        Raises:
+            Unavailable: no answer is believable.
+            Corrupt, Unsupported: as `look`.
+        """
+        answered = self.dated(answered)
+        self._dated.heard(answered)
+        lease = self._lease
+        if lease is not None and lease.covers(seq, answered):
+            self.disbelieved = 0
+            if lease.wants_renewal(answered):
+                await self.look()
+            return True
+        await self.look()
+        self.disbelieved += 1
+        if self.disbelieved > _TRIES:
+            self.disbelieved = 0
+            raise Unavailable("its answers carry dates that are far apart", object=self._storage.url)
+        return False
+
+    async def look(self) -> bool:
+        """Read the head, renew the lease, and follow where it leads if the log before that is going.
+
+        Returns:
+            False if there is no manifest yet.
+
+        Raises:
+            Corrupt: a head that was there is gone or belongs to another log, or there is none over left-overs.
+        """
+        async with self._turning:
+            name = self._layout.head
+            failed_etag = ""
+            for _ in range(_TRIES):
+                answer = await self._storage.get(name, unless=self._etag or None, limit=_MAX_HEAD_BYTES)
+                date = self.dated(answer.date)
+                self._dated.heard(date)
+                if isinstance(answer, Missing):
+                    await self._check_emptiness()
+                    return False
+                if isinstance(answer, NotModified):
+                    self._lease = Lease(self.head.floor, date)
+                    return True
+                head = codec.decode_head(answer.body, name)
+                self._check_successor(head)
+                lease = Lease(head.floor, date)
+                try:
+                    followed = await self._follow(head, lease)
+                except Outdated:
+                    continue
+                if followed:
+                    self._head, self._etag, self._modified = head, answer.etag, answer.modified
+                    self._lease = lease
+                    return True
+                if failed_etag == answer.etag and head.checkpoint is not None:
+                    raise Corrupt(
+                        f"missing, though {name!r} names it",
+                        object=f"checkpoint {self._layout.root + head.checkpoint.name!r}",
+                        remedy="restore the object; nothing is overwritten",
+                    )
+                failed_etag = answer.etag
+        raise Unavailable("its checkpoint is replaced faster than it is read", object=f"head {self._layout.head!r}")
+
+    def _check_successor(self, head: codec.Head) -> None:
+        """A head belongs to the same log as the one before it, and its floor is no lower."""
+        known = self._head
+        if known is not None and head.incarnation != known.incarnation:
+            raise Corrupt(
+                f"names another log ({head.incarnation}, not {known.incarnation}): the database was replaced",
+                object=f"head {self._layout.head!r}",
+                remedy="open it anew; nothing is written to it from here",
+            )
+        if known is not None and head.floor < known.floor:
+            raise Corrupt(f"its floor fell from {known.floor} to {head.floor}", object=f"head {self._layout.head!r}")
+
+    async def _check_emptiness(self) -> None:
+        """No head: fine for a manifest that never was; never the time to start anew over what is left of one."""
+        root = f"manifest {self._layout.root!r} at {self._storage.url}"
+        remedy = "restore the head object from a backup; nothing is overwritten"
+        if self._head is not None or self.expected:
+            raise Corrupt("its head object is gone", object=root, remedy=remedy)
+        page = await self._storage.list(self._layout.root, limit=1)
+        if page.objects and isinstance(await self._storage.get(self._layout.head, limit=_MAX_HEAD_BYTES), Missing):
+            raise Corrupt(f"no head object, but {page.objects[0].name!r} exists", object=root, remedy=remedy)
+
+    async def create(self, head: codec.Head) -> None:
+        """Put a first head there, or adopt the one that is there already.
+
+        Raises:
+            Unavailable: not known; calling again is safe.
+        """
+        try:
+            await self._storage.put(self._layout.head, codec.encode_head(head), when=ABSENT)
+        except PreconditionFailed:
+            pass  # somebody's head is there, perhaps this one: adopt it
+        if not await self.look():
+            raise Unavailable("the head just created is not there yet", object=f"head {self._layout.head!r}")
+
+    async def rewrite(self, change: Callable[[codec.Head, datetime | None], codec.Head | None]) -> bool:
+        """Replace the head under If-Match.
+
+        Args:
+            change: makes the new head, with a nonce of its own, from the present one and the time when that was
+                last modified; None declines.
+
+        Returns:
+            Whether the head is now the one that ``change`` made.
+
+        Raises:
+            Unavailable: not known, or somebody else was faster too often; calling again is safe.
+        """
+        for _ in range(_TRIES):
+            await self.look()
+            wanted = change(self.head, self._modified)
+            if wanted is None:
+                return False
+            try:
+                await self._storage.put(self._layout.head, codec.encode_head(wanted), when=Matches(self._etag))
+            except (PreconditionFailed, Unavailable) as error:
+                await self.look()
+                if self.head.nonce == wanted.nonce:
+                    return True
+                if isinstance(error, Unavailable):
+                    raise
+            else:
+                await self.look()
+                return True
+        raise Unavailable("rewritten by others at each try", object=f"head {self._layout.head!r}")

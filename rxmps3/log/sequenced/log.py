@@ -1,0 +1,438 @@
+"""The sequenced log: one object per version, created if absent, numbered without holes.
+
+It needs a storage with conditional creates (`ABSENT`), conditional replaces (`Matches`) and a ``Date`` in each
+answer. The argument, in short (``docs/protocol.md`` has it whole):
+
+* at most one body per number ever exists, since each is created if absent and never replaced;
+* the cursor moves to number n only with the bytes of entry n in hand, and a commit always aims at cursor + 1, so no
+  new number is tried while the outcome of another is unknown: whatever an answer claimed, the next attempt meets
+  what was really stored;
+* an answer about a number counts only under a lease on the head; the head and its lease are `KnownHead`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from itertools import takewhile
+from typing import NamedTuple
+
+from rxmps3.errors import Corrupt, Error, PreconditionFailed, Rejected, Unavailable, Unsupported
+from rxmps3.log import codec
+from rxmps3.log.batching import MAX_ENTRY_BYTES, MAX_GROUP_BYTES, Tail
+from rxmps3.log.checkpoint import load as load_checkpoint
+from rxmps3.log.protocol import Deliver, Place
+from rxmps3.log.sequenced.fence import Lease
+from rxmps3.log.sequenced.head import KnownHead, Outdated
+from rxmps3.log.sequenced.probe import ensure_conditional_writes
+from rxmps3.log.server_clock import ServerDate
+from rxmps3.model.names import Layout
+from rxmps3.model.state import Committed, Loaded, State, Write, fold
+from rxmps3.runtime.clock import Clock
+from rxmps3.runtime.gather import all_of
+from rxmps3.storage.base import ABSENT, Found, Missing, NotModified, Storage, pages
+
+__all__ = ["Cursor", "SequencedLog"]
+
+_READS_AT_ONCE = 16
+_KEPT_FOR = timedelta(minutes=1)
+"""An entry that came in longer ago beside one that did not is read again: its date is taken for the present time."""
+_HITS_BEFORE_LISTING = 4
+_HITS_WHEN_LOSING = 1
+"""Whoever lost a race to a faster writer has the rest to catch up with at once, or it never gets its turn."""
+_RESUME_WITHIN = 500
+"""A checkpoint further ahead of a resumed place than so many entries is read instead of the entries."""
+
+
+class Cursor(NamedTuple):
+    """A place in one log: after entry ``seq``, whose chain hash is ``chain``."""
+
+    incarnation: str
+    seq: int
+    chain: str
+
+
+class SequencedLog:
+    """One manifest's sequenced log, as one client follows and extends it.
+
+    Args:
+        storage: needs conditional creates and replaces.
+        layout: the manifest's names.
+        clock: time for entries' informative ``time``, ids for nonces.
+        writer: this client's writer id for this manifest.
+        by: recorded in each entry, unverified.
+        deliver: receives what the log learns.
+    """
+
+    def __init__(
+        self, storage: Storage, layout: Layout, clock: Clock, *, writer: str, by: str, deliver: Deliver
+    ) -> None:
+        self._storage = storage
+        self._layout = layout
+        self._clock = clock
+        self._writer = writer
+        self._by = by
+        self._deliver = deliver
+        self._dated = ServerDate(clock)
+        self._known = KnownHead(storage, layout, self._follow, self._dated)
+        self._seq = 0
+        self._chain: str = ""
+        self._losing = False
+        self._opened = False
+        self._opening_once = asyncio.Lock()
+        self._resumed: Cursor | None = None
+        self._opening: State | None = None  # what has been read of the log that is being opened
+        self._tail = Tail()
+        self._ahead: dict[str, Found] = {}  # what came in before another read failed
+
+    @property
+    def exists(self) -> bool:
+        return self._known.seen is not None
+
+    @property
+    def position(self) -> str:
+        return str(self._seq) if self._seq else ""
+
+    @property
+    def reached(self) -> tuple[str, int]:
+        return self.position, len(self._ahead)
+
+    @property
+    def place(self) -> Place | None:
+        if not self.exists:
+            return None
+        members = {"incarnation": self.head.incarnation, "seq": self._seq, "chain": self._chain}
+        return Place("sequenced", self.position, members)
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where this client is. The state it delivered last is the one after this entry."""
+        return Cursor(self.head.incarnation, self._seq, self._chain)
+
+    @property
+    def head(self) -> codec.Head:
+        """The head as last seen. Raises RuntimeError if there is none yet."""
+        return self._known.head
+
+    @property
+    def lease(self) -> Lease:
+        """Which answers the last look at the head makes believable. Raises RuntimeError before the first one."""
+        return self._known.lease
+
+    @property
+    def raised_at(self) -> datetime | None:
+        """When the floor was last raised, by the server's clock."""
+        return self._known.raised_at
+
+    @property
+    def date(self) -> datetime | None:
+        """The server's time as last seen."""
+        return self._dated.last
+
+    @property
+    def upkeep_is_due(self) -> bool:
+        last = self._known.seen.checkpoint if self._known.seen is not None else None
+        return self._tail.is_due(last.size if last is not None else 0)
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def resume(self, place: Place) -> None:
+        self._resumed = Cursor(**place.members)
+        self._known.expected = True
+
+    async def open(self) -> None:
+        if self._opened:
+            return
+        async with self._opening_once:
+            if self._opened:
+                return
+            if self._opening is None and self._resumed is None:
+                self._opening = State()
+            try:
+                if await self._known.look():
+                    await self._catch_up()
+                    if not self._seq:
+                        await self._check_that_nothing_else_is_there()
+            except Corrupt:
+                self._begin_again()
+                raise
+            if self._opening is not None:
+                state, self._opening = self._opening, None
+                self._deliver(Loaded(state))
+            self._opened = True
+
+    def _begin_again(self) -> None:
+        """Forget what was read of a log that could not be opened; nothing of it was shown."""
+        if self._opening is not None:
+            self._opening = State()
+            self._known.forget()
+            self._seq, self._chain = 0, ""
+            self._tail = Tail()
+
+    async def _check_that_nothing_else_is_there(self) -> None:
+        """An empty log beside another one's entries means that its head was altered."""
+        before = await self._storage.list(self._layout.root)
+        past_values = self._layout.values.replace("/values/", "/values0")
+        after = await self._storage.list(self._layout.root, after=past_values) if before.cursor else before
+        for listed in (*before.objects, *after.objects):
+            owner, _, rest = listed.name.removeprefix(self._layout.root).partition("/")
+            if owner != self.head.incarnation and rest.startswith(("log/", "checkpoint/")):
+                raise Corrupt(
+                    f"names the empty log {self.head.incarnation}, but {listed.name!r} exists",
+                    object=f"head {self._layout.head!r}",
+                    remedy="restore the head object from a backup; nothing is overwritten",
+                )
+
+    async def read(self) -> None:
+        if not self._opened:
+            await self.open()
+            return
+        if not self.exists and not await self._known.look():
+            return
+        self._known.disbelieved = hits = 0
+        while True:
+            head, seq = self.head, self._seq + 1
+            if hits == (_HITS_WHEN_LOSING if self._losing else _HITS_BEFORE_LISTING):
+                await self._catch_up()
+                return
+            answer = await self._read_entry(head.incarnation, seq)
+            if not await self._known.counts(seq, answer.date):
+                continue
+            if not isinstance(answer, Found):
+                return
+            self._apply(seq, answer.body)
+            hits += 1
+
+    async def _catch_up(self) -> None:
+        """Read to the end of a log that is known to be some entries ahead: one listing, then entries in parallel."""
+        head, first = self.head, self._seq + 1
+        after = self._layout.entry(head.incarnation, self._seq)
+        last = self._seq
+        async for page in pages(self._storage, self._layout.log(head.incarnation), after=after):
+            if not await self._known.counts(first, page.date):
+                await self._catch_up()
+                return
+            numbers = (self._layout.seq_of(head.incarnation, one.name) for one in page.objects)
+            last = max((number for number in numbers if number is not None), default=last)
+        for start in range(first, last + 1, _READS_AT_ONCE):
+            batch = range(start, min(start + _READS_AT_ONCE, last + 1))
+            answers, failed = await self._read_entries(head.incarnation, batch)
+            for seq, answer in answers.items():
+                if not await self._known.counts(seq, answer.date):
+                    await self._catch_up()
+                    return
+                if not isinstance(answer, Found):
+                    raise Corrupt(
+                        f"missing, though entry {last} exists",
+                        operation="read",
+                        object=f"log entry {self._layout.entry(head.incarnation, seq)!r}",
+                        remedy="restore the object; nothing is overwritten",
+                    )
+                self._apply(seq, answer.body)
+            if failed is not None:
+                raise failed
+
+    async def _read_entries(
+        self, incarnation: str, numbers: Sequence[int]
+    ) -> tuple[dict[int, Found | NotModified | Missing], Error | None]:
+        """These entries, in order, up to one that could not be read, and why; what came in after it is kept."""
+        answers: dict[int, Found | NotModified | Missing] = {}
+        now = self._known.dated(self.date)
+        known = {name: one for name, one in self._ahead.items() if one.date is None or now - one.date < _KEPT_FOR}
+        self._ahead = {}
+
+        async def read(seq: int) -> None:
+            name = self._layout.entry(incarnation, seq)
+            answers[seq] = known.get(name) or await self._read_entry(incarnation, seq)
+
+        failed: Error | None = None
+        try:
+            await all_of(map(read, numbers))
+        except Error as error:
+            failed = error
+            found = {seq: answer for seq, answer in answers.items() if isinstance(answer, Found)}
+            self._ahead = {self._layout.entry(incarnation, seq): answer for seq, answer in found.items()}
+        return {seq: answers[seq] for seq in takewhile(answers.__contains__, numbers)}, failed
+
+    async def _read_entry(self, incarnation: str, seq: int) -> Found | NotModified | Missing:
+        return await self._storage.get(self._layout.entry(incarnation, seq), limit=MAX_ENTRY_BYTES)
+
+    def _apply(self, seq: int, body: bytes) -> None:
+        """Move the cursor over entry ``seq``; a no-op if it has moved there already."""
+        if seq != self._seq + 1:
+            return
+        name = self._layout.entry(self.head.incarnation, seq)
+        entry = codec.decode_entry(body, name)
+        if entry.seq != seq:
+            raise Corrupt(f"claims to be number {entry.seq}", object=f"log entry {name!r}")
+        if entry.previous != self._chain:
+            raise Corrupt(
+                f"does not follow entry {seq - 1}: its hash chain differs",
+                object=f"log entry {name!r}",
+                remedy="an entry was replaced, or two histories were mixed in one bucket",
+            )
+        before: tuple[int, str] = (self._seq, self._chain)
+        self._seq, self._chain = seq, codec.digest(body)
+        self._tail.grew(seq, len(body))
+        try:
+            if self._opening is None:
+                self._deliver(Committed(entry.version))
+            else:
+                self._opening = fold(self._opening, entry.version)
+        except Corrupt as error:
+            self._seq, self._chain = before
+            raise Corrupt(f"{error.object}: {error.what}", object=f"log entry {name!r}") from error
+
+    # -- following the head ----------------------------------------------------------------------------------
+
+    async def _follow(self, head: codec.Head, lease: Lease) -> bool:
+        """Be somewhere on the log that this head leaves standing; False if its checkpoint has gone meanwhile."""
+        if not await self._stand(head, lease):
+            return False
+        self._tail.checkpointed(head.checkpoint.seq if head.checkpoint is not None else 0)
+        return True
+
+    async def _stand(self, head: codec.Head, lease: Lease) -> bool:
+        known, ref = self._known.seen, head.checkpoint
+        resumed = self._resumed
+        if known is None and resumed is not None:
+            if resumed.incarnation != head.incarnation:
+                raise Corrupt(
+                    f"names another log ({head.incarnation}) than the local copy ({resumed.incarnation})",
+                    object=f"head {self._layout.head!r}",
+                    remedy="the database was replaced: use another local directory",
+                )
+            if await self._can_resume(resumed, head, lease):
+                self._seq, self._chain = resumed.seq, resumed.chain
+                return True
+        if ref is None:
+            if head.floor:
+                raise Corrupt("a floor without a checkpoint", object=f"head {self._layout.head!r}")
+            if known is None:
+                self._chain = codec.genesis(head.incarnation)
+                self._jump(State())
+            return True
+        if known is not None and self._seq >= head.floor:
+            return True
+        checkpoint = await load_checkpoint(self._storage, self._layout, head.incarnation, ref)
+        if checkpoint is None:
+            return False
+        if checkpoint.seq > self._seq or known is None:
+            self._jump(checkpoint.state)
+            self._seq, self._chain = checkpoint.seq, checkpoint.chain
+        return True
+
+    async def _can_resume(self, cursor: Cursor, head: codec.Head, lease: Lease) -> bool:
+        """Whether to go on from a known place; not if the log before it is going, or a checkpoint is far ahead.
+
+        Raises:
+            Corrupt: the log is not the one that was known.
+        """
+        ahead = head.checkpoint.seq - cursor.seq if head.checkpoint is not None else 0
+        if cursor.seq <= head.floor or ahead > _RESUME_WITHIN:
+            return cursor.seq == 0 and head.checkpoint is None
+        name = self._layout.entry(cursor.incarnation, cursor.seq)
+        answer = await self._read_entry(cursor.incarnation, cursor.seq)
+        if not lease.covers(cursor.seq, self._known.dated(answer.date)):
+            raise Outdated
+        if not isinstance(answer, Found) or codec.digest(answer.body) != cursor.chain:
+            raise Corrupt(
+                "missing" if isinstance(answer, Missing) else "not the entry that the local copy has read",
+                object=f"log entry {name!r}",
+                remedy="the bucket was rolled back or holds another history; use another local directory",
+            )
+        return True
+
+    def _jump(self, state: State) -> None:
+        if self._opening is None:
+            self._deliver(Loaded(state))
+        else:
+            self._opening = state
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        if self.exists or await self._known.look():
+            return
+        try:
+            await ensure_conditional_writes(self._storage, self._clock)
+        except Unsupported as broken:
+            raise Rejected(f"refused and rolled back: {broken}", operation="commit") from broken
+        await self._known.create(codec.Head(incarnation=self._clock.new_id(), nonce=self._clock.new_id()))
+
+    async def rewrite_head(self, change: Callable[[codec.Head, datetime | None], codec.Head | None]) -> bool:
+        """Replace the head; see `KnownHead.rewrite`."""
+        return await self._known.rewrite(change)
+
+    async def look(self) -> tuple[codec.Head, Lease] | None:
+        """The head as it is now, and the answers that may be believed under it; None if there is no manifest.
+
+        Raises as `read`; the log has to be open.
+        """
+        return (self.head, self.lease) if await self._known.look() else None
+
+    async def ensure_dated(self) -> None:
+        if self._dated.is_old:
+            await self.server_time()
+
+    async def server_time(self) -> datetime:
+        await self._known.look()
+        return self._known.dated(self.date)
+
+    async def commit(self, writes: Sequence[Write]) -> None:
+        await self.open()
+        await self.prepare()
+        seq = self._seq + 1  # nothing was awaited if it is open and prepared: these writes are not in the log yet
+        await self._append(seq, self._pack(seq, writes))
+
+    async def _append(self, seq: int, body: bytes) -> None:
+        name = self._layout.entry(self.head.incarnation, seq)
+        try:
+            stored = await self._storage.put(name, body, when=ABSENT)
+        except (PreconditionFailed, Unavailable) as error:
+            self._losing = isinstance(error, PreconditionFailed)
+            # Not known: lost to another writer, our own create resent by the HTTP client, or simply no answer.
+            await self.read()
+            if self._seq < seq:
+                raise self._nothing_there(name, error) from error
+        else:
+            self._losing = False
+            if await self._known.counts(seq, stored.date):
+                self._apply(seq, body)
+            else:
+                await self.read()
+
+    def _nothing_there(self, name: str, cause: PreconditionFailed | Unavailable) -> Unavailable:
+        if isinstance(cause, Unavailable):
+            return cause
+        return Unavailable("refused as existing, but not found", operation="commit", object=f"log entry {name!r}")
+
+    def _pack(self, seq: int, writes: Sequence[Write]) -> bytes:
+        """An entry with the oldest of these writes, as many as the size of a group allows and at least one."""
+        texts: list[str] = []
+        size = 0
+        for write in writes:
+            text = codec.encode_write(write, self._writer)
+            size += len(text.encode())
+            if texts and size > MAX_GROUP_BYTES:
+                break
+            texts.append(text)
+        return self._entry(seq, texts)
+
+    def _entry(self, seq: int, writes: Sequence[str], expired: Sequence[str] = ()) -> bytes:
+        return codec.encode_entry(
+            seq,
+            self._chain,
+            self._writer,
+            self._by,
+            self._clock.now(),
+            writes,
+            date=self.date,
+            expired=expired,
+        )
+
+    async def commit_expiry(self, writers: Sequence[str]) -> None:
+        """Try once to append an entry that forgets the numbers of these writers. Raises as `commit`."""
+        seq = self._seq + 1
+        await self._append(seq, self._entry(seq, (), writers))

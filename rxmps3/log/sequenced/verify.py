@@ -1,0 +1,244 @@
+"""Is what is stored what it should be? Recomputes the state from the log and compares.
+
+Reads only. Unlike a replica it does not stop at the first contradiction: it names each object that is wrong and goes
+on as far as that makes sense.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from rxmps3.errors import Corrupt, Unsupported
+from rxmps3.log import codec
+from rxmps3.log.batching import MAX_ENTRY_BYTES
+from rxmps3.log.checkpoint import load
+from rxmps3.model.names import Layout
+from rxmps3.model.state import ContentObject, State, fold
+from rxmps3.runtime.gather import together
+from rxmps3.storage.base import Found, Storage, list_all, pages
+
+__all__ = ["Problem", "Verification", "verify"]
+
+_READS_AT_ONCE = 16
+_MAX_HEAD_BYTES = 1 << 20
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One object that is not what it should be."""
+
+    object: str
+    what: str
+
+
+@dataclass
+class Verification:
+    """What was found.
+
+    Attributes:
+        problems: everything that is wrong; empty if all is well.
+        head: the number of the last entry that could be verified.
+        entries, checkpoints, values: how many objects were verified.
+        keys: how many keys the state after ``head`` has.
+    """
+
+    problems: list[Problem] = field(default_factory=list[Problem])
+    head: int = 0
+    entries: int = 0
+    checkpoints: int = 0
+    values: int = 0
+    keys: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+async def verify(
+    storage: Storage, manifest: str, *, contents: bool = True, progress: Progress | None = None
+) -> Verification:
+    """Recompute a manifest's state from its log and compare it with its checkpoints and values.
+
+    Args:
+        storage: where it is.
+        manifest: its name.
+        contents: download every value that the state names and check its SHA-256; else only that it is there.
+        progress: is told what is going on, how much of it is done, and how much there is.
+
+    Raises:
+        Unavailable, AccessDenied, BucketNotFound: the storage does not answer or refuses.
+    """
+    return await _Verifier(storage, Layout(manifest, storage.name_limit), contents, progress).run()
+
+
+class _Verifier:
+    def __init__(self, storage: Storage, layout: Layout, contents: bool, progress: Progress | None) -> None:
+        self._storage = storage
+        self._layout = layout
+        self._contents = contents
+        self._progress = progress
+        self._found = Verification()
+
+    async def run(self) -> Verification:
+        head = await self._head()
+        if head is None:
+            return self._found
+        refs = list(head.refs)
+        await self._other_logs(head)
+        base, checkpoints = await self._checkpoints(head, refs)
+        if base is not None:
+            state = await self._log(head, base, checkpoints)
+            await self._values(state)
+            self._found.keys = len(state)
+        return self._found
+
+    def _wrong(self, object: str, what: str) -> None:
+        self._found.problems.append(Problem(object, what))
+
+    def _tell(self, what: str, done: int, total: int) -> None:
+        if self._progress is not None:
+            self._progress(what, done, total)
+
+    async def _head(self) -> codec.Head | None:
+        try:
+            answer = await self._storage.get(self._layout.head, limit=_MAX_HEAD_BYTES)
+        except Corrupt as error:
+            self._wrong(self._layout.head, error.what)
+            return None
+        if isinstance(answer, Found):
+            try:
+                return codec.decode_head(answer.body, self._layout.head)
+            except (Corrupt, Unsupported) as error:
+                self._wrong(self._layout.head, error.what)
+                return None
+        page = await self._storage.list(self._layout.root, limit=1)
+        if page.objects:
+            self._wrong(self._layout.head, f"missing, though {page.objects[0].name!r} exists")
+        return None
+
+    async def _other_logs(self, head: codec.Head) -> None:
+        """The manifest's folder holds one log."""
+        strangers: dict[str, str] = {}
+        async for page in pages(self._storage, self._layout.root):
+            for listed in page.objects:
+                owner, _, rest = listed.name.removeprefix(self._layout.root).partition("/")
+                if owner != head.incarnation and rest.startswith(("log/", "checkpoint/")):
+                    strangers.setdefault(owner, listed.name)
+        for name in strangers.values():
+            self._wrong(self._layout.head, f"names log {head.incarnation}, but {name!r} exists")
+
+    async def _checkpoints(
+        self, head: codec.Head, refs: Sequence[codec.CheckpointRef]
+    ) -> tuple[codec.Checkpoint | None, dict[int, codec.CheckpointRef]]:
+        """Where replay begins, and the checkpoints to compare with on the way."""
+        loaded: dict[int, codec.Checkpoint] = {}
+        for done, ref in enumerate(refs):
+            self._tell("checkpoints", done, len(refs))
+            name = self._layout.root + ref.name
+            try:
+                checkpoint = await load(self._storage, self._layout, head.incarnation, ref)
+            except (Corrupt, Unsupported) as error:
+                self._wrong(name, error.what)
+                continue
+            if checkpoint is None:
+                self._wrong(name, "missing, though the head names it")
+                continue
+            self._found.checkpoints += 1
+            loaded[ref.seq] = checkpoint
+        by_seq = {ref.seq: ref for ref in refs}
+        if not head.floor:
+            chain = codec.genesis(head.incarnation)
+            return codec.Checkpoint(head.incarnation, 0, chain, State()), by_seq
+        base = next((loaded[seq] for seq in sorted(loaded) if seq >= head.floor), None)
+        if base is None:
+            self._wrong(self._layout.head, f"no readable checkpoint at or after its floor {head.floor}")
+        return base, by_seq
+
+    async def _log(
+        self, head: codec.Head, base: codec.Checkpoint, checkpoints: dict[int, codec.CheckpointRef]
+    ) -> State:
+        """Replay the log after ``base``, comparing as it goes."""
+        state, seq, chain = base.state, base.seq, base.chain
+        after = self._layout.entry(head.incarnation, seq)
+        listed = await list_all(self._storage, self._layout.log(head.incarnation), after=after)
+        numbers = [number for one in listed if (number := self._layout.seq_of(head.incarnation, one.name)) is not None]
+        last = max(numbers, default=seq)
+        if head.checkpoint is not None:
+            last = max(last, head.checkpoint.seq)
+        for start in range(seq + 1, last + 1, _READS_AT_ONCE):
+            self._tell("entries", start - seq, last - seq)
+            batch = range(start, min(start + _READS_AT_ONCE, last + 1))
+            names = [self._layout.entry(head.incarnation, number) for number in batch]
+            answers = await asyncio.gather(
+                *(self._storage.get(name, limit=MAX_ENTRY_BYTES) for name in names), return_exceptions=True
+            )
+            for number, name, answer in zip(batch, names, answers, strict=True):
+                if isinstance(answer, Corrupt):
+                    self._wrong(name, answer.what)
+                    return state
+                if isinstance(answer, BaseException):
+                    raise answer
+                if not isinstance(answer, Found):
+                    self._wrong(name, f"missing, though entry {last} or a checkpoint after it exists")
+                    return state
+                try:
+                    state = fold(state, _checked(answer.body, name, number, chain).version)
+                except (Corrupt, Unsupported) as error:
+                    self._wrong(name, error.what)
+                    return state
+                chain = codec.digest(answer.body)
+                self._found.entries += 1
+                self._found.head = number
+                self._compare(head, checkpoints.get(number), state, chain)
+        self._found.head = max(self._found.head, base.seq)
+        return state
+
+    def _compare(self, head: codec.Head, ref: codec.CheckpointRef | None, state: State, chain: str) -> None:
+        if ref is not None:
+            body = codec.encode_state(state, head.incarnation, ref.seq, chain)
+            if codec.digest(body) != ref.sha256:
+                self._wrong(self._layout.root + ref.name, f"is not the state that the log gives after entry {ref.seq}")
+
+    async def _values(self, state: State) -> None:
+        """Check the values that the state names."""
+        contents = [entry.content for entry in state.values() if isinstance(entry.content, ContentObject)]
+        if not self._contents:
+            present = {one.name for one in await list_all(self._storage, self._layout.values)}
+            for content in contents:
+                name = self._layout.content(content.name)
+                if name not in present:
+                    self._wrong(name, "missing, though the state names it")
+                else:
+                    self._found.values += 1
+            return
+        for start in range(0, len(contents), _READS_AT_ONCE):
+            self._tell("values", start, len(contents))
+            await together(map(self._value, contents[start : start + _READS_AT_ONCE]))
+
+    async def _value(self, content: ContentObject) -> None:
+        name = self._layout.content(content.name)
+        try:
+            answer = await self._storage.get(name, limit=content.size)
+        except Corrupt as error:
+            self._wrong(name, error.what)
+            return
+        if not isinstance(answer, Found):
+            self._wrong(name, "missing, though the state names it")
+        elif hashlib.sha256(answer.body).hexdigest() != content.sha256:
+            self._wrong(name, "its SHA-256 is not the one in the log")
+        else:
+            self._found.values += 1
+
+
+def _checked(body: bytes, name: str, seq: int, chain: str) -> codec.LogEntry:
+    entry = codec.decode_entry(body, name)
+    if entry.seq != seq:
+        raise Corrupt(f"claims to be number {entry.seq}")
+    if entry.previous != chain:
+        raise Corrupt(f"does not follow entry {seq - 1}: its hash chain differs")
+    return entry

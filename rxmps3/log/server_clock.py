@@ -1,0 +1,38 @@
+"""The storage's time, as far as it is known, and how long others are waited for by it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from rxmps3.runtime.clock import Clock
+
+__all__ = ["GRACE", "MARGIN", "ServerDate"]
+
+GRACE = timedelta(hours=1)
+"""What a collector waits between raising the floor and deleting."""
+MARGIN = timedelta(minutes=5)
+"""Left for coarse server times and for requests under way."""
+_FRESH = timedelta(days=1)
+"""The log forgets a writer 30 days after its last entry's date, and nothing is sent again 29 days after its own: both
+are taken from here, so that it matters only that neither is weeks behind."""
+
+
+class ServerDate:
+    """The date of the last answer that told one. Who asks for nothing hears nothing, so it may be weeks old."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.last: datetime | None = None
+        self._clock = clock
+        self._wall = clock.now()
+        self._monotonic = clock.monotonic()
+
+    def heard(self, date: datetime) -> None:
+        """An answer has told this date."""
+        self.last, self._wall, self._monotonic = date, self._clock.now(), self._clock.monotonic()
+
+    @property
+    def is_old(self) -> bool:
+        """Whether it was heard over a day ago by a local clock; one of the two stands still while one sleeps."""
+        by_wall = self._clock.now() - self._wall
+        by_monotonic = timedelta(seconds=self._clock.monotonic() - self._monotonic)
+        return self.last is not None and max(by_wall, by_monotonic) > _FRESH

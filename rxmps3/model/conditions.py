@@ -1,0 +1,146 @@
+"""What a write rests on, and whether that is still so. Pure.
+
+A write with a basis is committed only at a place of the log where its basis holds. That place is known before it is
+sent, since a commit aims at the number after the last entry that was read: a log with one order of commits can promise
+this, and only such a one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from rxmps3.model.derivations import Derivation, decode_derivation, encode_derivation
+from rxmps3.model.sortedkeys import window
+
+__all__ = ["Basis", "Range", "Seen", "broken", "decode_basis", "encode_basis"]
+
+
+class _Entry(Protocol):
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def identity(self) -> str: ...
+
+
+class Seen(NamedTuple):
+    """What a key was seen to be at.
+
+    Attributes:
+        version: its version.
+        value: what tells its value from others, since an own write that waits for its commit may be made anew under
+            its version; "" takes any.
+    """
+
+    version: str
+    value: str = ""
+
+    @classmethod
+    def of(cls, entry: _Entry) -> Seen:
+        """An entry as it is now."""
+        return cls(entry.version, entry.identity)
+
+
+def seen(entry: _Entry | None) -> Seen | None:
+    """An entry as it is now; None if there is none."""
+    return None if entry is None else Seen.of(entry)
+
+
+@dataclass(frozen=True)
+class Range:
+    """What was seen under a prefix.
+
+    Attributes:
+        prefix: a plain string prefix.
+        first, last: how many keys from the start or the end were looked at; None for no bound.
+        keys: what each key was at that was seen there.
+    """
+
+    prefix: str
+    first: int | None
+    last: int | None
+    keys: Mapping[str, Seen]
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What a write rests on.
+
+    Attributes:
+        keys: what each of these keys is to be at; None where there is to be none.
+        ranges: what is to be seen under prefixes.
+        derived: how the values of its keys are made of those before, which are at ``keys``. Such a write is made anew
+            on what is there instead of being refused.
+    """
+
+    keys: Mapping[str, Seen | None]
+    ranges: tuple[Range, ...] = ()
+    derived: Mapping[str, Derivation] = field(default_factory=dict[str, Derivation])
+
+
+def broken(basis: Basis, confirmed: Mapping[str, _Entry], ahead: Mapping[str, _Entry | None]) -> str:
+    """What of a basis does not hold, in words; "" if all of it does.
+
+    Args:
+        basis: what is asked for.
+        confirmed: what the log says.
+        ahead: what the client's own earlier writes make of it, which wait for their commit; None deletes.
+    """
+    for key, wanted in basis.keys.items():
+        there = ahead[key] if key in ahead else confirmed.get(key)
+        if not _is_at(there, wanted):
+            found = None if there is None else there.version
+            if wanted is not None and found == wanted.version:
+                return f"key {key!r:.80} was made anew, with another value"
+            return f"key {key!r:.80} is {_at(found)}, not {_at(None if wanted is None else wanted.version)}"
+    for one in basis.ranges:
+        present = dict(_under(one, confirmed, ahead))
+        for key in sorted({*present, *one.keys}):
+            if key not in one.keys or not _is_at(present.get(key), one.keys[key]):
+                return f"key {key!r:.80} under {one.prefix!r:.80} has changed"
+    return ""
+
+
+def _is_at(entry: _Entry | None, wanted: Seen | None) -> bool:
+    if entry is None or wanted is None:
+        return entry is wanted
+    return entry.version == wanted.version and wanted.value in ("", entry.identity)
+
+
+def _at(version: str | None) -> str:
+    return "missing" if version is None else f"at version {version}"
+
+
+def _under(
+    one: Range, confirmed: Mapping[str, _Entry], ahead: Mapping[str, _Entry | None]
+) -> Iterator[tuple[str, _Entry]]:
+    keys = {key for key in confirmed if key.startswith(one.prefix) and key not in ahead}
+    keys |= {key for key, entry in ahead.items() if key.startswith(one.prefix) and entry is not None}
+    for key in window(sorted(keys), one.first, one.last):
+        entry = ahead.get(key) or confirmed[key]
+        yield key, entry
+
+
+def encode_basis(basis: Basis) -> dict[str, Any]:
+    """As a JSON value."""
+    return {
+        "keys": dict(basis.keys),
+        "ranges": [
+            {"prefix": one.prefix, "first": one.first, "last": one.last, "keys": dict(one.keys)} for one in basis.ranges
+        ],
+        "derived": {key: encode_derivation(one) for key, one in basis.derived.items()},
+    }
+
+
+def decode_basis(members: Mapping[str, Any]) -> Basis:
+    """The way back. Raises KeyError, TypeError."""
+    return Basis(
+        {str(key): None if one is None else Seen(*one) for key, one in members["keys"].items()},
+        tuple(
+            Range(one["prefix"], one["first"], one["last"], {key: Seen(*at) for key, at in one["keys"].items()})
+            for one in members["ranges"]
+        ),
+        {str(key): decode_derivation(one) for key, one in members["derived"].items()},
+    )

@@ -1,0 +1,161 @@
+"""Values that are made of what was there before: merge patches, and merges by a schema. Pure.
+
+A derivation is a value itself: it can be kept on disk, and applied again when what it was applied to has changed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple, cast
+
+from rxmps3.errors import InvalidOption, InvalidValue
+from rxmps3.model import jsontext
+from rxmps3.model import merge_patch as patch
+
+__all__ = ["Derivation", "MergePatch", "SchemaMerge", "decode_derivation", "encode_derivation", "schema_text"]
+
+
+@dataclass(frozen=True)
+class MergePatch:
+    """A JSON merge patch (RFC 7386). ``text`` is its canonical JSON text."""
+
+    text: str
+
+    def apply(self, before: str | None) -> str:
+        """The text of the value that it makes of one with this text, or of none."""
+        target = None if before is None else jsontext.decode(before)
+        return jsontext.encode(patch.merge(target, jsontext.decode(self.text)))
+
+
+@dataclass(frozen=True)
+class SchemaMerge:
+    """A merge patch some parts of which are merged otherwise, by the ``mergeStrategy`` that a JSON Schema names.
+
+    Source of the strategies: the package jsonmerge. Where the schema says nothing it is RFC 7386.
+
+    Attributes:
+        text: canonical JSON text of what is merged in.
+        schema: canonical JSON text of the schema.
+    """
+
+    text: str
+    schema: str
+
+    def apply(self, before: str | None) -> str | None:
+        """The text of the value that it makes of one with this text, or of none; None if there is to be none still.
+
+        Raises:
+            InvalidValue: the strategies cannot merge these two.
+            InvalidOption: the schema is none, or points to other documents.
+        """
+        base, head = None if before is None else jsontext.decode(before), jsontext.decode(self.text)
+        schema = jsontext.decode(self.schema)
+        _check_schema(schema)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # jsonmerge uses a part of jsonschema that is to go
+            used = _jsonmerge()
+            try:
+                merger = used.merger(schema, strategies={"objectMerge": used.objects})
+                merger.validator.resolver.resolve_remote = _refuse_remote  # an id makes other documents of parts, too
+                merged = merger.merge(base, head)
+            except used.failures as error:
+                if isinstance(error.__cause__, InvalidOption):
+                    raise error.__cause__ from None
+                raise InvalidValue(f"cannot be merged: {error}", operation="merge") from error
+        discarded = before is None and merged is None and head is not None
+        return None if discarded else jsontext.encode(merged)
+
+
+Derivation = MergePatch | SchemaMerge
+
+
+def encode_derivation(derivation: Derivation) -> dict[str, str]:
+    """As a JSON value."""
+    if isinstance(derivation, MergePatch):
+        return {"patch": derivation.text}
+    return {"merge": derivation.text, "schema": derivation.schema}
+
+
+def decode_derivation(members: Mapping[str, Any]) -> Derivation:
+    """The way back. Raises KeyError."""
+    if "patch" in members:
+        return MergePatch(str(members["patch"]))
+    return SchemaMerge(str(members["merge"]), str(members["schema"]))
+
+
+def schema_text(schema: object) -> str:
+    """The canonical text of a schema; None is the empty one. Raises `InvalidOption` if it is no JSON object."""
+    if schema is not None and not isinstance(schema, Mapping):
+        raise InvalidOption(f"a schema is a JSON object, not {schema!r:.80}", operation="merge")
+    try:
+        members = {} if schema is None else dict(cast("Mapping[str, Any]", schema))
+        return jsontext.encode(members, "schema")
+    except InvalidValue as error:
+        raise InvalidOption(f"a schema is a JSON object: {error.what}", operation="merge") from error
+
+
+def _check_schema(schema: Any) -> None:
+    """No schema may send this process to other documents: jsonmerge would fetch them."""
+    if not isinstance(schema, Mapping):
+        raise InvalidOption("a schema is a JSON object", operation="merge")
+    waiting: list[Any] = [schema]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Mapping):
+            members = cast("Mapping[str, Any]", part)
+            target = members.get("$ref")
+            if isinstance(target, str) and not target.startswith("#"):
+                _refuse_remote(target)
+            waiting.extend(members.values())
+        elif isinstance(part, list):
+            waiting.extend(cast("list[Any]", part))
+
+
+def _refuse_remote(target: str) -> Any:
+    raise InvalidOption(f"a schema may refer to itself alone, not to {target!r:.200}", operation="merge")
+
+
+class _MergePatchObjects:
+    """A strategy for objects as RFC 7386 has it: null deletes, and what is no object counts as an empty one."""
+
+    def __init__(self, jsonmerge_objects: Any, json_value: Any) -> None:
+        self._objects = jsonmerge_objects
+        self._value = json_value
+
+    def merge(self, walk: Any, base: Any, head: Any, schema: Any, **options: Any) -> Any:
+        """As `jsonmerge.strategies.Strategy.merge`."""
+        if not walk.is_type(base, "object"):
+            base = self._value(undef=True, ref=base.ref)
+        if not walk.is_type(head, "object"):
+            return self._objects.merge(walk, base, head, schema, **options)
+        kept = self._value({name: part for name, part in head.val.items() if part is not None}, head.ref)
+        merged = self._objects.merge(walk, base, kept, schema, **options)
+        for name, part in head.val.items():
+            if part is None:
+                merged.val.pop(name, None)
+        return merged
+
+
+class _JsonMerge(NamedTuple):
+    """What is taken from jsonmerge."""
+
+    merger: Any
+    objects: _MergePatchObjects
+    failures: tuple[type[Exception], ...]
+
+
+@cache
+def _jsonmerge() -> _JsonMerge:
+    """Imported where it is used first."""
+    from jsonmerge import Merger
+    from jsonmerge.exceptions import JSONMergeError
+    from jsonmerge.jsonvalue import JSONValue
+    from jsonmerge.strategies import ObjectMerge
+    from jsonschema.exceptions import RefResolutionError
+
+    wrong_schema = (TypeError, AttributeError, KeyError, ValueError, AssertionError, RecursionError)
+    failures = (JSONMergeError, RefResolutionError, *wrong_schema)
+    return _JsonMerge(Merger, _MergePatchObjects(ObjectMerge(), JSONValue), failures)

@@ -1,0 +1,556 @@
+"""The state of a manifest and how it moves: pure, synchronous, and the only place where it does.
+
+`State` is what the log says; `View` is the state with this replica's own pending writes on top. One function
+changes a view::
+
+    step(view, event) -> Step(view, changes, effects)
+
+Invariants, for every sequence of events:
+
+* a write counts once: a state skips a write that it holds already, by its writer and number, and calls the highest
+  number of a writer with another nonce `Corrupt`;
+* the overlay holds exactly the keys of the pending writes, each with the newest of them;
+* a pending write leaves the view once: seen in the log (`Committed`, `Loaded`) or refused (`Refused`);
+* the confirmation of a write changes no value unless another writer came between.
+
+The maps are immutable (hash array mapped tries): older views stay valid for whoever holds them, and keeping one
+costs memory in proportion to what has changed since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+from immutables import Map
+
+from rxmps3.errors import Corrupt, Error
+from rxmps3.model.conditions import Basis
+
+__all__ = [
+    "Amended",
+    "Cause",
+    "Committed",
+    "ContentObject",
+    "Entry",
+    "EntryChange",
+    "Event",
+    "Inline",
+    "Loaded",
+    "ManifestVersion",
+    "Mark",
+    "Pending",
+    "Refused",
+    "Remade",
+    "Replayed",
+    "Settled",
+    "State",
+    "Step",
+    "View",
+    "Write",
+    "WriteId",
+    "Wrote",
+    "fold",
+    "step",
+]
+
+
+@dataclass(frozen=True)
+class Inline:
+    """A value small enough to live in the log entry itself, as canonical JSON text."""
+
+    text: str
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex SHA-256 of the canonical text in UTF-8, as a content object of the same value would carry."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ContentObject:
+    """A value in an object of its own.
+
+    Attributes:
+        name: the object's name, as the log's protocol writes it.
+        sha256: hex SHA-256 of its canonical JSON text in UTF-8; "" where the log does not tell.
+        size: bytes of the object; 0 where the log does not tell.
+        version: which version of the object it is, where objects are versioned; None before it was uploaded.
+    """
+
+    name: str
+    sha256: str
+    size: int
+    version: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """Equal for equal values as far as that can be told without reading them."""
+        return self.sha256 or f"{self.name}?{self.version or ''}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the state knows of a key: the version that wrote it, and its value or where that is."""
+
+    version: str
+    content: Inline | ContentObject
+
+    @property
+    def identity(self) -> str:
+        """Equal for equal values, as far as that can be told without reading them."""
+        return self.content.sha256 if isinstance(self.content, Inline) else self.content.identity
+
+    def same_value(self, other: Entry | None) -> bool:
+        """Whether both hold the same JSON text."""
+        if other is None:
+            return False
+        mine, theirs = self.content, other.content
+        if isinstance(mine, Inline) and isinstance(theirs, Inline):
+            return mine.text == theirs.text
+        if isinstance(mine, ContentObject) and isinstance(theirs, ContentObject):
+            return mine.identity == theirs.identity
+        return mine.sha256 == theirs.sha256
+
+
+Update = Mapping[str, Entry | None]
+"""A flat merge patch: each key's new entry, None where the key is deleted."""
+
+
+class WriteId(NamedTuple):
+    """Who wrote, and which of their writes it is. Numbers of one writer ascend in the order of its calls."""
+
+    writer: str
+    number: int
+
+    @property
+    def version(self) -> str:
+        """The version id of all entries of this write."""
+        return f"{self.writer}-{self.number}"
+
+
+@dataclass(frozen=True)
+class Write:
+    """One call of put, put_all or delete: atomic. The nonce tells it from another write of the same number.
+
+    Its basis, if it has one, is what it rests on until it is committed; the log does not keep it.
+    """
+
+    id: WriteId
+    nonce: str
+    update: Update
+    basis: Basis | None = None
+
+
+@dataclass(frozen=True)
+class ManifestVersion:
+    """One entry of a manifest's log.
+
+    Attributes:
+        id: names it within its log: the sequence number as text in the sequenced log.
+        writer: the writer id of the replica that committed it.
+        by: the name its user gave, unverified.
+        time: the committer's own clock, informative only.
+        writes: the writes it commits, in order.
+        date: the storage's own clock as the committer last saw it, before it committed.
+        expired: writer ids that have been silent for so long that their numbers are forgotten.
+    """
+
+    id: str
+    writer: str
+    by: str
+    time: datetime | None
+    writes: tuple[Write, ...]
+    date: datetime | None = None
+    expired: tuple[str, ...] = ()
+
+
+class Mark(NamedTuple):
+    """How far a writer has come.
+
+    Attributes:
+        number: its highest committed number.
+        nonce: of that write.
+        date: of the last version that has a write of its.
+        gaps: first and last of each run of lower numbers that are not committed: writes taken back, or writes that a
+            torn copy of an outbox lacked and the original may still send.
+    """
+
+    number: int
+    nonce: str
+    date: datetime | None = None
+    gaps: tuple[tuple[int, int], ...] = ()
+
+    def has(self, number: int) -> bool:
+        """Whether the write of this number is committed."""
+        return number <= self.number and not any(first <= number <= last for first, last in self.gaps)
+
+
+@dataclass(frozen=True, eq=False)
+class State(Mapping[str, Entry]):
+    """What the log says up to one version: a mapping of key to `Entry`.
+
+    Attributes:
+        entries: the mapping itself.
+        writers: per writer id its highest committed number and nonce.
+        version: the id of the last version folded in; "" before the first.
+    """
+
+    entries: Map[str, Entry] = field(default_factory=lambda: Map[str, Entry]())
+    writers: Map[str, Mark] = field(default_factory=lambda: Map[str, Mark]())
+    version: str = ""
+
+    def __getitem__(self, key: str) -> Entry:
+        return self.entries[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def has_committed(self, write: Write) -> bool:
+        """Whether this write is in the state's past.
+
+        Raises:
+            Corrupt: its number is taken by another write of the same writer id.
+        """
+        return _reached(self.writers.get(write.id.writer), write)
+
+
+MOST_GAPS = 256
+"""So many runs of missing numbers are remembered per writer; the oldest beyond it count as committed."""
+
+
+def _reached(mark: Mark | None, write: Write) -> bool:
+    number = write.id.number
+    if mark is not None and number == mark.number and write.nonce != mark.nonce:
+        raise Corrupt("two different writes carry this number", object=f"write {write.id.version}")
+    return mark is not None and mark.has(number)
+
+
+def _advanced(mark: Mark | None, write: Write, date: datetime | None) -> Mark:
+    """The mark of a writer after one more write of its, which it had not reached."""
+    number = write.id.number
+    known, nonce, _, gaps = mark or Mark(0, "")
+    if number > known:
+        skipped = ((known + 1, number - 1),) if number > known + 1 else ()
+        return Mark(number, write.nonce, date, (gaps + skipped)[-MOST_GAPS:])
+    left: list[tuple[int, int]] = []
+    for first, last in gaps:
+        parts = ((first, number - 1), (number + 1, last)) if first <= number <= last else ((first, last),)
+        left.extend(part for part in parts if part[0] <= part[1])
+    return Mark(known, nonce, date, tuple(left[-MOST_GAPS:]))
+
+
+def fold(state: State, version: ManifestVersion) -> State:
+    """The state after one more version.
+
+    Raises:
+        Corrupt: a write carries a number that another write of the same writer has taken.
+    """
+    entries = state.entries.mutate()
+    marks: dict[str, Mark] = {}
+    for write in version.writes:
+        writer = write.id.writer
+        mark = marks.get(writer) or state.writers.get(writer)
+        if _reached(mark, write):
+            continue
+        marks[writer] = _advanced(mark, write, version.date)
+        for key, entry in write.update.items():
+            if entry is not None:
+                entries[key] = entry
+            elif key in entries:
+                del entries[key]
+    writers = state.writers.update(marks)
+    for writer in version.expired:
+        if writer in writers and writer not in marks:
+            writers = writers.delete(writer)
+    return State(entries.finish(), writers, version.id)
+
+
+class Pending(NamedTuple):
+    """A write that was made here and not yet seen in the log; ``ordinal`` is its place in the queue."""
+
+    ordinal: int
+    write: Write
+
+
+class _Top(NamedTuple):
+    """The newest pending word on a key."""
+
+    ordinal: int
+    entry: Entry | None
+
+
+@dataclass(frozen=True, eq=False)
+class View(Mapping[str, Entry]):
+    """The confirmed state with the pending writes on top: a mapping of key to `Entry`.
+
+    Attributes:
+        confirmed: what the log says.
+        pending: the writes made here and not yet seen in the log, by id.
+        loaded: False until the log has been read once; an unloaded view knows only its own pending writes.
+    """
+
+    confirmed: State = field(default_factory=State)
+    pending: Map[WriteId, Pending] = field(default_factory=lambda: Map[WriteId, Pending]())
+    loaded: bool = False
+    overlay: Map[str, _Top] = field(default_factory=lambda: Map[str, _Top](), repr=False)
+    next_ordinal: int = field(default=0, repr=False)
+
+    def look_up(self, key: str) -> Entry | None:
+        """The key's entry as seen here, or None."""
+        top = self.overlay.get(key)
+        return self.confirmed.entries.get(key) if top is None else top.entry
+
+    def is_pending(self, key: str) -> bool:
+        """Whether what is seen of the key waits for its commit."""
+        return key in self.overlay
+
+    def queue(self) -> list[Write]:
+        """The pending writes, oldest first."""
+        return [pending.write for pending in sorted(self.pending.values())]
+
+    def __getitem__(self, key: str) -> Entry:
+        entry = self.look_up(key)
+        if entry is None:
+            raise KeyError(key)
+        return entry
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self.look_up(key) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (key for key in self.confirmed.entries if key not in self.overlay)
+        yield from (key for key, top in self.overlay.items() if top.entry is not None)
+
+    def __len__(self) -> int:
+        confirmed = self.confirmed.entries
+        gained = sum((top.entry is not None) - (key in confirmed) for key, top in self.overlay.items())
+        return len(confirmed) + gained
+
+
+@dataclass(frozen=True)
+class Wrote:
+    """A write was made here."""
+
+    write: Write
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class Amended:
+    """A pending write names other objects for the same values."""
+
+    write: Write
+
+
+@dataclass(frozen=True)
+class Remade:
+    """A pending write has other values now, of the same keys: what they are made of has changed."""
+
+    write: Write
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class Committed:
+    """The log has one more version."""
+
+    version: ManifestVersion
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """Versions came to light that belong below known ones; the state was computed anew with them in their place.
+
+    Attributes:
+        state: what the log says now.
+        versions: those that were not known before, oldest first.
+        keys: every key whose entry may differ from before.
+        told: whether they were known after all, and only that they hold pending writes was not.
+    """
+
+    state: State
+    versions: tuple[ManifestVersion, ...]
+    keys: frozenset[str]
+    told: bool = False
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The state was read whole, at first or because the log before it is gone."""
+
+    state: State
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A pending write will never be committed, and why."""
+
+    id: WriteId
+    error: Error
+
+
+Event = Wrote | Amended | Remade | Committed | Replayed | Loaded | Refused
+Cause = Literal["own", "remote", "rollback"]
+
+
+@dataclass(frozen=True)
+class EntryChange:
+    """What one step did to one key.
+
+    Attributes:
+        before, after: its entry in the view before and after the step, None where it has none.
+        changed: whether the value differs; False where only ``pending`` or the version does.
+        pending: whether ``after`` waits for its commit.
+        by: the name of who wrote it, unverified.
+        cause: a write made here, one from the log, or the roll-back of one made here.
+    """
+
+    key: str
+    before: Entry | None
+    after: Entry | None
+    changed: bool
+    pending: bool
+    by: str
+    cause: Cause
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Effect: a pending write has met its end; ``error`` is None if it is committed."""
+
+    id: WriteId
+    error: Error | None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One move of the view."""
+
+    view: View
+    event: Event | None = None
+    changes: tuple[EntryChange, ...] = ()
+    effects: tuple[Settled, ...] = ()
+
+
+def step(view: View, event: Event) -> Step:
+    """The view after an event, what that changed, and what is to be done.
+
+    Raises:
+        Corrupt: as `fold`; the view stays as it was.
+    """
+    match event:
+        case Wrote(write, by):
+            after = _push(view, write)
+            return Step(after, event, _changes(view, after, dict.fromkeys(write.update, "own"), by))
+        case Amended(write):
+            return Step(_amend(view, write), event)
+        case Remade(write, by):
+            after = _amend(view, write)
+            return Step(after, event, _changes(view, after, dict.fromkeys(write.update, "own"), by))
+        case Committed(version):
+            settled = _found(view, version.writes)
+            after = _settle(replace(view, confirmed=fold(view.confirmed, version)), settled)
+            own = frozenset(settled)
+            causes: dict[str, Cause] = {
+                key: "own" if write.id in own else "remote" for write in version.writes for key in write.update
+            }
+            changes = _changes(view, after, causes, version.by)
+            return Step(after, event, changes, tuple(Settled(id, None) for id in settled))
+        case Replayed(state, versions, keys, _):
+            writes = tuple(write for version in versions for write in version.writes)
+            settled = _found(view, writes)
+            after = _settle(replace(view, confirmed=state), settled)
+            own = frozenset(settled)
+            causes = dict.fromkeys(sorted(keys), "remote")
+            causes |= {key: "own" for write in writes if write.id in own for key in write.update}
+            changes = _changes(view, after, causes, versions[-1].by if versions else "")
+            return Step(after, event, changes, tuple(Settled(id, None) for id in settled))
+        case Loaded(state):
+            settled = [write.id for write in view.queue() if state.has_committed(write)]
+            after = _settle(replace(view, confirmed=state, loaded=True), settled)
+            causes = dict.fromkeys([*state.entries, *view.confirmed.entries, *view.overlay], "remote")
+            changes = tuple(sorted(_changes(view, after, causes, ""), key=lambda change: change.key))
+            return Step(after, event, changes, tuple(Settled(id, None) for id in settled))
+        case Refused(id, error):
+            if id not in view.pending:
+                return Step(view, event)
+            write = view.pending[id].write
+            after = _settle(view, [id])
+            causes = dict.fromkeys(write.update, "rollback")
+            return Step(after, event, _changes(view, after, causes, ""), (Settled(id, error),))
+
+
+def _push(view: View, write: Write) -> View:
+    ordinal = view.next_ordinal
+    tops = {key: _Top(ordinal, entry) for key, entry in write.update.items()}
+    return replace(
+        view,
+        pending=view.pending.set(write.id, Pending(ordinal, write)),
+        overlay=view.overlay.update(tops),
+        next_ordinal=ordinal + 1,
+    )
+
+
+def _amend(view: View, write: Write) -> View:
+    known = view.pending.get(write.id)
+    if known is None:
+        return view
+    tops = {
+        key: _Top(known.ordinal, entry)
+        for key, entry in write.update.items()
+        if view.overlay[key].ordinal == known.ordinal
+    }
+    pending = view.pending.set(write.id, Pending(known.ordinal, write))
+    return replace(view, pending=pending, overlay=view.overlay.update(tops))
+
+
+def _found(view: View, writes: tuple[Write, ...]) -> list[WriteId]:
+    """The pending writes among those of some versions, of which two may hold the same one."""
+    pending = view.pending
+    found = [w.id for w in writes if (mine := pending.get(w.id)) is not None and mine.write.nonce == w.nonce]
+    return list(dict.fromkeys(found))
+
+
+def _settle(view: View, ids: list[WriteId]) -> View:
+    """The view without these pending writes; a key's next newest pending word comes back on top."""
+    if not ids:
+        return view
+    gone = [view.pending[id] for id in ids]
+    pending = view.pending.mutate()
+    for id in ids:
+        del pending[id]
+    remaining = pending.finish()
+    overlay = view.overlay.mutate()
+    bare: set[str] = set()
+    for ordinal, write in gone:
+        for key in write.update:
+            if key in overlay and overlay[key].ordinal == ordinal:
+                del overlay[key]
+                bare.add(key)
+    if bare:
+        newest_gone = max(ordinal for ordinal, _ in gone)
+        for ordinal, write in sorted(older for older in remaining.values() if older.ordinal < newest_gone):
+            for key in write.update.keys() & bare:
+                overlay[key] = _Top(ordinal, write.update[key])
+    return replace(view, pending=remaining, overlay=overlay.finish())
+
+
+def _changes(before: View, after: View, causes: Mapping[str, Cause], by: str) -> tuple[EntryChange, ...]:
+    """What differs between two views at these keys: another entry, or the same one no longer pending."""
+    changes: list[EntryChange] = []
+    for key, cause in causes.items():
+        old, new = before.look_up(key), after.look_up(key)
+        pending = after.is_pending(key)
+        if old is new and pending == before.is_pending(key):
+            continue
+        changed = (old is not None) if new is None else not new.same_value(old)
+        changes.append(EntryChange(key, old, new, changed, pending, by, cause))
+    return tuple(changes)

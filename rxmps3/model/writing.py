@@ -1,0 +1,137 @@
+"""From the values of a call to a write: what is inline, and what gets an object of its own. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from rxmps3.errors import InvalidValue
+from rxmps3.model import jsontext
+from rxmps3.model.missing import MISSING
+from rxmps3.model.names import escape, value_name
+from rxmps3.model.state import ContentObject, Entry, Inline, Write
+
+__all__ = ["Texts", "contents_of", "encode_values", "plan", "values_of", "with_contents", "with_new_names"]
+
+MAX_INLINE_PER_WRITE = 256 << 10
+"""A write whose inline bytes pass this gets its largest values as objects."""
+MAX_WRITE_KEYS = 20_000
+"""One atomic write names at most this many keys, so that its log entry stays readable."""
+MAX_UNCHECKED_KEYS = 500
+MAX_WRITE_BYTES = 8 << 20
+"""So many bytes of a log entry one write may take at most; readers refuse entries of twice that."""
+_ENTRY_BYTES = 300
+
+Texts = dict[str, str | None]
+"""Canonical text by key; None deletes."""
+
+
+def encode_values(values: Mapping[str, Any], check: Callable[[object], str]) -> Texts:
+    """The texts of a call's values. ``check`` returns a key that can be one, and raises `InvalidKey` otherwise.
+
+    Raises:
+        InvalidKey: a key that no storage could hold.
+        InvalidValue: a value that JSON cannot express, or no keys, or too many for one atomic write.
+    """
+    if not values:
+        raise InvalidValue("a write names at least one key", operation="put_all")
+    if len(values) > MAX_WRITE_KEYS:
+        raise InvalidValue(
+            f"one atomic write names at most {MAX_WRITE_KEYS:,} keys, not {len(values):,}",
+            operation="put_all",
+            remedy="split it",
+        )
+    texts = {
+        check(key): None if value is MISSING else jsontext.encode(value, f"value of key {key!r:.80}")
+        for key, value in values.items()
+    }
+    if len(texts) > MAX_UNCHECKED_KEYS:
+        check_size(texts)
+    return texts
+
+
+def contents_of(write: Write) -> tuple[ContentObject, ...]:
+    """The objects that a write names."""
+    entries = write.update.values()
+    return tuple(entry.content for entry in entries if entry is not None and isinstance(entry.content, ContentObject))
+
+
+def values_of(write: Write, texts: Mapping[str, str]) -> dict[str, Any]:
+    """What a write sets each key to; ``texts`` are those of its objects, by name."""
+    values: dict[str, Any] = {}
+    for key, entry in write.update.items():
+        if entry is None:
+            values[key] = MISSING
+        else:
+            content = entry.content
+            text = content.text if isinstance(content, Inline) else texts[content.name]
+            values[key] = jsontext.decode(text, f"value of key {key!r:.80}")
+    return values
+
+
+def with_contents(write: Write, contents: Iterable[ContentObject]) -> Write:
+    """The same write with other objects, in the order of `contents_of`."""
+    others = iter(contents)
+    update = {
+        key: replace(entry, content=next(others))
+        if entry is not None and isinstance(entry.content, ContentObject)
+        else entry
+        for key, entry in write.update.items()
+    }
+    return replace(write, update=update)
+
+
+def with_new_names(write: Write, again: str) -> Write:
+    """The same write with its values in objects of other names."""
+    update = {
+        key: replace(entry, content=replace(entry.content, name=value_name(key, entry.version, again)))
+        if entry is not None and isinstance(entry.content, ContentObject)
+        else entry
+        for key, entry in write.update.items()
+    }
+    return replace(write, update=update)
+
+
+def check_size(texts: Texts) -> None:
+    """Raise `InvalidValue` if a write names keys of so many bytes that its log entry might not be readable."""
+    most = MAX_INLINE_PER_WRITE + sum(_ENTRY_BYTES + 6 * len(key) + len(escape(key)) for key in texts)
+    if most > MAX_WRITE_BYTES:
+        raise InvalidValue(
+            f"the keys of one atomic write are too long together (about {most:,} bytes in the log)",
+            operation="put_all",
+            remedy="split it",
+        )
+
+
+def plan(
+    version: str, texts: Texts, inline_limit: int
+) -> tuple[dict[str, Entry | None], list[tuple[ContentObject, str]]]:
+    """The update of a write, and the contents to upload first.
+
+    Args:
+        version: the version id of the write's entries.
+        texts: what each key is to hold.
+        inline_limit: texts of more bytes get an object; then the largest of the rest, until what stays fits a write.
+    """
+    sizes = {
+        key: len(text) if text.isascii() else len(text.encode()) for key, text in texts.items() if text is not None
+    }
+    inline = {key: size for key, size in sizes.items() if size <= inline_limit}
+    total = sum(inline.values())
+    for key in sorted(inline, key=inline.__getitem__, reverse=True):
+        if total <= MAX_INLINE_PER_WRITE:
+            break
+        total -= inline.pop(key)
+    update: dict[str, Entry | None] = {}
+    contents: list[tuple[ContentObject, str]] = []
+    for key, text in texts.items():
+        if text is None:
+            update[key] = None
+        elif key in inline:
+            update[key] = Entry(version, Inline(text))
+        else:
+            content = ContentObject(value_name(key, version), Inline(text).sha256, sizes[key])
+            update[key] = Entry(version, content)
+            contents.append((content, text))
+    return update, contents

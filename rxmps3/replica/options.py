@@ -1,0 +1,107 @@
+"""How a replica is to behave, and how it is doing. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from reactivex import Observable
+
+from rxmps3.errors import Error, InvalidOption
+from rxmps3.log.detect import Choice
+from rxmps3.replica.values import DEFAULT_CACHE_BYTES, DEFAULT_INLINE_LIMIT
+
+__all__ = ["Options", "Status", "merged"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a replica behaves.
+
+    Attributes:
+        poll: seconds between two looks at most while something is observed, or an Observable of ticks.
+        live: keep looking even while nothing is observed.
+        by: recorded in each log entry, unverified.
+        inline_limit: values of more bytes get an object of their own.
+        max_pending: so many writes may wait for their commit.
+        cache_bytes: text of large values kept in memory.
+        online: False makes no request at all.
+        protocol: the log's, or "auto".
+        versioning: mps3 only: values as versions of one object per key.
+        retention: how far back the log reaches at least before it is collected.
+    """
+
+    poll: float | Observable[Any] = 1.0
+    live: bool = False
+    by: str = ""
+    inline_limit: int = DEFAULT_INLINE_LIMIT
+    max_pending: int = 100_000
+    cache_bytes: int = DEFAULT_CACHE_BYTES
+    retention: timedelta = timedelta(days=1)
+    online: bool = True
+    protocol: Choice = "auto"
+    versioning: bool = False
+
+    @property
+    def interval(self) -> float:
+        """The age in seconds at which a look is old; 1 where ticks come from an Observable."""
+        return 1.0 if isinstance(self.poll, Observable) else self.poll
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a replica is doing.
+
+    Attributes:
+        online: whether the storage answered when it was last asked; None before it was asked.
+        since: when that became so, by the local clock.
+        loaded: whether the state has been loaded.
+        last_error: the newest error of the storage or the log; None once it works again.
+        next_try: seconds from the failure until it is tried again; None while all is well.
+        pending: writes that wait for their commit.
+        head: the id of the newest version known here.
+        requests, bytes_up, bytes_down: made and moved so far.
+    """
+
+    online: bool | None = None
+    since: datetime | None = None
+    loaded: bool = False
+    last_error: Error | None = None
+    next_try: float | None = None
+    pending: int = 0
+    head: str = ""
+    requests: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+
+    def without_counts(self) -> Status:
+        """The same without what every request changes."""
+        return replace(self, requests=0, bytes_up=0, bytes_down=0)
+
+
+def merged(known: Options, asked: Options, what: str, protocol: str) -> Options:
+    """The options of a replica that one more handle asks for. ``protocol`` is the one that it has.
+
+    Raises:
+        InvalidOption: they differ in more than how often to look.
+    """
+    differing = [
+        name
+        for name in ("by", "inline_limit", "max_pending", "cache_bytes", "retention", "online", "versioning")
+        if getattr(known, name) != getattr(asked, name)
+    ]
+    if asked.protocol not in ("auto", protocol):
+        differing.append("protocol")
+    ticks = [options.poll for options in (known, asked) if isinstance(options.poll, Observable)]
+    if ticks and known.poll is not asked.poll:
+        differing.append("poll")
+    if differing:
+        raise InvalidOption(
+            f"open in this process already with another {', '.join(differing)}",
+            operation="connect",
+            object=what,
+            remedy="pass shared=False for a replica of its own",
+        )
+    poll = known.poll if ticks else min(known.interval, asked.interval)
+    return replace(known, poll=poll, live=known.live or asked.live)

@@ -1,0 +1,225 @@
+"""What a put returns: the stages of one write, to await, to observe or to ignore."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Generator
+from types import TracebackType
+from typing import Any
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.disposable import Disposable
+
+from rxmps3.errors import Error, failure_of_observer
+from rxmps3.model.state import ContentObject
+from rxmps3.replica.stages import ObserverRaised, Stage, Teller
+from rxmps3.runtime.event_loop import refuse_on_a_loop
+from rxmps3.runtime.no_pickle import BoundToProcess
+
+__all__ = ["Receipt", "Stage"]
+
+logger = logging.getLogger("rxmps3")
+
+Outcome = str | Error
+
+
+def _log_raised(name: str, error: BaseException) -> None:
+    logger.warning("%s", failure_of_observer(name, error, ends_program=True))
+
+
+class _Milestone:
+    """A one-time event with an outcome, awaitable any number of times on any loop and from any thread."""
+
+    def __init__(self, lock: threading.RLock, check: Callable[[], None]) -> None:
+        self._lock = lock
+        self._check = check
+        self._outcome: Outcome | None = None
+        self._trace: TracebackType | None = None
+        self._callbacks: list[Callable[[], None]] = []
+        self.looked_at = False
+
+    @property
+    def outcome(self) -> Outcome | None:
+        return self._outcome
+
+    def reach(self, outcome: Outcome) -> None:
+        with self._lock:
+            if self._outcome is not None:
+                return
+            self._outcome = outcome
+            if isinstance(outcome, Error):
+                self._trace = outcome.__traceback__
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+    def on_reached(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back once it is reached, at once if it is; returns what takes the wish back."""
+        with self._lock:
+            if self._outcome is None:
+                self._callbacks.append(callback)
+                return lambda: self._forget(callback)
+        callback()
+        return lambda: None
+
+    def _forget(self, callback: Callable[[], None]) -> None:
+        with self._lock:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+    def result(self) -> str:
+        self.looked_at = True
+        if isinstance(self._outcome, Error):
+            raise self._outcome.with_traceback(self._trace)  # not with the frames of everybody who waited before
+        return self._outcome or ""
+
+    def __await__(self) -> Generator[Any, None, str]:
+        self.looked_at = True
+        if self._outcome is None:
+            loop = asyncio.get_running_loop()
+            reached = loop.create_future()
+
+            def wake() -> None:
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(lambda: reached.done() or reached.set_result(None))
+
+            forget = self.on_reached(wake)
+            try:
+                yield from reached
+            finally:
+                forget()
+        return self.result()
+
+    def wait(self, timeout: float | None = None) -> str:
+        """Block this thread until it is reached. Raises as `Receipt.wait`."""
+        if self._outcome is None:
+            self._check()
+        reached = threading.Event()
+        forget = self.on_reached(reached.set)
+        try:
+            if not reached.wait(timeout):
+                raise TimeoutError(f"not reached within {timeout} s; the write stays pending")
+        finally:
+            forget()
+        return self.result()
+
+
+class Receipt(BoundToProcess):
+    """One write on its way: pending → stored → committed, or rejected.
+
+    ``await receipt`` gives the version id once the write is committed. Awaiting it twice, or not at all, is fine,
+    and cancelling a wait never cancels the write.
+
+    Raises (when awaited):
+        Rejected: the write was at fault and rolled back; ``__cause__`` says why.
+        Closed, NotSent: the database closed first.
+        OutcomeUnknown: nobody can tell any more whether it was committed.
+    """
+
+    def __init__(
+        self,
+        version: str,
+        keys: tuple[str, ...],
+        contents: tuple[ContentObject, ...] = (),
+        cancel: Callable[[], bool] = lambda: False,
+        check_may_block: Callable[[], None] = refuse_on_a_loop,
+        observer_raised: ObserverRaised = _log_raised,
+    ) -> None:
+        self.version = version
+        self.keys = keys
+        self._cancel = cancel
+        self.contents = contents
+        self._observer_raised = observer_raised
+        self._lock = threading.RLock()
+        self._stored = _Milestone(self._lock, check_may_block)
+        self._committed = _Milestone(self._lock, check_may_block)
+
+    @property
+    def stage(self) -> Stage:
+        """The stage it is at now."""
+        outcome = self._committed.outcome
+        if outcome is not None:
+            return "rejected" if isinstance(outcome, Error) else "committed"
+        return "stored" if self._stored.outcome is not None else "pending"
+
+    @property
+    def stored(self) -> _Milestone:
+        """Awaitable: the write survives this process, on disk with ``local=``, else by being committed."""
+        return self._stored
+
+    @property
+    def stages(self) -> Observable[Stage]:
+        """The stages from the present one on; completes after the last, rejected included.
+
+        The present one is told on the thread that subscribes, the others on the database's event loop.
+        """
+
+        def subscribe(observer: ObserverBase[Stage], _: SchedulerBase | None) -> DisposableBase:
+            teller = Teller(f"stages of write {self.version}", lambda: self.stage, observer, self._observer_raised)
+            teller.tell()
+            forgets = [milestone.on_reached(teller.tell) for milestone in (self._stored, self._committed)]
+
+            def dispose() -> None:
+                teller.close()
+                for forget in forgets:
+                    forget()
+
+            return Disposable(dispose)
+
+        return Observable(subscribe)
+
+    def cancel(self) -> bool:
+        """Take the write back, if it was never sent: it is rolled back and its receipt raises `Rejected`.
+
+        Returns:
+            Whether it was taken back; False if it may be in the log, or will be.
+        """
+        return self._cancel()
+
+    def done(self) -> bool:
+        """Whether it is committed or rejected."""
+        return self._committed.outcome is not None
+
+    def wait(self, timeout: float | None = None) -> str:
+        """Block this thread until the write is committed and return its version id.
+
+        Args:
+            timeout: seconds; None waits for ever.
+
+        Raises:
+            TimeoutError: it is still pending; it stays so.
+            RuntimeError: called on a thread whose event loop it would block.
+        """
+        return self._committed.wait(timeout)
+
+    def __await__(self) -> Generator[Any, None, str]:
+        return self._committed.__await__()
+
+    def __repr__(self) -> str:
+        return f"<Receipt {self.version} {self.stage}: {', '.join(map(repr, self.keys[:3]))}>"
+
+    # -- for the replica -------------------------------------------------------------------------------------
+
+    def mark_stored(self) -> None:
+        """The write is durable."""
+        self._stored.reach(self.version)
+
+    def settle(self, error: Error | None) -> None:
+        """The write has met its end."""
+        outcome: Outcome = self.version if error is None else error
+        if error is None:
+            self._stored.reach(outcome)
+            self._committed.reach(outcome)
+        else:
+            self._committed.reach(error)
+            self._stored.reach(error)
+
+    @property
+    def unseen_failure(self) -> Error | None:
+        """The failure that nobody has awaited, if there is one."""
+        outcome = self._committed.outcome
+        seen = self._committed.looked_at or self._stored.looked_at
+        return outcome if isinstance(outcome, Error) and not seen else None

@@ -1,0 +1,112 @@
+"""From one step to the streams that it concerns: cost follows the change, not the number of observers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import count
+from typing import Protocol
+
+from reactivex.abc import DisposableBase
+from reactivex.disposable import Disposable
+
+from rxmps3.model.state import EntryChange, State, Step
+
+__all__ = ["Router", "Sink", "Turn"]
+
+
+class Turn:
+    """One step in the order of delivery: turn ``number`` is seen by the sinks that were there before it.
+
+    ``before`` is the confirmed state that the step began with.
+    """
+
+    __slots__ = ("before", "number", "step")
+
+    def __init__(self, number: int, step: Step, before: State | None = None) -> None:
+        self.number = number
+        self.step = step
+        self.before = step.view.confirmed if before is None else before
+
+
+class Sink(Protocol):
+    """One subscription to the view."""
+
+    def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
+        """Take those changes of a turn that it asked for; never raises."""
+        ...
+
+
+class Router:
+    """Knows which sink asked for which keys.
+
+    Sinks of one turn are served in the order of their subscription, each once, with all their changes.
+    """
+
+    def __init__(self) -> None:
+        self._order = count()
+        self._by_key: dict[str, dict[int, Sink]] = {}
+        self._by_prefix: dict[str, dict[int, Sink]] = {}
+        self._prefix_lengths: dict[int, int] = {}
+        self._every: dict[int, Sink] = {}
+
+    def add_keys(self, keys: Iterable[str], sink: Sink) -> DisposableBase:
+        """Route the changes of these keys to a sink until disposed."""
+        order, asked = next(self._order), tuple(dict.fromkeys(keys))
+        for key in asked:
+            self._by_key.setdefault(key, {})[order] = sink
+
+        def remove() -> None:
+            for key in asked:
+                sinks = self._by_key[key]
+                del sinks[order]
+                if not sinks:
+                    del self._by_key[key]
+
+        return Disposable(remove)
+
+    def add_prefix(self, prefix: str, sink: Sink) -> DisposableBase:
+        """Route the changes of all keys that start with ``prefix`` to a sink until disposed."""
+        order, length = next(self._order), len(prefix)
+        self._by_prefix.setdefault(prefix, {})[order] = sink
+        self._prefix_lengths[length] = self._prefix_lengths.get(length, 0) + 1
+
+        def remove() -> None:
+            sinks = self._by_prefix[prefix]
+            del sinks[order]
+            if not sinks:
+                del self._by_prefix[prefix]
+            self._prefix_lengths[length] -= 1
+            if not self._prefix_lengths[length]:
+                del self._prefix_lengths[length]
+
+        return Disposable(remove)
+
+    def add_every(self, sink: Sink) -> DisposableBase:
+        """Route every turn to a sink until disposed, with all its changes."""
+        order = next(self._order)
+        self._every[order] = sink
+
+        def remove() -> None:
+            del self._every[order]
+
+        return Disposable(remove)
+
+    def deliver(self, turn: Turn) -> None:
+        """Serve every sink that a turn concerns."""
+        concerned: dict[int, tuple[Sink, list[EntryChange]]] = {}
+        for change in turn.step.changes:
+            for sinks in self._interested(change.key):
+                for order, sink in sinks.items():
+                    concerned.setdefault(order, (sink, []))[1].append(change)
+        for order, sink in self._every.items():
+            concerned[order] = (sink, list(turn.step.changes))
+        for order in sorted(concerned):
+            sink, changes = concerned[order]
+            sink.receive(turn, changes)
+
+    def _interested(self, key: str) -> Iterable[dict[int, Sink]]:
+        if (sinks := self._by_key.get(key)) is not None:
+            yield sinks
+        for length in self._prefix_lengths:
+            if (sinks := self._by_prefix.get(key[:length])) is not None and length <= len(key):
+                yield sinks

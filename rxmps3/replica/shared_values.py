@@ -1,0 +1,41 @@
+"""Values that one call puts into several manifests, where the protocol lets them have one object."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from rxmps3.log.protocol import Planned
+from rxmps3.model.state import WriteId
+from rxmps3.storage.base import Stored
+
+__all__ = ["SharedValues"]
+
+
+class SharedValues:
+    """The values of a call: planned by the first manifest, and uploaded by whichever comes to it first.
+
+    Args:
+        planned: what the first manifest made of the call.
+    """
+
+    def __init__(self, planned: Planned) -> None:
+        self._planned = planned
+        self._answers: list[Stored | None] | None = None
+        self._uploading = asyncio.Lock()
+
+    def planned_for(self, id: WriteId) -> Planned:
+        """The same values as another manifest's write."""
+        update = {
+            key: None if entry is None else replace(entry, version=id.version)
+            for key, entry in self._planned.update.items()
+        }
+        return Planned(update, self._planned.contents)
+
+    async def upload(self, upload: Callable[[], Awaitable[list[Stored | None]]]) -> list[Stored | None]:
+        """Upload them, or take the answers of who has."""
+        async with self._uploading:
+            if self._answers is None:
+                self._answers = await upload()
+            return self._answers

@@ -1,0 +1,310 @@
+"""This client's writes: planned, given a number and a receipt, and put on top of the view.
+
+What becomes of them then is the committer's business; it may come back with a write that has to be planned anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from rxmps3.errors import Conflict, InvalidInput, NotLoaded, Overloaded, Rejected, Unsupported
+from rxmps3.local.outbox import Restored
+from rxmps3.log.protocol import Held, Kit, Planned
+from rxmps3.log.registry import fits
+from rxmps3.model import jsontext
+from rxmps3.model.conditions import Basis, Seen, broken, seen
+from rxmps3.model.derivations import Derivation
+from rxmps3.model.missing import MISSING
+from rxmps3.model.state import (
+    Amended,
+    Committed,
+    ContentObject,
+    Loaded,
+    Refused,
+    Remade,
+    Replayed,
+    Write,
+    WriteId,
+    Wrote,
+)
+from rxmps3.model.writing import contents_of, values_of
+from rxmps3.replica.conditions import Derived
+from rxmps3.replica.dataflow import Timeline
+from rxmps3.replica.options import Options
+from rxmps3.replica.receipt import Receipt
+from rxmps3.replica.shared_values import SharedValues
+from rxmps3.replica.stages import ObserverRaised
+from rxmps3.replica.values import Values
+from rxmps3.runtime.clock import Clock
+from rxmps3.runtime.event_loop import Home
+
+__all__ = ["Author", "Draft", "Made"]
+
+Made = Callable[[Write], None]
+"""Is given a write as soon as it is made, under the lock of the view: before anything becomes of it."""
+
+
+class Draft(NamedTuple):
+    """A write as it was made, and what its committer has to know of it."""
+
+    write: Write
+    texts: Mapping[str, str]
+    shared: SharedValues | None
+
+
+class Author:
+    """Makes the writes of one replica, on any thread.
+
+    Args:
+        writer: the writer id.
+        kit: the protocol as it is known now.
+        made: is given each new write, on the loop's thread, in the order of the calls.
+        was_sent: whether a write was given to the storage.
+        observer_raised: is told of observers of receipts that raised, on any thread.
+    """
+
+    def __init__(
+        self,
+        writer: str,
+        name: str,
+        clock: Clock,
+        home: Home,
+        timeline: Timeline,
+        values: Values,
+        options: Options,
+        kit: Callable[[], Kit],
+        made: Callable[[Draft], None],
+        was_sent: Callable[[WriteId], bool],
+        observer_raised: ObserverRaised,
+    ) -> None:
+        self.writer = writer
+        self.number = 0
+        self.receipts: dict[WriteId, Receipt] = {}
+        self._name = name
+        self._clock = clock
+        self._home = home
+        self._timeline = timeline
+        self._values = values
+        self._options = options
+        self._kit = kit
+        self._made = made
+        self._was_sent = was_sent
+        self._observer_raised = observer_raised
+
+    def check(self, values: Mapping[str, Any]) -> Planned:
+        """What a write of these would be. Raises `InvalidKey`, `InvalidValue`."""
+        return self._plan(WriteId(self.writer, 0), values)
+
+    def check_linear(self, operation: str) -> None:
+        """Raise `Unsupported` if the log's protocol has no one order of commits that a write could rest on."""
+        if not self._kit().linear:
+            raise self._unsupported(self._kit(), operation)
+
+    def write(
+        self,
+        values: Mapping[str, Any],
+        shared: SharedValues | None = None,
+        basis: Basis | None = None,
+        made: Made | None = None,
+    ) -> Receipt:
+        """Make one atomic write. As `Replica.write_nowait`."""
+        with self._timeline.lock:
+            draft = self._write_locked(values, shared, basis, made)
+        return self._hand_over(draft)
+
+    def write_unchanged(self, values: Mapping[str, Any], basis: Basis, made: Made | None = None) -> Receipt:
+        """Make one atomic write on what was read. As `Replica.write_unchanged_nowait`."""
+        with self._timeline.lock:
+            what = broken(basis, self._timeline.view, {})
+            if what:
+                raise Conflict(what, operation="commit", object=self._name, remedy="read again and decide again")
+            draft = self._write_locked(values, None, basis, made)
+        return self._hand_over(draft)
+
+    def derive(self, derived: Mapping[str, Derivation], made: Made | None = None) -> Receipt:
+        """Make one atomic write of what its keys hold now. As `Replica.derive_nowait`."""
+        with self._timeline.lock:
+            before = {self._kit().placing.check_key(key): self._at_hand(key) for key in derived}
+            texts = {key: derivation.apply(before[key].text) for key, derivation in derived.items()}
+            basis = Basis({key: one.seen for key, one in before.items()}, derived=derived)
+            draft = self._write_locked(_decoded(texts), None, basis, made)
+        return self._hand_over(draft)
+
+    def _write_locked(
+        self, values: Mapping[str, Any], shared: SharedValues | None, basis: Basis | None, made: Made | None
+    ) -> Draft:
+        waiting = len(self._timeline.view.pending)
+        if waiting >= self._options.max_pending:
+            raise Overloaded(
+                f"{waiting:,} writes wait for their commit",
+                operation="put",
+                object=self._name,
+                remedy="await some receipts, or raise max_pending",
+            )
+        id = WriteId(self.writer, self.number + 1)
+        planned = self._plan(id, values) if shared is None else shared.planned_for(id)
+        self.number = id.number
+        self._give_receipt(id, planned.update, planned.contents)
+        write = Write(id, self._clock.new_id(), planned.update, basis)
+        self._timeline.submit_locked(Wrote(write, self._options.by))
+        if made is not None:
+            made(write)
+        return Draft(write, {held.content.name: held.text for held in planned.contents}, shared)
+
+    def _hand_over(self, draft: Draft) -> Receipt:
+        receipt = self.receipts[draft.write.id]
+        self._home.on_loop(lambda: self._made(draft))
+        self._timeline.deliver_soon()
+        return receipt
+
+    def _plan(self, id: WriteId, values: Mapping[str, Any]) -> Planned:
+        return self._kit().placing.plan(id, values, self._options.inline_limit)
+
+    def _give_receipt(self, id: WriteId, update: Mapping[str, Any], contents: Sequence[Held]) -> Receipt:
+        receipt = self.receipts[id] = Receipt(
+            id.version,
+            tuple(update),
+            self._hold(contents),
+            lambda: self._cancel(id),
+            self._home.check_may_block,
+            self._observer_raised,
+        )
+        return receipt
+
+    def _hold(self, contents: Sequence[Held]) -> tuple[ContentObject, ...]:
+        for held in contents:
+            self._values.hold(*held)
+        return tuple(held.content for held in contents)
+
+    def _at_hand(self, key: str) -> _Known:
+        view = self._timeline.view
+        entry = view.look_up(key)
+        if entry is None and (view.loaded or view.is_pending(key)):
+            return _Known(None, None)
+        text = None if entry is None else self._values.peek(entry)
+        if text is None:
+            what = "the state is not loaded yet" if entry is None else "its value is not at hand"
+            raise NotLoaded(what, operation="put", object=f"key {key!r}", remedy="await db.get of the key first")
+        return _Known(seen(entry), text)
+
+    def _cancel(self, id: WriteId) -> bool:
+        """Take back a write that was never sent."""
+        with self._timeline.lock:
+            if id not in self.receipts or self._was_sent(id):
+                return False
+            error = Rejected("taken back before it was sent", operation="cancel", object=f"write {id.version}")
+            self._timeline.submit_locked(Refused(id, error))
+        self._timeline.deliver_soon()
+        return True
+
+    # -- planning anew ---------------------------------------------------------------------------------------
+
+    def remake(self, id: WriteId, derived: Derived) -> bool:
+        """What a pending write is made of has changed: it gets other values, in objects of other names.
+
+        Returns:
+            False if it is not pending any more.
+        """
+        with self._timeline.lock:
+            pending, receipt = self._timeline.view.pending.get(id), self.receipts.get(id)
+            if pending is None or receipt is None:
+                return False
+            planned = self._plan(id, _decoded(derived.texts))
+            write = replace(pending.write, update=planned.update, basis=derived.basis)
+            renamed = self._kit().placing.again(write, self._clock.new_id(6))
+            for content in receipt.contents:
+                self._values.release(content)
+            receipt.contents = self._hold(_renamed(renamed, [held.text for held in planned.contents]))
+            self._timeline.submit_locked(Remade(renamed, self._options.by))
+        self._timeline.deliver_soon()
+        return True
+
+    def plan_for(self, kit: Kit) -> None:
+        """The manifest is in another protocol than was assumed: plan what is pending anew for it."""
+        with self._timeline.lock:
+            self._values.placing = kit.placing
+            for write in self._timeline.view.queue():
+                self._plan_for(kit, write)
+        self._timeline.deliver_soon()
+
+    def _plan_for(self, kit: Kit, write: Write) -> None:
+        receipt = self.receipts[write.id]
+        texts = {content.name: self._values.peek_content(content) or "" for content in receipt.contents}
+        try:
+            if write.basis is not None and not kit.linear:
+                raise self._unsupported(kit, "commit")
+            planned = kit.placing.plan(write.id, values_of(write, texts), self._options.inline_limit)
+        except (InvalidInput, Unsupported) as error:
+            rejected = Rejected(f"protocol {kit.protocol!r} cannot hold it: {error}", operation="put")
+            rejected.__cause__ = error
+            self._timeline.submit_locked(Refused(write.id, rejected))
+            return
+        for content in receipt.contents:
+            self._values.release(content)
+        receipt.contents = self._hold(planned.contents)
+        self._timeline.submit_locked(Amended(replace(write, update=planned.update)))
+
+    def take_up(self, restored: Restored) -> None:
+        """A write of an earlier process is pending again, under its old id; its large values are uploaded anew."""
+        write, kit = restored.write, self._kit()
+        if fits(kit.protocol, write):
+            renamed = kit.placing.again(write, self._clock.new_id(6))
+            held = _renamed(renamed, [restored.texts[content.name] for content in contents_of(write)])
+        else:
+            planned = self._plan(write.id, values_of(write, restored.texts))
+            renamed, held = replace(write, update=planned.update), planned.contents
+        self._give_receipt(write.id, write.update, held).mark_stored()
+        self._timeline.submit(Wrote(renamed, restored.by))
+        if write.basis is not None and not kit.linear:
+            rejected = Rejected("refused and rolled back", operation="commit", object=f"write {write.id.version}")
+            rejected.__cause__ = self._unsupported(kit, "commit")
+            self._timeline.submit(Refused(write.id, rejected))
+
+    # -- what others say of it -------------------------------------------------------------------------------
+
+    def is_put_into_its_mouth(self, event: Committed | Replayed | Loaded | Refused) -> bool:
+        """Whether the log holds a write of this client's that it never made."""
+        if isinstance(event, Refused):
+            return False
+        if isinstance(event, Loaded):
+            mark = event.state.writers.get(self.writer)
+            return mark is not None and mark.number > self.number
+        pending = self._timeline.view.pending
+        versions = (event.version,) if isinstance(event, Committed) else event.versions
+        return any(
+            write.id.writer == self.writer
+            and (
+                write.id.number > self.number or (write.id in pending and pending[write.id].write.nonce != write.nonce)
+            )
+            for version in versions
+            for write in version.writes
+        )
+
+    def _unsupported(self, kit: Kit, operation: str) -> Unsupported:
+        return Unsupported(
+            f"protocol {kit.protocol!r} has no one order of commits that a write could rest on",
+            operation=operation,
+            object=self._name,
+            remedy="use a manifest in protocol 'sequenced', on storage with conditional writes",
+        )
+
+
+class _Known(NamedTuple):
+    """What is at hand of a key: its entry and its text; None if it is missing."""
+
+    seen: Seen | None
+    text: str | None
+
+
+def _decoded(texts: Mapping[str, str | None]) -> dict[str, Any]:
+    return {
+        key: MISSING if text is None else jsontext.decode(text, f"value of key {key!r:.80}")
+        for key, text in texts.items()
+    }
+
+
+def _renamed(write: Write, texts: Sequence[str]) -> list[Held]:
+    """A write's objects with their texts, in the order of `contents_of`."""
+    return [Held(content, text) for content, text in zip(contents_of(write), texts, strict=True)]

@@ -1,0 +1,327 @@
+"""The simulator has teeth: switch off one rule of the protocol, and some seed breaks the rule that it protects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from immutables import Map
+
+from rxmps3.errors import AccessDenied, PreconditionFailed, Rejected, Unavailable
+from rxmps3.log import codec
+from rxmps3.log.sequenced import collector as compact
+from rxmps3.log.sequenced import log as sequenced
+from rxmps3.log.sequenced.log import SequencedLog
+from rxmps3.model import state
+from rxmps3.model.state import View, Write
+from rxmps3.replica import committer as committing
+from rxmps3.replica.committer import Committer
+from rxmps3.replica.conditions import Basing
+from rxmps3.replica.polling import Looker
+from rxmps3.replica.router import Router, Turn
+from rxmps3.storage.base import ABSENT
+from rxmps3.streams import snapshots
+from rxmps3.testing.virtual import SimClock
+from tests.simulator import play, session
+from tests.simulator.mutations import Mutations, Patch
+from tests.simulator.plans import DENIED, MANY_REFRESHES, RESTARTER, forgetful
+
+MUTATIONS = Mutations()
+mutation = MUTATIONS.add
+
+# -- committing ----------------------------------------------------------------------------------------------
+
+
+@mutation("each write is in the log once")
+def a_412_is_taken_for_a_lost_race(patch: Patch) -> None:
+    """What is found after a refused create is taken for somebody else's, and the writes go on to the next number."""
+    reading = SimpleNamespace(after_refusal=False)
+    found = state._found  # pyright: ignore[reportPrivateUsage]
+
+    async def append(self: Any, seq: int, body: bytes) -> None:
+        name = self._layout.entry(self.head.incarnation, seq)
+        try:
+            stored = await self._storage.put(name, body, when=ABSENT)
+        except (PreconditionFailed, Unavailable) as error:
+            reading.after_refusal = True
+            try:
+                await self.read()
+            finally:
+                reading.after_refusal = False
+            if self._seq < seq:
+                raise self._nothing_there(name, error) from error
+        else:
+            if await self._known.counts(seq, stored.date):
+                self._apply(seq, body)
+
+    def find(view: View, writes: tuple[Write, ...]) -> Any:
+        return [] if reading.after_refusal else found(view, writes)
+
+    patch.setattr(SequencedLog, "_append", append)
+    patch.setattr(state, "_found", find)
+
+
+@mutation("one content per number")
+def an_entry_replaces_another(patch: Patch) -> None:
+    patch.setattr(sequenced, "ABSENT", None)
+
+
+@mutation("a condition holds where it is committed")
+def a_commit_does_not_look_what_it_follows(patch: Patch) -> None:
+    """A write with a condition is sent whatever is there by then."""
+    patch.setattr(Basing, "standing", lambda self, ready: list(ready))
+
+
+@mutation("a condition holds where it is committed", 792, 801, 858)
+def a_condition_is_looked_at_only_once(patch: Patch) -> None:
+    """When it was found to hold, it is believed to, also after a lost race."""
+    judged: set[Any] = set()
+    standing = Basing.standing
+
+    def once(self: Any, ready: Sequence[Write]) -> list[Write]:
+        believed = [replace(write, basis=None) if write.id in judged else write for write in ready]
+        held = ready[: len(standing(self, believed))]
+        judged.update(write.id for write in held)
+        return list(held)
+
+    patch.setattr(Basing, "standing", once)
+
+
+@mutation("no holes")
+def a_new_number_while_one_is_unknown(patch: Patch) -> None:
+    """After no answer the client tries the number after the one whose outcome it does not know."""
+
+    async def commit(self: Any, writes: Sequence[Write]) -> None:
+        await self.open()
+        await self.prepare()
+        seq = self._seq + 1 + getattr(self, "_skipped", 0)
+        try:
+            await self._append(seq, self._pack(seq, writes))
+        except Unavailable:
+            self._skipped = getattr(self, "_skipped", 0) + 1
+            raise
+        self._skipped = 0
+
+    patch.setattr(SequencedLog, "commit", commit)
+
+
+@mutation("what is acknowledged is in the log")
+def no_answer_is_taken_for_success(patch: Patch) -> None:
+    async def append(self: Any, seq: int, body: bytes) -> None:
+        try:
+            await self._storage.put(self._layout.entry(self.head.incarnation, seq), body, when=ABSENT)
+        except PreconditionFailed:
+            await self.read()
+        except Unavailable:
+            self._apply(seq, body)
+        else:
+            self._apply(seq, body)
+
+    patch.setattr(SequencedLog, "_append", append)
+
+
+@mutation("what is acknowledged is in the log")
+def a_write_is_acknowledged_when_it_is_sent(patch: Patch) -> None:
+    commit = SequencedLog.commit
+
+    async def hasty(self: Any, writes: Sequence[Write]) -> None:
+        version = state.ManifestVersion("", self._writer, self._by, None, tuple(writes))
+        for write in writes:
+            self._deliver(state.Committed(version)) if write is writes[0] else None
+        await commit(self, writes)
+
+    patch.setattr(SequencedLog, "commit", hasty)
+
+
+@mutation("a session's writes keep their order")
+def the_newest_write_goes_first(patch: Patch) -> None:
+    ready = Committer._ready  # pyright: ignore[reportPrivateUsage]
+
+    def newest(self: Any) -> list[Write]:
+        return ready(self)[-1:]
+
+    patch.setattr(Committer, "_ready", newest)
+
+
+@mutation("what the log names is there")
+def a_commit_does_not_wait_for_its_uploads(patch: Patch) -> None:
+    def ready(self: Any) -> list[Write]:
+        before: list[Write] = ready_as_it_was(self)
+        return before and self._timeline.view.queue()
+
+    ready_as_it_was = Committer._ready  # pyright: ignore[reportPrivateUsage]
+    patch.setattr(Committer, "_ready", ready)
+
+
+@mutation("nothing unexpected fails", DENIED, saying="403 AccessDenied")
+def a_403_refuses_the_writes(patch: Patch) -> None:
+    """What concerns the client is taken for a fault of what it wrote."""
+    commit = SequencedLog.commit
+
+    async def strict(self: Any, writes: Sequence[Write]) -> None:
+        try:
+            await commit(self, writes)
+        except AccessDenied as error:
+            raise Rejected(error.what, operation="commit") from error
+
+    patch.setattr(SequencedLog, "commit", strict)
+
+
+@mutation("the chain holds")
+def entries_do_not_name_the_one_before(patch: Patch) -> None:
+    encode = codec.encode_entry
+
+    def forgetful(seq: int, previous: str, *args: Any, **options: Any) -> bytes:
+        return encode(seq, "0" * 64, *args, **options)
+
+    patch.setattr(sequenced.codec, "encode_entry", forgetful)
+
+
+# -- reading -------------------------------------------------------------------------------------------------
+
+
+@mutation("versions come once, in order")
+def the_cursor_moves_without_looking_where_it_is(patch: Patch) -> None:
+    """Whoever learns of an entry applies it, whether or not it has been applied."""
+
+    def apply(self: Any, seq: int, body: bytes) -> None:
+        entry = codec.decode_entry(body, "entry")
+        if self._opening is None:
+            self._deliver(state.Committed(entry.version))
+        else:
+            self._opening = state.fold(self._opening, entry.version)
+        self._seq, self._chain = max(seq, self._seq), codec.digest(body)
+
+    patch.setattr(SequencedLog, "_apply", apply)
+
+
+@mutation("refresh reads to the end", MANY_REFRESHES)
+def a_look_is_good_enough_if_it_is_recent(patch: Patch) -> None:
+    look = Looker.look
+
+    async def lazy(self: Any, patience: float | None = None) -> None:
+        if self._looked_at is None or self._clock.monotonic() - self._looked_at > 1.0:
+            await look(self, patience)
+
+    patch.setattr(Looker, "look", lazy)
+
+
+@mutation("a view is a prefix of the log and own writes")
+def own_writes_are_seen_once_they_are_committed(patch: Patch) -> None:
+    def look_up(self: View, key: str) -> Any:
+        return self.confirmed.entries.get(key)
+
+    patch.setattr(View, "look_up", look_up)
+
+
+@mutation("the state is the log's fold")
+def deletes_are_forgotten(patch: Patch) -> None:
+    fold = state.fold
+
+    def keep(before: state.State, version: state.ManifestVersion) -> state.State:
+        after = fold(before, version)
+        gone = {key: entry for key, entry in before.entries.items() if key not in after.entries}
+        return state.State(Map({**after.entries, **gone}), after.writers, after.version)
+
+    patch.setattr(state, "fold", keep)
+    patch.setattr(sequenced, "fold", keep)
+
+
+# -- exactly once --------------------------------------------------------------------------------------------
+
+
+@mutation("each write is in the log once", forgetful(5))
+def a_write_is_not_known_again(patch: Patch) -> None:
+    """No dedupe by writer and number: what an outbox still holds after a restart is committed again."""
+    patch.setattr(state, "_reached", lambda mark, write: False)
+
+
+@mutation("each write is in the log once", forgetful(5))
+def writers_are_forgotten_at_once(patch: Patch) -> None:
+    patch.setattr(compact, "WRITER_SILENCE", timedelta(hours=1))
+
+
+@mutation("each write is in the log once", forgetful(40))
+def what_the_log_may_have_forgotten_is_sent_again(patch: Patch) -> None:
+    patch.setattr(committing, "FORGOTTEN_AFTER", timedelta(days=10_000))
+
+
+class OneWriterId(SimClock):
+    """Gives every process of a client the same writer id, which is the first id that a process asks for."""
+
+    def __init__(self, seed: str, **options: Any) -> None:
+        super().__init__(seed, **options)
+        self._next = seed.split()[-1].partition(".")[0]
+
+    def new_id(self, characters: int = 12) -> str:
+        first, self._next = self._next, ""
+        return first or super().new_id(characters)
+
+
+@mutation("nothing unexpected fails", RESTARTER, saying="somebody writes in its name")
+def a_restart_keeps_the_writer_id(patch: Patch) -> None:
+    """The numbers of two processes are the same, and their writes are not: the second one notices."""
+    patch.setattr(session, "SimClock", OneWriterId)
+
+
+@mutation("nothing is invented", *range(60))
+def a_restored_write_takes_the_new_writer_id(patch: Patch) -> None:
+    encode = codec.encode_write
+
+    def as_own(write: Write, committer: str) -> str:
+        return encode(write, write.id.writer)
+
+    patch.setattr(sequenced.codec, "encode_write", as_own)
+
+
+# -- streams -------------------------------------------------------------------------------------------------
+
+
+@mutation("an atomic write is seen whole")
+def streams_are_served_key_by_key(patch: Patch) -> None:
+    deliver = Router.deliver
+
+    def one_by_one(self: Router, turn: Turn) -> None:
+        for change in turn.step.changes or ():
+            part = state.Step(turn.step.view, turn.step.event, (change,), turn.step.effects)
+            deliver(self, Turn(turn.number, part))
+
+    patch.setattr(Router, "deliver", one_by_one)
+
+
+@mutation("streams emit changes only")
+def streams_repeat_themselves(patch: Patch) -> None:
+    show = snapshots.SnapshotSink._show  # pyright: ignore[reportPrivateUsage]
+
+    def show_anyway(self: Any, snapshot: Any, texts: Any) -> None:
+        self._shown = None
+        show(self, snapshot, texts)
+
+    patch.setattr(snapshots, "same_snapshot", lambda left, right, default: False)
+    patch.setattr(snapshots.SnapshotSink, "_show", show_anyway)
+
+
+@mutation("streams converge")
+def streams_miss_what_others_write(patch: Patch) -> None:
+    deliver = Router.deliver
+
+    def own_only(self: Router, turn: Turn) -> None:
+        changes = tuple(change for change in turn.step.changes if change.cause == "own")
+        deliver(self, Turn(turn.number, state.Step(turn.step.view, turn.step.event, changes, turn.step.effects)))
+
+    patch.setattr(Router, "deliver", own_only)
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_rule_switched_off_is_caught(name: str, monkeypatch: Patch):
+    MUTATIONS.check(name, monkeypatch)
+
+
+def test_with_all_rules_in_force_the_plans_made_by_hand_are_clean():
+    for plan in MUTATIONS.plans_by_hand():
+        report = play(plan)
+        assert report.ok, report.explain()

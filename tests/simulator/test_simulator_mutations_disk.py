@@ -1,0 +1,113 @@
+"""The rules of what a process keeps on its disk, switched off one at a time: the outbox, and the disk itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from rxmps3.local.outbox import Outbox
+from rxmps3.model.state import WriteId
+from rxmps3.replica.outbox_worker import Storer
+from tests.simulator import play
+from tests.simulator.disk import SimDisk
+from tests.simulator.mutations import Mutations, Patch
+from tests.simulator.plans import OFFLINE_WRITER, SHORT_LIVES, SHORT_MEMORY, forgetful
+
+MUTATIONS = Mutations()
+mutation = MUTATIONS.add
+
+# -- the outbox ----------------------------------------------------------------------------------------------
+
+
+@mutation("what is stored survives", OFFLINE_WRITER)
+def the_outbox_forgets(patch: Patch) -> None:
+    async def restore(self: Any) -> list[Any]:
+        return []
+
+    patch.setattr(Outbox, "restore", restore)
+
+
+@mutation("causality: ReorderedWrites", OFFLINE_WRITER)
+def an_outbox_is_restored_newest_first(patch: Patch) -> None:
+    restore = Outbox.restore
+
+    async def backwards(self: Outbox) -> list[Any]:
+        return (await restore(self))[::-1]
+
+    patch.setattr(Outbox, "restore", backwards)
+
+
+@mutation("causality: ReorderedWrites", OFFLINE_WRITER)
+def an_outbox_takes_the_newest_first(patch: Patch) -> None:
+    add = Outbox.add
+
+    async def backwards(self: Outbox, writes: Sequence[Any], by: str) -> None:
+        await add(self, writes[::-1], by)
+
+    patch.setattr(Outbox, "add", backwards)
+
+
+@mutation("a restart sees own writes", SHORT_MEMORY)
+def what_is_committed_leaves_the_outbox_at_once(patch: Patch) -> None:
+    """It is on the disk no more, and in the state that is there not yet."""
+    forget = Storer.forget
+
+    def hasty(self: Any, id: WriteId, *, committed: bool) -> None:
+        if committed and self._outbox is not None and self._new.pop(id, None) is None:
+            self._over.append(id)
+            self._wake()
+        else:
+            forget(self, id, committed=committed)
+
+    patch.setattr(Storer, "forget", hasty)
+
+
+@mutation("each write is in the log once", forgetful(40))
+def what_is_sent_is_not_noted(patch: Patch) -> None:
+    """After a restart nothing says any more that the log may have forgotten the write."""
+
+    async def mark_sent(self: Any, *args: Any) -> None:
+        pass
+
+    patch.setattr(Outbox, "mark_sent", mark_sent)
+
+
+# -- the disk ------------------------------------------------------------------------------------------------
+
+
+@mutation("what is stored survives", SHORT_LIVES)
+def stored_is_said_before_the_disk_says_so(patch: Patch) -> None:
+    store = Storer._store  # pyright: ignore[reportPrivateUsage]
+
+    async def hasty(self: Any, outbox: Outbox) -> None:
+        for id in list(self._new):
+            self._stored(id)
+        await store(self, outbox)
+
+    patch.setattr(Storer, "_store", hasty)
+
+
+@mutation("what is stored survives", OFFLINE_WRITER)
+def contents_are_not_synced(patch: Patch) -> None:
+    patch.setattr(SimDisk, "sync_content", lambda *_: None)
+
+
+@mutation("what is stored survives", OFFLINE_WRITER)
+def names_are_not_synced(patch: Patch) -> None:
+    patch.setattr(SimDisk, "sync_names", lambda *_: None)
+
+
+# -- what becomes of them ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_rule_switched_off_is_caught(name: str, monkeypatch: Patch):
+    MUTATIONS.check(name, monkeypatch)
+
+
+def test_with_all_rules_in_force_the_plans_made_by_hand_are_clean():
+    for plan in MUTATIONS.plans_by_hand():
+        report = play(plan)
+        assert report.ok, report.explain()
