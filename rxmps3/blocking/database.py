@@ -34,7 +34,7 @@ from rxmps3.local.directory import OpensLocal
 from rxmps3.log.detect import Choice
 from rxmps3.log.protocol import Progress, ProtocolName, Report
 from rxmps3.log.sequenced.collector import DEFAULT_RETENTION
-from rxmps3.model.missing import MISSING, Missing
+from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.state import Entry, ManifestVersion, View
 from rxmps3.replica.options import Status
 from rxmps3.replica.receipt import Receipt
@@ -143,7 +143,7 @@ class Database(KeyMapping):
     # -- writing ---------------------------------------------------------------------------------------------
 
     @overload
-    def put(self, key: str, value: Any, *, if_version: str | Missing | None = None) -> Receipt: ...
+    def put(self, key: str, value: Any, *, if_version: str | MissingType | None = None) -> Receipt: ...
 
     @overload
     def put(self, key: str, value: Any, *, manifests: Iterable[str]) -> Receipts: ...
@@ -153,7 +153,7 @@ class Database(KeyMapping):
         key: str,
         value: Any,
         *,
-        if_version: str | Missing | None = None,
+        if_version: str | MissingType | None = None,
         manifests: Iterable[str] | None = None,
     ) -> Receipt | Receipts:
         """Set a key, as `rxmps3.Database.put`."""
@@ -182,13 +182,13 @@ class Database(KeyMapping):
         return self._portal.call("put", write)
 
     @overload
-    def delete(self, key: str, *, if_version: str | Missing | None = None) -> Receipt: ...
+    def delete(self, key: str, *, if_version: str | MissingType | None = None) -> Receipt: ...
 
     @overload
     def delete(self, key: str, *, manifests: Iterable[str]) -> Receipts: ...
 
     def delete(
-        self, key: str, *, if_version: str | Missing | None = None, manifests: Iterable[str] | None = None
+        self, key: str, *, if_version: str | MissingType | None = None, manifests: Iterable[str] | None = None
     ) -> Receipt | Receipts:
         """Delete a key, as `rxmps3.Database.delete`."""
         if manifests is None:
@@ -285,7 +285,7 @@ class Database(KeyMapping):
     def key(self, key: str, type: type[T], default: None = None) -> BlockingKey[T | None]: ...
 
     @overload
-    def key(self, key: str, type: type[T], default: Missing) -> BlockingKey[T | Missing]: ...
+    def key(self, key: str, type: type[T], default: MissingType) -> BlockingKey[T | MissingType]: ...
 
     @overload
     def key(self, key: str, type: type[T], default: T) -> BlockingKey[T]: ...

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from rxmps3.cli.commands import CODES, app
-from rxmps3.cli.doctor import Facts, Place, Report, Row, State, examine, judge
+from rxmps3.cli.doctor import Facts, Report, Row, State, StorageUnderTest, examine, judge
 from rxmps3.cli.doctor.examine import ROUNDS
 from rxmps3.cli.run import AsJson, Endpoint, Profile, Region, Run, Target
 from rxmps3.cli.terminal import Exit, Part
@@ -42,7 +42,7 @@ def doctor(
 
 async def _doctor(run: Run, rounds: int) -> int:
     async with run.storage() as storage:
-        place = Place(storage, run.clock)
+        place = StorageUnderTest(storage, run.clock)
         try:
             with progress_bar(run) as tell:
                 facts = await examine(place, run.clock, rounds=rounds, progress=tell)

@@ -15,19 +15,19 @@ from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 from rxmps3.database.connection import Connection
 from rxmps3.database.new_key import KeyMaker
-from rxmps3.database.past.history import Difference, KeyVersion, PastWords, When
+from rxmps3.database.past.history import Difference, History, KeyVersion, When
 from rxmps3.database.past.past import Past
 from rxmps3.database.past.reading import Recorded
 from rxmps3.database.presence.presence import CLOSE_WITHIN, DEFAULT_EVERY, DEFAULT_TTL, Presence, Presences
 from rxmps3.database.receipts import Receipts
 from rxmps3.database.transaction import Transaction, Transactions, basis_of, changed, check_alone
-from rxmps3.database.undo import UndoWords
+from rxmps3.database.undo import UndoActions
 from rxmps3.errors import Closed, Corrupt, Failure, InvalidOption, NotSent
 from rxmps3.log.protocol import Progress, ProtocolName, Report
 from rxmps3.model import jsontext
-from rxmps3.model.conditions import Basis
+from rxmps3.model.conditions import Conditions
 from rxmps3.model.derivations import Derivation, MergePatch, SchemaMerge, schema_text
-from rxmps3.model.missing import MISSING, Missing
+from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.sortedkeys import check_window, window
 from rxmps3.model.state import Entry, ManifestVersion, View
 from rxmps3.replica import Replica, SharedValues
@@ -65,9 +65,9 @@ class Database(BoundToProcess):
         self._read_only = read_only
         self._root = root
         self._streams = Streams(replica)
-        self._undo = UndoWords(replica)
+        self._undo = UndoActions(replica)
         self._transactions = Transactions(replica, self._check_may_write, self.read_texts, self._undo.write_unchanged)
-        self._past = PastWords(replica, self._transactions)
+        self._past = History(replica, self._transactions)
         self._presences = Presences(replica)
         self._children: list[Database] = []
         self._new_keys = KeyMaker(replica.clock)
@@ -76,7 +76,7 @@ class Database(BoundToProcess):
     # -- writing ---------------------------------------------------------------------------------------------
 
     @overload
-    def put(self, key: str, value: Any, *, if_version: str | Missing | None = None) -> Receipt: ...
+    def put(self, key: str, value: Any, *, if_version: str | MissingType | None = None) -> Receipt: ...
 
     @overload
     def put(self, key: str, value: Any, *, manifests: Iterable[str]) -> Receipts: ...
@@ -86,7 +86,7 @@ class Database(BoundToProcess):
         key: str,
         value: Any,
         *,
-        if_version: str | Missing | None = None,
+        if_version: str | MissingType | None = None,
         manifests: Iterable[str] | None = None,
     ) -> Receipt | Receipts:
         """Set a key to a JSON value.
@@ -119,26 +119,30 @@ class Database(BoundToProcess):
         return self._write("put_all", values, manifests)
 
     @overload
-    def delete(self, key: str, *, if_version: str | Missing | None = None) -> Receipt: ...
+    def delete(self, key: str, *, if_version: str | MissingType | None = None) -> Receipt: ...
 
     @overload
     def delete(self, key: str, *, manifests: Iterable[str]) -> Receipts: ...
 
     def delete(
-        self, key: str, *, if_version: str | Missing | None = None, manifests: Iterable[str] | None = None
+        self, key: str, *, if_version: str | MissingType | None = None, manifests: Iterable[str] | None = None
     ) -> Receipt | Receipts:
         """Delete a key; deleting what is not there is fine. Otherwise as `put`."""
         return self._write("delete", {key: MISSING}, manifests, basis_of(key, if_version))
 
     def _write(
-        self, operation: str, values: Mapping[str, Any], manifests: Iterable[str] | None, basis: Basis | None = None
+        self,
+        operation: str,
+        values: Mapping[str, Any],
+        manifests: Iterable[str] | None,
+        conditions: Conditions | None = None,
     ) -> Receipt | Receipts:
         self._check_may_write(operation)
-        if basis is not None:
+        if conditions is not None:
             self._replica.check_linear(operation)
         if manifests is None:
-            return self._undo.write(values, basis)
-        check_alone(basis)
+            return self._undo.write(values, conditions)
+        check_alone(conditions)
         if isinstance(manifests, str):
             raise InvalidOption("manifests is a list of names, not one name", operation=operation)
         replicas = {name: self._connection.replica(name, self._options) for name in manifests}
@@ -362,7 +366,7 @@ class Database(BoundToProcess):
     def key(self, key: str, type: type[T], default: None = None) -> Key[T | None]: ...
 
     @overload
-    def key(self, key: str, type: type[T], default: Missing) -> Key[T | Missing]: ...
+    def key(self, key: str, type: type[T], default: MissingType) -> Key[T | MissingType]: ...
 
     @overload
     def key(self, key: str, type: type[T], default: T) -> Key[T]: ...

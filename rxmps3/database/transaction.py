@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from rxmps3.errors import Closed, Conflict, InvalidOption
 from rxmps3.model import jsontext
-from rxmps3.model.conditions import Basis, Range, Seen, seen
+from rxmps3.model.conditions import Conditions, Range, Seen, seen
 from rxmps3.model.missing import MISSING
 from rxmps3.model.sortedkeys import check_prefix, check_window, window
 from rxmps3.model.state import Entry
@@ -133,7 +133,7 @@ class Transaction:
 
     # -- its end ---------------------------------------------------------------------------------------------
 
-    def end(self) -> tuple[dict[str, Any], Basis]:
+    def end(self) -> tuple[dict[str, Any], Conditions]:
         """What it changes, and what that rests on; after this it cannot be used any more."""
         self._check_running()
         self._over = True
@@ -141,7 +141,7 @@ class Transaction:
             key: MISSING if text is None else jsontext.decode(text, f"value of key {key!r:.80}")
             for key, text in self._changes.items()
         }
-        return values, Basis(self._seen, tuple(self._ranges))
+        return values, Conditions(self._seen, tuple(self._ranges))
 
     def abandon(self) -> None:
         """It cannot be used any more, and nothing comes of it."""
@@ -167,7 +167,7 @@ class Transactions:
         replica: Replica,
         check: Callable[[str], None],
         read_texts: ReadTexts,
-        write: Callable[[Mapping[str, Any], Basis], Receipt],
+        write: Callable[[Mapping[str, Any], Conditions], Receipt],
     ) -> None:
         self._replica = replica
         self._check = check
@@ -207,11 +207,11 @@ class Transactions:
             Conflict: what it read has changed already, as far as is known here.
             Closed, InvalidValue, Overloaded: nothing was changed.
         """
-        values, basis = transaction.end()
+        values, conditions = transaction.end()
         if not values:
             return None
         self._check("transact")
-        return self._write(values, basis)
+        return self._write(values, conditions)
 
     async def commit(self, transaction: Transaction) -> None:
         """Commit what it changed, or raise `Conflict`. Raises as awaiting a receipt does."""
@@ -311,7 +311,7 @@ async def changed(transaction: Transaction, key: str, fn: Callable[[Any], Awaita
     return value
 
 
-def basis_of(key: str, if_version: object) -> Basis | None:
+def basis_of(key: str, if_version: object) -> Conditions | None:
     """What a write rests on that asks for one version of its key; `MISSING` asks for none to be there.
 
     Raises:
@@ -320,9 +320,9 @@ def basis_of(key: str, if_version: object) -> Basis | None:
     if if_version is None:
         return None
     if if_version is MISSING:
-        return Basis({key: None})
+        return Conditions({key: None})
     if isinstance(if_version, str) and if_version:
-        return Basis({key: Seen(if_version)})
+        return Conditions({key: Seen(if_version)})
     raise InvalidOption(
         f"if_version is a version id or MISSING, not {if_version!r:.80}",
         operation="put",

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from rxmps3.database.undo_stack import Side, Step, Steps
+from rxmps3.database.undo_stack import Side, UndoStack, UndoStep
 from rxmps3.errors import Conflict, Corrupt, NotKept, Rejected
 from rxmps3.model import jsontext
-from rxmps3.model.conditions import Basis, Seen, broken
+from rxmps3.model.conditions import Conditions, Seen, broken
 from rxmps3.model.derivations import Derivation
 from rxmps3.model.missing import MISSING
 from rxmps3.model.state import Committed, Entry, EntryChange, Inline, Write, WriteId
@@ -20,10 +20,10 @@ from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.router import Turn
 from rxmps3.runtime.gather import all_of
 
-__all__ = ["UndoWords"]
+__all__ = ["UndoActions"]
 
 
-class UndoWords:
+class UndoActions:
     """The writes of one handle, which it can take back.
 
     Made and closed on the loop's thread; writes may come from any.
@@ -34,7 +34,7 @@ class UndoWords:
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
-        self._steps = Steps()
+        self._steps = UndoStack()
         self._lock = threading.Lock()
         self._one_at_a_time = asyncio.Lock()
         self._route = replica.router.add_every(self)
@@ -45,13 +45,13 @@ class UndoWords:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def write(self, values: Mapping[str, Any], basis: Basis | None = None) -> Receipt:
+    def write(self, values: Mapping[str, Any], conditions: Conditions | None = None) -> Receipt:
         """As `Replica.write_nowait`, and it can be undone."""
-        return self._replica.write_nowait(values, basis=basis, made=self._did)
+        return self._replica.write_nowait(values, conditions=conditions, made=self._did)
 
-    def write_unchanged(self, values: Mapping[str, Any], basis: Basis) -> Receipt:
+    def write_unchanged(self, values: Mapping[str, Any], conditions: Conditions) -> Receipt:
         """As `Replica.write_unchanged_nowait`, and it can be undone."""
-        return self._replica.write_unchanged_nowait(values, basis, made=self._did)
+        return self._replica.write_unchanged_nowait(values, conditions, made=self._did)
 
     def derive(self, derived: Mapping[str, Derivation]) -> Receipt:
         """As `Replica.derive_nowait`, and it can be undone."""
@@ -128,16 +128,16 @@ class UndoWords:
             receipt = await self._write("redo", step, step.after, step.before or {}, self._steps.redid)
         return await receipt
 
-    def _newest(self, read: Callable[[], Step | None]) -> Step | None:
+    def _newest(self, read: Callable[[], UndoStep | None]) -> UndoStep | None:
         with self._lock:
             return read()
 
-    def _drop(self, step: Step) -> None:
+    def _drop(self, step: UndoStep) -> None:
         with self._lock:
             self._steps.drop(step)
 
     async def _write(
-        self, operation: str, step: Step, wanted: Side, present: Side, noted: Callable[[Step, str, Side], None]
+        self, operation: str, step: UndoStep, wanted: Side, present: Side, noted: Callable[[UndoStep, str, Side], None]
     ) -> Receipt:
         """Write again what one side of a step has, where its keys are still at the other side."""
         self._check(operation, step, present)
@@ -148,15 +148,15 @@ class UndoWords:
             with self._lock:
                 noted(step, write.id.version, write.update)
 
-        return self._replica.write_nowait(values, basis=_basis(present), made=made)
+        return self._replica.write_nowait(values, conditions=_conditions(present), made=made)
 
-    def _check(self, operation: str, step: Step, present: Side) -> None:
-        what = broken(_basis(present), self._replica.view, {})
+    def _check(self, operation: str, step: UndoStep, present: Side) -> None:
+        what = broken(_conditions(present), self._replica.view, {})
         if what:
             self._drop(step)
             raise Conflict(f"written since: {what}", operation=operation, remedy=f"the next {operation} leaves it out")
 
-    async def _values(self, operation: str, step: Step, side: Side) -> dict[str, Any]:
+    async def _values(self, operation: str, step: UndoStep, side: Side) -> dict[str, Any]:
         there = {key: entry for key, entry in side.items() if entry is not None}
         try:
             texts = dict(zip(there, await all_of(map(self._replica.values.fetch, there.values())), strict=True))
@@ -169,7 +169,7 @@ class UndoWords:
 
     # -- what is not committed yet ---------------------------------------------------------------------------
 
-    async def _ended(self, step: Step, version: str) -> bool:
+    async def _ended(self, step: UndoStep, version: str) -> bool:
         """Take a write back that waits for its commit, or wait with it; whether it is gone by that."""
         while step.before is None and not step.lost:
             self._replica.check_open("undo")
@@ -191,7 +191,7 @@ class UndoWords:
                 return True  # an unknown outcome is raised: it may be in the log, and cannot be undone
         return False
 
-    def _take_back(self, step: Step, receipt: Receipt) -> bool:
+    def _take_back(self, step: UndoStep, receipt: Receipt) -> bool:
         view = self._replica.view
         writer, _, number = receipt.version.rpartition("-")
         pending = view.pending.get(WriteId(writer, int(number)))
@@ -211,5 +211,5 @@ class UndoWords:
         return Entry(entry.version, Inline(self._replica.values.peek(entry) or "null"))
 
 
-def _basis(present: Side) -> Basis:
-    return Basis({key: None if entry is None else Seen(entry.version) for key, entry in present.items()})
+def _conditions(present: Side) -> Conditions:
+    return Conditions({key: None if entry is None else Seen(entry.version) for key, entry in present.items()})

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from rxmps3.model.state import Entry
 
-__all__ = ["DEPTH", "Side", "Step", "Steps"]
+__all__ = ["DEPTH", "Side", "UndoStack", "UndoStep"]
 
 DEPTH = 100
 """So many writes can be undone, one after the other."""
@@ -27,7 +27,7 @@ Side = Mapping[str, Entry | None]
 
 
 @dataclass(eq=False)
-class Step:
+class UndoStep:
     """One own write.
 
     Attributes:
@@ -45,7 +45,7 @@ class Step:
     place: str = ""
 
 
-class Steps:
+class UndoStack:
     """The two stacks.
 
     Args:
@@ -54,17 +54,17 @@ class Steps:
 
     def __init__(self, depth: int = DEPTH) -> None:
         self._depth = depth
-        self._done: OrderedDict[str, Step] = OrderedDict()
-        self._undone: list[Step] = []
+        self._done: OrderedDict[str, UndoStep] = OrderedDict()
+        self._undone: list[UndoStep] = []
         self.made = 0  # own writes that were neither an undo nor a redo
 
     @property
-    def newest_done(self) -> Step | None:
+    def newest_done(self) -> UndoStep | None:
         """What is to be undone next."""
         return next(reversed(self._done.values()), None)
 
     @property
-    def newest_undone(self) -> Step | None:
+    def newest_undone(self) -> UndoStep | None:
         """What is to be redone next."""
         return self._undone[-1] if self._undone else None
 
@@ -78,23 +78,23 @@ class Steps:
         """A new own write was made."""
         self.made += 1
         self._undone.clear()
-        self._push_done(Step(version, update))
+        self._push_done(UndoStep(version, update))
 
-    def undid(self, step: Step, version: str, update: Side) -> None:
+    def undid(self, step: UndoStep, version: str, update: Side) -> None:
         """A step whose ``before`` is known is being undone by this write."""
         self.drop(step)
         self._replace(step.before or {}, update)
         step.version, step.before, step.place = version, update, ""
         self._push_undone(step)
 
-    def redid(self, step: Step, version: str, update: Side) -> None:
+    def redid(self, step: UndoStep, version: str, update: Side) -> None:
         """An undone step is being redone by this write."""
         self.drop(step)
         self._replace(step.after, update)
         step.version, step.after, step.place = version, update, ""
         self._push_done(step)
 
-    def took_back(self, step: Step, before: Side, after: Side, made: int) -> None:
+    def took_back(self, step: UndoStep, before: Side, after: Side, made: int) -> None:
         """The write of a step was taken back before it was sent.
 
         Args:
@@ -107,7 +107,7 @@ class Steps:
             step.version, step.before, step.after = "", before, after
             self._push_undone(step)
 
-    def drop(self, step: Step) -> None:
+    def drop(self, step: UndoStep) -> None:
         """A step can be neither undone nor redone any more."""
         if self._done.get(step.version) is step:
             del self._done[step.version]
@@ -143,12 +143,12 @@ class Steps:
 
     # -- within ----------------------------------------------------------------------------------------------
 
-    def _push_done(self, step: Step) -> None:
+    def _push_done(self, step: UndoStep) -> None:
         self._done[step.version] = step
         if len(self._done) > self._depth:
             self._done.popitem(last=False)
 
-    def _push_undone(self, step: Step) -> None:
+    def _push_undone(self, step: UndoStep) -> None:
         self._undone.append(step)
         del self._undone[: -self._depth]
 

@@ -23,7 +23,7 @@ from typing import Any, Protocol, cast
 from rxmps3.errors import Corrupt, Error, InvalidOption, Unsupported
 from rxmps3.local.outbox import Outbox, Restored, open_sealed, seal
 from rxmps3.log import codec
-from rxmps3.log.protocol import Place
+from rxmps3.log.protocol import ResumePoint
 from rxmps3.model import jsontext
 from rxmps3.model.names import Layout, escape
 from rxmps3.model.state import State
@@ -44,7 +44,7 @@ VALUES_LIMIT = 256 << 20
 class SavedState:
     """The last known state, and its place in the log; None if there was no manifest yet."""
 
-    place: Place | None
+    place: ResumePoint | None
     state: State
 
 
@@ -239,7 +239,7 @@ def _decode_saved(body: bytes) -> SavedState | None:
         members = cast("dict[str, Any]", jsontext.decode(open_sealed(body, _STATE), _STATE))
         if members["place"] is None:
             return SavedState(None, State())
-        place = Place(**members["place"])
+        place = ResumePoint(**members["place"])
         state = codec.decode_state(members["state"].encode(), _STATE, codec.any_names).state
         return SavedState(place, replace(state, version=place.version))
     except (Error, KeyError, TypeError, AttributeError, UnicodeDecodeError):

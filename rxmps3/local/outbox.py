@@ -26,7 +26,7 @@ from typing import Any, cast
 from rxmps3.errors import Corrupt, Error
 from rxmps3.log import codec
 from rxmps3.model import jsontext
-from rxmps3.model.conditions import decode_basis, encode_basis
+from rxmps3.model.conditions import decode_conditions, encode_conditions
 from rxmps3.model.state import Write, WriteId
 from rxmps3.storage.base import Found, Storage, list_all
 
@@ -285,14 +285,14 @@ def _encode_batch(writes: Sequence[tuple[Write, Mapping[str, str]]], by: str) ->
 
 
 def _encode_one(write: Write, texts: Mapping[str, str]) -> str:
-    basis = "" if write.basis is None else f'"basis":{jsontext.encode(encode_basis(write.basis))},'
-    return f'{{{basis}"texts":{jsontext.encode(dict(texts))},"write":{codec.encode_write(write, "")}}}'
+    conditions = "" if write.conditions is None else f'"basis":{jsontext.encode(encode_conditions(write.conditions))},'
+    return f'{{{conditions}"texts":{jsontext.encode(dict(texts))},"write":{codec.encode_write(write, "")}}}'
 
 
 def _decode_one(part: Mapping[str, Any], what: str) -> tuple[Write, dict[str, str]]:
     write = codec.decode_write(part["write"], "", what, codec.any_names)
     if "basis" in part:
-        write = replace(write, basis=decode_basis(part["basis"]))
+        write = replace(write, conditions=decode_conditions(part["basis"]))
     return write, dict(part["texts"])
 
 

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Literal
 
 from rxmps3.errors import AccessDenied, Corrupt, InvalidInput, Rejected, Unsupported
-from rxmps3.log.protocol import Deliver, Kit, Log, Place, ProtocolName
+from rxmps3.log.protocol import Deliver, Kit, Log, ProtocolName, ResumePoint
 from rxmps3.model.state import Committed, Loaded, Refused, Replayed, Write, WriteId
 from rxmps3.runtime.clock import Clock
 
@@ -109,7 +109,7 @@ class ChosenLog:
         return self._log.reached
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> ResumePoint | None:
         return None if self._held is not None else self._log.place
 
     @property
@@ -132,7 +132,7 @@ class ChosenLog:
 
     # -- choosing --------------------------------------------------------------------------------------------
 
-    def resume(self, place: Place) -> None:
+    def resume(self, place: ResumePoint) -> None:
         for protocol in self._others:
             if protocol == place.protocol != self.kit.protocol:
                 if self._asked != "auto":

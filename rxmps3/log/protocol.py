@@ -16,18 +16,18 @@ from rxmps3.runtime.clock import Clock
 from rxmps3.storage.base import Storage, Stored
 
 __all__ = [
-    "Collects",
+    "Collector",
     "Context",
     "Deliver",
     "Held",
     "Kit",
     "Log",
-    "Place",
     "Placing",
     "Planned",
     "Progress",
     "ProtocolName",
     "Report",
+    "ResumePoint",
 ]
 
 Deliver = Callable[[Committed | Replayed | Loaded | Refused], None]
@@ -39,7 +39,7 @@ In order, except that `Replayed` brings versions that belong below known ones.
 
 
 @dataclass(frozen=True)
-class Place:
+class ResumePoint:
     """Where a client is in a log, for going on there later.
 
     Attributes:
@@ -79,7 +79,7 @@ class Log(Protocol):
         ...
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> ResumePoint | None:
         """Where this client is: the state it delivered last is the one there. None before anything was read."""
         ...
 
@@ -93,7 +93,7 @@ class Log(Protocol):
         """Whether the log has grown so much that it should be made small."""
         ...
 
-    def resume(self, place: Place) -> None:
+    def resume(self, place: ResumePoint) -> None:
         """Begin at a place that was reached earlier, whose state is known; call it before `open`.
 
         A log that cannot go on there delivers `Loaded` when it opens, as if it had not been called.
@@ -242,7 +242,7 @@ class Report:
     waiting_until: datetime | None = None
 
 
-class Collects(Protocol):
+class Collector(Protocol):
     """Keeps a manifest small that is open here."""
 
     async def checkpoint(self) -> int | str | None:
@@ -304,7 +304,7 @@ class Kit(NamedTuple):
     protocol: ProtocolName
     log: Log
     placing: Placing
-    collector: Collects
+    collector: Collector
     linear: bool = False
     suspect: Callable[[Write, str], None] | None = None
     archive: Archive | None = None

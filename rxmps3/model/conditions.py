@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from rxmps3.model.derivations import Derivation, decode_derivation, encode_derivation
 from rxmps3.model.sortedkeys import window
 
-__all__ = ["Basis", "Range", "Seen", "broken", "decode_basis", "encode_basis"]
+__all__ = ["Conditions", "Range", "Seen", "broken", "decode_conditions", "encode_conditions"]
 
 
 class _Entry(Protocol):
@@ -65,7 +65,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Basis:
+class Conditions:
     """What a write rests on.
 
     Attributes:
@@ -80,22 +80,22 @@ class Basis:
     derived: Mapping[str, Derivation] = field(default_factory=dict[str, Derivation])
 
 
-def broken(basis: Basis, confirmed: Mapping[str, _Entry], ahead: Mapping[str, _Entry | None]) -> str:
+def broken(conditions: Conditions, confirmed: Mapping[str, _Entry], ahead: Mapping[str, _Entry | None]) -> str:
     """What of a basis does not hold, in words; "" if all of it does.
 
     Args:
-        basis: what is asked for.
+        conditions: what is asked for.
         confirmed: what the log says.
         ahead: what the client's own earlier writes make of it, which wait for their commit; None deletes.
     """
-    for key, wanted in basis.keys.items():
+    for key, wanted in conditions.keys.items():
         there = ahead[key] if key in ahead else confirmed.get(key)
         if not _is_at(there, wanted):
             found = None if there is None else there.version
             if wanted is not None and found == wanted.version:
                 return f"key {key!r:.80} was made anew, with another value"
             return f"key {key!r:.80} is {_at(found)}, not {_at(None if wanted is None else wanted.version)}"
-    for one in basis.ranges:
+    for one in conditions.ranges:
         present = dict(_under(one, confirmed, ahead))
         for key in sorted({*present, *one.keys}):
             if key not in one.keys or not _is_at(present.get(key), one.keys[key]):
@@ -123,20 +123,21 @@ def _under(
         yield key, entry
 
 
-def encode_basis(basis: Basis) -> dict[str, Any]:
+def encode_conditions(conditions: Conditions) -> dict[str, Any]:
     """As a JSON value."""
     return {
-        "keys": dict(basis.keys),
+        "keys": dict(conditions.keys),
         "ranges": [
-            {"prefix": one.prefix, "first": one.first, "last": one.last, "keys": dict(one.keys)} for one in basis.ranges
+            {"prefix": one.prefix, "first": one.first, "last": one.last, "keys": dict(one.keys)}
+            for one in conditions.ranges
         ],
-        "derived": {key: encode_derivation(one) for key, one in basis.derived.items()},
+        "derived": {key: encode_derivation(one) for key, one in conditions.derived.items()},
     }
 
 
-def decode_basis(members: Mapping[str, Any]) -> Basis:
+def decode_conditions(members: Mapping[str, Any]) -> Conditions:
     """The way back. Raises KeyError, TypeError."""
-    return Basis(
+    return Conditions(
         {str(key): None if one is None else Seen(*one) for key, one in members["keys"].items()},
         tuple(
             Range(one["prefix"], one["first"], one["last"], {key: Seen(*at) for key, at in one["keys"].items()})

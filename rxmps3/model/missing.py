@@ -5,10 +5,10 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, Literal
 
-__all__ = ["MISSING", "Missing"]
+__all__ = ["MISSING", "MissingType"]
 
 
-class Missing(Enum):
+class MissingType(Enum):
     """The type of `MISSING`."""
 
     MISSING = "MISSING"
@@ -20,5 +20,5 @@ class Missing(Enum):
         return "MISSING"
 
 
-MISSING: Final = Missing.MISSING
+MISSING: Final = MissingType.MISSING
 """Put it to delete a key; give it as ``default`` to tell a missing key from one that holds null. Falsy."""

@@ -29,7 +29,7 @@ from typing import Literal, NamedTuple
 from immutables import Map
 
 from rxmps3.errors import Corrupt, Error
-from rxmps3.model.conditions import Basis
+from rxmps3.model.conditions import Conditions
 
 __all__ = [
     "Amended",
@@ -143,7 +143,7 @@ class Write:
     id: WriteId
     nonce: str
     update: Update
-    basis: Basis | None = None
+    conditions: Conditions | None = None
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,17 @@ from rxmps3.local.outbox import Restored
 from rxmps3.log.protocol import Log
 from rxmps3.model.state import Amended, ContentObject, Refused, Write, WriteId
 from rxmps3.model.writing import contents_of, with_contents
-from rxmps3.replica.conditions import Basing
+from rxmps3.replica.conditions import ConditionChecker
 from rxmps3.replica.dataflow import Timeline
 from rxmps3.replica.fairness import Fairness
 from rxmps3.replica.health import Health
-from rxmps3.replica.outbox_worker import Storer
+from rxmps3.replica.outbox_worker import OutboxWorker
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.shared_values import SharedValues
 from rxmps3.replica.values import Values
 from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock
-from rxmps3.runtime.event_loop import Home
+from rxmps3.runtime.event_loop import EventLoop
 from rxmps3.runtime.gather import all_of
 from rxmps3.storage.base import Stored
 
@@ -59,7 +59,7 @@ class Committer:
 
     def __init__(
         self,
-        home: Home,
+        loop: EventLoop,
         clock: Clock,
         log: Log,
         timeline: Timeline,
@@ -67,10 +67,10 @@ class Committer:
         health: Health,
         backoff: Backoff,
         receipts: dict[WriteId, Receipt],
-        storer: Storer,
-        basing: Basing,
+        storer: OutboxWorker,
+        basing: ConditionChecker,
     ) -> None:
-        self._home = home
+        self._loop = loop
         self._clock = clock
         self._log = log
         self._timeline = timeline
@@ -78,7 +78,7 @@ class Committer:
         self._health = health
         self._backoff = backoff
         self._receipts = receipts
-        self._storer = storer
+        self._outbox_worker = storer
         self._basing = basing
         self._sent: dict[WriteId, datetime | None] = {}
         self._judged_at = clock.now()
@@ -106,10 +106,10 @@ class Committer:
             if self._values.placing.repeatable:
                 for content in contents:
                     self._values.hold_again(content)
-                self._home.spawn(self._mend(contents), "upload")
+                self._loop.spawn(self._mend(contents), "upload")
         self._sent.pop(id, None)
         self._shared.pop(id, None)
-        self._storer.forget(id, committed=committed)
+        self._outbox_worker.forget(id, committed=committed)
 
     def restored(self, restored: Restored) -> None:
         """A write of an earlier process is pending again."""
@@ -140,7 +140,7 @@ class Committer:
                 ready = self._about_to_send(await self._standing(ready))
                 if not ready:
                     continue
-                ready = ready[: await self._storer.mark_sent([write.id for write in ready])]
+                ready = ready[: await self._outbox_worker.mark_sent([write.id for write in ready])]
                 await self._log.prepare()
                 if self._values.placing is not placing:
                     self.wake()
@@ -222,9 +222,9 @@ class Committer:
                     break
                 if write.id not in self._uploading and not behind:
                     self._uploading.add(write.id)
-                    self._home.spawn(self._upload(write.id, contents), "upload")
+                    self._loop.spawn(self._upload(write.id, contents), "upload")
             elif not waiting:
-                waiting = not self._storer.may_be_sent(write.id)
+                waiting = not self._outbox_worker.may_be_sent(write.id)
                 if not waiting:
                     ready.append(write)
         return ready

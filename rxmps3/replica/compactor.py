@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable
 
 from rxmps3.errors import unforeseen
-from rxmps3.log.protocol import Collects, Log
+from rxmps3.log.protocol import Collector, Log
 from rxmps3.replica.health import Health
 from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock
 
-__all__ = ["Keeper"]
+__all__ = ["Compactor"]
 
 _OTHERS_WAIT = (10.0, 40.0)
 """Whoever's commit crosses the line makes the checkpoint; the others see to it only after so many seconds."""
@@ -19,11 +19,11 @@ _COLLECT_EVERY = 600.0
 """One client tries to collect at most every so many seconds."""
 
 
-class Keeper:
+class Compactor:
     """Makes checkpoints and collects, in a client that writes."""
 
     def __init__(
-        self, clock: Clock, log: Log, collector: Callable[[], Collects], health: Health, backoff: Backoff
+        self, clock: Clock, log: Log, collector: Callable[[], Collector], health: Health, backoff: Backoff
     ) -> None:
         self._clock = clock
         self._log = log

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from rxmps3.errors import Conflict, Corrupt, InvalidInput, Rejected
 from rxmps3.log.protocol import Log
-from rxmps3.model.conditions import Basis, broken, seen
+from rxmps3.model.conditions import Conditions, broken, seen
 from rxmps3.model.state import Entry, Refused, Write, WriteId
 from rxmps3.replica.dataflow import Timeline
 from rxmps3.replica.values import Values
 
-__all__ = ["Basing", "Derived"]
+__all__ = ["ConditionChecker", "Derived"]
 
 _LOOKS = 2
 """So often the end of the log is looked for at most while news keep coming."""
@@ -22,10 +22,10 @@ class Derived(NamedTuple):
     """What is made of the present values: canonical texts by key, None for no value, and what they now rest on."""
 
     texts: Mapping[str, str | None]
-    basis: Basis
+    conditions: Conditions
 
 
-class Basing:
+class ConditionChecker:
     """Judges the pending writes that have a basis.
 
     Args:
@@ -43,12 +43,12 @@ class Basing:
 
     def standing(self, ready: Sequence[Write]) -> list[Write]:
         """Of the oldest pending writes those before the first whose basis does not hold as far as the log is known."""
-        if all(write.basis is None for write in ready):
+        if all(write.conditions is None for write in ready):
             return list(ready)
         confirmed = self._timeline.view.confirmed.entries
         ahead: dict[str, Entry | None] = {}
         for index, write in enumerate(ready):
-            if write.basis is not None and broken(write.basis, confirmed, ahead):
+            if write.conditions is not None and broken(write.conditions, confirmed, ahead):
                 return list(ready[:index])
             ahead.update(write.update)
         return list(ready)
@@ -77,10 +77,10 @@ class Basing:
                 break
             if pending is None:
                 continue
-            basis = pending.write.basis
-            what = "" if basis is None else broken(basis, confirmed.entries, ahead)
-            if basis is not None and what:
-                if not await self._mend(id, basis, what, ahead):
+            conditions = pending.write.conditions
+            what = "" if conditions is None else broken(conditions, confirmed.entries, ahead)
+            if conditions is not None and what:
+                if not await self._mend(id, conditions, what, ahead):
                     continue
                 remade.append(id)
             pending = self._timeline.view.pending.get(id)
@@ -105,26 +105,28 @@ class Basing:
         standing = len(self.standing(queue))
         return standing < len(queue) and view.pending[queue[standing].id].ordinal >= self._read_since
 
-    async def _mend(self, id: WriteId, basis: Basis, what: str, ahead: Mapping[str, Entry | None]) -> bool:
+    async def _mend(self, id: WriteId, conditions: Conditions, what: str, ahead: Mapping[str, Entry | None]) -> bool:
         """Make a write anew whose basis does not hold; False if it is refused or over."""
-        if not basis.derived:
+        if not conditions.derived:
             remedy = "read again and decide again"
             self._refuse(Conflict(what, operation="commit", object=f"write {id.version}", remedy=remedy), id)
             return False
         confirmed = self._timeline.view.confirmed.entries
-        there = {key: ahead[key] if key in ahead else confirmed.get(key) for key in basis.keys}
+        there = {key: ahead[key] if key in ahead else confirmed.get(key) for key in conditions.keys}
         try:
-            return self._remake(id, await self._derive(basis, there))
+            return self._remake(id, await self._derive(conditions, there))
         except (Corrupt, InvalidInput) as error:
             rejected = Rejected(f"cannot be made of what is there now: {error}", operation="commit")
             rejected.__cause__ = error
             self._refuse(rejected, id)
             return False
 
-    async def _derive(self, basis: Basis, there: Mapping[str, Entry | None]) -> Derived:
+    async def _derive(self, conditions: Conditions, there: Mapping[str, Entry | None]) -> Derived:
         before = {key: await self._values.fetch(entry) for key, entry in there.items() if entry is not None}
-        texts = {key: derivation.apply(before.get(key)) for key, derivation in basis.derived.items()}
-        return Derived(texts, Basis({key: seen(entry) for key, entry in there.items()}, derived=basis.derived))
+        texts = {key: derivation.apply(before.get(key)) for key, derivation in conditions.derived.items()}
+        return Derived(
+            texts, Conditions({key: seen(entry) for key, entry in there.items()}, derived=conditions.derived)
+        )
 
     def _refuse(self, error: Rejected, id: WriteId) -> None:
         self._timeline.submit(Refused(id, error))

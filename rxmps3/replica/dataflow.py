@@ -19,7 +19,7 @@ from rxmps3.model.sortedkeys import SortedKeys
 from rxmps3.model.state import Event, Step, View, step
 from rxmps3.replica.router import Turn
 from rxmps3.replica.turns import Turns, folded
-from rxmps3.runtime.event_loop import Home
+from rxmps3.runtime.event_loop import EventLoop
 
 __all__ = ["Timeline"]
 
@@ -32,11 +32,11 @@ class Timeline:
         deliver: receives each turn on the loop's thread, in order, never while it is busy with another.
     """
 
-    def __init__(self, home: Home, deliver: Callable[[Turn], None]) -> None:
+    def __init__(self, loop: EventLoop, deliver: Callable[[Turn], None]) -> None:
         self.lock = threading.RLock()
         self._latest = Turn(0, Step(View()))
         self._keys = SortedKeys()
-        self._turns: Turns[Turn] = Turns(home.call_soon)
+        self._turns: Turns[Turn] = Turns(loop.call_soon)
         self._events: Subject[Event] = Subject()
         turns: Observable[Turn] = self._events.pipe(
             folded(_next_turn, self._latest),

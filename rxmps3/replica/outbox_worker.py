@@ -16,7 +16,7 @@ from rxmps3.replica.health import Health
 from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock
 
-__all__ = ["Storer"]
+__all__ = ["OutboxWorker"]
 
 logger = logging.getLogger("rxmps3")
 
@@ -28,7 +28,7 @@ class _Sent(NamedTuple):
     position: str
 
 
-class Storer:
+class OutboxWorker:
     """Adds new writes to the outbox in batches, oldest first, and removes those that have met their end.
 
     A disk that refuses is reported and tried again; meanwhile its writes may be sent, since committing them is the

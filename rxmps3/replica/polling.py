@@ -15,19 +15,21 @@ from rxmps3.errors import Error, Failure, Throttled, Unavailable, unforeseen
 from rxmps3.log.protocol import Log
 from rxmps3.replica.health import Health
 from rxmps3.replica.options import Options
-from rxmps3.replica.ticks import Pace, timer
+from rxmps3.replica.ticks import PollPace, timer
 from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock
-from rxmps3.runtime.event_loop import Home
+from rxmps3.runtime.event_loop import EventLoop
 
-__all__ = ["Looker"]
+__all__ = ["Poller"]
 
 
-class Looker:
+class Poller:
     """One look at a time, and one more after it for all who asked meanwhile."""
 
-    def __init__(self, home: Home, clock: Clock, log: Log, health: Health, backoff: Backoff, options: Options) -> None:
-        self._home = home
+    def __init__(
+        self, loop: EventLoop, clock: Clock, log: Log, health: Health, backoff: Backoff, options: Options
+    ) -> None:
+        self._loop = loop
         self._clock = clock
         self._log = log
         self._health = health
@@ -37,7 +39,7 @@ class Looker:
         self._waiting: list[asyncio.Future[None]] = []
         self._looked_at: float | None = None
         self._hold_until = 0.0
-        self._pace = Pace(options.interval)
+        self._pace = PollPace(options.interval)
         self._demands = 0
         self._ticking = SerialDisposable()
 
@@ -50,13 +52,13 @@ class Looker:
         Raises:
             Unavailable, AccessDenied, BucketNotFound, Corrupt, Unsupported: what the storage or the log said.
         """
-        looked = self._home.loop.create_future()
+        looked = self._loop.loop.create_future()
         self._waiting.append(looked)
         self._wanted.set()
         if patience is None:
             await looked
             return
-        timer = self._home.spawn(self._let_go(looked, patience), "patience")
+        timer = self._loop.spawn(self._let_go(looked, patience), "patience")
         try:
             await looked
         finally:
@@ -155,10 +157,10 @@ class Looker:
     def _use(self, ticks: Observable[Any]) -> None:
         """Look at each tick; ticks during a look make one more look. They may come from any thread."""
         self._ticking.disposable = ticks.subscribe(
-            lambda _: self._home.on_loop(self._wanted.set),
-            lambda error: self._home.on_loop(lambda: self._fall_back(error)),
-            lambda: self._home.on_loop(lambda: self._fall_back(None)),
-            scheduler=AsyncIOThreadSafeScheduler(self._home.loop),
+            lambda _: self._loop.on_loop(self._wanted.set),
+            lambda error: self._loop.on_loop(lambda: self._fall_back(error)),
+            lambda: self._loop.on_loop(lambda: self._fall_back(None)),
+            scheduler=AsyncIOThreadSafeScheduler(self._loop.loop),
         )
 
     def _use_timer(self) -> None:
@@ -166,7 +168,7 @@ class Looker:
             timer(
                 self._clock,
                 self._pace,
-                self._home.spawn,
+                self._loop.spawn,
                 at_once=self.is_stale(),
                 hold=lambda: self._hold_until - self._clock.monotonic(),
             )
@@ -177,5 +179,5 @@ class Looker:
             return
         cause = error or Unavailable("the source of ticks completed", operation="poll")
         note = f"from now on a timer looks every {self._options.interval} s"
-        self._health.report(Failure("poll", self._home.name, cause, note))
+        self._health.report(Failure("poll", self._loop.name, cause, note))
         self._use_timer()

@@ -1,6 +1,6 @@
 """One manifest as this process follows and extends it.
 
-`Timeline` holds the view, `Looker` reads the log, `Committer` extends it, `Health` says how it goes. The two that do
+`Timeline` holds the view, `Poller` reads the log, `Committer` extends it, `Health` says how it goes. The two that do
 I/O only produce events for the first; no decision about the data is made here.
 """
 
@@ -20,9 +20,9 @@ from rxmps3.local.directory import Local, OpensLocal
 from rxmps3.local.outbox import Restored
 from rxmps3.log.archive import Archive
 from rxmps3.log.detect import ChosenLog
-from rxmps3.log.protocol import Collects, Context, Deliver, Kit, Placing, Planned, ProtocolName
+from rxmps3.log.protocol import Collector, Context, Deliver, Kit, Placing, Planned, ProtocolName
 from rxmps3.log.registry import is_there, open_kit
-from rxmps3.model.conditions import Basis
+from rxmps3.model.conditions import Conditions
 from rxmps3.model.derivations import Derivation
 from rxmps3.model.state import (
     Committed,
@@ -36,23 +36,23 @@ from rxmps3.model.state import (
     WriteId,
 )
 from rxmps3.replica.committer import Committer
-from rxmps3.replica.compactor import Keeper
-from rxmps3.replica.conditions import Basing
+from rxmps3.replica.compactor import Compactor
+from rxmps3.replica.conditions import ConditionChecker
 from rxmps3.replica.dataflow import Timeline
 from rxmps3.replica.health import Health
 from rxmps3.replica.options import Options, Status, merged
-from rxmps3.replica.outbox_worker import Storer
-from rxmps3.replica.polling import Looker
+from rxmps3.replica.outbox_worker import OutboxWorker
+from rxmps3.replica.polling import Poller
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.router import Router, Turn
 from rxmps3.replica.shared_values import SharedValues
-from rxmps3.replica.state_saver import Saver
+from rxmps3.replica.state_saver import StateSaver
 from rxmps3.replica.values import Values
-from rxmps3.replica.writer import Author, Draft, Made
+from rxmps3.replica.writer import Draft, Made, WriteMaker
 from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock, Random
-from rxmps3.runtime.event_loop import Home
-from rxmps3.runtime.interrupts import unbroken
+from rxmps3.runtime.event_loop import EventLoop
+from rxmps3.runtime.interrupts import uninterrupted
 from rxmps3.storage.base import Storage
 from rxmps3.storage.metered import MeteredStorage
 
@@ -87,9 +87,9 @@ class Replica:
         self._closed = False
         self._saves: set[asyncio.Task[None]] = set()
 
-        self._home = Home(self._name, self._task_failed)
+        self._loop = EventLoop(self._name, self._task_failed)
         self._health = Health(self._name, clock, self._complete_status, self.take_turn)
-        self._timeline = Timeline(self._home, self._deliver)
+        self._timeline = Timeline(self._loop, self._deliver)
         self._log = ChosenLog(
             options.protocol,
             self._open_kit,
@@ -100,11 +100,11 @@ class Replica:
             self._name,
         )
         self.values = Values(self._storage, self._log.kit.placing, options.cache_bytes)
-        self._author = Author(
+        self._write_maker = WriteMaker(
             self._writer,
             self._name,
             clock,
-            self._home,
+            self._loop,
             self._timeline,
             self.values,
             options,
@@ -113,13 +113,13 @@ class Replica:
             self._was_sent,
             self.observer_raised,
         )
-        self._receipts = self._author.receipts
+        self._receipts = self._write_maker.receipts
         self._keep = keep
         self._local: Local | None = None
         self._restoring: asyncio.Task[None] | None = None
         self._restore_error: Error | None = None
-        self._looker = Looker(self._home, clock, self._log, self._health, self.backoff, options)
-        self._storer = Storer(
+        self._poller = Poller(self._loop, clock, self._log, self._health, self.backoff, options)
+        self._outbox_worker = OutboxWorker(
             clock,
             self._log,
             self._health,
@@ -130,7 +130,7 @@ class Replica:
             lambda: self._log.kit.suspect is not None,
         )
         self._committer = Committer(
-            self._home,
+            self._loop,
             clock,
             self._log,
             self._timeline,
@@ -138,12 +138,14 @@ class Replica:
             self._health,
             self.backoff,
             self._receipts,
-            self._storer,
-            Basing(self._log, self._timeline, self.values, self._author.remake),
+            self._outbox_worker,
+            ConditionChecker(self._log, self._timeline, self.values, self._write_maker.remake),
         )
 
-        self._saver = Saver(clock, self._log, lambda: self.view.confirmed, lambda: self._local, self._storer)
-        self._keeper = Keeper(clock, self._log, lambda: self.collector, self._health, self.backoff)
+        self._state_saver = StateSaver(
+            clock, self._log, lambda: self.view.confirmed, lambda: self._local, self._outbox_worker
+        )
+        self._compactor = Compactor(clock, self._log, lambda: self.collector, self._health, self.backoff)
 
     # -- the protocol ----------------------------------------------------------------------------------------
 
@@ -158,7 +160,7 @@ class Replica:
         return self._log.kit.placing
 
     @property
-    def collector(self) -> Collects:
+    def collector(self) -> Collector:
         """Keeps the manifest small."""
         return self._log.kit.collector
 
@@ -188,7 +190,7 @@ class Replica:
 
     def _switched(self, kit: Kit) -> None:
         """The manifest is in another protocol than was assumed."""
-        self._author.plan_for(kit)
+        self._write_maker.plan_for(kit)
 
     # -- the view --------------------------------------------------------------------------------------------
 
@@ -212,7 +214,7 @@ class Replica:
 
     def _learn(self, event: Committed | Replayed | Loaded | Refused) -> None:
         """Take what the log says, unless it puts words into this client's mouth."""
-        if self._author.is_put_into_its_mouth(event):
+        if self._write_maker.is_forged(event):
             raise Corrupt(
                 "carries a write of this client's that it never made",
                 object=self._name,
@@ -227,15 +229,15 @@ class Replica:
             self._settle(settled)
         event = turn.step.event
         if isinstance(event, (Committed, Replayed)):
-            self._looker.active()
+            self._poller.active()
             versions = (event.version,) if isinstance(event, Committed) else event.versions
             mine = all(version.writer == self._writer for version in versions)
             if not mine:
                 self._committer.foreign_seen()
-            if self._author.number:
-                self._keeper.grown(mine=mine)
+            if self._write_maker.number:
+                self._compactor.grown(mine=mine)
         if isinstance(event, (Committed, Replayed, Loaded)):
-            self._saver.changed()
+            self._state_saver.changed()
         self._health.tell()
 
     def _settle(self, settled: Settled) -> None:
@@ -252,8 +254,8 @@ class Replica:
         receipt.settle(settled.error)
         self._committer.wake()  # what waited behind it may go
         if settled.error is not None:
-            early = settled.id.writer != self._author.writer
-            self._home.call_soon(lambda: self._report_unseen(receipt, early=early))
+            early = settled.id.writer != self._write_maker.writer
+            self._loop.call_soon(lambda: self._report_unseen(receipt, early=early))
 
     def _report_unseen(self, receipt: Receipt, *, early: bool) -> None:
         error = receipt.unseen_failure
@@ -266,17 +268,17 @@ class Replica:
     def check(self, values: Mapping[str, Any]) -> Planned:
         """What a write of these would be. Raises `InvalidKey`, `InvalidValue`, `Closed`."""
         self.check_open("put")
-        return self._author.check(values)
+        return self._write_maker.check(values)
 
     def check_linear(self, operation: str) -> None:
         """Raise `Unsupported` if the log's protocol has no one order of commits that a write could rest on."""
-        self._author.check_linear(operation)
+        self._write_maker.check_linear(operation)
 
     def write_nowait(
         self,
         values: Mapping[str, Any],
         shared: SharedValues | None = None,
-        basis: Basis | None = None,
+        conditions: Conditions | None = None,
         made: Made | None = None,
     ) -> Receipt:
         """Make one atomic write and step the view; from any thread.
@@ -284,16 +286,18 @@ class Replica:
         Args:
             values: what each key is to hold; `MISSING` deletes it.
             shared: the same values as they were planned for several manifests.
-            basis: what the write rests on; it is refused with `Conflict` if that does not hold where it is committed.
+            conditions: what it rests on; it is refused with `Conflict` if they do not hold where it is committed.
             made: is given the write before anything becomes of it, on this thread.
 
         Raises:
             InvalidKey, InvalidValue, Closed, Overloaded: nothing was changed.
         """
         self.check_open("put")
-        return self._unbroken(lambda: self._author.write(values, shared, basis, made))
+        return self._uninterrupted(lambda: self._write_maker.write(values, shared, conditions, made))
 
-    def write_unchanged_nowait(self, values: Mapping[str, Any], basis: Basis, made: Made | None = None) -> Receipt:
+    def write_unchanged_nowait(
+        self, values: Mapping[str, Any], conditions: Conditions, made: Made | None = None
+    ) -> Receipt:
         """As `write_nowait`, but only if its basis holds in the view as it is now.
 
         What rests on an own write that is to be refused would be refused with it: so none is shown that has to be.
@@ -303,7 +307,7 @@ class Replica:
             InvalidKey, InvalidValue, Closed, Overloaded: nothing was changed.
         """
         self.check_open("put")
-        return self._unbroken(lambda: self._author.write_unchanged(values, basis, made))
+        return self._uninterrupted(lambda: self._write_maker.write_unchanged(values, conditions, made))
 
     def derive_nowait(self, derived: Mapping[str, Derivation], made: Made | None = None) -> Receipt:
         """Make one atomic write of what its keys hold; it is made anew when others write them before it is committed.
@@ -313,11 +317,11 @@ class Replica:
             InvalidKey, InvalidValue, Closed, Overloaded: nothing was changed.
         """
         self.check_open("put")
-        return self._unbroken(lambda: self._author.derive(derived, made))
+        return self._uninterrupted(lambda: self._write_maker.derive(derived, made))
 
-    def _unbroken(self, write: Callable[[], Receipt]) -> Receipt:
+    def _uninterrupted(self, write: Callable[[], Receipt]) -> Receipt:
         """Beside an event loop in a thread of its own the main thread may be interrupted; not in here."""
-        return unbroken(write) if self._home.beside_threads else write()
+        return uninterrupted(write) if self._loop.beside_threads else write()
 
     def _was_sent(self, id: WriteId) -> bool:
         return self._committer.was_sent(id)
@@ -325,7 +329,7 @@ class Replica:
     def _made(self, draft: Draft) -> None:
         if draft.shared is not None:
             self._committer.share(draft.write.id, draft.shared)
-        self._storer.add(draft.write, draft.texts)
+        self._outbox_worker.add(draft.write, draft.texts)
         self._committer.wake()
 
     def _stored(self, id: WriteId) -> None:
@@ -363,7 +367,7 @@ class Replica:
             aside = Corrupt("set aside", object=f"file {name}")
             self._health.report(Failure("restore", self._name, aside, "the rest is kept"), early=True)
         self.values.keep_in(local)
-        self._storer.use(local.outboxes[0])
+        self._outbox_worker.use(local.outboxes[0])
         saved = await local.load_state()
         if saved is not None and saved.place is not None:
             self._log.resume(saved.place)
@@ -382,7 +386,7 @@ class Replica:
         self._committer.restored(restored)
         if restored.after is not None:
             self._log.suspect(restored.write, restored.after)
-        self._author.take_up(restored)
+        self._write_maker.take_up(restored)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -392,17 +396,17 @@ class Replica:
         return self._log.reached
 
     async def look(self, patience: float | None = None) -> None:
-        """Read to the end of the log, by a look that begins after this call. As `Looker.look`."""
+        """Read to the end of the log, by a look that begins after this call. As `Poller.look`."""
         self.check_open("get")
         self.check_loop()
         if not self.options.online:
             raise Unavailable("opened with online=False", operation="get", object=self._name)
         self._log.look_around()
-        await self._looker.look(patience)
+        await self._poller.look(patience)
 
     async def look_if_stale(self) -> None:
         """Look if the last look is older than the poll interval; what is loaded is good enough if that fails."""
-        if not self._looker.is_stale():
+        if not self._poller.is_stale():
             return
         try:
             await self.look()
@@ -412,7 +416,7 @@ class Replica:
 
     def demand(self) -> DisposableBase:
         """Keep looking at the pace of the ticks until disposed."""
-        return self._looker.demand()
+        return self._poller.demand()
 
     # -- how it goes -----------------------------------------------------------------------------------------
 
@@ -428,7 +432,7 @@ class Replica:
     @property
     def from_cache(self) -> bool:
         """Whether the view comes from what is kept on disk, with the bucket not read since."""
-        return not self._heard and not self._looker.has_looked
+        return not self._heard and not self._poller.has_looked
 
     @property
     def statuses(self) -> Observable[Status]:
@@ -450,8 +454,8 @@ class Replica:
 
     def observer_raised(self, name: str, error: BaseException) -> None:
         """Report what an observer raised, from any thread. See `failure_of_observer`."""
-        failure = failure_of_observer(name, error, ends_program=not self._home.beside_threads)
-        self._home.on_loop(lambda: self.report(failure))
+        failure = failure_of_observer(name, error, ends_program=not self._loop.beside_threads)
+        self._loop.on_loop(lambda: self.report(failure))
 
     def _complete_status(self, status: Status) -> Status:
         meter, view = self._storage.meter, self.view
@@ -480,7 +484,7 @@ class Replica:
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop it lives on."""
-        return self._home.loop
+        return self._loop.loop
 
     def check_open(self, operation: str) -> None:
         """Raise `Closed` if it is."""
@@ -489,11 +493,11 @@ class Replica:
 
     def check_loop(self) -> None:
         """Raise `WrongLoop` if another event loop than this replica's runs on the calling thread."""
-        self._home.check_loop()
+        self._loop.check_loop()
 
     def attach_on_loop(self, action: Callable[[], None]) -> None:
-        """See `Home.attach`; what an observer puts at its first item is delivered after it."""
-        self._home.attach(lambda: self.take_turn(action))
+        """See `EventLoop.attach`; what an observer puts at its first item is delivered after it."""
+        self._loop.attach(lambda: self.take_turn(action))
 
     def take_turn(self, action: Callable[[], None]) -> None:
         """Tell an observer of something that is no step, on the loop's thread: what it puts is delivered after it."""
@@ -501,22 +505,22 @@ class Replica:
 
     def on_loop(self, action: Callable[[], None]) -> None:
         """Run on the loop's thread: at once if called there, else soon; nothing once the loop is closed."""
-        self._home.on_loop(action)
+        self._loop.on_loop(action)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start a task that ends with the replica; an error that it does not handle is reported."""
-        return self._home.spawn(coroutine, name)
+        return self._loop.spawn(coroutine, name)
 
     def start(self) -> None:
         """Begin to serve looks and commits; no request is made yet unless ``live``."""
         self._restoring = self.spawn(self._restore(), "restore")
         if self._keep is not None:
-            self.spawn(self._storer.run(), "store")
-            self.spawn(self._saver.run(), "save")
+            self.spawn(self._outbox_worker.run(), "store")
+            self.spawn(self._state_saver.run(), "save")
         if self.options.online:
-            self.spawn(self._looker.run(self.restored()), "look")
+            self.spawn(self._poller.run(self.restored()), "look")
             self.spawn(self._committer.run(self.restored()), "commit")
-            self.spawn(self._keeper.run(), "keep")
+            self.spawn(self._compactor.run(), "keep")
         if self.options.live:
             self.demand()
 
@@ -524,7 +528,7 @@ class Replica:
         """One more handle asks for this replica. Raises `InvalidOption` if it asks for other options."""
         was_live = self.options.live
         self.options = merged(self.options, options, self._name, self.protocol)
-        self._looker.share(self.options)
+        self._poller.share(self.options)
         if self.options.live and not was_live:
             self.demand()
 
@@ -538,14 +542,14 @@ class Replica:
             return
         if self.options.online:
             await self._flush(timeout)
-        await self._storer.settle()
+        await self._outbox_worker.settle()
         if self._saves:
             await asyncio.wait(self._saves)
         self._closed = True
-        await self._home.end_tasks()
-        self._looker.close(Closed("the database was closed", object=self._name))
-        await self._saver.finish()
-        await self._storer.finish()
+        await self._loop.end_tasks()
+        self._poller.close(Closed("the database was closed", object=self._name))
+        await self._state_saver.finish()
+        await self._outbox_worker.finish()
         if self._local is not None:
             await self._local.close()
         left = list(self._receipts.values())

@@ -10,10 +10,10 @@ from rxmps3.errors import Error
 from rxmps3.local.directory import Local, SavedState
 from rxmps3.log.protocol import Log
 from rxmps3.model.state import State
-from rxmps3.replica.outbox_worker import Storer
+from rxmps3.replica.outbox_worker import OutboxWorker
 from rxmps3.runtime.clock import Clock
 
-__all__ = ["Saver"]
+__all__ = ["StateSaver"]
 
 logger = logging.getLogger("rxmps3")
 
@@ -24,7 +24,7 @@ _LONGEST_DELAY = 60.0
 """but none is put off for longer: a process that stood still during one has not saved for long."""
 
 
-class Saver:
+class StateSaver:
     """Saves the confirmed state and its place in the log; a copy, so that losing the newest one costs a download."""
 
     def __init__(
@@ -33,13 +33,13 @@ class Saver:
         log: Log,
         state: Callable[[], State],
         local: Callable[[], Local | None],
-        storer: Storer,
+        storer: OutboxWorker,
     ) -> None:
         self._clock = clock
         self._log = log
         self._state = state
         self._local = local
-        self._storer = storer
+        self._outbox_worker = storer
         self._changed = asyncio.Event()
 
     def changed(self) -> None:
@@ -69,9 +69,9 @@ class Saver:
             return  # between the two moves of one step; the next change saves it
         if place is None and state.version:
             return  # not read since the start: what is on disk is as good
-        settled = self._storer.settled()
+        settled = self._outbox_worker.settled()
         try:
             await local.save_state(SavedState(place, state))
-            self._storer.saved(settled)
+            self._outbox_worker.saved(settled)
         except Error as error:
             logger.warning("the last known state could not be saved: %s", error)

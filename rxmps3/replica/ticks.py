@@ -11,14 +11,14 @@ from reactivex.disposable import Disposable
 
 from rxmps3.runtime.clock import Clock, Random
 
-__all__ = ["Pace", "timer"]
+__all__ = ["PollPace", "timer"]
 
 _FASTEST = 0.2
 _SLOWING = 1.5
 _JITTER = 0.2
 
 
-class Pace:
+class PollPace:
     """How long until the next look: short after activity, then longer and longer, never more than the interval.
 
     Pure but for its own memory; chance is an argument.
@@ -44,7 +44,7 @@ class Pace:
 
 def timer(
     clock: Clock,
-    pace: Pace,
+    pace: PollPace,
     spawn: Callable[..., asyncio.Task[None]],
     *,
     at_once: bool,

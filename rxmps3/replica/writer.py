@@ -14,7 +14,7 @@ from rxmps3.local.outbox import Restored
 from rxmps3.log.protocol import Held, Kit, Planned
 from rxmps3.log.registry import fits
 from rxmps3.model import jsontext
-from rxmps3.model.conditions import Basis, Seen, broken, seen
+from rxmps3.model.conditions import Conditions, Seen, broken, seen
 from rxmps3.model.derivations import Derivation
 from rxmps3.model.missing import MISSING
 from rxmps3.model.state import (
@@ -38,9 +38,9 @@ from rxmps3.replica.shared_values import SharedValues
 from rxmps3.replica.stages import ObserverRaised
 from rxmps3.replica.values import Values
 from rxmps3.runtime.clock import Clock
-from rxmps3.runtime.event_loop import Home
+from rxmps3.runtime.event_loop import EventLoop
 
-__all__ = ["Author", "Draft", "Made"]
+__all__ = ["Draft", "Made", "WriteMaker"]
 
 Made = Callable[[Write], None]
 """Is given a write as soon as it is made, under the lock of the view: before anything becomes of it."""
@@ -54,7 +54,7 @@ class Draft(NamedTuple):
     shared: SharedValues | None
 
 
-class Author:
+class WriteMaker:
     """Makes the writes of one replica, on any thread.
 
     Args:
@@ -70,7 +70,7 @@ class Author:
         writer: str,
         name: str,
         clock: Clock,
-        home: Home,
+        loop: EventLoop,
         timeline: Timeline,
         values: Values,
         options: Options,
@@ -84,7 +84,7 @@ class Author:
         self.receipts: dict[WriteId, Receipt] = {}
         self._name = name
         self._clock = clock
-        self._home = home
+        self._loop = loop
         self._timeline = timeline
         self._values = values
         self._options = options
@@ -106,21 +106,21 @@ class Author:
         self,
         values: Mapping[str, Any],
         shared: SharedValues | None = None,
-        basis: Basis | None = None,
+        conditions: Conditions | None = None,
         made: Made | None = None,
     ) -> Receipt:
         """Make one atomic write. As `Replica.write_nowait`."""
         with self._timeline.lock:
-            draft = self._write_locked(values, shared, basis, made)
+            draft = self._write_locked(values, shared, conditions, made)
         return self._hand_over(draft)
 
-    def write_unchanged(self, values: Mapping[str, Any], basis: Basis, made: Made | None = None) -> Receipt:
+    def write_unchanged(self, values: Mapping[str, Any], conditions: Conditions, made: Made | None = None) -> Receipt:
         """Make one atomic write on what was read. As `Replica.write_unchanged_nowait`."""
         with self._timeline.lock:
-            what = broken(basis, self._timeline.view, {})
+            what = broken(conditions, self._timeline.view, {})
             if what:
                 raise Conflict(what, operation="commit", object=self._name, remedy="read again and decide again")
-            draft = self._write_locked(values, None, basis, made)
+            draft = self._write_locked(values, None, conditions, made)
         return self._hand_over(draft)
 
     def derive(self, derived: Mapping[str, Derivation], made: Made | None = None) -> Receipt:
@@ -128,12 +128,12 @@ class Author:
         with self._timeline.lock:
             before = {self._kit().placing.check_key(key): self._at_hand(key) for key in derived}
             texts = {key: derivation.apply(before[key].text) for key, derivation in derived.items()}
-            basis = Basis({key: one.seen for key, one in before.items()}, derived=derived)
-            draft = self._write_locked(_decoded(texts), None, basis, made)
+            conditions = Conditions({key: one.seen for key, one in before.items()}, derived=derived)
+            draft = self._write_locked(_decoded(texts), None, conditions, made)
         return self._hand_over(draft)
 
     def _write_locked(
-        self, values: Mapping[str, Any], shared: SharedValues | None, basis: Basis | None, made: Made | None
+        self, values: Mapping[str, Any], shared: SharedValues | None, conditions: Conditions | None, made: Made | None
     ) -> Draft:
         waiting = len(self._timeline.view.pending)
         if waiting >= self._options.max_pending:
@@ -147,7 +147,7 @@ class Author:
         planned = self._plan(id, values) if shared is None else shared.planned_for(id)
         self.number = id.number
         self._give_receipt(id, planned.update, planned.contents)
-        write = Write(id, self._clock.new_id(), planned.update, basis)
+        write = Write(id, self._clock.new_id(), planned.update, conditions)
         self._timeline.submit_locked(Wrote(write, self._options.by))
         if made is not None:
             made(write)
@@ -155,7 +155,7 @@ class Author:
 
     def _hand_over(self, draft: Draft) -> Receipt:
         receipt = self.receipts[draft.write.id]
-        self._home.on_loop(lambda: self._made(draft))
+        self._loop.on_loop(lambda: self._made(draft))
         self._timeline.deliver_soon()
         return receipt
 
@@ -168,7 +168,7 @@ class Author:
             tuple(update),
             self._hold(contents),
             lambda: self._cancel(id),
-            self._home.check_may_block,
+            self._loop.check_may_block,
             self._observer_raised,
         )
         return receipt
@@ -212,7 +212,7 @@ class Author:
             if pending is None or receipt is None:
                 return False
             planned = self._plan(id, _decoded(derived.texts))
-            write = replace(pending.write, update=planned.update, basis=derived.basis)
+            write = replace(pending.write, update=planned.update, conditions=derived.conditions)
             renamed = self._kit().placing.again(write, self._clock.new_id(6))
             for content in receipt.contents:
                 self._values.release(content)
@@ -233,7 +233,7 @@ class Author:
         receipt = self.receipts[write.id]
         texts = {content.name: self._values.peek_content(content) or "" for content in receipt.contents}
         try:
-            if write.basis is not None and not kit.linear:
+            if write.conditions is not None and not kit.linear:
                 raise self._unsupported(kit, "commit")
             planned = kit.placing.plan(write.id, values_of(write, texts), self._options.inline_limit)
         except (InvalidInput, Unsupported) as error:
@@ -257,14 +257,14 @@ class Author:
             renamed, held = replace(write, update=planned.update), planned.contents
         self._give_receipt(write.id, write.update, held).mark_stored()
         self._timeline.submit(Wrote(renamed, restored.by))
-        if write.basis is not None and not kit.linear:
+        if write.conditions is not None and not kit.linear:
             rejected = Rejected("refused and rolled back", operation="commit", object=f"write {write.id.version}")
             rejected.__cause__ = self._unsupported(kit, "commit")
             self._timeline.submit(Refused(write.id, rejected))
 
     # -- what others say of it -------------------------------------------------------------------------------
 
-    def is_put_into_its_mouth(self, event: Committed | Replayed | Loaded | Refused) -> bool:
+    def is_forged(self, event: Committed | Replayed | Loaded | Refused) -> bool:
         """Whether the log holds a write of this client's that it never made."""
         if isinstance(event, Refused):
             return False

@@ -12,7 +12,7 @@ from typing import Any
 from rxmps3.errors import Closed, WrongLoop
 from rxmps3.runtime.clock import spawn
 
-__all__ = ["BESIDE_THREADS", "Home", "refuse_on_a_loop"]
+__all__ = ["BESIDE_THREADS", "EventLoop", "refuse_on_a_loop"]
 
 
 BESIDE_THREADS: ContextVar[bool] = ContextVar("BESIDE_THREADS", default=False)
@@ -31,7 +31,7 @@ def refuse_on_a_loop() -> None:
     raise RuntimeError("wait() would block this thread's event loop; use 'await receipt' here")
 
 
-class Home:
+class EventLoop:
     """One event loop, as seen from any thread, and the tasks that end with the replica.
 
     Args:

@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["unbroken"]
+__all__ = ["uninterrupted"]
 
 T = TypeVar("T")
 
 
-def unbroken(call: Callable[[], T]) -> T:
+def uninterrupted(call: Callable[[], T]) -> T:
     """Call it; a Ctrl-C that comes meanwhile is heard right after it. For what takes microseconds.
 
     Only the main thread hears of Ctrl-C, between any two steps of what it does; so only there it has to wait.

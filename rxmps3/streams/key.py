@@ -18,7 +18,7 @@ from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposab
 from rxmps3.errors import Corrupt, Error, Failure, InvalidValue, NotLoaded
 from rxmps3.model import jsontext
 from rxmps3.model.derivations import MergePatch
-from rxmps3.model.missing import MISSING, Missing
+from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.state import Cause, Entry, EntryChange, Inline
 from rxmps3.replica import Replica
 from rxmps3.replica.receipt import Receipt
@@ -36,9 +36,9 @@ R = TypeVar("R")
 class Writes(Protocol):
     """The writes of a database handle."""
 
-    def put(self, key: str, value: Any, *, if_version: str | Missing | None = None) -> Receipt: ...
+    def put(self, key: str, value: Any, *, if_version: str | MissingType | None = None) -> Receipt: ...
 
-    def delete(self, key: str, *, if_version: str | Missing | None = None) -> Receipt: ...
+    def delete(self, key: str, *, if_version: str | MissingType | None = None) -> Receipt: ...
 
     def patch(self, key: str, patch: Any) -> Receipt: ...
 
@@ -115,11 +115,11 @@ class Key(Live[T], abc.ObserverBase[T]):
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def put(self, value: T, *, if_version: str | Missing | None = None) -> Receipt:
+    def put(self, value: T, *, if_version: str | MissingType | None = None) -> Receipt:
         """Set the key, always. Raises `InvalidValue` if the value does not fit the type; else as ``db.put``."""
         return self._writes.put(self.name, self.dumped(value), if_version=if_version)
 
-    def delete(self, *, if_version: str | Missing | None = None) -> Receipt:
+    def delete(self, *, if_version: str | MissingType | None = None) -> Receipt:
         """Delete the key, as ``db.delete``."""
         return self._writes.delete(self.name, if_version=if_version)
 

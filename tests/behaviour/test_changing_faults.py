@@ -12,7 +12,7 @@ import pytest
 import rxmps3
 from rxmps3 import MISSING, Conflict, NotLoaded, Unavailable
 from rxmps3.model import jsontext
-from rxmps3.replica.conditions import Basing
+from rxmps3.replica.conditions import ConditionChecker
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import FaultyStorage, LatencyStorage, Plan, drop_requests, late, lose_answers, resend, throttle
 from rxmps3.testing.virtual import SimClock, run_virtually
@@ -169,7 +169,7 @@ def test_each_write_in_the_log_follows_the_state_that_it_rests_on(plan: Plan, se
     _play(plan, seed)
 
 
-def _every_write(basing: Basing, ready: Sequence[rxmps3.Write]) -> list[rxmps3.Write]:
+def _every_write(basing: ConditionChecker, ready: Sequence[rxmps3.Write]) -> list[rxmps3.Write]:
     return list(ready)
 
 

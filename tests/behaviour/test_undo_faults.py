@@ -76,10 +76,10 @@ def test_each_undo_in_the_log_takes_back_an_own_write_that_still_stands(plan: Pl
     assert _play(plan, seed) > 5
 
 
-@pytest.mark.parametrize("switched_off", ["rxmps3.database.undo._basis", "rxmps3.database.undo_stack._replaced"])
+@pytest.mark.parametrize("switched_off", ["rxmps3.database.undo._conditions", "rxmps3.database.undo_stack._replaced"])
 def test_a_rule_that_is_switched_off_is_noticed(switched_off: str, monkeypatch: pytest.MonkeyPatch) -> None:
     instead: Any = {
-        "rxmps3.database.undo._basis": lambda present: rxmps3.model.conditions.Basis({}),
+        "rxmps3.database.undo._conditions": lambda present: rxmps3.model.conditions.Conditions({}),
         "rxmps3.database.undo_stack._replaced": lambda side, old, new: {
             **side,
             **{key: new[key] for key in new if key in side},

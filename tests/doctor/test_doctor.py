@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rxmps3.cli.doctor import Place, Report, State, examine, judge
+from rxmps3.cli.doctor import Report, State, StorageUnderTest, examine, judge
 from rxmps3.cli.doctor.facts import Sighting, skew_of
 from rxmps3.errors import BucketNotFound, Unavailable
 from rxmps3.runtime.clock import SystemClock
@@ -34,8 +34,8 @@ class Hasty(SystemClock):
         await asyncio.sleep(0)
 
 
-async def report_on(storage: Storage, rounds: int = 8) -> tuple[Report, Place]:
-    place = Place(storage, Hasty())
+async def report_on(storage: Storage, rounds: int = 8) -> tuple[Report, StorageUnderTest]:
+    place = StorageUnderTest(storage, Hasty())
     return judge(await examine(place, Hasty(), rounds=rounds)), place
 
 
@@ -85,7 +85,7 @@ async def test_good_storages(kind: str, versioning: bool, request: pytest.Fixtur
 
 async def test_the_facts_have_their_figures() -> None:
     told: list[tuple[int, int]] = []
-    place = Place(MemoryStorage(), Hasty())
+    place = StorageUnderTest(MemoryStorage(), Hasty())
     facts = await examine(place, Hasty(), rounds=5, progress=lambda what, done, total: told.append((done, total)))
     assert told == [(done, 8) for done in range(9)]
     assert {verb: one.count for verb, one in facts.latency.items()} == {"put": 20, "get": 25, "list": 15, "delete": 5}
@@ -265,7 +265,7 @@ class Breathing(MemoryStorage):
 @pytest.mark.parametrize("after", [1, 2, 9, 20, 45, 60, 90])
 async def test_nothing_stays_behind_when_it_is_interrupted(after: int) -> None:
     storage = Breathing(after)
-    place = Place(storage, Hasty())
+    place = StorageUnderTest(storage, Hasty())
     task = asyncio.create_task(examine(place, Hasty(), rounds=8))
     await storage.reached.wait()
     task.cancel()
@@ -283,7 +283,7 @@ async def test_a_put_that_arrives_late_is_removed() -> None:
     def tell(what: str, done: int, total: int) -> None:
         storage.plan = lagging if done == 6 else ()
 
-    place = Place(storage, clock)
+    place = StorageUnderTest(storage, clock)
     await examine(place, clock, rounds=2, progress=tell)
     assert place.left == ()
     await storage.arrived()
@@ -311,7 +311,7 @@ async def test_conflicts_of_a_busy_server_are_no_violations() -> None:
 
 async def test_out_of_reach() -> None:
     storage = FaultyStorage(MemoryStorage(), offline())
-    place = Place(storage, Hasty())
+    place = StorageUnderTest(storage, Hasty())
     with pytest.raises(Unavailable):
         await examine(place, Hasty())
     assert place.left == ()
@@ -319,7 +319,7 @@ async def test_out_of_reach() -> None:
 
 async def test_a_server_that_goes_away_half_way() -> None:
     storage = FaultyStorage(MemoryStorage(), clock=Hasty())
-    place = Place(storage, Hasty())
+    place = StorageUnderTest(storage, Hasty())
 
     def tell(what: str, done: int, total: int) -> None:
         if done == 4:
@@ -334,7 +334,7 @@ async def test_a_server_that_goes_away_half_way() -> None:
 
 async def test_lost_answers_everywhere_leave_nothing_behind() -> None:
     storage = FaultyStorage(MemoryStorage(), clock=Hasty())
-    place = Place(storage, Hasty())
+    place = StorageUnderTest(storage, Hasty())
 
     def tell(what: str, done: int, total: int) -> None:
         storage.plan = lose_answers(one_in=4, verbs=("put",)) if done else ()
@@ -348,7 +348,7 @@ async def test_no_such_bucket(seaweedfs: SeaweedFS) -> None:
     storage = open_storage("s3://no-such-bucket", clock=SystemClock(), **seaweedfs.options())
     try:
         with pytest.raises(BucketNotFound):
-            await examine(Place(storage, Hasty()), Hasty())
+            await examine(StorageUnderTest(storage, Hasty()), Hasty())
     finally:
         await storage.close()
 

@@ -20,8 +20,8 @@ from rxmps3.model import state
 from rxmps3.model.state import View, Write
 from rxmps3.replica import committer as committing
 from rxmps3.replica.committer import Committer
-from rxmps3.replica.conditions import Basing
-from rxmps3.replica.polling import Looker
+from rxmps3.replica.conditions import ConditionChecker
+from rxmps3.replica.polling import Poller
 from rxmps3.replica.router import Router, Turn
 from rxmps3.storage.base import ABSENT
 from rxmps3.streams import snapshots
@@ -73,22 +73,22 @@ def an_entry_replaces_another(patch: Patch) -> None:
 @mutation("a condition holds where it is committed")
 def a_commit_does_not_look_what_it_follows(patch: Patch) -> None:
     """A write with a condition is sent whatever is there by then."""
-    patch.setattr(Basing, "standing", lambda self, ready: list(ready))
+    patch.setattr(ConditionChecker, "standing", lambda self, ready: list(ready))
 
 
 @mutation("a condition holds where it is committed", 792, 801, 858)
 def a_condition_is_looked_at_only_once(patch: Patch) -> None:
     """When it was found to hold, it is believed to, also after a lost race."""
     judged: set[Any] = set()
-    standing = Basing.standing
+    standing = ConditionChecker.standing
 
     def once(self: Any, ready: Sequence[Write]) -> list[Write]:
-        believed = [replace(write, basis=None) if write.id in judged else write for write in ready]
+        believed = [replace(write, conditions=None) if write.id in judged else write for write in ready]
         held = ready[: len(standing(self, believed))]
         judged.update(write.id for write in held)
         return list(held)
 
-    patch.setattr(Basing, "standing", once)
+    patch.setattr(ConditionChecker, "standing", once)
 
 
 @mutation("no holes")
@@ -201,13 +201,13 @@ def the_cursor_moves_without_looking_where_it_is(patch: Patch) -> None:
 
 @mutation("refresh reads to the end", MANY_REFRESHES)
 def a_look_is_good_enough_if_it_is_recent(patch: Patch) -> None:
-    look = Looker.look
+    look = Poller.look
 
     async def lazy(self: Any, patience: float | None = None) -> None:
         if self._looked_at is None or self._clock.monotonic() - self._looked_at > 1.0:
             await look(self, patience)
 
-    patch.setattr(Looker, "look", lazy)
+    patch.setattr(Poller, "look", lazy)
 
 
 @mutation("a view is a prefix of the log and own writes")

@@ -9,7 +9,7 @@ import pytest
 
 from rxmps3.local.outbox import Outbox
 from rxmps3.model.state import WriteId
-from rxmps3.replica.outbox_worker import Storer
+from rxmps3.replica.outbox_worker import OutboxWorker
 from tests.simulator import play
 from tests.simulator.disk import SimDisk
 from tests.simulator.mutations import Mutations, Patch
@@ -52,7 +52,7 @@ def an_outbox_takes_the_newest_first(patch: Patch) -> None:
 @mutation("a restart sees own writes", SHORT_MEMORY)
 def what_is_committed_leaves_the_outbox_at_once(patch: Patch) -> None:
     """It is on the disk no more, and in the state that is there not yet."""
-    forget = Storer.forget
+    forget = OutboxWorker.forget
 
     def hasty(self: Any, id: WriteId, *, committed: bool) -> None:
         if committed and self._outbox is not None and self._new.pop(id, None) is None:
@@ -61,7 +61,7 @@ def what_is_committed_leaves_the_outbox_at_once(patch: Patch) -> None:
         else:
             forget(self, id, committed=committed)
 
-    patch.setattr(Storer, "forget", hasty)
+    patch.setattr(OutboxWorker, "forget", hasty)
 
 
 @mutation("each write is in the log once", forgetful(40))
@@ -79,14 +79,14 @@ def what_is_sent_is_not_noted(patch: Patch) -> None:
 
 @mutation("what is stored survives", SHORT_LIVES)
 def stored_is_said_before_the_disk_says_so(patch: Patch) -> None:
-    store = Storer._store  # pyright: ignore[reportPrivateUsage]
+    store = OutboxWorker._store  # pyright: ignore[reportPrivateUsage]
 
     async def hasty(self: Any, outbox: Outbox) -> None:
         for id in list(self._new):
             self._stored(id)
         await store(self, outbox)
 
-    patch.setattr(Storer, "_store", hasty)
+    patch.setattr(OutboxWorker, "_store", hasty)
 
 
 @mutation("what is stored survives", OFFLINE_WRITER)

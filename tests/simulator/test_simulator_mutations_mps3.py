@@ -19,7 +19,7 @@ from rxmps3.log.mps3.operation import LAG, Operation
 from rxmps3.log.mps3.recovering import Recovery
 from rxmps3.log.mps3.ticking import ServerClock
 from rxmps3.model.state import Write
-from rxmps3.replica.outbox_worker import Storer
+from rxmps3.replica.outbox_worker import OutboxWorker
 from rxmps3.storage.base import Stored
 from rxmps3.testing import StorageWrapper
 from tests.simulator import Plan, draw_plan, play
@@ -180,12 +180,12 @@ def what_is_not_found_counts_as_never_sent_however_short_the_log(patch: Patch) -
 
 @mutation("each write is in the log once", *drawn(975))
 def the_disk_need_not_have_noted_what_is_sent(patch: Patch) -> None:
-    init = Storer.__init__
+    init = OutboxWorker.__init__
 
     def careless(self: Any, *args: Any) -> None:
         init(self, *args[:-1], lambda: False)
 
-    patch.setattr(Storer, "__init__", careless)
+    patch.setattr(OutboxWorker, "__init__", careless)
 
 
 @mutation("each write is in the log once", *drawn(481))

@@ -14,7 +14,7 @@ from rxmps3.log.versioned.body import Body
 from rxmps3.log.versioned.ends import Ends
 from rxmps3.log.versioned.log import VersionedLog
 from rxmps3.log.versioned.order import Base
-from rxmps3.log.versioned.pace import Pace
+from rxmps3.log.versioned.pace import ListingPace
 from rxmps3.log.versioned.reading import fetch_bodies, list_versions
 from rxmps3.model import state
 from rxmps3.model.state import Committed, ManifestVersion, State
@@ -153,7 +153,7 @@ def no_answer_is_taken_for_success(patch: Patch) -> None:
 @mutation("replicas converge", UNHEARD_OF)
 def the_listing_is_looked_at_once(patch: Patch) -> None:
     """A late version below the newest changes no ETag, so nobody hears of it."""
-    patch.setattr(Pace, "is_due", property(lambda self: False))
+    patch.setattr(ListingPace, "is_due", property(lambda self: False))
 
 
 # -- upkeep --------------------------------------------------------------------------------------------------

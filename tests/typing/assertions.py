@@ -30,7 +30,7 @@ from rxmps3 import (
     View,
     blocking,
 )
-from rxmps3.model.missing import Missing
+from rxmps3.model.missing import MissingType
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ def keys(db: Database) -> None:
     assert_type(db.key("k", float, default=1.0), Key[float])
     assert_type(db.key("k", float, 1.0), Key[float])
     assert_type(db.key("k", float), Key[float | None])
-    assert_type(db.key("k", float, MISSING), Key[float | Missing])
+    assert_type(db.key("k", float, MISSING), Key[float | MissingType])
     assert_type(db.key("k", Point), Key[Point | None])
     assert_type(db.key("k", Point, default=Point(0, 0)), Key[Point])
     assert_type(db.key("k", Account, default=Account(name="ana")), Key[Account])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rxmps3 import InvalidOption, InvalidValue
 from rxmps3.model import jsontext
 from rxmps3.model import merge_patch as patch
-from rxmps3.model.conditions import Basis, Range, Seen, broken, decode_basis, encode_basis, seen
+from rxmps3.model.conditions import Conditions, Range, Seen, broken, decode_conditions, encode_conditions, seen
 from rxmps3.model.derivations import Derivation, MergePatch, SchemaMerge
 from rxmps3.model.state import Entry, Inline
 from tests.unit.jsons import colliding
@@ -50,17 +50,17 @@ def test_a_basis_holds_exactly_while_what_was_read_reads_the_same(
 
     before = after(state, ahead)
     single, under = reads(before)
-    basis = Basis(
+    conditions = Conditions(
         {key: seen(one) for key, one in single.items()},
         (Range("a", first, last, {key: Seen(one.version, one.identity) for key, one in under.items()}),),
     )
-    assert broken(basis, state, ahead) == ""
-    assert (broken(basis, after(state, later), {}) == "") == (reads(after(state, later)) == (single, under))
-    assert decode_basis(json.loads(json.dumps(encode_basis(basis)))) == basis
+    assert broken(conditions, state, ahead) == ""
+    assert (broken(conditions, after(state, later), {}) == "") == (reads(after(state, later)) == (single, under))
+    assert decode_conditions(json.loads(json.dumps(encode_conditions(conditions)))) == conditions
 
 
 def test_a_version_alone_takes_any_value() -> None:
-    named, full = Basis({"k": Seen("v-1")}), Basis({"k": seen(entry("v-1", "1"))})
+    named, full = Conditions({"k": Seen("v-1")}), Conditions({"k": seen(entry("v-1", "1"))})
     assert broken(named, {"k": entry("v-1", "2")}, {}) == ""
     assert "made anew" in broken(full, {"k": entry("v-1", "2")}, {})
     assert "missing, not at version v-1" in broken(named, {}, {})
@@ -85,8 +85,8 @@ def test_what_is_appended_comes_last(before: list[Any] | None, item: Any) -> Non
 
 @pytest.mark.parametrize("derivation", [MergePatch('{"a":null}'), SchemaMerge("[1]", '{"mergeStrategy":"append"}')])
 def test_a_derivation_goes_to_the_disk_and_back(derivation: Derivation) -> None:
-    basis = Basis({"k": None}, derived={"k": derivation})
-    assert decode_basis(json.loads(json.dumps(encode_basis(basis)))) == basis
+    conditions = Conditions({"k": None}, derived={"k": derivation})
+    assert decode_conditions(json.loads(json.dumps(encode_conditions(conditions)))) == conditions
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rxmps3 import Corrupt, Error, InvalidValue, Participant, Unsupported
-from rxmps3.database.presence.who import Said, Seen, decode, encode, encode_me, id_of, rendered, who_is_here
+from rxmps3.database.presence.who import Said, Sighting, decode, encode, encode_me, id_of, rendered, who_is_here
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 TTL = timedelta(seconds=30)
@@ -20,8 +20,8 @@ JSON = st.recursive(
 )
 
 
-def seen(age: float, came: float = 0, me: str = "{}") -> Seen:
-    return Seen(Said(me, "ana", NOW + timedelta(seconds=came)), NOW - timedelta(seconds=age))
+def seen(age: float, came: float = 0, me: str = "{}") -> Sighting:
+    return Sighting(Said(me, "ana", NOW + timedelta(seconds=came)), NOW - timedelta(seconds=age))
 
 
 def test_who_gave_a_sign_of_life_within_the_ttl_is_here() -> None:

@@ -18,7 +18,7 @@ from rxmps3 import MISSING, AccessDenied, Corrupt, Error, InvalidOption, Throttl
 from rxmps3.database.new_key import KeyMaker
 from rxmps3.model.sortedkeys import SortedKeys
 from rxmps3.replica.options import Options, Status, merged
-from rxmps3.replica.ticks import Pace
+from rxmps3.replica.ticks import PollPace
 from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import ID_ALPHABET, SystemClock
 
@@ -75,7 +75,7 @@ def test_what_needs_mending_is_tried_seldom() -> None:
 
 
 def test_the_pace_slows_down_after_activity_to_the_interval() -> None:
-    pace = Pace(1.0)
+    pace = PollPace(1.0)
     assert pace.next_wait(LEAST) == 1.0
     pace.active()
     waits = [pace.next_wait(LEAST) for _ in range(8)]
@@ -88,7 +88,7 @@ def test_the_pace_slows_down_after_activity_to_the_interval() -> None:
 def test_no_wait_is_longer_than_the_interval_nor_much_shorter_by_chance(
     interval: float, activity: list[bool], rng: random.Random
 ) -> None:
-    pace, steady = Pace(interval), Pace(interval)
+    pace, steady = PollPace(interval), PollPace(interval)
     for active in activity:
         if active:
             pace.active()
@@ -98,7 +98,7 @@ def test_no_wait_is_longer_than_the_interval_nor_much_shorter_by_chance(
 
 
 def test_a_shorter_interval_counts_from_the_next_wait_on() -> None:
-    pace = Pace(10.0)
+    pace = PollPace(10.0)
     pace.interval = 1.0
     assert pace.next_wait(LEAST) == 1.0
 

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from rxmps3.database.undo_stack import Side, Step, Steps
+from rxmps3.database.undo_stack import Side, UndoStack, UndoStep
 from rxmps3.model.state import Entry, Inline
 
 KEYS = ["a", "b", "c"]
@@ -25,7 +25,7 @@ class Model(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.steps = Steps(DEPTH)
+        self.steps = UndoStack(DEPTH)
         self.numbers = count(1)
         self.there: dict[str, Entry] = {}
         self.tokens: dict[str, str] = {}
@@ -130,7 +130,7 @@ class Model(RuleBasedStateMachine):
 
     def _again(
         self,
-        step: Step,
+        step: UndoStep,
         wanted: Side,
         present: Side,
         tokens: dict[str, str | None],
@@ -189,7 +189,7 @@ TestModel.settings = settings(stateful_step_count=30)
 
 def test_a_commit_does_not_set_a_step_back_that_went_on_before_it() -> None:
     """Write, delete, undo both and redo one, all of it before the undos are committed; then redo the other."""
-    steps = Steps()
+    steps = UndoStack()
     steps.did("v-1", _side("v-1", "a"))
     steps.committed("v-1", {"a": None}, _side("v-1", "a"), "0")
     steps.did("v-2", {"a": None})
@@ -208,7 +208,7 @@ def test_a_commit_does_not_set_a_step_back_that_went_on_before_it() -> None:
 
 def test_a_first_commit_does_not_set_a_step_back_either() -> None:
     """A write that waits; a deletion after it is cancelled, redone and undone again before either is committed."""
-    steps = Steps()
+    steps = UndoStack()
     steps.did("v-1", _side("v-1", "a"))
     written = steps.newest_done
     steps.did("v-2", {"a": None})
@@ -227,7 +227,7 @@ def _side(version: str, *keys: str) -> Side:
 
 
 def test_what_is_refused_leaves_the_stacks() -> None:
-    steps = Steps()
+    steps = UndoStack()
     steps.did("v-1", _side("v-1", "a"))
     steps.did("v-2", _side("v-2", "b"))
     steps.refused("v-2")
@@ -242,7 +242,7 @@ def test_what_is_refused_leaves_the_stacks() -> None:
 
 
 def test_what_was_read_whole_is_lost_unless_it_is_known_already() -> None:
-    steps = Steps()
+    steps = UndoStack()
     steps.did("v-1", _side("v-1", "a"))
     steps.did("v-2", _side("v-2", "a"))
     steps.read_whole("v-2")
@@ -258,7 +258,7 @@ def test_what_was_read_whole_is_lost_unless_it_is_known_already() -> None:
 
 
 def test_a_write_between_taking_back_and_its_note_ends_the_step() -> None:
-    steps = Steps()
+    steps = UndoStack()
     steps.did("v-1", _side("v-1", "a"))
     step = steps.newest_done
     assert step is not None

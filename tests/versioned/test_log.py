@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from rxmps3.errors import Corrupt, InvalidKey, Rejected, Unavailable, Unsupported
-from rxmps3.log.protocol import Place
+from rxmps3.log.protocol import ResumePoint
 from rxmps3.log.versioned import is_there
 from rxmps3.model.state import Committed, Loaded, Replayed
 from rxmps3.runtime.clock import Random, SystemClock
@@ -522,7 +522,7 @@ class TestRefusals:
             with pytest.raises(Corrupt, match=r"gone|delete marker"):
                 await client.log.read()
         resumed = Client(MemoryStorage(clock=clock, versioning=True), clock)
-        resumed.log.resume(Place("versioned", "somewhere"))
+        resumed.log.resume(ResumePoint("versioned", "somewhere"))
         with pytest.raises(Corrupt, match="gone"):
             await resumed.log.open()
 

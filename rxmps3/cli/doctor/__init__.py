@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from rxmps3.cli.doctor.examine import examine
 from rxmps3.cli.doctor.facts import Facts
-from rxmps3.cli.doctor.place import Place
+from rxmps3.cli.doctor.under_test import StorageUnderTest
 from rxmps3.cli.doctor.verdicts import PROTOCOLS, Report, Row, State, Suitability, judge
 
-__all__ = ["PROTOCOLS", "Facts", "Place", "Report", "Row", "State", "Suitability", "examine", "judge"]
+__all__ = ["PROTOCOLS", "Facts", "Report", "Row", "State", "StorageUnderTest", "Suitability", "examine", "judge"]

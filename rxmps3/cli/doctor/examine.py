@@ -19,8 +19,8 @@ from rxmps3.cli.doctor.facts import (
     latency_of,
     skew_of,
 )
-from rxmps3.cli.doctor.place import Place
 from rxmps3.cli.doctor.races import creates, swaps
+from rxmps3.cli.doctor.under_test import StorageUnderTest
 from rxmps3.errors import AccessDenied, Error, PreconditionFailed, Unsupported
 from rxmps3.runtime.clock import Clock, spawn
 from rxmps3.runtime.gather import all_of
@@ -42,7 +42,9 @@ _DEEP = ("t-b", "t.b", "t/b", "t0b")
 Progress = Callable[[str, int, int], None]
 
 
-async def examine(place: Place, clock: Clock, *, rounds: int = ROUNDS, progress: Progress | None = None) -> Facts:
+async def examine(
+    place: StorageUnderTest, clock: Clock, *, rounds: int = ROUNDS, progress: Progress | None = None
+) -> Facts:
     """Try everything, remove what was written, and return what was found out.
 
     Whatever ends it, what it wrote is removed first; ``place.left`` names what could not be.
@@ -87,7 +89,7 @@ def _silent(what: str, done: int, total: int) -> None:
     pass
 
 
-async def _to_its_end(place: Place) -> None:
+async def _to_its_end(place: StorageUnderTest) -> None:
     """Clear the place even if the caller is cancelled meanwhile; only a second cancellation ends that too."""
     clearing = spawn(place.clear(), "clearing the probe's objects")
     try:
@@ -98,7 +100,7 @@ async def _to_its_end(place: Place) -> None:
         raise
 
 
-async def _examine(place: Place, rounds: int, progress: Progress) -> Facts:
+async def _examine(place: StorageUnderTest, rounds: int, progress: Progress) -> Facts:
     def tell(done: int) -> None:
         progress("checks", done, _STEPS)
 
@@ -147,7 +149,7 @@ async def _attempt(work: Callable[[], Awaitable[T]]) -> T | Unknown:
         return Unknown(f"{error.operation}: {error.what}", isinstance(error, Unsupported))
 
 
-async def _missing(place: Place) -> int | None:
+async def _missing(place: StorageUnderTest) -> int | None:
     try:
         answer = await place.get("missing")
     except AccessDenied:
@@ -155,7 +157,7 @@ async def _missing(place: Place) -> int | None:
     return 404 if isinstance(answer, Missing) else 200
 
 
-async def _try_permissions(place: Place) -> tuple[bool, bool | None]:
+async def _try_permissions(place: StorageUnderTest) -> tuple[bool, bool | None]:
     """Try each of them once. Returns whether a put was allowed, and whether an object tells when it was written."""
     modified: bool | None = None
     version: str | None = None
@@ -177,7 +179,7 @@ async def _try_permissions(place: Place) -> tuple[bool, bool | None]:
     return writable, modified
 
 
-async def _conditional(place: Place) -> Conditional:
+async def _conditional(place: StorageUnderTest) -> Conditional:
     first = await place.put("conditional", b'"1"')
     unchanged = await place.get("conditional", unless=first.etag)
     await place.put("conditional", b'"2"')
@@ -185,7 +187,7 @@ async def _conditional(place: Place) -> Conditional:
     return Conditional(isinstance(unchanged, NotModified), isinstance(changed, Found) and changed.body == b'"2"')
 
 
-async def _checksums(place: Place) -> Checksums:
+async def _checksums(place: StorageUnderTest) -> Checksums:
     body = b'"checked"'
     try:
         await place.put("right", body, sha256=sha256(body).digest())
@@ -201,7 +203,7 @@ async def _checksums(place: Place) -> Checksums:
     return Checksums(right, isinstance(await place.get("wrong"), Missing))
 
 
-async def _versions(place: Place) -> Versions:
+async def _versions(place: StorageUnderTest) -> Versions:
     bodies = [b"%d" % number for number in range(_VERSIONS)]
     ids = [(await place.put("versions", body)).version for body in bodies]
     known = [id for id in ids if id is not None and id != "null"]
@@ -219,7 +221,7 @@ async def _versions(place: Place) -> Versions:
     )
 
 
-async def _listing(place: Place) -> Listing:
+async def _listing(place: StorageUnderTest) -> Listing:
     await all_of(place.put(name, b'""') for name in (*_FLAT, *_DEEP))
     flat, deep = await place.names("n-", limit=1), await place.names("t", limit=1)
     whole, under = await place.names("n-"), await place.names("n-1")
@@ -233,7 +235,7 @@ async def _listing(place: Place) -> Listing:
     )
 
 
-async def _consistency(place: Place) -> Consistency:
+async def _consistency(place: StorageUnderTest) -> Consistency:
     reads: list[str] = []
     lists: list[str] = []
     may_delete = place.permissions["delete"] is True

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from rxmps3.cli.doctor.facts import Races
-from rxmps3.cli.doctor.place import Place
+from rxmps3.cli.doctor.under_test import StorageUnderTest
 from rxmps3.errors import PreconditionFailed, Unavailable
 from rxmps3.runtime.gather import all_of
 from rxmps3.storage.base import ABSENT, Found, Matches, Precondition
@@ -18,7 +18,7 @@ _AT_ONCE = 6
 """Races on objects of their own that are run together."""
 
 
-async def _race(place: Place, name: str, when: Precondition) -> tuple[list[bool | None], str, list[str]]:
+async def _race(place: StorageUnderTest, name: str, when: Precondition) -> tuple[list[bool | None], str, list[str]]:
     """Several puts of one name with one precondition at once.
 
     Returns:
@@ -59,7 +59,7 @@ async def _run(rounds: int, one: Callable[[int], Coroutine[Any, Any, tuple[bool,
     return Races(rounds, _CONTENDERS, unsure, tuple(wrong))
 
 
-async def creates(place: Place, rounds: int) -> Races:
+async def creates(place: StorageUnderTest, rounds: int) -> Races:
     async def one(number: int) -> tuple[bool, list[str]]:
         name = f"create-{number}"
         told, kept, wrong = await _race(place, name, ABSENT)
@@ -79,7 +79,7 @@ async def creates(place: Place, rounds: int) -> Races:
     return await _run(rounds, one)
 
 
-async def swaps(place: Place, rounds: int) -> Races:
+async def swaps(place: StorageUnderTest, rounds: int) -> Races:
     async def one(number: int) -> tuple[bool, list[str]]:
         name = f"swap-{number}"
         before = await place.put(name, b'"before"')

@@ -1,7 +1,7 @@
 """Looking back: the state at an earlier version, a key's versions, and what changed between two of them."""
 
-from rxmps3.database.past.history import Difference, KeyVersion, PastWords, When
+from rxmps3.database.past.history import Difference, History, KeyVersion, When
 from rxmps3.database.past.past import Past
 from rxmps3.database.past.reading import Recorded
 
-__all__ = ["Difference", "KeyVersion", "Past", "PastWords", "Recorded", "When"]
+__all__ = ["Difference", "History", "KeyVersion", "Past", "Recorded", "When"]

@@ -24,7 +24,7 @@ from rxmps3.runtime.gather import all_of
 from rxmps3.storage.patient import patiently
 from rxmps3.streams.events import Change
 
-__all__ = ["Difference", "KeyVersion", "PastWords", "When"]
+__all__ = ["Difference", "History", "KeyVersion", "When"]
 
 When = str | int | datetime
 """A version id as a write gives it, the id of a log version, a tag, or an aware datetime."""
@@ -66,7 +66,7 @@ class Difference(NamedTuple):
     after: Any
 
 
-class PastWords:
+class History:
     """The words of the past of one handle.
 
     Args:

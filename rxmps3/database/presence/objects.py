@@ -10,7 +10,7 @@ from rxmps3.database.presence.who import (
     MAX_BODY_BYTES,
     RUBBISH_AFTER,
     Said,
-    Seen,
+    Sighting,
     decode,
     encode,
     id_of,
@@ -40,7 +40,7 @@ class Look:
     """
 
     date: datetime
-    seen: dict[str, Seen]
+    seen: dict[str, Sighting]
     rubbish: list[str]
 
 
@@ -86,7 +86,7 @@ class Objects:
             id: one for id, one in listed.items() if one.modified is None or is_alive(one.modified, now, self._ttl)
         }
         self._bodies = {id: known for id, known in self._bodies.items() if id in recent}
-        seen: dict[str, Seen] = {}
+        seen: dict[str, Sighting] = {}
         asked = list(recent.items())
         for start in range(0, len(asked), _READS_AT_ONCE):
             batch = asked[start : start + _READS_AT_ONCE]
@@ -100,7 +100,7 @@ class Objects:
         ]
         return Look(now, seen, rubbish[:_REMOVED_AT_ONCE])
 
-    async def _read(self, id: str, listed: Listed) -> Seen | None:
+    async def _read(self, id: str, listed: Listed) -> Sighting | None:
         known = self._bodies.get(id)
         modified = listed.modified
         if known is None or known[0] != listed.etag or not listed.etag or modified is None:
@@ -117,7 +117,7 @@ class Objects:
             if known is None or known[0] != answer.etag:
                 known = self._bodies[id] = answer.etag, self._said(listed.name, answer.body)
         said = known[1]
-        return None if said is None or modified is None else Seen(said, modified)
+        return None if said is None or modified is None else Sighting(said, modified)
 
     def _said(self, name: str, body: bytes) -> Said | None:
         try:
@@ -206,7 +206,7 @@ def _is_id(version: str | None) -> bool:
     return version is not None and version != "null"
 
 
-async def look_once(storage: Storage, manifest: str, ttl: timedelta) -> dict[str, Seen]:
+async def look_once(storage: Storage, manifest: str, ttl: timedelta) -> dict[str, Sighting]:
     """Who is at a manifest now. Raises as `Objects.look`."""
 
     def leave_out(name: str, error: Error) -> None:

@@ -16,13 +16,13 @@ from reactivex.abc import DisposableBase
 from reactivex.disposable import Disposable
 
 from rxmps3.database.presence.objects import Look, Objects, Own
-from rxmps3.database.presence.who import ID_CHARACTERS, Participant, Said, Seen, encode_me, rendered, who_is_here
+from rxmps3.database.presence.who import ID_CHARACTERS, Participant, Said, Sighting, encode_me, rendered, who_is_here
 from rxmps3.errors import AccessDenied, Closed, Error, Failure, InvalidOption, NotLoaded, unforeseen
 from rxmps3.model import jsontext
 from rxmps3.model.merge_patch import merge
 from rxmps3.model.missing import MISSING
 from rxmps3.replica import Replica
-from rxmps3.replica.ticks import Pace
+from rxmps3.replica.ticks import PollPace
 from rxmps3.streams.stream import Live, Sender
 
 __all__ = ["CLOSE_WITHIN", "DEFAULT_EVERY", "DEFAULT_TTL", "Presence", "Presences"]
@@ -110,8 +110,8 @@ class Presence(Live[Mapping[str, Participant]]):
         self._sinks: list[_Sink] = []
         self._telling = self._again = False
         self._look: Look | None = None
-        self._own: Seen | None = None
-        self._here: Mapping[str, Seen] | None = None
+        self._own: Sighting | None = None
+        self._here: Mapping[str, Sighting] | None = None
         self._troubles: dict[str, type[Error]] = {}
         self._woken = asyncio.Event()
         self._may_remove = options.remove_rubbish
@@ -228,7 +228,7 @@ class Presence(Live[Mapping[str, Participant]]):
 
     async def _keep_looking(self) -> None:
         clock = self._replica.clock
-        pace = Pace(self._pace())
+        pace = PollPace(self._pace())
         failures = 0
         while True:
             try:
@@ -301,7 +301,7 @@ class Presence(Live[Mapping[str, Participant]]):
     def _told(self, said: Said, date: datetime | None) -> None:
         """The own object is there."""
         seen = date or (self._own.modified if self._own is not None else said.since)
-        self._own = Seen(replace(said, me=self._me or said.me), seen)
+        self._own = Sighting(replace(said, me=self._me or said.me), seen)
         self._tell()
 
     async def _remove_older(self, own: Own) -> None:
@@ -401,14 +401,14 @@ class _Sink:
         self.sender = sender
         self._sent: Any = MISSING
 
-    def offer(self, here: Mapping[str, Seen]) -> None:
+    def offer(self, here: Mapping[str, Sighting]) -> None:
         said = _said(here)
         if said != self._sent:
             self._sent = said
             self.sender.send(rendered(here))
 
 
-def _said(here: Mapping[str, Seen]) -> list[tuple[str, Said]]:
+def _said(here: Mapping[str, Sighting]) -> list[tuple[str, Said]]:
     return [(id, one.said) for id, one in here.items()]
 
 

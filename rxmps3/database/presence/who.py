@@ -26,7 +26,7 @@ __all__ = [
     "RUBBISH_AFTER",
     "Participant",
     "Said",
-    "Seen",
+    "Sighting",
     "decode",
     "encode",
     "encode_me",
@@ -76,7 +76,7 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Sighting:
     """A client's object as it was last seen."""
 
     said: Said
@@ -94,13 +94,13 @@ def is_alive(modified: datetime, now: datetime, ttl: timedelta) -> bool:
     return now - modified <= ttl
 
 
-def who_is_here(seen: Mapping[str, Seen], now: datetime, ttl: timedelta) -> dict[str, Seen]:
+def who_is_here(seen: Mapping[str, Sighting], now: datetime, ttl: timedelta) -> dict[str, Sighting]:
     """Those whose last sign of life is no older than the ttl, in the order in which they came."""
     here = ((id, one) for id, one in seen.items() if is_alive(one.modified, now, ttl))
     return dict(sorted(here, key=lambda item: (item[1].said.since, item[0])))
 
 
-def rendered(here: Mapping[str, Seen]) -> dict[str, Participant]:
+def rendered(here: Mapping[str, Sighting]) -> dict[str, Participant]:
     """What a reader gets: values of its own."""
     return {
         id: Participant(id, jsontext.decode(one.said.me), one.said.by, one.said.since, one.modified)

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from rxmps3.errors import Corrupt
 from rxmps3.log.mps3 import operation as codec
 from rxmps3.log.mps3.log import Mps3Log
-from rxmps3.log.mps3.names import home_of, is_content_name, manifest_of, parse_stamp
+from rxmps3.log.mps3.names import is_content_name, manifest_of, namespace_of, parse_stamp
 from rxmps3.log.mps3.operation import MAX_OPERATION_BYTES, WINDOW
 from rxmps3.log.protocol import Context, Progress, Report
 from rxmps3.runtime.gather import together
@@ -32,12 +32,12 @@ _READS_AT_ONCE = 16
 
 
 class Mps3Collector:
-    """See `rxmps3.log.protocol.Collects`."""
+    """See `rxmps3.log.protocol.Collector`."""
 
     def __init__(self, context: Context, log: Mps3Log) -> None:
         self._storage = PatientStorage(context.storage, context.clock)
         self._manifest = context.manifest
-        self._home = home_of(context.storage.url)
+        self._home = namespace_of(context.storage.url)
         self._retention = context.retention
         self._versioning = context.versioning
         self._log = log

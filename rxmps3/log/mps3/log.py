@@ -16,11 +16,11 @@ from typing import NamedTuple, TypeVar
 
 from rxmps3.errors import Corrupt, OutcomeUnknown, Unavailable
 from rxmps3.log.mps3 import operation as codec
-from rxmps3.log.mps3.names import OPERATIONS_PER_SESSION, Stamp, home_of, new_session, parse_stamp, stamp_after
+from rxmps3.log.mps3.names import OPERATIONS_PER_SESSION, Stamp, namespace_of, new_session, parse_stamp, stamp_after
 from rxmps3.log.mps3.operation import LAG, MAX_OPERATION_BYTES, WINDOW, File, Files, Operation
 from rxmps3.log.mps3.recovering import Recovery, stored_at
 from rxmps3.log.mps3.ticking import ServerClock, milliseconds, moment
-from rxmps3.log.protocol import Context, Place
+from rxmps3.log.protocol import Context, ResumePoint
 from rxmps3.log.server_clock import ServerDate
 from rxmps3.model.state import (
     ContentObject,
@@ -81,7 +81,7 @@ class Mps3Log:
     def __init__(self, context: Context) -> None:
         self._storage = context.storage
         self._manifest = context.manifest
-        self._home = home_of(context.storage.url)
+        self._home = namespace_of(context.storage.url)
         self._clock = context.clock
         self._writer = context.writer
         self._by = context.by
@@ -121,8 +121,8 @@ class Mps3Log:
         return self.position, len(self._fetched)
 
     @property
-    def place(self) -> Place | None:
-        return Place("mps3", self.position) if self._opened else None
+    def place(self) -> ResumePoint | None:
+        return ResumePoint("mps3", self.position) if self._opened else None
 
     @property
     def date(self) -> datetime | None:
@@ -132,7 +132,7 @@ class Mps3Log:
     def upkeep_is_due(self) -> bool:
         return False  # the bucket is shared with clients that collect nothing: only when somebody asks for it
 
-    def resume(self, place: Place) -> None:
+    def resume(self, place: ResumePoint) -> None:
         """An operation holds the whole state, so there is nothing to go on from."""
 
     def suspect(self, write: Write, after: str) -> None:

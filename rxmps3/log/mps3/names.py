@@ -17,11 +17,11 @@ from rxmps3.runtime.clock import ID_ALPHABET, Clock
 
 __all__ = [
     "OPERATIONS_PER_SESSION",
-    "Home",
+    "Namespace",
     "Stamp",
-    "home_of",
     "is_content_name",
     "manifest_of",
+    "namespace_of",
     "new_session",
     "new_uuid",
     "parse_stamp",
@@ -118,7 +118,7 @@ def new_session(clock: Clock) -> str:
 
 
 @dataclass(frozen=True)
-class Home:
+class Namespace:
     """Where the keys of a database are: its bucket, and what all its names start with.
 
     Operations name a value ``<bucket>/<prefix><key>``.
@@ -137,10 +137,10 @@ class Home:
         return file[len(root) :] if file.startswith(root) and len(file) > len(root) else None
 
 
-def home_of(url: str) -> Home:
+def namespace_of(url: str) -> Namespace:
     """The home of a storage by its URL; where that has no bucket, its last part stands for one."""
     scheme, _, rest = url.partition(":")
     if scheme == "s3":
         bucket, _, prefix = rest.partition("?endpoint_url=")[0].removeprefix("//").partition("/")
-        return Home(bucket, prefix)
-    return Home(unquote(rest).rstrip("/").rpartition("/")[2] or scheme)
+        return Namespace(bucket, prefix)
+    return Namespace(unquote(rest).rstrip("/").rpartition("/")[2] or scheme)

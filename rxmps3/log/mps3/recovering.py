@@ -15,7 +15,7 @@ from itertools import takewhile
 
 from rxmps3.errors import Corrupt
 from rxmps3.log.mps3 import operation as codec
-from rxmps3.log.mps3.names import Home, Stamp, parse_stamp
+from rxmps3.log.mps3.names import Namespace, Stamp, parse_stamp
 from rxmps3.log.mps3.operation import MAX_OPERATION_BYTES, File, Operation
 from rxmps3.log.mps3.ticking import milliseconds
 from rxmps3.model import jsontext
@@ -46,7 +46,7 @@ class Recovery:
         versioning: values are versions of one object per key.
     """
 
-    def __init__(self, storage: Storage, manifest: str, home: Home, *, versioning: bool) -> None:
+    def __init__(self, storage: Storage, manifest: str, home: Namespace, *, versioning: bool) -> None:
         self._storage = storage
         self._prefix = f"{manifest}@"
         self._home = home

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rxmps3.log.protocol import Context, Kit
 from rxmps3.log.sequenced.archive import SequencedArchive
-from rxmps3.log.sequenced.collector import Collector
+from rxmps3.log.sequenced.collector import SequencedCollector
 from rxmps3.log.sequenced.log import SequencedLog
 from rxmps3.log.sequenced.placing import SequencedPlacing
 from rxmps3.model.names import Layout
@@ -19,7 +19,7 @@ def open_kit(context: Context) -> Kit:
     log = SequencedLog(
         context.storage, layout, context.clock, writer=context.writer, by=context.by, deliver=context.deliver
     )
-    collector = Collector(context.storage, layout, log, context.state, context.clock, context.retention)
+    collector = SequencedCollector(context.storage, layout, log, context.state, context.clock, context.retention)
     archive = SequencedArchive(context.storage, layout, log, context.clock)
     return Kit("sequenced", log, SequencedPlacing(layout), collector, linear=True, archive=archive)
 

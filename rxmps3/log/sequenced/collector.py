@@ -32,7 +32,7 @@ from rxmps3.runtime.gather import together
 from rxmps3.storage.base import Found, Listed, Storage, pages
 from rxmps3.storage.patient import PatientStorage
 
-__all__ = ["DEFAULT_RETENTION", "Collector"]
+__all__ = ["DEFAULT_RETENTION", "SequencedCollector"]
 
 DEFAULT_RETENTION = timedelta(days=1)
 """How far back the log reaches at least."""
@@ -46,7 +46,7 @@ MOST_KEPT = 64
 """So many older checkpoints are kept at most; beyond it every other one goes."""
 
 
-class Collector:
+class SequencedCollector:
     """Compacts one manifest that is open here.
 
     Args:

@@ -22,7 +22,7 @@ from rxmps3.errors import Corrupt, Error, PreconditionFailed, Rejected, Unavaila
 from rxmps3.log import codec
 from rxmps3.log.batching import MAX_ENTRY_BYTES, MAX_GROUP_BYTES, Tail
 from rxmps3.log.checkpoint import load as load_checkpoint
-from rxmps3.log.protocol import Deliver, Place
+from rxmps3.log.protocol import Deliver, ResumePoint
 from rxmps3.log.sequenced.fence import Lease
 from rxmps3.log.sequenced.head import KnownHead, Outdated
 from rxmps3.log.sequenced.probe import ensure_conditional_writes
@@ -99,11 +99,11 @@ class SequencedLog:
         return self.position, len(self._ahead)
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> ResumePoint | None:
         if not self.exists:
             return None
         members = {"incarnation": self.head.incarnation, "seq": self._seq, "chain": self._chain}
-        return Place("sequenced", self.position, members)
+        return ResumePoint("sequenced", self.position, members)
 
     @property
     def cursor(self) -> Cursor:
@@ -137,7 +137,7 @@ class SequencedLog:
 
     # -- reading ---------------------------------------------------------------------------------------------
 
-    def resume(self, place: Place) -> None:
+    def resume(self, place: ResumePoint) -> None:
         self._resumed = Cursor(**place.members)
         self._known.expected = True
 

@@ -42,7 +42,7 @@ _DELETES_AT_ONCE = 16
 
 
 class VersionedCollector:
-    """Compacts one versioned manifest that is open here. See `rxmps3.log.protocol.Collects`.
+    """Compacts one versioned manifest that is open here. See `rxmps3.log.protocol.Collector`.
 
     Args:
         context: where it is, and for how long it is to be kept.

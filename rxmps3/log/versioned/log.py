@@ -21,14 +21,14 @@ from datetime import datetime, timedelta
 from rxmps3.errors import Corrupt, Error, Rejected, Unavailable, Unsupported
 from rxmps3.log import codec
 from rxmps3.log.batching import MAX_ENTRY_BYTES, MAX_GROUP_BYTES, Tail
-from rxmps3.log.protocol import Context, Place
+from rxmps3.log.protocol import Context, ResumePoint
 from rxmps3.log.server_clock import ServerDate
 from rxmps3.log.versioned.body import PROTOCOL, Body, Named, decode_body, encode_body
 from rxmps3.log.versioned.ends import Ends
 from rxmps3.log.versioned.names import VersionedNames
 from rxmps3.log.versioned.opening import begin, check_emptiness, gone, manifest_at
 from rxmps3.log.versioned.order import Base, History, learn, settle
-from rxmps3.log.versioned.pace import Pace
+from rxmps3.log.versioned.pace import ListingPace
 from rxmps3.log.versioned.probe import ensure_versions, not_enabled
 from rxmps3.log.versioned.reading import SETTLED_AFTER, Gone, Listing, is_version_id, read_versions
 from rxmps3.model.names import escape
@@ -82,7 +82,7 @@ class VersionedLog:
         self._named: Named | None = None
         self._tail = Tail()
         self._dated = ServerDate(context.clock)
-        self._pace = Pace(context.clock)
+        self._pace = ListingPace(context.clock)
         self._ends = Ends()
         self._resumed = False
         self._capable = False
@@ -103,8 +103,8 @@ class VersionedLog:
         return self.position, len(self._fetched)
 
     @property
-    def place(self) -> Place | None:
-        return Place(PROTOCOL, self.position) if self.exists else None
+    def place(self) -> ResumePoint | None:
+        return ResumePoint(PROTOCOL, self.position) if self.exists else None
 
     @property
     def date(self) -> datetime | None:
@@ -126,7 +126,7 @@ class VersionedLog:
 
     # -- reading ---------------------------------------------------------------------------------------------
 
-    def resume(self, place: Place) -> None:
+    def resume(self, place: ResumePoint) -> None:
         self._resumed = bool(place.version)
 
     async def open(self) -> None:

@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from rxmps3.log.versioned.reading import SETTLED_AFTER, Listing
 from rxmps3.runtime.clock import Clock
 
-__all__ = ["Pace"]
+__all__ = ["ListingPace"]
 
 _SOONEST = timedelta(seconds=1)
 _LINES_PER_SECOND = 100
 """So fast may listings be read through: one of a thousand versions is gone through every ten seconds at most."""
 
 
-class Pace:
+class ListingPace:
     """When it is due: first soon after a change, then whenever the newest version is twice as old as the last time,
     and for the last time when that is settled."""
 

@@ -24,7 +24,7 @@ from rxmps3.storage.base import (
     VersionPage,
 )
 
-__all__ = ["Place"]
+__all__ = ["StorageUnderTest"]
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ _PAUSE = 1.0
 _AT_ONCE = 16
 
 
-class Place:
+class StorageUnderTest:
     """A folder of its own, ``.rxmps3-probe/<id>/``. Names are relative to it.
 
     Attributes:
