@@ -12,6 +12,7 @@
     asyncio.run(main())
 """
 
+from rxmps3 import reducers
 from rxmps3.database.connect import Connecting, connect
 from rxmps3.database.database import Database
 from rxmps3.database.past import Difference, KeyVersion, Past, Recorded
@@ -97,4 +98,5 @@ __all__ = [
     "Write",
     "WrongLoop",
     "connect",
+    "reducers",
 ]

@@ -390,7 +390,9 @@ class Database(KeyMapping):
         """The keys whose values differ between two versions, as `rxmps3.Database.diff`."""
         return self._portal.call("diff", lambda: self._database.diff(past_of(a), past_of(b)), timeout)
 
-    def replay(self, start: When, stop: When | None = None, speed: float | None = 10) -> BlockingRecorded[Change]:
+    def replay(
+        self, start: When, stop: When | None = None, speed: float | None = 10
+    ) -> BlockingRecorded[tuple[Change, ...]]:
         """The changes between two versions once more, as `rxmps3.Database.replay`; to iterate or to subscribe to."""
         return BlockingRecorded(self._portal, self._database.replay(start, stop, speed))
 

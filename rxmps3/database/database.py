@@ -497,10 +497,12 @@ class Database(BoundToProcess):
         """The keys whose values differ between two versions, sorted, each with both values. Raises as `at`."""
         return await self._past.diff(a, b)
 
-    def replay(self, start: When, stop: When | None = None, speed: float | None = 10) -> Recorded[Change]:
-        """The changes between two versions once more, as fast as they happened or ``speed`` times faster.
+    def replay(self, start: When, stop: When | None = None, speed: float | None = 10) -> Recorded[tuple[Change, ...]]:
+        """What happened between two versions once more, as fast as it happened or ``speed`` times faster.
 
-        An Observable that completes; otherwise as `history`.
+        An Observable that completes; otherwise as `history`. Each item is one version: its changes, in a tuple that is
+        empty where no value changed. So nobody sees half of an atomic write, and the n-th item leads to what `at` shows
+        of the n-th version after ``start``.
 
         Args:
             start: a version as for `at`; what came after it is replayed.

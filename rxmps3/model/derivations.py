@@ -13,9 +13,17 @@ from typing import Any, NamedTuple, cast
 
 from rxmps3.errors import InvalidOption, InvalidValue
 from rxmps3.model import jsontext
-from rxmps3.model import merge_patch as patch
+from rxmps3.model.merge_patch import merge
 
-__all__ = ["Derivation", "MergePatch", "SchemaMerge", "decode_derivation", "encode_derivation", "schema_text"]
+__all__ = [
+    "Derivation",
+    "MergePatch",
+    "SchemaMerge",
+    "check_schema",
+    "decode_derivation",
+    "encode_derivation",
+    "schema_text",
+]
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,7 @@ class MergePatch:
     def apply(self, before: str | None) -> str:
         """The text of the value that it makes of one with this text, or of none."""
         target = None if before is None else jsontext.decode(before)
-        return jsontext.encode(patch.merge(target, jsontext.decode(self.text)))
+        return jsontext.encode(merge(target, jsontext.decode(self.text)))
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class SchemaMerge:
         """
         base, head = None if before is None else jsontext.decode(before), jsontext.decode(self.text)
         schema = jsontext.decode(self.schema)
-        _check_schema(schema)
+        check_schema(schema)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # jsonmerge uses a part of jsonschema that is to go
             used = _jsonmerge()
@@ -97,8 +105,8 @@ def schema_text(schema: object) -> str:
         raise InvalidOption(f"a schema is a JSON object: {error.what}", operation="merge") from error
 
 
-def _check_schema(schema: Any) -> None:
-    """No schema may send this process to other documents: jsonmerge would fetch them."""
+def check_schema(schema: Any) -> None:
+    """Raise `InvalidOption` if it would send this process to other documents, which jsonmerge would fetch."""
     if not isinstance(schema, Mapping):
         raise InvalidOption("a schema is a JSON object", operation="merge")
     waiting: list[Any] = [schema]

@@ -1,22 +1,22 @@
-"""JSON merge patch (RFC 7386): merge, diff, compose. Pure; arguments are never changed.
+"""JSON merge patch (RFC 7386), whole and flat. Pure; arguments are never changed.
 
 Laws, for all JSON values ``t``, ``u`` and patches ``p``:
 
 * ``merge(t, p)`` is the RFC's ``MergePatch(t, p)``;
 * ``merge(merge(t, p), p) == merge(t, p)``: a repeated patch changes nothing;
-* ``merge(t, diff(t, u)) == u`` wherever `diff` exists;
-* for flat patches, ``merge(merge(t, p), q) == merge(t, compose(p, q))``.
+* for flat patches, ``merge_flat(merge_flat(t, p), q) == merge_flat(t, compose(p, q))``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from rxmps3.errors import InvalidValue
-from rxmps3.model import jsontext
+from immutables import Map
 
-__all__ = ["compose", "diff", "merge"]
+__all__ = ["compose", "merge", "merge_flat"]
+
+T = TypeVar("T")
 
 
 def merge(target: Any, patch: Any) -> Any:
@@ -35,47 +35,21 @@ def merge(target: Any, patch: Any) -> Any:
     return result
 
 
-def diff(before: Any, after: Any) -> Any:
-    """The smallest merge patch that turns ``before`` into ``after``.
+def merge_flat(target: Map[str, T], patch: Mapping[str, T | None]) -> Map[str, T]:
+    """Apply a flat merge patch: members are opaque, replaced or (None) deleted whole. What did not change is shared."""
+    result = target.mutate()
+    for name, member in patch.items():
+        if member is not None:
+            result[name] = member
+        elif name in result:
+            del result[name]
+    return result.finish()
 
-    Raises:
-        InvalidValue: ``after`` holds a ``null`` as an object's member where ``before`` differs; a merge patch
-            can delete such a member but not store it.
+
+def compose(*patches: Mapping[str, T]) -> dict[str, T]:
+    """One flat patch with the effect of all of them, one after the other.
+
+    Only for flat patches does a composed one always exist: with nested ones a later member may be an object where an
+    earlier one was none.
     """
-    if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
-        return _storable(after)
-    old, new = cast("Mapping[str, Any]", before), cast("Mapping[str, Any]", after)
-    patch: dict[str, Any] = {name: None for name in old if name not in new}
-    for name, value in new.items():
-        if name in old and _same(old[name], value):
-            continue
-        if value is None:
-            raise InvalidValue(
-                "a merge patch cannot store null as an object's member",
-                object=f"member {name!r}",
-                remedy="replace the whole value instead",
-            )
-        patch[name] = diff(old.get(name), value)
-    return patch
-
-
-def compose(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """One flat patch with the effect of ``first`` and then ``second``.
-
-    Flat means that members are opaque: replaced or deleted whole, never merged. Only for those does a composed
-    patch always exist.
-    """
-    return {**first, **second}
-
-
-def _storable(value: Any) -> Any:
-    """``value`` as a patch that yields it whatever was there; refuses a null member, which would only delete."""
-    if isinstance(value, Mapping):
-        members = cast("Mapping[str, Any]", value)
-        return diff({}, members) if members else {}
-    return value
-
-
-def _same(left: Any, right: Any) -> bool:
-    """Equality of JSON values; unlike ``==`` it tells 1, 1.0 and true apart."""
-    return jsontext.encode(left) == jsontext.encode(right)
+    return {name: member for patch in patches for name, member in patch.items()}

@@ -30,6 +30,7 @@ from immutables import Map
 
 from rxmps3.errors import Corrupt, Error
 from rxmps3.model.conditions import Conditions
+from rxmps3.model.merge_patch import compose, merge_flat
 
 __all__ = [
     "Amended",
@@ -55,6 +56,7 @@ __all__ = [
     "WriteId",
     "Wrote",
     "fold",
+    "new_writes",
     "step",
 ]
 
@@ -248,29 +250,35 @@ def _advanced(mark: Mark | None, write: Write, date: datetime | None) -> Mark:
 
 
 def fold(state: State, version: ManifestVersion) -> State:
-    """The state after one more version.
+    """The state after one more version: the flat merge patch of its writes, each counted once.
 
     Raises:
         Corrupt: a write carries a number that another write of the same writer has taken.
     """
-    entries = state.entries.mutate()
+    new, writers = _counted(state.writers, version)
+    return State(merge_flat(state.entries, compose(*(write.update for write in new))), writers, version.id)
+
+
+def new_writes(state: State, version: ManifestVersion) -> list[Write]:
+    """The writes of a version that are not in the state yet. Raises `Corrupt` as `fold`."""
+    return _counted(state.writers, version)[0]
+
+
+def _counted(writers: Map[str, Mark], version: ManifestVersion) -> tuple[list[Write], Map[str, Mark]]:
+    """The writes of a version that were in none before it, and how far each writer has come after it."""
     marks: dict[str, Mark] = {}
+    new: list[Write] = []
     for write in version.writes:
         writer = write.id.writer
-        mark = marks.get(writer) or state.writers.get(writer)
-        if _reached(mark, write):
-            continue
-        marks[writer] = _advanced(mark, write, version.date)
-        for key, entry in write.update.items():
-            if entry is not None:
-                entries[key] = entry
-            elif key in entries:
-                del entries[key]
-    writers = state.writers.update(marks)
+        mark = marks.get(writer) or writers.get(writer)
+        if not _reached(mark, write):
+            marks[writer] = _advanced(mark, write, version.date)
+            new.append(write)
+    after = writers.update(marks)
     for writer in version.expired:
-        if writer in writers and writer not in marks:
-            writers = writers.delete(writer)
-    return State(entries.finish(), writers, version.id)
+        if writer in after and writer not in marks:
+            after = after.delete(writer)
+    return new, after
 
 
 class Pending(NamedTuple):

@@ -231,7 +231,7 @@ async def looking_back(db: Database, beside: blocking.Database) -> None:
     assert_type(await history, list[KeyVersion])
     async for version in history:
         assert_type(version, KeyVersion)
-    assert_type(await db.replay(1), list[Change])
+    assert_type(await db.replay(1), list[tuple[Change, ...]])
     assert_type(await db.diff(1, past), dict[str, Difference])
     assert_type(await db.restore(past, "a"), str)
     assert_type(beside.at(1), blocking.BlockingPast)

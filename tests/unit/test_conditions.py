@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rxmps3 import InvalidOption, InvalidValue
-from rxmps3.model import jsontext
-from rxmps3.model import merge_patch as patch
+from rxmps3.model import jsontext, merge_patch
 from rxmps3.model.conditions import Conditions, Range, Seen, broken, decode_conditions, encode_conditions, seen
 from rxmps3.model.derivations import Derivation, MergePatch, SchemaMerge
 from rxmps3.model.state import Entry, Inline
@@ -71,7 +70,7 @@ def test_a_version_alone_takes_any_value() -> None:
 def test_a_merge_without_a_schema_is_a_patch(before: Any, change: Any) -> None:
     base = None if before is None else jsontext.encode(before)
     text = jsontext.encode(change)
-    expected = jsontext.encode(patch.merge(before, change))
+    expected = jsontext.encode(merge_patch.merge(before, change))
     assert MergePatch(text).apply(base) == expected
     assert SchemaMerge(text, "{}").apply(base) == expected
 

@@ -39,7 +39,7 @@ HOMES = {
     "aiobotocore": ("storage.s3",),
     "anywidget": ("jupyter",),
     "botocore": ("storage.s3",),
-    "immutables": ("model.state", "log.codec"),
+    "immutables": ("model", "log.codec", "reducers"),
     "jsonmerge": ("model.derivations",),
     "jsonschema": ("model.derivations",),
     "pydantic": ("streams.typed",),

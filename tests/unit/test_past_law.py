@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 from hypothesis import given
@@ -107,7 +108,7 @@ async def check(calls: list[Call], one: Fraction, other: Fraction) -> None:
         for key, between in (await bob.diff(a, b)).items():
             assert text(between.before) == text(whole[a].get(key, MISSING))
         replayed = dict(whole[min(a, b)])
-        for change in await bob.replay(min(a, b), max(a, b), speed=None):
+        for change in chain.from_iterable(await bob.replay(min(a, b), max(a, b), speed=None)):
             assert text(replayed.get(change.key, MISSING)) == text(change.before) != text(change.after)
             replayed[change.key] = change.after
         assert same({key: value for key, value in replayed.items() if value is not MISSING}, whole[max(a, b)])

@@ -105,7 +105,7 @@ class History:
         old, new = await before.get_many(keys, MISSING), await after.get_many(keys, MISSING)
         return {key: Difference(old[key], new[key]) for key in keys}
 
-    def replay(self, start: When, stop: When | None, speed: float | None) -> Recorded[Change]:
+    def replay(self, start: When, stop: When | None, speed: float | None) -> Recorded[tuple[Change, ...]]:
         """See `Database.replay`."""
         _check_speed(speed)
         return Recorded(self._reads, f"replay from {start!r}", lambda: self._replay(start, stop, speed))
@@ -285,7 +285,9 @@ class History:
             raise
         return jsontext.decode(text, f"key {key!r}")
 
-    async def _replay(self, start: When, stop: When | None, speed: float | None) -> AsyncGenerator[Change, None]:
+    async def _replay(
+        self, start: When, stop: When | None, speed: float | None
+    ) -> AsyncGenerator[tuple[Change, ...], None]:
         archive = await self._ready("replay")
         clock = self._replica.clock
         point = await self._point(archive, start)
@@ -313,8 +315,7 @@ class History:
                     due = began + (logged.date - first).total_seconds() / speed
                     if (wait := due - clock.monotonic()) > 0:
                         await self._reads.pause(wait)
-                for change in shown:
-                    yield change
+                yield tuple(shown)
 
     async def _change(self, archive: Archive, logged: Logged, change: EntryChange) -> Change:
         key, after = change.key, change.after
