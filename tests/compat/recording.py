@@ -143,9 +143,7 @@ async def read_memory(storage: MemoryStorage) -> list[dict[str, Any]]:
         for listed in await list_all(storage, ""):
             answer = await storage.get(listed.name)
             assert isinstance(answer, Found)
-            found.append(
-                {"name": listed.name, "modified": answer.modified.isoformat(), **_kept(answer.body)}
-            )
+            found.append({"name": listed.name, "modified": answer.modified.isoformat(), **_kept(answer.body)})
         return found
     cursor: str | None = None
     while True:

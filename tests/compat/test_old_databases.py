@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,10 +53,21 @@ class Old:
         self.bucket = Named(self._storage, self.kept["url"])
         write_tree(self.local, self.kept["local"])
 
+    async def stored(self) -> Any:
+        """Everything that is stored, byte by byte, with its names and times."""
+        return read_tree(self.folder) if self.protocol == "sequenced" else await read_memory(self._memory)
+
+    async def commits(self) -> list[str]:
+        """The names of all that makes the log of the first manifest, sorted, as often as there is a version of each."""
+        manifest = self.options["manifest"]
+        stored = await self.stored()
+        names = stored if self.protocol == "sequenced" else [one["name"] for one in stored]
+        within = {"sequenced": "/log/", "versioned": "", "mps3": "@"}[self.protocol]
+        return sorted(name for name in names if name.partition("/")[0].partition("@")[0] == manifest and within in name)
+
     async def is_untouched(self) -> bool:
-        """Whether everything that is stored is what was stored, byte by byte, with its names and times."""
-        present = read_tree(self.folder) if self.protocol == "sequenced" else await read_memory(self._memory)
-        return present == self.kept["bucket"]
+        """Whether that is what was stored."""
+        return await self.stored() == self.kept["bucket"]
 
     @property
     def _memory(self) -> MemoryStorage:
@@ -68,7 +79,9 @@ class Old:
         return self.options["protocol"]
 
     def opened(self, **options: Any) -> rxmps3.Connecting:
-        return rxmps3.connect(self.bucket, **{"clock": self.clock, "shared": False, "by": "new", **self.options, **options})
+        return rxmps3.connect(
+            self.bucket, **{"clock": self.clock, "shared": False, "by": "new", **self.options, **options}
+        )
 
     def values(self, versions: int | None = None) -> dict[str, Any]:
         """What the first manifest held after so many of its versions, or after all."""
@@ -94,12 +107,12 @@ class Old:
 
 
 @pytest.fixture(params=ALL)
-async def old(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Old]:
+async def old(request: pytest.FixtureRequest, tmp_path: Path) -> Old:
     """Each of them."""
     old = Old(request.param, tmp_path)
     await old.restore()
     assert await old.is_untouched()
-    yield old
+    return old
 
 
 @pytest.fixture(params=[one for one in ALL if "/sequenced" in one])
@@ -144,11 +157,13 @@ async def test_its_protocol_is_told_without_being_named(old: Old) -> None:
 
 async def test_who_was_there_is_seen(old: Old) -> None:
     async with old.opened() as db:
-        with db.presence() as others:
+        with db.presence(ttl=2 * HOUR) as others:
             seen: list[Any] = []
             others.subscribe(seen.append)
-            await old.passing(_until(lambda: bool(seen and seen[-1])))
-            assert [participant.value for participant in seen[-1].values()] == [{"name": "cal"}]
+            for _ in range(500):
+                if not (seen and seen[-1]):
+                    await asyncio.sleep(0.01)
+            assert [participant.me for participant in seen[-1].values()] == [{"name": "cal"}]
     assert await old.is_untouched()
 
 
@@ -227,30 +242,22 @@ async def test_offline_what_was_known_and_written_is_there(old: Old) -> None:
 
 async def test_what_was_pending_is_committed_once(old: Old) -> None:
     async with old.opened(local=old.local) as db:
-        refused: list[str] = []
-        for receipt in db.pending.value:
-            try:
-                await old.passing(asyncio.wait_for(_version_of(receipt), 20))
-            except Conflict:
-                refused.extend(receipt.keys)
-        assert refused == old.kept["conflicts"]
-        assert db.pending.value == ()
+        assert await _sent(old, db) == old.kept["conflicts"]
         same(await db.get_prefix(), old.values_once_sent())
     # "contested" is not in it if what arrived was sent again: somebody else wrote the key since
     async with old.opened() as db:
         same(await db.get_prefix(), old.values_once_sent())
-    async with old.opened(local=old.local, online=False) as db:
-        assert db.pending.value == ()
+    commits = await old.commits()
+    assert len(commits) > 1
+    async with old.opened(local=old.local) as db:
+        assert await _sent(old, db) == []
         same(await db.get_prefix(), old.values_once_sent())
+    assert await old.commits() == commits
 
 
 async def test_what_was_sent_is_in_the_log_once(linear: Old) -> None:
     async with linear.opened(local=linear.local) as db:
-        for receipt in db.pending.value:
-            try:
-                await linear.passing(_version_of(receipt))
-            except Conflict:
-                pass
+        await _sent(linear, db)
         for key in ("arrived", "lost", "lost too", "waiting large", "created"):
             assert len(await db.history(key)) == 1, key
         assert len(await db.history("contested")) == 3
@@ -266,7 +273,10 @@ async def test_it_is_written_to_compacted_and_read_again(old: Old) -> None:
     for number, seconds in enumerate((0.0, HOUR, DAY + HOUR, 2 * HOUR, DAY + 3 * HOUR, HOUR)):
         old.clock.leap(seconds)
         async with old.opened() as db:
-            for update in ({"new": number, "new large": [large, number]}, {"count": MISSING} if number == 2 else {"large": number}):
+            for update in (
+                {"new": number, "new large": [large, number]},
+                {"count": MISSING} if number == 2 else {"large": number},
+            ):
                 await db.put_all(update)
                 expected = {key: one for key, one in (expected | update).items() if one is not MISSING}
             report = await db.compact()
@@ -283,10 +293,17 @@ async def test_it_is_written_to_compacted_and_read_again(old: Old) -> None:
             same(await db.get_prefix(), {**values, "k": "new"})
 
 
+async def _sent(old: Old, db: rxmps3.Database) -> list[str]:
+    """Wait until nothing is pending; the keys of what was refused."""
+    refused: list[str] = []
+    for receipt in db.pending.value:
+        try:
+            await old.passing(asyncio.wait_for(_version_of(receipt), 20))
+        except Conflict:
+            refused.extend(receipt.keys)
+    assert db.pending.value == ()
+    return refused
+
+
 async def _version_of(receipt: rxmps3.Receipt) -> str:
     return await receipt
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.01)
