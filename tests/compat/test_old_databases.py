@@ -261,6 +261,10 @@ async def test_what_was_sent_is_in_the_log_once(linear: Old) -> None:
         for key in ("arrived", "lost", "lost too", "waiting large", "created"):
             assert len(await db.history(key)) == 1, key
         assert len(await db.history("contested")) == 3
+        # under the id it was sent with, by which a late arrival of it is known: the name of its value tells
+        for key in ("arrived", "lost"):
+            uploaded = [name.rpartition("@")[2] for name in linear.kept["bucket"] if f"/values/{key}@" in name]
+            assert [one.version for one in await db.history(key)] == uploaded
 
 
 # -- and on it goes ------------------------------------------------------------------------------------------------
