@@ -96,7 +96,9 @@ def test_decisions_are_numbered_without_gaps_and_say_what_a_decision_says() -> N
     assert [int(page.name[:4]) for page in found] == list(range(1, len(found) + 1))
     for number, page in enumerate(found, 1):
         assert page.read_text().startswith(f"# {number}. ")
-        assert re.findall(r"^\*\*(\w+)\.\*\*", page.read_text(), re.M) == ["Context", "Decision", "Consequences"]
+        parts = re.findall(r"^\*\*(\w+)\.\*\*", page.read_text(), re.M)
+        assert parts == ["Context", "Decision", "Rejected", "Consequences"], page.name
+        assert re.search(r"^\d{4}-\d\d-\d\d · (accepted|replaced by \[\d+\]\(.+\))$", page.read_text(), re.M), page.name
 
 
 # -- words -------------------------------------------------------------------------------------------------------
