@@ -16,7 +16,8 @@ from rxmps3.cli.terminal import TooLate, json_text, shown
 from rxmps3.database.database import Database
 from rxmps3.database.presence.objects import look_once
 from rxmps3.database.presence.who import rendered
-from rxmps3.errors import InvalidOption
+from rxmps3.errors import InvalidOption, Unsupported
+from rxmps3.log.registry import protocol_of
 from rxmps3.log.sequenced.history import read_entries
 from rxmps3.model.missing import MISSING
 from rxmps3.model.names import Layout, check_key
@@ -87,11 +88,20 @@ def _show_seen(run: Run, event: str, key: str, value: Any, version: str, facts: 
 async def show_log(run: Run, last: int) -> None:
     """Print the last versions of the log."""
     async with run.deadline(), run.storage() as storage, run.terminal.busy("Reading the log"):
+        protocol = await protocol_of(storage, run.at.manifest)
+        if protocol in ("versioned", "mps3"):
+            raise Unsupported(
+                f"its log, in protocol {protocol!r}, cannot be listed afterwards",
+                operation="log",
+                object=f"manifest {run.at.manifest!r} at {run.at.url}",
+                remedy="log --follow shows what comes from now on",
+            )
         versions = await _history(storage, run.at.manifest, last)
     for version in versions:
         _show_version_of_log(run, version)
     if not versions and last:
-        run.terminal.note(f"the log of manifest {run.at.manifest!r} at {run.at.url} holds no version")
+        what = "holds no version" if protocol is not None else "is not there: nothing was ever written to it"
+        run.terminal.note(f"manifest {run.at.manifest!r} at {run.at.url} {what}")
 
 
 async def _history(storage: Storage, manifest: str, last: int) -> Sequence[ManifestVersion]:
@@ -101,22 +111,23 @@ async def _history(storage: Storage, manifest: str, last: int) -> Sequence[Manif
 
 async def follow_log(run: Run, last: int, poll: float) -> None:
     """Print the last versions of the log, and then each new one."""
-    shown_up_to = 0
+    twice: set[str] = set()  # what came while the last versions were read may be among them
 
     def show(version: ManifestVersion | Reset) -> None:
-        nonlocal shown_up_to
         if isinstance(version, Reset):
             run.terminal.note(f"the versions up to {version.id} are no longer in the log")
-        elif int(version.id) > shown_up_to:
-            shown_up_to = int(version.id)
+        elif version.id not in twice:
             _show_version_of_log(run, version)
 
     try:
         async with asyncio.timeout(run.at.timeout), run.storage() as storage, run.database(poll=poll) as db:
             missed: list[ManifestVersion | Reset] = []
             with db.versions.subscribe(missed.append):
-                history = await _history(storage, run.at.manifest, last)
-            for version in (*history, *missed):
+                history = await _history(storage, run.at.manifest, last) if db.protocol == "sequenced" else ()
+            for version in history:
+                show(version)
+            twice.update(version.id for version in history)
+            for version in missed:
                 show(version)
             await run.follow(db, db.versions, show)
     except TimeoutError as error:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 from reactivex import Observable
 
-from rxmps3.cli.terminal import Exit, NoSuchKey, Terminal, TooLate, let_go_of_stdout, when_stdout_closes
+from rxmps3.cli.terminal import Exit, NoSuchKey, NoSuchManifest, Terminal, TooLate, let_go_of_stdout, when_stdout_closes
 from rxmps3.database.connect import connect
 from rxmps3.database.database import Database
 from rxmps3.database.past import When
@@ -235,6 +235,12 @@ class Run:
         return NoSuchKey(
             f"there is no key {key!r}{' ' if where else ''}{where}",
             object=f"manifest {self.at.manifest!r} at {self.at.url}",
+        )
+
+    def no_such_manifest(self) -> NoSuchManifest:
+        """The error that says that a manifest is missing."""
+        return NoSuchManifest(
+            f"there is no manifest {self.at.manifest!r}", object=self.at.url, remedy="name another with --manifest"
         )
 
     # -- how it ends -----------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ __all__ = [
     "CannotWrite",
     "Exit",
     "NoSuchKey",
+    "NoSuchManifest",
     "Part",
     "Terminal",
     "TooLate",
@@ -79,6 +80,10 @@ class NoSuchKey(Error):
     """The key that a command needs is not there."""
 
 
+class NoSuchManifest(Error):
+    """The manifest that a command needs is not there."""
+
+
 class TooLate(Unavailable):
     """The deadline of a command has passed."""
 
@@ -92,7 +97,7 @@ def exit_of(error: BaseException | None) -> Exit:
     match error:
         case InvalidInput():
             return Exit.USAGE
-        case NoSuchKey() | NotKept():
+        case NoSuchKey() | NoSuchManifest() | NotKept():
             return Exit.MISSING
         case AccessDenied() | BucketNotFound():
             return Exit.ACCESS

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NamedTuple, get_args
 
-from rxmps3.errors import InvalidOption
+from rxmps3.errors import InvalidInput, InvalidOption, Unsupported
 from rxmps3.log import mps3, sequenced, versioned
 from rxmps3.log.codec import sequenced_names
 from rxmps3.log.detect import Choice, IsThere
@@ -14,7 +14,7 @@ from rxmps3.log.protocol import Context, Kit, ProtocolName
 from rxmps3.model.state import Inline, Write
 from rxmps3.storage.base import Storage
 
-__all__ = ["PROTOCOLS", "checked_choice", "default_manifest", "fits", "is_there", "open_kit"]
+__all__ = ["PROTOCOLS", "checked_choice", "default_manifest", "fits", "is_there", "open_kit", "protocol_of"]
 
 
 class _Protocol(NamedTuple):
@@ -42,6 +42,21 @@ def open_kit(protocol: ProtocolName, context: Context) -> Kit:
 def is_there(storage: Storage, manifest: str) -> dict[ProtocolName, IsThere]:
     """For each protocol, best first, how to find out whether a manifest is there in it."""
     return {protocol: partial(_PROTOCOLS[protocol].is_there, storage, manifest) for protocol in PROTOCOLS}
+
+
+async def protocol_of(storage: Storage, manifest: str) -> ProtocolName | None:
+    """The protocol that a manifest is in; None if there is no such manifest. Writes nothing.
+
+    Raises:
+        Unavailable, AccessDenied, BucketNotFound: the storage does not answer or refuses.
+    """
+    for protocol, found in is_there(storage, manifest).items():
+        try:
+            if await found():
+                return protocol
+        except (InvalidInput, Unsupported):
+            continue  # no manifest of that protocol can have this name, or be in this storage
+    return None
 
 
 def fits(protocol: ProtocolName, write: Write) -> bool:

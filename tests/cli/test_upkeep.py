@@ -132,7 +132,7 @@ async def test_verify_finds_nothing_wrong_and_changes_nothing(bucket: Path) -> N
     assert well == quick == Outcome(0, said, "")
     summary = {"ok": True, "problems": 0, "head": 2, "keys": 5, "entries": 2, "checkpoints": 0, "values": 1}
     assert (as_json.code, as_json.records) == (0, [summary])
-    assert (empty.code, empty.records[0]["keys"]) == (0, 0)
+    assert (empty.code, empty.out, empty.error["kind"]) == (3, "", "NoSuchManifest")
     assert found(bucket) == before
 
 
