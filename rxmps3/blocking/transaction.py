@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import partial
 from typing import Any, TypeVar
 
@@ -104,7 +105,7 @@ def update(
     """As `rxmps3.Database.update`."""
 
     def change(begun: Transaction) -> T:
-        value = fn(begun.get(key, default))
+        value = fn(begun.get(key, deepcopy(default)))  # a function may change what it gets in place
         if not inspect.iscoroutine(value):
             begun.put(key, value)
         return value

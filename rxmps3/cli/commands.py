@@ -217,7 +217,7 @@ async def get(
     if value is MISSING:
         raise run.no_such_key(key, "" if at is None else f"at {at}")
     if raw and isinstance(value, str):
-        run.terminal.write(value + "\n")
+        run.terminal.raw(value + "\n")
     else:
         run.terminal.value(value)
 
@@ -247,7 +247,7 @@ async def ls(
         keys = list(found) if values else source.keys(prefix)
         entries = {key: known[key] for key in keys if key in known}
         if not view.confirmed.version:
-            run.terminal.note(f"nothing was ever written to manifest {run.at.manifest!r} at {run.at.url}")
+            run.terminal.note(f"nothing was ever written to manifest {run.at.manifest!r} at {run.at.place}")
     width = max((len(entry.version) for entry in entries.values()), default=0)
     for key, entry in entries.items():
         if run.at.json:

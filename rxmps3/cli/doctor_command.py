@@ -143,7 +143,7 @@ def cors(
 async def _cors(run: Run, allow: list[str], remove: list[str]) -> None:
     async with run.deadline(), run.storage() as storage:
         if not isinstance(storage, S3Storage):
-            raise InvalidOption("only a bucket has CORS rules", object=run.at.url, remedy="give s3://BUCKET")
+            raise InvalidOption("only a bucket has CORS rules", object=run.at.place, remedy="give s3://BUCKET")
         async with run.terminal.busy("Asking for the rules"):
             rules = await s3_cors.read(storage)
             if allow or remove:

@@ -12,7 +12,7 @@ from typing import Any
 from reactivex import operators as ops
 
 from rxmps3.cli.run import Run
-from rxmps3.cli.terminal import TooLate, json_text, shown
+from rxmps3.cli.terminal import TooLate, json_text, local_time, shown
 from rxmps3.database.database import Database
 from rxmps3.database.presence.objects import look_once
 from rxmps3.database.presence.who import rendered
@@ -45,7 +45,7 @@ async def watch(run: Run, key: str, *, prefix: bool, count: int | None, current:
         if run.opened and count is None:
             return
         what = "the changes did not come" if run.opened else "there was no answer"
-        raise TooLate(f"{what} within {run.at.timeout:g} s", object=run.at.url) from error
+        raise TooLate(f"{what} within {run.at.timeout:g} s", object=run.at.place) from error
 
 
 async def _show_current(run: Run, db: Database, key: str, prefix: bool) -> None:
@@ -78,7 +78,7 @@ def _show_seen(run: Run, event: str, key: str, value: Any, version: str, facts: 
         return
     nothing = "is not there" if event == "current" else "deleted"
     run.terminal.line(
-        (now.astimezone().strftime("%H:%M:%S.%f")[:-3] + "  ", "dim"),
+        (local_time(now, "%H:%M:%S.%f")[:-3] + "  ", "dim"),
         (shown(key), "bold"),
         (f" {nothing}", "yellow") if missing else f" = {json_text(value)}",
         (f"  ({remark})" if remark else "", "dim"),
@@ -93,7 +93,7 @@ async def show_log(run: Run, last: int) -> None:
             raise Unsupported(
                 f"its log, in protocol {protocol!r}, cannot be listed afterwards",
                 operation="log",
-                object=f"manifest {run.at.manifest!r} at {run.at.url}",
+                object=f"manifest {run.at.manifest!r} at {run.at.place}",
                 remedy="log --follow shows what comes from now on",
             )
         versions = await _history(storage, run.at.manifest, last)
@@ -101,7 +101,7 @@ async def show_log(run: Run, last: int) -> None:
         _show_version_of_log(run, version)
     if not versions and last:
         what = "holds no version" if protocol is not None else "is not there: nothing was ever written to it"
-        run.terminal.note(f"manifest {run.at.manifest!r} at {run.at.url} {what}")
+        run.terminal.note(f"manifest {run.at.manifest!r} at {run.at.place} {what}")
 
 
 async def _history(storage: Storage, manifest: str, last: int) -> Sequence[ManifestVersion]:
@@ -132,7 +132,7 @@ async def follow_log(run: Run, last: int, poll: float) -> None:
             await run.follow(db, db.versions, show)
     except TimeoutError as error:
         if not run.opened:
-            raise TooLate(f"there was no answer within {run.at.timeout:g} s", object=run.at.url) from error
+            raise TooLate(f"there was no answer within {run.at.timeout:g} s", object=run.at.place) from error
 
 
 def _show_version_of_log(run: Run, version: ManifestVersion) -> None:
@@ -149,7 +149,7 @@ def _show_version_of_log(run: Run, version: ManifestVersion) -> None:
         record = {"id": version.id, "time": time, "by": version.by, "writer": version.writer, "writes": writes}
         run.terminal.record(record)
         return
-    time = "" if version.time is None else version.time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    time = local_time(version.time)
     put = dict.fromkeys(key for write in writes for key in write["put"])
     deleted = dict.fromkeys(key for write in writes for key in write["deleted"])
     what = [f"{verb} {_listed(list(keys))}" for verb, keys in (("put", put), ("deleted", deleted)) if keys]
@@ -180,10 +180,10 @@ async def show_who(run: Run, ttl: float) -> None:
             run.terminal.record(said | {name: at.isoformat(timespec="milliseconds") for name, at in times.items()})
             continue
         run.terminal.line(
-            (f"{one.since.astimezone():%Y-%m-%d %H:%M:%S}  ", "dim"),
+            (f"{local_time(one.since)}  ", "dim"),
             (f"{shown(one.by) or '-':<10}  ", "cyan"),
             (f"{id}  ", "dim"),
             json_text(one.me),
         )
     if not here:
-        run.terminal.note(f"nobody is at manifest {run.at.manifest!r} at {run.at.url}")
+        run.terminal.note(f"nobody is at manifest {run.at.manifest!r} at {run.at.place}")

@@ -9,7 +9,7 @@ import typer
 
 from rxmps3.cli.commands import By, Key, command
 from rxmps3.cli.run import Run, when_of
-from rxmps3.cli.terminal import json_text, shown
+from rxmps3.cli.terminal import json_text, local_time, shown
 from rxmps3.database.past import KeyVersion
 from rxmps3.model.missing import MISSING
 
@@ -40,7 +40,7 @@ def _show(run: Run, version: KeyVersion) -> None:
         record |= {name: None if at is None else at.isoformat(timespec="milliseconds") for name, at in times.items()}
         run.terminal.record(record)
         return
-    time = "" if version.time is None else version.time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    time = local_time(version.time)
     run.terminal.line(
         (f"{version.id:>6}  ", "bold"),
         (f"{time:<19}  ", "dim"),

@@ -24,6 +24,7 @@ from rxmps3.replica.options import Status
 from rxmps3.replica.receipt import Receipt
 from rxmps3.runtime.clock import SystemClock, spawn
 from rxmps3.storage import Storage, open_storage
+from rxmps3.storage.urls import without_secrets
 
 __all__ = ["AsJson", "At", "Endpoint", "Profile", "Region", "Run", "Target", "when_of"]
 
@@ -63,6 +64,11 @@ class Target:
     json: AsJson = False
 
     @property
+    def place(self) -> str:
+        """The URL as it may be shown."""
+        return without_secrets(self.url)
+
+    @property
     def options(self) -> dict[str, str]:
         """The options of the storage; what is not given comes from the environment, as with boto3."""
         given = {"endpoint_url": self.endpoint_url, "region_name": self.region, "profile_name": self.profile}
@@ -75,7 +81,7 @@ class Target:
         if self.url.lower().startswith("memory:"):
             raise InvalidOption(
                 "it lives within one process, and this one ends with the command",
-                object=self.url,
+                object=self.place,
                 remedy="use file:PATH or s3://BUCKET/PREFIX",
             )
 
@@ -110,7 +116,7 @@ class Run:
         except TimeoutError as error:
             trouble = f" ({self.trouble})" if self.trouble is not None else ""
             raise TooLate(
-                f"{self._wanted} within {seconds:g} s{trouble}", object=self.at.url, remedy="see --timeout"
+                f"{self._wanted} within {seconds:g} s{trouble}", object=self.at.place, remedy="see --timeout"
             ) from error
 
     @asynccontextmanager
@@ -234,13 +240,13 @@ class Run:
         """The error that says that a key is missing."""
         return NoSuchKey(
             f"there is no key {key!r}{' ' if where else ''}{where}",
-            object=f"manifest {self.at.manifest!r} at {self.at.url}",
+            object=f"manifest {self.at.manifest!r} at {self.at.place}",
         )
 
     def no_such_manifest(self) -> NoSuchManifest:
         """The error that says that a manifest is missing."""
         return NoSuchManifest(
-            f"there is no manifest {self.at.manifest!r}", object=self.at.url, remedy="name another with --manifest"
+            f"there is no manifest {self.at.manifest!r}", object=self.at.place, remedy="name another with --manifest"
         )
 
     # -- how it ends -----------------------------------------------------------------------------------------

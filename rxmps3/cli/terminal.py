@@ -14,6 +14,7 @@ import stat
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from enum import IntEnum
 from functools import cached_property
 from io import TextIOWrapper
@@ -48,6 +49,7 @@ __all__ = [
     "exit_of",
     "json_text",
     "let_go_of_stdout",
+    "local_time",
     "prepare_streams",
     "shown",
     "when_stdout_closes",
@@ -120,6 +122,16 @@ def shown(text: str) -> str:
     return "".join(sign if sign.isprintable() else json.dumps(sign)[1:-1] for sign in text)
 
 
+def local_time(moment: datetime | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    """A moment in the time zone of this machine; in UTC where that calendar ends. "" if there is none."""
+    if moment is None:
+        return ""
+    try:
+        return moment.astimezone().strftime(form)
+    except (OverflowError, ValueError, OSError):
+        return moment.strftime(form)
+
+
 def json_text(value: Any) -> str:
     """A value as compact JSON in one line that is safe to print anywhere."""
     return shown(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
@@ -144,6 +156,12 @@ class Terminal:
         """Text as it is. Raises `BrokenPipeError` if nobody reads any more, `CannotWrite` if it fails."""
         with writing_to_stdout():
             sys.stdout.write(text)
+
+    def raw(self, text: str) -> None:
+        """Text as it is, but for what could steer a terminal if one reads it."""
+        if sys.stdout.isatty():
+            text = "".join(sign if sign in "\n\t" else shown(sign) for sign in text)
+        self.write(text)
 
     def line(self, *parts: Part) -> None:
         """A line for people."""

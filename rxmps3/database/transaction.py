@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from copy import deepcopy
 from inspect import isawaitable
 from typing import Any, TypeVar, cast
 
@@ -305,7 +306,7 @@ class Attempts:
 
 async def changed(transaction: Transaction, key: str, fn: Callable[[Any], Awaitable[T] | T], default: Any) -> T:
     """Set a key to what a function makes of its value; returns that."""
-    result = fn(await transaction.get(key, default))
+    result = fn(await transaction.get(key, deepcopy(default)))  # a function may change what it gets in place
     value = await cast("Awaitable[T]", result) if isawaitable(result) else cast("T", result)
     transaction.put(key, value)
     return value

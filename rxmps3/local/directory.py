@@ -16,6 +16,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -168,13 +169,15 @@ class LocalDirectory:
 
         folder = self._root / Layout(manifest).root.rstrip("/")
         slots = folder / "slots"
-        make_directories(os.path.abspath(slots))
+        make_directories(os.path.abspath(slots), 0o700)
+        with suppress(PermissionError):
+            os.chmod(self._root, 0o700)  # earlier versions left it open to everybody
         locks = [lock for slot in sorted(slots.iterdir()) if (lock := _lock(slot)) is not None]
         number = 1
         while not locks:
             slot = slots / f"{number}"
             if not slot.exists():
-                make_directories(os.path.abspath(slot))
+                make_directories(os.path.abspath(slot), 0o700)
                 if (lock := _lock(slot)) is not None:
                     locks.append(lock)
             number += 1
@@ -185,8 +188,8 @@ class LocalDirectory:
             for _, descriptor in locks:
                 os.close(descriptor)
 
-        outboxes = [Outbox(DirectoryStorage(slot / "outbox", self._clock)) for slot, _ in locks]
-        return Local(DirectoryStorage(folder / "known", self._clock), outboxes, release)
+        outboxes = [Outbox(DirectoryStorage(slot / "outbox", self._clock, private=True)) for slot, _ in locks]
+        return Local(DirectoryStorage(folder / "known", self._clock, private=True), outboxes, release)
 
 
 class LocalMemory:
@@ -212,7 +215,7 @@ def _lock(slot: Path) -> tuple[Path, int] | None:
     except ImportError:
         raise Unsupported("local= needs POSIX file locks", object=f"directory {slot}") from None
 
-    descriptor = os.open(slot / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(slot / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

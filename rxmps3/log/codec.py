@@ -215,7 +215,7 @@ def decode_entry(body: bytes, name: str) -> LogEntry:
         Unsupported: a newer format.
     """
     what = f"log entry {name!r}"
-    members = json_object(jsontext.decode_bytes(body, what), what)
+    members = json_object(jsontext.decode_container(body, what), what)
     check_format(members, what)
     read = Reader(members, what)
     writer = read.text("writer")
@@ -241,20 +241,19 @@ def decode_write(part: Any, committer: str, what: str, names: Names = sequenced_
         key: None if entry is None else _decode_state_entry(entry, key, what, names)
         for key, entry in read.object("update").items()
     }
-    if not update or "" in update:
-        raise Corrupt("a write without keys or with an empty one", object=what)
+    if not update or "" in update or not all(map(_is_text, update)):
+        raise Corrupt("a write without keys, or with one that is empty or not Unicode", object=what)
     return Write(WriteId(writer, read.number("number")), read.text("nonce"), update)
 
 
 def _decode_state_entry(part: Any, key: str, container: str, names: Names) -> Entry:
     what = f"{container}, key {key!r:.80}"
+    if not _is_text(key):
+        raise Corrupt("a key that is not Unicode", object=what)
     read = Reader(json_object(part, what), what)
     version = read.text("version")
     if "value" in read.members:
-        try:
-            return Entry(version, Inline(jsontext.encode(read.members["value"])))
-        except ValueError as error:
-            raise Corrupt(f"a value that no client writes: {error}", object=what) from None
+        return Entry(version, Inline(jsontext.encode_as_read(read.members["value"])))
     if read.text("type") != "json":
         raise Unsupported(
             f"a value of type {read.members['type']!r:.40}", object=what, remedy="upgrade rxmps3 to read it"
@@ -288,7 +287,7 @@ def encode_head(head: Head) -> bytes:
 def decode_head(body: bytes, name: str) -> Head:
     """Read the head. Raises as `decode_entry`."""
     what = f"head {name!r}"
-    members = json_object(jsontext.decode_bytes(body, what), what)
+    members = json_object(jsontext.decode_container(body, what), what)
     check_format(members, what)
     read = Reader(members, what)
     checkpoint = None
@@ -347,7 +346,7 @@ class Checkpoint:
 def decode_state(body: bytes, name: str, names: Names = sequenced_names) -> Checkpoint:
     """Read the JSON of a checkpoint. Raises as `decode_entry`."""
     what = f"checkpoint {name!r}"
-    members = json_object(jsontext.decode_bytes(body, what), what)
+    members = json_object(jsontext.decode_container(body, what), what)
     check_format(members, what)
     read = Reader(members, what)
     entries = {key: _decode_state_entry(entry, key, what, names) for key, entry in read.object("entries").items()}
@@ -397,6 +396,17 @@ def json_object(value: Any, what: str) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
+def _is_text(value: Any) -> bool:
+    """Whether it is text that UTF-8 can hold: a container may have lone surrogates."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class Reader:
     """Typed access to the members of a JSON object; each verb raises `Corrupt` if the member is not of its kind."""
 
@@ -411,7 +421,7 @@ class Reader:
         return value
 
     def text(self, name: str) -> str:
-        return self._get(name, lambda value: isinstance(value, str), "a string")
+        return self._get(name, _is_text, "a string")
 
     def number(self, name: str) -> int:
         return self._get(name, lambda value: type(value) is int and value >= 0, "a whole number")
@@ -421,9 +431,7 @@ class Reader:
 
     def texts(self, name: str) -> tuple[str, ...]:
         return tuple(
-            self._get(name, lambda value: all(isinstance(one, str) for one in value), "an array of strings")
-            if self.array(name)
-            else ()
+            self._get(name, lambda value: all(map(_is_text, value)), "an array of strings") if self.array(name) else ()
         )
 
     def object(self, name: str) -> dict[str, Any]:

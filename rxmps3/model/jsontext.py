@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from math import isfinite
 from typing import Any, cast
 
 from rxmps3.errors import Corrupt, InvalidValue
 
-__all__ = ["MAX_DEPTH", "decode", "decode_bytes", "encode"]
+__all__ = ["MAX_DEPTH", "MAX_DIGITS", "decode", "decode_bytes", "decode_container", "encode", "encode_as_read"]
 
 MAX_DEPTH = 256
 """The deepest nesting of arrays and objects in a value; every reader must be able to walk what a writer stored."""
+
+MAX_DIGITS = 4300
+"""The longest integer in a value, in decimal digits: Python's default limit. It belongs to the format, so what an
+interpreter is set to (`sys.set_int_max_str_digits`) decides neither what may be written nor what can be read."""
 
 
 def encode(value: Any, what: str = "value") -> str:
@@ -28,17 +35,24 @@ def encode(value: Any, what: str = "value") -> str:
 
     Raises:
         InvalidValue: JSON cannot express it (NaN, infinities, bytes, other types, non-string keys, a cycle, lone
-            surrogates), it nests deeper than `MAX_DEPTH`, or holds an integer too long to print.
+            surrogates), it nests deeper than `MAX_DEPTH`, or holds an integer longer than `MAX_DIGITS`.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+        if sys.get_int_max_str_digits() == MAX_DIGITS:
+            text = _dumps(value)
+        else:
+            text = _dumps_with_raw(_with_raw(value, what))
         if not text.isascii():
             text.encode()
     except RecursionError:
         raise InvalidValue(f"nested more than {MAX_DEPTH} levels deep", object=what) from None
     except UnicodeEncodeError:
         raise InvalidValue("text that is not valid Unicode (a lone surrogate)", object=what) from None
+    except InvalidValue:
+        raise
     except (TypeError, ValueError) as error:
+        if "integer string conversion" in str(error):
+            raise _too_long(what) from None
         raise InvalidValue(f"JSON cannot express it: {error}", object=what) from None
     if isinstance(value, (dict, list, tuple)):
         _check_containers(value, what)
@@ -49,14 +63,16 @@ def decode(text: str, what: str = "value") -> Any:
     """The value of a JSON text, a new one at every call.
 
     Raises:
-        Corrupt: it is not JSON; NaN and infinities are not, either.
+        Corrupt: it is not JSON; NaN, infinities and integers longer than `MAX_DIGITS` are not, either.
     """
     try:
-        value = _DECODER.decode(text)
+        value = (_DECODER if sys.get_int_max_str_digits() == MAX_DIGITS else _EXACT).decode(text)
         if _DOUBTFUL.search(text):
-            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+            _check_finite_and_unicode(value)
         return value
     except (ValueError, RecursionError) as error:
+        if "integer string conversion" in str(error):
+            raise Corrupt(f"not JSON: an integer of more than {MAX_DIGITS:,} digits", object=what) from None
         raise Corrupt(f"not JSON: {error or 'nested too deep'}", object=what) from None
 
 
@@ -68,13 +84,144 @@ def decode_bytes(body: bytes, what: str) -> Any:
         raise Corrupt(f"not UTF-8: {error.reason} at byte {error.start}", object=what) from None
 
 
+def decode_container(body: bytes, what: str) -> Any:
+    """`decode_bytes` for what holds the values of many keys: one bad number or text in it does not spoil the rest.
+
+    Numbers that `decode` refuses become objects that only `encode_as_read` knows; so do NaN and infinities. Lone
+    surrogates pass.
+
+    Raises:
+        Corrupt: it is not JSON all the same.
+    """
+    try:
+        return decode_bytes(body, what)
+    except Corrupt:
+        try:
+            return _LENIENT.decode(body.decode())
+        except (ValueError, RecursionError):
+            pass
+        raise
+
+
+def encode_as_read(value: Any) -> str:
+    """The text of a value from `decode_container`; where `encode` refuses the value, `decode` refuses the text."""
+    try:
+        return encode(value)
+    except InvalidValue:
+        return _dumps_with_raw(value, ensure_ascii=True)
+
+
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
 
 
-_DOUBTFUL = re.compile(r"\\u[dD]|[eE]\+?\d{3}|\d{309}")
-"""What may be a lone surrogate, or a number that is infinite as a float."""
+class _RawNumber:
+    """A number as it stands in a JSON text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+_DIGITS_AT_ONCE = 512
+"""No interpreter can be set to convert fewer than 640."""
+
+
+def _integer(text: str) -> int:
+    digits = text.removeprefix("-")
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"an integer of more than {MAX_DIGITS:,} digits")
+    value = 0
+    for start in range(0, len(digits), _DIGITS_AT_ONCE):
+        part = digits[start : start + _DIGITS_AT_ONCE]
+        value = value * 10 ** len(part) + int(part)
+    return value if digits is text else -value
+
+
+def _integer_or_raw(text: str) -> int | _RawNumber:
+    return _RawNumber(text) if len(text) > MAX_DIGITS else _integer(text)
+
+
+def _float_or_raw(text: str) -> float | _RawNumber:
+    value = float(text)
+    return _RawNumber(text) if value in (float("inf"), float("-inf")) else value
+
+
+_DOUBTFUL = re.compile(r"\\u[dD]|[eE]\+?\d{3}|(?<!\d)\d{210}")
+"""What may be a lone surrogate, or a number that is infinite as a float: 210 digits and an exponent of two are."""
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_EXACT = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_integer)
+_LENIENT = json.JSONDecoder(parse_constant=_RawNumber, parse_int=_integer_or_raw, parse_float=_float_or_raw)
+
+
+def _check_finite_and_unicode(value: Any) -> None:
+    waiting: list[Any] = [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            members = cast("dict[str, Any]", part)
+            waiting.extend(members)
+            waiting.extend(members.values())
+        elif isinstance(part, list):
+            waiting.extend(cast("list[Any]", part))
+        elif isinstance(part, str):
+            part.encode()
+        elif isinstance(part, float) and not isfinite(part):
+            raise ValueError("a number that is infinite as a float")
+
+
+def _dumps(value: Any, default: Callable[[Any], str] | None = None, *, ensure_ascii: bool = False) -> str:
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        allow_nan=False,
+        sort_keys=True,
+        separators=(",", ":"),
+        default=default,
+    )
+
+
+_SIGN = "\0 number {} \0"
+"""Stands for a raw number in a text that is being made."""
+
+
+def _dumps_with_raw(value: Any, *, ensure_ascii: bool = False) -> str:
+    numbers: list[str] = []
+
+    def stand_in(part: object) -> str:
+        if not isinstance(part, _RawNumber):
+            raise TypeError(f"Object of type {type(part).__name__} is not JSON serializable")
+        numbers.append(part.text)
+        return _SIGN.format(len(numbers) - 1)
+
+    text = _dumps(value, stand_in, ensure_ascii=ensure_ascii)
+    for place, number in enumerate(numbers):
+        text = text.replace(json.dumps(_SIGN.format(place)), number, 1)
+    return text
+
+
+def _with_raw(value: Any, what: str, depth: int = 0) -> Any:
+    """The value with long integers as raw numbers, which no setting of the interpreter refuses to print."""
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 2000:
+        digits = str(Decimal(value))
+        if len(digits.removeprefix("-")) > MAX_DIGITS:
+            raise _too_long(what)
+        return _RawNumber(digits)
+    if depth > MAX_DEPTH:
+        return value
+    if isinstance(value, dict):
+        members = cast("dict[Any, Any]", value)
+        return {key: _with_raw(part, what, depth + 1) for key, part in members.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_raw(part, what, depth + 1) for part in cast("list[Any]", value)]
+    return value
+
+
+def _too_long(what: str) -> InvalidValue:
+    return InvalidValue(
+        f"it holds an integer of more than {MAX_DIGITS:,} digits",
+        object=what,
+        remedy="put it as text, which has no such limit",
+    )
 
 
 def _check_containers(value: Any, what: str) -> None:

@@ -1,8 +1,8 @@
 """How long to wait before trying again. Pure: chance is an argument.
 
 Exponential back-off with full jitter: before attempt n + 1 wait a random time of at most ``base * 2**n`` seconds,
-never more than ``cap``, and never less than the server asked for. Source: M. Brooker, "Exponential Backoff And
-Jitter", AWS Architecture Blog, 2015.
+never more than ``cap``, and never less than the server asked for, up to `MOST_ASKED`. Source: M. Brooker, "Exponential
+Backoff And Jitter", AWS Architecture Blog, 2015.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from rxmps3.errors import Error, Throttled, Unavailable
 from rxmps3.runtime.clock import Random
 
-__all__ = ["Backoff", "full_jitter"]
+__all__ = ["MOST_ASKED", "Backoff", "full_jitter"]
 
 _MAX_DOUBLINGS = 16
+MOST_ASKED = 60.0
+"""Seconds. A server that asks for a longer wait is asked again after these: a page that says it is down for maintenance
+may name a day, and be gone after a minute."""
 
 
 def full_jitter(failures: int, base: float, cap: float, rng: Random) -> float:
@@ -41,5 +44,5 @@ class Backoff:
     def wait(self, failures: int, error: Error, rng: Random) -> float:
         """Seconds to wait after so many failures in a row (1 or more), the last being ``error``."""
         cap = self.throttled_cap if isinstance(error, Throttled) else self.cap if error.retriable else self.patience
-        asked = error.retry_after if isinstance(error, Unavailable) else None
-        return max(full_jitter(failures, self.base, cap, rng), asked or 0.0)
+        asked = (error.retry_after if isinstance(error, Unavailable) else None) or 0.0
+        return max(full_jitter(failures, self.base, cap, rng), min(asked, MOST_ASKED) if asked > 0 else 0.0)

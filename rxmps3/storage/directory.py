@@ -41,13 +41,18 @@ class DirectoryStorage:
     Args:
         path: the directory; the first put creates it.
         clock: the source of ``date`` and ``modified``, and of the names of temporary files.
+        private: what is made is for this user alone, instead of for whom the process's umask says.
+
+    Only regular files below real directories are objects: symbolic links, pipes and devices are not there for readers,
+    and a name that would lead through a link is refused to writers.
 
     Raises (from the verbs, beyond the usual):
         Unsupported: an object would stand beside objects below it, or the file system has no locks.
     """
 
-    def __init__(self, path: Path | str, clock: Clock) -> None:
+    def __init__(self, path: Path | str, clock: Clock, *, private: bool = False) -> None:
         self._root = os.path.realpath(path)
+        self._directory_mode, self._file_mode = (0o700, 0o600) if private else (0o777, 0o666)
         self._clock = clock
         self._internal = os.path.join(self._root, INTERNAL)
         self._temporary = os.path.join(self._internal, "tmp")
@@ -133,8 +138,10 @@ class DirectoryStorage:
     # Reading
 
     def _size(self, name: str) -> int | None:
+        path = self._path(name)
         try:
-            return os.stat(self._path(name)).st_size
+            status = os.lstat(path)
+            return status.st_size if stat.S_ISREG(status.st_mode) and not self._leads_through_a_link(path) else None
         except FileNotFoundError:
             return None
         except NotADirectoryError:
@@ -153,18 +160,41 @@ class DirectoryStorage:
 
     def _load(self, name: str, limit: int | None = None) -> tuple[bytes, datetime] | None:
         """Body and time of the object, None if there is none."""
+        path = self._path(name)
         try:
-            file = os.open(self._path(name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            if error.errno == errno.ELOOP or stat.S_ISSOCK(os.lstat(path).st_mode):
+                return None
+            raise
         try:
             status = os.fstat(file)
-            if not stat.S_ISREG(status.st_mode):
+            if not stat.S_ISREG(status.st_mode) or self._leads_through_a_link(path):
                 return None
             check_size(status.st_size, limit, self._where(name))
             return _read(file, status.st_size), _modified(status)
         finally:
             os.close(file)
+
+    def _leads_through_a_link(self, path: str) -> bool:
+        """Whether a directory between the root and this path is a symbolic link, and so may lie anywhere."""
+        directory = os.path.dirname(path)
+        while len(directory) > len(self._root):
+            if os.path.islink(directory):
+                return True
+            directory = os.path.dirname(directory)
+        return False
+
+    def _refuse_link(self, path: str, name: str, operation: str) -> None:
+        if self._leads_through_a_link(path):
+            raise Unsupported(
+                "its path leads through a symbolic link",
+                operation=operation,
+                object=self._where(name),
+                remedy="replace the link by a directory",
+            )
 
     def _check_root(self) -> None:
         if os.path.exists(self._root) and not os.path.isdir(self._root):
@@ -180,7 +210,7 @@ class DirectoryStorage:
             objects: list[Listed] = []
             for name, path in page:
                 with suppress(FileNotFoundError):
-                    status = os.stat(path)
+                    status = os.lstat(path)
                     if stat.S_ISREG(status.st_mode):
                         objects.append(Listed(name, status.st_size, _modified(status)))
         return Page(objects, page[-1][0] if more else None, self._clock.now())
@@ -214,7 +244,7 @@ class DirectoryStorage:
                 if segment is None:
                     continue
                 name = base + segment
-                if entry.is_dir():
+                if entry.is_dir(follow_symlinks=False):
                     name += "/"
                     if (name.startswith(prefix) or prefix.startswith(name)) and (
                         name > after or after.startswith(name)
@@ -244,10 +274,11 @@ class DirectoryStorage:
             now = self._clock.now()
             with self._temporary_file(body, now) as temporary:
                 target = self._path(name)
+                self._refuse_link(target, name, "put")
                 try:
                     self._install(temporary, target, name, when)
                 except FileNotFoundError:
-                    make_directories(os.path.dirname(target))
+                    make_directories(os.path.dirname(target), self._directory_mode)
                     self._install(temporary, target, name, when)
             _sync_directory(os.path.dirname(target))
         return Stored(etag_of(body), now)
@@ -288,6 +319,7 @@ class DirectoryStorage:
             target = self._path(name)
             if not os.path.lexists(target):
                 return
+            self._refuse_link(target, name, "delete")
             with self._lock():
                 try:
                     os.unlink(target)
@@ -302,20 +334,20 @@ class DirectoryStorage:
     # What is ours beside the objects
 
     def _set_up(self) -> None:
-        make_directories(self._internal)
+        make_directories(self._internal, self._directory_mode)
         if _ignores_case(self._internal):
             with open(self._case_mark, "ab"):
                 pass
-        make_directories(self._temporary)
+        make_directories(self._temporary, self._directory_mode)
         self._known_paths = None
 
     def _open_internal(self, path: str, flags: int) -> int:
         """The descriptor of a file of ours, whose directory is made if need be."""
         try:
-            return os.open(path, flags, 0o666)
+            return os.open(path, flags, self._file_mode)
         except FileNotFoundError:
             self._set_up()
-            return os.open(path, flags, 0o666)
+            return os.open(path, flags, self._file_mode)
 
     @contextmanager
     def _temporary_file(self, body: bytes, now: datetime) -> Generator[str]:
@@ -367,7 +399,7 @@ class DirectoryStorage:
             )
         for entry in os.scandir(self._temporary):
             with suppress(FileNotFoundError, PermissionError, BlockingIOError):
-                file = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC)
+                file = os.open(entry.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
                 try:
                     _flock(file, wait=False)
                     os.unlink(entry.path)
@@ -442,15 +474,15 @@ def _ignores_case(path: str) -> bool:
     return os.path.exists(os.path.join(os.path.dirname(path), os.path.basename(path).swapcase()))
 
 
-def make_directories(path: str, *, again: bool = True) -> None:
+def make_directories(path: str, mode: int = 0o777, *, again: bool = True) -> None:
     """Make a directory and those above it, as far as they are missing; they are safe on disk when it returns."""
     try:
-        os.mkdir(path)
+        os.mkdir(path, mode)
     except FileNotFoundError:
         if not again:
             raise  # the parent was removed just now, or takes no directories
-        make_directories(os.path.dirname(path))  # somebody else may have made it by now
-        make_directories(path, again=False)
+        make_directories(os.path.dirname(path), mode)  # somebody else may have made it by now
+        make_directories(path, mode, again=False)
     except FileExistsError:
         if not os.path.isdir(path):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None

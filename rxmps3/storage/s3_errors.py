@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from math import isnan
 from typing import Any
 
 from rxmps3.errors import (
@@ -236,7 +237,8 @@ def _retry_after(text: str | None, date: datetime | None) -> float | None:
     if not text:
         return None
     try:
-        return max(0.0, float(text))
+        seconds = float(text)
+        return None if isnan(seconds) else max(0.0, seconds)
     except ValueError:
         until = parse_date(text)
         return max(0.0, (until - date).total_seconds()) if until and date else None

@@ -14,7 +14,7 @@ from rxmps3.storage.directory import DirectoryStorage
 from rxmps3.storage.memory import MemoryStorage
 from rxmps3.storage.s3 import OPTIONS, S3Storage
 
-__all__ = ["open_storage"]
+__all__ = ["open_storage", "without_secrets"]
 
 ACCEPTED = "accepted are memory:, memory:NAME, file:PATH and s3://BUCKET/PREFIX"
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
@@ -36,7 +36,7 @@ def open_storage(url: str, *, clock: Clock, **options: Any) -> Storage:
     scheme, colon, rest = url.partition(":")
     opener = _OPENERS.get(scheme.lower())
     if not colon or opener is None:
-        raise InvalidOption(f"this is not the URL of a storage: {_without_query(url)!r}", remedy=ACCEPTED)
+        raise InvalidOption(f"this is not the URL of a storage: {without_secrets(url)!r}", remedy=ACCEPTED)
     return opener(rest, clock, options)
 
 
@@ -55,7 +55,7 @@ def _open_directory(rest: str, clock: Clock, options: dict[str, Any]) -> Storage
         host, slash, path = path[2:].partition("/")
         if host not in ("", "localhost", "~", ".", ".."):
             raise InvalidOption(
-                f"a file: URL names no host, as file://{host}/… does",
+                f"a file: URL names no host, as file://{host.rpartition('@')[2]}/… does",
                 remedy="write file:PATH for a relative and file:///PATH for an absolute path",
             )
         path = unquote((host if host in ("~", ".", "..") else "") + slash + path)
@@ -70,11 +70,13 @@ def _open_directory(rest: str, clock: Clock, options: dict[str, Any]) -> Storage
 def _open_s3(rest: str, clock: Clock, options: dict[str, Any]) -> Storage:
     place, _, query = rest.partition("?")
     if not place.startswith("//"):
-        raise InvalidOption(f"write s3://BUCKET/PREFIX, not s3:{place}", remedy=ACCEPTED)
+        raise InvalidOption(f"write s3://BUCKET/PREFIX, not {without_secrets(f's3:{place}')}", remedy=ACCEPTED)
     bucket, _, prefix = place[2:].partition("/")
     if not bucket or any(sign in bucket for sign in "@:#"):
         raise InvalidOption(
-            f"there is no bucket name in s3:{place}" if not bucket else "a bucket name holds none of @ : #",
+            f"there is no bucket name in {without_secrets(f's3:{place}')}"
+            if not bucket
+            else "a bucket name holds none of @ : #",
             remedy="write s3://BUCKET/PREFIX; credentials and endpoint_url are options",
         )
     for name, value in parse_qsl(query, keep_blank_values=True):
@@ -103,8 +105,12 @@ def _refuse(where: str, options: dict[str, Any], *, accepted: list[str]) -> None
         )
 
 
-def _without_query(url: str) -> str:
-    return url.partition("?")[0]
+def without_secrets(url: str) -> str:
+    """A URL as it may be shown: no query, and nothing before an ``@``, where people put keys and passwords."""
+    scheme, colon, rest = url.partition("?")[0].partition(":")
+    slashes = rest[: len(rest) - len(rest.lstrip("/"))]
+    _, at, place = rest[len(slashes) :].rpartition("@")
+    return f"{scheme}{colon}{slashes}{'…@' if at else ''}{place}"
 
 
 _OPENERS: dict[str, Callable[[str, Clock, dict[str, Any]], Storage]] = {

@@ -456,6 +456,20 @@ async def test_without_a_bucket_a_transaction_does_not_wait_for_one(tmp_path: Pa
             await asyncio.wait_for(a.update("k", lambda value: value), 5)
 
 
+async def test_update_hands_its_function_a_default_of_its_own() -> None:
+    async with players(MemoryStorage(), "a") as (a,):
+        default: dict[str, list[int]] = {"seen": []}
+
+        def add(value: dict[str, list[int]]) -> dict[str, list[int]]:
+            value["seen"].append(1)
+            return value
+
+        for key in ("one", "two"):
+            assert await a.update(key, add, default=default) == {"seen": [1]}
+        assert default == {"seen": []}
+        assert await a.update("three", lambda value: value is rxmps3.MISSING, default=rxmps3.MISSING) is True
+
+
 async def test_update_gives_what_it_wrote() -> None:
     async with players(MemoryStorage(), "a") as (a,):
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import os
+import pty
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 import rxmps3 as library
-from tests.cli.commands import Outcome, environment, rxmps3, several
+from rxmps3.runtime.clock import SystemClock
+from tests.cli.commands import Outcome, command, environment, rxmps3, several
 from tests.servers import READER, SHARED_BUCKET, Moto, SeaweedFS
 
 
@@ -167,7 +171,7 @@ async def test_log_shows_the_last_versions_in_order(url: str) -> None:
     assert re.fullmatch(r" +26  \d{4}-\d\d-\d\d [\d:]{8}  carol\\u001b\[1m .* put k1; deleted k0\n", last.out)
     assert none == Outcome(0, "", "")
     assert (empty.code, empty.out) == (0, "")
-    assert "the log of manifest 'other'" in empty.err
+    assert "manifest 'other' at" in empty.err
 
 
 def test_what_others_wrote_cannot_steer_the_terminal(url: str) -> None:
@@ -382,3 +386,30 @@ def test_the_library_alone_imports_nothing_of_the_command() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_raw_text_steers_no_terminal_and_stays_as_it_is_in_a_pipe(url: str) -> None:
+    text = "a\x1b[31mred\x1b]0;title\x07\nb\tc\u202e"
+    assert rxmps3("put", url, "k", json.dumps(text)).code == 0
+    assert rxmps3("get", url, "k", "--raw").out == text + "\n"
+    ours, theirs = pty.openpty()
+    try:
+        subprocess.run(command("get", url, "k", "--raw"), stdout=theirs, env=environment(), check=True)
+        seen = os.read(ours, 10_000).decode().replace("\r\n", "\n")
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert seen == "a\\u001b[31mred\\u001b]0;title\\u0007\nb\tc\\u202e\n"
+
+
+async def test_a_time_at_the_end_of_the_calendar_is_shown(url: str) -> None:
+    class Late(SystemClock):
+        def now(self) -> datetime:
+            return datetime.max.replace(tzinfo=UTC)
+
+    async with library.connect(url, clock=Late(), shared=False) as db:
+        await db.put("k", 1)
+    east = environment(TZ="Asia/Tokyo")
+    for outcome in several(("log", url), ("log", url, "--json"), ("history", url, "k"), env=east):
+        assert (outcome.code, outcome.err) == (0, "")
+        assert "9999-12-31" in outcome.out

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import rxmps3
 from rxmps3.errors import (
     AccessDenied,
     BucketNotFound,
@@ -30,7 +32,7 @@ from rxmps3.errors import (
     Unsupported,
 )
 from rxmps3.runtime.clock import SystemClock
-from rxmps3.storage import ABSENT, Found, Matches, Missing, Storage, directory, list_all
+from rxmps3.storage import ABSENT, Found, Matches, MemoryStorage, Missing, Storage, directory, list_all
 from rxmps3.storage.directory import DirectoryStorage
 from rxmps3.storage.paths import Paths
 from rxmps3.testing import ManualClock, StorageContract
@@ -451,3 +453,61 @@ async def test_the_first_puts_may_come_at_once(tmp_path: Path) -> None:
         await asyncio.gather(*(storage.put(f"a/b/c/{name}", b"x") for name in range(4)))
         assert [listed.name for listed in await list_all(storage, "")] == [f"a/b/c/{name}" for name in range(4)]
         await storage.close()
+
+
+# -- links, pipes and who may read -----------------------------------------------------------------------------------
+
+
+async def test_what_is_no_regular_file_below_real_directories_is_no_object(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    storage = DirectoryStorage(root, SystemClock())
+    await storage.put("a/real", b"1")
+    outside.mkdir()
+    (outside / "secret").write_bytes(b"secret")
+    (root / "a" / "link").symlink_to(outside / "secret")
+    (root / "out").symlink_to(outside)
+    (root / "a" / "loop").symlink_to(root)
+    os.mkfifo(root / "a" / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        before = os.getcwd()
+        os.chdir(root / "a")  # the path of a socket is short
+        try:
+            listening.bind("socket")
+        finally:
+            os.chdir(before)
+        async with asyncio.timeout(10):
+            assert [one.name for one in await list_all(storage, "")] == ["a/real"]
+            for name in ("a/link", "out/secret", "a/loop/a/real", "a/pipe", "a/socket", "a/loop"):
+                assert isinstance(await storage.get(name), Missing), name
+            for name in ("out/secret", "out/new", "a/loop/a/real"):
+                with pytest.raises(Unsupported, match="symbolic link"):
+                    await storage.put(name, b"2")
+            with pytest.raises(Unsupported, match="symbolic link"):
+                await storage.delete("out/secret")
+            await storage.put("a/link", b"3")
+    assert (outside / "secret").read_bytes() == b"secret"
+    assert sorted(path.name for path in outside.iterdir()) == ["secret"]
+    assert (root / "a" / "link").read_bytes() == b"3"
+
+
+async def test_a_pipe_among_the_temporary_files_holds_nobody_up(tmp_path: Path) -> None:
+    await DirectoryStorage(tmp_path, SystemClock()).put("a", b"1")
+    (temporary,) = (path for path in tmp_path.rglob("tmp") if path.is_dir())
+    os.mkfifo(temporary / "pipe")
+    async with asyncio.timeout(10):
+        await DirectoryStorage(tmp_path, SystemClock()).put("a", b"2")
+
+
+async def test_what_is_kept_locally_is_for_this_user_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        async with rxmps3.connect(MemoryStorage(), local=tmp_path / "local") as db:
+            await db.put_all({"a": 1, "large": "L" * 9000})
+            await db.get("large")
+    finally:
+        os.umask(before)
+    found = list((tmp_path / "local").rglob("*"))
+    assert any(path.is_file() for path in found)
+    for path in (tmp_path / "local", *found):
+        if path.parent != tmp_path or path.name != "local":
+            assert path.stat().st_mode & 0o077 == 0, f"{path} is open to others"

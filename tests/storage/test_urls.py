@@ -116,3 +116,23 @@ def test_what_makes_no_sense(url: str, options: dict[str, Any], message: str) ->
     with pytest.raises(InvalidOption, match=message) as caught:
         opened(url, **options)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s4://AKIA:SECRET@bucket/x",
+        "s3:/AKIA:SECRET@bucket",
+        "s3:///AKIA:SECRET@bucket",
+        "s3://AKIA:SECRET@bucket/app",
+        "file://AKIA:SECRET@host/x",
+        "s4://bucket?aws_secret_access_key=SECRET",
+        "s3:bucket?aws_secret_access_key=SECRET",
+        "http://u:SECRET@h:1/p@q",
+    ],
+)
+def test_no_error_repeats_a_secret(url: str) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        open_storage(url, clock=SystemClock())
+    assert "SECRET" not in str(caught.value)
+    assert "SECRET" not in repr(caught.value)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 import json
+import sys
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -133,3 +135,46 @@ def test_bytes_that_are_not_json_in_utf8_are_corrupt(body: bytes) -> None:
 
 def test_each_decoding_is_a_value_of_its_own() -> None:
     assert jsontext.decode("[]") is not jsontext.decode("[]")
+
+
+@pytest.fixture(params=[640, jsontext.MAX_DIGITS, 100_000, 0])
+def digits_of_the_interpreter(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(request.param)
+    yield request.param
+    sys.set_int_max_str_digits(before)
+
+
+def test_the_longest_integer_belongs_to_the_format(digits_of_the_interpreter: int) -> None:
+    longest = 10**jsontext.MAX_DIGITS - 1
+    text = jsontext.encode({"a": [longest, -longest, 1.5, "\0", True]})
+    assert text == '{"a":[' + "9" * 4300 + ",-" + "9" * 4300 + ',1.5,"\\u0000",true]}'
+    assert jsontext.decode(text) == {"a": [longest, -longest, 1.5, "\0", True]}
+    with pytest.raises(InvalidValue, match="more than 4,300 digits"):
+        jsontext.encode({"a": [longest + 1]})
+    with pytest.raises(Corrupt, match="more than 4,300 digits"):
+        jsontext.decode("[" + "1" * 4301 + "]")
+
+
+@pytest.mark.parametrize("text", ["1" * 250 + "e99", "1e309", "-1e0400", "1" * 310 + ".0", "[1" + "0" * 210 + "E+99]"])
+def test_no_number_becomes_infinite(text: str) -> None:
+    with pytest.raises(Corrupt, match="infinite"):
+        jsontext.decode(text)
+
+
+def test_one_bad_value_does_not_spoil_its_container(digits_of_the_interpreter: int) -> None:
+    bad = ["9" * 5000, "-" + "9" * 5000, "NaN", "-Infinity", "1e999", '"\\ud800"']
+    body = (
+        "{"
+        + ",".join(f'"{place}":[{text},"\\u0000 number 0 \\u0000"]' for place, text in enumerate(bad))
+        + ',"ok":[1]}'
+    )
+    members = jsontext.decode_container(body.encode(), "x")
+    for place, text in enumerate(bad):
+        kept = jsontext.encode_as_read(members[str(place)])
+        assert kept == f'[{text},"\\u0000 number 0 \\u0000"]'
+        with pytest.raises(Corrupt):
+            jsontext.decode(kept)
+    assert jsontext.encode_as_read(members["ok"]) == "[1]"
+    with pytest.raises(Corrupt):
+        jsontext.decode_container(b"{", "x")

@@ -19,7 +19,7 @@ from rxmps3.database.new_key import KeyMaker
 from rxmps3.model.sortedkeys import SortedKeys
 from rxmps3.replica.options import Options, Status, merged
 from rxmps3.replica.ticks import PollPace
-from rxmps3.runtime.backoff import Backoff
+from rxmps3.runtime.backoff import MOST_ASKED, Backoff
 from rxmps3.runtime.clock import ID_ALPHABET, SystemClock
 
 seeds = st.integers(0, 2**32).map(random.Random)
@@ -55,10 +55,15 @@ def test_waits_are_jittered_between_nothing_and_the_most(failures: int, rng: ran
     assert 0 <= backoff.wait(failures, Unavailable("x"), rng) <= backoff.cap
 
 
-@given(st.integers(1, 100), st.floats(0, 100), seeds)
+@given(st.integers(1, 100), st.floats(0, MOST_ASKED), seeds)
 def test_no_wait_is_shorter_than_the_server_asked_for(failures: int, asked: float, rng: random.Random) -> None:
     for kind in (Unavailable, Throttled):
         assert Backoff().wait(failures, kind("x", retry_after=asked), rng) >= asked
+
+
+@pytest.mark.parametrize("asked", [86_400.0, 1e300, float("inf")])
+def test_no_server_stops_a_client_for_long(asked: float) -> None:
+    assert Backoff().wait(1, Throttled("x", retry_after=asked), LEAST) == MOST_ASKED
 
 
 def test_a_throttling_server_is_given_more_time() -> None:

@@ -15,8 +15,9 @@ from rxmps3.errors import Corrupt, Unsupported
 from rxmps3.log import codec
 from rxmps3.log.batching import MAX_ENTRY_BYTES
 from rxmps3.log.checkpoint import load
+from rxmps3.model import jsontext
 from rxmps3.model.names import Layout
-from rxmps3.model.state import ContentObject, State, fold
+from rxmps3.model.state import ContentObject, Inline, State, fold
 from rxmps3.runtime.gather import together
 from rxmps3.storage.base import Found, Storage, list_all, pages
 
@@ -205,7 +206,13 @@ class _Verifier:
                 self._wrong(self._layout.root + ref.name, f"is not the state that the log gives after entry {ref.seq}")
 
     async def _values(self, state: State) -> None:
-        """Check the values that the state names."""
+        """Check the values that the state holds or names."""
+        for key, entry in state.items():
+            if isinstance(entry.content, Inline):
+                try:
+                    jsontext.decode(entry.content.text)
+                except Corrupt as error:
+                    self._wrong(f"key {key!r}", f"its value in the log is {error.what}")
         contents = [entry.content for entry in state.values() if isinstance(entry.content, ContentObject)]
         if not self._contents:
             present = {one.name for one in await list_all(self._storage, self._layout.values)}

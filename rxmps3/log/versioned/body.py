@@ -135,7 +135,7 @@ def decode_body(body: bytes, version: str, names: VersionedNames) -> Body:
             object=what,
             remedy="open it in its own protocol, or choose another manifest name; nothing is overwritten",
         )
-    members = json_object(jsontext.decode_bytes(body, what), what)
+    members = json_object(jsontext.decode_container(body, what), what)
     check_format(members, what)
     read = Reader(members, what)
     if read.text("log") != PROTOCOL:
