@@ -224,17 +224,17 @@ def failure_of_observer(name: str, error: BaseException, *, ends_program: bool) 
     Args:
         name: of the stream.
         error: what it raised; a `asyncio.CancelledError`, say of a future that it looked at, is nobody's here.
-        ends_program: whether what is to end a program, an interrupt or an exit, does so on this thread. Then it is
-            raised again; where the event loop has a thread of its own, it would end all databases there and not the
-            program, so it is a failure like others.
+        ends_program: whether what is to end a program, an interrupt or an exit, is going to be raised again on the
+            event loop; one that has a thread of its own would end all databases there, and not the program.
     """
     if isinstance(error, Exception):
         return Failure("observe", name, error, _DETACHED)
     what = f"{type(error).__name__}: {error}".removesuffix(": ")
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
         if ends_program:
-            raise error
-        what = f"{type(error).__name__} does not end the program from this thread: {error}"
+            what = f"{type(error).__name__} ends the program once every observer has been told: {error}"
+        else:
+            what = f"{type(error).__name__} does not end the program from this thread: {error}"
     wrapped = Error(what)
     wrapped.__cause__ = error
     return Failure("observe", name, wrapped, _DETACHED)

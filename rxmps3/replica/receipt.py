@@ -27,7 +27,7 @@ Outcome = str | Error
 
 
 def _log_raised(name: str, error: BaseException) -> None:
-    logger.warning("%s", failure_of_observer(name, error, ends_program=True))
+    logger.warning("%s", failure_of_observer(name, error, ends_program=False))
 
 
 class _Milestone:

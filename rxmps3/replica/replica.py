@@ -453,8 +453,11 @@ class Replica:
         self._health.report(failure)
 
     def observer_raised(self, name: str, error: BaseException) -> None:
-        """Report what an observer raised, from any thread. See `failure_of_observer`."""
-        failure = failure_of_observer(name, error, ends_program=not self._loop.beside_threads)
+        """Report what an observer raised, from any thread. What ends a program does so after the present delivery."""
+        ends_program = not self._loop.beside_threads
+        failure = failure_of_observer(name, error, ends_program=ends_program)
+        if ends_program and isinstance(error, (KeyboardInterrupt, SystemExit)):
+            self._loop.end_program(error)
         self._loop.on_loop(lambda: self.report(failure))
 
     def _complete_status(self, status: Status) -> Status:

@@ -106,6 +106,14 @@ class EventLoop:
             if not self.loop.is_closed():
                 raise
 
+    def end_program(self, error: KeyboardInterrupt | SystemExit) -> None:
+        """Let an interrupt or an exit leave the event loop, soon, from any thread: no caller here is what it is for."""
+
+        def leave() -> None:
+            raise error
+
+        self.call_soon(leave)
+
     def spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start a task that ends with the replica."""
         task = spawn(coroutine, f"rxmps3 {name} {self.name}")

@@ -12,6 +12,7 @@ from reactivex import operators as ops
 
 import rxmps3
 from rxmps3 import Database
+from rxmps3.storage import MemoryStorage
 from tests.behaviour.helpers import LARGE, Gate, Switch, eventually, looks, offline, players, trace
 
 Events = list[tuple[str, Any]]
@@ -442,3 +443,34 @@ async def test_one_stream_serves_many_subscriptions_independently(db: Database) 
     await db.put("k", 2)
     await looks(db)
     assert (first, second) == ([None, 1, 2], [1, 2])
+
+
+@pytest.mark.async_only("a loop in a thread of its own ends no program")
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_an_observer_that_ends_the_program_leaves_the_others_their_change(end: type[BaseException]) -> None:
+    """`put` returns, everybody is told, and then the event loop ends as if it had been interrupted."""
+    seen: list[tuple[str, Any]] = []
+    failures: list[rxmps3.Failure] = []
+
+    def leave(value: Any) -> None:
+        if value == 1:
+            raise end("enough")
+
+    async def program() -> None:
+        async with rxmps3.connect(MemoryStorage()) as db:
+            db.errors.subscribe(failures.append)
+            for observe in (
+                lambda value: seen.append(("before", value)),
+                leave,
+                lambda value: seen.append(("after", value)),
+            ):
+                db.observe("k").subscribe(observe)
+            seen.clear()
+            db.put("k", 1)
+            seen.append(("returned", db.observe("k") is not None))
+            await asyncio.sleep(60)
+
+    with pytest.raises(end, match="enough"):
+        asyncio.run(program())
+    assert seen == [("before", 1), ("after", 1), ("returned", True)]
+    assert [type(failure.error.__cause__) for failure in failures] == [end]
