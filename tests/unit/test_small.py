@@ -1,4 +1,4 @@
-"""Small pure parts: retry, pace, new keys, sorted keys, options, errors, MISSING."""
+"""Small pure parts: retry, pace, new keys, sorted keys, cached texts, options, errors, MISSING."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from rxmps3.database.new_key import KeyMaker
 from rxmps3.model.sortedkeys import SortedKeys
 from rxmps3.replica.options import Options, Status, merged
 from rxmps3.replica.ticks import PollPace
+from rxmps3.replica.values import TextCache
 from rxmps3.runtime.backoff import MOST_ASKED, Backoff
 from rxmps3.runtime.clock import ID_ALPHABET, SystemClock
 
@@ -182,6 +183,61 @@ def test_windows(start: set[str], number: int) -> None:
     keys, model = SortedKeys(start), sorted(start)
     assert keys.window(number, None) == model[:number]
     assert keys.window(None, number) == (model[-number:] if number else [])
+
+
+def test_the_last_prefix_of_all() -> None:
+    keys = SortedKeys(["a", "\U0010ffff", "\U0010ffff\U0010ffffa", "\ud7ffb", "\ue000"])
+    assert keys.with_prefix("\U0010ffff") == ["\U0010ffff", "\U0010ffff\U0010ffffa"]
+    assert keys.with_prefix("\ud7ff") == ["\ud7ffb"]
+
+
+# -- cached texts ------------------------------------------------------------------------------------------------
+
+
+def test_the_texts_used_last_are_kept_within_the_limit() -> None:
+    cache = TextCache(10)
+    for name in "abc":
+        cache.put(name, name * 3)
+    assert cache.get("a") == "aaa"
+    cache.put("d", "dddd")
+    assert [cache.get(name) for name in "abcd"] == ["aaa", None, "ccc", "dddd"]
+    cache.put("d", "dddd")
+    assert [cache.get(name) for name in "abcd"] == ["aaa", None, "ccc", "dddd"]
+
+
+@pytest.mark.parametrize("limit", [0, 1, 5])
+def test_the_newest_text_is_kept_even_beyond_the_limit(limit: int) -> None:
+    cache = TextCache(limit)
+    cache.put("a", "a")
+    cache.put("b", "b" * 100)
+    assert [cache.get("a"), cache.get("b")] == [None, "b" * 100]
+    cache.put("c", "c")
+    assert [cache.get("b"), cache.get("c")] == [None, "c"]
+
+
+def test_texts_are_looked_up_while_others_are_put() -> None:
+    cache, failures = TextCache(50), list[BaseException]()
+
+    def use(seed: int) -> None:
+        rng = random.Random(seed)
+        try:
+            for _ in range(3000):
+                name = str(rng.randrange(20))
+                if rng.random() < 0.5:
+                    cache.put(name, name * 5)
+                else:
+                    assert cache.get(name) in (None, name * 5)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=use, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    held = [text for number in range(20) if (text := cache.get(str(number))) is not None]
+    assert sum(map(len, held)) <= 50
 
 
 # -- options -----------------------------------------------------------------------------------------------------
