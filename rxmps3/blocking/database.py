@@ -7,10 +7,9 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 from reactivex import Observable
 
@@ -26,13 +25,9 @@ from rxmps3.database import database as client
 from rxmps3.database.receipts import Receipts
 from rxmps3.database.transaction import check_alone
 from rxmps3.errors import NotSent
-from rxmps3.local.directory import OpensLocal
-from rxmps3.log.detect import Choice
-from rxmps3.log.sequenced.collector import DEFAULT_RETENTION
 from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.replica.receipt import Receipt
-from rxmps3.replica.values import DEFAULT_CACHE_BYTES, DEFAULT_INLINE_LIMIT
-from rxmps3.runtime.clock import Clock, spawn
+from rxmps3.runtime.clock import spawn
 from rxmps3.storage.base import Storage
 
 __all__ = ["Database", "connect"]
@@ -50,26 +45,8 @@ _closings: dict[client.Database, asyncio.Task[None]] = {}
 """What is being closed, and what has been, but nobody has heard with what result."""
 
 
-def connect(
-    url: str | Storage,
-    *,
-    manifest: str | None = None,
-    poll: float | Observable[Any] = 1.0,
-    live: bool = False,
-    local: str | os.PathLike[str] | OpensLocal | None = None,
-    online: bool = True,
-    by: str = "",
-    read_only: bool = False,
-    protocol: Choice = "auto",
-    versioning: bool = False,
-    shared: bool = True,
-    inline_limit: int = DEFAULT_INLINE_LIMIT,
-    max_pending: int = 100_000,
-    cache_bytes: int = DEFAULT_CACHE_BYTES,
-    retention: timedelta = DEFAULT_RETENTION,
-    clock: Clock | None = None,
-    **storage_options: Any,
-) -> Database:
+@opening.with_options
+def connect(url: str | Storage, **options: Unpack[opening.ConnectOptions]) -> Database:
     """Open a database and block until its state is loaded; the options and errors are those of `rxmps3.connect`.
 
     It lives on an event loop of its own, in a thread that all blocking databases of the process share. What is
@@ -78,25 +55,7 @@ def connect(
     Raises:
         WrongLoop: called by an observer, on that very thread.
     """
-    connecting = opening.connect(
-        url,
-        manifest=manifest,
-        poll=poll,
-        live=live,
-        local=local,
-        online=online,
-        by=by,
-        read_only=read_only,
-        protocol=protocol,
-        versioning=versioning,
-        shared=shared,
-        inline_limit=inline_limit,
-        max_pending=max_pending,
-        cache_bytes=cache_bytes,
-        retention=retention,
-        clock=clock,
-        **storage_options,
-    )
+    connecting = opening.connect(url, **options)
     home = portal()
 
     async def open_database() -> client.Database:

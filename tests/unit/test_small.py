@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import dataclasses
+import inspect
 import pickle
 import random
 import threading
 from datetime import UTC, datetime, timedelta
+from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -14,14 +18,17 @@ from hypothesis import strategies as st
 from reactivex import Subject
 
 import rxmps3
-from rxmps3 import MISSING, AccessDenied, Corrupt, Error, InvalidOption, Throttled, Unavailable
+from rxmps3 import MISSING, AccessDenied, Corrupt, Error, InvalidOption, Throttled, Unavailable, blocking
+from rxmps3.database.connect import ConnectOptions
 from rxmps3.database.new_key import KeyMaker
 from rxmps3.model.sortedkeys import SortedKeys
-from rxmps3.replica.options import Options, Status, merged
+from rxmps3.replica.options import Options, ReplicaOptions, Status, merged
 from rxmps3.replica.ticks import PollPace
 from rxmps3.replica.values import TextCache
 from rxmps3.runtime.backoff import MOST_ASKED, Backoff
 from rxmps3.runtime.clock import ID_ALPHABET, SystemClock
+from rxmps3.storage import s3
+from rxmps3.storage.options import StorageOptions
 
 seeds = st.integers(0, 2**32).map(random.Random)
 
@@ -249,15 +256,59 @@ def test_the_shorter_poll_and_live_win() -> None:
     assert merged(known, Options(poll=5.0, by="a"), "m", "sequenced") == known
 
 
-@pytest.mark.parametrize(
-    "asked", [Options(by="b"), Options(inline_limit=1), Options(max_pending=1), Options(cache_bytes=1)], ids=repr
-)
-def test_other_options_are_an_error_that_names_them(asked: Options) -> None:
-    differing = next(name for name in vars(asked) if getattr(asked, name) != getattr(Options(), name))
-    with pytest.raises(InvalidOption, match=differing) as caught:
+ELSE: dict[str, Any] = {
+    "poll": Subject[Any](),
+    "live": True,
+    "by": "b",
+    "inline_limit": 1,
+    "max_pending": 1,
+    "cache_bytes": 1,
+    "retention": timedelta(days=2),
+    "online": False,
+    "protocol": "mps3",
+    "versioning": True,
+}
+"""Of each option of a replica, a value that is not the default."""
+MAY_DIFFER = {"live"}
+
+
+@pytest.mark.parametrize("name", get_type_hints(ReplicaOptions))
+def test_no_option_that_a_second_handle_asks_for_is_ignored(name: str) -> None:
+    assert name in ELSE, f"say in ELSE what else {name} may be"
+    asked = Options(**{name: ELSE[name]})
+    assert asked != Options()
+    if name in MAY_DIFFER:
+        assert merged(Options(), asked, "manifest 'm'", "sequenced") == asked
+        return
+    with pytest.raises(InvalidOption, match=name) as caught:
         merged(Options(), asked, "manifest 'm'", "sequenced")
     assert "manifest 'm'" in str(caught.value)
     assert "shared=False" in str(caught.value)
+
+
+def test_the_options_of_connect_are_those_of_the_replica_the_storage_and_the_handle() -> None:
+    fields_of_options = {option.name: option for option in dataclasses.fields(Options)}
+    assert get_type_hints(ReplicaOptions) == get_type_hints(Options)
+    assert all(option.default is not dataclasses.MISSING for option in fields_of_options.values())
+    assert get_type_hints(StorageOptions).keys() == s3.OPTIONS.keys()
+    parameters = inspect.signature(rxmps3.connect).parameters
+    assert parameters == inspect.signature(blocking.connect).parameters
+    shown = parameters.keys() - {"url", "storage_options"}
+    assert shown | StorageOptions.__annotations__.keys() == get_type_hints(ConnectOptions).keys()
+    assert len(shown) + len(StorageOptions.__annotations__) == len(get_type_hints(ConnectOptions))
+
+
+@pytest.mark.parametrize("connect", [rxmps3.connect, blocking.connect])
+def test_an_option_that_there_is_not_is_an_error_that_names_it(connect: Any) -> None:
+    async def opened() -> None:
+        with pytest.raises(InvalidOption, match="pol"):
+            await connect("memory:", pol=1)
+
+    if connect is rxmps3.connect:
+        asyncio.run(opened())
+    else:
+        with pytest.raises(InvalidOption, match="pol"):
+            connect("memory:", pol=1)
 
 
 def test_ticks_of_ones_own_are_shared_only_with_the_same() -> None:
