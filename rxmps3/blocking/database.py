@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, TypeVar, Unpack, overload
@@ -17,6 +17,7 @@ from rxmps3.blocking import transaction
 from rxmps3.blocking.generated.database import DatabaseDelegation
 from rxmps3.blocking.iteration import BlockingIteration
 from rxmps3.blocking.key import BlockingKey
+from rxmps3.blocking.key_list import KeyList
 from rxmps3.blocking.mapping import KeyMapping
 from rxmps3.blocking.portal import Portal, at_exit, portal
 from rxmps3.blocking.transaction import Transaction
@@ -24,7 +25,7 @@ from rxmps3.database import connect as opening
 from rxmps3.database import database as client
 from rxmps3.database.receipts import Receipts
 from rxmps3.database.transaction import check_alone
-from rxmps3.errors import NotSent
+from rxmps3.errors import InvalidKey, NotSent
 from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.replica.receipt import Receipt
 from rxmps3.runtime.clock import spawn
@@ -165,9 +166,19 @@ class Database(DatabaseDelegation, KeyMapping):
 
     # -- reading ---------------------------------------------------------------------------------------------
 
-    def keys(self, prefix: str = "") -> list[str]:
-        """The keys under a prefix as of the last look, sorted by code point. No I/O."""
-        return self._database.keys(prefix)
+    def get(self, key: str, default: Any = None, *, timeout: float | None = None) -> Any:
+        """The value of a key, as `rxmps3.Database.get`; ``default`` for what can be no key, too, as in a mapping.
+
+        Raises:
+            TimeoutError: it was not done within ``timeout`` seconds.
+        """
+        with suppress(InvalidKey):
+            return self._portal.call("get", lambda: self._database.get(key, default), timeout)
+        return default
+
+    def keys(self, prefix: str = "") -> KeyList:
+        """The keys under a prefix as of the last look, sorted by code point; a set, too. No I/O."""
+        return KeyList(self._database.keys(prefix))
 
     def __contains__(self, key: object) -> bool:
         return key in self._database

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from rxmps3.blocking.generated.past import PastDelegation
+from rxmps3.blocking.key_list import KeyList
 from rxmps3.blocking.mapping import KeyMapping
 from rxmps3.blocking.portal import Portal
 from rxmps3.database.past import Past, Recorded, When
+from rxmps3.errors import InvalidKey
 from rxmps3.runtime.no_pickle import BoundToProcess
 
 __all__ = ["BlockingPast", "BlockingRecorded", "past_of"]
@@ -27,9 +30,19 @@ class BlockingPast(PastDelegation, KeyMapping):
         self._portal = home
         self._past = past
 
-    def keys(self, prefix: str = "") -> list[str]:
-        """The keys that there were under a prefix, sorted by code point. No I/O."""
-        return self._past.keys(prefix)
+    def get(self, key: str, default: Any = None, *, timeout: float | None = None) -> Any:
+        """The value that a key had, as `rxmps3.Past.get`; ``default`` for what can be no key, too, as in a mapping.
+
+        Raises:
+            TimeoutError: it was not done within ``timeout`` seconds.
+        """
+        with suppress(InvalidKey):
+            return self._portal.call("get", lambda: self.past.get(key, default), timeout)
+        return default
+
+    def keys(self, prefix: str = "") -> KeyList:
+        """The keys that there were under a prefix, sorted by code point; a set, too. No I/O."""
+        return KeyList(self._past.keys(prefix))
 
     def __contains__(self, key: object) -> bool:
         return key in self._past

@@ -210,7 +210,9 @@ def blocking_database(db: blocking.Database) -> None:
     assert_type(db["k"], Any)
     as_a_mapping: Mapping[str, Any] = db
     assert_type(as_a_mapping["k"], Any)
-    assert_type(db.keys("todo/"), list[str])
+    names: list[str] = db.keys("todo/")
+    assert_type(db.keys("todo/"), blocking.KeyList)
+    assert_type(names[0], str)
     assert_type(db.get_prefix("todo/", last=3), dict[str, Any])
     gain = db.key("gain", float, default=1.0)
     assert_type(gain, blocking.BlockingKey[float])

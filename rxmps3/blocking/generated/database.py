@@ -104,19 +104,6 @@ class DatabaseDelegation:
         """A key that nobody else makes and that sorts after those made before: time first, then chance."""
         return self._database.new_key(prefix)
 
-    def get(self, key: str, default: Any = None, *, timeout: float | None = None) -> Any:
-        """The value of a key as seen here, own pending writes included; ``default`` if there is none.
-
-        Looks for news first if the last look is older than ``poll``. What is loaded is good enough if that fails.
-
-        Raises:
-            InvalidKey: no storage could hold such a key.
-            Unavailable, AccessDenied, BucketNotFound: nothing is loaded yet, or the value is not at hand.
-            Corrupt: the value's object is not what the log says.
-            TimeoutError: it was not done within ``timeout`` seconds.
-        """
-        return self._portal.call("get", lambda: self._database.get(key, default), timeout)
-
     def get_many(self, keys: Iterable[str], default: Any = None, *, timeout: float | None = None) -> dict[str, Any]:
         """The values of several keys at one moment, in the order asked for. Otherwise as `get`.
 

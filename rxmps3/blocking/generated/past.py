@@ -52,18 +52,6 @@ class PastDelegation:
         """Each key's `Entry`: the version that wrote it, and its value or where that is."""
         return self.past.entries
 
-    def get(self, key: str, default: Any = None, *, timeout: float | None = None) -> Any:
-        """The value that a key had; ``default`` if there was none.
-
-        Raises:
-            InvalidKey: no storage could hold such a key.
-            NotKept: the value is in an object that has been collected since.
-            Unavailable, AccessDenied: the value is in an object that cannot be fetched now.
-            Corrupt: the value's object is not what the log says.
-            TimeoutError: it was not done within ``timeout`` seconds.
-        """
-        return self._portal.call("get", lambda: self.past.get(key, default), timeout)
-
     def get_many(self, keys: Iterable[str], default: Any = None, *, timeout: float | None = None) -> dict[str, Any]:
         """The values of several keys, in the order asked for. Otherwise as `get`.
 
