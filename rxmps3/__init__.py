@@ -13,7 +13,7 @@
 """
 
 from rxmps3 import reducers
-from rxmps3.database.connect import Connecting, connect
+from rxmps3.database.connect import Connecting, ConnectOptions, connect
 from rxmps3.database.database import Database
 from rxmps3.database.past import Difference, KeyVersion, Past, Recorded
 from rxmps3.database.presence import Participant, Presence
@@ -59,6 +59,7 @@ __all__ = [
     "Change",
     "Closed",
     "Conflict",
+    "ConnectOptions",
     "Connecting",
     "Corrupt",
     "Database",

@@ -12,6 +12,7 @@
 from rxmps3.blocking.database import Database, connect
 from rxmps3.blocking.iteration import BlockingIteration
 from rxmps3.blocking.key import BlockingKey
+from rxmps3.blocking.key_list import KeyList
 from rxmps3.blocking.past import BlockingPast, BlockingRecorded
 from rxmps3.blocking.transaction import Transaction
 from rxmps3.blocking.ui import UiQueue
@@ -22,6 +23,7 @@ __all__ = [
     "BlockingPast",
     "BlockingRecorded",
     "Database",
+    "KeyList",
     "Transaction",
     "UiQueue",
     "connect",

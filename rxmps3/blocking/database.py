@@ -6,43 +6,30 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
-from datetime import timedelta
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 from reactivex import Observable
-from reactivex.abc import DisposableBase
-from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 from rxmps3.blocking import transaction
+from rxmps3.blocking.generated.database import DatabaseDelegation
 from rxmps3.blocking.iteration import BlockingIteration
 from rxmps3.blocking.key import BlockingKey
+from rxmps3.blocking.key_list import KeyList
 from rxmps3.blocking.mapping import KeyMapping
-from rxmps3.blocking.past import BlockingPast, BlockingRecorded, past_of
 from rxmps3.blocking.portal import Portal, at_exit, portal
 from rxmps3.blocking.transaction import Transaction
 from rxmps3.database import connect as opening
 from rxmps3.database import database as client
-from rxmps3.database.past import Difference, KeyVersion, When
-from rxmps3.database.presence.presence import DEFAULT_EVERY, DEFAULT_TTL, Presence
 from rxmps3.database.receipts import Receipts
 from rxmps3.database.transaction import check_alone
-from rxmps3.errors import Failure, NotSent
-from rxmps3.local.directory import OpensLocal
-from rxmps3.log.detect import Choice
-from rxmps3.log.protocol import Progress, ProtocolName, Report
-from rxmps3.log.sequenced.collector import DEFAULT_RETENTION
+from rxmps3.errors import InvalidKey, NotSent
 from rxmps3.model.missing import MISSING, MissingType
-from rxmps3.model.state import Entry, ManifestVersion, View
-from rxmps3.replica.options import Status
 from rxmps3.replica.receipt import Receipt
-from rxmps3.replica.values import DEFAULT_CACHE_BYTES, DEFAULT_INLINE_LIMIT
-from rxmps3.runtime.clock import Clock, spawn
+from rxmps3.runtime.clock import spawn
 from rxmps3.storage.base import Storage
-from rxmps3.streams.events import Change, Reset
-from rxmps3.streams.stream import Live
 
 __all__ = ["Database", "connect"]
 
@@ -59,26 +46,8 @@ _closings: dict[client.Database, asyncio.Task[None]] = {}
 """What is being closed, and what has been, but nobody has heard with what result."""
 
 
-def connect(
-    url: str | Storage,
-    *,
-    manifest: str | None = None,
-    poll: float | Observable[Any] = 1.0,
-    live: bool = False,
-    local: str | os.PathLike[str] | OpensLocal | None = None,
-    online: bool = True,
-    by: str = "",
-    read_only: bool = False,
-    protocol: Choice = "auto",
-    versioning: bool = False,
-    shared: bool = True,
-    inline_limit: int = DEFAULT_INLINE_LIMIT,
-    max_pending: int = 100_000,
-    cache_bytes: int = DEFAULT_CACHE_BYTES,
-    retention: timedelta = DEFAULT_RETENTION,
-    clock: Clock | None = None,
-    **storage_options: Any,
-) -> Database:
+@opening.with_options
+def connect(url: str | Storage, **options: Unpack[opening.ConnectOptions]) -> Database:
     """Open a database and block until its state is loaded; the options and errors are those of `rxmps3.connect`.
 
     It lives on an event loop of its own, in a thread that all blocking databases of the process share. What is
@@ -87,25 +56,7 @@ def connect(
     Raises:
         WrongLoop: called by an observer, on that very thread.
     """
-    connecting = opening.connect(
-        url,
-        manifest=manifest,
-        poll=poll,
-        live=live,
-        local=local,
-        online=online,
-        by=by,
-        read_only=read_only,
-        protocol=protocol,
-        versioning=versioning,
-        shared=shared,
-        inline_limit=inline_limit,
-        max_pending=max_pending,
-        cache_bytes=cache_bytes,
-        retention=retention,
-        clock=clock,
-        **storage_options,
-    )
+    connecting = opening.connect(url, **options)
     home = portal()
 
     async def open_database() -> client.Database:
@@ -114,7 +65,7 @@ def connect(
     return Database(home, home.call("connect", open_database), root=True)
 
 
-class Database(KeyMapping):
+class Database(DatabaseDelegation, KeyMapping):
     """One handle on one manifest, for code that blocks. Made by `connect`.
 
     Writes return at once with a `rxmps3.Receipt`: ``receipt.wait(timeout)`` blocks until it is committed,
@@ -198,18 +149,6 @@ class Database(KeyMapping):
 
     # -- changing what is there ------------------------------------------------------------------------------
 
-    def create(self, key: str, value: Any) -> Receipt:
-        """Set a key that is not there, as `rxmps3.Database.create`."""
-        return self._database.create(key, value)
-
-    def patch(self, key: str, patch: Any) -> Receipt:
-        """Change a part of a key's value, as `rxmps3.Database.patch`."""
-        return self._database.patch(key, patch)
-
-    def merge(self, key: str, value: Any, schema: Mapping[str, Any] | None = None) -> Receipt:
-        """Merge a value into a key's, as `rxmps3.Database.merge`."""
-        return self._database.merge(key, value, schema)
-
     def transact(self, fn: Callable[[Transaction], T], attempts: int = 10) -> T:
         """Read and change several keys as if nobody else wrote meanwhile, as `rxmps3.Database.transact`.
 
@@ -225,46 +164,21 @@ class Database(KeyMapping):
         """Set a key to what a plain function makes of its value, as `rxmps3.Database.update`."""
         return transaction.update(self._portal, client.transactions_of(self._database), key, fn, default, attempts)
 
-    def undo(self, *, timeout: float | None = None) -> str:
-        """Take back the newest write of this handle that is not undone yet, as `rxmps3.Database.undo`."""
-        return self._portal.call("undo", self._database.undo, timeout)
-
-    def redo(self, *, timeout: float | None = None) -> str:
-        """Do again the write that was undone last, as `rxmps3.Database.redo`."""
-        return self._portal.call("redo", self._database.redo, timeout)
-
-    def new_key(self, prefix: str = "") -> str:
-        """A key that nobody else makes, as `rxmps3.Database.new_key`."""
-        return self._database.new_key(prefix)
-
     # -- reading ---------------------------------------------------------------------------------------------
 
     def get(self, key: str, default: Any = None, *, timeout: float | None = None) -> Any:
-        """The value of a key, as `rxmps3.Database.get`. Raises TimeoutError after ``timeout`` seconds."""
-        return self._portal.call("get", lambda: self._database.get(key, default), timeout)
+        """The value of a key, as `rxmps3.Database.get`; ``default`` for what can be no key, too, as in a mapping.
 
-    def get_many(self, keys: Iterable[str], default: Any = None, *, timeout: float | None = None) -> dict[str, Any]:
-        """The values of several keys at one moment, as `rxmps3.Database.get_many`."""
-        asked = tuple(keys)  # here: a generator may block
-        return self._portal.call("get", lambda: self._database.get_many(asked, default), timeout)
+        Raises:
+            TimeoutError: it was not done within ``timeout`` seconds.
+        """
+        with suppress(InvalidKey):
+            return self._portal.call("get", lambda: self._database.get(key, default), timeout)
+        return default
 
-    def get_prefix(
-        self, prefix: str = "", *, first: int | None = None, last: int | None = None, timeout: float | None = None
-    ) -> dict[str, Any]:
-        """The values of the keys under a prefix at one moment, as `rxmps3.Database.get_prefix`."""
-        return self._portal.call("get", lambda: self._database.get_prefix(prefix, first=first, last=last), timeout)
-
-    def read_texts(self, entries: Mapping[str, Entry], *, timeout: float | None = None) -> dict[str, str]:
-        """The JSON texts of entries of ``states.value``, as `rxmps3.Database.read_texts`."""
-        return self._portal.call("read_texts", lambda: self._database.read_texts(entries), timeout)
-
-    def refresh(self, *, timeout: float | None = None) -> None:
-        """Read to the end of the log, as `rxmps3.Database.refresh`."""
-        self._portal.call("refresh", self._database.refresh, timeout)
-
-    def keys(self, prefix: str = "") -> list[str]:
-        """The keys under a prefix as of the last look, sorted by code point. No I/O."""
-        return self._database.keys(prefix)
+    def keys(self, prefix: str = "") -> KeyList:
+        """The keys under a prefix as of the last look, sorted by code point; a set, too. No I/O."""
+        return KeyList(self._database.keys(prefix))
 
     def __contains__(self, key: object) -> bool:
         return key in self._database
@@ -273,10 +187,6 @@ class Database(KeyMapping):
         return len(self._database)
 
     # -- observing -------------------------------------------------------------------------------------------
-
-    def observe(self, key: str, default: Any = None) -> Observable[Any]:
-        """The value of a key: the current one first, then each change; ``default`` while there is none."""
-        return self._database.observe(key, default)
 
     @overload
     def key(self, key: str, *, default: Any = None) -> BlockingKey[Any]: ...
@@ -298,20 +208,6 @@ class Database(KeyMapping):
         make = partial(BlockingKey[Any], self._portal, client.transactions_of(self._database))
         return client.make_key(self._database, make, key, type, default)
 
-    def subscribe(self, key: str, on_next: Callable[[Any], None], default: Any = None) -> DisposableBase:
-        """Call back with the value of a key and each change: short for ``observe(key).subscribe(on_next)``."""
-        return self._database.subscribe(key, on_next, default)
-
-    def observe_many(self, *keys: str, default: Any = None) -> Observable[Mapping[str, Any]]:
-        """Several keys at one moment, as `rxmps3.Database.observe_many`."""
-        return self._database.observe_many(*keys, default=default)
-
-    def observe_prefix(
-        self, prefix: str = "", *, first: int | None = None, last: int | None = None
-    ) -> Observable[Mapping[str, Any]]:
-        """The present keys under a prefix, as `rxmps3.Database.observe_prefix`."""
-        return self._database.observe_prefix(prefix, first=first, last=last)
-
     def iterate(
         self, observable: Observable[T], keep: int | Literal["all"] = 1, *, timeout: float | None = None
     ) -> BlockingIteration[T]:
@@ -325,104 +221,7 @@ class Database(KeyMapping):
         self._portal.check("iterate")
         return BlockingIteration(observable, keep, timeout, lambda: self._portal.check("iterate"))
 
-    def changes(self, prefix: str = "") -> Observable[Change]:
-        """What changes from now on, as `rxmps3.Database.changes`."""
-        return self._database.changes(prefix)
-
-    @property
-    def versions(self) -> Observable[ManifestVersion | Reset]:
-        """The log from the loaded version on."""
-        return self._database.versions
-
-    @property
-    def errors(self) -> Observable[Failure]:
-        """Each trouble that no caller is waiting for."""
-        return self._database.errors
-
-    @property
-    def states(self) -> Live[View]:
-        """The whole view."""
-        return self._database.states
-
-    @property
-    def pending(self) -> Live[tuple[Receipt, ...]]:
-        """The receipts of what waits for its commit, oldest first."""
-        return self._database.pending
-
-    @property
-    def status(self) -> Live[Status]:
-        """How it goes."""
-        return self._database.status
-
-    @property
-    def scheduler(self) -> AsyncIOThreadSafeScheduler:
-        """For timed operators that are to run on the thread of the observers."""
-        return self._database.scheduler
-
-    @property
-    def name(self) -> str:
-        """The manifest's name."""
-        return self._database.name
-
-    @property
-    def protocol(self) -> ProtocolName:
-        """The protocol of the manifest's log, as `rxmps3.Database.protocol`."""
-        return self._database.protocol
-
-    @property
-    def key_limit(self) -> int:
-        """How long a key may be, in bytes, once escaped."""
-        return self._database.key_limit
-
-    # -- the past --------------------------------------------------------------------------------------------
-
-    def at(self, when: When, *, timeout: float | None = None) -> BlockingPast:
-        """What there was at an earlier version of the log, as `rxmps3.Database.at`."""
-        return BlockingPast(self._portal, self._portal.call("at", lambda: self._database.at(when), timeout))
-
-    def history(self, key: str) -> BlockingRecorded[KeyVersion]:
-        """The versions of a key that the log still has, as `rxmps3.Database.history`; to iterate or to subscribe to."""
-        return BlockingRecorded(self._portal, self._database.history(key))
-
-    def diff(
-        self, a: When | BlockingPast, b: When | BlockingPast, *, timeout: float | None = None
-    ) -> dict[str, Difference]:
-        """The keys whose values differ between two versions, as `rxmps3.Database.diff`."""
-        return self._portal.call("diff", lambda: self._database.diff(past_of(a), past_of(b)), timeout)
-
-    def replay(
-        self, start: When, stop: When | None = None, speed: float | None = 10
-    ) -> BlockingRecorded[tuple[Change, ...]]:
-        """The changes between two versions once more, as `rxmps3.Database.replay`; to iterate or to subscribe to."""
-        return BlockingRecorded(self._portal, self._database.replay(start, stop, speed))
-
-    def restore(self, when: When | BlockingPast, prefix: str = "", *, timeout: float | None = None) -> str:
-        """Bring every key under a prefix back to what it held at a version, as `rxmps3.Database.restore`."""
-        return self._portal.call("restore", lambda: self._database.restore(past_of(when), prefix), timeout)
-
-    def tag(self, name: str, *, timeout: float | None = None) -> str:
-        """Keep the present end of the log under a name, as `rxmps3.Database.tag`."""
-        return self._portal.call("tag", lambda: self._database.tag(name), timeout)
-
-    def untag(self, name: str, *, timeout: float | None = None) -> None:
-        """Remove a tag, as `rxmps3.Database.untag`."""
-        self._portal.call("untag", lambda: self._database.untag(name), timeout)
-
-    def tags(self, *, timeout: float | None = None) -> dict[str, str]:
-        """The tags and their log versions, as `rxmps3.Database.tags`."""
-        return self._portal.call("tags", self._database.tags, timeout)
-
     # -- upkeep and life -------------------------------------------------------------------------------------
-
-    def compact(self, *, dry_run: bool = False, progress: Progress | None = None) -> Report:
-        """Write a checkpoint and delete what is no longer needed, as `rxmps3.Database.compact`."""
-        return self._portal.call("compact", lambda: self._database.compact(dry_run=dry_run, progress=progress))
-
-    def presence(
-        self, me: Any = None, *, every: float = DEFAULT_EVERY, ttl: float = DEFAULT_TTL, poll: float | None = None
-    ) -> Presence:
-        """Who is here, as `rxmps3.Database.presence`."""
-        return self._database.presence(me, every=every, ttl=ttl, poll=poll)
 
     def manifest(self, name: str) -> Database:
         """A handle on another manifest of the same database; it closes with this one."""

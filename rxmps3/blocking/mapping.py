@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from typing import Any
 
+from rxmps3.blocking.key_list import KeyList
 from rxmps3.model.missing import MISSING
 from rxmps3.runtime.no_pickle import BoundToProcess
 
@@ -17,7 +18,7 @@ class KeyMapping(BoundToProcess, Mapping[str, Any]):
 
     @abstractmethod
     def get(self, key: str, default: Any = None, *, timeout: float | None = None) -> Any:
-        """The value of a key."""
+        """The value of a key; ``default`` if there is none, or if nothing can have such a key."""
 
     @abstractmethod
     def get_prefix(
@@ -26,8 +27,8 @@ class KeyMapping(BoundToProcess, Mapping[str, Any]):
         """The values of the keys under a prefix at one moment."""
 
     @abstractmethod
-    def keys(self, prefix: str = "") -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]  # as on the async face
-        """The keys under a prefix, sorted by code point. No I/O."""
+    def keys(self, prefix: str = "") -> KeyList:  # pyright: ignore[reportIncompatibleMethodOverride]  # as on the async face
+        """The keys under a prefix, sorted by code point; a set, too. No I/O."""
 
     def items(self) -> ItemsView[str, Any]:
         """All keys and values at one moment."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
 from typing import Any, TypeVar
 
+from rxmps3.blocking.generated.transaction import TransactionDelegation
 from rxmps3.blocking.portal import Portal
 from rxmps3.database import transaction
 from rxmps3.database.transaction import Transactions
@@ -19,42 +20,22 @@ __all__ = ["Transaction", "one", "run", "update"]
 T = TypeVar("T")
 
 
-class Transaction:
+class Transaction(TransactionDelegation):
     """As `rxmps3.Transaction`, without ``await``."""
 
     def __init__(self, home: Portal, inner: transaction.Transaction) -> None:
         self._portal = home
-        self.inner = inner
+        self._inner = inner
+
+    @property
+    def inner(self) -> transaction.Transaction:
+        """What it is the face of."""
+        return self._inner
 
     @property
     def version(self) -> str:
         """The version id of what it has committed, "" before that and where it changed nothing."""
         return self.inner.version
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """The value of a key, as this transaction sees it."""
-        return self._portal.call("transact", lambda: self.inner.get(key, default))
-
-    def get_many(self, keys: Iterable[str], default: Any = None) -> dict[str, Any]:
-        """The values of several keys."""
-        asked = tuple(keys)  # here: a generator may block
-        return self._portal.call("transact", lambda: self.inner.get_many(asked, default))
-
-    def get_prefix(self, prefix: str = "", *, first: int | None = None, last: int | None = None) -> dict[str, Any]:
-        """The values of the keys under a prefix, sorted; only the first or last n if asked."""
-        return self._portal.call("transact", lambda: self.inner.get_prefix(prefix, first=first, last=last))
-
-    def put(self, key: str, value: Any) -> None:
-        """Set a key; `rxmps3.MISSING` deletes."""
-        self.inner.put(key, value)
-
-    def put_all(self, values: Mapping[str, Any]) -> None:
-        """Set and delete several keys."""
-        self.inner.put_all(values)
-
-    def delete(self, key: str) -> None:
-        """Delete a key; deleting what is not there is fine."""
-        self.inner.delete(key)
 
 
 @contextmanager

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Generator
-from datetime import timedelta
+from dataclasses import fields
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar, Unpack, get_type_hints
 
 from reactivex import Observable
 
@@ -14,16 +15,14 @@ from rxmps3.database.connection import share
 from rxmps3.database.database import Database
 from rxmps3.errors import AccessDenied, BucketNotFound, InvalidOption, Unavailable
 from rxmps3.local.directory import OpensLocal
-from rxmps3.log.detect import Choice
 from rxmps3.log.registry import checked_choice, default_manifest
-from rxmps3.log.sequenced.collector import DEFAULT_RETENTION
 from rxmps3.replica import Replica
-from rxmps3.replica.options import Options
-from rxmps3.replica.values import DEFAULT_CACHE_BYTES, DEFAULT_INLINE_LIMIT
+from rxmps3.replica.options import Options, ReplicaOptions
 from rxmps3.runtime.clock import Clock, SystemClock
 from rxmps3.storage.base import Storage
+from rxmps3.storage.options import StorageOptions
 
-__all__ = ["Connecting", "connect"]
+__all__ = ["ConnectOptions", "Connecting", "connect", "with_options"]
 
 _TRIES_TO_LOAD = 5
 _PATIENCE_TO_LOAD = 30.0
@@ -32,26 +31,43 @@ _PATIENCE_WHEN_KNOWN = 2.0
 """Seconds."""
 
 
-def connect(
-    url: str | Storage,
-    *,
-    manifest: str | None = None,
-    poll: float | Observable[Any] = 1.0,
-    live: bool = False,
-    local: str | os.PathLike[str] | OpensLocal | None = None,
-    online: bool = True,
-    by: str = "",
-    read_only: bool = False,
-    protocol: Choice = "auto",
-    versioning: bool = False,
-    shared: bool = True,
-    inline_limit: int = DEFAULT_INLINE_LIMIT,
-    max_pending: int = 100_000,
-    cache_bytes: int = DEFAULT_CACHE_BYTES,
-    retention: timedelta = DEFAULT_RETENTION,
-    clock: Clock | None = None,
-    **storage_options: Any,
-) -> Connecting:
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class ConnectOptions(ReplicaOptions, StorageOptions, total=False):
+    """What `connect` takes beside the URL, here and on the blocking face."""
+
+    manifest: str | None
+    local: str | os.PathLike[str] | OpensLocal | None
+    read_only: bool
+    shared: bool
+    clock: Clock | None
+
+
+_OF_A_HANDLE: dict[str, Any] = {"manifest": None, "local": None, "read_only": False, "shared": True, "clock": None}
+"""The options that are neither the replica's nor the storage's, and their defaults."""
+
+
+def with_options(connect: F) -> F:
+    """Have `inspect.signature`, and so ``help`` and notebooks, show each option with its default."""
+    defaults = {**_OF_A_HANDLE, **{option.name: option.default for option in fields(Options)}}
+    types = get_type_hints(ConnectOptions)
+    shown = inspect.signature(connect)
+    connect.__signature__ = shown.replace(  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
+        parameters=[
+            shown.parameters["url"],
+            *(
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=types[name])
+                for name, default in defaults.items()
+            ),
+            inspect.Parameter("storage_options", inspect.Parameter.VAR_KEYWORD, annotation=Any),
+        ]
+    )
+    return connect
+
+
+@with_options
+def connect(url: str | Storage, **options: Unpack[ConnectOptions]) -> Connecting:
     """Open a database: ``async with connect(…) as db:`` or ``db = await connect(…)``.
 
     It returns once the state is loaded. Opening writes nothing; the first write creates the manifest.
@@ -86,37 +102,33 @@ def connect(
         Corrupt, Unsupported: what is stored there cannot be trusted or read, or is in another protocol.
         InvalidOption: an argument that makes no sense.
     """
-    if not isinstance(poll, Observable) and not poll > 0:
-        raise InvalidOption(f"poll is a positive number of seconds or an Observable, not {poll!r}", operation="connect")
-    options = Options(
-        poll=poll,
-        live=live,
-        by=by,
-        inline_limit=inline_limit,
-        max_pending=max_pending,
-        cache_bytes=cache_bytes,
-        retention=retention,
-        online=online,
-        protocol=checked_choice(protocol),
-        versioning=versioning,
-    )
-    if isinstance(url, str) and url.lower().startswith("memory:") and (versioning or protocol == "versioned"):
-        storage_options["versioning"] = True
-    name = manifest if manifest is not None else default_manifest(protocol)
+    rest: dict[str, Any] = dict(options)
+    chosen = Options(**{option.name: rest.pop(option.name) for option in fields(Options) if option.name in rest})
+    handle = {name: rest.pop(name, default) for name, default in _OF_A_HANDLE.items()}
+    if not isinstance(chosen.poll, Observable) and not chosen.poll > 0:
+        raise InvalidOption(
+            f"poll is a positive number of seconds or an Observable, not {chosen.poll!r}", operation="connect"
+        )
+    protocol = checked_choice(chosen.protocol)
+    if isinstance(url, str) and url.lower().startswith("memory:") and (chosen.versioning or protocol == "versioned"):
+        rest["versioning"] = True
+    name: str = default_manifest(protocol) if handle["manifest"] is None else handle["manifest"]
 
     async def open_database() -> Database:
-        connection = share(url, clock or SystemClock(), shared=shared, local=local, **storage_options)
+        connection = share(
+            url, handle["clock"] or SystemClock(), shared=handle["shared"], local=handle["local"], **rest
+        )
         connection.retain()
         replica: Replica | None = None
         try:
-            replica = connection.replica(name, options)
+            replica = connection.replica(name, chosen)
             await _load(replica)
         except BaseException as error:
             await connection.release(timeout=0)
             for failure in replica.take_early_failures() if replica is not None else ():
                 error.add_note(f"meanwhile: {failure}")
             raise
-        return Database(connection, replica, options, read_only=read_only, root=True)
+        return Database(connection, replica, chosen, read_only=handle["read_only"], root=True)
 
     return Connecting(open_database)
 

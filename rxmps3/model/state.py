@@ -209,6 +209,9 @@ class State(Mapping[str, Entry]):
     def __getitem__(self, key: str) -> Entry:
         return self.entries[key]
 
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and key in self.entries
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 from reactivex import Observable
 
@@ -12,7 +12,25 @@ from rxmps3.errors import Error, InvalidOption
 from rxmps3.log.detect import Choice
 from rxmps3.replica.values import DEFAULT_CACHE_BYTES, DEFAULT_INLINE_LIMIT
 
-__all__ = ["Options", "Status", "merged"]
+__all__ = ["Options", "ReplicaOptions", "Status", "merged"]
+
+_MAY_DIFFER = ("poll", "live", "protocol")
+"""The options in which handles on one replica may differ, as far as `merged` says; all others are the same."""
+
+
+class ReplicaOptions(TypedDict, total=False):
+    """What `connect` takes for the replica: the fields of `Options`."""
+
+    poll: float | Observable[Any]
+    live: bool
+    by: str
+    inline_limit: int
+    max_pending: int
+    cache_bytes: int
+    retention: timedelta
+    online: bool
+    protocol: Choice
+    versioning: bool
 
 
 @dataclass(frozen=True)
@@ -87,9 +105,9 @@ def merged(known: Options, asked: Options, what: str, protocol: str) -> Options:
         InvalidOption: they differ in more than how often to look.
     """
     differing = [
-        name
-        for name in ("by", "inline_limit", "max_pending", "cache_bytes", "retention", "online", "versioning")
-        if getattr(known, name) != getattr(asked, name)
+        option.name
+        for option in fields(Options)
+        if option.name not in _MAY_DIFFER and getattr(known, option.name) != getattr(asked, option.name)
     ]
     if asked.protocol not in ("auto", protocol):
         differing.append("protocol")

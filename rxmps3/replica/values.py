@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import OrderedDict
+import threading
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 from weakref import WeakValueDictionary
+
+from cachetools import LRUCache
 
 from rxmps3.errors import Corrupt, Error
 from rxmps3.log.protocol import Placing
@@ -26,28 +28,23 @@ _TRANSFERS_AT_ONCE = 16
 
 
 class TextCache:
-    """Least recently used texts by SHA-256, bounded by their total length; the newest one is always kept."""
+    """Least recently used texts by SHA-256, bounded by their total length; the newest one is always kept.
+
+    A text that is longer than the whole cache takes all of it: who has just downloaded it goes on to read it here.
+    """
 
     def __init__(self, limit: int = DEFAULT_CACHE_BYTES) -> None:
-        self._limit = limit
-        self._size = 0
-        self._texts: OrderedDict[str, str] = OrderedDict()
+        most = max(1, limit)
+        self._texts: LRUCache[str, str] = LRUCache(most, getsizeof=lambda text: min(len(text), most))
+        self._lock = threading.Lock()  # texts are looked up on any thread
 
     def get(self, sha256: str) -> str | None:
-        text = self._texts.get(sha256)
-        if text is not None:
-            self._texts.move_to_end(sha256)
-        return text
+        with self._lock:
+            return self._texts.get(sha256)
 
     def put(self, sha256: str, text: str) -> None:
-        if sha256 in self._texts:
-            self._texts.move_to_end(sha256)
-            return
-        self._texts[sha256] = text
-        self._size += len(text)
-        while self._size > self._limit and len(self._texts) > 1:
-            _, oldest = self._texts.popitem(last=False)
-            self._size -= len(oldest)
+        with self._lock:
+            self._texts[sha256] = text
 
 
 class _GetPut(Get, Put, Protocol):

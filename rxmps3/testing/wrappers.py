@@ -1,120 +1,19 @@
-"""Storages around a storage: they pass every request on, and count, delay or spoil it. They stack in any order."""
+"""Storages around a storage that count, delay or spoil its requests. They stack in any order."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from rxmps3.runtime.clock import Clock, Random, SystemClock, spawn
-from rxmps3.storage.base import (
-    Found,
-    Missing,
-    NotModified,
-    Page,
-    Precondition,
-    Storage,
-    Stored,
-    VersionPage,
-    versions_of,
-)
+from rxmps3.storage.base import Found, Storage
+from rxmps3.storage.wrapper import Request, StorageWrapper
 
 __all__ = ["CountingStorage", "FaultyStorage", "LatencyStorage", "Plan", "Request", "StorageWrapper"]
 
 T = TypeVar("T")
-
-
-@dataclass
-class Request:
-    """One request to a storage.
-
-    Attributes:
-        verb: ``get``, ``put``, ``delete``, ``list`` or ``list_versions``.
-        name: the object's name, or the prefix that was listed.
-        bytes_up: the size of the body that was sent.
-        bytes_down: the size of the body that came back.
-        outcome: ``Found``, ``Missing``, ``NotModified``, ``Stored``, ``None`` (deleted), ``Page``, ``VersionPage``, or
-            the class name of what was raised; empty while it is under way.
-        when: the precondition of a put.
-    """
-
-    verb: str
-    name: str
-    bytes_up: int = 0
-    bytes_down: int = 0
-    outcome: str = ""
-    when: Precondition | None = None
-
-
-class StorageWrapper:
-    """A storage that hands every request to `around`, which a subclass overrides."""
-
-    def __init__(self, inner: Storage) -> None:
-        self.inner = inner
-
-    @property
-    def url(self) -> str:
-        """The wrapped storage's."""
-        return self.inner.url
-
-    @property
-    def name_limit(self) -> int:
-        """The wrapped storage's."""
-        return self.inner.name_limit
-
-    async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
-        """Answer a request; ``proceed`` carries it out, as often as it is called."""
-        return await proceed()
-
-    async def get(
-        self, name: str, *, unless: str | None = None, version: str | None = None, limit: int | None = None
-    ) -> Found | Missing | NotModified:
-        """See `rxmps3.storage.Get`."""
-        return await self.around(
-            Request("get", name), lambda: self.inner.get(name, unless=unless, version=version, limit=limit)
-        )
-
-    async def put(
-        self,
-        name: str,
-        body: bytes,
-        *,
-        when: Precondition | None = None,
-        sha256: bytes | None = None,
-        content_type: str = "application/json",
-    ) -> Stored:
-        """See `rxmps3.storage.Put`."""
-        return await self.around(
-            Request("put", name, bytes_up=len(body), when=when),
-            lambda: self.inner.put(name, body, when=when, sha256=sha256, content_type=content_type),
-        )
-
-    async def delete(self, name: str, *, version: str | None = None) -> None:
-        """See `rxmps3.storage.Delete`."""
-        return await self.around(Request("delete", name), lambda: self.inner.delete(name, version=version))
-
-    async def list(self, prefix: str, *, after: str = "", cursor: str | None = None, limit: int = 1000) -> Page:
-        """See `rxmps3.storage.List`."""
-        return await self.around(
-            Request("list", prefix), lambda: self.inner.list(prefix, after=after, cursor=cursor, limit=limit)
-        )
-
-    async def list_versions(self, prefix: str, *, cursor: str | None = None, limit: int = 1000) -> VersionPage:
-        """See `rxmps3.storage.ListVersions`.
-
-        Raises:
-            Unsupported: the wrapped storage does not list versions.
-        """
-        inner = versions_of(self.inner)
-        return await self.around(
-            Request("list_versions", prefix), lambda: inner.list_versions(prefix, cursor=cursor, limit=limit)
-        )
-
-    async def close(self) -> None:
-        """Close the wrapped storage."""
-        await self.inner.close()
 
 
 class CountingStorage(StorageWrapper):

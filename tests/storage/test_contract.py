@@ -8,6 +8,8 @@ import pytest
 
 from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import Storage, open_storage
+from rxmps3.storage.metered import MeteredStorage
+from rxmps3.storage.patient import PatientStorage
 from rxmps3.testing import FaultyStorage, StorageContract, VersionedStorageContract, resend
 from tests.conftest import new_place
 
@@ -70,11 +72,13 @@ class TestVersionedSeaweedFS(Opened, VersionedStorageContract):
     contenders = 3  # each loser waits about a second
 
 
-class TestWrapped(StorageContract):
-    """A wrapper with nothing to do is a storage like the one inside."""
+class TestWrapped(VersionedStorageContract):
+    """Wrappers with nothing to do are a storage like the one inside."""
 
     @pytest.fixture
     async def storage(self) -> AsyncIterator[Storage]:
-        storage = FaultyStorage(open_storage("memory:", clock=SystemClock()), resend(verbs=()))
+        clock = SystemClock()
+        inner = open_storage("memory:", clock=clock, versioning=True)
+        storage = MeteredStorage(PatientStorage(FaultyStorage(inner, resend(verbs=())), clock))
         yield storage
         await storage.close()

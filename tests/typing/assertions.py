@@ -63,6 +63,12 @@ async def opening() -> None:
     async with rxmps3.connect("memory:") as db:
         assert_type(db, Database)
     assert_type(await rxmps3.connect("memory:"), Database)
+    options: rxmps3.ConnectOptions = {"poll": 0.5, "by": "ana", "region_name": "eu-west-1"}
+    assert_type(await rxmps3.connect("s3://b", **options), Database)
+    given: dict[str, Any] = {"poll": 0.5}
+    assert_type(await rxmps3.connect("s3://b", **given), Database)
+    await rxmps3.connect("memory:", pol=0.5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await rxmps3.connect("memory:", poll="often")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def keys(db: Database) -> None:
@@ -196,14 +202,17 @@ async def reading(db: Database) -> None:
 
 
 def blocking_database(db: blocking.Database) -> None:
-    assert_type(blocking.connect("memory:"), blocking.Database)
+    assert_type(blocking.connect("memory:", local=None, live=True), blocking.Database)
+    blocking.connect("memory:", pol=0.5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     assert_type(db.put("k", 1).wait(timeout=1), str)
     assert_type(db.put("k", 1).stored.wait(1), str)
     assert_type(db.get("k", default=0, timeout=1.0), Any)
     assert_type(db["k"], Any)
     as_a_mapping: Mapping[str, Any] = db
     assert_type(as_a_mapping["k"], Any)
-    assert_type(db.keys("todo/"), list[str])
+    names: list[str] = db.keys("todo/")
+    assert_type(db.keys("todo/"), blocking.KeyList)
+    assert_type(names[0], str)
     assert_type(db.get_prefix("todo/", last=3), dict[str, Any])
     gain = db.key("gain", float, default=1.0)
     assert_type(gain, blocking.BlockingKey[float])

@@ -1,12 +1,16 @@
-"""Small pure parts: retry, pace, new keys, sorted keys, options, errors, MISSING."""
+"""Small pure parts: retry, pace, new keys, sorted keys, cached texts, options, errors, MISSING."""
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import dataclasses
+import inspect
 import pickle
 import random
 import threading
 from datetime import UTC, datetime, timedelta
+from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -14,13 +18,17 @@ from hypothesis import strategies as st
 from reactivex import Subject
 
 import rxmps3
-from rxmps3 import MISSING, AccessDenied, Corrupt, Error, InvalidOption, Throttled, Unavailable
+from rxmps3 import MISSING, AccessDenied, Corrupt, Error, InvalidOption, Throttled, Unavailable, blocking
+from rxmps3.database.connect import ConnectOptions
 from rxmps3.database.new_key import KeyMaker
 from rxmps3.model.sortedkeys import SortedKeys
-from rxmps3.replica.options import Options, Status, merged
+from rxmps3.replica.options import Options, ReplicaOptions, Status, merged
 from rxmps3.replica.ticks import PollPace
+from rxmps3.replica.values import TextCache
 from rxmps3.runtime.backoff import MOST_ASKED, Backoff
 from rxmps3.runtime.clock import ID_ALPHABET, SystemClock
+from rxmps3.storage import s3
+from rxmps3.storage.options import StorageOptions
 
 seeds = st.integers(0, 2**32).map(random.Random)
 
@@ -184,6 +192,61 @@ def test_windows(start: set[str], number: int) -> None:
     assert keys.window(None, number) == (model[-number:] if number else [])
 
 
+def test_the_last_prefix_of_all() -> None:
+    keys = SortedKeys(["a", "\U0010ffff", "\U0010ffff\U0010ffffa", "\ud7ffb", "\ue000"])
+    assert keys.with_prefix("\U0010ffff") == ["\U0010ffff", "\U0010ffff\U0010ffffa"]
+    assert keys.with_prefix("\ud7ff") == ["\ud7ffb"]
+
+
+# -- cached texts ------------------------------------------------------------------------------------------------
+
+
+def test_the_texts_used_last_are_kept_within_the_limit() -> None:
+    cache = TextCache(10)
+    for name in "abc":
+        cache.put(name, name * 3)
+    assert cache.get("a") == "aaa"
+    cache.put("d", "dddd")
+    assert [cache.get(name) for name in "abcd"] == ["aaa", None, "ccc", "dddd"]
+    cache.put("d", "dddd")
+    assert [cache.get(name) for name in "abcd"] == ["aaa", None, "ccc", "dddd"]
+
+
+@pytest.mark.parametrize("limit", [0, 1, 5])
+def test_the_newest_text_is_kept_even_beyond_the_limit(limit: int) -> None:
+    cache = TextCache(limit)
+    cache.put("a", "a")
+    cache.put("b", "b" * 100)
+    assert [cache.get("a"), cache.get("b")] == [None, "b" * 100]
+    cache.put("c", "c")
+    assert [cache.get("b"), cache.get("c")] == [None, "c"]
+
+
+def test_texts_are_looked_up_while_others_are_put() -> None:
+    cache, failures = TextCache(50), list[BaseException]()
+
+    def use(seed: int) -> None:
+        rng = random.Random(seed)
+        try:
+            for _ in range(3000):
+                name = str(rng.randrange(20))
+                if rng.random() < 0.5:
+                    cache.put(name, name * 5)
+                else:
+                    assert cache.get(name) in (None, name * 5)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=use, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    held = [text for number in range(20) if (text := cache.get(str(number))) is not None]
+    assert sum(map(len, held)) <= 50
+
+
 # -- options -----------------------------------------------------------------------------------------------------
 
 
@@ -193,15 +256,59 @@ def test_the_shorter_poll_and_live_win() -> None:
     assert merged(known, Options(poll=5.0, by="a"), "m", "sequenced") == known
 
 
-@pytest.mark.parametrize(
-    "asked", [Options(by="b"), Options(inline_limit=1), Options(max_pending=1), Options(cache_bytes=1)], ids=repr
-)
-def test_other_options_are_an_error_that_names_them(asked: Options) -> None:
-    differing = next(name for name in vars(asked) if getattr(asked, name) != getattr(Options(), name))
-    with pytest.raises(InvalidOption, match=differing) as caught:
+ELSE: dict[str, Any] = {
+    "poll": Subject[Any](),
+    "live": True,
+    "by": "b",
+    "inline_limit": 1,
+    "max_pending": 1,
+    "cache_bytes": 1,
+    "retention": timedelta(days=2),
+    "online": False,
+    "protocol": "mps3",
+    "versioning": True,
+}
+"""Of each option of a replica, a value that is not the default."""
+MAY_DIFFER = {"live"}
+
+
+@pytest.mark.parametrize("name", get_type_hints(ReplicaOptions))
+def test_no_option_that_a_second_handle_asks_for_is_ignored(name: str) -> None:
+    assert name in ELSE, f"say in ELSE what else {name} may be"
+    asked = Options(**{name: ELSE[name]})
+    assert asked != Options()
+    if name in MAY_DIFFER:
+        assert merged(Options(), asked, "manifest 'm'", "sequenced") == asked
+        return
+    with pytest.raises(InvalidOption, match=name) as caught:
         merged(Options(), asked, "manifest 'm'", "sequenced")
     assert "manifest 'm'" in str(caught.value)
     assert "shared=False" in str(caught.value)
+
+
+def test_the_options_of_connect_are_those_of_the_replica_the_storage_and_the_handle() -> None:
+    fields_of_options = {option.name: option for option in dataclasses.fields(Options)}
+    assert get_type_hints(ReplicaOptions) == get_type_hints(Options)
+    assert all(option.default is not dataclasses.MISSING for option in fields_of_options.values())
+    assert get_type_hints(StorageOptions).keys() == s3.OPTIONS.keys()
+    parameters = inspect.signature(rxmps3.connect).parameters
+    assert parameters == inspect.signature(blocking.connect).parameters
+    shown = parameters.keys() - {"url", "storage_options"}
+    assert shown | StorageOptions.__annotations__.keys() == get_type_hints(ConnectOptions).keys()
+    assert len(shown) + len(StorageOptions.__annotations__) == len(get_type_hints(ConnectOptions))
+
+
+@pytest.mark.parametrize("connect", [rxmps3.connect, blocking.connect])
+def test_an_option_that_there_is_not_is_an_error_that_names_it(connect: Any) -> None:
+    async def opened() -> None:
+        with pytest.raises(InvalidOption, match="pol"):
+            await connect("memory:", pol=1)
+
+    if connect is rxmps3.connect:
+        asyncio.run(opened())
+    else:
+        with pytest.raises(InvalidOption, match="pol"):
+            connect("memory:", pol=1)
 
 
 def test_ticks_of_ones_own_are_shared_only_with_the_same() -> None:

@@ -1,0 +1,25 @@
+"""What the storage of a URL may be told beside it."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+__all__ = ["StorageOptions"]
+
+
+class StorageOptions(TypedDict, total=False):
+    """The options of S3, by boto3's names and with its meanings; other URLs take none of them."""
+
+    endpoint_url: str | None
+    region_name: str | None
+    profile_name: str | None
+    aws_access_key_id: str | None
+    aws_secret_access_key: str | None
+    aws_session_token: str | None
+    verify: bool | str | None
+    use_ssl: bool | None
+    config: Any
+    session: Any
+    ExpectedBucketOwner: str | None
+    ServerSideEncryption: str | None
+    SSEKMSKeyId: str | None

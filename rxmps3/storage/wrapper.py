@@ -1,0 +1,117 @@
+"""One storage around another: the base of all that count, delay, repeat or spoil requests. They stack in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from rxmps3.storage.base import (
+    Found,
+    Missing,
+    NotModified,
+    Page,
+    Precondition,
+    Storage,
+    Stored,
+    VersionPage,
+    versions_of,
+)
+
+__all__ = ["Request", "StorageWrapper"]
+
+T = TypeVar("T")
+
+
+@dataclass
+class Request:
+    """One request to a storage.
+
+    Attributes:
+        verb: ``get``, ``put``, ``delete``, ``list`` or ``list_versions``.
+        name: the object's name, or the prefix that was listed.
+        bytes_up: the size of the body that was sent.
+        bytes_down: the size of the body that came back.
+        outcome: ``Found``, ``Missing``, ``NotModified``, ``Stored``, ``None`` (deleted), ``Page``, ``VersionPage``, or
+            the class name of what was raised; empty while it is under way.
+        when: the precondition of a put.
+    """
+
+    verb: str
+    name: str
+    bytes_up: int = 0
+    bytes_down: int = 0
+    outcome: str = ""
+    when: Precondition | None = None
+
+
+class StorageWrapper:
+    """A storage that passes every request on, through `around`, which a subclass overrides.
+
+    A verb that the protocol gains is wrapped here, once, and every wrapper sees it.
+    """
+
+    def __init__(self, inner: Storage) -> None:
+        self.inner = inner
+
+    @property
+    def url(self) -> str:
+        """The wrapped storage's."""
+        return self.inner.url
+
+    @property
+    def name_limit(self) -> int:
+        """The wrapped storage's."""
+        return self.inner.name_limit
+
+    async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
+        """Answer a request; ``proceed`` carries it out, as often as it is called."""
+        return await proceed()
+
+    async def get(
+        self, name: str, *, unless: str | None = None, version: str | None = None, limit: int | None = None
+    ) -> Found | Missing | NotModified:
+        """See `rxmps3.storage.Get`."""
+        return await self.around(
+            Request("get", name), lambda: self.inner.get(name, unless=unless, version=version, limit=limit)
+        )
+
+    async def put(
+        self,
+        name: str,
+        body: bytes,
+        *,
+        when: Precondition | None = None,
+        sha256: bytes | None = None,
+        content_type: str = "application/json",
+    ) -> Stored:
+        """See `rxmps3.storage.Put`."""
+        return await self.around(
+            Request("put", name, bytes_up=len(body), when=when),
+            lambda: self.inner.put(name, body, when=when, sha256=sha256, content_type=content_type),
+        )
+
+    async def delete(self, name: str, *, version: str | None = None) -> None:
+        """See `rxmps3.storage.Delete`."""
+        return await self.around(Request("delete", name), lambda: self.inner.delete(name, version=version))
+
+    async def list(self, prefix: str, *, after: str = "", cursor: str | None = None, limit: int = 1000) -> Page:
+        """See `rxmps3.storage.List`."""
+        return await self.around(
+            Request("list", prefix), lambda: self.inner.list(prefix, after=after, cursor=cursor, limit=limit)
+        )
+
+    async def list_versions(self, prefix: str, *, cursor: str | None = None, limit: int = 1000) -> VersionPage:
+        """See `rxmps3.storage.ListVersions`.
+
+        Raises:
+            Unsupported: the wrapped storage does not list versions.
+        """
+        inner = versions_of(self.inner)
+        return await self.around(
+            Request("list_versions", prefix), lambda: inner.list_versions(prefix, cursor=cursor, limit=limit)
+        )
+
+    async def close(self) -> None:
+        """Close the wrapped storage."""
+        await self.inner.close()
