@@ -11,13 +11,14 @@ import pytest
 
 import rxmps3
 from rxmps3 import MISSING, Conflict, NotLoaded, Unavailable
-from rxmps3.model import jsontext
+from rxmps3.model import conditions, jsontext
 from rxmps3.replica.conditions import ConditionChecker
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import FaultyStorage, LatencyStorage, Plan, drop_requests, late, lose_answers, resend, throttle
 from rxmps3.testing.virtual import SimClock, run_virtually
 from tests.behaviour.helpers import players, trace
 from tests.durability.helpers import LARGE
+from tests.mutating import Mutant
 
 pytestmark = pytest.mark.async_only("it runs on virtual time")
 
@@ -178,16 +179,14 @@ def _same_version(entry: Any, wanted: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("where", "what"),
+    ("rule", "instead"),
     [
-        pytest.param("rxmps3.replica.conditions.Basing.standing", _every_write, id="a commit looks at nothing"),
-        pytest.param(
-            "rxmps3.model.conditions._is_at", _same_version, id="an own write made anew is taken for the old one"
-        ),
+        pytest.param(ConditionChecker.standing, _every_write, id="a commit looks at nothing"),
+        pytest.param(conditions._is_at, _same_version, id="an own write made anew is taken for the old one"),
     ],
 )
-def test_a_rule_that_is_switched_off_is_noticed(where: str, what: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(where, what)
+def test_a_rule_that_is_switched_off_is_noticed(rule: Any, instead: Any, mutant: Mutant) -> None:
+    mutant.replace(rule, instead)
     with pytest.raises(AssertionError):
         _play_many(10)
 
