@@ -36,6 +36,7 @@ from rxmps3.replica.receipt import Receipt
 from rxmps3.runtime.gather import all_of
 from rxmps3.runtime.no_pickle import BoundToProcess
 from rxmps3.streams.bridge import Iteration
+from rxmps3.streams.collection import Collection, collection_of
 from rxmps3.streams.events import Change, Reset
 from rxmps3.streams.key import Key
 from rxmps3.streams.stream import Live
@@ -407,6 +408,35 @@ class Database(BoundToProcess):
     ) -> Observable[Mapping[str, Any]]:
         """The values of the keys that start with a plain string, sorted; only the first or last n if asked."""
         return self._streams.observe_prefix(prefix, first, last)
+
+    @overload
+    def collection(self, *sources: str | Observable[Any], T: None = None) -> Collection[str, Any]: ...
+
+    @overload
+    def collection(self, *sources: str | Observable[Any], T: type[T]) -> Collection[str, T]: ...
+
+    @overload
+    def collection(self, *sources: str | Observable[Any], T: Any) -> Collection[str, Any]: ...
+
+    def collection(self, *sources: str | Observable[Any], T: Any = None) -> Collection[Any, Any]:
+        """A live query: the rows under prefixes, from which `filter`, `join`, `group_by` and others make new ones.
+
+        An Observable of tuples of `Delta`, of which the first is the present content; `Collection.value` is a sorted
+        mapping. A change costs what it changes, however many rows there are.
+
+        Args:
+            sources: prefixes of keys, all keys by default; or Observables of deltas (of anything that has a ``key``
+                and an ``after``, or tuples of such), which are added up. Where two have a key, the first counts.
+            T: what the values under the prefixes are; anything that pydantic's TypeAdapter takes, which needs the
+                extra ``typed``. A value that does not fit is left out, and told on `errors`.
+
+        Raises:
+            InvalidOption: a source is neither, or ``T`` is no type that pydantic can check.
+            Unsupported: ``T`` is given and pydantic is not installed.
+            Closed: the database is closed.
+        """
+        self._check_open("collection")
+        return collection_of(self._streams, sources, T)
 
     def iterate(self, observable: Observable[T], keep: int | Literal["all"] = 1) -> Iteration[T]:
         """An Observable as an async iterator: ``async with db.iterate(o) as items: async for item in items``.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from typing import Any, Protocol, TypeVar
 
-from rxmps3.model.missing import MISSING
 from rxmps3.model.sortedmap import SortedMap
 
 __all__ = ["Asked", "ByRank", "Keyed", "Rows", "Snapshot"]
 
 K = TypeVar("K")
 V_co = TypeVar("V_co", covariant=True)
+_NO_CELL = object()
 
 
 class Rows(Protocol):
@@ -134,13 +134,13 @@ class Snapshot(Mapping[K, V_co]):
         self._read = read
 
     def __getitem__(self, key: K) -> V_co:
-        cell = self._rows.get(key, MISSING)
-        if cell is MISSING:
+        cell = self._rows.get(key, _NO_CELL)
+        if cell is _NO_CELL:
             raise KeyError(key)
         return self._read(key, cell)
 
     def __contains__(self, key: object) -> bool:
-        return self._rows.get(key, MISSING) is not MISSING
+        return self._rows.get(key, _NO_CELL) is not _NO_CELL
 
     def __iter__(self) -> Iterator[K]:
         return iter(self._rows)

@@ -308,13 +308,13 @@ def slide(
     Args:
         window: what the places held before.
         order: the map by now.
-        gone: the keys that have been set or deleted since, with what they were before.
-        come: the keys that have been set since, with what they are now.
+        gone: the keys that were there and have been set or deleted since, each once.
+        come: the keys that have been set since, each once.
 
     Returns:
         The window, the keys that left it, and those that came into it; one that has been set may be in both.
     """
-    left = [key for key in dict.fromkeys(gone) if key in window]
+    left = [key for key in gone if key in window]
     for key in left:
         window = window.delete(key)
     stop = min(stop, len(order))
@@ -332,9 +332,11 @@ def slide(
         window = order.slice(start, stop)
         return window, left, list(window)
     low, high = window.at(0)[0], window.at(len(window) - 1)[0]
-    entered: dict[Any, V] = dict(takewhile(lambda item: item[0] < low, order.items_from(first)))
-    entered.update(takewhile(lambda item: high < item[0], order.items_down_from(last)))
-    entered.update({key: order[key] for key in come if low < key < high})
-    for key, value in entered.items():
+    entered = [
+        *takewhile(lambda item: item[0] < low, order.items_from(first)),
+        *takewhile(lambda item: high < item[0], order.items_down_from(last)),
+        *((key, order[key]) for key in come if low < key < high),
+    ]
+    for key, value in entered:
         window = window.set(key, value)
-    return window, left, list(entered)
+    return window, left, [key for key, _ in entered]

@@ -4,28 +4,47 @@ One subscription is a `SnapshotSink`. It shows snapshots whole: all keys that on
 emission. When a snapshot names a value that is not at hand, this sink alone waits for it, emits that snapshot, and
 then goes to the newest. Own writes never wait: while a download is under way they are put on top of what was shown
 last, and of what is waited for.
+
+A turn costs O(changes · log n), whatever the selection holds: snapshots share structure, only keys that were touched
+are compared, and what is missing is known by key. The first emission costs O(n).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from functools import partial
-from typing import Generic, TypeVar
+from collections.abc import Callable, Collection, Iterable
+from typing import Generic, NamedTuple, TypeVar
 
 from rxmps3.errors import Corrupt, Error, Failure
-from rxmps3.model.state import Entry, EntryChange, State
+from rxmps3.model import jsontext
+from rxmps3.model.missing import MISSING, Missing
+from rxmps3.model.sortedmap import SortedMap
+from rxmps3.model.state import ContentObject, Entry, EntryChange, Inline, State
 from rxmps3.replica import Replica
 from rxmps3.replica.router import Turn
 from rxmps3.runtime.gather import all_of
-from rxmps3.streams.selection import Selection, Snapshot, same_snapshot
+from rxmps3.streams.selection import Entries, Selection
 from rxmps3.streams.stream import Sender
 
-__all__ = ["SnapshotSink"]
+__all__ = ["Shown", "SnapshotSink", "Texts"]
 
 T = TypeVar("T")
-Texts = dict[str, str]
+Texts = SortedMap[str]
 """JSON text by key, for the present keys of a snapshot."""
+
+
+class Shown(NamedTuple):
+    """What one emission shows.
+
+    Attributes:
+        texts: of the snapshot.
+        before: those of the emission before.
+        changed: the keys whose texts differ between the two.
+    """
+
+    texts: Texts
+    before: Texts
+    changed: Collection[str]
 
 
 class _Past:
@@ -59,13 +78,20 @@ _NOTHING = _Past(State())
 
 
 class _Target:
-    """The snapshot that a sink waits for."""
+    """The snapshot that a sink waits for.
 
-    __slots__ = ("past", "snapshot")
+    Attributes:
+        texts: by each key that may differ from what is shown, None where it is not present.
+        lacking: those of them whose texts are not at hand, with their entries.
+    """
 
-    def __init__(self, snapshot: Snapshot, past: _Past) -> None:
+    __slots__ = ("lacking", "past", "snapshot", "texts")
+
+    def __init__(self, snapshot: Entries, past: _Past) -> None:
         self.snapshot = snapshot
         self.past = past
+        self.texts: dict[str, str | None] = {}
+        self.lacking: dict[str, Entry] = {}
 
 
 class SnapshotSink(Generic[T]):
@@ -74,7 +100,7 @@ class SnapshotSink(Generic[T]):
     Args:
         replica: the view, its values and its tasks.
         select: makes the selection from the present view.
-        render: makes the item from the texts; called for every emission, so that every reader gets its own.
+        render: makes the item of an emission. It may raise `Corrupt`, which skips the emission.
         default: the entry that stands for a missing one when snapshots are compared.
         sender: the observer's end.
     """
@@ -90,17 +116,21 @@ class SnapshotSink(Generic[T]):
         "_select",
         "_selection",
         "_sender",
+        "_sent",
         "_shown",
         "_since",
         "_target",
         "_texts",
+        "_touched",
+        "_unreadable",
+        "_unsent",
     )
 
     def __init__(
         self,
         replica: Replica,
         select: Callable[[], Selection],
-        render: Callable[[Snapshot, Texts], T],
+        render: Callable[[Shown], T],
         default: Entry | None,
         sender: Sender[T],
     ) -> None:
@@ -111,8 +141,12 @@ class SnapshotSink(Generic[T]):
         self._sender = sender
         self._since = -1
         self._selection: Selection | None = None
-        self._shown: Snapshot | None = None
-        self._texts: Texts = {}
+        self._shown: Entries | None = None
+        self._texts: Texts = SortedMap()
+        self._touched: dict[str, None] = {}
+        self._sent: Texts = self._texts
+        self._unsent: dict[str, None] = {}
+        self._unreadable: dict[str, Corrupt] = {}
         self._target: _Target | None = None
         self._past = _NOTHING
         self._newest = _NOTHING.confirmed
@@ -123,16 +157,23 @@ class SnapshotSink(Generic[T]):
         """Begin with the current snapshot of the loaded state, and follow it from there."""
         self._since, view = self._replica.latest()
         self._selection = self._select()
+        self._touched = dict.fromkeys(self._selection.snapshot())
         self._go_to(self._selection.snapshot(), view.confirmed, _Past(view.confirmed))
 
     def stop(self) -> None:
         """Drop what is being waited for."""
         self._stop_fetching()
 
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for values that are not at hand."""
+        return self._target is not None
+
     def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
         if self._selection is None or turn.number <= self._since:
             return
-        self._selection.update(changes)
+        touched = self._selection.update(changes)
+        self._touched |= dict.fromkeys(touched)
         confirmed = turn.step.view.confirmed
         if self._target is None:
             past = _Past(turn.before)
@@ -142,12 +183,12 @@ class SnapshotSink(Generic[T]):
         self._newest = confirmed
         for past in (self._past, self._target.past):
             past.move_on(changes)
-        if self._given_up(self._target.snapshot):
+        if self._given_up(self._target):
             self._skip_target()
         else:
             self._put_on_top(changes)
 
-    def _go_to(self, snapshot: Snapshot, confirmed: State, past: _Past) -> None:
+    def _go_to(self, snapshot: Entries, confirmed: State, past: _Past) -> None:
         """Emit a snapshot now, or wait for the values that it lacks.
 
         Args:
@@ -155,60 +196,92 @@ class SnapshotSink(Generic[T]):
             confirmed: the state that it is of.
             past: what is known of the snapshot that is shown now.
         """
-        if same_snapshot(self._shown, snapshot, self._default):
-            self._shown = snapshot
-            return
-        texts = self._at_hand(snapshot)
-        if texts is not None:
-            self._show(snapshot, texts)
-        else:
-            self._target, self._past, self._newest = _Target(snapshot, _Past(confirmed)), past, confirmed
+        target = _Target(snapshot, _Past(confirmed))
+        self._look_up(target, self._touched)
+        if target.lacking:
+            self._target, self._past, self._newest = target, past, confirmed
             self._fetching = self._replica.spawn(self._wait_for_target(), "fetch")
+        else:
+            self._touched = {}
+            self._show(snapshot, target.texts)
+
+    def _look_up(self, target: _Target, keys: Iterable[str]) -> None:
+        """Note for these keys of a target what differs from what is shown, and what of it is at hand."""
+        for key in keys:
+            target.lacking.pop(key, None)
+            entry = target.snapshot.get(key)
+            shown = None if self._shown is None else self._shown.get(key)
+            if _same(shown or self._default, entry or self._default):
+                target.texts[key] = self._texts.get(key)
+            elif entry is None:
+                target.texts[key] = None
+            elif (text := self._replica.values.peek(entry)) is not None:
+                target.texts[key] = text
+            else:
+                target.texts.pop(key, None)
+                target.lacking[key] = entry
 
     def _put_on_top(self, changes: list[EntryChange]) -> None:
         """Show own changes while a target is awaited: on top of it if that completes it, else of what was shown."""
-        target = self._target
-        if self._selection is None or target is None or all(change.cause == "remote" for change in changes):
+        target, selection = self._target, self._selection
+        if selection is None or target is None or all(change.cause == "remote" for change in changes):
             return
-        target.snapshot = self._selection.overlay(target.snapshot, target.past.own, target.past.behind)
-        texts = self._at_hand(target.snapshot)
-        if texts is not None:
-            self._reach_target(texts)
+        target.snapshot, touched = selection.overlay(target.snapshot, target.past.own, target.past.behind)
+        self._look_up(target, touched)
+        if not target.lacking:
+            self._reach_target()
         elif self._shown is not None:
-            shown = self._selection.overlay(self._shown, self._past.own, self._past.behind)
-            texts = self._at_hand(shown)
-            if texts is not None and not same_snapshot(self._shown, shown, self._default):
-                self._show(shown, texts)
+            snapshot, touched = selection.overlay(self._shown, self._past.own, self._past.behind)
+            shown = _Target(snapshot, self._past)
+            self._look_up(shown, touched)
+            if not shown.lacking:
+                self._show(snapshot, shown.texts)
+                self._touched |= dict.fromkeys(touched)
+                self._look_up(target, touched)
 
-    def _at_hand(self, snapshot: Snapshot) -> Texts | None:
-        """The texts of a snapshot, or None if one is not at hand."""
-        texts: Texts = {}
-        for key, entry in snapshot.items():
-            if entry is not None:
-                text = self._peek(key, entry)
-                if text is None:
-                    return None
-                texts[key] = text
-        return texts
+    def _show(self, snapshot: Entries, texts: dict[str, str | None]) -> None:
+        """Emit a snapshot if a reader could tell it from what is shown; ``texts`` are of the keys that may differ."""
+        first, self._shown = self._shown is None, snapshot
+        changed = {key: text for key, text in texts.items() if text != self._texts.get(key)}
+        updates: dict[str, str | Missing] = {key: MISSING if text is None else text for key, text in changed.items()}
+        before, self._texts = self._texts, self._texts.update(updates)
+        told = [key for key, text in changed.items() if self._differs(before.get(key), text)]
+        for key in told:
+            self._unreadable.pop(key, None)
+            entry = snapshot.get(key)
+            if entry is not None and isinstance(entry.content, ContentObject):
+                self._check(key, self._texts[key])
+        self._unsent |= dict.fromkeys(told)
+        if told or first:
+            self._send()
 
-    def _peek(self, key: str, entry: Entry) -> str | None:
-        """A value's text: what this sink shows already needs no cache."""
-        shown = self._shown.get(key) if self._shown is not None else None
-        if shown is not None and shown.same_value(entry) and key in self._texts:
-            return self._texts[key]
-        return self._replica.values.peek(entry)
+    def _differs(self, before: str | None, after: str | None) -> bool:
+        content = None if self._default is None else self._default.content
+        default = content.text if isinstance(content, Inline) else None
+        return (default if before is None else before) != (default if after is None else after)
 
-    def _show(self, snapshot: Snapshot, texts: Texts) -> None:
-        shown, self._shown = self._shown, snapshot
-        before, self._texts = self._texts, texts
-        if shown is not None and [*shown] == [*snapshot] and before == texts:
-            return  # the log did not tell that the values are the same
+    def _check(self, key: str, text: str) -> None:
+        """Note a text that came from outside and is no JSON, which a reader would stumble over."""
         try:
-            item = self._render(snapshot, texts)
+            jsontext.decode(text, f"key {key!r}")
         except Corrupt as error:
-            self._replica.report(Failure("observe", error.object, error, "the change is skipped"))
+            self._unreadable[key] = error
+
+    def _send(self) -> None:
+        if self._unreadable:
+            self._skip(next(iter(self._unreadable.values())))
             return
+        shown = Shown(self._texts, self._sent, self._unsent)
+        try:
+            item = self._render(shown)
+        except Corrupt as error:
+            self._skip(error)
+            return
+        self._sent, self._unsent = self._texts, {}
         self._sender.send(item)
+
+    def _skip(self, error: Corrupt) -> None:
+        self._replica.report(Failure("observe", error.object, error, "the change is skipped"))
 
     # -- waiting for values ----------------------------------------------------------------------------------
 
@@ -216,11 +289,11 @@ class SnapshotSink(Generic[T]):
         while (target := self._target) is not None:
             snapshot = target.snapshot
             try:
-                texts = await self._fetch(snapshot)
+                texts = await self._fetch(target.lacking)
             except Error as error:
                 self._failures += 1
                 self._replica.report(Failure("fetch", error.object, error, "this stream waits for it; others do not"))
-                if self._given_up(snapshot):
+                if self._given_up(target):
                     self._fetching = None
                     self._replica.take_turn(self._skip_target)
                     return
@@ -228,41 +301,37 @@ class SnapshotSink(Generic[T]):
             else:
                 if target is self._target and snapshot is target.snapshot:
                     self._fetching = None
-                    self._replica.take_turn(partial(self._reach_target, texts))
+                    target.texts |= texts
+                    target.lacking.clear()
+                    self._replica.take_turn(self._reach_target)
                     return
 
-    async def _fetch(self, snapshot: Snapshot) -> Texts:
-        """All texts of a target's snapshot, held here even where the cache is too small for them."""
+    async def _fetch(self, lacking: dict[str, Entry]) -> dict[str, str]:
+        """All texts that a target lacks, held here even where the cache is too small for them."""
+        entries = dict(lacking)
+        texts = await all_of(map(self._replica.values.fetch, entries.values()))
+        return dict(zip(entries, texts, strict=True))
 
-        async def text(key: str, entry: Entry) -> str:
-            known = self._peek(key, entry)
-            return await self._replica.values.fetch(entry) if known is None else known
-
-        present = [(key, entry) for key, entry in snapshot.items() if entry is not None]
-        texts = await all_of(text(key, entry) for key, entry in present)
-        return {key: text for (key, _), text in zip(present, texts, strict=True)}
-
-    def _given_up(self, snapshot: Snapshot) -> bool:
+    def _given_up(self, target: _Target) -> bool:
         """Whether fetching failed, and what failed is no longer the newest of its key."""
         if not self._failures or self._selection is None:
             return False
-        newest = self._selection.snapshot()
+        newest, values = self._selection.snapshot(), self._replica.values
         return any(
-            entry is not None and self._peek(key, entry) is None and not entry.same_value(newest.get(key))
-            for key, entry in snapshot.items()
+            values.peek(entry) is None and not entry.same_value(newest.get(key))
+            for key, entry in target.lacking.items()
         )
 
     def _skip_target(self) -> None:
         self._stop_fetching()
         self._to_newest(self._past)
 
-    def _reach_target(self, texts: Texts) -> None:
+    def _reach_target(self) -> None:
         target = self._target
         self._stop_fetching()
         if target is None:
             return
-        if not same_snapshot(self._shown, target.snapshot, self._default):
-            self._show(target.snapshot, texts)
+        self._show(target.snapshot, target.texts)
         self._to_newest(target.past)
 
     def _to_newest(self, past: _Past) -> None:
@@ -276,3 +345,7 @@ class SnapshotSink(Generic[T]):
         self._failures = 0
         if fetching is not None:
             fetching.cancel()
+
+
+def _same(left: Entry | None, right: Entry | None) -> bool:
+    return left is right or (left is not None and left.same_value(right))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from itertools import count
+from itertools import count, takewhile
 from typing import Any, TypeVar, cast
 
 from reactivex.abc import DisposableBase
@@ -11,19 +11,20 @@ from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignme
 
 from rxmps3.errors import Failure, InvalidValue
 from rxmps3.model import jsontext
-from rxmps3.model.missing import MISSING
+from rxmps3.model.missing import MISSING, Missing
+from rxmps3.model.snapshot import Asked, Keyed, Snapshot
 from rxmps3.model.sortedkeys import check_prefix, check_window
-from rxmps3.model.state import Entry, Inline, ManifestVersion, View
+from rxmps3.model.state import Entry, EntryChange, Inline, ManifestVersion, View
 from rxmps3.replica import Replica
 from rxmps3.replica.options import Status
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.router import Turn
 from rxmps3.streams.events import Change, ChangeSink, Reset, TurnSink, VersionSink
-from rxmps3.streams.selection import KeySelection, PrefixSelection, Selection, Snapshot
-from rxmps3.streams.snapshots import SnapshotSink
+from rxmps3.streams.selection import KeySelection, PrefixSelection, Selection
+from rxmps3.streams.snapshots import Shown, SnapshotSink, Texts
 from rxmps3.streams.stream import Attach, Live, Sender, Stream
 
-__all__ = ["Streams"]
+__all__ = ["Streams", "snapshot_of"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -39,6 +40,11 @@ class Streams:
         self._senders: dict[int, Sender[Any]] = {}
         self._closed = False
 
+    @property
+    def replica(self) -> Replica:
+        """What the streams are of."""
+        return self._replica
+
     def complete(self) -> None:
         """Complete every subscription. On the loop's thread."""
         self._closed = True
@@ -52,8 +58,9 @@ class Streams:
         self._replica.placing.check_key(key)
         missing = _Default(default, default if equal_to is MISSING else equal_to)
 
-        def render(snapshot: Snapshot, texts: dict[str, str]) -> Any:
-            return jsontext.decode(texts[key], f"key {key!r}") if key in texts else missing.value()
+        def render(shown: Shown) -> Any:
+            text = shown.texts.get(key)
+            return missing.value() if text is None else jsontext.decode(text, f"key {key!r}")
 
         return self._of_keys(f"key {key!r}", (key,), render, missing)
 
@@ -62,11 +69,13 @@ class Streams:
         for key in keys:
             self._replica.placing.check_key(key)
         missing = _Default(default, default)
+        asked = dict.fromkeys(keys)
 
-        def render(snapshot: Snapshot, texts: dict[str, str]) -> Mapping[str, Any]:
-            return {
-                key: jsontext.decode(texts[key], f"key {key!r}") if key in texts else missing.value() for key in keys
-            }
+        def read(key: str, text: str | Missing) -> Any:
+            return missing.value() if isinstance(text, Missing) else read_text(key, text)
+
+        def render(shown: Shown) -> Mapping[str, Any]:
+            return Snapshot(Asked(asked, shown.texts, MISSING), read)
 
         return self._of_keys(f"keys {', '.join(map(repr, keys))}", keys, render, missing)
 
@@ -74,24 +83,14 @@ class Streams:
         """The values of the present keys under a prefix, sorted, or of the first or last n of them."""
         check_prefix(prefix)
         check_window(first, last)
-        replica = self._replica
 
-        def select() -> Selection:
-            view = replica.view
-            return PrefixSelection({key: view[key] for key in replica.keys(prefix) if key in view}, first, last)
+        def render(shown: Shown) -> Mapping[str, Any]:
+            return snapshot_of(shown.texts)
 
-        def render(snapshot: Snapshot, texts: dict[str, str]) -> Mapping[str, Any]:
-            return {key: jsontext.decode(texts[key], f"key {key!r}") for key in snapshot}
+        attach = self.counted(self.attach_prefixes((prefix,), render, first, last))
+        return Stream(self._replica, f"prefix {prefix!r}", attach)
 
-        def attach(sender: Sender[Mapping[str, Any]]) -> DisposableBase:
-            sink = SnapshotSink(replica, select, render, None, sender)
-            return self._attach_snapshots(sink, replica.router.add_prefix(prefix, sink))
-
-        return Stream(replica, f"prefix {prefix!r}", self._counted(attach))
-
-    def _of_keys(
-        self, name: str, keys: tuple[str, ...], render: Callable[[Snapshot, dict[str, str]], T], missing: _Default
-    ) -> Stream[T]:
+    def _of_keys(self, name: str, keys: tuple[str, ...], render: Callable[[Shown], T], missing: _Default) -> Stream[T]:
         replica = self._replica
 
         def select() -> Selection:
@@ -102,8 +101,40 @@ class Streams:
             sink: SnapshotSink[T] = SnapshotSink(replica, select, render, missing.entry, sender)
             return self._attach_snapshots(sink, replica.router.add_keys(keys, sink))
 
-        counted = cast(Attach[T], self._counted(attach))  # pyright loses T through the nested alias
+        counted = cast(Attach[T], self.counted(attach))  # pyright loses T through the nested alias
         return Stream(replica, name, counted)
+
+    def attach_prefixes(
+        self,
+        prefixes: tuple[str, ...],
+        render: Callable[[Shown], T],
+        first: int | None = None,
+        last: int | None = None,
+        watch: Callable[[Turn, bool], None] | None = None,
+    ) -> Attach[T]:
+        """How to connect a subscription to the values under some prefixes, together.
+
+        ``watch`` is called before each turn that concerns it, with whether values of an earlier one are waited for.
+        """
+        replica = self._replica
+        disjoint = _disjoint(prefixes)
+
+        def select() -> Selection:
+            view = replica.view
+            found = {
+                key: entry
+                for prefix in disjoint
+                for key in replica.keys(prefix)
+                if (entry := view.look_up(key)) is not None
+            }
+            return PrefixSelection(found, disjoint, first, last)
+
+        def attach(sender: Sender[T]) -> DisposableBase:
+            sink: SnapshotSink[T] = SnapshotSink(replica, select, render, None, sender)
+            watched = sink if watch is None else _Watched(sink, watch)
+            return self._attach_snapshots(sink, replica.router.add_prefix(_common(disjoint), watched))
+
+        return attach
 
     def _attach_snapshots(self, sink: SnapshotSink[Any], route: DisposableBase) -> DisposableBase:
         waiting = self.once_loaded(sink.start)
@@ -126,7 +157,7 @@ class Streams:
 
     def stream(self, name: str, attach: Attach[U]) -> Stream[U]:
         """A stream of this handle's, which completes when the handle closes."""
-        counted = cast(Attach[U], self._counted(attach))
+        counted = cast(Attach[U], self.counted(attach))
         return Stream(self._replica, name, counted)
 
     # -- about events ----------------------------------------------------------------------------------------
@@ -141,7 +172,7 @@ class Streams:
             route = replica.router.add_prefix(prefix, sink)
             return CompositeDisposable(route, replica.demand(), Disposable(sink.stop))
 
-        return Stream(replica, f"changes of {prefix!r}", self._counted(attach))
+        return Stream(replica, f"changes of {prefix!r}", self.counted(attach))
 
     def versions(self) -> Stream[ManifestVersion | Reset]:
         """Each version of the log, from the loaded one on."""
@@ -150,12 +181,12 @@ class Streams:
         def attach(sender: Sender[ManifestVersion | Reset]) -> DisposableBase:
             return CompositeDisposable(replica.router.add_every(VersionSink(replica, sender)), replica.demand())
 
-        return Stream(replica, "versions", self._counted(attach))
+        return Stream(replica, "versions", self.counted(attach))
 
     def errors(self) -> Stream[Failure]:
         """Each trouble, from now on."""
         return Stream(
-            self._replica, "errors", self._counted(lambda sender: self._replica.failures.subscribe(sender.send))
+            self._replica, "errors", self.counted(lambda sender: self._replica.failures.subscribe(sender.send))
         )
 
     # -- about the whole -------------------------------------------------------------------------------------
@@ -174,7 +205,7 @@ class Streams:
                 sender.send(replica.view)
             return CompositeDisposable(route, replica.demand())
 
-        return Live(replica, "states", self._counted(attach), lambda: replica.view)
+        return Live(replica, "states", self.counted(attach), lambda: replica.view)
 
     def pending(self) -> Live[tuple[Receipt, ...]]:
         """The writes made here that wait for their commit, oldest first."""
@@ -192,7 +223,7 @@ class Streams:
             sender.send(replica.receipts(replica.view))
             return replica.router.add_every(TurnSink(replica, take))
 
-        return Live(replica, "pending", self._counted(attach), lambda: replica.receipts(replica.view))
+        return Live(replica, "pending", self.counted(attach), lambda: replica.receipts(replica.view))
 
     def status(self) -> Live[Status]:
         """How it goes."""
@@ -210,9 +241,9 @@ class Streams:
 
             return replica.statuses.subscribe(take)
 
-        return Live(replica, "status", self._counted(attach), lambda: replica.status)
+        return Live(replica, "status", self.counted(attach), lambda: replica.status)
 
-    def _counted(self, attach: Attach[U]) -> Attach[U]:
+    def counted(self, attach: Attach[U]) -> Attach[U]:
         """``attach``, remembering the subscription so that closing the handle completes it."""
 
         def attach_and_remember(sender: Sender[U]) -> DisposableBase:
@@ -228,6 +259,44 @@ class Streams:
             return CompositeDisposable(attach(sender), Disposable(forget))
 
         return attach_and_remember
+
+
+class _Watched:
+    """A sink whose turns another one sees first."""
+
+    def __init__(self, sink: SnapshotSink[Any], watch: Callable[[Turn, bool], None]) -> None:
+        self._sink = sink
+        self._watch = watch
+
+    def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
+        self._watch(turn, self._sink.waits)
+        self._sink.receive(turn, changes)
+
+
+def read_text(key: str, text: str) -> Any:
+    """The value of a key's text, a new one at every call."""
+    return jsontext.decode(text, f"key {key!r}")
+
+
+def snapshot_of(texts: Texts) -> Snapshot[str, Any]:
+    """The mapping that readers get."""
+    return Snapshot(Keyed(texts), read_text)
+
+
+def _disjoint(prefixes: tuple[str, ...]) -> tuple[str, ...]:
+    """The prefixes that no other one is a prefix of, sorted: each key is under one of them at most."""
+    kept: list[str] = []
+    for prefix in sorted(prefixes):
+        if not kept or not prefix.startswith(kept[-1]):
+            kept.append(prefix)
+    return tuple(kept)
+
+
+def _common(texts: tuple[str, ...]) -> str:
+    """The longest text that all of these sorted ones start with."""
+    first, last = (texts[0], texts[-1]) if texts else ("", "")
+    same = (one == other for one, other in zip(first, last, strict=False))
+    return first[: sum(takewhile(bool, same))]
 
 
 class _Default:
