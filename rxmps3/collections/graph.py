@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rxmps3.collections.cells import Cell
 from rxmps3.collections.delta import Delta
 from rxmps3.collections.operators import Changes, Limit, Operator, Sort, combined
 from rxmps3.collections.order import rank_of
+from rxmps3.errors import InvalidValue
 from rxmps3.model.missing import MISSING, Missing
 from rxmps3.model.snapshot import ByRank, Keyed, Rows
 from rxmps3.model.sortedmap import SortedMap
@@ -19,6 +21,14 @@ __all__ = ["Graph", "Plan", "merged"]
 
 def _itself(key: Any) -> Any:
     return key
+
+
+def _sought(key_rank: Callable[[Any], Any], key: Any) -> Any:
+    """The rank of a key that may be any object. Raises `LookupError` for what cannot be one."""
+    try:
+        return key_rank(key)
+    except InvalidValue as error:
+        raise LookupError from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +117,8 @@ class Graph:
         if self._sorted is not None:
             sort = self._sorted.sort if isinstance(self._sorted, Limit) else self._sorted
             ranks = sort.ranks
-            return ByRank(self._sorted.rows, lambda key: ranks[sort.key_rank(key)])
-        return Keyed(self._cells) if self.plan.of_text else ByRank(self._cells, rank_of)
+            return ByRank(self._sorted.rows, lambda key: ranks[_sought(sort.key_rank, key)])
+        return Keyed(self._cells) if self.plan.of_text else ByRank(self._cells, partial(_sought, rank_of))
 
     def deltas(self, changes: Changes) -> tuple[Delta[Any, Any], ...]:
         """Changes of the output, in the order of their keys."""

@@ -14,6 +14,7 @@ from rxmps3.model import jsontext
 from rxmps3.model.missing import MISSING, Missing
 from rxmps3.model.snapshot import Asked, Keyed, Snapshot
 from rxmps3.model.sortedkeys import check_prefix, check_window
+from rxmps3.model.sortedmap import SortedMap
 from rxmps3.model.state import Entry, EntryChange, Inline, ManifestVersion, View
 from rxmps3.replica import Replica
 from rxmps3.replica.options import Status
@@ -24,7 +25,7 @@ from rxmps3.streams.selection import KeySelection, PrefixSelection, Selection
 from rxmps3.streams.snapshots import Shown, SnapshotSink, Texts
 from rxmps3.streams.stream import Attach, Live, Sender, Stream
 
-__all__ = ["Streams", "snapshot_of"]
+__all__ = ["Streams", "read_text", "snapshot_of"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -278,8 +279,10 @@ def read_text(key: str, text: str) -> Any:
     return jsontext.decode(text, f"key {key!r}")
 
 
-def snapshot_of(texts: Texts) -> Snapshot[str, Any]:
-    """The mapping that readers get."""
+def snapshot_of(texts: Texts | Mapping[str, str]) -> Snapshot[str, Any]:
+    """The mapping that readers get of texts; of a plain mapping, in its order, which is that of its keys."""
+    if not isinstance(texts, SortedMap):
+        texts = SortedMap[Any].of(list(texts), list(texts.values()))
     return Snapshot(Keyed(texts), read_text)
 
 

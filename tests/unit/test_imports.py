@@ -14,6 +14,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 PURE = (
+    "collections.aggregates",
+    "collections.cells",
+    "collections.delta",
+    "collections.graph",
+    "collections.operators",
+    "collections.order",
     "database.presence.who",
     "database.undo_stack",
     "errors",
