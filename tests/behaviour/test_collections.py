@@ -17,7 +17,7 @@ from rxmps3 import MISSING, Closed, Delta, InvalidOption, InvalidValue, NotLoade
 from rxmps3.model.state import Loaded
 from rxmps3.storage import MemoryStorage
 from tests.behaviour.facades import ManualClock, is_blocking, settle
-from tests.behaviour.helpers import LARGE, Gate, Switch, eventually, looks, player, players, trace
+from tests.behaviour.helpers import LARGE, Gate, Switch, eventually, looks, offline, player, players, trace
 
 
 @pytest.fixture
@@ -460,12 +460,12 @@ async def test_a_value_that_is_not_at_hand_is_said() -> None:
 
 async def test_failed_downloads_are_told_and_tried_again() -> None:
     storage = MemoryStorage()
-    switch = Switch(storage, "/values/")
+    switch = Switch(storage)
     clock = ManualClock()
     async with players(storage, "a") as (a,), player(switch, clock=clock, poll=Subject[None]()) as b:
         await a.put("t/1", LARGE)
         await looks(b)
-        switch.error = rxmps3.Unavailable("down")
+        switch.error = offline
         failures, seen = trace(b.errors), trace(b.collection("t/").count())
         await eventually(lambda: failures)
         assert seen == []
