@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-from rxmps3.model.missing import MISSING, Missing
+from rxmps3.model.missing import MISSING, MissingType
 
 __all__ = ["NOTHING", "Cell", "Pair", "Text", "Value", "own", "same_cell", "same_value"]
 
@@ -61,7 +61,7 @@ class Pair:
         return self.left.own(), self.right.own()
 
 
-_ATOMS = frozenset({type(None), bool, int, float, str, bytes, Missing})
+_ATOMS = frozenset({type(None), bool, int, float, str, bytes, MissingType})
 
 
 def own(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Generic, Literal, TypeVar
 
 from rxmps3.collections.cells import Cell, Value
-from rxmps3.model.missing import MISSING, Missing
+from rxmps3.model.missing import MISSING, MissingType
 
 __all__ = ["Delta"]
 
@@ -24,10 +24,10 @@ class Delta(Generic[K, V]):
 
     key: K
 
-    def __init__(self, key: K, before: V | Missing, after: V | Missing) -> None:
+    def __init__(self, key: K, before: V | MissingType, after: V | MissingType) -> None:
         self.key = key
-        self._before: Cell | None = None if isinstance(before, Missing) else Value(before)
-        self._after: Cell | None = None if isinstance(after, Missing) else Value(after)
+        self._before: Cell | None = None if isinstance(before, MissingType) else Value(before)
+        self._after: Cell | None = None if isinstance(after, MissingType) else Value(after)
 
     @classmethod
     def of(cls, key: K, before: Cell | None, after: Cell | None) -> Delta[K, V]:
@@ -38,12 +38,12 @@ class Delta(Generic[K, V]):
         return made
 
     @property
-    def before(self) -> V | Missing:
+    def before(self) -> V | MissingType:
         """The value before."""
         return MISSING if self._before is None else self._before.own()
 
     @property
-    def after(self) -> V | Missing:
+    def after(self) -> V | MissingType:
         """The value after."""
         return MISSING if self._after is None else self._after.own()
 

@@ -12,7 +12,7 @@ from rxmps3.collections.delta import Delta
 from rxmps3.collections.operators import Changes, Limit, Operator, Sort, combined
 from rxmps3.collections.order import rank_of
 from rxmps3.errors import InvalidValue
-from rxmps3.model.missing import MISSING, Missing
+from rxmps3.model.missing import MISSING
 from rxmps3.model.snapshot import ByRank, Keyed, Rows
 from rxmps3.model.sortedmap import SortedMap
 
@@ -107,8 +107,8 @@ class Graph:
         if changes and self._sorted is None:
             updates: dict[Any, Any] = {}
             for key, (_, after) in changes.items():
-                cell: Any = MISSING if after is None else after
-                updates[self._key_rank(key)] = cell if self.plan.of_text or isinstance(cell, Missing) else (key, cell)
+                row = after if self.plan.of_text else (key, after)
+                updates[self._key_rank(key)] = MISSING if after is None else row
             self._cells = self._cells.update(updates)
         return changes
 

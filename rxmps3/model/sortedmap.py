@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, Final, Generic, TypeVar
 
-from rxmps3.model.missing import MISSING, Missing
+from rxmps3.model.missing import MISSING, MissingType
 
 __all__ = ["SortedMap", "slide"]
 
@@ -83,7 +83,7 @@ class SortedMap(Generic[V]):
     def __getitem__(self, key: Any) -> V:
         """O(log n). Raises `KeyError`."""
         found = self.get(key, MISSING)
-        if isinstance(found, Missing):
+        if isinstance(found, MissingType):
             raise KeyError(key)
         return found
 
@@ -114,19 +114,19 @@ class SortedMap(Generic[V]):
             root = root.children[0]
         return SortedMap(root)
 
-    def update(self, changes: Mapping[Any, V | Missing]) -> SortedMap[V]:
+    def update(self, changes: Mapping[Any, V | MissingType]) -> SortedMap[V]:
         """The map with some keys set and, where the value is `MISSING`, deleted.
 
         O(changes · log n); O(n + changes · log changes) if that is less.
         """
         if len(changes) > 64 and len(changes) * 8 > len(self):
-            merged: dict[Any, V | Missing] = dict(self.items())
+            merged: dict[Any, V | MissingType] = dict(self.items())
             merged.update(changes)
-            keys = sorted(key for key, value in merged.items() if not isinstance(value, Missing))
+            keys = sorted(key for key, value in merged.items() if not isinstance(value, MissingType))
             return SortedMap.of(keys, [merged[key] for key in keys])  # pyright: ignore[reportReturnType]  # none is MISSING
         result = self
         for key, value in changes.items():
-            result = result.delete(key) if isinstance(value, Missing) else result.set(key, value)
+            result = result.delete(key) if isinstance(value, MissingType) else result.set(key, value)
         return result
 
     def at(self, index: int) -> tuple[Any, V]:

@@ -42,7 +42,7 @@ from rxmps3.collections.operators import (
 )
 from rxmps3.errors import Failure, InvalidOption, InvalidValue, NotLoaded
 from rxmps3.model import jsontext
-from rxmps3.model.missing import MISSING, Missing
+from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.snapshot import Snapshot
 from rxmps3.model.sortedkeys import check_prefix
 from rxmps3.model.state import Loaded
@@ -232,7 +232,7 @@ class _Run:
                 if not isinstance(delta, Reset):
                     key, after = delta.key, delta.after
                     before = changes[key][0] if key in changes else known.get(key)
-                    changes[key] = (before, None if isinstance(after, Missing) else Value(own(after)))
+                    changes[key] = (before, None if isinstance(after, MissingType) else Value(own(after)))
             for key, (_, cell) in changes.items():
                 known.pop(key, None)
                 if cell is not None:
@@ -497,10 +497,10 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
         other: Collection[L, W],
         on: Callable[[K, V], Any] | None = None,
         other_on: Callable[[L, W], Any] | None = None,
-    ) -> Collection[tuple[K, L | Missing], tuple[V, W | Missing]]:
+    ) -> Collection[tuple[K, L | MissingType], tuple[V, W | MissingType]]:
         """As `join`, and the rows of this without a partner: with `MISSING` in its place, as value and as key."""
         joined = self._joined(other, on, other_on, outer=True)
-        return cast("Collection[tuple[K, L | Missing], tuple[V, W | Missing]]", joined)
+        return cast("Collection[tuple[K, L | MissingType], tuple[V, W | MissingType]]", joined)
 
     # -- one value of many rows ------------------------------------------------------------------------------
 
@@ -519,15 +519,15 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
         """
         return self._told("sum", fn, Sum, 0)
 
-    def mean(self, fn: Callable[[K, V], float]) -> Live[float | Missing]:
+    def mean(self, fn: Callable[[K, V], float]) -> Live[float | MissingType]:
         """The arithmetic mean of ``fn(key, value)``, the float nearest to the exact one; `MISSING` of nothing. O(1)."""
         return self._told("mean", fn, Mean, MISSING)
 
-    def min(self, fn: Callable[[K, V], R]) -> Live[R | Missing]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def min(self, fn: Callable[[K, V], R]) -> Live[R | MissingType]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The least ``fn(key, value)``; `MISSING` if there are no rows. A change costs O(log n)."""
         return self._told("min", fn, partial(Extreme, greatest=False), MISSING)
 
-    def max(self, fn: Callable[[K, V], R]) -> Live[R | Missing]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def max(self, fn: Callable[[K, V], R]) -> Live[R | MissingType]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The greatest ``fn(key, value)``; `MISSING` if there are no rows. A change costs O(log n)."""
         return self._told("max", fn, partial(Extreme, greatest=True), MISSING)
 

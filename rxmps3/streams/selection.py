@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
-from rxmps3.model.missing import MISSING, Missing
+from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.sortedmap import SortedMap, slide
 from rxmps3.model.state import Entry, EntryChange
 
@@ -112,7 +112,7 @@ def _entries(keys: list[str], entries: Mapping[str, Entry | None]) -> Entries:
 
 def _laid_over(entries: Entries, changed: Mapping[str, Entry | None]) -> tuple[Entries, list[str]]:
     """Some entries with others in their place, and the keys where they are others."""
-    changes: dict[str, Entry | Missing] = {
+    changes: dict[str, Entry | MissingType] = {
         key: MISSING if entry is None else entry for key, entry in changed.items() if entries.get(key) is not entry
     }
     return entries.update(changes), list(changes)

@@ -17,7 +17,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from rxmps3.errors import Corrupt, Error, Failure
 from rxmps3.model import jsontext
-from rxmps3.model.missing import MISSING, Missing
+from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.sortedmap import SortedMap
 from rxmps3.model.state import ContentObject, Entry, EntryChange, Inline, State
 from rxmps3.replica import Replica
@@ -243,7 +243,9 @@ class SnapshotSink(Generic[T]):
         """Emit a snapshot if a reader could tell it from what is shown; ``texts`` are of the keys that may differ."""
         first, self._shown = self._shown is None, snapshot
         changed = {key: text for key, text in texts.items() if text != self._texts.get(key)}
-        updates: dict[str, str | Missing] = {key: MISSING if text is None else text for key, text in changed.items()}
+        updates: dict[str, str | MissingType] = {
+            key: MISSING if text is None else text for key, text in changed.items()
+        }
         before, self._texts = self._texts, self._texts.update(updates)
         told = [key for key, text in changed.items() if self._differs(before.get(key), text)]
         for key in told:

@@ -11,7 +11,7 @@ from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignme
 
 from rxmps3.errors import Failure, InvalidValue
 from rxmps3.model import jsontext
-from rxmps3.model.missing import MISSING, Missing
+from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.snapshot import Asked, Keyed, Snapshot
 from rxmps3.model.sortedkeys import check_prefix, check_window
 from rxmps3.model.sortedmap import SortedMap
@@ -72,8 +72,8 @@ class Streams:
         missing = _Default(default, default)
         asked = dict.fromkeys(keys)
 
-        def read(key: str, text: str | Missing) -> Any:
-            return missing.value() if isinstance(text, Missing) else read_text(key, text)
+        def read(key: str, text: str | MissingType) -> Any:
+            return missing.value() if isinstance(text, MissingType) else read_text(key, text)
 
         def render(shown: Shown) -> Mapping[str, Any]:
             return Snapshot(Asked(asked, shown.texts, MISSING), read)

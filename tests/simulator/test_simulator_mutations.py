@@ -302,12 +302,7 @@ def streams_repeat_themselves(mutant: Mutant) -> None:
         self._shown = None
         show(self, snapshot, texts)
 
-<<<<<<< HEAD
-    mutant.replace(snapshots.same_snapshot, lambda left, right, default: False, within=snapshots)
     mutant.replace(snapshots.SnapshotSink._show, show_anyway)
-=======
-    patch.setattr(snapshots.SnapshotSink, "_show", show_anyway)
->>>>>>> 319440e (Collections: live queries that a change costs what it changes; streams of several keys emit shared snapshots)
 
 
 @mutation("streams converge")
