@@ -48,6 +48,7 @@ from rxmps3.model.sortedkeys import check_prefix
 from rxmps3.model.state import Loaded
 from rxmps3.replica import Replica
 from rxmps3.replica.router import Turn
+from rxmps3.streams import tables
 from rxmps3.streams.events import Reset
 from rxmps3.streams.snapshots import Shown
 from rxmps3.streams.stream import Attach, Live, Sender, Stream
@@ -424,6 +425,23 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
     def as_observable(self) -> Observable[tuple[Delta[K, V] | Reset, ...]]:
         """The same deltas as an Observable with nothing but the words of Rx."""
         return self.pipe(ops.as_observable())
+
+    def to_pandas(self) -> Any:
+        """The present content as a ``pandas.DataFrame``, a column a field of the values, the keys as its index.
+
+        Raises:
+            Unsupported: pandas is not installed (the extra ``tables``). The rest as `value`.
+        """
+        return tables.to_pandas(self.value)
+
+    def to_arrow(self) -> Any:
+        """The present content as a ``pyarrow.Table``, a column a field of the values, the keys in the column ``key``.
+
+        Raises:
+            InvalidValue: Arrow has no type for a column, or a field is called ``key``.
+            Unsupported: pyarrow is not installed (the extra ``tables``). The rest as `value`.
+        """
+        return tables.to_arrow(self.value)
 
     # -- rows of rows ----------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,7 +14,7 @@ from reactivex import Observable, Subject
 from reactivex import operators as ops
 
 import rxmps3
-from rxmps3 import MISSING, Closed, Delta, InvalidOption, InvalidValue, NotLoaded, Reset
+from rxmps3 import MISSING, Closed, Delta, InvalidOption, InvalidValue, NotLoaded, Reset, reducers
 from rxmps3.model.state import Loaded
 from rxmps3.storage import MemoryStorage
 from tests.behaviour.facades import ManualClock, is_blocking, settle
@@ -98,7 +99,7 @@ async def test_own_writes_show_at_once_and_roll_back_out_of_it() -> None:
         assert seen[-1] == 15
         with pytest.raises(rxmps3.Conflict):
             await receipt
-        await b.pending_sent() if hasattr(b, "pending_sent") else await looks(b)
+        await looks(b)
         assert seen[-1] == 7
         assert total.value == 7
         assert deltas[-1][0].after == 2
@@ -325,6 +326,32 @@ async def test_it_can_be_typed(db: Any) -> None:
     assert tasks.value["t/2"].title == "bread"
 
 
+async def test_tables_of_pandas_and_arrow(db: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    await db.put_all({"t/1": {"title": "milk", "done": True}, "t/2": {"title": "bread", "more": 1}})
+    tasks = db.collection("t/")
+    frame, table = tasks.to_pandas(), tasks.to_arrow()
+    assert list(frame.index) == ["t/1", "t/2"]
+    assert frame.loc["t/2", "title"] == "bread"
+    assert table.to_pylist() == [
+        {"key": "t/1", "done": True, "title": "milk", "more": None},
+        {"key": "t/2", "done": None, "title": "bread", "more": 1},
+    ]
+    assert db.collection("t/", T=Task).to_pandas()["done"].tolist() == [True, False]
+    pairs = tasks.join(tasks).map(lambda key, pair: pair[0]["title"])
+    assert pairs.to_pandas()["value"].tolist() == ["milk", "bread"]
+    assert list(pairs.to_pandas().index) == [("t/1", "t/1"), ("t/2", "t/2")]
+    assert pairs.to_arrow().to_pylist()[0] == {"key": ["t/1", "t/1"], "value": "milk"}
+    assert db.collection("none/").to_pandas().empty
+    assert db.collection("none/").to_arrow().num_rows == 0
+    with pytest.raises(InvalidValue, match="rename it"):
+        tasks.map(lambda key, task: {"key": key}).to_arrow()
+    with pytest.raises(InvalidValue, match="Arrow has no type"):
+        tasks.map(lambda key, task: 1 if key == "t/1" else {"a": 1}).to_arrow()
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(rxmps3.Unsupported, match=r"rxmps3\[tables\]"):
+        tasks.to_pandas()
+
+
 # -- trouble, life -----------------------------------------------------------------------------------------------
 
 
@@ -480,11 +507,13 @@ async def test_a_reset_is_told_with_the_difference(db: Any) -> None:
         return
     await db.put_all({"t/1": 1, "t/2": 2})
     seen, count = trace(db.collection("t/")), trace(db.collection("t/").count())
+    scanned = trace(db.collection("t/").pipe(ops.scan(reducers.merge_patch, {})))
     state = db.states.value.confirmed
     await db.put("t/3", 3)
     db._replica._learn(Loaded(state))
     assert plain(seen)[2] == [Reset(state.version), ("t/3", 3, MISSING)]
     assert count == [2, 3, 2]
+    assert scanned == [{"t/1": 1, "t/2": 2}, {"t/1": 1, "t/2": 2, "t/3": 3}, {"t/1": 1, "t/2": 2}]
 
 
 @pytest.mark.async_only

@@ -123,7 +123,7 @@ def test_every_word_of_a_collection_that_is_explained_exists() -> None:
     named = {word for row in re.findall(r"^\| (`.+?`) \|", table, re.M) for word in re.findall(r"(\w+)\(", row)}
     known = {*public(rxmps3.Collection), *public(rxmps3.Sorted)}
     assert named <= known
-    assert known - named == {"value", "observe", "as_observable"}
+    assert known - named == {"value", "observe", "as_observable", "to_pandas", "to_arrow"}
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"\bdb\.(\w+)", guide()))))
