@@ -25,6 +25,7 @@ from rxmps3.testing.wrappers import FaultyStorage
 from tests.model.histories import played
 from tests.model.recording import Call, RecordingStorage, Tape, Unfit
 from tests.model.spin import Search
+from tests.mutating import Mutant
 from tests.servers import SHARED_BUCKET, SeaweedFS
 from tests.simulator import Plan, draw_plan
 from tests.simulator.mutations import Mutations
@@ -284,7 +285,7 @@ def test_a_run_of_the_library_without_a_rule_is_refused(
     mutations: Mutations, name: str, replays: Replayer, monkeypatch: pytest.MonkeyPatch
 ):
     mutation = mutations[name]
-    mutation.switch_off(monkeypatch)
+    mutation.switch_off(Mutant(monkeypatch))
     for plan in mutation.plans:
         tape, _, copied = played(plan)
         try:
