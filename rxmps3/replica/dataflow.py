@@ -1,49 +1,77 @@
-"""The view and its one writer.
+"""The pipeline: from the versions of a manifest and the writes made here to what observers see.
 
 ::
 
-    put, log, refusals ──▶ events ──▶ folded(step) ──▶ turns ──▶ router ──▶ streams, receipts
+    ticks ──▶ looks ──▶ versions ─┐                                              ┌──▶ router ──▶ streams
+    writes ───────────────────────┼──▶ folded(step): view ──▶ one turn at a time ┤
+    refusals ─────────────────────┘                                              └──▶ receipts, upkeep
 
-`submit` steps the view under a lock, on whatever thread; the turns are delivered on the loop's thread.
+Each source may push on any thread: the view is stepped at once, under a lock; what came of it is delivered on the
+loop's thread.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
+import reactivex as rx
 from reactivex import Observable, Subject
 from reactivex import operators as ops
+from reactivex.scheduler import ImmediateScheduler
 
+from rxmps3.log.protocol import LogEvent
 from rxmps3.model.sortedkeys import SortedKeys
-from rxmps3.model.state import Event, Step, View, step
-from rxmps3.replica.router import Turn
-from rxmps3.replica.turns import Turns, folded
+from rxmps3.model.state import Amended, Event, Loaded, ManifestVersion, Refused, Remade, Step, View, Wrote, step
+from rxmps3.replica.router import Router, Turn
+from rxmps3.replica.turns import Turns, checked, folded
+from rxmps3.replica.versions import Reset, versions_of
 from rxmps3.runtime.event_loop import EventLoop
 
-__all__ = ["Timeline"]
+__all__ = ["Dataflow"]
 
 
-class Timeline:
-    """Moves the view, one event at a time, and delivers each move in turn.
+class Dataflow:
+    """The view of one manifest, and all that follows from it.
 
     Args:
-        home: where turns are delivered.
-        deliver: receives each turn on the loop's thread, in order, never while it is busy with another.
+        loop: where turns are delivered.
+        learned: what the log learns. Where the view refuses an item, the error goes to the log.
+        check: raises what is wrong with such an item.
+
+    Attributes:
+        writes: a write made here is one ``on_next``.
+        refusals: so is the end of a pending write that will never be committed.
+        saved: so is a state that was kept on disk.
+        lock: who decides by the view what to push does so within ``with dataflow.lock:``.
+        versions: each version of the log, in its turn.
+        turns: each step of the view, in its turn.
+        router: the same by key.
     """
 
-    def __init__(self, loop: EventLoop, deliver: Callable[[Turn], None]) -> None:
-        self.lock = threading.RLock()
-        self._latest = Turn(0, Step(View()))
+    def __init__(self, loop: EventLoop, learned: Observable[LogEvent], check: Callable[[LogEvent], None]) -> None:
+        self.writes: Subject[Wrote | Amended | Remade] = Subject()
+        self.refusals: Subject[Refused] = Subject()
+        self.saved: Subject[Loaded] = Subject()
+        self.lock = in_turn = Turns(loop.call_soon)
+        self.router = Router()
         self._keys = SortedKeys()
-        self._turns: Turns[Turn] = Turns(loop.call_soon)
-        self._events: Subject[Event] = Subject()
-        turns: Observable[Turn] = self._events.pipe(
+        self._latest = Turn(0, Step(View()))
+        told: Subject[ManifestVersion | Reset] = Subject()
+
+        def tell(event: LogEvent) -> None:
+            for version in versions_of(event, loaded=self.view.loaded):
+                told.on_next(version)
+
+        versions: Observable[Event] = learned.pipe(in_turn.entered, checked(check), ops.do_action(tell))
+        writes, refusals, saved = (source.pipe(in_turn.entered) for source in (self.writes, self.refusals, self.saved))
+        self.versions = told.pipe(in_turn.queued)
+        self.turns = rx.merge(versions, writes, refusals, saved).pipe(
             folded(_next_turn, self._latest),
             ops.do_action(self._keep),
-            self._turns,
+            in_turn.queued,
+            ops.share(),
         )
-        turns.subscribe(deliver)
+        self.turns.subscribe(self.router.deliver, scheduler=ImmediateScheduler.singleton())
 
     @property
     def view(self) -> View:
@@ -60,33 +88,12 @@ class Timeline:
         with self.lock:
             return self._keys.with_prefix(prefix)
 
-    def submit(self, event: Event) -> None:
-        """Step the view and deliver. From any thread, holding no lock.
-
-        Raises:
-            Corrupt: the event contradicts what is known; the view stays as it was.
-        """
-        with self.lock:
-            self.submit_locked(event)
-        self.deliver_soon()
-
-    def submit_locked(self, event: Event) -> None:
-        """The first half of `submit`, for a caller that holds ``lock`` and calls `deliver_soon` after it let go."""
-        self._events.on_next(event)
-
-    def deliver_soon(self) -> None:
-        """Deliver what has been stepped: before this returns on the loop's thread outside a delivery, else soon."""
-        self._turns.run()
-
-    def take_turn(self, action: Callable[[], None]) -> None:
-        """Tell an observer of something that is no step, on the loop's thread: what it puts is delivered after it."""
-        self._turns.take(action)
-
     def _keep(self, turn: Turn) -> None:
         self._latest = turn
-        changes = turn.step.changes
-        self._keys.remove([change.key for change in changes if change.before is not None and change.after is None])
-        self._keys.add([change.key for change in changes if change.before is None and change.after is not None])
+        moved = [change for change in turn.step.changes if (change.before is None) != (change.after is None)]
+        if moved:
+            self._keys.remove([change.key for change in moved if change.after is None])
+            self._keys.add([change.key for change in moved if change.before is None])
 
 
 def _next_turn(last: Turn, event: Event) -> Turn:

@@ -97,16 +97,19 @@ class Router:
         for change in turn.step.changes:
             for sinks in self._interested(change.key):
                 for order, sink in sinks.items():
-                    concerned.setdefault(order, (sink, []))[1].append(change)
+                    if order in concerned:
+                        concerned[order][1].append(change)
+                    else:
+                        concerned[order] = (sink, [change])
         for order, sink in self._every.items():
             concerned[order] = (sink, list(turn.step.changes))
         for order in sorted(concerned):
             sink, changes = concerned[order]
             sink.receive(turn, changes)
 
-    def _interested(self, key: str) -> Iterable[dict[int, Sink]]:
-        if (sinks := self._by_key.get(key)) is not None:
-            yield sinks
+    def _interested(self, key: str) -> list[dict[int, Sink]]:
+        found = [sinks] if (sinks := self._by_key.get(key)) is not None else []
         for length in self._prefix_lengths:
             if (sinks := self._by_prefix.get(key[:length])) is not None and length <= len(key):
-                yield sinks
+                found.append(sinks)
+        return found

@@ -18,7 +18,8 @@ from rxmps3.replica import Replica
 from rxmps3.replica.options import Status
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.router import Turn
-from rxmps3.streams.events import Change, ChangeSink, Reset, TurnSink, VersionSink
+from rxmps3.replica.versions import Reset
+from rxmps3.streams.events import Change, ChangeSink, TurnSink
 from rxmps3.streams.selection import KeySelection, PrefixSelection, Selection, Snapshot
 from rxmps3.streams.snapshots import SnapshotSink
 from rxmps3.streams.stream import Attach, Live, Sender, Stream
@@ -148,7 +149,7 @@ class Streams:
         replica = self._replica
 
         def attach(sender: Sender[ManifestVersion | Reset]) -> DisposableBase:
-            return CompositeDisposable(replica.router.add_every(VersionSink(replica, sender)), replica.demand())
+            return CompositeDisposable(replica.versions.subscribe(sender.send), replica.demand())
 
         return Stream(replica, "versions", self._counted(attach))
 
