@@ -12,7 +12,8 @@ loop's thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import reactivex as rx
 from reactivex import Observable, Subject
@@ -22,6 +23,7 @@ from reactivex.scheduler import ImmediateScheduler
 from rxmps3.log.protocol import LogEvent
 from rxmps3.model.sortedkeys import SortedKeys
 from rxmps3.model.state import Amended, Event, Loaded, ManifestVersion, Refused, Remade, Step, View, Wrote, step
+from rxmps3.operators import map_async
 from rxmps3.replica.router import Router, Turn
 from rxmps3.replica.turns import Turns, checked, folded
 from rxmps3.replica.versions import Reset, versions_of
@@ -35,41 +37,51 @@ class Dataflow:
 
     Args:
         loop: where turns are delivered.
-        learned: what the log learns. Where the view refuses an item, the error goes to the log.
+        ticks: each means "look now".
+        look: reads the log to its end; raises nothing.
+        learned: what the log learns by that, and by commits. Where the view refuses an item, the error goes to the log.
         check: raises what is wrong with such an item.
 
     Attributes:
         writes: a write made here is one ``on_next``.
         refusals: so is the end of a pending write that will never be committed.
         saved: so is a state that was kept on disk.
+        ended: there are no more looks after its first item.
         lock: who decides by the view what to push does so within ``with dataflow.lock:``.
         versions: each version of the log, in its turn.
         turns: each step of the view, in its turn.
         router: the same by key.
     """
 
-    def __init__(self, loop: EventLoop, learned: Observable[LogEvent], check: Callable[[LogEvent], None]) -> None:
+    def __init__(
+        self,
+        loop: EventLoop,
+        ticks: Observable[Any],
+        look: Callable[[Any], Awaitable[None]],
+        learned: Observable[LogEvent],
+        check: Callable[[LogEvent], None],
+    ) -> None:
         self.writes: Subject[Wrote | Amended | Remade] = Subject()
         self.refusals: Subject[Refused] = Subject()
         self.saved: Subject[Loaded] = Subject()
-        self.lock = in_turn = Turns(loop.call_soon)
+        self.ended: Subject[None] = Subject()
+        self.lock = Turns(loop.call_soon)
         self.router = Router()
         self._keys = SortedKeys()
         self._latest = Turn(0, Step(View()))
-        told: Subject[ManifestVersion | Reset] = Subject()
+        self._told: Subject[ManifestVersion | Reset] = Subject()
+        entered, in_turn = self.lock.entered, self.lock.queued
 
-        def tell(event: LogEvent) -> None:
-            for version in versions_of(event, loaded=self.view.loaded):
-                told.on_next(version)
-
-        versions: Observable[Event] = learned.pipe(in_turn.entered, checked(check), ops.do_action(tell))
-        writes, refusals, saved = (source.pipe(in_turn.entered) for source in (self.writes, self.refusals, self.saved))
-        self.versions = told.pipe(in_turn.queued)
-        self.turns = rx.merge(versions, writes, refusals, saved).pipe(
-            folded(_next_turn, self._latest),
-            ops.do_action(self._keep),
-            in_turn.queued,
-            ops.share(),
+        looks = ticks.pipe(
+            map_async(look, ordering="conflate", create_task=lambda task, name: loop.spawn(task, "look")),
+            ops.take_until(self.ended),
+        )
+        versions = rx.merge(learned, looks.pipe(ops.ignore_elements())).pipe(
+            entered, checked(check), ops.do_action(self._tell)
+        )
+        self.versions = self._told.pipe(in_turn)
+        self.turns = rx.merge(versions, *(own.pipe(entered) for own in (self.writes, self.refusals, self.saved))).pipe(
+            folded(_next_turn, self._latest), ops.do_action(self._keep), in_turn, ops.share()
         )
         self.turns.subscribe(self.router.deliver, scheduler=ImmediateScheduler.singleton())
 
@@ -87,6 +99,10 @@ class Dataflow:
         """The present keys that start with ``prefix``, sorted by code point. From any thread."""
         with self.lock:
             return self._keys.with_prefix(prefix)
+
+    def _tell(self, event: LogEvent) -> None:
+        for version in versions_of(event, loaded=self.view.loaded):
+            self._told.on_next(version)
 
     def _keep(self, turn: Turn) -> None:
         self._latest = turn

@@ -97,7 +97,8 @@ class Replica:
             clock,
             self._name,
         )
-        self._dataflow = Dataflow(self._loop, self._log.versions, self._vet)
+        self._poller = Poller(self._loop, clock, self._log, self._health, self.backoff, options, self.restored)
+        self._dataflow = Dataflow(self._loop, self._poller.ticks, self._poller.take_look, self._log.versions, self._vet)
         self._dataflow.turns.subscribe(self._follow)
         self.values = Values(self._storage, self._log.kit.placing, options.cache_bytes)
         self._write_maker = WriteMaker(
@@ -118,7 +119,6 @@ class Replica:
         self._local: Local | None = None
         self._restoring: asyncio.Task[None] | None = None
         self._restore_error: Error | None = None
-        self._poller = Poller(self._loop, clock, self._log, self._health, self.backoff, options)
         self._outbox_worker = OutboxWorker(
             clock,
             self._log,
@@ -529,7 +529,6 @@ class Replica:
             self.spawn(self._outbox_worker.run(), "store")
             self.spawn(self._state_saver.run(), "save")
         if self.options.online:
-            self.spawn(self._poller.run(self.restored()), "look")
             self.spawn(self._committer.run(self.restored()), "commit")
             self.spawn(self._compactor.run(), "keep")
         if self.options.live:
@@ -557,6 +556,7 @@ class Replica:
         if self._saves:
             await asyncio.wait(self._saves)
         self._closed = True
+        self._dataflow.ended.on_next(None)
         await self._loop.end_tasks()
         self._poller.close(Closed("the database was closed", object=self._name))
         await self._state_saver.finish()
