@@ -49,8 +49,7 @@ class Dataflow:
         ended: there are no more looks after its first item.
         lock: who decides by the view what to push does so within ``with dataflow.lock:``.
         versions: each version of the log, in its turn.
-        turns: each step of the view, in its turn.
-        router: the same by key.
+        router: each step of the view, in its turn, shared by key.
     """
 
     def __init__(
@@ -80,10 +79,10 @@ class Dataflow:
             entered, checked(check), ops.do_action(self._tell)
         )
         self.versions = self._told.pipe(in_turn)
-        self.turns = rx.merge(versions, *(own.pipe(entered) for own in (self.writes, self.refusals, self.saved))).pipe(
-            folded(_next_turn, self._latest), ops.do_action(self._keep), in_turn, ops.share()
+        turns = rx.merge(versions, *(own.pipe(entered) for own in (self.writes, self.refusals, self.saved))).pipe(
+            folded(self._step, self._latest), in_turn
         )
-        self.turns.subscribe(self.router.deliver, scheduler=ImmediateScheduler.singleton())
+        turns.subscribe(self.router.deliver, scheduler=ImmediateScheduler.singleton())
 
     @property
     def view(self) -> View:
@@ -104,14 +103,11 @@ class Dataflow:
         for version in versions_of(event, loaded=self.view.loaded):
             self._told.on_next(version)
 
-    def _keep(self, turn: Turn) -> None:
-        self._latest = turn
+    def _step(self, last: Turn, event: Event) -> Turn:
+        view = last.step.view
+        turn = self._latest = Turn(last.number + 1, step(view, event), view.confirmed)
         moved = [change for change in turn.step.changes if (change.before is None) != (change.after is None)]
         if moved:
             self._keys.remove([change.key for change in moved if change.after is None])
             self._keys.add([change.key for change in moved if change.before is None])
-
-
-def _next_turn(last: Turn, event: Event) -> Turn:
-    view = last.step.view
-    return Turn(last.number + 1, step(view, event), view.confirmed)
+        return turn

@@ -99,7 +99,7 @@ class Replica:
         )
         self._poller = Poller(self._loop, clock, self._log, self._health, self.backoff, options, self.restored)
         self._dataflow = Dataflow(self._loop, self._poller.ticks, self._poller.take_look, self._log.versions, self._vet)
-        self._dataflow.turns.subscribe(self._follow)
+        self._dataflow.router.add_last(self._follow)
         self.values = Values(self._storage, self._log.kit.placing, options.cache_bytes)
         self._write_maker = WriteMaker(
             self._writer,
