@@ -41,6 +41,7 @@ class Dataflow:
         look: reads the log to its end; raises nothing.
         learned: what the log learns by that, and by commits. Where the view refuses an item, the error goes to the log.
         check: raises what is wrong with such an item.
+        step: the view after an event, and what that changed. Called under the lock.
 
     Attributes:
         writes: a write made here is one ``on_next``.
@@ -59,6 +60,7 @@ class Dataflow:
         look: Callable[[Any], Awaitable[None]],
         learned: Observable[LogEvent],
         check: Callable[[LogEvent], None],
+        step: Callable[[View, Event], Step] = step,
     ) -> None:
         self.writes: Subject[Wrote | Amended | Remade] = Subject()
         self.refusals: Subject[Refused] = Subject()
@@ -66,6 +68,7 @@ class Dataflow:
         self.ended: Subject[None] = Subject()
         self.lock = Turns(loop.call_soon)
         self.router = Router()
+        self._step = step
         self._keys = SortedKeys()
         self._latest = Turn(0, Step(View()))
         self._told: Subject[ManifestVersion | Reset] = Subject()
@@ -80,7 +83,7 @@ class Dataflow:
         )
         self.versions = self._told.pipe(in_turn)
         turns = rx.merge(versions, *(own.pipe(entered) for own in (self.writes, self.refusals, self.saved))).pipe(
-            folded(self._step, self._latest), in_turn
+            folded(self._move, self._latest), in_turn
         )
         turns.subscribe(self.router.deliver, scheduler=ImmediateScheduler.singleton())
 
@@ -103,9 +106,9 @@ class Dataflow:
         for version in versions_of(event, loaded=self.view.loaded):
             self._told.on_next(version)
 
-    def _step(self, last: Turn, event: Event) -> Turn:
+    def _move(self, last: Turn, event: Event) -> Turn:
         view = last.step.view
-        turn = self._latest = Turn(last.number + 1, step(view, event), view.confirmed)
+        turn = self._latest = Turn(last.number + 1, self._step(view, event), view.confirmed)
         moved = [change for change in turn.step.changes if (change.before is None) != (change.after is None)]
         if moved:
             self._keys.remove([change.key for change in moved if change.after is None])
