@@ -13,7 +13,7 @@ from rxmps3.log.protocol import Log
 from rxmps3.model.state import Amended, ContentObject, Refused, Write, WriteId
 from rxmps3.model.writing import contents_of, with_contents
 from rxmps3.replica.conditions import ConditionChecker
-from rxmps3.replica.dataflow import Timeline
+from rxmps3.replica.dataflow import Dataflow
 from rxmps3.replica.fairness import Fairness
 from rxmps3.replica.health import Health
 from rxmps3.replica.outbox_worker import OutboxWorker
@@ -62,7 +62,7 @@ class Committer:
         loop: EventLoop,
         clock: Clock,
         log: Log,
-        timeline: Timeline,
+        dataflow: Dataflow,
         values: Values,
         health: Health,
         backoff: Backoff,
@@ -73,7 +73,7 @@ class Committer:
         self._loop = loop
         self._clock = clock
         self._log = log
-        self._timeline = timeline
+        self._dataflow = dataflow
         self._values = values
         self._health = health
         self._backoff = backoff
@@ -129,7 +129,7 @@ class Committer:
             reached = self._log.reached
             try:
                 await self._log.open()
-                if not self._timeline.view.pending:
+                if not self._dataflow.view.pending:
                     continue
                 await self._log.ensure_dated()
                 await self._give_up_the_unknowable()
@@ -151,11 +151,11 @@ class Committer:
                     continue
                 began = self._clock.monotonic()
                 await self._log.commit(ready)
-                won = ready[0].id not in self._timeline.view.pending
+                won = ready[0].id not in self._dataflow.view.pending
                 self._fairness.ended(self._clock.monotonic(), began, won=won)
             except Rejected as error:
                 for write in ready:
-                    self._timeline.submit(Refused(write.id, error))
+                    self._dataflow.refusals.on_next(Refused(write.id, error))
                 continue
             except Exception as error:
                 failures = failures + 1 if self._log.reached == reached else 1  # a try that got further counts anew
@@ -164,7 +164,7 @@ class Committer:
                 continue
             failures = 0
             self._health.answered()
-            if self._timeline.view.pending:
+            if self._dataflow.view.pending:
                 self.wake()
 
     async def _standing(self, writes: list[Write]) -> list[Write]:
@@ -182,7 +182,7 @@ class Committer:
 
     def _about_to_send(self, ready: list[Write]) -> list[Write]:
         """Those that are still pending; from now on they cannot be taken back."""
-        with self._timeline.lock:
+        with self._dataflow.lock:
             still = self._still_pending(ready)
             for write in still:
                 self._sent.setdefault(write.id, self._log.date)
@@ -191,7 +191,7 @@ class Committer:
         return still
 
     def _still_pending(self, writes: list[Write]) -> list[Write]:
-        pending = self._timeline.view.pending
+        pending = self._dataflow.view.pending
         return [pending[write.id].write for write in writes if write.id in pending]
 
     def was_sent(self, id: WriteId) -> bool:
@@ -212,7 +212,7 @@ class Committer:
         waiting = False
         in_order = self._values.placing.in_order
         arriving: set[str] = set()
-        for write in self._timeline.view.queue():
+        for write in self._dataflow.view.queue():
             contents = contents_of(write)
             if contents and write.id not in self._uploaded:
                 waiting = True
@@ -235,7 +235,7 @@ class Committer:
             return
         now = await self._log.server_time()
         self._judged_at = self._clock.now()
-        writers = self._timeline.view.confirmed.writers
+        writers = self._dataflow.view.confirmed.writers
         for id, sent in list(self._sent.items()):
             if sent is not None and now - sent >= FORGOTTEN_AFTER and id.writer not in writers:
                 unknown = OutcomeUnknown(
@@ -244,7 +244,7 @@ class Committer:
                     object=f"write {id.version}",
                     remedy="compare the keys' values and put them again if need be",
                 )
-                self._timeline.submit(Refused(id, unknown))
+                self._dataflow.refusals.on_next(Refused(id, unknown))
 
     async def _uploads_have_aged(self, ready: list[Write]) -> bool:
         """Take back uploads that a collector may have found unused by now; they are to be made again."""
@@ -265,7 +265,7 @@ class Committer:
         ]
         for write in aged:
             del self._uploaded[write.id]
-            self._timeline.submit(Amended(self._values.placing.again(write, self._clock.new_id(6))))
+            self._dataflow.writes.on_next(Amended(self._values.placing.again(write, self._clock.new_id(6))))
         return bool(aged)
 
     def _is_old(self, upload: Upload, now: datetime | None) -> bool:
@@ -306,11 +306,11 @@ class Committer:
                         return
                     self._name_uploaded(id, contents, stored)
                 except Rejected as error:
-                    self._timeline.submit(Refused(id, error))
+                    self._dataflow.refusals.on_next(Refused(id, error))
                 except InvalidInput as error:
                     rejected = Rejected(f"the storage does not take a value of it: {error}", operation="upload")
                     rejected.__cause__ = error
-                    self._timeline.submit(Refused(id, rejected))
+                    self._dataflow.refusals.on_next(Refused(id, rejected))
                 except Exception as error:
                     failures += 1
                     await self._back_off("upload", failures, unforeseen(error))
@@ -336,7 +336,7 @@ class Committer:
 
     def _is_to_upload(self, id: WriteId, contents: tuple[ContentObject, ...]) -> bool:
         """Whether the write is still pending with these values: not taken back, nor planned anew."""
-        pending = self._timeline.view.pending.get(id)
+        pending = self._dataflow.view.pending.get(id)
         return pending is not None and contents_of(pending.write) == contents
 
     def _name_uploaded(self, id: WriteId, contents: tuple[ContentObject, ...], stored: list[Stored]) -> None:
@@ -344,8 +344,8 @@ class Committer:
         placing = self._values.placing
         named = tuple(placing.uploaded(content, answer) for content, answer in zip(contents, stored, strict=True))
         if named != contents:
-            write = self._timeline.view.pending[id].write
-            self._timeline.submit(Amended(with_contents(write, named)))
+            write = self._dataflow.view.pending[id].write
+            self._dataflow.writes.on_next(Amended(with_contents(write, named)))
 
     async def _back_off(self, operation: str, failures: int, error: Error) -> None:
         wait = self._backoff.wait(failures, error, self._clock.rng)

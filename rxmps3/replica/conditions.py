@@ -9,7 +9,7 @@ from rxmps3.errors import Conflict, Corrupt, InvalidInput, Rejected
 from rxmps3.log.protocol import Log
 from rxmps3.model.conditions import Conditions, broken, seen
 from rxmps3.model.state import Entry, Refused, Write, WriteId
-from rxmps3.replica.dataflow import Timeline
+from rxmps3.replica.dataflow import Dataflow
 from rxmps3.replica.values import Values
 
 __all__ = ["ConditionChecker", "Derived"]
@@ -33,10 +33,10 @@ class ConditionChecker:
     """
 
     def __init__(
-        self, log: Log, timeline: Timeline, values: Values, remake: Callable[[WriteId, Derived], bool]
+        self, log: Log, dataflow: Dataflow, values: Values, remake: Callable[[WriteId, Derived], bool]
     ) -> None:
         self._log = log
-        self._timeline = timeline
+        self._dataflow = dataflow
         self._values = values
         self._remake = remake
         self._read_since = 0  # pending writes with a lower ordinal were made before the last read of the log began
@@ -45,7 +45,7 @@ class ConditionChecker:
         """Of the oldest pending writes those before the first whose basis does not hold as far as the log is known."""
         if all(write.conditions is None for write in ready):
             return list(ready)
-        confirmed = self._timeline.view.confirmed.entries
+        confirmed = self._dataflow.view.confirmed.entries
         ahead: dict[str, Entry | None] = {}
         for index, write in enumerate(ready):
             if write.conditions is not None and broken(write.conditions, confirmed, ahead):
@@ -68,11 +68,11 @@ class ConditionChecker:
         if self._needs_a_look():
             self._read_since = await self._look()
         remade: list[WriteId] = []
-        view = self._timeline.view
+        view = self._dataflow.view
         confirmed = view.confirmed
         ahead: dict[str, Entry | None] = {}
         for id in [write.id for write in view.queue()]:
-            pending, now = self._timeline.view.pending.get(id), self._timeline.view.confirmed
+            pending, now = self._dataflow.view.pending.get(id), self._dataflow.view.confirmed
             if now is not confirmed or (pending is not None and pending.ordinal >= self._read_since):
                 break
             if pending is None:
@@ -83,14 +83,14 @@ class ConditionChecker:
                 if not await self._mend(id, conditions, what, ahead):
                     continue
                 remade.append(id)
-            pending = self._timeline.view.pending.get(id)
+            pending = self._dataflow.view.pending.get(id)
             if pending is not None:
                 ahead.update(pending.write.update)
         return remade
 
     async def _look(self) -> int:
         """Read to the end of the log; the ordinal from which on writes were made after that began."""
-        newest = self._timeline.view.next_ordinal
+        newest = self._dataflow.view.next_ordinal
         for _ in range(_LOOKS):
             before = self._log.reached
             await self._log.read()
@@ -100,7 +100,7 @@ class ConditionChecker:
 
     def _needs_a_look(self) -> bool:
         """Whether there is a write to be judged that was made since the last look began."""
-        view = self._timeline.view
+        view = self._dataflow.view
         queue = view.queue()
         standing = len(self.standing(queue))
         return standing < len(queue) and view.pending[queue[standing].id].ordinal >= self._read_since
@@ -111,7 +111,7 @@ class ConditionChecker:
             remedy = "read again and decide again"
             self._refuse(Conflict(what, operation="commit", object=f"write {id.version}", remedy=remedy), id)
             return False
-        confirmed = self._timeline.view.confirmed.entries
+        confirmed = self._dataflow.view.confirmed.entries
         there = {key: ahead[key] if key in ahead else confirmed.get(key) for key in conditions.keys}
         try:
             return self._remake(id, await self._derive(conditions, there))
@@ -129,4 +129,4 @@ class ConditionChecker:
         )
 
     def _refuse(self, error: Rejected, id: WriteId) -> None:
-        self._timeline.submit(Refused(id, error))
+        self._dataflow.refusals.on_next(Refused(id, error))

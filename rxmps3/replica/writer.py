@@ -31,7 +31,7 @@ from rxmps3.model.state import (
 )
 from rxmps3.model.writing import contents_of, values_of
 from rxmps3.replica.conditions import Derived
-from rxmps3.replica.dataflow import Timeline
+from rxmps3.replica.dataflow import Dataflow
 from rxmps3.replica.options import Options
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.shared_values import SharedValues
@@ -71,7 +71,7 @@ class WriteMaker:
         name: str,
         clock: Clock,
         loop: EventLoop,
-        timeline: Timeline,
+        dataflow: Dataflow,
         values: Values,
         options: Options,
         kit: Callable[[], Kit],
@@ -85,7 +85,7 @@ class WriteMaker:
         self._name = name
         self._clock = clock
         self._loop = loop
-        self._timeline = timeline
+        self._dataflow = dataflow
         self._values = values
         self._options = options
         self._kit = kit
@@ -110,32 +110,29 @@ class WriteMaker:
         made: Made | None = None,
     ) -> Receipt:
         """Make one atomic write. As `Replica.write_nowait`."""
-        with self._timeline.lock:
-            draft = self._write_locked(values, shared, conditions, made)
-        return self._hand_over(draft)
+        with self._dataflow.lock:
+            return self._write_locked(values, shared, conditions, made)
 
     def write_unchanged(self, values: Mapping[str, Any], conditions: Conditions, made: Made | None = None) -> Receipt:
         """Make one atomic write on what was read. As `Replica.write_unchanged_nowait`."""
-        with self._timeline.lock:
-            what = broken(conditions, self._timeline.view, {})
+        with self._dataflow.lock:
+            what = broken(conditions, self._dataflow.view, {})
             if what:
                 raise Conflict(what, operation="commit", object=self._name, remedy="read again and decide again")
-            draft = self._write_locked(values, None, conditions, made)
-        return self._hand_over(draft)
+            return self._write_locked(values, None, conditions, made)
 
     def derive(self, derived: Mapping[str, Derivation], made: Made | None = None) -> Receipt:
         """Make one atomic write of what its keys hold now. As `Replica.derive_nowait`."""
-        with self._timeline.lock:
+        with self._dataflow.lock:
             before = {self._kit().placing.check_key(key): self._at_hand(key) for key in derived}
             texts = {key: derivation.apply(before[key].text) for key, derivation in derived.items()}
             conditions = Conditions({key: one.seen for key, one in before.items()}, derived=derived)
-            draft = self._write_locked(_decoded(texts), None, conditions, made)
-        return self._hand_over(draft)
+            return self._write_locked(_decoded(texts), None, conditions, made)
 
     def _write_locked(
         self, values: Mapping[str, Any], shared: SharedValues | None, conditions: Conditions | None, made: Made | None
-    ) -> Draft:
-        waiting = len(self._timeline.view.pending)
+    ) -> Receipt:
+        waiting = len(self._dataflow.view.pending)
         if waiting >= self._options.max_pending:
             raise Overloaded(
                 f"{waiting:,} writes wait for their commit",
@@ -146,17 +143,13 @@ class WriteMaker:
         id = WriteId(self.writer, self.number + 1)
         planned = self._plan(id, values) if shared is None else shared.planned_for(id)
         self.number = id.number
-        self._give_receipt(id, planned.update, planned.contents)
+        receipt = self._give_receipt(id, planned.update, planned.contents)
         write = Write(id, self._clock.new_id(), planned.update, conditions)
-        self._timeline.submit_locked(Wrote(write, self._options.by))
+        self._dataflow.writes.on_next(Wrote(write, self._options.by))
         if made is not None:
             made(write)
-        return Draft(write, {held.content.name: held.text for held in planned.contents}, shared)
-
-    def _hand_over(self, draft: Draft) -> Receipt:
-        receipt = self.receipts[draft.write.id]
+        draft = Draft(write, {held.content.name: held.text for held in planned.contents}, shared)
         self._loop.on_loop(lambda: self._made(draft))
-        self._timeline.deliver_soon()
         return receipt
 
     def _plan(self, id: WriteId, values: Mapping[str, Any]) -> Planned:
@@ -179,7 +172,7 @@ class WriteMaker:
         return tuple(held.content for held in contents)
 
     def _at_hand(self, key: str) -> _Known:
-        view = self._timeline.view
+        view = self._dataflow.view
         entry = view.look_up(key)
         if entry is None and (view.loaded or view.is_pending(key)):
             return _Known(None, None)
@@ -191,12 +184,11 @@ class WriteMaker:
 
     def _cancel(self, id: WriteId) -> bool:
         """Take back a write that was never sent."""
-        with self._timeline.lock:
+        with self._dataflow.lock:
             if id not in self.receipts or self._was_sent(id):
                 return False
             error = Rejected("taken back before it was sent", operation="cancel", object=f"write {id.version}")
-            self._timeline.submit_locked(Refused(id, error))
-        self._timeline.deliver_soon()
+            self._dataflow.refusals.on_next(Refused(id, error))
         return True
 
     # -- planning anew ---------------------------------------------------------------------------------------
@@ -207,8 +199,8 @@ class WriteMaker:
         Returns:
             False if it is not pending any more.
         """
-        with self._timeline.lock:
-            pending, receipt = self._timeline.view.pending.get(id), self.receipts.get(id)
+        with self._dataflow.lock:
+            pending, receipt = self._dataflow.view.pending.get(id), self.receipts.get(id)
             if pending is None or receipt is None:
                 return False
             planned = self._plan(id, _decoded(derived.texts))
@@ -217,17 +209,15 @@ class WriteMaker:
             for content in receipt.contents:
                 self._values.release(content)
             receipt.contents = self._hold(_renamed(renamed, [held.text for held in planned.contents]))
-            self._timeline.submit_locked(Remade(renamed, self._options.by))
-        self._timeline.deliver_soon()
+            self._dataflow.writes.on_next(Remade(renamed, self._options.by))
         return True
 
     def plan_for(self, kit: Kit) -> None:
         """The manifest is in another protocol than was assumed: plan what is pending anew for it."""
-        with self._timeline.lock:
+        with self._dataflow.lock:
             self._values.placing = kit.placing
-            for write in self._timeline.view.queue():
+            for write in self._dataflow.view.queue():
                 self._plan_for(kit, write)
-        self._timeline.deliver_soon()
 
     def _plan_for(self, kit: Kit, write: Write) -> None:
         receipt = self.receipts[write.id]
@@ -239,12 +229,12 @@ class WriteMaker:
         except (InvalidInput, Unsupported) as error:
             rejected = Rejected(f"protocol {kit.protocol!r} cannot hold it: {error}", operation="put")
             rejected.__cause__ = error
-            self._timeline.submit_locked(Refused(write.id, rejected))
+            self._dataflow.refusals.on_next(Refused(write.id, rejected))
             return
         for content in receipt.contents:
             self._values.release(content)
         receipt.contents = self._hold(planned.contents)
-        self._timeline.submit_locked(Amended(replace(write, update=planned.update)))
+        self._dataflow.writes.on_next(Amended(replace(write, update=planned.update)))
 
     def take_up(self, restored: Restored) -> None:
         """A write of an earlier process is pending again, under its old id; its large values are uploaded anew."""
@@ -256,11 +246,11 @@ class WriteMaker:
             planned = self._plan(write.id, values_of(write, restored.texts))
             renamed, held = replace(write, update=planned.update), planned.contents
         self._give_receipt(write.id, write.update, held).mark_stored()
-        self._timeline.submit(Wrote(renamed, restored.by))
+        self._dataflow.writes.on_next(Wrote(renamed, restored.by))
         if write.conditions is not None and not kit.linear:
             rejected = Rejected("refused and rolled back", operation="commit", object=f"write {write.id.version}")
             rejected.__cause__ = self._unsupported(kit, "commit")
-            self._timeline.submit(Refused(write.id, rejected))
+            self._dataflow.refusals.on_next(Refused(write.id, rejected))
 
     # -- what others say of it -------------------------------------------------------------------------------
 
@@ -271,7 +261,7 @@ class WriteMaker:
         if isinstance(event, Loaded):
             mark = event.state.writers.get(self.writer)
             return mark is not None and mark.number > self.number
-        pending = self._timeline.view.pending
+        pending = self._dataflow.view.pending
         versions = (event.version,) if isinstance(event, Committed) else event.versions
         return any(
             write.id.writer == self.writer

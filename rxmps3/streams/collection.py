@@ -48,8 +48,8 @@ from rxmps3.model.sortedkeys import check_prefix
 from rxmps3.model.state import Loaded
 from rxmps3.replica import Replica
 from rxmps3.replica.router import Turn
+from rxmps3.replica.versions import Reset
 from rxmps3.streams import tables
-from rxmps3.streams.events import Reset
 from rxmps3.streams.snapshots import Shown
 from rxmps3.streams.stream import Attach, Live, Sender, Stream
 from rxmps3.streams.typed import codec_for
@@ -335,7 +335,8 @@ class _Feed:
 
     def connect(self) -> DisposableBase:
         prefixes = tuple(prefix for source in self._sources.values() for prefix in source.prefixes)
-        return self._streams.attach_prefixes(prefixes, _as_shown, watch=self._watch)(self)
+        shown = self._streams.shown_under(prefixes, watch=self._watch)
+        return CompositeDisposable(shown.subscribe(self._take), self._streams.replica.demand())
 
     def _watch(self, turn: Turn, waits: bool) -> None:
         event = turn.step.event
@@ -345,19 +346,9 @@ class _Feed:
         elif not waits:
             self._reset = None
 
-    def send(self, item: Shown) -> None:
+    def _take(self, item: Shown) -> None:
         reset, self._reset = self._reset, None
         self._run.feed(self, {plan: source.changes(item) for plan, source in self._sources.items()}, reset)
-
-    def complete(self) -> None:
-        """Never called: what the run was made for completes."""
-
-    def fail(self, error: Exception) -> None:
-        """Never called: the view does not fail."""
-
-
-def _as_shown(shown: Shown) -> Shown:
-    return shown
 
 
 def _read_cell(key: Any, cell: Cell) -> Any:

@@ -13,7 +13,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
+
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxmps3.errors import Corrupt, Error, Failure
 from rxmps3.model import jsontext
@@ -21,14 +25,12 @@ from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.sortedmap import SortedMap
 from rxmps3.model.state import ContentObject, Entry, EntryChange, Inline, State
 from rxmps3.replica import Replica
-from rxmps3.replica.router import Turn
+from rxmps3.replica.router import Sink, Turn
 from rxmps3.runtime.gather import all_of
 from rxmps3.streams.selection import Entries, Selection
-from rxmps3.streams.stream import Sender
 
-__all__ = ["Shown", "SnapshotSink", "Texts"]
+__all__ = ["Shown", "SnapshotSink", "Texts", "nothing_new", "routed_to"]
 
-T = TypeVar("T")
 Texts = SortedMap[str]
 """JSON text by key, for the present keys of a snapshot."""
 
@@ -45,6 +47,48 @@ class Shown(NamedTuple):
     texts: Texts
     before: Texts
     changed: Collection[str]
+
+
+def nothing_new(left: Shown, right: Shown) -> bool:
+    """Whether an emission shows what the one before it shows. O(1)."""
+    return not right.changed
+
+
+def routed_to(
+    add: Callable[[Sink], DisposableBase],
+    once_loaded: Callable[[Callable[[], None]], DisposableBase],
+    replica: Replica,
+    select: Callable[[], Selection],
+    default: Entry | None = None,
+    watch: Callable[[Turn, bool], None] | None = None,
+) -> Observable[Shown]:
+    """What is shown of some keys, from the turns that a router has for them.
+
+    Args:
+        add: routes their turns to a sink.
+        once_loaded: calls back when the state has been loaded.
+        replica, select, default: see `SnapshotSink`.
+        watch: is called before each turn that concerns it, with whether values of an earlier one are waited for.
+    """
+
+    def subscribe(observer: ObserverBase[Shown], _: SchedulerBase | None) -> DisposableBase:
+        sink = SnapshotSink(replica, select, default, observer)
+        watched = sink if watch is None else _Watched(sink, watch)
+        return CompositeDisposable(add(watched), once_loaded(sink.start), Disposable(sink.stop))
+
+    return Observable(subscribe)
+
+
+class _Watched:
+    """A sink whose turns another one sees first."""
+
+    def __init__(self, sink: SnapshotSink, watch: Callable[[Turn, bool], None]) -> None:
+        self._sink = sink
+        self._watch = watch
+
+    def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
+        self._watch(turn, self._sink.waits)
+        self._sink.receive(turn, changes)
 
 
 class _Past:
@@ -94,15 +138,14 @@ class _Target:
         self.lacking: dict[str, Entry] = {}
 
 
-class SnapshotSink(Generic[T]):
+class SnapshotSink:
     """One subscription to a selection of the view.
 
     Args:
         replica: the view, its values and its tasks.
         select: makes the selection from the present view.
-        render: makes the item of an emission. It may raise `Corrupt`, which skips the emission.
         default: the entry that stands for a missing one when snapshots are compared.
-        sender: the observer's end.
+        observer: receives each snapshot once its texts are at hand.
     """
 
     __slots__ = (
@@ -110,12 +153,11 @@ class SnapshotSink(Generic[T]):
         "_failures",
         "_fetching",
         "_newest",
+        "_observer",
         "_past",
-        "_render",
         "_replica",
         "_select",
         "_selection",
-        "_sender",
         "_sent",
         "_shown",
         "_since",
@@ -130,15 +172,13 @@ class SnapshotSink(Generic[T]):
         self,
         replica: Replica,
         select: Callable[[], Selection],
-        render: Callable[[Shown], T],
         default: Entry | None,
-        sender: Sender[T],
+        observer: ObserverBase[Shown],
     ) -> None:
         self._replica = replica
         self._select = select
-        self._render = render
         self._default = default
-        self._sender = sender
+        self._observer = observer
         self._since = -1
         self._selection: Selection | None = None
         self._shown: Entries | None = None
@@ -240,12 +280,12 @@ class SnapshotSink(Generic[T]):
                 self._look_up(target, touched)
 
     def _show(self, snapshot: Entries, texts: dict[str, str | None]) -> None:
-        """Emit a snapshot if a reader could tell it from what is shown; ``texts`` are of the keys that may differ."""
-        first, self._shown = self._shown is None, snapshot
+        """Show a snapshot; ``texts`` are of the keys that may differ from what is shown."""
+        self._shown = snapshot
         changed = {key: text for key, text in texts.items() if text != self._texts.get(key)}
-        updates: dict[str, str | MissingType] = {
-            key: MISSING if text is None else text for key, text in changed.items()
-        }
+        updates: dict[str, str | MissingType] = {}
+        for key, text in changed.items():
+            updates[key] = MISSING if text is None else text
         before, self._texts = self._texts, self._texts.update(updates)
         told = [key for key, text in changed.items() if self._differs(before.get(key), text)]
         for key in told:
@@ -254,8 +294,7 @@ class SnapshotSink(Generic[T]):
             if entry is not None and isinstance(entry.content, ContentObject):
                 self._check(key, self._texts[key])
         self._unsent |= dict.fromkeys(told)
-        if told or first:
-            self._send()
+        self._send()
 
     def _differs(self, before: str | None, after: str | None) -> bool:
         content = None if self._default is None else self._default.content
@@ -271,19 +310,13 @@ class SnapshotSink(Generic[T]):
 
     def _send(self) -> None:
         if self._unreadable:
-            self._skip(next(iter(self._unreadable.values())))
+            if self._unsent:
+                error = next(iter(self._unreadable.values()))
+                self._replica.report(Failure("observe", error.object, error, "the change is skipped"))
             return
         shown = Shown(self._texts, self._sent, self._unsent)
-        try:
-            item = self._render(shown)
-        except Corrupt as error:
-            self._skip(error)
-            return
         self._sent, self._unsent = self._texts, {}
-        self._sender.send(item)
-
-    def _skip(self, error: Corrupt) -> None:
-        self._replica.report(Failure("observe", error.object, error, "the change is skipped"))
+        self._observer.on_next(shown)
 
     # -- waiting for values ----------------------------------------------------------------------------------
 

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import count, takewhile
 from typing import Any, TypeVar, cast
 
+from reactivex import Observable
+from reactivex import operators as ops
 from reactivex.abc import DisposableBase
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
-from rxmps3.errors import Failure, InvalidValue
+from rxmps3.errors import Corrupt, Failure, InvalidValue
 from rxmps3.model import jsontext
 from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.snapshot import Asked, Keyed, Snapshot
 from rxmps3.model.sortedkeys import check_prefix, check_window
 from rxmps3.model.sortedmap import SortedMap
-from rxmps3.model.state import Entry, EntryChange, Inline, ManifestVersion, View
+from rxmps3.model.state import Entry, Inline, ManifestVersion, View
 from rxmps3.replica import Replica
 from rxmps3.replica.options import Status
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.router import Turn
-from rxmps3.streams.events import Change, ChangeSink, Reset, TurnSink, VersionSink
+from rxmps3.replica.versions import Reset
+from rxmps3.streams.events import Change, ChangeSink, TurnSink
 from rxmps3.streams.selection import KeySelection, PrefixSelection, Selection
-from rxmps3.streams.snapshots import Shown, SnapshotSink, Texts
+from rxmps3.streams.snapshots import Shown, Texts, nothing_new, routed_to
 from rxmps3.streams.stream import Attach, Live, Sender, Stream
 
 __all__ = ["Streams", "read_text", "snapshot_of"]
@@ -88,35 +92,17 @@ class Streams:
         def render(shown: Shown) -> Mapping[str, Any]:
             return snapshot_of(shown.texts)
 
-        attach = self.counted(self.attach_prefixes((prefix,), render, first, last))
-        return Stream(self._replica, f"prefix {prefix!r}", attach)
+        shown = self.shown_under((prefix,), first, last)
+        return self._of_values(f"prefix {prefix!r}", shown, render)
 
-    def _of_keys(self, name: str, keys: tuple[str, ...], render: Callable[[Shown], T], missing: _Default) -> Stream[T]:
-        replica = self._replica
-
-        def select() -> Selection:
-            view = replica.view
-            return KeySelection({key: view.look_up(key) for key in keys})
-
-        def attach(sender: Sender[T]) -> DisposableBase:
-            sink: SnapshotSink[T] = SnapshotSink(replica, select, render, missing.entry, sender)
-            return self._attach_snapshots(sink, replica.router.add_keys(keys, sink))
-
-        counted = cast(Attach[T], self.counted(attach))  # pyright loses T through the nested alias
-        return Stream(replica, name, counted)
-
-    def attach_prefixes(
+    def shown_under(
         self,
         prefixes: tuple[str, ...],
-        render: Callable[[Shown], T],
         first: int | None = None,
         last: int | None = None,
         watch: Callable[[Turn, bool], None] | None = None,
-    ) -> Attach[T]:
-        """How to connect a subscription to the values under some prefixes, together.
-
-        ``watch`` is called before each turn that concerns it, with whether values of an earlier one are waited for.
-        """
+    ) -> Observable[Shown]:
+        """What is shown of the present keys under some prefixes, together; for ``watch`` see `routed_to`."""
         replica = self._replica
         disjoint = _disjoint(prefixes)
 
@@ -130,16 +116,37 @@ class Streams:
             }
             return PrefixSelection(found, disjoint, first, last)
 
+        add = partial(replica.router.add_prefix, _common(disjoint))
+        shown = routed_to(add, self.once_loaded, replica, select, watch=watch)
+        return shown.pipe(ops.distinct_until_changed(comparer=nothing_new))
+
+    def _of_keys(self, name: str, keys: tuple[str, ...], render: Callable[[Shown], T], missing: _Default) -> Stream[T]:
+        replica = self._replica
+
+        def select() -> Selection:
+            view = replica.view
+            return KeySelection({key: view.look_up(key) for key in keys})
+
+        add = partial(replica.router.add_keys, keys)
+        shown = routed_to(add, self.once_loaded, replica, select, missing.entry)
+        return self._of_values(name, shown.pipe(ops.distinct_until_changed(comparer=nothing_new)), render)
+
+    def _of_values(self, name: str, shown: Observable[Shown], render: Callable[[Shown], T]) -> Stream[T]:
+        """What is shown of some keys, as an item of each reader's own."""
+
         def attach(sender: Sender[T]) -> DisposableBase:
-            sink: SnapshotSink[T] = SnapshotSink(replica, select, render, None, sender)
-            watched = sink if watch is None else _Watched(sink, watch)
-            return self._attach_snapshots(sink, replica.router.add_prefix(_common(disjoint), watched))
+            def send(shown: Shown) -> None:
+                try:
+                    item = render(shown)
+                except Corrupt as error:
+                    self._replica.report(Failure("observe", error.object, error, "the change is skipped"))
+                else:
+                    sender.send(item)
 
-        return attach
+            return CompositeDisposable(shown.subscribe(send), self._replica.demand())
 
-    def _attach_snapshots(self, sink: SnapshotSink[Any], route: DisposableBase) -> DisposableBase:
-        waiting = self.once_loaded(sink.start)
-        return CompositeDisposable(route, waiting, self._replica.demand(), Disposable(sink.stop))
+        counted = cast(Attach[T], self.counted(attach))  # pyright loses T through the nested alias
+        return Stream(self._replica, name, counted)
 
     def once_loaded(self, action: Callable[[], None]) -> DisposableBase:
         """Do it now if the state is loaded, else in the turn that loads it; until disposed."""
@@ -180,7 +187,7 @@ class Streams:
         replica = self._replica
 
         def attach(sender: Sender[ManifestVersion | Reset]) -> DisposableBase:
-            return CompositeDisposable(replica.router.add_every(VersionSink(replica, sender)), replica.demand())
+            return CompositeDisposable(replica.versions.subscribe(sender.send), replica.demand())
 
         return Stream(replica, "versions", self.counted(attach))
 
@@ -260,18 +267,6 @@ class Streams:
             return CompositeDisposable(attach(sender), Disposable(forget))
 
         return attach_and_remember
-
-
-class _Watched:
-    """A sink whose turns another one sees first."""
-
-    def __init__(self, sink: SnapshotSink[Any], watch: Callable[[Turn, bool], None]) -> None:
-        self._sink = sink
-        self._watch = watch
-
-    def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
-        self._watch(turn, self._sink.waits)
-        self._sink.receive(turn, changes)
 
 
 def read_text(key: str, text: str) -> Any:

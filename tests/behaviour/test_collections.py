@@ -510,7 +510,7 @@ async def test_a_reset_is_told_with_the_difference(db: Any) -> None:
     scanned = trace(db.collection("t/").pipe(ops.scan(reducers.merge_patch, {})))
     state = db.states.value.confirmed
     await db.put("t/3", 3)
-    db._replica._learn(Loaded(state))
+    db._replica._dataflow.saved.on_next(Loaded(state))
     assert plain(seen)[2] == [Reset(state.version), ("t/3", 3, MISSING)]
     assert count == [2, 3, 2]
     assert scanned == [{"t/1": 1, "t/2": 2}, {"t/1": 1, "t/2": 2, "t/3": 3}, {"t/1": 1, "t/2": 2}]

@@ -132,7 +132,7 @@ def a_write_is_acknowledged_when_it_is_sent(mutant: Mutant) -> None:
     async def hasty(self: Any, writes: Sequence[Write]) -> None:
         version = state.ManifestVersion("", self._writer, self._by, None, tuple(writes))
         for write in writes:
-            self._deliver(state.Committed(version)) if write is writes[0] else None
+            self.versions.on_next(state.Committed(version)) if write is writes[0] else None
         await commit(self, writes)
 
     mutant.replace(SequencedLog.commit, hasty)
@@ -152,7 +152,7 @@ def the_newest_write_goes_first(mutant: Mutant) -> None:
 def a_commit_does_not_wait_for_its_uploads(mutant: Mutant) -> None:
     def ready(self: Any) -> list[Write]:
         before: list[Write] = ready_as_it_was(self)
-        return before and self._timeline.view.queue()
+        return before and self._dataflow.view.queue()
 
     ready_as_it_was = Committer._ready  # pyright: ignore[reportPrivateUsage]
     mutant.replace(Committer._ready, ready)
@@ -192,7 +192,7 @@ def the_cursor_moves_without_looking_where_it_is(mutant: Mutant) -> None:
     def apply(self: Any, seq: int, body: bytes) -> None:
         entry = codec.decode_entry(body, "entry")
         if self._opening is None:
-            self._deliver(state.Committed(entry.version))
+            self.versions.on_next(state.Committed(entry.version))
         else:
             self._opening = state.fold(self._opening, entry.version)
         self._seq, self._chain = max(seq, self._seq), codec.digest(body)
@@ -296,13 +296,7 @@ def streams_are_served_key_by_key(mutant: Mutant) -> None:
 
 @mutation("streams emit changes only")
 def streams_repeat_themselves(mutant: Mutant) -> None:
-    show = snapshots.SnapshotSink._show  # pyright: ignore[reportPrivateUsage]
-
-    def show_anyway(self: Any, snapshot: Any, texts: Any) -> None:
-        self._shown = None
-        show(self, snapshot, texts)
-
-    mutant.replace(snapshots.SnapshotSink._show, show_anyway)
+    mutant.replace(snapshots.nothing_new, lambda left, right: False)
 
 
 @mutation("streams converge")

@@ -133,7 +133,7 @@ def a_commit_counts_before_it_is_listed(mutant: Mutant) -> None:
                 self._history, [*self._history.listed, one.body.id], {one.body.id: one.body}
             )
             for event in events:
-                self._deliver(event)
+                self.versions.on_next(event)
         return True
 
     mutant.replace(VersionedLog._is_listed_at_last, at_once)
@@ -142,7 +142,7 @@ def a_commit_counts_before_it_is_listed(mutant: Mutant) -> None:
 @mutation("what is acknowledged is in the log", 3, 4)
 def no_answer_is_taken_for_success(mutant: Mutant) -> None:
     async def sure(self: Any, writes: Any) -> None:
-        self._deliver(Committed(ManifestVersion("", self._writer, self._by, None, tuple(writes))))
+        self.versions.on_next(Committed(ManifestVersion("", self._writer, self._by, None, tuple(writes))))
         self._unsure = False
 
     mutant.replace(VersionedLog._look_for, sure)

@@ -42,6 +42,25 @@ PURE = (
 BESIDE_PURE = ("log", "model", "runtime.clock")
 EFFECTS = {"asyncio", "concurrent", "os", "pathlib", "reactivex", "socket", "subprocess", "tempfile", "threading"}
 
+ROOMS = (
+    "errors",
+    "runtime",
+    "model",
+    "storage",
+    "log",
+    "local",
+    "operators",
+    "replica",
+    "streams",
+    "reducers",
+    "database",
+    "blocking",
+    "jupyter",
+    "cli",
+    "testing",
+)
+"""From the ground up: a room imports from those below it."""
+
 HOMES = {
     "IPython": ("jupyter",),
     "aioboto3": ("storage.s3",),
@@ -97,6 +116,18 @@ def test_there_are_no_circles() -> None:
         list(TopologicalSorter({name: own(imported_by(name)) for name in MODULES}).static_order())
     except CycleError as error:
         pytest.fail(f"modules import each other in a circle: {' <- '.join(error.args[1])}")
+
+
+def test_a_room_imports_from_those_below_it() -> None:
+    inside = {name: name.partition(".")[0] for name in MODULES if name not in ("", "__main__")}
+    assert set(inside.values()) == set(ROOMS)
+    upward = [
+        f"{name} imports {whole}"
+        for name, room in inside.items()
+        for whole in own(imported_by(name))
+        if whole and ROOMS.index(whole.partition(".")[0]) > ROOMS.index(room)
+    ]
+    assert upward == []
 
 
 @pytest.mark.parametrize("name", PURE)
