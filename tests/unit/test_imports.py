@@ -46,6 +46,7 @@ ROOMS = (
     "errors",
     "runtime",
     "model",
+    "collections",
     "storage",
     "log",
     "local",
