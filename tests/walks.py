@@ -5,7 +5,9 @@ receipt, somebody else's version an observer. For each it prints
 
 - rooms: how many modules of the package it visits,
 - moves: how often a call lands in another module than the call before it,
-- returns: how many of these moves land in a module that the walk has visited before.
+- returns: how many of these moves land in a module that the walk has visited before,
+
+and the same once more for the rooms at the top of the package.
 
 Each resumption of a coroutine is a call; a comprehension is none. ``--against PATH`` walks through another checkout as
 well. Nothing but the public API is used, so that any version can be traced.
@@ -19,9 +21,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -128,6 +131,11 @@ WALKS: dict[str, Callable[[], Awaitable[Walk]]] = {
 }
 
 
+def in_the_house(steps: Iterable[str]) -> list[str]:
+    """The same walk from one room at the top of the package to another."""
+    return [room for room, _ in groupby(step.partition(os.sep)[0] for step in steps)]
+
+
 async def traced() -> dict[str, list[str]]:
     """The steps of each walk."""
     return {name: (await walk()).steps for name, walk in WALKS.items()}
@@ -156,10 +164,11 @@ def main() -> None:
     columns = {"here": here}
     if options.against is not None:
         columns = {"there": traced_in(options.against.resolve()), **columns}
-    print(f"{'rooms/moves/returns':36}" + "".join(f"{name:>14}" for name in columns))
-    for name in WALKS:
-        walks = [Walk(column[name]) for column in columns.values()]
-        print(f"{name:36}" + "".join(f"{f'{one.rooms}/{one.moves}/{one.returns}':>14}" for one in walks))
+    for what, seen_as in (("modules", list), ("rooms", in_the_house)):
+        print(f"{f'{what}/moves/returns':36}" + "".join(f"{name:>14}" for name in columns))
+        for name in WALKS:
+            walks = [Walk(seen_as(column[name])) for column in columns.values()]
+            print(f"{name:36}" + "".join(f"{f'{one.rooms}/{one.moves}/{one.returns}':>14}" for one in walks))
     if options.steps:
         for name, steps in here.items():
             print(f"\n{name}: {' → '.join(steps)}")
