@@ -13,7 +13,6 @@
 """
 
 from rxmps3 import reducers
-from rxmps3.collections.delta import Delta
 from rxmps3.database.connect import Connecting, ConnectOptions, connect
 from rxmps3.database.database import Database
 from rxmps3.database.past import Difference, KeyVersion, Past, Recorded
@@ -43,6 +42,7 @@ from rxmps3.errors import (
     Unsupported,
     WrongLoop,
 )
+from rxmps3.model.collections.delta import Delta
 from rxmps3.model.missing import MISSING
 from rxmps3.model.snapshot import Snapshot
 from rxmps3.model.state import Entry, ManifestVersion, View, Write

@@ -23,11 +23,13 @@ from reactivex import operators as ops
 from reactivex.abc import DisposableBase
 from reactivex.disposable import CompositeDisposable, Disposable
 
-from rxmps3.collections.aggregates import Aggregate, Count, Extreme, Mean, Reduce, Sum, Total
-from rxmps3.collections.cells import Cell, Text, Value, own
-from rxmps3.collections.delta import Delta
-from rxmps3.collections.graph import Graph, Plan, merged
-from rxmps3.collections.operators import (
+from rxmps3.errors import Failure, InvalidOption, InvalidValue, NotLoaded
+from rxmps3.model import jsontext
+from rxmps3.model.collections.aggregates import Aggregate, Count, Extreme, Mean, Reduce, Sum, Total
+from rxmps3.model.collections.cells import Cell, Text, Value, own
+from rxmps3.model.collections.delta import Delta
+from rxmps3.model.collections.graph import Graph, Plan, merged
+from rxmps3.model.collections.operators import (
     Changes,
     Distinct,
     Filter,
@@ -40,8 +42,6 @@ from rxmps3.collections.operators import (
     Union,
     Window,
 )
-from rxmps3.errors import Failure, InvalidOption, InvalidValue, NotLoaded
-from rxmps3.model import jsontext
 from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.snapshot import Snapshot
 from rxmps3.model.sortedkeys import check_prefix

@@ -23,10 +23,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rxmps3 import MISSING, Delta, InvalidValue
-from rxmps3.collections.aggregates import Aggregate, Count, Extreme, Mean, Reduce, Sum
-from rxmps3.collections.cells import Text, own, same_value
-from rxmps3.collections.graph import Graph, Plan
-from rxmps3.collections.operators import (
+from rxmps3.model.collections.aggregates import Aggregate, Count, Extreme, Mean, Reduce, Sum
+from rxmps3.model.collections.cells import Text, own, same_value
+from rxmps3.model.collections.graph import Graph, Plan
+from rxmps3.model.collections.operators import (
     Changes,
     Distinct,
     Filter,
@@ -38,7 +38,7 @@ from rxmps3.collections.operators import (
     Union,
     Window,
 )
-from rxmps3.collections.order import fingerprint, rank_of
+from rxmps3.model.collections.order import fingerprint, rank_of
 
 Content = dict[Any, Any]
 

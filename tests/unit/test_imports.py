@@ -14,12 +14,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 PURE = (
-    "collections.aggregates",
-    "collections.cells",
-    "collections.delta",
-    "collections.graph",
-    "collections.operators",
-    "collections.order",
+    "model.collections.aggregates",
+    "model.collections.cells",
+    "model.collections.delta",
+    "model.collections.graph",
+    "model.collections.operators",
+    "model.collections.order",
     "database.presence.who",
     "database.undo_stack",
     "errors",
@@ -46,7 +46,6 @@ ROOMS = (
     "errors",
     "runtime",
     "model",
-    "collections",
     "storage",
     "log",
     "local",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, Literal, TypeVar
 
-from rxmps3.collections.cells import Cell, Value
+from rxmps3.model.collections.cells import Cell, Value
 from rxmps3.model.missing import MISSING, MissingType
 
 __all__ = ["Delta"]

@@ -10,9 +10,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
-from rxmps3.collections.cells import NOTHING, Cell, Pair, Value, same_cell
-from rxmps3.collections.order import Reversed, fingerprint, hashable, rank_of
 from rxmps3.errors import InvalidValue
+from rxmps3.model.collections.cells import NOTHING, Cell, Pair, Value, same_cell
+from rxmps3.model.collections.order import Reversed, fingerprint, hashable, rank_of
 from rxmps3.model.missing import MISSING
 from rxmps3.model.sortedmap import SortedMap, slide
 

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from rxmps3.collections.cells import Cell, Value, own
-from rxmps3.collections.operators import Changes, Fn, Timeless, combined
-from rxmps3.collections.order import hashable, rank_of
 from rxmps3.errors import InvalidValue
+from rxmps3.model.collections.cells import Cell, Value, own
+from rxmps3.model.collections.operators import Changes, Fn, Timeless, combined
+from rxmps3.model.collections.order import hashable, rank_of
 from rxmps3.model.missing import MISSING
 from rxmps3.model.sortedmap import SortedMap
 

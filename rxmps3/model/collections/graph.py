@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rxmps3.collections.cells import Cell
-from rxmps3.collections.delta import Delta
-from rxmps3.collections.operators import Changes, Limit, Operator, Sort, combined
-from rxmps3.collections.order import rank_of
 from rxmps3.errors import InvalidValue
+from rxmps3.model.collections.cells import Cell
+from rxmps3.model.collections.delta import Delta
+from rxmps3.model.collections.operators import Changes, Limit, Operator, Sort, combined
+from rxmps3.model.collections.order import rank_of
 from rxmps3.model.missing import MISSING
 from rxmps3.model.snapshot import ByRank, Keyed, Rows
 from rxmps3.model.sortedmap import SortedMap
