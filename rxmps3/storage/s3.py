@@ -1,17 +1,15 @@
-"""A storage in an S3 bucket. Here is the only import of aioboto3."""
+"""A storage in an S3 bucket."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from functools import cache
-from typing import Any, Final, cast
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import quote
 
 from rxmps3.errors import Closed, InvalidOption, Unavailable, WrongLoop
 from rxmps3.runtime.clock import Clock
@@ -30,9 +28,12 @@ from rxmps3.storage.base import (
 )
 from rxmps3.storage.s3_errors import Refusal, parse_date, translate
 
+if TYPE_CHECKING:
+    from rxmps3.storage.s3_client import S3Client
+
 __all__ = ["OPTIONS", "S3Storage"]
 
-_SESSION_OPTIONS = ("profile_name",)
+_SESSION_OPTIONS = ("profile_name", "session")
 _CLIENT_OPTIONS = (
     "endpoint_url",
     "region_name",
@@ -46,7 +47,7 @@ _REQUEST_OPTIONS = ("ExpectedBucketOwner",)
 _PUT_OPTIONS = ("ServerSideEncryption", "SSEKMSKeyId")
 
 OPTIONS: Final[Mapping[str, type]] = {
-    **dict.fromkeys((*_SESSION_OPTIONS, *_CLIENT_OPTIONS, *_REQUEST_OPTIONS, *_PUT_OPTIONS), str),
+    **dict.fromkeys(("profile_name", *_CLIENT_OPTIONS, *_REQUEST_OPTIONS, *_PUT_OPTIONS), str),
     "use_ssl": bool,
     "verify": object,
     "config": object,
@@ -59,20 +60,22 @@ _SLOWEST_BYTES_PER_SECOND = 16 * 1024
 
 
 class S3Storage:
-    """Objects of an S3 bucket below a prefix, through one aioboto3 client that the first request opens.
+    """Objects of an S3 bucket below a prefix, through one aiobotocore client that the first request opens.
 
     The client's own retries are off: an answer that did not come is `Unavailable`, and the caller decides. Credentials,
-    region and endpoint come from the options, else from the environment and profiles, as in boto3.
+    region and endpoint come from the options, else from the environment and profiles, as botocore finds them; endpoint
+    and profile as of the moment when the storage is made.
 
     Args:
         bucket: the bucket's name.
         prefix: what all names start with; empty, or ending in a slash.
-        options: boto3's, as far as `OPTIONS` names them. ``session`` is an `aioboto3.Session` to take credentials
-            from, ``config`` a botocore ``Config`` whose settings override the ones of this class.
+        options: boto3's, as far as `OPTIONS` names them. ``session`` is an `aioboto3.Session` or one of
+            aiobotocore to take credentials from, ``config`` a botocore ``Config`` whose settings override ours.
         clock: not used for requests; S3 brings its own time.
 
     Raises:
-        InvalidOption: an option is unknown or of a wrong type.
+        InvalidOption: an option is unknown or of a wrong type, or is no address.
+        AccessDenied: there is no such profile, or the configuration files cannot be read.
 
     A storage belongs to the event loop of its first request; use from another one raises `WrongLoop`, and use after
     `close` raises `Closed`.
@@ -88,8 +91,9 @@ class S3Storage:
         if "session" in self._options and "profile_name" in self._options:
             raise InvalidOption("a session has its profile already", remedy="give one of session and profile_name")
         self._prefix = prefix
-        endpoint = _endpoint(self._options.get("endpoint_url"))
         self._bucket = f"s3://{bucket}"
+        self._clients = self._resolved()
+        endpoint = self._clients.endpoint
         self._place = f"{self._bucket} at {endpoint}" if endpoint else self._bucket
         self._url = f"{self._bucket}/{prefix}" + (f"?endpoint_url={quote(endpoint, safe=':/')}" if endpoint else "")
         self._for_all: dict[str, Any] = {"Bucket": bucket, **self._chosen(_REQUEST_OPTIONS)}
@@ -255,28 +259,13 @@ class S3Storage:
     def _chosen(self, names: tuple[str, ...]) -> dict[str, Any]:
         return {name: self._options[name] for name in names if name in self._options}
 
-    async def _new_client(self) -> Any:
-        options = self._chosen(_CLIENT_OPTIONS)
-        session = self._options.get("session") or _session(self._chosen(_SESSION_OPTIONS))
-        async with AsyncExitStack() as undo:
-            client = await self._enter(undo, session, options, path_style="endpoint_url" in options)
-            if not _is_amazon(client.meta.endpoint_url) and "endpoint_url" not in options:
-                # an endpoint from the environment or a profile: such servers rarely have a host name per bucket
-                await undo.aclose()
-                client = await self._enter(undo, session, options, path_style=True)
-            self._closing = undo.pop_all()
-        self._loop = asyncio.get_running_loop()
-        return client
+    def _resolved(self) -> S3Client:
+        from rxmps3.storage.s3_client import S3Client
 
-    async def _enter(self, stack: AsyncExitStack, session: Any, options: dict[str, Any], *, path_style: bool) -> Any:
-        from botocore import handlers
-
-        expect: Any = cast(Any, handlers).add_expect_header
-        config = _config(self._options.get("config"), path_style=path_style)
-        client: Any = await stack.enter_async_context(session.client("s3", config=config, **options))
-        client.meta.events.unregister("before-call.s3", expect)
-        _forget_names_in_endpoints(client.meta.service_model)
-        return client
+        try:
+            return S3Client(**self._chosen((*_SESSION_OPTIONS, "config")), options=self._chosen(_CLIENT_OPTIONS))
+        except Exception as error:
+            raise translate(error, operation="open", where=self._bucket, bucket=self._bucket) from error
 
     async def _ready(self, operation: str) -> Any:
         """The client, opened by the first to ask."""
@@ -286,7 +275,8 @@ class S3Storage:
                     raise Closed("the storage is closed", operation=operation, object=self._url)
                 if self._client is None:
                     try:
-                        self._client = await self._new_client()
+                        self._client = await self._closing.enter_async_context(self._clients.open())
+                        self._loop = asyncio.get_running_loop()
                     except Exception as error:
                         raise self._translate(error, operation, "") from error
         if self._loop is not asyncio.get_running_loop():
@@ -338,46 +328,6 @@ class S3Storage:
         )
 
 
-def _session(options: dict[str, Any]) -> Any:
-    """A session of its own, but for S3's description, which takes most of a client's making and never changes."""
-    import aioboto3
-    from aiobotocore.session import AioSession
-
-    inner: Any = AioSession()
-    inner.register_component("data_loader", _loader())
-    return aioboto3.Session(botocore_session=inner, **options)
-
-
-@cache
-def _loader() -> Any:
-    from aiobotocore.session import AioSession
-
-    session: Any = AioSession()
-    return session.get_component("data_loader")
-
-
-def _config(chosen: Any, *, path_style: bool) -> Any:
-    """A client configuration without the work that this package does itself or does not need."""
-    import botocore
-    from aiobotocore.config import AioConfig
-
-    settings: dict[str, Any] = {"s3": {"addressing_style": "path"}} if path_style else {}
-    ours: Any = AioConfig(
-        connector_args=getattr(chosen, "connector_args", None),
-        connect_timeout=5,
-        read_timeout=20,
-        max_pool_connections=50,
-        tcp_keepalive=True,
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        parameter_validation=False,
-        user_agent=f"rxmps3 Botocore/{botocore.__version__}",  # composing botocore's takes a tenth of a request's work
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        **settings,
-    )
-    return ours if chosen is None else ours.merge(chosen)
-
-
 async def _read(stream: Any, limit: int | None, where: str) -> bytes:
     if limit is None:
         return await stream.read()
@@ -388,28 +338,6 @@ async def _read(stream: Any, limit: int | None, where: str) -> bytes:
         size += len(part)
         check_size(size, limit, where)
     return b"".join(parts)
-
-
-def _forget_names_in_endpoints(service: Any) -> None:
-    """Let one endpoint be computed per bucket, not one per object: the name is part of botocore's cache key, though
-    no rule reads it, and evaluating the rules is a quarter of a request's work.
-    """
-    for operation in ("GetObject", "PutObject", "DeleteObject", "ListObjectsV2", "ListObjectVersions"):
-        for member in service.operation_model(operation).input_shape.members.values():
-            if member.metadata.get("contextParam", {}).get("name") in ("Key", "Prefix"):
-                del member.metadata["contextParam"]
-
-
-def _is_amazon(endpoint: str) -> bool:
-    host = urlsplit(endpoint).hostname or ""
-    return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws"))
-
-
-def _endpoint(option: str | None) -> str:
-    """The endpoint by option or environment, without user name and password; empty for Amazon's own."""
-    endpoint = option or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    parts = urlsplit(endpoint)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl().rstrip("/")
 
 
 def _date(answer: Mapping[str, Any]) -> datetime | None:

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import aioboto3
 import pytest
 from botocore.config import Config
 
@@ -34,6 +33,7 @@ from rxmps3.storage import ABSENT, Found, Matches, Missing, NotModified, list_al
 from rxmps3.storage.s3 import S3Storage
 from tests.servers import ADMIN, GETTER, MEMBER, MEMBER_PREFIX, READER, SHARED_BUCKET, Credentials, Moto, SeaweedFS
 from tests.storage.scripted import Answer, ScriptedServer, refusal
+from tests.storage.sessions import SESSIONS, session_of
 
 FOUND = Answer(200, b"body", {"ETag": '"etag"', "Last-Modified": "Sun, 22 Nov 2026 09:00:00 GMT"})
 STORED = Answer(200, b"", {"ETag": '"etag"'})
@@ -95,8 +95,9 @@ async def test_options_go_to_the_requests_that_take_them() -> None:
         assert [one.path.partition("?")[2] for one in server.asked[1:3]] == ["versionId=v", "versionId=v"]
 
 
-async def test_the_region_and_a_session_of_ones_own_are_used() -> None:
-    session = aioboto3.Session(aws_access_key_id="mine", aws_secret_access_key="x", region_name="eu-north-1")
+@pytest.mark.parametrize("library", SESSIONS)
+async def test_the_region_and_a_session_of_ones_own_are_used(library: str) -> None:
+    session = session_of(library, aws_access_key_id="mine", aws_secret_access_key="x", region_name="eu-north-1")
     async with ScriptedServer(FOUND) as server:
         endpoint = server.options["endpoint_url"]
         async with opened("s3://bucket", endpoint_url=endpoint, session=session) as storage:
@@ -386,16 +387,14 @@ async def test_no_credentials() -> None:
 
 
 async def test_no_such_profile() -> None:
-    async with opened("s3://bucket", profile_name="nobody") as storage:
-        with pytest.raises(AccessDenied, match="nobody"):
-            await storage.get("a")
+    with pytest.raises(AccessDenied, match="nobody"):
+        open_storage("s3://bucket", clock=SystemClock(), profile_name="nobody")
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:9000", "http://", "not a url"])
 async def test_endpoints_that_are_none(endpoint: str) -> None:
-    async with opened("s3://bucket", endpoint_url=endpoint, **ADMIN.options) as storage:
-        with pytest.raises(InvalidOption):
-            await storage.get("a")
+    with pytest.raises(InvalidOption, match="endpoint"):
+        open_storage("s3://bucket", clock=SystemClock(), endpoint_url=endpoint, **ADMIN.options)
 
 
 # How it ends

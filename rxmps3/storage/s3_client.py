@@ -1,0 +1,219 @@
+"""The client library behind the S3 storage: aiobotocore's session, and what it lacks. Here is its only import.
+
+It is imported when the first S3 storage is made: that takes about half a second.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+import botocore
+from aiobotocore.config import AioConfig
+from aiobotocore.httpsession import AIOHTTPSession
+from aiobotocore.session import AioSession
+from botocore import UNSIGNED, handlers
+from botocore.config import Config
+
+from rxmps3.errors import InvalidOption
+
+__all__ = ["S3Client"]
+
+T = TypeVar("T")
+
+_aiohttp_session: Any = AIOHTTPSession
+_aio_session: Any = AioSession
+
+
+class S3Client:
+    """Opens clients for S3 with one set of options. Endpoint, region and profile are those of the moment it is made.
+
+    Args:
+        session: an `aioboto3.Session` or aiobotocore's own, to take credentials, region and endpoint from.
+        profile_name: a profile of the configuration files, if there is no session.
+        config: a botocore ``Config`` whose settings override the ones of this class.
+        options: of botocore's ``create_client``.
+
+    Raises:
+        InvalidOption: the session is of a synchronous library.
+        botocore.exceptions.BotoCoreError, ValueError: it cannot tell where to go.
+    """
+
+    def __init__(
+        self, *, session: Any = None, profile_name: str | None = None, config: Any = None, options: Mapping[str, Any]
+    ) -> None:
+        self._options = dict(options)
+        self._session: Any = _copied(session) if session is not None else _new_session(profile_name)
+        given = self._session.get_default_client_config()
+        if given is not None:
+            config = given if config is None else given.merge(config)
+            self._session.set_default_client_config(None)
+        self._config = config
+        self.endpoint = ""
+        """The server's address, without user name and password; empty for Amazon's own, of any region."""
+        self.region = ""
+        _finished(self._resolve())
+        # The chain of credentials is bound to the same profile: it is made now and asked later.
+        self._session.get_component("credential_provider")
+
+    @property
+    def profile(self) -> str:
+        """The profile of the configuration files that is in use; empty for the default one."""
+        return self._session.get_config_variable("profile") or ""
+
+    async def _resolve(self) -> None:
+        """Where botocore would go; a client without credentials tells it without asking anybody."""
+        config = self._settings(path_style=False).merge(Config(signature_version=UNSIGNED, defaults_mode="legacy"))
+        config.warm_up_loader_caches = False
+        async with self._session.create_client("s3", config=config, **self._options) as client:
+            endpoint, partition = client.meta.endpoint_url, client.meta.partition
+            self.region = client.meta.region_name or ""
+        if "endpoint_url" in self._options or partition != "aws" or not _is_amazon(endpoint):
+            self.endpoint = _without_credentials(endpoint)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Any]:
+        """A client; its own retries are off, and names are sent as they are."""
+        # a server of another maker rarely has a host name per bucket
+        config = self._settings(path_style=bool(self.endpoint))
+        async with self._session.create_client("s3", config=config, **self._options) as client:
+            client.meta.events.unregister("before-call.s3", cast(Any, handlers).add_expect_header)
+            _forget_names_in_endpoints(client.meta.service_model)
+            yield client
+
+    def _settings(self, *, path_style: bool) -> Any:
+        """A configuration without the work that this package does itself or does not need."""
+        chosen = self._config
+        settings: dict[str, Any] = {"s3": {"addressing_style": "path"}} if path_style else {}
+        config: Any = AioConfig(
+            connector_args=getattr(chosen, "connector_args", None),
+            connect_timeout=5,
+            read_timeout=20,
+            max_pool_connections=50,
+            tcp_keepalive=True,
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            parameter_validation=False,
+            # composing botocore's own takes a tenth of a request's work
+            user_agent=f"rxmps3 Botocore/{botocore.__version__}",
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            **settings,
+        )
+        return _checking(config if chosen is None else config.merge(chosen), chosen)
+
+
+class _CheckingSession(_aiohttp_session):
+    """Checks the server's certificate and host name always, as `verify` asks, and follows no redirect by itself.
+
+    aiobotocore before 3.9 makes no SSL context for what goes through a proxy, and then aiohttp checks nothing; with
+    urllib3 1.x it does not compare host names either. aiohttp would follow a redirect with a signature that is valid
+    for the first server only; botocore signs anew.
+    """
+
+    def _get_ssl_context(self) -> Any:
+        inherited: Any = super()
+        context = inherited._get_ssl_context()
+        context.check_hostname = True
+        return context
+
+    def _setup_proxy_ssl_context(self, proxy_url: str) -> Any:
+        inherited: Any = super()
+        return inherited._setup_proxy_ssl_context(proxy_url) or self._get_ssl_context()
+
+    async def _get_session(self, proxy_url: str | None) -> Any:
+        inherited: Any = super()
+        return _NotFollowing(await inherited._get_session(proxy_url))
+
+
+class _NotFollowing:
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    async def request(self, method: str, **arguments: Any) -> Any:
+        return await self._session.request(method, allow_redirects=False, **arguments)
+
+
+class _Session(_aio_session):
+    """A session whose clients, those that it asks for credentials too, check certificates."""
+
+    def create_client(self, service_name: str, *args: Any, config: Any = None, **kwargs: Any) -> Any:
+        settings: Any = AioConfig()
+        settings = _checking(settings if config is None else settings.merge(config), config)
+        inherited: Any = super()
+        return inherited.create_client(service_name, *args, config=settings, **kwargs)
+
+
+def _checking(config: Any, chosen: Any) -> Any:
+    """The configuration with the HTTP session above, unless the user chose another on purpose."""
+    own = getattr(chosen, "http_session_cls", AIOHTTPSession)
+    config.http_session_cls = _CheckingSession if own is AIOHTTPSession else own
+    return config
+
+
+def _new_session(profile_name: str | None) -> Any:
+    """A session of its own, but for S3's description, which takes most of a client's making and never changes."""
+    session: Any = _Session()
+    session.register_component("data_loader", _loader())
+    if profile_name is not None:
+        session.set_config_variable("profile", profile_name)
+    else:
+        # the one of the environment, as of now
+        session.session_var_map["profile"] = (None, None, session.get_config_variable("profile"), None)
+    return session
+
+
+def _copied(session: Any) -> Any:
+    """Shares all with the user's session, but for what is set on it here."""
+    inner = getattr(session, "_session", session)
+    if not isinstance(inner, AioSession):
+        raise InvalidOption(
+            f"the option session is an aioboto3.Session or an aiobotocore session, not a {_kind(session)}",
+            remedy="a boto3.Session waits for each answer; give aioboto3.Session(…) with the same arguments,"
+            " or its options here",
+        )
+    return copy.copy(inner)
+
+
+def _kind(session: object) -> str:
+    kind = type(session)
+    return f"{kind.__module__.partition('.')[0]} {kind.__qualname__}"
+
+
+@cache
+def _loader() -> Any:
+    session: Any = AioSession()
+    return session.get_component("data_loader")
+
+
+def _finished(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that has nothing to wait for."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return done.value
+    work.close()
+    raise InvalidOption("the session waits for something before it can tell its endpoint", operation="open")
+
+
+def _forget_names_in_endpoints(service: Any) -> None:
+    """Let one endpoint be computed per bucket, not one per object: the name is part of botocore's cache key, though
+    no rule reads it, and evaluating the rules is a quarter of a request's work.
+    """
+    for operation in ("GetObject", "PutObject", "DeleteObject", "ListObjectsV2", "ListObjectVersions"):
+        for member in service.operation_model(operation).input_shape.members.values():
+            if member.metadata.get("contextParam", {}).get("name") in ("Key", "Prefix"):
+                del member.metadata["contextParam"]
+
+
+def _is_amazon(endpoint: str) -> bool:
+    host = urlsplit(endpoint).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws"))
+
+
+def _without_credentials(endpoint: str) -> str:
+    parts = urlsplit(endpoint)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl().rstrip("/")
