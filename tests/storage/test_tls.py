@@ -16,8 +16,8 @@ from botocore.config import Config
 from rxmps3.errors import Unavailable
 from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import Found, open_storage
-from tests.storage.sessions import SESSIONS, session_of
 from tests.storage.scripted import Answer, ScriptedServer
+from tests.storage.sessions import SESSIONS, session_of
 
 FOUND = Answer(200, b"body", {"ETag": '"etag"'})
 
@@ -150,7 +150,7 @@ async def test_a_certificate_of_another_host_is_not_believed(
 ) -> None:
     async with a_tls_server(ca, "elsewhere.example.com") as server, Proxy(server.port) as proxy:
         through(proxy if proxied else None, monkeypatch)
-        with pytest.raises(Unavailable, match="(?i)certificate"):
+        with pytest.raises(Unavailable, match=r"(?i)certificate"):
             await read(options_of(server, "localhost", "options", bundle))
         assert not server.asked
 
@@ -173,12 +173,11 @@ async def test_a_role_is_not_asked_for_at_a_forged_server(
         "[profile source]\naws_access_key_id=key\naws_secret_access_key=secret\n"
     )
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    async with a_tls_server(ca, "sts.amazonaws.com", "sts.eu-central-1.amazonaws.com") as server:
-        async with Proxy(server.port) as proxy:
-            through(proxy, monkeypatch)
-            options = {"profile_name": "role", "endpoint_url": "https://s3.example.com"}
-            with pytest.raises(Unavailable, match="(?i)certificate"):
-                await read(options)
-            assert proxy.asked
-            assert "sts" in proxy.asked[0]
-            assert not server.asked
+    names = ("sts.amazonaws.com", "sts.eu-central-1.amazonaws.com")
+    async with a_tls_server(ca, *names) as server, Proxy(server.port) as proxy:
+        through(proxy, monkeypatch)
+        with pytest.raises(Unavailable, match=r"(?i)certificate"):
+            await read({"profile_name": "role", "endpoint_url": "https://s3.example.com"})
+        assert proxy.asked
+        assert "sts" in proxy.asked[0]
+        assert not server.asked
