@@ -213,7 +213,7 @@ class SequencedLog:
                 await self._catch_up()
                 return
             numbers = (self._layout.seq_of(head.incarnation, one.name) for one in page.objects)
-            last = max(last, *(number or 0 for number in numbers), 0)
+            last = max([last, *(number for number in numbers if number is not None)])
         for start in range(first, last + 1, _READS_AT_ONCE):
             batch = range(start, min(start + _READS_AT_ONCE, last + 1))
             answers, failed = await self._read_entries(head.incarnation, batch)
