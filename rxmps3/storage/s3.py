@@ -111,6 +111,11 @@ class S3Storage:
         return self._url
 
     @property
+    def profile(self) -> str:
+        """The profile of the configuration files in use; empty for the default one."""
+        return self._clients.profile
+
+    @property
     def name_limit(self) -> int:
         """1,024 less the bytes of the prefix."""
         return MAX_NAME_BYTES - len(self._prefix.encode())

@@ -122,6 +122,96 @@ async def test_environment_and_profiles_are_read_as_boto3_does(tmp_path: Path, m
         assert server.asked[0].path == "/bucket/app/a"
 
 
+FILES = """[profile plain]
+[profile direct]
+endpoint_url = http://direct.example:1
+[profile service]
+services = mine
+endpoint_url = http://never.example
+[services mine]
+s3 =
+  endpoint_url = http://service.example:2/
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "endpoint"),
+    [
+        ({}, {}, ""),
+        ({"region_name": "eu-west-1"}, {}, ""),
+        ({"profile_name": "plain"}, {}, ""),
+        ({"profile_name": "direct"}, {}, "http://direct.example:1"),
+        ({"profile_name": "service"}, {}, "http://service.example:2"),
+        ({}, {"AWS_PROFILE": "service"}, "http://service.example:2"),
+        ({"profile_name": "plain"}, {"AWS_PROFILE": "service"}, ""),
+        ({"profile_name": "direct"}, {"AWS_ENDPOINT_URL": "http://general.example"}, "http://general.example"),
+        ({"profile_name": "direct"}, {"AWS_ENDPOINT_URL_S3": "http://s3.example"}, "http://s3.example"),
+        ({}, {"AWS_ENDPOINT_URL_S3": "http://s3.example", "AWS_ENDPOINT_URL": "http://x"}, "http://s3.example"),
+        ({"profile_name": "direct"}, {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}, ""),
+        ({}, {"AWS_ENDPOINT_URL": "http://x", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}, ""),
+        ({"config": Config(ignore_configured_endpoint_urls=True)}, {"AWS_ENDPOINT_URL": "http://x"}, ""),
+        ({"endpoint_url": "http://option.example"}, {"AWS_PROFILE": "service"}, "http://option.example"),
+        ({"endpoint_url": "http://me:secret@option.example"}, {}, "http://option.example"),
+        ({"region_name": "cn-north-1"}, {}, "https://s3.cn-north-1.amazonaws.com.cn"),
+    ],
+)
+async def test_the_endpoint_is_the_one_that_botocore_resolves(
+    options: dict[str, Any],
+    environment: dict[str, str],
+    endpoint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "config").write_text(FILES)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    async with opened("s3://bucket/app", **options) as storage:
+        assert storage.url == "s3://bucket/app/" + (f"?endpoint_url={endpoint}" if endpoint else "")
+
+
+@pytest.mark.parametrize("library", SESSIONS)
+async def test_the_endpoint_of_a_session_is_its_own(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").write_text(FILES)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "service")
+    session = session_of(library, aws_access_key_id="mine", aws_secret_access_key="x", region_name="eu-north-1")
+    async with opened("s3://bucket", session=session) as storage:
+        assert storage.url == "s3://bucket/?endpoint_url=http://service.example:2"
+    assert session.client if library == "aioboto3" else session.create_client  # it is as it was
+    assert "get_credentials" not in vars(getattr(session, "_session", session))
+
+
+async def test_a_profile_that_changes_meanwhile_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ScriptedServer(FOUND) as server:
+        (tmp_path / "config").write_text(
+            f"[profile one]\nendpoint_url={server.options['endpoint_url']}\nregion=eu-one-1\n"
+            "aws_access_key_id=first\naws_secret_access_key=x\n"
+            "[profile two]\nregion=eu-two-1\naws_access_key_id=second\naws_secret_access_key=x\n"
+        )
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+        monkeypatch.setenv("AWS_PROFILE", "one")
+        async with opened("s3://bucket") as storage:
+            monkeypatch.setenv("AWS_PROFILE", "two")
+            await storage.get("a")
+        assert "Credential=first/" in server.asked[0].headers["authorization"]
+        assert "/eu-one-1/s3/" in server.asked[0].headers["authorization"]
+
+
+async def test_the_region_is_of_the_variable_that_boto3_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ScriptedServer(FOUND) as server:
+        options = {name: value for name, value in server.options.items() if name != "region_name"}
+        monkeypatch.setenv("AWS_REGION", "eu-central-1")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-south-2")
+        async with opened("s3://bucket", **options) as storage:
+            await storage.get("a")
+        assert "/eu-south-2/s3/" in server.asked[0].headers["authorization"]
+
+
 async def test_a_config_of_ones_own_wins() -> None:
     config = Config(read_timeout=0.1, user_agent="mine")
     async with scripted(Answer(hang=True, cut=0, headers={"Content-Length": "5"}), config=config) as (server, storage):
