@@ -133,7 +133,7 @@ class S3Storage:
         client = await self._ready("get")
         try:
             async with self._patience() as patience:
-                answer = await client.get_object(**self._for_all, Key=self._prefix + name, **arguments)
+                answer = await self._ask(client, "get_object", **self._for_all, Key=self._prefix + name, **arguments)
                 async with answer["Body"]:
                     size = answer.get("ContentLength")
                     if size is not None:
@@ -171,8 +171,14 @@ class S3Storage:
         client = await self._ready("put")
         try:
             async with self._patience(len(body)):
-                answer = await client.put_object(
-                    **self._for_put, Key=self._prefix + name, Body=body, ContentType=content_type, **arguments
+                answer = await self._ask(
+                    client,
+                    "put_object",
+                    **self._for_put,
+                    Key=self._prefix + name,
+                    Body=body,
+                    ContentType=content_type,
+                    **arguments,
                 )
             return Stored(answer["ETag"], _date(answer), answer.get("VersionId"))
         except Exception as error:
@@ -185,7 +191,7 @@ class S3Storage:
         client = await self._ready("delete")
         try:
             async with self._patience():
-                await client.delete_object(**self._for_all, Key=self._prefix + name, **arguments)
+                await self._ask(client, "delete_object", **self._for_all, Key=self._prefix + name, **arguments)
         except Exception as error:
             refusal = Refusal.of(error)
             if refusal is None or not refusal.means_missing:
@@ -201,7 +207,7 @@ class S3Storage:
         client = await self._ready("list")
         try:
             async with self._patience():
-                answer = await client.list_objects_v2(**self._for_all, **arguments)
+                answer = await self._ask(client, "list_objects_v2", **self._for_all, **arguments)
             objects = [
                 Listed(self._name(one["Key"]), one["Size"], _utc(one.get("LastModified")), one.get("ETag", ""))
                 for one in answer.get("Contents", ())
@@ -226,7 +232,7 @@ class S3Storage:
         client = await self._ready("list versions")
         try:
             async with self._patience():
-                answer = await client.list_object_versions(**self._for_all, **arguments)
+                answer = await self._ask(client, "list_object_versions", **self._for_all, **arguments)
             cursor = None
             if answer["IsTruncated"]:
                 cursor = json.dumps([answer["NextKeyMarker"], answer.get("NextVersionIdMarker")])
@@ -245,9 +251,23 @@ class S3Storage:
         client = await self._ready(operation)
         try:
             async with self._patience():
-                return await getattr(client, method)(**self._for_all, **arguments)
+                return await self._ask(client, method, **self._for_all, **arguments)
         except Exception as error:
             raise self._translate(error, operation, "") from error
+
+    async def _ask(self, client: Any, method: str, **arguments: Any) -> Any:
+        """One request; a second one if the server refuses the credentials and there are others by now."""
+        credentials = self._clients.credentials
+        generation = credentials.generation if credentials is not None else 0
+        try:
+            return await getattr(client, method)(**arguments)
+        except Exception as error:
+            refusal = Refusal.of(error)
+            if credentials is None or refusal is None or not refusal.is_of_credentials:
+                raise
+            if not await credentials.renewed(generation or 1):
+                raise
+            return await getattr(client, method)(**arguments)
 
     async def close(self) -> None:
         """Close the client and its sockets."""
@@ -258,6 +278,8 @@ class S3Storage:
                 patience.reschedule(0)
         async with self._opening:
             await self._closing.aclose()
+            if self._clients.credentials is not None:
+                await self._clients.credentials.close()
 
     # The client
 

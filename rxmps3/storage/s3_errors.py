@@ -48,6 +48,19 @@ _CREDENTIALS = frozenset(
         "UnauthorizedAccess",
     }
 )
+_UNKNOWN_CREDENTIALS = frozenset(
+    {
+        "AuthFailure",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidSecurity",
+        "InvalidToken",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+        "Unauthorized",
+    }
+)
 _CLOCK = frozenset({"RequestTimeTooSkewed", "RequestInTheFuture"})
 _DAMAGED = frozenset(
     {"BadDigest", "ContentSHA256Mismatch", "IncompleteBody", "InvalidDigest", "XAmzContentSHA256Mismatch"}
@@ -134,6 +147,11 @@ class Refusal:
         )
 
     @property
+    def is_of_credentials(self) -> bool:
+        """Whether the server does not know these credentials, or not any more; others may do."""
+        return self.code in _UNKNOWN_CREDENTIALS or self.status == 401
+
+    @property
     def means_missing(self) -> bool:
         """Whether there is no such object; a 404 that S3 did not sign with its code is no evidence."""
         return self.code in _NO_OBJECT or (self.status == 405 and self.code == "MethodNotAllowed")
@@ -154,7 +172,7 @@ def translate(error: BaseException, *, operation: str, where: str, bucket: str) 
     if refusal is not None:
         return _of_refusal(refusal, operation, where, bucket)
     kinds = {kind.__name__ for kind in type(error).__mro__}
-    what = str(error) or type(error).__name__
+    what = str(error).strip() or type(error).__name__
     if kinds & _ACCESS_ERRORS:
         return AccessDenied(what, operation=operation, object=where, remedy=f"give credentials for {bucket}")
     if "SSLError" in kinds:
