@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Mapping
@@ -13,7 +14,7 @@ from urllib.parse import quote
 
 from rxmps3.errors import Closed, InvalidOption, Unavailable, WrongLoop
 from rxmps3.runtime.clock import Clock
-from rxmps3.storage._common import MAX_NAME_BYTES, check_name, check_size, page_size
+from rxmps3.storage._common import MAX_NAME_BYTES, MAX_PAGE, check_name, check_size, page_size
 from rxmps3.storage.base import (
     Absent,
     Found,
@@ -43,11 +44,15 @@ _CLIENT_OPTIONS = (
     "verify",
     "use_ssl",
 )
-_REQUEST_OPTIONS = ("ExpectedBucketOwner",)
+_BUCKET_OPTIONS = ("ExpectedBucketOwner",)
+_REQUEST_OPTIONS = (*_BUCKET_OPTIONS, "RequestPayer")
+_BODY_OPTIONS = ("SSECustomerKey", "SSECustomerAlgorithm")
 _PUT_OPTIONS = ("ServerSideEncryption", "SSEKMSKeyId")
 
 OPTIONS: Final[Mapping[str, type]] = {
-    **dict.fromkeys(("profile_name", *_CLIENT_OPTIONS, *_REQUEST_OPTIONS, *_PUT_OPTIONS), str),
+    **dict.fromkeys(("profile_name", *_CLIENT_OPTIONS, *_REQUEST_OPTIONS, *_BODY_OPTIONS, *_PUT_OPTIONS), str),
+    "SSECustomerKey": object,
+    "headers": Mapping,
     "use_ssl": bool,
     "verify": object,
     "config": object,
@@ -96,8 +101,16 @@ class S3Storage:
         endpoint = self._clients.endpoint
         self._place = f"{self._bucket} at {endpoint}" if endpoint else self._bucket
         self._url = f"{self._bucket}/{prefix}" + (f"?endpoint_url={quote(endpoint, safe=':/')}" if endpoint else "")
+        self._for_bucket: dict[str, Any] = {"Bucket": bucket, **self._chosen(_BUCKET_OPTIONS)}
         self._for_all: dict[str, Any] = {"Bucket": bucket, **self._chosen(_REQUEST_OPTIONS)}
-        self._for_put: dict[str, Any] = {**self._for_all, **self._chosen(_PUT_OPTIONS)}
+        encryption = self._chosen(_BODY_OPTIONS)
+        if "SSECustomerKey" in encryption:
+            encryption.setdefault("SSECustomerAlgorithm", "AES256")
+        self._for_get: dict[str, Any] = {**self._for_all, **encryption}
+        self._for_put: dict[str, Any] = {**self._for_get, **self._chosen(_PUT_OPTIONS)}
+        self._sums_everything = False  # once the server has asked for a checksum
+        self._is_directory = bucket.endswith("--x-s3")
+        self._takes_after = True
         self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
@@ -133,7 +146,7 @@ class S3Storage:
         client = await self._ready("get")
         try:
             async with self._patience() as patience:
-                answer = await self._ask(client, "get_object", **self._for_all, Key=self._prefix + name, **arguments)
+                answer = await self._ask(client, "get_object", **self._for_get, Key=self._prefix + name, **arguments)
                 async with answer["Body"]:
                     size = answer.get("ContentLength")
                     if size is not None:
@@ -168,18 +181,11 @@ class S3Storage:
                 arguments["IfMatch"] = when.etag
         if sha256 is not None:
             arguments["ChecksumSHA256"] = b64encode(sha256).decode()
+        arguments.update(self._for_put, Key=self._prefix + name, Body=body, ContentType=content_type)
         client = await self._ready("put")
         try:
             async with self._patience(len(body)):
-                answer = await self._ask(
-                    client,
-                    "put_object",
-                    **self._for_put,
-                    Key=self._prefix + name,
-                    Body=body,
-                    ContentType=content_type,
-                    **arguments,
-                )
+                answer = await self._put(client, arguments)
             return Stored(answer["ETag"], _date(answer), answer.get("VersionId"))
         except Exception as error:
             raise self._translate(error, "put", name) from error
@@ -198,24 +204,68 @@ class S3Storage:
                 raise self._translate(error, "delete", name) from error
 
     async def list(self, prefix: str, *, after: str = "", cursor: str | None = None, limit: int = 1000) -> Page:
-        """See `rxmps3.storage.List`. Names ascend within a page, and across pages as the server orders them."""
-        arguments: dict[str, Any] = {"Prefix": self._prefix + prefix, "MaxKeys": page_size(limit)}
-        if cursor is not None:
-            arguments["ContinuationToken"] = cursor
-        elif after:
-            arguments["StartAfter"] = self._prefix + after
+        """See `rxmps3.storage.List`. Names ascend within a page, and across pages as the server orders them.
+
+        A server that takes no ``StartAfter``, or ignores it, is asked without, and the names are left out here; a page
+        may then hold none and yet not be the last. A directory bucket lists in no order, and by whole directories.
+        """
+        size = page_size(limit)
         client = await self._ready("list")
         try:
             async with self._patience():
-                answer = await self._ask(client, "list_objects_v2", **self._for_all, **arguments)
-            objects = [
-                Listed(self._name(one["Key"]), one["Size"], _utc(one.get("LastModified")), one.get("ETag", ""))
-                for one in answer.get("Contents", ())
-            ]
-            objects.sort(key=_name_of)
-            return Page(objects, answer.get("NextContinuationToken") if answer["IsTruncated"] else None, _date(answer))
+                if self._is_directory:
+                    return await self._list_directory(client, self._prefix + prefix, after, cursor, size)
+                asked: dict[str, Any] = {"Prefix": self._prefix + prefix, "MaxKeys": size}
+                if cursor is not None:
+                    asked["ContinuationToken"] = cursor
+                answer = await self._list(client, asked, after if cursor is None else "")
+            return Page(
+                self._listed(answer, self._prefix + prefix, after),
+                answer.get("NextContinuationToken") if answer["IsTruncated"] else None,
+                _date(answer),
+            )
         except Exception as error:
             raise self._translate(error, "list", prefix) from error
+
+    async def _list(self, client: Any, asked: dict[str, Any], after: str) -> Any:
+        if after and self._takes_after:
+            try:
+                start = self._prefix + after
+                return await self._ask(client, "list_objects_v2", **self._for_all, **asked, StartAfter=start)
+            except Exception as error:
+                refusal = Refusal.of(error)
+                if refusal is None or refusal.status not in (400, 405, 501) or refusal.is_of_credentials:
+                    raise
+                self._takes_after = False
+        return await self._ask(client, "list_objects_v2", **self._for_all, **asked)
+
+    async def _list_directory(self, client: Any, prefix: str, after: str, cursor: str | None, size: int) -> Page:
+        """A page of a directory bucket: it takes a prefix only up to a slash, and no ``StartAfter``.
+
+        The cursor says how many of the server's page were handed out already, and the server's own cursor.
+        """
+        skipped, _, token = (cursor or "0/").partition("/")
+        done = int(skipped)
+        asked: dict[str, Any] = {"Prefix": prefix[: prefix.rfind("/") + 1], "MaxKeys": MAX_PAGE}
+        while True:
+            if token:
+                asked["ContinuationToken"] = token
+            answer = await self._ask(client, "list_objects_v2", **self._for_all, **asked)
+            found = self._listed(answer, prefix, after)[done:]
+            if len(found) > size:
+                return Page(found[:size], f"{done + size}/{token}", _date(answer))
+            done, token = 0, answer["NextContinuationToken"] if answer["IsTruncated"] else ""
+            if found or not token:
+                return Page(found, f"0/{token}" if token else None, _date(answer))
+
+    def _listed(self, answer: Mapping[str, Any], prefix: str, after: str) -> list[Listed]:
+        objects = [
+            Listed(self._name(one["Key"]), one["Size"], _utc(one.get("LastModified")), one.get("ETag", ""))
+            for one in answer.get("Contents", ())
+            if one["Key"].startswith(prefix)
+        ]
+        objects.sort(key=_name_of)
+        return [one for one in objects if one.name > after] if after else objects
 
     async def list_versions(self, prefix: str, *, cursor: str | None = None, limit: int = 1000) -> VersionPage:
         """See `rxmps3.storage.ListVersions`.
@@ -251,9 +301,23 @@ class S3Storage:
         client = await self._ready(operation)
         try:
             async with self._patience():
-                return await self._ask(client, method, **self._for_all, **arguments)
+                return await self._ask(client, method, **self._for_bucket, **arguments)
         except Exception as error:
             raise self._translate(error, operation, "") from error
+
+    async def _put(self, client: Any, arguments: dict[str, Any]) -> Any:
+        """A put; a second one with a checksum if the server asks for one, as it does where Object Lock is on."""
+        if not self._sums_everything:
+            try:
+                return await self._ask(client, "put_object", **arguments)
+            except Exception as error:
+                refusal = Refusal.of(error)
+                if "ChecksumSHA256" in arguments or refusal is None or not refusal.wants_checksum:
+                    raise
+                self._sums_everything = True
+        body: bytes = arguments["Body"]
+        sum = b64encode(hashlib.sha256(body).digest()).decode()
+        return await self._ask(client, "put_object", **{"ChecksumSHA256": sum, **arguments})
 
     async def _ask(self, client: Any, method: str, **arguments: Any) -> Any:
         """One request; a second one if the server refuses the credentials and there are others by now."""
@@ -290,7 +354,9 @@ class S3Storage:
         from rxmps3.storage.s3_client import S3Client
 
         try:
-            return S3Client(**self._chosen((*_SESSION_OPTIONS, "config")), options=self._chosen(_CLIENT_OPTIONS))
+            return S3Client(
+                **self._chosen((*_SESSION_OPTIONS, "config", "headers")), options=self._chosen(_CLIENT_OPTIONS)
+            )
         except Exception as error:
             raise translate(error, operation="open", where=self._bucket, bucket=self._bucket) from error
 
@@ -302,7 +368,9 @@ class S3Storage:
                     raise Closed("the storage is closed", operation=operation, object=self._url)
                 if self._client is None:
                     try:
-                        self._client = await self._closing.enter_async_context(self._clients.open())
+                        self._client = await self._closing.enter_async_context(
+                            self._clients.open(self._for_all["Bucket"])
+                        )
                         self._loop = asyncio.get_running_loop()
                     except Exception as error:
                         raise self._translate(error, operation, "") from error

@@ -48,6 +48,7 @@ class S3Client:
         session: an `aioboto3.Session` or aiobotocore's own, to take credentials, region and endpoint from.
         profile_name: a profile of the configuration files, if there is no session.
         config: a botocore ``Config`` whose settings override the ones of this class.
+        headers: sent and signed with each request.
         options: of botocore's ``create_client``.
 
     Raises:
@@ -56,9 +57,18 @@ class S3Client:
     """
 
     def __init__(
-        self, *, session: Any = None, profile_name: str | None = None, config: Any = None, options: Mapping[str, Any]
+        self,
+        *,
+        session: Any = None,
+        profile_name: str | None = None,
+        config: Any = None,
+        headers: Mapping[str, str] | None = None,
+        options: Mapping[str, Any],
     ) -> None:
         self._options = _checked(options)
+        self._headers = dict(headers or {})
+        for name, value in self._headers.items():
+            _check_text(value, f"the header {name}")
         self._session: Any = _copied(session) if session is not None else _new_session(profile_name)
         given = self._session.get_default_client_config()
         if given is not None:
@@ -101,14 +111,20 @@ class S3Client:
             self.endpoint = _without_credentials(endpoint)
 
     @asynccontextmanager
-    async def open(self) -> AsyncGenerator[Any]:
-        """A client; its own retries are off, and names are sent as they are."""
-        # a server of another maker rarely has a host name per bucket
-        config = self._settings(path_style=bool(self.endpoint))
+    async def open(self, bucket: str) -> AsyncGenerator[Any]:
+        """A client for a bucket; its own retries are off, and names are sent as they are."""
+        # a server of another maker rarely has a host name per bucket; an access point always has one
+        config = self._settings(path_style=bool(self.endpoint) and not bucket.startswith("arn:"))
         async with self._session.create_client("s3", config=config, **self._options) as client:
             client.meta.events.unregister("before-call.s3", cast(Any, handlers).add_expect_header)
             _forget_names_in_endpoints(client.meta.service_model)
+            client.meta.events.register("before-call.s3.HeadBucket", _follow_no_further)
+            if self._headers:
+                client.meta.events.register("before-call.s3", self._add_headers)
             yield client
+
+    def _add_headers(self, params: dict[str, Any], **_: Any) -> None:
+        params["headers"].update(self._headers)
 
     def _settings(self, *, path_style: bool) -> Any:
         """A configuration without the work that this package does itself or does not need."""
@@ -129,6 +145,11 @@ class S3Client:
             **settings,
         )
         return _checking(config if chosen is None else config.merge(chosen), chosen)
+
+
+def _follow_no_further(params: dict[str, Any], **_: Any) -> None:
+    """botocore asks for a bucket's region by a request that may be redirected as well, and would ask again for ever."""
+    params["context"].get("s3_redirect", {})["redirected"] = True
 
 
 class _CheckingSession(_aiohttp_session):
