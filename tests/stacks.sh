@@ -14,4 +14,4 @@ with open("pyproject.toml", "rb") as file:
     wanted = tomllib.load(file)["project"]["optional-dependencies"]["test"]
 print("\n".join(one for one in wanted if not one.startswith("aioboto3")))
 PYTHON
-"$venv/bin/python" -m pytest -n logical tests/storage tests/doctor tests/cli/test_cors.py
+"$venv/bin/python" -m pytest -n logical tests/storage tests/doctor tests/cli/test_cors.py tests/durability/test_outbox_elsewhere.py

@@ -89,7 +89,7 @@ class LiveCredentials:
         if self._may_ask():
             self._begin(refused=refused)
         if self._task is not None:
-            await asyncio.shield(self._task)
+            await asyncio.wait([self._task])
 
     def _begin(self, *, refused: bool) -> None:
         self._task = spawn(self._ask(refused), "fetch credentials")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import rxmps3
-from rxmps3.errors import AccessDenied, InvalidOption
+from rxmps3.errors import AccessDenied, Closed, InvalidOption
 from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import Found, open_storage
 from rxmps3.storage import s3_client as client
@@ -135,6 +135,16 @@ async def test_a_source_that_hangs_is_named_and_its_program_ended(files: Path, m
         assert not server.asked
         with pytest.raises(ProcessLookupError):
             os.kill(int((files / "pid").read_text()), 0)
+
+
+async def test_closing_ends_who_waits_for_a_source_that_hangs(files: Path) -> None:
+    program(files, "import time\ntime.sleep(600)\n")
+    async with ScriptedServer(FOUND) as server, opened("s3://bucket", **server_options(server)) as storage:
+        task = asyncio.ensure_future(storage.get("a"))
+        await asyncio.sleep(0.3)
+        await storage.close()
+        with pytest.raises(Closed):
+            await asyncio.wait_for(task, 5)
 
 
 async def test_a_source_that_wants_to_ask_somebody_is_refused(files: Path) -> None:
