@@ -16,9 +16,10 @@ import pytest
 import rxmps3
 from rxmps3.errors import AccessDenied, Closed, InvalidOption
 from rxmps3.runtime.clock import SystemClock
-from rxmps3.storage import Found, open_storage
+from rxmps3.storage import Found, open_storage, s3_credentials
 from rxmps3.storage import s3_client as client
 from tests.behaviour.helpers import eventually
+from tests.mutating import Mutant
 from tests.servers import ADMIN, SHARED_BUCKET, SeaweedFS
 from tests.storage.scripted import Answer, Asked, ScriptedServer, refusal
 from tests.storage.sessions import SESSIONS
@@ -121,8 +122,8 @@ async def test_a_source_is_asked_with_back_off(files: Path) -> None:
         assert len((files / "log").read_text()) <= 3
 
 
-async def test_a_source_that_hangs_is_named_and_its_program_ended(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_PATIENCE", 0.5)
+async def test_a_source_that_hangs_is_named_and_its_program_ended(files: Path, mutant: Mutant) -> None:
+    mutant.replace(client._PATIENCE, 0.5, within=client)
     program(
         files,
         f"import os, pathlib, time\npathlib.Path({str(files / 'pid')!r}).write_text(str(os.getpid()))\ntime.sleep(600)\n",
@@ -174,8 +175,8 @@ print(json.dumps({{"Version": 1, "AccessKeyId": f"key{{number}}", "SecretAccessK
 """
 
 
-async def test_a_refresh_comes_ahead_and_holds_up_nobody(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rxmps3.storage.s3_credentials._NOT_SOONER", 0.0)
+async def test_a_refresh_comes_ahead_and_holds_up_nobody(files: Path, mutant: Mutant) -> None:
+    mutant.replace(s3_credentials._NOT_SOONER, 0.0, within=s3_credentials)
     program(files, SHORT.format(log=str(files / "log"), pause=1.0, first=300, fails=False))
     async with ScriptedServer(FOUND) as server, opened("s3://bucket", **server_options(server)) as storage:
         await storage.get("a")
@@ -197,9 +198,9 @@ async def test_credentials_that_have_ended_are_fetched_before_the_next_request(f
 
 
 async def test_a_refresh_that_fails_is_one_line_and_not_for_each_request(
-    files: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    files: Path, mutant: Mutant, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("rxmps3.storage.s3_credentials._NOT_SOONER", 0.0)
+    mutant.replace(s3_credentials._NOT_SOONER, 0.0, within=s3_credentials)
     program(files, SHORT.format(log=str(files / "log"), pause=0, first=300, fails=True))
     async with ScriptedServer(FOUND) as server, opened("s3://bucket", **server_options(server)) as storage:
         await storage.get("a")

@@ -11,7 +11,6 @@ import pytest
 
 import rxmps3
 from rxmps3.errors import AccessDenied, Corrupt, InvalidOption, Unsupported
-from rxmps3.log.sequenced import probe
 from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import ABSENT, Found, list_all, open_storage
 from rxmps3.storage.s3 import S3Storage
@@ -91,11 +90,6 @@ def refusing(status: int, code: str, message: str = "the message") -> Callable[[
         return None
 
     return answer
-
-
-@pytest.fixture(autouse=True)
-def no_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_passed", set[str]())
 
 
 @pytest.mark.parametrize(
