@@ -13,7 +13,7 @@ def main() -> None:
     try:
         from rxmps3.cli.commands import main as perform
 
-        for name in ("past_commands", "upkeep_commands", "doctor_command"):  # each adds its words
+        for name in ("past_commands", "upkeep_commands", "doctor_command", "outbox_command"):  # each adds its words
             import_module(f"rxmps3.cli.{name}")
     except KeyboardInterrupt:
         sys.exit(130)

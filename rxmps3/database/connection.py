@@ -18,7 +18,7 @@ from rxmps3.local.directory import LocalDirectory, OpensLocal
 from rxmps3.replica import Replica
 from rxmps3.replica.options import Options
 from rxmps3.runtime.clock import Clock
-from rxmps3.storage import Storage, open_storage
+from rxmps3.storage import S3Storage, Storage, open_storage
 
 __all__ = ["Connection", "share"]
 
@@ -159,6 +159,8 @@ def share(
     else:
         keep, key = local, (place, id(local))
     owned = isinstance(where, str)
+    if isinstance(storage, S3Storage):
+        options["profile"] = storage.profile  # of the environment, as of now
     connection = Connection(storage, clock, owned=owned, storage_options=options, keep=keep)
     if not shared or place is None:
         return connection

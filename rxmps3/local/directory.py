@@ -2,9 +2,13 @@
 
 ::
 
-    DIR/<database>/<manifest>/state              the last known state and its place in the log
-    DIR/<database>/<manifest>/values/<sha256>    known large values
+    DIR/<database>/address                       which database it is: its URL, as the storage says it
+    DIR/<database>/<manifest>/known/state        the last known state and its place in the log
+    DIR/<database>/<manifest>/known/values/<…>   known large values
     DIR/<database>/<manifest>/slots/<n>/…        one outbox a process; locked while its process lives
+
+A database under another address, be it another port of the same server, is another folder: what waits there to be sent
+is told when the first address opens, and `rxmps3.local.unsent` finds it.
 
 The state and the values are shared by the processes of one directory; they are copies of what the bucket has, and
 may be deleted at any time. The slot of a process that has died is adopted by the next one that opens.
@@ -15,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,9 +35,10 @@ from rxmps3.model.state import State
 from rxmps3.runtime.clock import Clock
 from rxmps3.storage.base import Found, Storage, list_all
 
-__all__ = ["Local", "LocalDirectory", "LocalMemory", "OpensLocal", "SavedState"]
+__all__ = ["Local", "LocalDirectory", "LocalMemory", "OpensLocal", "SavedState", "address_of", "lock_slot"]
 
 _STATE = "state"
+_ADDRESS = "address"
 _VALUES = "values/"
 _NO_CHAIN = "0" * 64
 _MOST_SLOTS = 1000
@@ -56,10 +61,14 @@ class Local:
         storage: holds the shared part.
         outboxes: the own one first, then those of dead processes; each is locked.
         release: lets the locks go.
+        elsewhere: other addresses of the same bucket and prefix, for which the directory holds unsent writes.
     """
 
-    def __init__(self, storage: Storage, outboxes: list[Outbox], release: Callable[[], None]) -> None:
+    def __init__(
+        self, storage: Storage, outboxes: list[Outbox], release: Callable[[], None], elsewhere: Sequence[str] = ()
+    ) -> None:
         self._storage = storage
+        self.elsewhere = elsewhere
         self.outboxes = outboxes
         self._release = release
 
@@ -148,7 +157,9 @@ class LocalDirectory:
 
     def __init__(self, path: str | os.PathLike[str], url: str, clock: Clock) -> None:
         tail = escape(url.rpartition("/")[2].partition("?")[0] or "database").replace("/", "-")[:40]
-        self._root = Path(path).expanduser() / f"{tail}-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
+        self._path = Path(path).expanduser()
+        self._root = self._path / f"{tail}-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
+        self._url = url
         self._clock = clock
         if self._root.exists() and not self._root.is_dir():
             raise InvalidOption(f"local={str(path)!r} is not a directory", operation="connect")
@@ -172,13 +183,14 @@ class LocalDirectory:
         make_directories(os.path.abspath(slots), 0o700)
         with suppress(PermissionError):
             os.chmod(self._root, 0o700)  # earlier versions left it open to everybody
-        locks = [lock for slot in sorted(slots.iterdir()) if (lock := _lock(slot)) is not None]
+        self._check_address()
+        locks = [lock for slot in sorted(slots.iterdir()) if (lock := lock_slot(slot)) is not None]
         number = 1
         while not locks:
             slot = slots / f"{number}"
             if not slot.exists():
                 make_directories(os.path.abspath(slot), 0o700)
-                if (lock := _lock(slot)) is not None:
+                if (lock := lock_slot(slot)) is not None:
                     locks.append(lock)
             number += 1
             if number > _MOST_SLOTS:
@@ -189,7 +201,44 @@ class LocalDirectory:
                 os.close(descriptor)
 
         outboxes = [Outbox(DirectoryStorage(slot / "outbox", self._clock, private=True)) for slot, _ in locks]
-        return Local(DirectoryStorage(folder / "known", self._clock, private=True), outboxes, release)
+        known = DirectoryStorage(folder / "known", self._clock, private=True)
+        return Local(known, outboxes, release, self._elsewhere(folder.name))
+
+    def _check_address(self) -> None:
+        """Write down which database this is, or refuse to keep another's there."""
+        address = address_of(self._root)
+        if address is None:
+            spare = self._root / f"{_ADDRESS}.{os.getpid()}"
+            spare.write_text(f"{self._url}\n")
+            spare.replace(self._root / _ADDRESS)
+        elif address != self._url:
+            raise InvalidOption(
+                f"it belongs to {address}, not to {self._url}",
+                operation="connect",
+                object=f"local directory {str(self._root)!r}",
+                remedy="use another local directory; rxmps3 outbox DIR shows what waits there and moves it",
+            )
+
+    def _elsewhere(self, manifest: str) -> list[str]:
+        found: list[str] = []
+        for other in sorted(self._path.iterdir()):
+            address = address_of(other) if other != self._root else None
+            is_like = address is not None and _without_query(address) == _without_query(self._url)
+            if address is not None and is_like and any((other / manifest / "slots").glob("*/outbox/writes/*")):
+                found.append(address)
+        return found
+
+
+def address_of(folder: Path) -> str | None:
+    """Which database a folder of a local directory belongs to; None if it is none, or of an earlier version."""
+    try:
+        return (folder / _ADDRESS).read_text().strip() or None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _without_query(url: str) -> str:
+    return url.partition("?")[0]
 
 
 class LocalMemory:
@@ -208,7 +257,7 @@ class LocalMemory:
         return Local(self._storage(f"{manifest}/known"), [outbox], lambda: None)
 
 
-def _lock(slot: Path) -> tuple[Path, int] | None:
+def lock_slot(slot: Path) -> tuple[Path, int] | None:
     """Lock a slot, if the process that used it is gone."""
     try:
         import fcntl

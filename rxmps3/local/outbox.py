@@ -91,8 +91,11 @@ class Outbox:
         self._refused: dict[WriteId, str] = {}
         self.set_aside: list[str] = []
 
-    async def restore(self) -> list[Restored]:
+    async def restore(self, *, untouched: bool = False) -> list[Restored]:
         """What is in it, oldest first. ``set_aside`` then names what could not be read.
+
+        Args:
+            untouched: move and delete nothing; for an outbox that is only looked into.
 
         Raises:
             Unavailable, AccessDenied: the storage does not answer.
@@ -111,7 +114,10 @@ class Outbox:
             try:
                 batch = _decode_batch(answer.body, listed.name)
             except Error as error:
-                await self._put_aside(listed.name, answer.body, error)
+                if untouched:
+                    self.set_aside.append(listed.name)
+                else:
+                    await self._put_aside(listed.name, answer.body, error)
                 self._next = max(self._next, first + 1)
                 continue
             for ordinal, (write, texts, by) in enumerate(batch, first):
@@ -122,7 +128,7 @@ class Outbox:
                 sent = self._sent.date if ordinal <= self._sent.through else None
                 restored.append(Restored(write, texts, by, sent, self._sent.position(ordinal)))
                 self._note(listed.name, write.id, ordinal)
-            if listed.name not in self._batches:
+            if listed.name not in self._batches and not untouched:
                 await self._storage.delete(listed.name)
             self._next = max(self._next, first + len(batch))
         self._next = max(self._next, self._sent.through + 1)

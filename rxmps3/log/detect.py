@@ -168,8 +168,8 @@ class ChosenLog:
                 return False
             try:
                 await self._log.read()  # it may have opened long ago, and looking around have failed
-            except Corrupt:
-                # what another protocol has put there is no wonder to it, but to this one
+            except (Corrupt, Unsupported):
+                # what another protocol has put there is no wonder to it, but to this one, and it may need less
                 if self._log.exists or not await self._switch_to_what_is_there():
                     raise
             else:

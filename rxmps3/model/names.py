@@ -18,6 +18,7 @@ key has exactly one name and every name at most one key.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
@@ -146,6 +147,13 @@ class Layout:
         """The folder of the values that are too large for the log."""
         return self.root + VALUES
 
+    def is_of_another(self, name: str) -> bool:
+        """Whether an object below the root belongs to a database whose prefix goes on from there, by its name."""
+        parts = name.removeprefix(self.root).split("/")
+        return not _is_of_a_manifest(parts) and any(
+            _is_of_a_manifest(parts[start:]) or parts[start].startswith(RESERVED) for start in range(len(parts))
+        )
+
     def log(self, incarnation: str) -> str:
         """The folder of the log's entries."""
         return f"{self.root}{incarnation}/log/"
@@ -166,6 +174,11 @@ class Layout:
     def content(self, name: str) -> str:
         """The full name of a value's object, which log entries name relative to the manifest."""
         return self.root + name
+
+
+def _is_of_a_manifest(parts: Sequence[str]) -> bool:
+    in_log = len(parts) == 3 and parts[1] in ("log", "checkpoint")
+    return in_log or list(parts) == ["head"] or (len(parts) > 1 and parts[0] + "/" == VALUES)
 
 
 def value_name(key: str, version: str, again: str = "") -> str:

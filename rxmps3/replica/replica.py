@@ -374,6 +374,10 @@ class Replica:
         for name in local.set_aside:
             aside = Corrupt("set aside", object=f"file {name}")
             self._health.report(Failure("restore", self._name, aside, "the rest is kept"), early=True)
+        for address in local.elsewhere:
+            unsent = Error(f"unsent writes wait for {address}", operation="open", object="the local directory")
+            note = "they are not sent from here: rxmps3 outbox DIR lists, sends or moves them"
+            self._health.report(Failure("restore", self._name, unsent, note), early=True)
         self.values.keep_in(local)
         self._outbox_worker.use(local.outboxes[0])
         saved = await local.load_state()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 __all__ = ["StorageOptions"]
@@ -20,6 +21,10 @@ class StorageOptions(TypedDict, total=False):
     use_ssl: bool | None
     config: Any
     session: Any
+    headers: Mapping[str, str] | None
     ExpectedBucketOwner: str | None
+    RequestPayer: str | None
     ServerSideEncryption: str | None
     SSEKMSKeyId: str | None
+    SSECustomerKey: str | bytes | None
+    SSECustomerAlgorithm: str | None

@@ -1,21 +1,20 @@
-"""A storage in an S3 bucket. Here is the only import of aioboto3."""
+"""A storage in an S3 bucket."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
-import os
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from functools import cache
-from typing import Any, Final, cast
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import quote
 
 from rxmps3.errors import Closed, InvalidOption, Unavailable, WrongLoop
 from rxmps3.runtime.clock import Clock
-from rxmps3.storage._common import MAX_NAME_BYTES, check_name, check_size, page_size
+from rxmps3.storage._common import MAX_NAME_BYTES, MAX_PAGE, check_name, check_size, page_size
 from rxmps3.storage.base import (
     Absent,
     Found,
@@ -30,9 +29,12 @@ from rxmps3.storage.base import (
 )
 from rxmps3.storage.s3_errors import Refusal, parse_date, translate
 
+if TYPE_CHECKING:
+    from rxmps3.storage.s3_client import S3Client
+
 __all__ = ["OPTIONS", "S3Storage"]
 
-_SESSION_OPTIONS = ("profile_name",)
+_SESSION_OPTIONS = ("profile_name", "session")
 _CLIENT_OPTIONS = (
     "endpoint_url",
     "region_name",
@@ -42,11 +44,15 @@ _CLIENT_OPTIONS = (
     "verify",
     "use_ssl",
 )
-_REQUEST_OPTIONS = ("ExpectedBucketOwner",)
+_BUCKET_OPTIONS = ("ExpectedBucketOwner",)
+_REQUEST_OPTIONS = (*_BUCKET_OPTIONS, "RequestPayer")
+_BODY_OPTIONS = ("SSECustomerKey", "SSECustomerAlgorithm")
 _PUT_OPTIONS = ("ServerSideEncryption", "SSEKMSKeyId")
 
 OPTIONS: Final[Mapping[str, type]] = {
-    **dict.fromkeys((*_SESSION_OPTIONS, *_CLIENT_OPTIONS, *_REQUEST_OPTIONS, *_PUT_OPTIONS), str),
+    **dict.fromkeys(("profile_name", *_CLIENT_OPTIONS, *_REQUEST_OPTIONS, *_BODY_OPTIONS, *_PUT_OPTIONS), str),
+    "SSECustomerKey": object,
+    "headers": Mapping,
     "use_ssl": bool,
     "verify": object,
     "config": object,
@@ -59,20 +65,22 @@ _SLOWEST_BYTES_PER_SECOND = 16 * 1024
 
 
 class S3Storage:
-    """Objects of an S3 bucket below a prefix, through one aioboto3 client that the first request opens.
+    """Objects of an S3 bucket below a prefix, through one aiobotocore client that the first request opens.
 
     The client's own retries are off: an answer that did not come is `Unavailable`, and the caller decides. Credentials,
-    region and endpoint come from the options, else from the environment and profiles, as in boto3.
+    region and endpoint come from the options, else from the environment and profiles, as botocore finds them; endpoint
+    and profile as of the moment when the storage is made.
 
     Args:
         bucket: the bucket's name.
         prefix: what all names start with; empty, or ending in a slash.
-        options: boto3's, as far as `OPTIONS` names them. ``session`` is an `aioboto3.Session` to take credentials
-            from, ``config`` a botocore ``Config`` whose settings override the ones of this class.
+        options: boto3's, as far as `OPTIONS` names them. ``session`` is an `aioboto3.Session` or one of
+            aiobotocore to take credentials from, ``config`` a botocore ``Config`` whose settings override ours.
         clock: not used for requests; S3 brings its own time.
 
     Raises:
-        InvalidOption: an option is unknown or of a wrong type.
+        InvalidOption: an option is unknown or of a wrong type, or is no address.
+        AccessDenied: there is no such profile, or the configuration files cannot be read.
 
     A storage belongs to the event loop of its first request; use from another one raises `WrongLoop`, and use after
     `close` raises `Closed`.
@@ -88,12 +96,21 @@ class S3Storage:
         if "session" in self._options and "profile_name" in self._options:
             raise InvalidOption("a session has its profile already", remedy="give one of session and profile_name")
         self._prefix = prefix
-        endpoint = _endpoint(self._options.get("endpoint_url"))
         self._bucket = f"s3://{bucket}"
+        self._clients = self._resolved()
+        endpoint = self._clients.endpoint
         self._place = f"{self._bucket} at {endpoint}" if endpoint else self._bucket
         self._url = f"{self._bucket}/{prefix}" + (f"?endpoint_url={quote(endpoint, safe=':/')}" if endpoint else "")
+        self._for_bucket: dict[str, Any] = {"Bucket": bucket, **self._chosen(_BUCKET_OPTIONS)}
         self._for_all: dict[str, Any] = {"Bucket": bucket, **self._chosen(_REQUEST_OPTIONS)}
-        self._for_put: dict[str, Any] = {**self._for_all, **self._chosen(_PUT_OPTIONS)}
+        encryption = self._chosen(_BODY_OPTIONS)
+        if "SSECustomerKey" in encryption:
+            encryption.setdefault("SSECustomerAlgorithm", "AES256")
+        self._for_get: dict[str, Any] = {**self._for_all, **encryption}
+        self._for_put: dict[str, Any] = {**self._for_get, **self._chosen(_PUT_OPTIONS)}
+        self._sums_everything = False  # once the server has asked for a checksum
+        self._is_directory = bucket.endswith("--x-s3")
+        self._takes_after = True
         self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
@@ -105,6 +122,11 @@ class S3Storage:
     def url(self) -> str:
         """``s3://BUCKET/PREFIX``, with ``?endpoint_url=`` if it is not Amazon's."""
         return self._url
+
+    @property
+    def profile(self) -> str:
+        """The profile of the configuration files in use; empty for the default one."""
+        return self._clients.profile
 
     @property
     def name_limit(self) -> int:
@@ -124,7 +146,7 @@ class S3Storage:
         client = await self._ready("get")
         try:
             async with self._patience() as patience:
-                answer = await client.get_object(**self._for_all, Key=self._prefix + name, **arguments)
+                answer = await self._ask(client, "get_object", **self._for_get, Key=self._prefix + name, **arguments)
                 async with answer["Body"]:
                     size = answer.get("ContentLength")
                     if size is not None:
@@ -159,12 +181,11 @@ class S3Storage:
                 arguments["IfMatch"] = when.etag
         if sha256 is not None:
             arguments["ChecksumSHA256"] = b64encode(sha256).decode()
+        arguments.update(self._for_put, Key=self._prefix + name, Body=body, ContentType=content_type)
         client = await self._ready("put")
         try:
             async with self._patience(len(body)):
-                answer = await client.put_object(
-                    **self._for_put, Key=self._prefix + name, Body=body, ContentType=content_type, **arguments
-                )
+                answer = await self._put(client, arguments)
             return Stored(answer["ETag"], _date(answer), answer.get("VersionId"))
         except Exception as error:
             raise self._translate(error, "put", name) from error
@@ -176,31 +197,75 @@ class S3Storage:
         client = await self._ready("delete")
         try:
             async with self._patience():
-                await client.delete_object(**self._for_all, Key=self._prefix + name, **arguments)
+                await self._ask(client, "delete_object", **self._for_all, Key=self._prefix + name, **arguments)
         except Exception as error:
             refusal = Refusal.of(error)
             if refusal is None or not refusal.means_missing:
                 raise self._translate(error, "delete", name) from error
 
     async def list(self, prefix: str, *, after: str = "", cursor: str | None = None, limit: int = 1000) -> Page:
-        """See `rxmps3.storage.List`. Names ascend within a page, and across pages as the server orders them."""
-        arguments: dict[str, Any] = {"Prefix": self._prefix + prefix, "MaxKeys": page_size(limit)}
-        if cursor is not None:
-            arguments["ContinuationToken"] = cursor
-        elif after:
-            arguments["StartAfter"] = self._prefix + after
+        """See `rxmps3.storage.List`. Names ascend within a page, and across pages as the server orders them.
+
+        A server that takes no ``StartAfter``, or ignores it, is asked without, and the names are left out here; a page
+        may then hold none and yet not be the last. A directory bucket lists in no order, and by whole directories.
+        """
+        size = page_size(limit)
         client = await self._ready("list")
         try:
             async with self._patience():
-                answer = await client.list_objects_v2(**self._for_all, **arguments)
-            objects = [
-                Listed(self._name(one["Key"]), one["Size"], _utc(one.get("LastModified")), one.get("ETag", ""))
-                for one in answer.get("Contents", ())
-            ]
-            objects.sort(key=_name_of)
-            return Page(objects, answer.get("NextContinuationToken") if answer["IsTruncated"] else None, _date(answer))
+                if self._is_directory:
+                    return await self._list_directory(client, self._prefix + prefix, after, cursor, size)
+                asked: dict[str, Any] = {"Prefix": self._prefix + prefix, "MaxKeys": size}
+                if cursor is not None:
+                    asked["ContinuationToken"] = cursor
+                answer = await self._list(client, asked, after if cursor is None else "")
+            return Page(
+                self._listed(answer, self._prefix + prefix, after),
+                answer.get("NextContinuationToken") if answer["IsTruncated"] else None,
+                _date(answer),
+            )
         except Exception as error:
             raise self._translate(error, "list", prefix) from error
+
+    async def _list(self, client: Any, asked: dict[str, Any], after: str) -> Any:
+        if after and self._takes_after:
+            try:
+                start = self._prefix + after
+                return await self._ask(client, "list_objects_v2", **self._for_all, **asked, StartAfter=start)
+            except Exception as error:
+                refusal = Refusal.of(error)
+                if refusal is None or refusal.status not in (400, 405, 501) or refusal.is_of_credentials:
+                    raise
+                self._takes_after = False
+        return await self._ask(client, "list_objects_v2", **self._for_all, **asked)
+
+    async def _list_directory(self, client: Any, prefix: str, after: str, cursor: str | None, size: int) -> Page:
+        """A page of a directory bucket: it takes a prefix only up to a slash, and no ``StartAfter``.
+
+        The cursor says how many of the server's page were handed out already, and the server's own cursor.
+        """
+        skipped, _, token = (cursor or "0/").partition("/")
+        done = int(skipped)
+        asked: dict[str, Any] = {"Prefix": prefix[: prefix.rfind("/") + 1], "MaxKeys": MAX_PAGE}
+        while True:
+            if token:
+                asked["ContinuationToken"] = token
+            answer = await self._ask(client, "list_objects_v2", **self._for_all, **asked)
+            found = self._listed(answer, prefix, after)[done:]
+            if len(found) > size:
+                return Page(found[:size], f"{done + size}/{token}", _date(answer))
+            done, token = 0, answer["NextContinuationToken"] if answer["IsTruncated"] else ""
+            if found or not token:
+                return Page(found, f"0/{token}" if token else None, _date(answer))
+
+    def _listed(self, answer: Mapping[str, Any], prefix: str, after: str) -> list[Listed]:
+        objects = [
+            Listed(self._name(one["Key"]), one["Size"], _utc(one.get("LastModified")), one.get("ETag", ""))
+            for one in answer.get("Contents", ())
+            if one["Key"].startswith(prefix)
+        ]
+        objects.sort(key=_name_of)
+        return [one for one in objects if one.name > after] if after else objects
 
     async def list_versions(self, prefix: str, *, cursor: str | None = None, limit: int = 1000) -> VersionPage:
         """See `rxmps3.storage.ListVersions`.
@@ -217,7 +282,7 @@ class S3Storage:
         client = await self._ready("list versions")
         try:
             async with self._patience():
-                answer = await client.list_object_versions(**self._for_all, **arguments)
+                answer = await self._ask(client, "list_object_versions", **self._for_all, **arguments)
             cursor = None
             if answer["IsTruncated"]:
                 cursor = json.dumps([answer["NextKeyMarker"], answer.get("NextVersionIdMarker")])
@@ -236,9 +301,37 @@ class S3Storage:
         client = await self._ready(operation)
         try:
             async with self._patience():
-                return await getattr(client, method)(**self._for_all, **arguments)
+                return await self._ask(client, method, **self._for_bucket, **arguments)
         except Exception as error:
             raise self._translate(error, operation, "") from error
+
+    async def _put(self, client: Any, arguments: dict[str, Any]) -> Any:
+        """A put; a second one with a checksum if the server asks for one, as it does where Object Lock is on."""
+        if not self._sums_everything:
+            try:
+                return await self._ask(client, "put_object", **arguments)
+            except Exception as error:
+                refusal = Refusal.of(error)
+                if "ChecksumSHA256" in arguments or refusal is None or not refusal.wants_checksum:
+                    raise
+                self._sums_everything = True
+        body: bytes = arguments["Body"]
+        sum = b64encode(hashlib.sha256(body).digest()).decode()
+        return await self._ask(client, "put_object", **{"ChecksumSHA256": sum, **arguments})
+
+    async def _ask(self, client: Any, method: str, **arguments: Any) -> Any:
+        """One request; a second one if the server refuses the credentials and there are others by now."""
+        credentials = self._clients.credentials
+        generation = credentials.generation if credentials is not None else 0
+        try:
+            return await getattr(client, method)(**arguments)
+        except Exception as error:
+            refusal = Refusal.of(error)
+            if credentials is None or refusal is None or not refusal.is_of_credentials:
+                raise
+            if not await credentials.renewed(generation or 1):
+                raise
+            return await getattr(client, method)(**arguments)
 
     async def close(self) -> None:
         """Close the client and its sockets."""
@@ -249,34 +342,23 @@ class S3Storage:
                 patience.reschedule(0)
         async with self._opening:
             await self._closing.aclose()
+            if self._clients.credentials is not None:
+                await self._clients.credentials.close()
 
     # The client
 
     def _chosen(self, names: tuple[str, ...]) -> dict[str, Any]:
         return {name: self._options[name] for name in names if name in self._options}
 
-    async def _new_client(self) -> Any:
-        options = self._chosen(_CLIENT_OPTIONS)
-        session = self._options.get("session") or _session(self._chosen(_SESSION_OPTIONS))
-        async with AsyncExitStack() as undo:
-            client = await self._enter(undo, session, options, path_style="endpoint_url" in options)
-            if not _is_amazon(client.meta.endpoint_url) and "endpoint_url" not in options:
-                # an endpoint from the environment or a profile: such servers rarely have a host name per bucket
-                await undo.aclose()
-                client = await self._enter(undo, session, options, path_style=True)
-            self._closing = undo.pop_all()
-        self._loop = asyncio.get_running_loop()
-        return client
+    def _resolved(self) -> S3Client:
+        from rxmps3.storage.s3_client import S3Client
 
-    async def _enter(self, stack: AsyncExitStack, session: Any, options: dict[str, Any], *, path_style: bool) -> Any:
-        from botocore import handlers
-
-        expect: Any = cast(Any, handlers).add_expect_header
-        config = _config(self._options.get("config"), path_style=path_style)
-        client: Any = await stack.enter_async_context(session.client("s3", config=config, **options))
-        client.meta.events.unregister("before-call.s3", expect)
-        _forget_names_in_endpoints(client.meta.service_model)
-        return client
+        try:
+            return S3Client(
+                **self._chosen((*_SESSION_OPTIONS, "config", "headers")), options=self._chosen(_CLIENT_OPTIONS)
+            )
+        except Exception as error:
+            raise translate(error, operation="open", where=self._bucket, bucket=self._bucket) from error
 
     async def _ready(self, operation: str) -> Any:
         """The client, opened by the first to ask."""
@@ -286,7 +368,10 @@ class S3Storage:
                     raise Closed("the storage is closed", operation=operation, object=self._url)
                 if self._client is None:
                     try:
-                        self._client = await self._new_client()
+                        self._client = await self._closing.enter_async_context(
+                            self._clients.open(self._for_all["Bucket"])
+                        )
+                        self._loop = asyncio.get_running_loop()
                     except Exception as error:
                         raise self._translate(error, operation, "") from error
         if self._loop is not asyncio.get_running_loop():
@@ -338,46 +423,6 @@ class S3Storage:
         )
 
 
-def _session(options: dict[str, Any]) -> Any:
-    """A session of its own, but for S3's description, which takes most of a client's making and never changes."""
-    import aioboto3
-    from aiobotocore.session import AioSession
-
-    inner: Any = AioSession()
-    inner.register_component("data_loader", _loader())
-    return aioboto3.Session(botocore_session=inner, **options)
-
-
-@cache
-def _loader() -> Any:
-    from aiobotocore.session import AioSession
-
-    session: Any = AioSession()
-    return session.get_component("data_loader")
-
-
-def _config(chosen: Any, *, path_style: bool) -> Any:
-    """A client configuration without the work that this package does itself or does not need."""
-    import botocore
-    from aiobotocore.config import AioConfig
-
-    settings: dict[str, Any] = {"s3": {"addressing_style": "path"}} if path_style else {}
-    ours: Any = AioConfig(
-        connector_args=getattr(chosen, "connector_args", None),
-        connect_timeout=5,
-        read_timeout=20,
-        max_pool_connections=50,
-        tcp_keepalive=True,
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        parameter_validation=False,
-        user_agent=f"rxmps3 Botocore/{botocore.__version__}",  # composing botocore's takes a tenth of a request's work
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        **settings,
-    )
-    return ours if chosen is None else ours.merge(chosen)
-
-
 async def _read(stream: Any, limit: int | None, where: str) -> bytes:
     if limit is None:
         return await stream.read()
@@ -388,28 +433,6 @@ async def _read(stream: Any, limit: int | None, where: str) -> bytes:
         size += len(part)
         check_size(size, limit, where)
     return b"".join(parts)
-
-
-def _forget_names_in_endpoints(service: Any) -> None:
-    """Let one endpoint be computed per bucket, not one per object: the name is part of botocore's cache key, though
-    no rule reads it, and evaluating the rules is a quarter of a request's work.
-    """
-    for operation in ("GetObject", "PutObject", "DeleteObject", "ListObjectsV2", "ListObjectVersions"):
-        for member in service.operation_model(operation).input_shape.members.values():
-            if member.metadata.get("contextParam", {}).get("name") in ("Key", "Prefix"):
-                del member.metadata["contextParam"]
-
-
-def _is_amazon(endpoint: str) -> bool:
-    host = urlsplit(endpoint).hostname or ""
-    return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws"))
-
-
-def _endpoint(option: str | None) -> str:
-    """The endpoint by option or environment, without user name and password; empty for Amazon's own."""
-    endpoint = option or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    parts = urlsplit(endpoint)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl().rstrip("/")
 
 
 def _date(answer: Mapping[str, Any]) -> datetime | None:

@@ -48,6 +48,19 @@ _CREDENTIALS = frozenset(
         "UnauthorizedAccess",
     }
 )
+_UNKNOWN_CREDENTIALS = frozenset(
+    {
+        "AuthFailure",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidSecurity",
+        "InvalidToken",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+        "Unauthorized",
+    }
+)
 _CLOCK = frozenset({"RequestTimeTooSkewed", "RequestInTheFuture"})
 _DAMAGED = frozenset(
     {"BadDigest", "ContentSHA256Mismatch", "IncompleteBody", "InvalidDigest", "XAmzContentSHA256Mismatch"}
@@ -134,6 +147,17 @@ class Refusal:
         )
 
     @property
+    def is_of_credentials(self) -> bool:
+        """Whether the server does not know these credentials, or not any more; others may do."""
+        return self.code in _UNKNOWN_CREDENTIALS or self.status == 401
+
+    @property
+    def wants_checksum(self) -> bool:
+        """Whether a put is refused for want of a checksum, as where Object Lock is on."""
+        said = self.message.lower()
+        return self.status == 400 and ("content-md5" in said or "checksum" in said) and self.code not in _DAMAGED
+
+    @property
     def means_missing(self) -> bool:
         """Whether there is no such object; a 404 that S3 did not sign with its code is no evidence."""
         return self.code in _NO_OBJECT or (self.status == 405 and self.code == "MethodNotAllowed")
@@ -154,7 +178,7 @@ def translate(error: BaseException, *, operation: str, where: str, bucket: str) 
     if refusal is not None:
         return _of_refusal(refusal, operation, where, bucket)
     kinds = {kind.__name__ for kind in type(error).__mro__}
-    what = str(error) or type(error).__name__
+    what = str(error).strip() or type(error).__name__
     if kinds & _ACCESS_ERRORS:
         return AccessDenied(what, operation=operation, object=where, remedy=f"give credentials for {bucket}")
     if "SSLError" in kinds:
@@ -208,7 +232,7 @@ def _of_refusal(refusal: Refusal, operation: str, where: str, bucket: str) -> Er
         return make(InvalidValue, "the server takes no object of this size")
     if code == "KeyTooLongError" or status == 414:
         return make(InvalidKey)
-    if code == "NotImplemented" or status == 501:
+    if code in ("NotImplemented", "UnsupportedHeader") or status in (405, 501) or _names_header(refusal):
         return make(Unsupported, f"this server lacks what {operation} needs; {bucket}")
     if code in _TEMPORARY or status in (408, 409, 425) or status >= 500:
         return temporary(Unavailable)
@@ -216,9 +240,14 @@ def _of_refusal(refusal: Refusal, operation: str, where: str, bucket: str) -> Er
         return PreconditionFailed("it does not exist", operation=operation, object=where, date=refusal.date)
     if status == 404:
         return temporary(Unavailable, f"no S3 server signs an answer like this: {_MEND_ENDPOINT}")
-    if status == 400 and code in ("InvalidArgument", "InvalidRequest", "UnsupportedHeader"):
-        return make(Unsupported, f"the server refuses a header or parameter of {operation}")
+    if status == 400:
+        return make(Error, f"settings or policies of {bucket} may ask for options or headers that were not given")
     return make(Error)
+
+
+def _names_header(refusal: Refusal) -> bool:
+    """Whether the server says that it does not know a header; of any other 400 nobody knows that it means so."""
+    return refusal.status == 400 and "unsupported header" in refusal.message.lower()
 
 
 def parse_date(text: str | None) -> datetime | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from rxmps3.storage.s3 import OPTIONS, S3Storage
 __all__ = ["open_storage", "without_secrets"]
 
 ACCEPTED = "accepted are memory:, memory:NAME, file:PATH and s3://BUCKET/PREFIX"
+_ACCESS_POINT = re.compile(r"(?P<arn>arn:[\w-]+:s3:[\w-]*:\d*:accesspoint[/:][\w.-]+)(/(?P<prefix>.*))?$")
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -25,8 +27,9 @@ def open_storage(url: str, *, clock: Clock, **options: Any) -> Storage:
 
     Args:
         url: ``memory:`` (a private one), ``memory:NAME`` (one per name in this process), ``file:PATH`` (relative,
-            absolute or with ``~``) or ``s3://BUCKET/PREFIX``. The prefix gets its trailing slash. The options of S3
-            that are text may also follow as a query, ``?endpoint_url=http://127.0.0.1:9000``.
+            absolute or with ``~``) or ``s3://BUCKET/PREFIX``, where the bucket may be the ARN of an access point. The
+            prefix gets its trailing slash. The options of S3 that are text may also follow as a query,
+            ``?endpoint_url=http://127.0.0.1:9000``.
         clock: time and chance for the storage.
         options: for ``memory:`` ``versioning``; for ``s3:`` what `rxmps3.storage.s3.S3Storage` takes.
 
@@ -71,8 +74,11 @@ def _open_s3(rest: str, clock: Clock, options: dict[str, Any]) -> Storage:
     place, _, query = rest.partition("?")
     if not place.startswith("//"):
         raise InvalidOption(f"write s3://BUCKET/PREFIX, not {without_secrets(f's3:{place}')}", remedy=ACCEPTED)
+    access_point = _ACCESS_POINT.match(place[2:])
     bucket, _, prefix = place[2:].partition("/")
-    if not bucket or any(sign in bucket for sign in "@:#"):
+    if access_point:
+        bucket, prefix = access_point["arn"], access_point["prefix"] or ""
+    elif not bucket or any(sign in bucket for sign in "@:#"):
         raise InvalidOption(
             f"there is no bucket name in {without_secrets(f's3:{place}')}"
             if not bucket
@@ -92,6 +98,13 @@ def _open_s3(rest: str, clock: Clock, options: dict[str, Any]) -> Storage:
     _refuse(f"s3://{bucket}", options, accepted=list(OPTIONS))
     if prefix and not prefix.endswith("/"):
         prefix += "/"
+    if "\\" in prefix or any(segment in ("", ".", "..") for segment in prefix.split("/")[:-1]):
+        raise InvalidOption(
+            f"the prefix {prefix!r} has an empty segment, . or .., or a backslash, which servers and tools read as"
+            " something else",
+            object=f"s3://{bucket}",
+            remedy="write s3://BUCKET/ONE/TWO",
+        )
     return S3Storage(bucket, prefix, options, clock)
 
 

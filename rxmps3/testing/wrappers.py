@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
+from rxmps3.errors import Unsupported
 from rxmps3.runtime.clock import Clock, Random, SystemClock, spawn
-from rxmps3.storage.base import Found, Storage
+from rxmps3.storage._common import page_size
+from rxmps3.storage.base import Found, Listed, Page, Storage, list_all
 from rxmps3.storage.wrapper import Request, StorageWrapper
 
-__all__ = ["CountingStorage", "FaultyStorage", "LatencyStorage", "Plan", "Request", "StorageWrapper"]
+__all__ = ["CountingStorage", "FaultyStorage", "LatencyStorage", "ListingStorage", "Plan", "Request", "StorageWrapper"]
 
 T = TypeVar("T")
 
@@ -91,6 +93,64 @@ class LatencyStorage(StorageWrapper):
 
     def _transfer(self, size: int) -> float:
         return size / self.bandwidth if self.bandwidth else 0.0
+
+
+class ListingStorage(StorageWrapper):
+    """Lists as some servers do: in no order, more than was asked for, refusing ``after``, or behind what was put.
+
+    Args:
+        inner: the storage.
+        clock: the time by which a listing lags, and the chance that orders it.
+        in_order: False puts the names in an order of chance, anew for each listing, over all its pages.
+        after: whether ``after`` is ``"kept"``, ``"ignored"`` (names before it are listed, too) or ``"refused"``
+            (`Unsupported`).
+        lag: seconds for which a listing hides what has been put, as of the clock.
+    """
+
+    def __init__(
+        self,
+        inner: Storage,
+        clock: Clock,
+        *,
+        in_order: bool = True,
+        after: Literal["kept", "ignored", "refused"] = "kept",
+        lag: float = 0.0,
+    ) -> None:
+        super().__init__(inner)
+        self._clock = clock
+        self.in_order = in_order
+        self.after = after
+        self.lag = lag
+        self._put_at: dict[str, float] = {}
+        self._orders: dict[str, list[Listed]] = {}
+
+    async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
+        answer = await proceed()
+        if request.verb == "put":
+            self._put_at[request.name] = self._clock.monotonic()
+        return answer
+
+    async def list(self, prefix: str, *, after: str = "", cursor: str | None = None, limit: int = 1000) -> Page:
+        """See `rxmps3.storage.List`.
+
+        Raises:
+            Unsupported: ``after`` is refused.
+        """
+        if after and self.after == "refused":
+            raise Unsupported("this server takes no StartAfter", operation="list", object=self.url)
+        if cursor is None:
+            cursor = self._clock.new_id() + "/0"
+            listed = await list_all(self.inner, prefix, after=after if self.after == "kept" else "")
+            if not self.in_order:
+                self._clock.rng.shuffle(listed)
+            self._orders[cursor.partition("/")[0]] = listed
+        which, _, start = cursor.partition("/")
+        end = int(start) + page_size(limit)
+        order = self._orders[which]
+        hidden = self._clock.monotonic() - self.lag
+        shown = [one for one in order[int(start) : end] if self._put_at.get(one.name, 0.0) <= hidden or not self.lag]
+        date = (await super().list(prefix, limit=1)).date
+        return Page(shown, f"{which}/{end}" if end < len(order) else None, date)
 
 
 class Fault(Protocol):

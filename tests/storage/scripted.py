@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,14 +41,15 @@ def refusal(status: int, code: str, **headers: str) -> Answer:
 class ScriptedServer:
     """Gives the answers of a script, the last one again and again; None closes the connection without an answer."""
 
-    def __init__(self, *script: Answer | Callable[[Asked], Answer] | None) -> None:
+    def __init__(self, *script: Answer | Callable[[Asked], Answer] | None, tls: ssl.SSLContext | None = None) -> None:
         self.script = list(script)
+        self._tls = tls
         self.asked: list[Asked] = []
         self.connections = 0
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> ScriptedServer:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -59,10 +61,13 @@ class ScriptedServer:
         await self._server.wait_closed()
 
     @property
+    def port(self) -> int:
+        return self._server.sockets[0].getsockname()[1]
+
+    @property
     def options(self) -> dict[str, Any]:
-        port = self._server.sockets[0].getsockname()[1]
         return {
-            "endpoint_url": f"http://127.0.0.1:{port}",
+            "endpoint_url": f"http://127.0.0.1:{self.port}",
             "aws_access_key_id": "key",
             "aws_secret_access_key": "secret",
             "region_name": "eu-central-1",

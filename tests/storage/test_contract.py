@@ -10,7 +10,7 @@ from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import Storage, open_storage
 from rxmps3.storage.metered import MeteredStorage
 from rxmps3.storage.patient import PatientStorage
-from rxmps3.testing import FaultyStorage, StorageContract, VersionedStorageContract, resend
+from rxmps3.testing import FaultyStorage, ListingStorage, StorageContract, VersionedStorageContract, resend
 from tests.conftest import new_place
 
 
@@ -80,5 +80,33 @@ class TestWrapped(VersionedStorageContract):
         clock = SystemClock()
         inner = open_storage("memory:", clock=clock, versioning=True)
         storage = MeteredStorage(PatientStorage(FaultyStorage(inner, resend(verbs=())), clock))
+        yield storage
+        await storage.close()
+
+
+class TestUnordered(StorageContract):
+    """Pages in no order, such as S3's directory buckets give."""
+
+    lists_in_order = False
+    lists_in_byte_order = False
+    many = 103
+
+    @pytest.fixture
+    async def storage(self) -> AsyncIterator[Storage]:
+        clock = SystemClock()
+        storage = ListingStorage(open_storage("memory:", clock=clock), clock, in_order=False)
+        yield storage
+        await storage.close()
+
+
+class TestLagging(StorageContract):
+    """A listing that shows late what was put."""
+
+    listing_lag = 0.02
+
+    @pytest.fixture
+    async def storage(self) -> AsyncIterator[Storage]:
+        clock = SystemClock()
+        storage = ListingStorage(open_storage("memory:", clock=clock), clock, lag=self.listing_lag)
         yield storage
         await storage.close()

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import aioboto3
 import pytest
 from botocore.config import Config
 
@@ -34,6 +33,7 @@ from rxmps3.storage import ABSENT, Found, Matches, Missing, NotModified, list_al
 from rxmps3.storage.s3 import S3Storage
 from tests.servers import ADMIN, GETTER, MEMBER, MEMBER_PREFIX, READER, SHARED_BUCKET, Credentials, Moto, SeaweedFS
 from tests.storage.scripted import Answer, ScriptedServer, refusal
+from tests.storage.sessions import SESSIONS, session_of
 
 FOUND = Answer(200, b"body", {"ETag": '"etag"', "Last-Modified": "Sun, 22 Nov 2026 09:00:00 GMT"})
 STORED = Answer(200, b"", {"ETag": '"etag"'})
@@ -95,8 +95,9 @@ async def test_options_go_to_the_requests_that_take_them() -> None:
         assert [one.path.partition("?")[2] for one in server.asked[1:3]] == ["versionId=v", "versionId=v"]
 
 
-async def test_the_region_and_a_session_of_ones_own_are_used() -> None:
-    session = aioboto3.Session(aws_access_key_id="mine", aws_secret_access_key="x", region_name="eu-north-1")
+@pytest.mark.parametrize("library", SESSIONS)
+async def test_the_region_and_a_session_of_ones_own_are_used(library: str) -> None:
+    session = session_of(library, aws_access_key_id="mine", aws_secret_access_key="x", region_name="eu-north-1")
     async with ScriptedServer(FOUND) as server:
         endpoint = server.options["endpoint_url"]
         async with opened("s3://bucket", endpoint_url=endpoint, session=session) as storage:
@@ -121,6 +122,96 @@ async def test_environment_and_profiles_are_read_as_boto3_does(tmp_path: Path, m
         assert server.asked[0].path == "/bucket/app/a"
 
 
+FILES = """[profile plain]
+[profile direct]
+endpoint_url = http://direct.example:1
+[profile service]
+services = mine
+endpoint_url = http://never.example
+[services mine]
+s3 =
+  endpoint_url = http://service.example:2/
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "endpoint"),
+    [
+        ({}, {}, ""),
+        ({"region_name": "eu-west-1"}, {}, ""),
+        ({"profile_name": "plain"}, {}, ""),
+        ({"profile_name": "direct"}, {}, "http://direct.example:1"),
+        ({"profile_name": "service"}, {}, "http://service.example:2"),
+        ({}, {"AWS_PROFILE": "service"}, "http://service.example:2"),
+        ({"profile_name": "plain"}, {"AWS_PROFILE": "service"}, ""),
+        ({"profile_name": "direct"}, {"AWS_ENDPOINT_URL": "http://general.example"}, "http://general.example"),
+        ({"profile_name": "direct"}, {"AWS_ENDPOINT_URL_S3": "http://s3.example"}, "http://s3.example"),
+        ({}, {"AWS_ENDPOINT_URL_S3": "http://s3.example", "AWS_ENDPOINT_URL": "http://x"}, "http://s3.example"),
+        ({"profile_name": "direct"}, {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}, ""),
+        ({}, {"AWS_ENDPOINT_URL": "http://x", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}, ""),
+        ({"config": Config(ignore_configured_endpoint_urls=True)}, {"AWS_ENDPOINT_URL": "http://x"}, ""),
+        ({"endpoint_url": "http://option.example"}, {"AWS_PROFILE": "service"}, "http://option.example"),
+        ({"endpoint_url": "http://me:secret@option.example"}, {}, "http://option.example"),
+        ({"region_name": "cn-north-1"}, {}, "https://s3.cn-north-1.amazonaws.com.cn"),
+    ],
+)
+async def test_the_endpoint_is_the_one_that_botocore_resolves(
+    options: dict[str, Any],
+    environment: dict[str, str],
+    endpoint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "config").write_text(FILES)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    async with opened("s3://bucket/app", **options) as storage:
+        assert storage.url == "s3://bucket/app/" + (f"?endpoint_url={endpoint}" if endpoint else "")
+
+
+@pytest.mark.parametrize("library", SESSIONS)
+async def test_the_endpoint_of_a_session_is_its_own(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").write_text(FILES)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "service")
+    session = session_of(library, aws_access_key_id="mine", aws_secret_access_key="x", region_name="eu-north-1")
+    async with opened("s3://bucket", session=session) as storage:
+        assert storage.url == "s3://bucket/?endpoint_url=http://service.example:2"
+    assert session.client if library == "aioboto3" else session.create_client  # it is as it was
+    assert "get_credentials" not in vars(getattr(session, "_session", session))
+
+
+async def test_a_profile_that_changes_meanwhile_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ScriptedServer(FOUND) as server:
+        (tmp_path / "config").write_text(
+            f"[profile one]\nendpoint_url={server.options['endpoint_url']}\nregion=eu-one-1\n"
+            "aws_access_key_id=first\naws_secret_access_key=x\n"
+            "[profile two]\nregion=eu-two-1\naws_access_key_id=second\naws_secret_access_key=x\n"
+        )
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+        monkeypatch.setenv("AWS_PROFILE", "one")
+        async with opened("s3://bucket") as storage:
+            monkeypatch.setenv("AWS_PROFILE", "two")
+            await storage.get("a")
+        assert "Credential=first/" in server.asked[0].headers["authorization"]
+        assert "/eu-one-1/s3/" in server.asked[0].headers["authorization"]
+
+
+async def test_the_region_is_of_the_variable_that_boto3_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ScriptedServer(FOUND) as server:
+        options = {name: value for name, value in server.options.items() if name != "region_name"}
+        monkeypatch.setenv("AWS_REGION", "eu-central-1")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-south-2")
+        async with opened("s3://bucket", **options) as storage:
+            await storage.get("a")
+        assert "/eu-south-2/s3/" in server.asked[0].headers["authorization"]
+
+
 async def test_a_config_of_ones_own_wins() -> None:
     config = Config(read_timeout=0.1, user_agent="mine")
     async with scripted(Answer(hang=True, cut=0, headers={"Content-Length": "5"}), config=config) as (server, storage):
@@ -142,7 +233,10 @@ async def test_nothing_is_sent_twice() -> None:
 REFUSALS: list[tuple[int, str, type[Error]]] = [
     (400, "BadDigest", Unavailable),
     (400, "ExpiredToken", AccessDenied),
-    (400, "InvalidArgument", Unsupported),
+    (400, "InvalidArgument", Error),
+    (400, "InvalidRequest", Error),
+    (400, "UnsupportedHeader", Unsupported),
+    (405, "NotAllowed", Unsupported),
     (400, "KeyTooLongError", InvalidKey),
     (400, "MalformedXML", Error),
     (400, "RequestTimeout", Unavailable),
@@ -244,13 +338,13 @@ async def test_a_body_of_unknown_length_is_bounded() -> None:
 async def test_listings_are_decoded_exactly() -> None:
     page = b"""<ListBucketResult><IsTruncated>true</IsTruncated><EncodingType>url</EncodingType>
         <NextContinuationToken>to+ken%2F</NextContinuationToken>
-        <Contents><Key>app/b%2541+%2B</Key><Size>1</Size><ETag>"e"</ETag>
+        <Contents><Key>app/x+yzb%2541+%2B</Key><Size>1</Size><ETag>"e"</ETag>
         <LastModified>2026-11-22T10:00:00.000Z</LastModified></Contents>
-        <Contents><Key>app/a%C3%BC</Key><Size>2</Size></Contents></ListBucketResult>"""
+        <Contents><Key>app/x+yza%C3%BC</Key><Size>2</Size></Contents></ListBucketResult>"""
     last = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
     async with scripted(Answer(200, page), Answer(200, last)) as (server, storage):
         listed = await list_all(storage, "x y", after="x yz")
-        assert [(one.name, one.size) for one in listed] == [("aü", 2), ("b%41 +", 1)]
+        assert [(one.name, one.size) for one in listed] == [("x yzaü", 2), ("x yzb%41 +", 1)]
         assert listed[1].modified == MOMENT
         queries = [one.path.partition("?")[2] for one in server.asked]
         assert "prefix=app%2Fx%20y" in queries[0]
@@ -386,16 +480,14 @@ async def test_no_credentials() -> None:
 
 
 async def test_no_such_profile() -> None:
-    async with opened("s3://bucket", profile_name="nobody") as storage:
-        with pytest.raises(AccessDenied, match="nobody"):
-            await storage.get("a")
+    with pytest.raises(AccessDenied, match="nobody"):
+        open_storage("s3://bucket", clock=SystemClock(), profile_name="nobody")
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:9000", "http://", "not a url"])
 async def test_endpoints_that_are_none(endpoint: str) -> None:
-    async with opened("s3://bucket", endpoint_url=endpoint, **ADMIN.options) as storage:
-        with pytest.raises(InvalidOption):
-            await storage.get("a")
+    with pytest.raises(InvalidOption, match="endpoint"):
+        open_storage("s3://bucket", clock=SystemClock(), endpoint_url=endpoint, **ADMIN.options)
 
 
 # How it ends

@@ -63,10 +63,9 @@ ROOMS = (
 
 HOMES = {
     "IPython": ("jupyter",),
-    "aioboto3": ("storage.s3",),
-    "aiobotocore": ("storage.s3",),
+    "aiobotocore": ("storage.s3_client",),
     "anywidget": ("jupyter",),
-    "botocore": ("storage.s3",),
+    "botocore": ("storage.s3_client",),
     "cachetools": ("replica.values",),
     "immutables": ("model", "log.codec", "reducers"),
     "jsonmerge": ("model.derivations",),

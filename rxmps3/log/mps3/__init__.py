@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from rxmps3.errors import Corrupt
+from urllib.parse import urlsplit
+
+from rxmps3.errors import Corrupt, Unsupported
 from rxmps3.log.mps3.collecting import Mps3Collector
 from rxmps3.log.mps3.log import Mps3Log
 from rxmps3.log.mps3.names import parse_stamp
@@ -18,7 +20,18 @@ _MOST_TOUCHED = 1024
 
 
 def open_kit(context: Context) -> Kit:
-    """What the protocol brings along."""
+    """What the protocol brings along.
+
+    Raises:
+        Unsupported: the storage lists in no order, so the newest operation would not come first.
+    """
+    if urlsplit(context.storage.url).netloc.endswith("--x-s3"):
+        raise Unsupported(
+            "a directory bucket lists in no order, and the mps3 log lives by its order",
+            operation="open",
+            object=context.storage.url,
+            remedy="use protocol='sequenced'",
+        )
     log = Mps3Log(context)
     placing = Mps3Placing(context.manifest, context.storage.name_limit, context.clock, versioning=context.versioning)
     return Kit("mps3", log, placing, Mps3Collector(context, log), suspect=log.suspect)

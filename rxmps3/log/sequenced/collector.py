@@ -195,7 +195,7 @@ class SequencedCollector:
                 now = page.date
                 below = [one for one in page.objects if self._is_below(one, head)]
                 doomed.extend(below)
-                if len(below) < len(page.objects):
+                if not below and page.objects:
                     break
         if doomed:
             if now is None or raised_at is None or now - raised_at < fence.GRACE:

@@ -17,7 +17,7 @@ from rxmps3.log import codec
 from rxmps3.log.sequenced.fence import Lease
 from rxmps3.log.server_clock import ServerDate
 from rxmps3.model.names import Layout
-from rxmps3.storage.base import ABSENT, Matches, Missing, NotModified, Storage
+from rxmps3.storage.base import ABSENT, Matches, Missing, NotModified, Storage, pages
 
 __all__ = ["KnownHead", "Outdated", "rewritten"]
 
@@ -195,8 +195,19 @@ class KnownHead:
         if self._head is not None or self.expected:
             raise Corrupt("its head object is gone", object=root, remedy=remedy)
         page = await self._storage.list(self._layout.root, limit=1)
-        if page.objects and isinstance(await self._storage.get(self._layout.head, limit=_MAX_HEAD_BYTES), Missing):
-            raise Corrupt(f"no head object, but {page.objects[0].name!r} exists", object=root, remedy=remedy)
+        if not page.objects and page.cursor is None:
+            return
+        left = await self._left_behind()
+        if left and isinstance(await self._storage.get(self._layout.head, limit=_MAX_HEAD_BYTES), Missing):
+            raise Corrupt(f"no head object, but {left!r} exists", object=root, remedy=remedy)
+
+    async def _left_behind(self) -> str:
+        """An object that a manifest of this name had; what a database with a longer prefix has is none."""
+        async for page in pages(self._storage, self._layout.root):
+            for one in page.objects:
+                if not self._layout.is_of_another(one.name):
+                    return one.name
+        return ""
 
     async def create(self, head: codec.Head) -> None:
         """Put a first head there, or adopt the one that is there already.

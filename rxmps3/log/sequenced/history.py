@@ -54,7 +54,7 @@ async def read_entries(
         storage, layout.log(head.incarnation), after=layout.entry(head.incarnation, after) if after else ""
     )
     found = (layout.seq_of(head.incarnation, one.name) for one in listed)
-    numbers = _unbroken_end([number for number in found if number is not None])
+    numbers = _unbroken_end(sorted(number for number in found if number is not None))
     if numbers and numbers[0] > after + 1:
         await _check_collected(storage, layout, head, numbers[0] - 1)
     if last is not None:

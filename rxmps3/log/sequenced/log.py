@@ -150,7 +150,10 @@ class SequencedLog:
                 self._opening = State()
             try:
                 if await self._known.look():
+                    began = self._seq
                     await self._catch_up()
+                    if self._seq == began:
+                        await self._read_what_was_not_listed()
                     if not self._seq:
                         await self._check_that_nothing_else_is_there()
             except Corrupt:
@@ -194,6 +197,8 @@ class SequencedLog:
             head, seq = self.head, self._seq + 1
             if hits == (_HITS_WHEN_LOSING if self._losing else _HITS_BEFORE_LISTING):
                 await self._catch_up()
+                if not self._losing:  # else the next create finds out
+                    await self._read_what_was_not_listed()
                 return
             answer = await self._read_entry(head.incarnation, seq)
             if not await self._known.counts(seq, answer.date):
@@ -213,7 +218,7 @@ class SequencedLog:
                 await self._catch_up()
                 return
             numbers = (self._layout.seq_of(head.incarnation, one.name) for one in page.objects)
-            last = max((number for number in numbers if number is not None), default=last)
+            last = max([last, *(number for number in numbers if number is not None)])
         for start in range(first, last + 1, _READS_AT_ONCE):
             batch = range(start, min(start + _READS_AT_ONCE, last + 1))
             answers, failed = await self._read_entries(head.incarnation, batch)
@@ -231,6 +236,17 @@ class SequencedLog:
                 self._apply(seq, answer.body)
             if failed is not None:
                 raise failed
+
+    async def _read_what_was_not_listed(self) -> None:
+        """A listing may be behind, or leave names out; a get by name is not, so the end is where one finds nothing."""
+        while True:
+            head, seq = self.head, self._seq + 1
+            answer = await self._read_entry(head.incarnation, seq)
+            if not await self._known.counts(seq, answer.date):
+                continue
+            if not isinstance(answer, Found):
+                return
+            self._apply(seq, answer.body)
 
     async def _read_entries(
         self, incarnation: str, numbers: Sequence[int]
