@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from rxmps3.database.undo_stack import Side, UndoStack, UndoStep
 from rxmps3.errors import Conflict, Corrupt, NotKept, Rejected
 from rxmps3.model import jsontext
 from rxmps3.model.conditions import Conditions, Seen, broken
-from rxmps3.model.derivations import Derivation
 from rxmps3.model.missing import MISSING
-from rxmps3.model.state import Committed, Entry, EntryChange, Inline, Write, WriteId
+from rxmps3.model.state import Committed, Entry, EntryChange, Inline, WriteId, Wrote
 from rxmps3.replica import Replica
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.router import Turn
+from rxmps3.replica.writer import Draft
 from rxmps3.runtime.gather import all_of
 
 __all__ = ["UndoActions"]
 
 
 class UndoActions:
-    """The writes of one handle, which it can take back.
+    """The writes of one handle, which it can take back: an observer of the turns, who knows them by their origin.
 
-    Made and closed on the loop's thread; writes may come from any.
+    Made, used and closed on the loop's thread.
 
     Args:
         replica: the manifest.
@@ -43,28 +43,13 @@ class UndoActions:
         """Follow the log no more."""
         self._route.dispose()
 
-    # -- writing ---------------------------------------------------------------------------------------------
-
-    def write(self, values: Mapping[str, Any], conditions: Conditions | None = None) -> Receipt:
-        """As `Replica.write_nowait`, and it can be undone."""
-        return self._replica.write_nowait(values, conditions=conditions, made=self._did)
-
-    def write_unchanged(self, values: Mapping[str, Any], conditions: Conditions) -> Receipt:
-        """As `Replica.write_unchanged_nowait`, and it can be undone."""
-        return self._replica.write_unchanged_nowait(values, conditions, made=self._did)
-
-    def derive(self, derived: Mapping[str, Derivation]) -> Receipt:
-        """As `Replica.derive_nowait`, and it can be undone."""
-        return self._replica.derive_nowait(derived, made=self._did)
-
-    def _did(self, write: Write) -> None:
-        with self._lock:
-            self._steps.did(write.id.version, write.update)
-
-    # -- what the log says -----------------------------------------------------------------------------------
+    # -- what becomes of the view ----------------------------------------------------------------------------
 
     def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
-        """Take what became of own writes."""
+        """Take own writes, and what became of them."""
+        event = turn.step.event
+        if isinstance(event, Wrote):
+            self._take_note(event)
         effects = turn.step.effects
         if not effects:
             return
@@ -78,6 +63,15 @@ class UndoActions:
                 self._take_up(turn, turn.step.event, committed)
             for id in committed:
                 self._steps.read_whole(id.version)
+
+    def _take_note(self, event: Wrote) -> None:
+        origin, write = event.origin, event.write
+        with self._lock:
+            if origin is self:
+                self._steps.did(write.id.version, write.update)
+            elif isinstance(origin, _Again) and origin.actions is self:
+                note = self._steps.undid if origin.operation == "undo" else self._steps.redid
+                note(origin.step, write.id.version, write.update)
 
     def _take_up(self, turn: Turn, event: Committed, mine: set[WriteId]) -> None:
         """Own writes are committed: each found what there was before this log version, changed by those before it."""
@@ -114,7 +108,7 @@ class UndoActions:
                     operation="undo",
                     object=f"write {version}",
                 )
-            receipt = await self._write("undo", step, step.before, step.after, self._steps.undid)
+            receipt = await self._write("undo", step, step.before, step.after)
         return await receipt
 
     async def redo(self) -> str:
@@ -125,7 +119,7 @@ class UndoActions:
             step = self._newest(lambda: self._steps.newest_undone)
             if step is None:
                 return ""
-            receipt = await self._write("redo", step, step.after, step.before or {}, self._steps.redid)
+            receipt = await self._write("redo", step, step.after, step.before or {})
         return await receipt
 
     def _newest(self, read: Callable[[], UndoStep | None]) -> UndoStep | None:
@@ -136,19 +130,12 @@ class UndoActions:
         with self._lock:
             self._steps.drop(step)
 
-    async def _write(
-        self, operation: str, step: UndoStep, wanted: Side, present: Side, noted: Callable[[UndoStep, str, Side], None]
-    ) -> Receipt:
+    async def _write(self, operation: str, step: UndoStep, wanted: Side, present: Side) -> Receipt:
         """Write again what one side of a step has, where its keys are still at the other side."""
         self._check(operation, step, present)
         values = await self._values(operation, step, wanted)
         self._check(operation, step, present)
-
-        def made(write: Write) -> None:
-            with self._lock:
-                noted(step, write.id.version, write.update)
-
-        return self._replica.write_nowait(values, conditions=_conditions(present), made=made)
+        return self._replica.write_nowait(Draft(values, _conditions(present), origin=_Again(self, operation, step)))
 
     def _check(self, operation: str, step: UndoStep, present: Side) -> None:
         what = broken(_conditions(present), self._replica.view, {})
@@ -209,6 +196,14 @@ class UndoActions:
         if entry is None or isinstance(entry.content, Inline):
             return entry
         return Entry(entry.version, Inline(self._replica.values.peek(entry) or "null"))
+
+
+class _Again(NamedTuple):
+    """The origin of a write that undoes or redoes a step."""
+
+    actions: UndoActions
+    operation: str
+    step: UndoStep
 
 
 def _conditions(present: Side) -> Conditions:

@@ -348,10 +348,17 @@ class View(Mapping[str, Entry]):
 
 @dataclass(frozen=True)
 class Wrote:
-    """A write was made here."""
+    """A write was made here.
+
+    Attributes:
+        write: the write.
+        by: the name that it is shown under.
+        origin: whoever asked for it: observers know their own writes by it. It means nothing to the state.
+    """
 
     write: Write
     by: str = ""
+    origin: object = None
 
 
 @dataclass(frozen=True)
@@ -458,7 +465,7 @@ def step(view: View, event: Event) -> Step:
         Corrupt: as `fold`; the view stays as it was.
     """
     match event:
-        case Wrote(write, by):
+        case Wrote(write, by, _):
             after = _push(view, write)
             return Step(after, event, _changes(view, after, dict.fromkeys(write.update, "own"), by))
         case Amended(write):
