@@ -13,7 +13,7 @@ from rxmps3.errors import Conflict, Corrupt, NotKept, Rejected
 from rxmps3.model import jsontext
 from rxmps3.model.conditions import Conditions, Seen, broken
 from rxmps3.model.missing import MISSING
-from rxmps3.model.state import Committed, Entry, EntryChange, Inline, WriteId, Wrote
+from rxmps3.model.state import Committed, Entry, EntryChange, Inline, Remade, WriteId, Wrote
 from rxmps3.replica import Replica
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.router import Turn
@@ -47,9 +47,12 @@ class UndoActions:
 
     def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
         """Take own writes, and what became of them."""
-        event = turn.step.event
-        if isinstance(event, Wrote):
-            self._take_note(event)
+        for event in (turn.step.event, *turn.step.then):
+            if isinstance(event, Wrote):
+                self._take_note(event)
+            elif isinstance(event, Remade):
+                with self._lock:
+                    self._steps.remade(event.write.id.version, event.write.update)
         effects = turn.step.effects
         if not effects:
             return
@@ -182,13 +185,17 @@ class UndoActions:
         view = self._replica.view
         writer, _, number = receipt.version.rpartition("-")
         pending = view.pending.get(WriteId(writer, int(number)))
-        after = {} if pending is None else {key: self._kept(entry) for key, entry in pending.write.update.items()}
+        update: Side = {} if pending is None else pending.write.update
+        after = {key: self._kept(entry) for key, entry in update.items()}
         made = self._steps.made
         if not after or not receipt.cancel():
             return False
         view = self._replica.view
         with self._lock:
-            self._steps.took_back(step, {key: view.look_up(key) for key in after}, after, made)
+            if all(entry is None or entry.version == receipt.version for entry in after.values()):
+                self._steps.took_back(step, {key: view.look_up(key) for key in after}, after, made)
+            else:
+                self._steps.drop(step)  # it was not known yet what it would have written
         return True
 
     def _kept(self, entry: Entry | None) -> Entry | None:

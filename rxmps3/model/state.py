@@ -20,7 +20,7 @@ costs memory in proportion to what has changed since.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -55,6 +55,7 @@ __all__ = [
     "Write",
     "WriteId",
     "Wrote",
+    "chained",
     "fold",
     "new_writes",
     "step",
@@ -346,6 +347,9 @@ class View(Mapping[str, Entry]):
         return len(confirmed) + gained
 
 
+Cause = Literal["own", "remote", "rollback"]
+
+
 @dataclass(frozen=True)
 class Wrote:
     """A write was made here.
@@ -370,10 +374,14 @@ class Amended:
 
 @dataclass(frozen=True)
 class Remade:
-    """A pending write has other values now, of the same keys: what they are made of has changed."""
+    """A pending write has other values now, of the same keys: what they are made of has changed.
+
+    While what they are to be made of is not at hand, the write has the entries beneath it, and ``cause`` is "remote".
+    """
 
     write: Write
     by: str = ""
+    cause: Cause = "own"
 
 
 @dataclass(frozen=True)
@@ -416,7 +424,6 @@ class Refused:
 
 
 Event = Wrote | Amended | Remade | Committed | Replayed | Loaded | Refused
-Cause = Literal["own", "remote", "rollback"]
 
 
 @dataclass(frozen=True)
@@ -450,12 +457,21 @@ class Settled:
 
 @dataclass(frozen=True)
 class Step:
-    """One move of the view."""
+    """One move of the view.
+
+    Attributes:
+        view: the view after it.
+        event: what happened.
+        changes: what that did to the keys.
+        effects: what is to be done.
+        then: what happened by that and is part of the same move: see `chained`.
+    """
 
     view: View
     event: Event | None = None
     changes: tuple[EntryChange, ...] = ()
     effects: tuple[Settled, ...] = ()
+    then: tuple[Event, ...] = ()
 
 
 def step(view: View, event: Event) -> Step:
@@ -470,9 +486,9 @@ def step(view: View, event: Event) -> Step:
             return Step(after, event, _changes(view, after, dict.fromkeys(write.update, "own"), by))
         case Amended(write):
             return Step(_amend(view, write), event)
-        case Remade(write, by):
+        case Remade(write, by, cause):
             after = _amend(view, write)
-            return Step(after, event, _changes(view, after, dict.fromkeys(write.update, "own"), by))
+            return Step(after, event, _changes(view, after, dict.fromkeys(write.update, cause), by))
         case Committed(version):
             settled = _found(view, version.writes)
             after = _settle(replace(view, confirmed=fold(view.confirmed, version)), settled)
@@ -504,6 +520,27 @@ def step(view: View, event: Event) -> Step:
             after = _settle(view, [id])
             causes = dict.fromkeys(write.update, "rollback")
             return Step(after, event, _changes(view, after, causes, ""), (Settled(id, error),))
+
+
+def chained(view: View, steps: Sequence[Step]) -> Step:
+    """Several steps, one after the other from this view, as one: nobody sees the views in between.
+
+    A key's change is the one that came last, from the entry that the key had before all of them.
+    """
+    first, last = steps[0], steps[-1]
+    if first is last:
+        return first
+    changes: dict[str, EntryChange] = {}
+    for change in (change for one in steps for change in one.changes):
+        changes.pop(change.key, None)
+        changes |= {one.key: one for one in _changes(view, last.view, {change.key: change.cause}, change.by)}
+    return Step(
+        last.view,
+        first.event,
+        tuple(changes.values()),
+        tuple(effect for one in steps for effect in one.effects),
+        tuple(one.event for one in steps[1:] if one.event is not None),
+    )
 
 
 def _push(view: View, write: Write) -> View:

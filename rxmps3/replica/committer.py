@@ -14,7 +14,7 @@ from rxmps3.replica.dataflow import Timeline
 from rxmps3.replica.fairness import Fairness
 from rxmps3.replica.health import Health
 from rxmps3.replica.outbox_worker import OutboxWorker
-from rxmps3.replica.pending import PendingWrite, PendingWrites, Sending, Upload, Uploading
+from rxmps3.replica.pending import Basis, PendingWrite, PendingWrites, Sending, Upload, Uploading
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.values import Values
 from rxmps3.runtime.backoff import Backoff
@@ -163,7 +163,8 @@ class Committer:
         with self._timeline.lock:
             still = self._still_pending(ready)
             for at, write in enumerate(still):
-                if not self._pending.open[write.id].is_uploaded:
+                one = self._pending.open[write.id]
+                if not one.is_uploaded or one.basis is Basis.UNKNOWN:
                     return still[:at]
                 self._pending.sent(write, self._log.date)
         return still

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from reactivex import Observable, Subject
 from reactivex import operators as ops
@@ -30,16 +31,19 @@ class Timeline:
     Args:
         home: where turns are delivered.
         deliver: receives each turn on the loop's thread, in order, never while it is busy with another.
+        step: moves the view.
     """
 
-    def __init__(self, loop: EventLoop, deliver: Callable[[Turn], None]) -> None:
+    def __init__(
+        self, loop: EventLoop, deliver: Callable[[Turn], None], step: Callable[[View, Event], Step] = step
+    ) -> None:
         self.lock = threading.RLock()
         self._latest = Turn(0, Step(View()))
         self._keys = SortedKeys()
         self._turns: Turns[Turn] = Turns(loop.call_soon)
         self._events: Subject[Event] = Subject()
         turns: Observable[Turn] = self._events.pipe(
-            folded(_next_turn, self._latest),
+            folded(partial(_next_turn, step), self._latest),
             ops.do_action(self._keep),
             self._turns,
         )
@@ -89,6 +93,6 @@ class Timeline:
         self._keys.add([change.key for change in changes if change.before is None and change.after is not None])
 
 
-def _next_turn(last: Turn, event: Event) -> Turn:
+def _next_turn(step: Callable[[View, Event], Step], last: Turn, event: Event) -> Turn:
     view = last.step.view
     return Turn(last.number + 1, step(view, event), view.confirmed)

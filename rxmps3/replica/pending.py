@@ -314,6 +314,8 @@ class PendingWrites(Generic[R]):
         one = self.open[write.id]
         if not one.is_uploaded:
             raise InvalidTransition(f"write {one.id.version} cannot be sent before its objects are stored: {one!r}")
+        if one.basis is Basis.UNKNOWN:
+            raise InvalidTransition(f"write {one.id.version} cannot be sent before its values are known: {one!r}")
         if one.sending is Sending.MADE:
             one.sent_at = date
         one.happened(What.SENT)

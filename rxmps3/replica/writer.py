@@ -33,7 +33,7 @@ from rxmps3.model.writing import contents_of, values_of
 from rxmps3.replica.conditions import Derived
 from rxmps3.replica.dataflow import Timeline
 from rxmps3.replica.options import Options
-from rxmps3.replica.pending import PendingWrite, PendingWrites, What
+from rxmps3.replica.pending import Basis, PendingWrite, PendingWrites, What
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.shared_values import SharedValues
 from rxmps3.replica.stages import ObserverRaised
@@ -149,7 +149,10 @@ class WriteMaker:
         write = Write(id, self._clock.new_id(), planned.update, draft.conditions)
         texts = {held.content.name: held.text for held in planned.contents}
         receipt = self._receipt(write)
-        self._pending.add(write, receipt, self._hold(planned.contents), texts).shared = draft.shared
+        one = self._pending.add(write, receipt, self._hold(planned.contents), texts)
+        one.shared = draft.shared
+        if write.conditions is not None and not draft.unchanged and broken(write.conditions, self._timeline.view, {}):
+            one.basis = Basis.UNSEEN
         self._timeline.submit_locked(Wrote(write, self._options.by, draft.origin))
         return receipt
 
@@ -191,23 +194,21 @@ class WriteMaker:
 
     # -- planning anew ---------------------------------------------------------------------------------------
 
-    def remake(self, id: WriteId, derived: Derived) -> bool:
-        """What a pending write is made of has changed: it gets other values, in objects of other names.
+    def remake(self, one: PendingWrite[Receipt], write: Write, derived: Derived) -> Remade:
+        """A pending write with other values, in objects of other names: what it is made of has changed.
 
-        Returns:
-            False if it is not pending any more.
+        For a caller that holds the lock of the view. Raises as `write`, and then nothing has changed.
         """
-        with self._timeline.lock:
-            pending, one = self._timeline.view.pending.get(id), self._pending.open.get(id)
-            if pending is None or one is None:
-                return False
-            planned = self._plan(id, _decoded(derived.texts))
-            write = replace(pending.write, update=planned.update, conditions=derived.conditions)
-            renamed = self._kit().placing.again(write, self._clock.new_id(6))
-            self._replan(one, _renamed(renamed, [held.text for held in planned.contents]))
-            self._timeline.submit_locked(Remade(renamed, self._options.by))
-        self._timeline.deliver_soon()
-        return True
+        planned = self._plan(write.id, _decoded(derived.texts))
+        planned_write = replace(write, update=planned.update, conditions=derived.conditions)
+        renamed = self._kit().placing.again(planned_write, self._clock.new_id(6))
+        self._replan(one, _renamed(renamed, [held.text for held in planned.contents]))
+        one.happened(What.HELD)
+        return Remade(renamed, self._options.by)
+
+    def hide(self, one: PendingWrite[Receipt]) -> None:
+        """The values of a pending write are not known any more. For a caller that holds the lock of the view."""
+        self._replan(one, ())
 
     def plan_for(self, kit: Kit) -> None:
         """The manifest is in another protocol than was assumed: plan what is pending anew for it."""
@@ -219,6 +220,8 @@ class WriteMaker:
 
     def _plan_for(self, kit: Kit, write: Write) -> None:
         one = self._pending.open[write.id]
+        if one.basis is Basis.UNKNOWN:
+            return  # it is planned once they are
         texts = {content.name: self._values.peek_content(content) or "" for content in one.contents}
         try:
             if write.conditions is not None and not kit.linear:
