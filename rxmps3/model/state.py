@@ -140,13 +140,15 @@ class WriteId(NamedTuple):
 class Write:
     """One call of put, put_all or delete: atomic. The nonce tells it from another write of the same number.
 
-    Its basis, if it has one, is what it rests on until it is committed; the log does not keep it.
+    Its basis, if it has one, is what it rests on until it is committed; the log does not keep it. ``by`` is the name
+    that its user gave, unverified, where that is another one than its committer's: it was left by an earlier process.
     """
 
     id: WriteId
     nonce: str
     update: Update
     conditions: Conditions | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -324,6 +326,11 @@ class View(Mapping[str, Entry]):
         """Whether what is seen of the key waits for its commit."""
         return key in self.overlay
 
+    def pending_by(self, key: str) -> str | None:
+        """Who wrote what waits for its commit there, if that was another user than this one."""
+        top = self.overlay[key]
+        return next((write.by for ordinal, write in self.pending.values() if ordinal == top.ordinal), None)
+
     def queue(self) -> list[Write]:
         """The pending writes, oldest first."""
         return [pending.write for pending in sorted(self.pending.values())]
@@ -496,7 +503,7 @@ def step(view: View, event: Event) -> Step:
             causes: dict[str, Cause] = {
                 key: "own" if write.id in own else "remote" for write in version.writes for key in write.update
             }
-            changes = _changes(view, after, causes, version.by)
+            changes = _changes(view, after, causes, version.by, _names((version,)))
             return Step(after, event, changes, tuple(Settled(id, None) for id in settled))
         case Replayed(state, versions, keys, _):
             writes = tuple(write for version in versions for write in version.writes)
@@ -505,7 +512,7 @@ def step(view: View, event: Event) -> Step:
             own = frozenset(settled)
             causes = dict.fromkeys(sorted(keys), "remote")
             causes |= {key: "own" for write in writes if write.id in own for key in write.update}
-            changes = _changes(view, after, causes, versions[-1].by if versions else "")
+            changes = _changes(view, after, causes, versions[-1].by if versions else "", _names(versions))
             return Step(after, event, changes, tuple(Settled(id, None) for id in settled))
         case Loaded(state):
             settled = [write.id for write in view.queue() if state.has_committed(write)]
@@ -598,8 +605,26 @@ def _settle(view: View, ids: list[WriteId]) -> View:
     return replace(view, pending=remaining, overlay=overlay.finish())
 
 
-def _changes(before: View, after: View, causes: Mapping[str, Cause], by: str) -> tuple[EntryChange, ...]:
-    """What differs between two views at these keys: another entry, or the same one no longer pending."""
+def _names(versions: Sequence[ManifestVersion]) -> dict[str, str]:
+    """Who wrote each key of some versions."""
+    return {
+        key: version.by if write.by is None else write.by
+        for version in versions
+        for write in version.writes
+        for key in write.update
+    }
+
+
+_NOBODY: Mapping[str, str] = {}
+
+
+def _changes(
+    before: View, after: View, causes: Mapping[str, Cause], by: str, names: Mapping[str, str] = _NOBODY
+) -> tuple[EntryChange, ...]:
+    """What differs between two views at these keys: another entry, or the same one no longer pending.
+
+    ``names`` has who wrote a key where that is not ``by``.
+    """
     changes: list[EntryChange] = []
     for key, cause in causes.items():
         old, new = before.look_up(key), after.look_up(key)
@@ -607,5 +632,5 @@ def _changes(before: View, after: View, causes: Mapping[str, Cause], by: str) ->
         if old is new and pending == before.is_pending(key):
             continue
         changed = (old is not None) if new is None else not new.same_value(old)
-        changes.append(EntryChange(key, old, new, changed, pending, by, cause))
+        changes.append(EntryChange(key, old, new, changed, pending, names.get(key, by), cause))
     return tuple(changes)

@@ -242,7 +242,8 @@ class WriteMaker:
 
     def take_up(self, restored: Restored) -> None:
         """A write of an earlier process is pending again, under its old id; its large values are uploaded anew."""
-        write, kit = restored.write, self._kit()
+        kit, named_here = self._kit(), restored.by == self._options.by
+        write = replace(restored.write, by=None if named_here else restored.by)
         if fits(kit.protocol, write):
             renamed = kit.placing.again(write, self._clock.new_id(6))
             held = _renamed(renamed, [restored.texts[content.name] for content in contents_of(write)])

@@ -340,7 +340,8 @@ class _EntrySink(Generic[T]):
         entry, pending = view.look_up(self._key.name), view.is_pending(self._key.name)
         own = pending or (entry is not None and self._replica.made(entry))
         cause: Cause = "own" if own else "remote"
-        by = self._replica.options.by if own else ""
+        found = view.pending_by(self._key.name) if pending else None
+        by = (self._replica.options.by if found is None else found) if own else ""
         if self._replica.from_cache:
             self._first_read.disposable = self._replica.statuses.subscribe(lambda _: self._read_at_last())
         self._go_to(EntryChange(self._key.name, None, entry, changed=True, pending=pending, by=by, cause=cause))
