@@ -32,6 +32,7 @@ from rxmps3.model.sortedkeys import check_window, window
 from rxmps3.model.state import Entry, ManifestVersion, View
 from rxmps3.replica import Replica, SharedValues
 from rxmps3.replica.options import Options, Status
+from rxmps3.replica.pending import Shown
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.writer import Draft
 from rxmps3.runtime.gather import all_of
@@ -158,6 +159,10 @@ class Database(BoundToProcess):
     def _make(self, draft: Draft) -> Receipt:
         """Make a write of this handle, which can be undone."""
         return self._replica.write_nowait(draft._replace(origin=self._undo))
+
+    def _put_unless_shown(self, key: str, value: Any, shown: Shown) -> None:
+        self._check_may_write("put")
+        self._replica.write_unless_shown(key, shown, Draft({key: value}, origin=self._undo))
 
     # -- changing what is there ------------------------------------------------------------------------------
 
@@ -397,7 +402,7 @@ class Database(BoundToProcess):
 
     def _make_key(self, kind: Callable[..., K], key: str, type: Any, default: Any) -> K:
         codec = codec_for(type, f"key {key!r}")
-        return kind(self._replica, self._streams, self, key, codec, default)
+        return kind(self._replica, self._streams, self, key, codec, default, self._put_unless_shown)
 
     def subscribe(self, key: str, on_next: Callable[[Any], None], default: Any = None) -> DisposableBase:
         """Call back with the value of a key, now and at each change: short for ``observe(key).subscribe``."""

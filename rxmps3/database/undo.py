@@ -151,7 +151,7 @@ class UndoActions:
             self._replica.check_open("undo")
             view = self._replica.view
             receipt = next((one for one in self._replica.receipts(view) if one.version == version), None)
-            pending = view.pending.get(_id_of(version))
+            pending = view.pending.get(WriteId.of(version))
             if receipt is None or pending is None:  # over, and about to be told here
                 if version not in self._steps:
                     return True
@@ -171,6 +171,7 @@ class UndoActions:
     def _take_back(self, step: UndoStep, receipt: Receipt, update: Side) -> bool:
         after = {key: self._kept(entry) for key, entry in update.items()}
         made = self._steps.made
+        self._replica.withdraw(receipt.version, self)  # what is undone is not to come back by a write that it stood for
         if not receipt.cancel():
             return False
         if all(entry is None or entry.version == receipt.version for entry in update.values()):
@@ -193,11 +194,6 @@ class _Again(NamedTuple):
     actions: UndoActions
     operation: str
     step: UndoStep
-
-
-def _id_of(version: str) -> WriteId:
-    writer, _, number = version.rpartition("-")
-    return WriteId(writer, int(number))
 
 
 def _conditions(present: Side) -> Conditions:

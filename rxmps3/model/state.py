@@ -135,6 +135,12 @@ class WriteId(NamedTuple):
         """The version id of all entries of this write."""
         return f"{self.writer}-{self.number}"
 
+    @classmethod
+    def of(cls, version: str) -> WriteId:
+        """The write that has this version id. Raises ValueError if it is none."""
+        writer, _, number = version.rpartition("-")
+        return cls(writer, int(number))
+
 
 @dataclass(frozen=True)
 class Write:
@@ -326,10 +332,17 @@ class View(Mapping[str, Entry]):
         """Whether what is seen of the key waits for its commit."""
         return key in self.overlay
 
-    def pending_by(self, key: str) -> str | None:
-        """Who wrote what waits for its commit there, if that was another user than this one."""
-        top = self.overlay[key]
-        return next((write.by for ordinal, write in self.pending.values() if ordinal == top.ordinal), None)
+    def pending_on(self, key: str) -> Pending | None:
+        """The pending write that is seen of the key, if what is seen of it is pending."""
+        top = self.overlay.get(key)
+        if top is None:
+            return None
+        if top.entry is not None:
+            writer, _, number = top.entry.version.rpartition("-")
+            found = self.pending.get(WriteId(writer, int(number))) if number.isdecimal() else None
+            if found is not None and found.ordinal == top.ordinal:
+                return found
+        return next(one for one in self.pending.values() if one.ordinal == top.ordinal)
 
     def queue(self) -> list[Write]:
         """The pending writes, oldest first."""

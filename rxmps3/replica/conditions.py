@@ -6,9 +6,9 @@ something beneath one changes, it is made anew or refused in the same step, be t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from rxmps3.errors import Conflict, Corrupt, InvalidInput, Rejected
 from rxmps3.log.protocol import Log
@@ -35,12 +35,21 @@ class Derived(NamedTuple):
     conditions: Conditions
 
 
+class _Writer(Protocol):
+    """Plans writes, for a caller that holds the lock of the view."""
+
+    def remake(self, one: PendingWrite[Receipt], write: Write, derived: Derived) -> Remade: ...
+
+    def hide(self, one: PendingWrite[Receipt]) -> None: ...
+
+    def make(self, draft: Any) -> Wrote: ...
+
+
 class ConditionChecker:
     """Judges the pending writes that have a basis.
 
     Args:
-        plan: plans a pending write anew with other values.
-        hide: lets go of the values of a pending write that are not known any more.
+        writer: plans writes.
     """
 
     def __init__(
@@ -49,25 +58,46 @@ class ConditionChecker:
         timeline: Timeline,
         values: Values,
         pending: PendingWrites[Receipt],
-        plan: Callable[[PendingWrite[Receipt], Write, Derived], Remade],
-        hide: Callable[[PendingWrite[Receipt]], None],
+        writer: _Writer,
     ) -> None:
         self._log = log
         self._timeline = timeline
         self._values = values
         self._pending = pending
-        self._plan = plan
-        self._hide = hide
+        self._writer = writer
         self._read_since = 0  # pending writes with a lower ordinal were made before the last read of the log began
 
     # -- at once, with what changed --------------------------------------------------------------------------
 
     def step(self, view: View, event: Event) -> Step:
-        """As `rxmps3.model.state.step`; what rests on what it changed is made anew or refused in the same step."""
+        """As `rxmps3.model.state.step`; what rests on what it changed is made anew or refused in the same step.
+
+        So is made what was not made before since a pending write showed the same that does so no more.
+        """
         first = step(view, event)
-        if not self._pending.resting or not first.view.loaded or isinstance(event, (Wrote, Amended)):
+        if isinstance(event, (Wrote, Amended)):
             return first
-        return chained(view, [first, *self._consequences(first.view)])
+        steps = [first]
+        if self._pending.resting and first.view.loaded:
+            steps += self._consequences(first.view)
+        if self._pending.followed:
+            steps += self._made_up(steps)
+        return chained(view, steps)
+
+    def _made_up(self, steps: Sequence[Step]) -> Iterator[Step]:
+        """The writes that stood behind pending ones which have been refused or made anew."""
+        settled = {effect.id: effect.error for one in steps for effect in one.effects}
+        remade = {one.event.write.id for one in steps if isinstance(one.event, Remade)}
+        view = steps[-1].view
+        self._pending.take_behind([id for id, error in settled.items() if error is None])  # what they hold is there
+        for behind in self._pending.take_behind([*settled, *remade]):
+            top = view.pending_on(behind.key)
+            if top is not None and (top.ordinal >= behind.after or behind.shown(view)):
+                self._pending.put_behind(top.write.id, behind)
+            elif not behind.shown(view):
+                moved = step(view, self._writer.make(behind.draft))
+                view = moved.view
+                yield moved
 
     def _consequences(self, view: View) -> list[Step]:
         steps: list[Step] = []
@@ -102,13 +132,13 @@ class ConditionChecker:
         if len(known) < len(texts):
             return self._show_beneath(one, write, there)
         try:
-            return self._plan(one, write, _derive(conditions, there, known))
+            return self._writer.remake(one, write, _derive(conditions, there, known))
         except (Corrupt, InvalidInput) as error:
             return Refused(write.id, _unmade(error))
 
     def _show_beneath(self, one: PendingWrite[Receipt], write: Write, there: There) -> Remade | None:
         """A value that a write is to be made of is not at hand: until it is, what is beneath the write is shown."""
-        self._hide(one)
+        self._writer.hide(one)
         one.happened(What.BASE_MISSING)
         update = {key: there.get(key) for key in write.update}
         if all(update[key] is entry for key, entry in write.update.items()):
@@ -193,7 +223,7 @@ class ConditionChecker:
             with self._timeline.lock:
                 pending, one = self._timeline.view.pending.get(write.id), self._pending.open.get(write.id)
                 if pending is not None and one is not None:
-                    self._timeline.submit_locked(self._plan(one, pending.write, derived))
+                    self._timeline.submit_locked(self._writer.remake(one, pending.write, derived))
             self._timeline.deliver_soon()
         except (Corrupt, InvalidInput) as error:
             self._timeline.submit(Refused(write.id, _unmade(error)))

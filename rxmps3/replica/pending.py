@@ -13,22 +13,24 @@ a write asks here how far it is, and says here what it did.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from enum import Enum
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from rxmps3.model.state import ContentObject, Write, WriteId
+from rxmps3.model.state import ContentObject, View, Write, WriteId
 
 __all__ = [
     "TRANSITIONS",
     "Basis",
+    "Behind",
     "InvalidTransition",
     "PendingWrite",
     "PendingWrites",
     "Sending",
     "SentUnkept",
     "SharedUpload",
+    "Shown",
     "Storing",
     "Upload",
     "Uploading",
@@ -174,6 +176,30 @@ class SentUnkept(NamedTuple):
     position: str
 
 
+Shown = Callable[[View], bool]
+"""Whether a view shows what a write would make of its key."""
+
+
+class Behind(NamedTuple):
+    """A write that was not made, since a pending one shows the same of its key.
+
+    Attributes:
+        key: its key.
+        after: the ordinals of the pending writes that were made before it are below this one.
+        shown: whether a view shows the same.
+        draft: what is to be made of it should the pending one not be committed.
+    """
+
+    key: str
+    after: int
+    shown: Shown
+    draft: Any
+
+    def is_like(self, other: Behind) -> bool:
+        """Whether nothing was made between the two that one origin would have made of one key."""
+        return self[:2] == other[:2] and self.draft.origin is other.draft.origin
+
+
 class SharedUpload(Protocol):
     """Objects that one call puts into several manifests: whoever comes first uploads them."""
 
@@ -197,10 +223,12 @@ class PendingWrite(Generic[R]):
         upload: when its objects were stored; None while they are not.
         committing: as it was last sent, where it has objects.
         sent_unkept: if it was sent while the disk refused it.
+        behind: writes that were not made since this one shows the same.
     """
 
     __slots__ = (
         "basis",
+        "behind",
         "committing",
         "contents",
         "id",
@@ -231,6 +259,7 @@ class PendingWrite(Generic[R]):
         self.upload: Upload | None = None
         self.committing: Write | None = None
         self.sent_unkept: SentUnkept | None = None
+        self.behind: list[Behind] | None = None
         self.sending = Sending.MADE
         self.uploading = Uploading.DUE
         self.storing = Storing.UNKEPT
@@ -266,12 +295,14 @@ class PendingWrites(Generic[R]):
     Attributes:
         open: those that have not been told their end, oldest first, by id.
         resting: those of them that rest on something.
+        followed: those that others were not made behind.
         kept: whether there is a disk that is to have them.
     """
 
     def __init__(self) -> None:
         self.open: dict[WriteId, PendingWrite[R]] = {}
         self.resting: dict[WriteId, PendingWrite[R]] = {}
+        self.followed: dict[WriteId, PendingWrite[R]] = {}
         self.kept = False
         self._made = 0
         self._uploading = 0
@@ -306,6 +337,23 @@ class PendingWrites(Generic[R]):
             one.sending, one.sent_at = Sending.SENT, at
         self._place(one, Storing.KEPT)
         return one
+
+    def put_behind(self, id: WriteId, behind: Behind) -> None:
+        """A write is not made since this one shows the same. Once is enough, while that is so."""
+        one = self.followed[id] = self.open[id]
+        behind_now = one.behind or []
+        if not any(behind.is_like(known) for known in behind_now):
+            one.behind = [*behind_now, behind]
+
+    def take_behind(self, ids: Iterable[WriteId]) -> list[Behind]:
+        """What was not made since these writes showed the same, which they do no more, or for good; newest first."""
+        found: list[Behind] = []
+        for id in ids:
+            one = self.followed.pop(id, None)
+            if one is not None and one.behind is not None:
+                found += one.behind
+                one.behind = None
+        return sorted(found, key=lambda behind: behind.after, reverse=True)
 
     # -- to the log ------------------------------------------------------------------------------------------
 

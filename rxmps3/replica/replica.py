@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase
@@ -39,7 +39,7 @@ from rxmps3.replica.dataflow import Timeline
 from rxmps3.replica.health import Health
 from rxmps3.replica.options import Options, Status, merged
 from rxmps3.replica.outbox_worker import OutboxWorker
-from rxmps3.replica.pending import PendingWrites
+from rxmps3.replica.pending import PendingWrites, Shown
 from rxmps3.replica.polling import Poller
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.router import Router, Turn
@@ -55,6 +55,7 @@ from rxmps3.storage.metered import MeteredStorage
 
 __all__ = ["Replica"]
 
+R = TypeVar("R")
 logger = logging.getLogger("rxmps3")
 
 
@@ -115,9 +116,7 @@ class Replica:
         self._local: Local | None = None
         self._restoring: asyncio.Task[None] | None = None
         self._restore_error: Error | None = None
-        self._conditions = ConditionChecker(
-            self._log, self._timeline, self.values, self._pending, self._write_maker.remake, self._write_maker.hide
-        )
+        self._conditions = ConditionChecker(self._log, self._timeline, self.values, self._pending, self._write_maker)
         self._poller = Poller(self._loop, clock, self._log, self._health, self.backoff, options)
         self._outbox_worker = OutboxWorker(
             clock,
@@ -292,7 +291,20 @@ class Replica:
         self.check_open("put")
         return self._uninterrupted(lambda: self._write_maker.write(draft))
 
-    def _uninterrupted(self, write: Callable[[], Receipt]) -> Receipt:
+    def write_unless_shown(self, key: str, shown: Shown, draft: Draft) -> Receipt | None:
+        """As `write_nowait`, unless the view shows what the write would make of its key; None if so.
+
+        Where a write that waits for its commit shows it, that is only put off: should that write be cancelled, refused
+        or made anew with another value, this one is made in the same step.
+        """
+        self.check_open("put")
+        return self._uninterrupted(lambda: self._write_maker.write_unless_shown(key, shown, draft))
+
+    def withdraw(self, version: str, origin: object) -> None:
+        """Forget what this origin would write should a pending write not be committed."""
+        self._write_maker.withdraw(version, origin)
+
+    def _uninterrupted(self, write: Callable[[], R]) -> R:
         """Beside an event loop in a thread of its own the main thread may be interrupted; not in here."""
         return uninterrupted(write) if self._loop.beside_threads else write()
 

@@ -33,7 +33,7 @@ from rxmps3.model.writing import contents_of, values_of
 from rxmps3.replica.conditions import Derived
 from rxmps3.replica.dataflow import Timeline
 from rxmps3.replica.options import Options
-from rxmps3.replica.pending import Basis, PendingWrite, PendingWrites, What
+from rxmps3.replica.pending import Basis, Behind, PendingWrite, PendingWrites, Shown, What
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.shared_values import SharedValues
 from rxmps3.replica.stages import ObserverRaised
@@ -123,9 +123,39 @@ class WriteMaker:
                 if what:
                     raise Conflict(what, operation="commit", object=self._name, remedy="read again and decide again")
             receipt = self._write_locked(draft)
+        self._hand_over()
+        return receipt
+
+    def write_unless_shown(self, key: str, shown: Shown, draft: Draft) -> Receipt | None:
+        """Make a write unless its key shows the same. As `Replica.write_unless_shown`."""
+        with self._timeline.lock:
+            view = self._timeline.view
+            if shown(view):
+                top = view.pending_on(key)
+                if top is not None:
+                    self.check(draft.values)
+                    self._pending.put_behind(top.write.id, Behind(key, view.next_ordinal, shown, draft))
+                return None
+            receipt = self._write_locked(draft)
+        self._hand_over()
+        return receipt
+
+    def _hand_over(self) -> None:
         self._loop.on_loop(self._made)
         self._timeline.deliver_soon()
-        return receipt
+
+    def withdraw(self, version: str, origin: object) -> None:
+        """As `Replica.withdraw`."""
+        with self._timeline.lock:
+            id = WriteId.of(version)
+            for behind in self._pending.take_behind((id,)):
+                if behind.draft.origin is not origin:
+                    self._pending.put_behind(id, behind)
+
+    def make(self, draft: Draft) -> Wrote:
+        """A write as an event, for a caller that holds the lock of the view and steps it."""
+        self._loop.on_loop(self._made)
+        return self._make(draft)
 
     def _derived(self, draft: Draft) -> Draft:
         """The values that the present ones make, and what they rest on."""
@@ -143,6 +173,11 @@ class WriteMaker:
                 object=self._name,
                 remedy="await some receipts, or raise max_pending",
             )
+        wrote = self._make(draft)
+        self._timeline.submit_locked(wrote)
+        return self._pending.open[wrote.write.id].receipt
+
+    def _make(self, draft: Draft) -> Wrote:
         id = WriteId(self.writer, self.number + 1)
         planned = self._plan(id, draft.values) if draft.shared is None else draft.shared.planned_for(id)
         self.number = id.number
@@ -153,8 +188,7 @@ class WriteMaker:
         one.shared = draft.shared
         if write.conditions is not None and not draft.unchanged and broken(write.conditions, self._timeline.view, {}):
             one.basis = Basis.UNSEEN
-        self._timeline.submit_locked(Wrote(write, self._options.by, draft.origin))
-        return receipt
+        return Wrote(write, self._options.by, draft.origin)
 
     def _plan(self, id: WriteId, values: Mapping[str, Any]) -> Planned:
         return self._kit().placing.plan(id, values, self._options.inline_limit)

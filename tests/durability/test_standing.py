@@ -13,6 +13,7 @@ from rxmps3.storage import MemoryStorage
 from rxmps3.testing import FaultyStorage
 from tests.behaviour.helpers import Gate, Switch, eventually, offline, trace
 from tests.durability.helpers import LARGE, Disk, on
+from tests.processes.reading import entries, puts_in
 
 
 async def _under_way(db: rxmps3.Database, gate: Gate) -> tuple[rxmps3.Receipt, Any]:
@@ -215,4 +216,113 @@ async def test_a_condition_on_what_was_not_read_yet_waits_for_the_next_look() ->
 
 
 async def _end_of(receipt: rxmps3.Receipt) -> None:
+    await receipt
+
+
+# -- what is not written since it is shown already -----------------------------------------------------------------
+
+
+async def test_a_value_that_only_a_refused_write_showed_is_written_after_all() -> None:
+    """In the same step: nobody sees it go and come back."""
+    gate = Gate(MemoryStorage(), "/log/", ("put",))
+    async with on(gate) as db:
+        await _let(gate, db.put("k", 1))
+        _, held = await _under_way(db, gate)
+        key = db.key("k", int, default=0)
+        seen = trace(key)
+        first = db.put("k", 5)
+        key.on_next(5)
+        key.on_next(5)
+        assert [receipt.keys for receipt in db.pending.value] == [("other",), ("k",)]
+        assert first.cancel()
+        assert seen == [1, 5]
+        assert len(db.pending.value) == 2
+        gate.open()
+        held.let_go()
+        await asyncio.gather(*map(_end_of, db.pending.value))
+        assert await db.get("k") == 5
+
+
+async def test_a_value_that_a_committed_write_shows_is_not_written_again() -> None:
+    gate = Gate(MemoryStorage(), "/log/", ("put",))
+    async with on(gate) as db:
+        receipt = db.put("k", 5)
+        db.key("k", int, default=0).on_next(5)
+        await _let(gate, receipt)
+        assert db.pending.value == ()
+        gate.open()
+        await db.put("other", 1)
+        versions = await entries(gate)
+        assert puts_in(versions) == [("k", 5), ("other", 1)]
+
+
+async def test_of_several_values_that_wait_the_newest_counts_and_each_stands_for_itself() -> None:
+    gate = Gate(MemoryStorage(), "/log/", ("put",))
+    async with on(gate) as db:
+        _, held = await _under_way(db, gate)
+        key = db.key("k", int, default=0)
+        five = db.put("k", 5)
+        key.on_next(5)
+        six = db.put("k", 6)
+        key.on_next(6)
+        assert five.cancel()
+        assert key.value == 6
+        assert six.cancel()
+        assert key.value == 6
+        [*_, again] = db.pending.value
+        assert again.cancel()
+        assert key.value == 5
+        [*_, again] = db.pending.value
+        assert again.cancel()
+        assert key.value == 0
+        gate.open()
+        held.let_go()
+
+
+async def test_a_deletion_that_only_a_refused_one_showed_is_made_after_all() -> None:
+    gate = Gate(MemoryStorage(), "/log/", ("put",))
+    async with on(gate) as db:
+        await _let(gate, db.put("k", 1))
+        _, held = await _under_way(db, gate)
+        receipt = db.delete("k")
+        db.key("k").on_next(MISSING)
+        assert receipt.cancel()
+        assert "k" not in db
+        gate.open()
+        held.let_go()
+
+
+async def test_what_a_patch_showed_is_written_when_others_change_what_it_is_made_of() -> None:
+    bucket = MemoryStorage()
+    switch = Switch(bucket, ("put",))
+    async with on(switch) as db, on(bucket) as other:
+        await db.put("n", {"a": 1})
+        switch.error = offline
+        patched = db.patch("n", {"c": 2})
+        db.key("n").on_next({"a": 1, "c": 2})
+        await other.refresh()
+        await other.put("n", {"a": 7})
+        await db.refresh()
+        assert await db.get("n") == {"a": 1, "c": 2}
+        switch.error = None
+        await patched
+        await asyncio.gather(*map(_end_of, db.pending.value))
+        assert await db.get("n") == {"a": 1, "c": 2}
+
+
+async def test_an_undo_takes_back_what_stood_behind_as_well() -> None:
+    gate = Gate(MemoryStorage(), "/log/", ("put",))
+    async with on(gate) as db:
+        await _let(gate, db.put("k", 1))
+        _, held = await _under_way(db, gate)
+        db.put("k", 5)
+        db.key("k").on_next(5)
+        await db.undo()
+        assert await db.get("k") == 1
+        gate.open()
+        held.let_go()
+
+
+async def _let(gate: Gate, receipt: rxmps3.Receipt) -> None:
+    (await gate.held()).let_go()
     await receipt
