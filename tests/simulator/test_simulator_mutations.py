@@ -76,6 +76,12 @@ def a_commit_does_not_look_what_it_follows(patch: Patch) -> None:
     patch.setattr(ConditionChecker, "standing", lambda self, ready: list(ready))
 
 
+@mutation("what is shown stands")
+def what_is_beneath_a_pending_write_changes_unnoticed(patch: Patch) -> None:
+    """What rests on something else than what is there is shown until its turn to be sent comes."""
+    patch.setattr(ConditionChecker, "step", lambda self, view, event: state.step(view, event))
+
+
 @mutation("a condition holds where it is committed", 792, 801, 858)
 def a_condition_is_looked_at_only_once(patch: Patch) -> None:
     """When it was found to hold, it is believed to, also after a lost race."""
@@ -89,6 +95,7 @@ def a_condition_is_looked_at_only_once(patch: Patch) -> None:
         return list(held)
 
     patch.setattr(ConditionChecker, "standing", once)
+    patch.setattr(ConditionChecker, "step", lambda self, view, event: state.step(view, event))
 
 
 @mutation("no holes")
@@ -155,6 +162,7 @@ def a_commit_does_not_wait_for_its_uploads(patch: Patch) -> None:
 
     ready_as_it_was = Committer._ready  # pyright: ignore[reportPrivateUsage]
     patch.setattr(Committer, "_ready", ready)
+    patch.setattr(Committer, "_about_to_send", lambda self, ready: self._still_pending(ready))
 
 
 @mutation("nothing unexpected fails", DENIED, saying="403 AccessDenied")
