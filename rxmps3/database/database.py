@@ -143,7 +143,7 @@ class Database(BoundToProcess):
         if conditions is not None:
             self._replica.check_linear(operation)
         if manifests is None:
-            return self._make(Draft(values, conditions))
+            return self._replica.write_nowait(Draft(values, conditions, origin=self._undo))
         check_alone(conditions)
         if isinstance(manifests, str):
             raise InvalidOption("manifests is a list of names, not one name", operation=operation)

@@ -501,7 +501,7 @@ def step(view: View, event: Event) -> Step:
         Corrupt: as `fold`; the view stays as it was.
     """
     match event:
-        case Wrote(write, by, _):
+        case Wrote(write, by):
             after = _push(view, write)
             return Step(after, event, _changes(view, after, dict.fromkeys(write.update, "own"), by))
         case Amended(write):

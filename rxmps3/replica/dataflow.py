@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import partial
 
 from reactivex import Observable, Subject
 from reactivex import operators as ops
@@ -31,19 +30,20 @@ class Timeline:
     Args:
         home: where turns are delivered.
         deliver: receives each turn on the loop's thread, in order, never while it is busy with another.
+
+    Attributes:
         step: moves the view.
     """
 
-    def __init__(
-        self, loop: EventLoop, deliver: Callable[[Turn], None], step: Callable[[View, Event], Step] = step
-    ) -> None:
+    def __init__(self, loop: EventLoop, deliver: Callable[[Turn], None]) -> None:
+        self.step: Callable[[View, Event], Step] = step
         self.lock = threading.RLock()
         self._latest = Turn(0, Step(View()))
         self._keys = SortedKeys()
         self._turns: Turns[Turn] = Turns(loop.call_soon)
         self._events: Subject[Event] = Subject()
         turns: Observable[Turn] = self._events.pipe(
-            folded(partial(_next_turn, step), self._latest),
+            folded(self._next_turn, self._latest),
             ops.do_action(self._keep),
             self._turns,
         )
@@ -86,13 +86,12 @@ class Timeline:
         """Tell an observer of something that is no step, on the loop's thread: what it puts is delivered after it."""
         self._turns.take(action)
 
+    def _next_turn(self, last: Turn, event: Event) -> Turn:
+        view = last.step.view
+        return Turn(last.number + 1, self.step(view, event), view.confirmed)
+
     def _keep(self, turn: Turn) -> None:
         self._latest = turn
         changes = turn.step.changes
         self._keys.remove([change.key for change in changes if change.before is not None and change.after is None])
         self._keys.add([change.key for change in changes if change.before is None and change.after is not None])
-
-
-def _next_turn(step: Callable[[View, Event], Step], last: Turn, event: Event) -> Turn:
-    view = last.step.view
-    return Turn(last.number + 1, step(view, event), view.confirmed)

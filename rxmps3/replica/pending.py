@@ -226,24 +226,16 @@ class PendingWrite(Generic[R]):
         behind: writes that were not made since this one shows the same.
     """
 
-    __slots__ = (
-        "basis",
-        "behind",
-        "committing",
-        "contents",
-        "id",
-        "order",
-        "receipt",
-        "sending",
-        "sent_at",
-        "sent_unkept",
-        "shared",
-        "storing",
-        "texts",
-        "upload",
-        "uploading",
-        "write",
-    )
+    shared: SharedUpload | None = None
+    sent_at: datetime | None = None
+    upload: Upload | None = None
+    committing: Write | None = None
+    sent_unkept: SentUnkept | None = None
+    behind: list[Behind] | None = None
+    sending = Sending.MADE
+    uploading = Uploading.DUE
+    storing = Storing.UNKEPT
+    basis = Basis.HOLDS
 
     def __init__(
         self, order: int, write: Write, receipt: R, contents: tuple[ContentObject, ...], texts: Mapping[str, str]
@@ -254,16 +246,6 @@ class PendingWrite(Generic[R]):
         self.write = write
         self.texts = texts
         self.contents = contents
-        self.shared: SharedUpload | None = None
-        self.sent_at: datetime | None = None
-        self.upload: Upload | None = None
-        self.committing: Write | None = None
-        self.sent_unkept: SentUnkept | None = None
-        self.behind: list[Behind] | None = None
-        self.sending = Sending.MADE
-        self.uploading = Uploading.DUE
-        self.storing = Storing.UNKEPT
-        self.basis = Basis.HOLDS
 
     @property
     def is_over(self) -> bool:

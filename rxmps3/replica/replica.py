@@ -87,7 +87,7 @@ class Replica:
 
         self._loop = EventLoop(self._name, self._task_failed)
         self._health = Health(self._name, clock, self._complete_status, self.take_turn)
-        self._timeline = Timeline(self._loop, self._deliver, lambda view, event: self._conditions.step(view, event))
+        self._timeline = Timeline(self._loop, self._deliver)
         self._log = ChosenLog(
             options.protocol,
             self._open_kit,
@@ -117,6 +117,7 @@ class Replica:
         self._restoring: asyncio.Task[None] | None = None
         self._restore_error: Error | None = None
         self._conditions = ConditionChecker(self._log, self._timeline, self.values, self._pending, self._write_maker)
+        self._timeline.step = self._conditions.step
         self._poller = Poller(self._loop, clock, self._log, self._health, self.backoff, options)
         self._outbox_worker = OutboxWorker(
             clock,
