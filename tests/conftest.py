@@ -16,6 +16,7 @@ from hypothesis import settings
 
 pytest.register_assert_rewrite("rxmps3.testing.storage_contract")
 
+from tests.mutating import Mutant  # noqa: E402
 from tests.servers import SHARED_BUCKET, VERSIONED_BUCKET, Moto, SeaweedFS, isolated_aws_environment  # noqa: E402
 
 # No deadlines: a busy machine is no fault of the code. In CI the examples are the same each time, so that a change is
@@ -110,6 +111,14 @@ def skip_where_not_meant(test: pytest.Item, place: Place) -> None:
 def repository() -> Path:
     """The root of the source tree."""
     return Path(__file__).parent.parent
+
+
+@pytest.fixture
+def mutant(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mutant]:
+    """The code, parts of which a test may replace; it fails where that changed nothing."""
+    mutant = Mutant(monkeypatch)
+    yield mutant
+    mutant.verify()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Generic, Literal, TypeVar
 from reactivex import Observable
 
 from rxmps3.errors import InvalidOption, Overloaded
-from rxmps3.streams.bridge import MOST_BEHIND
+from rxmps3.operators.iteration import MOST_BEHIND
 
 __all__ = ["BlockingIteration"]
 

@@ -30,6 +30,7 @@ from rxmps3.model.derivations import Derivation, MergePatch, SchemaMerge, schema
 from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.sortedkeys import check_window, window
 from rxmps3.model.state import Entry, ManifestVersion, View
+from rxmps3.operators.iteration import Iteration
 from rxmps3.replica import Replica, SharedValues
 from rxmps3.replica.options import Options, Status
 from rxmps3.replica.pending import Shown
@@ -37,7 +38,6 @@ from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.writer import Draft
 from rxmps3.runtime.gather import all_of
 from rxmps3.runtime.no_pickle import BoundToProcess
-from rxmps3.streams.bridge import Iteration
 from rxmps3.streams.events import Change, Reset
 from rxmps3.streams.key import Key
 from rxmps3.streams.stream import Live

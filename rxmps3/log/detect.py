@@ -16,9 +16,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
+from reactivex import Observable, Subject
+from reactivex.disposable import SerialDisposable
+
 from rxmps3.errors import AccessDenied, Corrupt, InvalidInput, Rejected, Unsupported
-from rxmps3.log.protocol import Deliver, Kit, Log, ProtocolName, ResumePoint
-from rxmps3.model.state import Committed, Loaded, Refused, Replayed, Write, WriteId
+from rxmps3.log.protocol import Kit, Log, LogEvent, ProtocolName, ResumePoint
+from rxmps3.model.state import Write, WriteId
 from rxmps3.runtime.clock import Clock
 
 __all__ = ["Choice", "ChosenLog", "IsThere"]
@@ -41,9 +44,8 @@ class ChosenLog:
 
     Args:
         asked: the protocol that the user named, or ``"auto"``.
-        open_kit: makes the kit of a protocol, which delivers to `take`.
+        open_kit: makes the kit of a protocol.
         others: for each protocol whether the manifest is there in it.
-        deliver: receives what the chosen log learns.
         switched: is told of each kit that is taken instead of the one before, before it opens.
         name: of the manifest, for messages.
     """
@@ -51,9 +53,8 @@ class ChosenLog:
     def __init__(
         self,
         asked: Choice,
-        open_kit: Callable[[ProtocolName, Deliver], Kit],
+        open_kit: Callable[[ProtocolName], Kit],
         others: Mapping[ProtocolName, IsThere],
-        deliver: Deliver,
         switched: Callable[[Kit], None],
         clock: Clock,
         name: str,
@@ -61,11 +62,12 @@ class ChosenLog:
         self._asked = asked
         self._open_kit = open_kit
         self._others = others
-        self._deliver = deliver
+        self._versions: Subject[LogEvent] = Subject()
         self._switched = switched
         self._clock = clock
         self._name = name
-        self._held: list[Committed | Replayed | Loaded | Refused] | None = []
+        self._held: list[LogEvent] | None = []
+        self._listening = SerialDisposable()
         self._sure = False
         self._opened = False
         self._suspects: dict[WriteId, tuple[Write, str]] = {}
@@ -74,11 +76,19 @@ class ChosenLog:
         self._look_around_at = 0.0
         self._look_around_every = 0.5
         self._choosing = asyncio.Lock()
-        self.kit = open_kit("sequenced" if asked == "auto" else asked, self._take)
+        self.kit = open_kit("sequenced" if asked == "auto" else asked)
+        self._listen()
 
-    def _take(self, event: Committed | Replayed | Loaded | Refused) -> None:
+    @property
+    def versions(self) -> Observable[LogEvent]:
+        return self._versions
+
+    def _listen(self) -> None:
+        self._listening.disposable = self.kit.log.versions.subscribe(self._take)
+
+    def _take(self, event: LogEvent) -> None:
         if self._held is None:
-            self._deliver(event)
+            self._versions.on_next(event)
             return
         self._held.append(event)
         if self._log.exists:
@@ -86,7 +96,7 @@ class ChosenLog:
 
     def _release(self) -> None:
         while self._held:
-            self._deliver(self._held[0])
+            self._versions.on_next(self._held[0])
             del self._held[0]
         self._held = None
 
@@ -252,7 +262,8 @@ class ChosenLog:
     def _use(self, protocol: ProtocolName) -> None:
         if self._held is not None:
             self._held = []
-        self.kit = self._open_kit(protocol, self._take)
+        self.kit = self._open_kit(protocol)
+        self._listen()
         if self.kit.suspect is not None:
             for write, after in self._suspects.values():
                 self.kit.suspect(write, after)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, Protocol
 
+from reactivex import Observable
+
 from rxmps3.log.archive import Archive
 from rxmps3.model.state import Committed, ContentObject, Entry, Loaded, Refused, Replayed, State, Write, WriteId
 from rxmps3.runtime.clock import Clock
@@ -18,10 +20,10 @@ from rxmps3.storage.base import Storage, Stored
 __all__ = [
     "Collector",
     "Context",
-    "Deliver",
     "Held",
     "Kit",
     "Log",
+    "LogEvent",
     "Placing",
     "Planned",
     "Progress",
@@ -30,12 +32,8 @@ __all__ = [
     "ResumePoint",
 ]
 
-Deliver = Callable[[Committed | Replayed | Loaded | Refused], None]
-"""Receives what the log learns, each version exactly once, and of which writes it never will tell; it must not raise
-unless it is `Corrupt`.
-
-In order, except that `Replayed` brings versions that belong below known ones.
-"""
+LogEvent = Committed | Replayed | Loaded | Refused
+"""What a log learns: versions, a whole state, and which pending writes it will never tell of."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +54,19 @@ class ResumePoint:
 class Log(Protocol):
     """The ordered versions of one manifest.
 
-    `read` and `commit` may run at the same time; whichever learns a version first delivers it, once. Neither
+    `read` and `commit` may run at the same time; whichever learns a version first emits it, once. Neither
     overwrites anything: a log that cannot be understood stays as it is.
     """
+
+    @property
+    def versions(self) -> Observable[LogEvent]:
+        """What is learned, from the subscription on: each version exactly once, in order, except that `Replayed` brings
+        versions that belong below known ones.
+
+        An observer may raise `Corrupt`: then the log has not moved, the error comes out of the call that learned the
+        version, and the next one learns it again.
+        """
+        ...
 
     @property
     def exists(self) -> bool:
@@ -67,7 +75,7 @@ class Log(Protocol):
 
     @property
     def position(self) -> str:
-        """The id of the last version that was delivered, "" before the first."""
+        """The id of the last version that was emitted, "" before the first."""
         ...
 
     @property
@@ -80,7 +88,7 @@ class Log(Protocol):
 
     @property
     def place(self) -> ResumePoint | None:
-        """Where this client is: the state it delivered last is the one there. None before anything was read."""
+        """Where this client is: the state it emitted last is the one there. None before anything was read."""
         ...
 
     @property
@@ -96,12 +104,12 @@ class Log(Protocol):
     def resume(self, place: ResumePoint) -> None:
         """Begin at a place that was reached earlier, whose state is known; call it before `open`.
 
-        A log that cannot go on there delivers `Loaded` when it opens, as if it had not been called.
+        A log that cannot go on there emits `Loaded` when it opens, as if it had not been called.
         """
         ...
 
     async def open(self) -> None:
-        """Deliver the newest state (`Loaded`), or what follows a resumed one. Writes nothing; once is enough.
+        """Emit the newest state (`Loaded`), or what follows a resumed one. Writes nothing; once is enough.
 
         Raises:
             Unavailable, AccessDenied, BucketNotFound: the storage does not answer or refuses.
@@ -111,7 +119,7 @@ class Log(Protocol):
         ...
 
     async def read(self) -> None:
-        """Deliver every version that was in the log when this was called; opens first. Raises as `open`."""
+        """Emit every version that was in the log when this was called; opens first. Raises as `open`."""
         ...
 
     async def prepare(self) -> None:
@@ -133,7 +141,7 @@ class Log(Protocol):
     async def commit(self, writes: Sequence[Write]) -> None:
         """Try once to append one entry with these writes, oldest first, as many as fit.
 
-        When it returns, the outcome of the attempt is known and delivered: look at the view to see which writes
+        When it returns, the outcome of the attempt is known and emitted: look at the view to see which writes
         it committed. When it raises `Unavailable`, the outcome is not known; call it again with what is pending.
         """
         ...
@@ -269,8 +277,7 @@ class Context:
         clock: time, ids and chance.
         writer: this client's writer id for this manifest.
         by: the name its user gave, unverified.
-        deliver: receives what the log learns.
-        state: the state that was delivered last.
+        state: the state that was emitted last.
         retention: how far back the log is to reach at least.
         versioning: mps3 only: values as versions of one object per key.
     """
@@ -280,7 +287,6 @@ class Context:
     clock: Clock
     writer: str
     by: str
-    deliver: Deliver
     state: Callable[[], State]
     retention: timedelta
     versioning: bool = False

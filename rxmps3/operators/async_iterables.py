@@ -12,8 +12,8 @@ from reactivex.disposable import Disposable
 
 from rxmps3.errors import Error, InvalidOption
 from rxmps3.operators.home import on_loop, running_loop
+from rxmps3.operators.iteration import Iteration
 from rxmps3.runtime.clock import spawn
-from rxmps3.streams.bridge import Iteration
 
 __all__ = ["from_async_iterable", "to_async_iterator"]
 

@@ -12,7 +12,7 @@ from reactivex.abc import SchedulerBase
 from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 from rxmps3.errors import WrongLoop
-from rxmps3.streams.bridge import runs_here
+from rxmps3.runtime.event_loop import runs_here
 
 __all__ = ["Inbox", "is_count", "is_seconds", "on_loop", "running_loop", "timers_of"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Generic, Literal, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
@@ -16,25 +16,35 @@ from rxmps3.errors import Error, InvalidOption, Overloaded
 from rxmps3.operators.home import Inbox, is_count, on_loop, running_loop
 from rxmps3.runtime.clock import spawn
 
-__all__ = ["map_async"]
+__all__ = ["CreateTask", "Ordering", "map_async"]
 
 T = TypeVar("T")
 U = TypeVar("U")
 _log = logging.getLogger("rxmps3")
+
+Ordering = Literal["preserve", "arrival", "latest", "conflate"]
+
+
+class CreateTask(Protocol):
+    """Starts a coroutine as a task, as `asyncio.TaskGroup.create_task` does."""
+
+    def __call__(self, coroutine: Coroutine[Any, Any, None], /, *, name: str) -> asyncio.Task[None]: ...
 
 
 def map_async(
     fn: Callable[[T], Awaitable[U]],
     *,
     concurrency: int = 1,
-    ordering: Literal["preserve", "arrival", "latest"] = "preserve",
+    ordering: Ordering = "preserve",
     buffer: int = 10_000,
+    create_task: CreateTask = spawn,
 ) -> Callable[[Observable[T]], Observable[U]]:
     """Map each item with a coroutine function, on the event loop of the thread that subscribes.
 
     ``ordering`` says in which order results come: ``"preserve"`` in that of the items, ``"arrival"`` as they are
     ready, ``"latest"`` only that of the latest item: a new item cancels the call for the one before, and its own call
-    begins when that one has ended.
+    begins when that one has ended. ``"conflate"`` cancels nothing: of the items that come during a call the latest one
+    waits, and the others are dropped.
 
     ``takes(a=3)`` is a coroutine function that takes 3 seconds for ``a``, 1 for others, and gives the capital letter.
 
@@ -56,6 +66,10 @@ def map_async(
         map_async(takes(a=5), ordering="latest")
         result  ----B----C|
 
+        source  -a-bc-------|
+        map_async(takes(a=4), ordering="conflate")
+        result  -----AC-----|
+
         source  -a-b-----|
         map_async(fails_at("a"))
         result  --#
@@ -67,34 +81,39 @@ def map_async(
 
     Args:
         fn: called with each item; what it returns is awaited in a task.
-        concurrency: how many calls may run at once; not with ``"latest"``, where it is one.
-        ordering: ``"preserve"``, ``"arrival"`` or ``"latest"``.
+        concurrency: how many calls may run at once; with ``"latest"`` and ``"conflate"`` it is one.
+        ordering: ``"preserve"``, ``"arrival"``, ``"latest"`` or ``"conflate"``.
         buffer: how many items may wait, for their call or for their turn; one more, and `Overloaded` goes to
             ``on_error``.
+        create_task: starts each call, with the arguments of `asyncio.TaskGroup.create_task`, for who keeps account of
+            tasks; by default on the running event loop.
 
     Raises:
         InvalidOption: ``fn`` cannot be called, or an option is none of these.
         WrongLoop: (to ``on_error``) no event loop runs on the thread that subscribes. The source may emit, and the
             subscription may be disposed, on any thread.
     """
-    if ordering not in ("preserve", "arrival", "latest"):
-        raise InvalidOption(f"ordering is 'preserve', 'arrival' or 'latest', not {ordering!r}", operation="map_async")
+    if ordering not in get_args(Ordering):
+        raise InvalidOption(f"ordering is one of {get_args(Ordering)}, not {ordering!r}", operation="map_async")
     if not callable(fn):
         raise InvalidOption(f"it takes a coroutine function, not {fn!r}", operation="map_async")
     if not is_count(concurrency, 1) or not is_count(buffer, 0):
         raise InvalidOption(
             f"concurrency is 1 or more and buffer 0 or more, not {concurrency!r} and {buffer!r}", operation="map_async"
         )
-    if ordering == "latest" and concurrency != 1:
-        raise InvalidOption("ordering='latest' runs one call at a time; leave concurrency out", operation="map_async")
+    if ordering in ("latest", "conflate") and concurrency != 1:
+        raise InvalidOption(
+            f"ordering={ordering!r} runs one call at a time; leave concurrency out", operation="map_async"
+        )
 
     def mapped(source: Observable[T]) -> Observable[U]:
         def subscribe(observer: ObserverBase[U], scheduler: SchedulerBase | None = None) -> DisposableBase:
             loop = running_loop("map_async")
             subscription = CompositeDisposable()
-            calls = _Calls(fn, concurrency, ordering, buffer, observer, subscription.dispose)
+            calls = _Calls(fn, concurrency, ordering, buffer, create_task, observer, subscription.dispose)
             subscription.add(Disposable(lambda: on_loop(loop, calls.cancel)))
-            inbox = Inbox(loop, calls.take, None if ordering == "latest" else buffer + concurrency + 1)
+            only_latest = ordering in ("latest", "conflate")
+            inbox = Inbox(loop, calls.take, None if only_latest else buffer + concurrency + 1)
             upstream = source.subscribe(
                 inbox.put,
                 lambda error: on_loop(loop, lambda: calls.fail(error)),
@@ -149,8 +168,9 @@ class _Calls(Generic[T, U]):
         self,
         fn: Callable[[T], Awaitable[U]],
         concurrency: int,
-        ordering: Literal["preserve", "arrival", "latest"],
+        ordering: Ordering,
         buffer: int,
+        create_task: CreateTask,
         observer: ObserverBase[U],
         detach: Callable[[], None],
     ) -> None:
@@ -158,6 +178,7 @@ class _Calls(Generic[T, U]):
         self._concurrency = concurrency
         self._ordering = ordering
         self._buffer = buffer
+        self._create_task = create_task
         self._observer = observer
         self._detach = detach
         self._waiting: deque[T] = deque()
@@ -171,10 +192,12 @@ class _Calls(Generic[T, U]):
             return
         if self._ordering == "latest":
             self._drop_all()
+        elif self._ordering == "conflate":
+            self._waiting.clear()
         self._waiting.append(item)
         self._start()
         waiting = len(self._waiting) + len(self._started) - self._running
-        if waiting > self._buffer and self._ordering != "latest":
+        if waiting > self._buffer and self._ordering in ("preserve", "arrival"):
             self.fail(Overloaded(f"{waiting:,} items wait, and buffer={self._buffer:,}", operation="map_async"))
 
     def source_ended(self) -> None:
@@ -200,9 +223,15 @@ class _Calls(Generic[T, U]):
     def _start(self) -> None:
         while self._waiting and self._running < self._concurrency:
             call: _Call[T, U] = _Call(self._waiting.popleft())
+            coroutine = call.run(self._fn)
+            try:
+                call.task = self._create_task(coroutine, name="map_async")
+            except Exception as error:  # a group of tasks that has ended takes no more
+                coroutine.close()
+                self.fail(error)
+                return
             self._started.append(call)
             self._running += 1
-            call.task = spawn(call.run(self._fn), "map_async")
             call.task.add_done_callback(lambda task, call=call: self._ended(call, task))
 
     def _ended(self, call: _Call[T, U], task: asyncio.Task[None]) -> None:

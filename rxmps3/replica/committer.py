@@ -10,7 +10,7 @@ from rxmps3.log.protocol import Log
 from rxmps3.model.state import Amended, ContentObject, Refused, Write
 from rxmps3.model.writing import contents_of, with_contents
 from rxmps3.replica.conditions import ConditionChecker
-from rxmps3.replica.dataflow import Timeline
+from rxmps3.replica.dataflow import Dataflow
 from rxmps3.replica.fairness import Fairness
 from rxmps3.replica.health import Health
 from rxmps3.replica.outbox_worker import OutboxWorker
@@ -52,7 +52,7 @@ class Committer:
         loop: EventLoop,
         clock: Clock,
         log: Log,
-        timeline: Timeline,
+        dataflow: Dataflow,
         values: Values,
         health: Health,
         backoff: Backoff,
@@ -63,7 +63,7 @@ class Committer:
         self._loop = loop
         self._clock = clock
         self._log = log
-        self._timeline = timeline
+        self._dataflow = dataflow
         self._values = values
         self._health = health
         self._backoff = backoff
@@ -114,7 +114,7 @@ class Committer:
         placing = self._values.placing
         try:
             await self._log.open()
-            if not self._timeline.view.pending:
+            if not self._dataflow.view.pending:
                 return
             await self._log.ensure_dated()
             await self._give_up_the_unknowable()
@@ -136,14 +136,14 @@ class Committer:
                 return
             began = self._clock.monotonic()
             await self._log.commit(ready)
-            won = ready[0].id not in self._timeline.view.pending
+            won = ready[0].id not in self._dataflow.view.pending
             self._fairness.ended(self._clock.monotonic(), began, won=won)
         except Rejected as error:
             for write in ready:
-                self._timeline.submit(Refused(write.id, error))
+                self._dataflow.refusals.on_next(Refused(write.id, error))
             return
         self._health.answered()
-        if self._timeline.view.pending:
+        if self._dataflow.view.pending:
             self.wake()
 
     async def _standing(self, writes: list[Write]) -> list[Write]:
@@ -160,7 +160,7 @@ class Committer:
 
     def _about_to_send(self, ready: list[Write]) -> list[Write]:
         """Those still pending, up to the first that has other objects now; they can no longer be taken back."""
-        with self._timeline.lock:
+        with self._dataflow.lock:
             still = self._still_pending(ready)
             for at, write in enumerate(still):
                 one = self._pending.open[write.id]
@@ -170,7 +170,7 @@ class Committer:
         return still
 
     def _still_pending(self, writes: list[Write]) -> list[Write]:
-        pending = self._timeline.view.pending
+        pending = self._dataflow.view.pending
         return [pending[write.id].write for write in writes if write.id in pending]
 
     async def _let_others(self) -> None:
@@ -187,7 +187,7 @@ class Committer:
         waiting = False
         in_order = self._values.placing.in_order
         arriving: set[str] = set()
-        for write in self._timeline.view.queue():
+        for write in self._dataflow.view.queue():
             one = self._pending.open.get(write.id)
             if one is None:
                 continue  # it was dropped, and is about to be told
@@ -212,7 +212,7 @@ class Committer:
             return
         now = await self._log.server_time()
         self._judged_at = self._clock.now()
-        writers = self._timeline.view.confirmed.writers
+        writers = self._dataflow.view.confirmed.writers
         for one in sent:
             at, id = one.sent_at, one.id
             if at is not None and now - at >= FORGOTTEN_AFTER and id.writer not in writers:
@@ -222,7 +222,7 @@ class Committer:
                     object=f"write {id.version}",
                     remedy="compare the keys' values and put them again if need be",
                 )
-                self._timeline.submit(Refused(id, unknown))
+                self._dataflow.refusals.on_next(Refused(id, unknown))
 
     async def _uploads_have_aged(self, ready: list[Write]) -> bool:
         """Take back uploads that a collector may have found unused by now; they are to be made again."""
@@ -236,17 +236,16 @@ class Committer:
         if not doubtful:
             return False
         now = await self._log.server_time()
-        with self._timeline.lock:
+        with self._dataflow.lock:
             aged = [
                 one  # unless it met its end meanwhile, or was planned anew
                 for one in doubtful
-                if one.id in self._timeline.view.pending and one.upload is not None and self._is_old(one.upload, now)
+                if one.id in self._dataflow.view.pending and one.upload is not None and self._is_old(one.upload, now)
             ]
             for one in aged:
                 self._pending.upload_aged(one)
-                write = self._timeline.view.pending[one.id].write
-                self._timeline.submit_locked(Amended(self._values.placing.again(write, self._clock.new_id(6))))
-        self._timeline.deliver_soon()
+                write = self._dataflow.view.pending[one.id].write
+                self._dataflow.writes.on_next(Amended(self._values.placing.again(write, self._clock.new_id(6))))
         return bool(aged)
 
     def _is_old(self, upload: Upload, now: datetime | None) -> bool:
@@ -287,11 +286,11 @@ class Committer:
                 dates = [answer.date for answer in stored if answer.date is not None]
                 self._uploaded(one, contents, stored, Upload(min(dates, default=None), wall, monotonic))
         except Rejected as error:
-            self._timeline.submit(Refused(one.id, error))
+            self._dataflow.refusals.on_next(Refused(one.id, error))
         except InvalidInput as error:
             rejected = Rejected(f"the storage does not take a value of it: {error}", operation="upload")
             rejected.__cause__ = error
-            self._timeline.submit(Refused(one.id, rejected))
+            self._dataflow.refusals.on_next(Refused(one.id, rejected))
 
     async def _upload_all(self, one: PendingWrite[Receipt], contents: tuple[ContentObject, ...]) -> list[Stored | None]:
         shared, one.shared = one.shared, None  # if they have to be stored once more, this write does so for itself
@@ -305,7 +304,7 @@ class Committer:
 
     def _is_to_upload(self, one: PendingWrite[Receipt], contents: tuple[ContentObject, ...]) -> bool:
         """Whether the write is still pending with these values: not taken back, nor planned anew."""
-        pending = self._timeline.view.pending.get(one.id)
+        pending = self._dataflow.view.pending.get(one.id)
         return pending is not None and contents_of(pending.write) == contents
 
     def _uploaded(
@@ -314,14 +313,13 @@ class Committer:
         """Let the write name its values as the storage has them, if they are its values still."""
         placing = self._values.placing
         named = tuple(placing.uploaded(content, answer) for content, answer in zip(contents, stored, strict=True))
-        with self._timeline.lock:
+        with self._dataflow.lock:
             if not self._is_to_upload(one, contents):
                 return
             if named != contents:
-                write = self._timeline.view.pending[one.id].write
-                self._timeline.submit_locked(Amended(with_contents(write, named)))
+                write = self._dataflow.view.pending[one.id].write
+                self._dataflow.writes.on_next(Amended(with_contents(write, named)))
             self._pending.uploaded(one, upload)
-        self._timeline.deliver_soon()
 
     def _retrying(self, operation: str) -> Retries:
         return Retries(self._clock, self._backoff, lambda error, wait: self._health.failed(operation, error, wait))

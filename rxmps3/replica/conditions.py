@@ -14,7 +14,7 @@ from rxmps3.errors import Conflict, Corrupt, InvalidInput, Rejected
 from rxmps3.log.protocol import Log
 from rxmps3.model.conditions import Conditions, broken, seen
 from rxmps3.model.state import Amended, Entry, Event, Refused, Remade, Step, View, Write, WriteId, Wrote, chained, step
-from rxmps3.replica.dataflow import Timeline
+from rxmps3.replica.dataflow import Dataflow
 from rxmps3.replica.pending import Basis, PendingWrite, PendingWrites, What
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.values import Values
@@ -55,13 +55,13 @@ class ConditionChecker:
     def __init__(
         self,
         log: Log,
-        timeline: Timeline,
+        dataflow: Dataflow,
         values: Values,
         pending: PendingWrites[Receipt],
         writer: _Writer,
     ) -> None:
         self._log = log
-        self._timeline = timeline
+        self._dataflow = dataflow
         self._values = values
         self._pending = pending
         self._writer = writer
@@ -151,7 +151,7 @@ class ConditionChecker:
         """Of the oldest pending writes those before the first whose basis does not hold as far as the log is known."""
         if all(write.conditions is None for write in ready):
             return list(ready)
-        confirmed = self._timeline.view.confirmed.entries
+        confirmed = self._dataflow.view.confirmed.entries
         ahead: dict[str, Entry | None] = {}
         for index, write in enumerate(ready):
             if write.conditions is not None and (
@@ -176,11 +176,11 @@ class ConditionChecker:
         """
         if self._needs_a_look():
             self._read_since = await self._look()
-        view = self._timeline.view
+        view = self._dataflow.view
         confirmed = view.confirmed
         ahead: dict[str, Entry | None] = {}
         for id in [write.id for write in view.queue()]:
-            pending, now = self._timeline.view.pending.get(id), self._timeline.view.confirmed
+            pending, now = self._dataflow.view.pending.get(id), self._dataflow.view.confirmed
             if now is not confirmed or (pending is not None and pending.ordinal >= self._read_since):
                 break
             if pending is None:
@@ -190,13 +190,13 @@ class ConditionChecker:
                 what = broken(conditions, confirmed.entries, ahead)
                 if what or self._is_unknown(id):
                     await self._mend(pending.write, conditions, what, ahead)
-            pending = self._timeline.view.pending.get(id)
+            pending = self._dataflow.view.pending.get(id)
             if pending is not None:
                 ahead.update(pending.write.update)
 
     async def _look(self) -> int:
         """Read to the end of the log; the ordinal from which on writes were made after that began."""
-        newest = self._timeline.view.next_ordinal
+        newest = self._dataflow.view.next_ordinal
         for _ in range(_LOOKS):
             before = self._log.reached
             await self._log.read()
@@ -206,7 +206,7 @@ class ConditionChecker:
 
     def _needs_a_look(self) -> bool:
         """Whether there is a write to be judged that was made since the last look began."""
-        view = self._timeline.view
+        view = self._dataflow.view
         queue = view.queue()
         standing = len(self.standing(queue))
         return standing < len(queue) and view.pending[queue[standing].id].ordinal >= self._read_since
@@ -214,19 +214,18 @@ class ConditionChecker:
     async def _mend(self, write: Write, conditions: Conditions, what: str, ahead: There) -> None:
         """Refuse a write whose basis does not hold, or make it anew."""
         if not conditions.derived:
-            self._timeline.submit(Refused(write.id, _conflict(write.id, what)))
+            self._dataflow.refusals.on_next(Refused(write.id, _conflict(write.id, what)))
             return
-        there = _there(conditions, self._timeline.view.confirmed.entries, ahead)
+        there = _there(conditions, self._dataflow.view.confirmed.entries, ahead)
         try:
             texts = {key: await self._values.fetch(entry) for key, entry in there.items() if entry is not None}
             derived = _derive(conditions, there, texts)
-            with self._timeline.lock:
-                pending, one = self._timeline.view.pending.get(write.id), self._pending.open.get(write.id)
+            with self._dataflow.lock:
+                pending, one = self._dataflow.view.pending.get(write.id), self._pending.open.get(write.id)
                 if pending is not None and one is not None:
-                    self._timeline.submit_locked(self._writer.remake(one, pending.write, derived))
-            self._timeline.deliver_soon()
+                    self._dataflow.writes.on_next(self._writer.remake(one, pending.write, derived))
         except (Corrupt, InvalidInput) as error:
-            self._timeline.submit(Refused(write.id, _unmade(error)))
+            self._dataflow.refusals.on_next(Refused(write.id, _unmade(error)))
 
 
 def _there(conditions: Conditions, confirmed: Mapping[str, Entry], ahead: There) -> dict[str, Entry | None]:

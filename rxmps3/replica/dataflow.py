@@ -1,53 +1,91 @@
-"""The view and its one writer.
+"""The pipeline: from the versions of a manifest and the writes made here to what observers see.
 
 ::
 
-    put, log, refusals ──▶ events ──▶ folded(step) ──▶ turns ──▶ router ──▶ streams, receipts
+    ticks ──▶ looks ──▶ versions ─┐                                              ┌──▶ router ──▶ streams
+    writes ───────────────────────┼──▶ folded(step): view ──▶ one turn at a time ┤
+    refusals ─────────────────────┘                                              └──▶ receipts, upkeep
 
-`submit` steps the view under a lock, on whatever thread; the turns are delivered on the loop's thread.
+Each source may push on any thread: the view is stepped at once, under a lock; what came of it is delivered on the
+loop's thread.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
+import reactivex as rx
 from reactivex import Observable, Subject
 from reactivex import operators as ops
+from reactivex.scheduler import ImmediateScheduler
 
+from rxmps3.log.protocol import LogEvent
 from rxmps3.model.sortedkeys import SortedKeys
-from rxmps3.model.state import Event, Step, View, step
-from rxmps3.replica.router import Turn
-from rxmps3.replica.turns import Turns, folded
+from rxmps3.model.state import Amended, Event, Loaded, ManifestVersion, Refused, Remade, Step, View, Wrote, step
+from rxmps3.operators import map_async
+from rxmps3.replica.router import Router, Turn
+from rxmps3.replica.turns import Turns, checked, folded
+from rxmps3.replica.versions import Reset, versions_of
 from rxmps3.runtime.event_loop import EventLoop
 
-__all__ = ["Timeline"]
+__all__ = ["Dataflow"]
 
 
-class Timeline:
-    """Moves the view, one event at a time, and delivers each move in turn.
+class Dataflow:
+    """The view of one manifest, and all that follows from it.
 
     Args:
-        home: where turns are delivered.
-        deliver: receives each turn on the loop's thread, in order, never while it is busy with another.
+        loop: where turns are delivered.
+        ticks: each means "look now".
+        look: reads the log to its end; raises nothing.
+        learned: what the log learns by that, and by commits. Where the view refuses an item, the error goes to the log.
+        check: raises what is wrong with such an item.
+        step: the view after an event, and what that changed. Called under the lock.
 
     Attributes:
-        step: moves the view.
+        writes: a write made here is one ``on_next``.
+        refusals: so is the end of a pending write that will never be committed.
+        saved: so is a state that was kept on disk.
+        ended: there are no more looks after its first item.
+        lock: who decides by the view what to push does so within ``with dataflow.lock:``.
+        versions: each version of the log, in its turn.
+        router: each step of the view, in its turn, shared by key.
     """
 
-    def __init__(self, loop: EventLoop, deliver: Callable[[Turn], None]) -> None:
-        self.step: Callable[[View, Event], Step] = step
-        self.lock = threading.RLock()
-        self._latest = Turn(0, Step(View()))
+    def __init__(
+        self,
+        loop: EventLoop,
+        ticks: Observable[Any],
+        look: Callable[[Any], Awaitable[None]],
+        learned: Observable[LogEvent],
+        check: Callable[[LogEvent], None],
+        step: Callable[[View, Event], Step] = step,
+    ) -> None:
+        self.writes: Subject[Wrote | Amended | Remade] = Subject()
+        self.refusals: Subject[Refused] = Subject()
+        self.saved: Subject[Loaded] = Subject()
+        self.ended: Subject[None] = Subject()
+        self.lock = Turns(loop.call_soon)
+        self.router = Router()
+        self._step = step
         self._keys = SortedKeys()
-        self._turns: Turns[Turn] = Turns(loop.call_soon)
-        self._events: Subject[Event] = Subject()
-        turns: Observable[Turn] = self._events.pipe(
-            folded(self._next_turn, self._latest),
-            ops.do_action(self._keep),
-            self._turns,
+        self._latest = Turn(0, Step(View()))
+        self._told: Subject[ManifestVersion | Reset] = Subject()
+        entered, in_turn = self.lock.entered, self.lock.queued
+
+        looks = ticks.pipe(
+            map_async(look, ordering="conflate", create_task=lambda task, name: loop.spawn(task, "look")),
+            ops.take_until(self.ended),
         )
-        turns.subscribe(deliver)
+        versions = rx.merge(learned, looks.pipe(ops.ignore_elements())).pipe(
+            entered, checked(check), ops.do_action(self._tell)
+        )
+        self.versions = self._told.pipe(in_turn)
+        turns = rx.merge(versions, *(own.pipe(entered) for own in (self.writes, self.refusals, self.saved))).pipe(
+            folded(self._move, self._latest), in_turn
+        )
+        turns.subscribe(self.router.deliver, scheduler=ImmediateScheduler.singleton())
 
     @property
     def view(self) -> View:
@@ -64,34 +102,15 @@ class Timeline:
         with self.lock:
             return self._keys.with_prefix(prefix)
 
-    def submit(self, event: Event) -> None:
-        """Step the view and deliver. From any thread, holding no lock.
+    def _tell(self, event: LogEvent) -> None:
+        for version in versions_of(event, loaded=self.view.loaded):
+            self._told.on_next(version)
 
-        Raises:
-            Corrupt: the event contradicts what is known; the view stays as it was.
-        """
-        with self.lock:
-            self.submit_locked(event)
-        self.deliver_soon()
-
-    def submit_locked(self, event: Event) -> None:
-        """The first half of `submit`, for a caller that holds ``lock`` and calls `deliver_soon` after it let go."""
-        self._events.on_next(event)
-
-    def deliver_soon(self) -> None:
-        """Deliver what has been stepped: before this returns on the loop's thread outside a delivery, else soon."""
-        self._turns.run()
-
-    def take_turn(self, action: Callable[[], None]) -> None:
-        """Tell an observer of something that is no step, on the loop's thread: what it puts is delivered after it."""
-        self._turns.take(action)
-
-    def _next_turn(self, last: Turn, event: Event) -> Turn:
+    def _move(self, last: Turn, event: Event) -> Turn:
         view = last.step.view
-        return Turn(last.number + 1, self.step(view, event), view.confirmed)
-
-    def _keep(self, turn: Turn) -> None:
-        self._latest = turn
-        changes = turn.step.changes
-        self._keys.remove([change.key for change in changes if change.before is not None and change.after is None])
-        self._keys.add([change.key for change in changes if change.before is None and change.after is not None])
+        turn = self._latest = Turn(last.number + 1, self._step(view, event), view.confirmed)
+        moved = [change for change in turn.step.changes if (change.before is None) != (change.after is None)]
+        if moved:
+            self._keys.remove([change.key for change in moved if change.after is None])
+            self._keys.add([change.key for change in moved if change.before is None])
+        return turn

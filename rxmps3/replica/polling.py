@@ -1,21 +1,22 @@
-"""Reading the log when asked to: by a caller, or by the ticks that run while something is observed."""
+"""When the log is looked at: when a caller asks, and at the ticks that run while something is observed."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from reactivex import Observable
+import reactivex as rx
+from reactivex import Observable, Subject
+from reactivex import operators as ops
 from reactivex.abc import DisposableBase
-from reactivex.disposable import Disposable, SerialDisposable
-from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
+from reactivex.disposable import Disposable
 
 from rxmps3.errors import Error, Failure, Throttled, Unavailable, unforeseen
 from rxmps3.log.protocol import Log
 from rxmps3.replica.health import Health
 from rxmps3.replica.options import Options
-from rxmps3.replica.ticks import PollPace, timer
+from rxmps3.replica.ticks import PollPace, followed_by, timer
 from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock
 from rxmps3.runtime.event_loop import EventLoop
@@ -24,10 +25,24 @@ __all__ = ["Poller"]
 
 
 class Poller:
-    """One look at a time, and one more after it for all who asked meanwhile."""
+    """Says when to look, and looks.
+
+    Args:
+        started: is awaited before each look.
+
+    Attributes:
+        ticks: each item means "look now"; they may come from any thread.
+    """
 
     def __init__(
-        self, loop: EventLoop, clock: Clock, log: Log, health: Health, backoff: Backoff, options: Options
+        self,
+        loop: EventLoop,
+        clock: Clock,
+        log: Log,
+        health: Health,
+        backoff: Backoff,
+        options: Options,
+        started: Callable[[], Awaitable[None]],
     ) -> None:
         self._loop = loop
         self._clock = clock
@@ -35,13 +50,16 @@ class Poller:
         self._health = health
         self._backoff = backoff
         self._options = options
-        self._wanted = asyncio.Event()
+        self._started = started
         self._waiting: list[asyncio.Future[None]] = []
         self._looked_at: float | None = None
+        self._failures = 0
         self._hold_until = 0.0
         self._pace = PollPace(options.interval)
         self._demands = 0
-        self._ticking = SerialDisposable()
+        self._asked: Subject[Any] = Subject()
+        self._sources: Subject[Observable[Any]] = Subject()
+        self.ticks: Observable[Any] = rx.merge(self._asked, self._sources.pipe(ops.switch_latest()))
 
     async def look(self, patience: float | None = None) -> None:
         """Read to the end of the log, by a look that begins after this call.
@@ -54,7 +72,7 @@ class Poller:
         """
         looked = self._loop.loop.create_future()
         self._waiting.append(looked)
-        self._wanted.set()
+        self._asked.on_next(None)
         if patience is None:
             await looked
             return
@@ -79,45 +97,45 @@ class Poller:
         return self._looked_at is None or self._clock.monotonic() - self._looked_at >= self._options.interval
 
     def active(self) -> None:
-        """Something changed: the timer looks sooner for a while."""
+        """Something changed: the timer ticks sooner for a while."""
         self._pace.active()
 
-    async def run(self, ready_to_start: Awaitable[None]) -> None:
-        """Look whenever it is wanted."""
-        await ready_to_start
-        failures = 0
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            waiting, self._waiting = [one for one in self._waiting if not one.done()], []
-            began = self._clock.monotonic()
-            try:
-                await self._log.read()
-            except Exception as error:
-                failures += 1
-                self._failed(failures, unforeseen(error), waiting)
-            except asyncio.CancelledError:
-                self._waiting.extend(waiting)
-                raise
-            else:
-                failures = 0
-                self._looked_at = began
-                self._health.answered()
-                for looked in waiting:
-                    if not looked.done():
-                        looked.set_result(None)
+    async def take_look(self, _: object = None) -> None:
+        """Read the log, and tell whoever waits for that. A look that fails is made again at the next tick."""
+        await self._started()
+        waiting, self._waiting = [one for one in self._waiting if not one.done()], []
+        began = self._clock.monotonic()
+        try:
+            await self._log.read()
+        except Exception as error:
+            self._failed(unforeseen(error), waiting)
+        except asyncio.CancelledError:
+            self._waiting.extend(waiting)
+            raise
+        else:
+            self._failures = 0
+            self._looked_at = began
+            self._health.answered()
+            for looked in waiting:
+                if not looked.done():
+                    looked.set_result(None)
 
-    def _failed(self, failures: int, error: Error, waiting: list[asyncio.Future[None]]) -> None:
+    def _failed(self, error: Error, waiting: list[asyncio.Future[None]]) -> None:
+        self._failures += 1
         heard = [looked for looked in waiting if not looked.done()]
         for looked in heard:
             looked.set_exception(error)
-        wait = self._backoff.wait(failures, error, self._clock.rng)
+        wait = self._backoff.wait(self._failures, error, self._clock.rng)
         if isinstance(error, Throttled) or not error.retriable:
             self._hold_until = self._clock.monotonic() + wait
         self._health.failed("poll", error, wait, heard=bool(heard))
 
+    # -- ticks -----------------------------------------------------------------------------------------------
+
     def demand(self) -> DisposableBase:
         """Keep looking at the pace of the ticks until disposed; there is one source of ticks for all."""
+        if not self._options.online:
+            return Disposable()
         self._demands += 1
         if self._demands == 1:
             self._start_ticking()
@@ -125,7 +143,7 @@ class Poller:
         def release() -> None:
             self._demands -= 1
             if not self._demands:
-                self._ticking.disposable = Disposable()
+                self._sources.on_next(rx.never())
 
         return Disposable(release)
 
@@ -139,45 +157,30 @@ class Poller:
 
     def close(self, error: Error) -> None:
         """No more looks: whoever waits for one gets ``error``."""
-        self._ticking.dispose()
         for looked in self._waiting:
             if not looked.done():
                 looked.set_exception(error)
 
-    # -- ticks -----------------------------------------------------------------------------------------------
-
     def _start_ticking(self) -> None:
         poll = self._options.poll
         if isinstance(poll, Observable):
-            self._wanted.set()
-            self._use(poll)
+            self._asked.on_next(None)
+            self._sources.on_next(followed_by(poll, self._loop, self._instead))
         else:
-            self._use_timer()
+            self._sources.on_next(self._timer())
 
-    def _use(self, ticks: Observable[Any]) -> None:
-        """Look at each tick; ticks during a look make one more look. They may come from any thread."""
-        self._ticking.disposable = ticks.subscribe(
-            lambda _: self._loop.on_loop(self._wanted.set),
-            lambda error: self._loop.on_loop(lambda: self._fall_back(error)),
-            lambda: self._loop.on_loop(lambda: self._fall_back(None)),
-            scheduler=AsyncIOThreadSafeScheduler(self._loop.loop),
+    def _timer(self) -> Observable[None]:
+        return timer(
+            self._clock,
+            self._pace,
+            self._loop.spawn,
+            at_once=self.is_stale(),
+            hold=lambda: self._hold_until - self._clock.monotonic(),
         )
 
-    def _use_timer(self) -> None:
-        self._use(
-            timer(
-                self._clock,
-                self._pace,
-                self._loop.spawn,
-                at_once=self.is_stale(),
-                hold=lambda: self._hold_until - self._clock.monotonic(),
-            )
-        )
-
-    def _fall_back(self, error: Exception | None) -> None:
-        if not self._demands or self._ticking.is_disposed:
-            return
+    def _instead(self, error: Exception | None) -> Observable[None]:
+        """What ticks when the user's source has ended."""
         cause = error or Unavailable("the source of ticks completed", operation="poll")
         note = f"from now on a timer looks every {self._options.interval} s"
         self._health.report(Failure("poll", self._loop.name, cause, note))
-        self._use_timer()
+        return self._timer()

@@ -1,7 +1,7 @@
 """One manifest as this process follows and extends it.
 
-`Timeline` holds the view, `Poller` reads the log, `Committer` extends it, `Health` says how it goes. The two that do
-I/O only produce events for the first; no decision about the data is made here.
+`Dataflow` is the pipeline; `Poller` makes the log look, `Committer` extends it, `Health` says how it goes. The two that
+do I/O only feed the pipeline; no decision about the data is made here.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from rxmps3.local.directory import Local, OpensLocal
 from rxmps3.local.outbox import Restored
 from rxmps3.log.archive import Archive
 from rxmps3.log.detect import ChosenLog
-from rxmps3.log.protocol import Collector, Context, Deliver, Kit, Placing, Planned, ProtocolName
+from rxmps3.log.protocol import Collector, Context, Kit, LogEvent, Placing, Planned, ProtocolName
 from rxmps3.log.registry import is_there, open_kit
 from rxmps3.model.state import (
     Committed,
     Entry,
     Loaded,
-    Refused,
+    ManifestVersion,
     Replayed,
     Settled,
     State,
@@ -35,7 +35,7 @@ from rxmps3.model.state import (
 from rxmps3.replica.committer import Committer
 from rxmps3.replica.compactor import Compactor
 from rxmps3.replica.conditions import ConditionChecker
-from rxmps3.replica.dataflow import Timeline
+from rxmps3.replica.dataflow import Dataflow
 from rxmps3.replica.health import Health
 from rxmps3.replica.options import Options, Status, merged
 from rxmps3.replica.outbox_worker import OutboxWorker
@@ -45,6 +45,7 @@ from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.router import Router, Turn
 from rxmps3.replica.state_saver import StateSaver
 from rxmps3.replica.values import Values
+from rxmps3.replica.versions import Reset
 from rxmps3.replica.writer import Draft, WriteMaker
 from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock, Random
@@ -77,7 +78,6 @@ class Replica:
         self.clock = clock
         self.options = options
         self.backoff = Backoff(cap=min(max(options.interval, 1.0), 30.0))
-        self.router = Router()
         self._name = f"manifest {manifest!r}"
         self._storage = MeteredStorage(storage)
         self._writer = clock.new_id()
@@ -87,16 +87,24 @@ class Replica:
 
         self._loop = EventLoop(self._name, self._task_failed)
         self._health = Health(self._name, clock, self._complete_status, self.take_turn)
-        self._timeline = Timeline(self._loop, self._deliver)
         self._log = ChosenLog(
             options.protocol,
             self._open_kit,
             is_there(self._storage, manifest),
-            self._learn,
             self._switched,
             clock,
             self._name,
         )
+        self._poller = Poller(self._loop, clock, self._log, self._health, self.backoff, options, self.restored)
+        self._dataflow = Dataflow(
+            self._loop,
+            self._poller.ticks,
+            self._poller.take_look,
+            self._log.versions,
+            self._vet,
+            lambda view, event: self._conditions.step(view, event),
+        )
+        self._dataflow.router.add_last(self._follow)
         self.values = Values(self._storage, self._log.kit.placing, options.cache_bytes)
         self._pending: PendingWrites[Receipt] = PendingWrites()
         self._write_maker = WriteMaker(
@@ -104,7 +112,7 @@ class Replica:
             self._name,
             clock,
             self._loop,
-            self._timeline,
+            self._dataflow,
             self.values,
             options,
             lambda: self._log.kit,
@@ -116,9 +124,7 @@ class Replica:
         self._local: Local | None = None
         self._restoring: asyncio.Task[None] | None = None
         self._restore_error: Error | None = None
-        self._conditions = ConditionChecker(self._log, self._timeline, self.values, self._pending, self._write_maker)
-        self._timeline.step = self._conditions.step
-        self._poller = Poller(self._loop, clock, self._log, self._health, self.backoff, options)
+        self._conditions = ConditionChecker(self._log, self._dataflow, self.values, self._pending, self._write_maker)
         self._outbox_worker = OutboxWorker(
             clock,
             self._log,
@@ -133,7 +139,7 @@ class Replica:
             self._loop,
             clock,
             self._log,
-            self._timeline,
+            self._dataflow,
             self.values,
             self._health,
             self.backoff,
@@ -180,14 +186,13 @@ class Replica:
         """What the log keeps of its past; None where the protocol promises nothing of it."""
         return self._log.kit.archive
 
-    def _open_kit(self, protocol: ProtocolName, deliver: Deliver) -> Kit:
+    def _open_kit(self, protocol: ProtocolName) -> Kit:
         context = Context(
             self._storage,
             self.manifest,
             self.clock,
             self._writer,
             self.options.by,
-            deliver,
             lambda: self.view.confirmed,
             self.options.retention,
             self.options.versioning,
@@ -203,23 +208,33 @@ class Replica:
     @property
     def view(self) -> View:
         """The view as of now. From any thread."""
-        return self._timeline.view
+        return self._dataflow.view
+
+    @property
+    def router(self) -> Router:
+        """The turns by key."""
+        return self._dataflow.router
+
+    @property
+    def versions(self) -> Observable[ManifestVersion | Reset]:
+        """Each version of the log, in its turn."""
+        return self._dataflow.versions
 
     def latest(self) -> tuple[int, View]:
         """The number of the newest turn, delivered or not, and the view after it."""
-        return self._timeline.latest()
+        return self._dataflow.latest()
 
     def keys(self, prefix: str = "") -> list[str]:
         """The present keys that start with ``prefix``, sorted by code point. From any thread."""
-        return self._timeline.keys(prefix)
+        return self._dataflow.keys(prefix)
 
     def receipts(self, view: View) -> tuple[Receipt, ...]:
         """The receipts of a view's pending writes that have not settled since, oldest first."""
         found = (self._pending.open.get(write.id) for write in view.queue())
         return tuple(one.receipt for one in found if one is not None)
 
-    def _learn(self, event: Committed | Replayed | Loaded | Refused) -> None:
-        """Take what the log says, unless it puts words into this client's mouth."""
+    def _vet(self, event: LogEvent) -> None:
+        """Raise `Corrupt` if the log puts words into this client's mouth."""
         if self._write_maker.is_forged(event):
             raise Corrupt(
                 "carries a write of this client's that it never made",
@@ -227,12 +242,13 @@ class Replica:
                 remedy="two running copies of one process, or somebody writes in its name",
             )
         self._heard = True
-        self._timeline.submit(event)
 
-    def _deliver(self, turn: Turn) -> None:
-        self.router.deliver(turn)
+    def _follow(self, turn: Turn) -> None:
+        """What a step means to this client itself, once the observers have seen it."""
         for settled in turn.step.effects:
             self._settle(settled)
+        if turn.step.then:
+            self._made()
         event = turn.step.event
         if isinstance(event, (Committed, Replayed)):
             self._poller.active()
@@ -351,7 +367,7 @@ class Replica:
         if found:
             self._committer.wake()
         if saved is not None or not self.options.online:
-            self._timeline.submit(Loaded(saved.state if saved is not None else State()))
+            self._dataflow.saved.on_next(Loaded(saved.state if saved is not None else State()))
         await local.prune_values()
 
     def _take_up(self, restored: Restored) -> None:
@@ -480,7 +496,7 @@ class Replica:
 
     def take_turn(self, action: Callable[[], None]) -> None:
         """Tell an observer of something that is no step, on the loop's thread: what it puts is delivered after it."""
-        self._timeline.take_turn(action)
+        self._dataflow.lock.take(action)
 
     def on_loop(self, action: Callable[[], None]) -> None:
         """Run on the loop's thread: at once if called there, else soon; nothing once the loop is closed."""
@@ -497,7 +513,6 @@ class Replica:
             self.spawn(self._outbox_worker.run(), "store")
             self.spawn(self._state_saver.run(), "save")
         if self.options.online:
-            self.spawn(self._poller.run(self.restored()), "look")
             self.spawn(self._committer.run(self.restored()), "commit")
             self.spawn(self._compactor.run(), "keep")
         if self.options.live:
@@ -525,6 +540,7 @@ class Replica:
         if self._saves:
             await asyncio.wait(self._saves)
         self._closed = True
+        self._dataflow.ended.on_next(None)
         await self._loop.end_tasks()
         self._poller.close(Closed("the database was closed", object=self._name))
         await self._state_saver.finish()

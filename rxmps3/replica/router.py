@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Protocol
 
@@ -48,6 +48,7 @@ class Router:
         self._by_prefix: dict[str, dict[int, Sink]] = {}
         self._prefix_lengths: dict[int, int] = {}
         self._every: dict[int, Sink] = {}
+        self._last: list[Callable[[Turn], None]] = []
 
     def add_keys(self, keys: Iterable[str], sink: Sink) -> DisposableBase:
         """Route the changes of these keys to a sink until disposed."""
@@ -91,22 +92,31 @@ class Router:
 
         return Disposable(remove)
 
+    def add_last(self, take: Callable[[Turn], None]) -> None:
+        """Hand on every turn once all sinks have been served."""
+        self._last.append(take)
+
     def deliver(self, turn: Turn) -> None:
         """Serve every sink that a turn concerns."""
         concerned: dict[int, tuple[Sink, list[EntryChange]]] = {}
         for change in turn.step.changes:
             for sinks in self._interested(change.key):
                 for order, sink in sinks.items():
-                    concerned.setdefault(order, (sink, []))[1].append(change)
+                    if order in concerned:
+                        concerned[order][1].append(change)
+                    else:
+                        concerned[order] = (sink, [change])
         for order, sink in self._every.items():
             concerned[order] = (sink, list(turn.step.changes))
         for order in sorted(concerned):
             sink, changes = concerned[order]
             sink.receive(turn, changes)
+        for take in self._last:
+            take(turn)
 
-    def _interested(self, key: str) -> Iterable[dict[int, Sink]]:
-        if (sinks := self._by_key.get(key)) is not None:
-            yield sinks
+    def _interested(self, key: str) -> list[dict[int, Sink]]:
+        found = [sinks] if (sinks := self._by_key.get(key)) is not None else []
         for length in self._prefix_lengths:
             if (sinks := self._by_prefix.get(key[:length])) is not None and length <= len(key):
-                yield sinks
+                found.append(sinks)
+        return found

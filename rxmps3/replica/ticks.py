@@ -1,17 +1,20 @@
-"""When to look: the adaptive timer, as an Observable of ticks."""
+"""When to look: an adaptive timer, and ticks of the user's own, as Observables."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
-from reactivex.disposable import Disposable
+from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
+from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 from rxmps3.runtime.clock import Clock, Random
+from rxmps3.runtime.event_loop import EventLoop
 
-__all__ = ["PollPace", "timer"]
+__all__ = ["PollPace", "followed_by", "timer"]
 
 _FASTEST = 0.2
 _SLOWING = 1.5
@@ -76,5 +79,35 @@ def timer(
             task.cancel()
 
         return Disposable(stop)
+
+    return Observable(subscribe)
+
+
+def followed_by(
+    source: Observable[Any], loop: EventLoop, instead: Callable[[Exception | None], Observable[Any]]
+) -> Observable[Any]:
+    """A source of ticks, and when it ends on whatever thread, what ``instead`` gives, on the loop.
+
+    It is subscribed to with a scheduler of the loop: its timers start no threads.
+
+    Args:
+        instead: is given the error that the source ended by; None if it completed.
+    """
+
+    def subscribe(observer: ObserverBase[Any], _: SchedulerBase | None) -> DisposableBase:
+        ticking, first = SerialDisposable(), SingleAssignmentDisposable()
+        ticking.disposable = first
+
+        def follow(error: Exception | None) -> None:
+            if not ticking.is_disposed:
+                ticking.disposable = instead(error).subscribe(observer)
+
+        first.disposable = source.subscribe(
+            observer.on_next,
+            lambda error: loop.on_loop(lambda: follow(error)),
+            lambda: loop.on_loop(lambda: follow(None)),
+            scheduler=AsyncIOThreadSafeScheduler(loop.loop),
+        )
+        return ticking
 
     return Observable(subscribe)

@@ -1,8 +1,9 @@
-"""Two operators that reactivex lacks, for the one pipeline that moves the view.
+"""Operators that reactivex lacks, for the one pipeline that moves the view.
 
 `folded` is ``scan`` whose accumulator may refuse an item: the error reaches the producer and the pipeline lives on.
-`Turns` delivers items one at a time, in order, on one thread, however they come: from other threads, or from an
-observer that is being served (re-entrant items of a plain ``Subject`` overtake each other).
+`checked` is ``do_action`` that may do the same.
+`Turns` takes items from any thread and delivers what became of them one at a time, in order, on one thread, also where
+an observer that is being served is their cause (re-entrant items of a plain ``Subject`` overtake each other).
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from types import TracebackType
+from typing import Any, TypeVar
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
-__all__ = ["Turns", "folded"]
+__all__ = ["Turns", "checked", "folded"]
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -48,12 +50,38 @@ def folded(accumulator: Callable[[S, T], S], seed: S) -> Callable[[Observable[T]
     return operator
 
 
-class Turns(Generic[T]):
-    """An operator that queues what it gets and lets `run` deliver it.
+def checked(check: Callable[[T], None]) -> Callable[[Observable[T]], Observable[T]]:
+    """Each item that ``check`` lets pass; what it raises goes to whoever pushed the item.
 
-    Whoever pushed an item calls `run` afterwards, holding no lock. On the delivering thread it delivers all that is
-    queued, unless a delivery is going on there already, which then takes care of it; on any other thread it asks
-    the delivering thread to.
+    ::
+
+        source   --a---!---b--
+        checked  --a-------b--
+    """
+
+    def operator(source: Observable[T]) -> Observable[T]:
+        def subscribe(observer: ObserverBase[T], scheduler: SchedulerBase | None) -> DisposableBase:
+            def on_next(item: T) -> None:
+                check(item)
+                observer.on_next(item)
+
+            return source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
+
+        return Observable(subscribe)
+
+    return operator
+
+
+class Turns:
+    """A lock to push items under, and the queue of what they became.
+
+    ::
+
+        source ──▶ entered ──▶ … (under the lock, on any thread) ──▶ queued ──▶ … (on the delivering thread)
+
+    Who decides by what the pipeline has come to holds the lock, too: ``with turns: …``. When it is let go of, what is
+    queued is delivered: before that returns on the delivering thread, unless a delivery is going on there already,
+    which then takes care of it; from any other thread, soon.
 
     Args:
         hand_over: runs a function on the delivering thread soon; may be called from any thread.
@@ -62,25 +90,55 @@ class Turns(Generic[T]):
     def __init__(self, hand_over: Callable[[Callable[[], None]], None]) -> None:
         self._hand_over = hand_over
         self._thread = threading.get_ident()
-        self._queue: deque[tuple[ObserverBase[T], T]] = deque()
+        self._lock = threading.RLock()
+        self._holds = 0
+        self._queue: deque[tuple[ObserverBase[Any], Any]] = deque()
+        self._entering: list[tuple[ObserverBase[Any], Any]] = []
         self._running = False
 
-    def __call__(self, source: Observable[T]) -> Observable[T]:
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._holds += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._holds -= 1
+        last, due = not self._holds, bool(self._entering)
+        if last and due:
+            self._queue.extend(self._entering)
+            self._entering.clear()
+        self._lock.release()
+        if last and due:
+            self._run()
+
+    def entered(self, source: Observable[T]) -> Observable[T]:
+        """Items pass under the lock; one that is refused on its way leaves nothing in the queue."""
+
         def subscribe(observer: ObserverBase[T], scheduler: SchedulerBase | None) -> DisposableBase:
             def on_next(item: T) -> None:
-                self._queue.append((observer, item))
+                with self:
+                    before = len(self._entering)
+                    try:
+                        observer.on_next(item)
+                    except BaseException:
+                        del self._entering[before:]
+                        raise
 
             return source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
 
         return Observable(subscribe)
 
-    def run(self) -> None:
-        """Deliver what is queued, here or on the delivering thread."""
-        if threading.get_ident() != self._thread:
-            self._hand_over(self.run)
-            return
-        if not self._running:
-            self._deliver(None)
+    def queued(self, source: Observable[T]) -> Observable[T]:
+        """Items that come under the lock, in turn; a subscription has no part in what was queued before it."""
+
+        def subscribe(observer: ObserverBase[T], scheduler: SchedulerBase | None) -> DisposableBase:
+            def on_next(item: T) -> None:
+                self._entering.append((observer, item))
+
+            return source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
+
+        return Observable(subscribe)
 
     def take(self, action: Callable[[], None]) -> None:
         """Let an action have a turn, at once, on the delivering thread: what is pushed meanwhile comes after it."""
@@ -88,6 +146,12 @@ class Turns(Generic[T]):
             action()
         else:
             self._deliver(action)
+
+    def _run(self) -> None:
+        if threading.get_ident() != self._thread:
+            self._hand_over(self._run)
+        elif not self._running:
+            self._deliver(None)
 
     def _deliver(self, first: Callable[[], None] | None) -> None:
         self._running = True

@@ -31,7 +31,7 @@ from rxmps3.model.state import (
 )
 from rxmps3.model.writing import contents_of, values_of
 from rxmps3.replica.conditions import Derived
-from rxmps3.replica.dataflow import Timeline
+from rxmps3.replica.dataflow import Dataflow
 from rxmps3.replica.options import Options
 from rxmps3.replica.pending import Basis, Behind, PendingWrite, PendingWrites, Shown, What
 from rxmps3.replica.receipt import Receipt
@@ -83,7 +83,7 @@ class WriteMaker:
         name: str,
         clock: Clock,
         loop: EventLoop,
-        timeline: Timeline,
+        dataflow: Dataflow,
         values: Values,
         options: Options,
         kit: Callable[[], Kit],
@@ -96,7 +96,7 @@ class WriteMaker:
         self._name = name
         self._clock = clock
         self._loop = loop
-        self._timeline = timeline
+        self._dataflow = dataflow
         self._values = values
         self._options = options
         self._kit = kit
@@ -115,47 +115,34 @@ class WriteMaker:
 
     def write(self, draft: Draft) -> Receipt:
         """Make one atomic write. As `Replica.write_nowait`."""
-        with self._timeline.lock:
+        with self._dataflow.lock:
             if draft.derived:
                 draft = self._derived(draft)
             elif draft.unchanged and draft.conditions is not None:
-                what = broken(draft.conditions, self._timeline.view, {})
+                what = broken(draft.conditions, self._dataflow.view, {})
                 if what:
                     raise Conflict(what, operation="commit", object=self._name, remedy="read again and decide again")
-            receipt = self._write_locked(draft)
-        self._hand_over()
-        return receipt
+            return self._write_locked(draft)
 
     def write_unless_shown(self, key: str, shown: Shown, draft: Draft) -> Receipt | None:
         """Make a write unless its key shows the same. As `Replica.write_unless_shown`."""
-        with self._timeline.lock:
-            view = self._timeline.view
+        with self._dataflow.lock:
+            view = self._dataflow.view
             if shown(view):
                 top = view.pending_on(key)
                 if top is not None:
                     self.check(draft.values)
                     self._pending.put_behind(top.write.id, Behind(key, view.next_ordinal, shown, draft))
                 return None
-            receipt = self._write_locked(draft)
-        self._hand_over()
-        return receipt
-
-    def _hand_over(self) -> None:
-        self._loop.on_loop(self._made)
-        self._timeline.deliver_soon()
+            return self._write_locked(draft)
 
     def withdraw(self, version: str, origin: object) -> None:
         """As `Replica.withdraw`."""
-        with self._timeline.lock:
+        with self._dataflow.lock:
             id = WriteId.of(version)
             for behind in self._pending.take_behind((id,)):
                 if behind.draft.origin is not origin:
                     self._pending.put_behind(id, behind)
-
-    def make(self, draft: Draft) -> Wrote:
-        """A write as an event, for a caller that holds the lock of the view and steps it."""
-        self._loop.on_loop(self._made)
-        return self._make(draft)
 
     def _derived(self, draft: Draft) -> Draft:
         """The values that the present ones make, and what they rest on."""
@@ -165,7 +152,7 @@ class WriteMaker:
         return draft._replace(values=_decoded(texts), conditions=conditions)
 
     def _write_locked(self, draft: Draft) -> Receipt:
-        waiting = len(self._timeline.view.pending)
+        waiting = len(self._dataflow.view.pending)
         if waiting >= self._options.max_pending:
             raise Overloaded(
                 f"{waiting:,} writes wait for their commit",
@@ -173,11 +160,13 @@ class WriteMaker:
                 object=self._name,
                 remedy="await some receipts, or raise max_pending",
             )
-        wrote = self._make(draft)
-        self._timeline.submit_locked(wrote)
+        wrote = self.make(draft)
+        self._dataflow.writes.on_next(wrote)
+        self._loop.on_loop(self._made)
         return self._pending.open[wrote.write.id].receipt
 
-    def _make(self, draft: Draft) -> Wrote:
+    def make(self, draft: Draft) -> Wrote:
+        """A new write as an event, for a caller that holds the lock of the view and steps it."""
         id = WriteId(self.writer, self.number + 1)
         planned = self._plan(id, draft.values) if draft.shared is None else draft.shared.planned_for(id)
         self.number = id.number
@@ -186,7 +175,7 @@ class WriteMaker:
         receipt = self._receipt(write)
         one = self._pending.add(write, receipt, self._hold(planned.contents), texts)
         one.shared = draft.shared
-        if write.conditions is not None and not draft.unchanged and broken(write.conditions, self._timeline.view, {}):
+        if write.conditions is not None and not draft.unchanged and broken(write.conditions, self._dataflow.view, {}):
             one.basis = Basis.UNSEEN
         return Wrote(write, self._options.by, draft.origin)
 
@@ -205,7 +194,7 @@ class WriteMaker:
         return tuple(held.content for held in contents)
 
     def _at_hand(self, key: str) -> _Known:
-        view = self._timeline.view
+        view = self._dataflow.view
         entry = view.look_up(key)
         if entry is None and (view.loaded or view.is_pending(key)):
             return _Known(None, None)
@@ -217,13 +206,12 @@ class WriteMaker:
 
     def _cancel(self, id: WriteId) -> bool:
         """Take back a write that was never sent."""
-        with self._timeline.lock:
-            if id not in self._timeline.view.pending or self._pending.was_sent(id):
+        with self._dataflow.lock:
+            if id not in self._dataflow.view.pending or self._pending.was_sent(id):
                 return False
             self._pending.open[id].happened(What.CANCELLED)
             error = Rejected("taken back before it was sent", operation="cancel", object=f"write {id.version}")
-            self._timeline.submit_locked(Refused(id, error))
-        self._timeline.deliver_soon()
+            self._dataflow.refusals.on_next(Refused(id, error))
         return True
 
     # -- planning anew ---------------------------------------------------------------------------------------
@@ -246,11 +234,10 @@ class WriteMaker:
 
     def plan_for(self, kit: Kit) -> None:
         """The manifest is in another protocol than was assumed: plan what is pending anew for it."""
-        with self._timeline.lock:
+        with self._dataflow.lock:
             self._values.placing = kit.placing
-            for write in self._timeline.view.queue():
+            for write in self._dataflow.view.queue():
                 self._plan_for(kit, write)
-        self._timeline.deliver_soon()
 
     def _plan_for(self, kit: Kit, write: Write) -> None:
         one = self._pending.open[write.id]
@@ -264,10 +251,10 @@ class WriteMaker:
         except (InvalidInput, Unsupported) as error:
             rejected = Rejected(f"protocol {kit.protocol!r} cannot hold it: {error}", operation="put")
             rejected.__cause__ = error
-            self._timeline.submit_locked(Refused(write.id, rejected))
+            self._dataflow.refusals.on_next(Refused(write.id, rejected))
             return
         self._replan(one, planned.contents)
-        self._timeline.submit_locked(Amended(replace(write, update=planned.update)))
+        self._dataflow.writes.on_next(Amended(replace(write, update=planned.update)))
 
     def _replan(self, one: PendingWrite[Receipt], contents: Sequence[Held]) -> None:
         for content in one.contents:
@@ -288,11 +275,11 @@ class WriteMaker:
         receipt.mark_stored()
         sent = restored.after is not None or restored.sent is not None
         self._pending.restore(renamed, receipt, self._hold(held), sent=sent, at=restored.sent)
-        self._timeline.submit(Wrote(renamed, restored.by))
+        self._dataflow.writes.on_next(Wrote(renamed, restored.by))
         if write.conditions is not None and not kit.linear:
             rejected = Rejected("refused and rolled back", operation="commit", object=f"write {write.id.version}")
             rejected.__cause__ = self._unsupported(kit, "commit")
-            self._timeline.submit(Refused(write.id, rejected))
+            self._dataflow.refusals.on_next(Refused(write.id, rejected))
 
     # -- what others say of it -------------------------------------------------------------------------------
 
@@ -303,7 +290,7 @@ class WriteMaker:
         if isinstance(event, Loaded):
             mark = event.state.writers.get(self.writer)
             return mark is not None and mark.number > self.number
-        pending = self._timeline.view.pending
+        pending = self._dataflow.view.pending
         versions = (event.version,) if isinstance(event, Committed) else event.versions
         return any(
             write.id.writer == self.writer

@@ -12,7 +12,7 @@ from typing import Any
 from rxmps3.errors import Closed, WrongLoop
 from rxmps3.runtime.clock import spawn
 
-__all__ = ["BESIDE_THREADS", "EventLoop", "refuse_on_a_loop"]
+__all__ = ["BESIDE_THREADS", "EventLoop", "refuse_on_a_loop", "runs_here"]
 
 
 BESIDE_THREADS: ContextVar[bool] = ContextVar("BESIDE_THREADS", default=False)
@@ -132,6 +132,11 @@ class EventLoop:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a loop runs on this thread."""
+    return _running_loop() is loop
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 from rxmps3.errors import Corrupt, Error, Failure
 from rxmps3.model import jsontext
 from rxmps3.model.missing import MISSING
-from rxmps3.model.state import Cause, Committed, Entry, EntryChange, Loaded, ManifestVersion, Replayed
+from rxmps3.model.state import Cause, Entry, EntryChange, Loaded
 from rxmps3.replica import Replica
 from rxmps3.replica.router import Turn
+from rxmps3.replica.versions import Reset
 from rxmps3.streams.stream import Sender
 
-__all__ = ["Change", "ChangeSink", "Reset", "TurnSink", "VersionSink"]
+__all__ = ["Change", "ChangeSink", "Reset", "TurnSink"]
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,6 @@ class Change:
     version: str
     pending: bool
     cause: Cause
-
-
-@dataclass(frozen=True)
-class Reset:
-    """The state was loaded anew from a checkpoint: the versions up to this one are no longer in the log."""
-
-    id: str
 
 
 class _Queued(NamedTuple):
@@ -165,25 +159,3 @@ class TurnSink:
     def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
         if turn.number > self._since:
             self._take(turn)
-
-
-class VersionSink(TurnSink):
-    """One subscription to the log itself: every version after the one that was known at subscription."""
-
-    def __init__(self, replica: Replica, sender: Sender[ManifestVersion | Reset]) -> None:
-        loaded = replica.view.loaded
-
-        def take(turn: Turn) -> None:
-            nonlocal loaded
-            event = turn.step.event
-            if isinstance(event, Committed):
-                sender.send(event.version)
-            elif isinstance(event, Replayed) and not event.told:
-                for version in event.versions:
-                    sender.send(version)
-            elif isinstance(event, Loaded):
-                if loaded and event.state.version:
-                    sender.send(Reset(event.state.version))
-                loaded = True
-
-        super().__init__(replica, take)

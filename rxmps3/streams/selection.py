@@ -18,11 +18,11 @@ def same_snapshot(left: Snapshot | None, right: Snapshot, default: Entry | None)
     """Whether a reader could not tell the two apart; ``default`` is what stands for a missing entry."""
     if left is None or left.keys() != right.keys():
         return False
-    return all(_same(left[key] or default, right[key] or default) for key in right)
-
-
-def _same(left: Entry | None, right: Entry | None) -> bool:
-    return left is right or (left is not None and left.same_value(right))
+    for key in right:
+        one, other = left[key] or default, right[key] or default
+        if one is not other and (one is None or not one.same_value(other)):
+            return False
+    return True
 
 
 class Selection(Protocol):
@@ -54,7 +54,10 @@ class KeySelection:
         self._entries = dict(entries)
 
     def update(self, changes: Iterable[EntryChange]) -> None:
-        self._entries = {**self._entries, **{change.key: change.after for change in changes}}
+        entries = dict(self._entries)
+        for change in changes:
+            entries[change.key] = change.after
+        self._entries = entries
 
     def snapshot(self) -> Snapshot:
         return self._entries

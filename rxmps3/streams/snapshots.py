@@ -1,7 +1,7 @@
-"""Streams of values: the current snapshot first, then one emission per change.
+"""Snapshots of some keys with their texts: the current one first, then one for each turn that concerns them.
 
 One subscription is a `SnapshotSink`. It shows snapshots whole: all keys that one write changed change in one
-emission. When a snapshot names a value that is not at hand, this sink alone waits for it, emits that snapshot, and
+item. When a snapshot names a value that is not at hand, this sink alone waits for it, emits that snapshot, and
 then goes to the newest. Own writes never wait: while a download is under way they are put on top of what was shown
 last, and of what is waited for.
 """
@@ -11,21 +11,57 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Generic, TypeVar
+from typing import NamedTuple
 
-from rxmps3.errors import Corrupt, Error, Failure
+from reactivex import Observable
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.disposable import CompositeDisposable, Disposable
+
+from rxmps3.errors import Error, Failure
 from rxmps3.model.state import Entry, EntryChange, State
 from rxmps3.replica import Replica
 from rxmps3.replica.router import Turn
 from rxmps3.runtime.gather import all_of
 from rxmps3.streams.selection import Selection, Snapshot, same_snapshot
-from rxmps3.streams.stream import Sender
 
-__all__ = ["SnapshotSink"]
+__all__ = ["Shown", "SnapshotSink", "Texts", "routed_to", "same_texts"]
 
-T = TypeVar("T")
 Texts = dict[str, str]
 """JSON text by key, for the present keys of a snapshot."""
+
+
+class Shown(NamedTuple):
+    """A snapshot and its texts."""
+
+    snapshot: Snapshot
+    texts: Texts
+
+
+def same_texts(left: Shown, right: Shown) -> bool:
+    """Whether both show the same texts for the same keys, in the same order."""
+    return left.texts == right.texts and [*left.snapshot] == [*right.snapshot]
+
+
+def routed_to(
+    add: Callable[[SnapshotSink], DisposableBase],
+    once_loaded: Callable[[Callable[[], None]], DisposableBase],
+    replica: Replica,
+    select: Callable[[], Selection],
+    default: Entry | None = None,
+) -> Observable[Shown]:
+    """What is shown of some keys, from the turns that a router has for them.
+
+    Args:
+        add: routes their turns to a sink.
+        once_loaded: calls back when the state has been loaded.
+        replica, select, default: see `SnapshotSink`.
+    """
+
+    def subscribe(observer: ObserverBase[Shown], _: SchedulerBase | None) -> DisposableBase:
+        sink = SnapshotSink(replica, select, default, observer)
+        return CompositeDisposable(add(sink), once_loaded(sink.start), Disposable(sink.stop))
+
+    return Observable(subscribe)
 
 
 class _Past:
@@ -39,10 +75,11 @@ class _Past:
 
     __slots__ = ("behind", "confirmed", "own")
 
-    def __init__(self, confirmed: State) -> None:
+    def __init__(self, confirmed: State, changes: Iterable[EntryChange] = ()) -> None:
         self.confirmed = confirmed
         self.behind: dict[str, Entry | None] = {}
         self.own: dict[str, Entry | None] = {}
+        self.move_on(changes)
 
     def move_on(self, changes: Iterable[EntryChange]) -> None:
         """The view has changed."""
@@ -68,15 +105,14 @@ class _Target:
         self.past = past
 
 
-class SnapshotSink(Generic[T]):
+class SnapshotSink:
     """One subscription to a selection of the view.
 
     Args:
         replica: the view, its values and its tasks.
         select: makes the selection from the present view.
-        render: makes the item from the texts; called for every emission, so that every reader gets its own.
         default: the entry that stands for a missing one when snapshots are compared.
-        sender: the observer's end.
+        observer: receives each snapshot once its texts are at hand.
     """
 
     __slots__ = (
@@ -84,12 +120,11 @@ class SnapshotSink(Generic[T]):
         "_failures",
         "_fetching",
         "_newest",
+        "_observer",
         "_past",
-        "_render",
         "_replica",
         "_select",
         "_selection",
-        "_sender",
         "_shown",
         "_since",
         "_target",
@@ -100,15 +135,13 @@ class SnapshotSink(Generic[T]):
         self,
         replica: Replica,
         select: Callable[[], Selection],
-        render: Callable[[Snapshot, Texts], T],
         default: Entry | None,
-        sender: Sender[T],
+        observer: ObserverBase[Shown],
     ) -> None:
         self._replica = replica
         self._select = select
-        self._render = render
         self._default = default
-        self._sender = sender
+        self._observer = observer
         self._since = -1
         self._selection: Selection | None = None
         self._shown: Snapshot | None = None
@@ -123,7 +156,7 @@ class SnapshotSink(Generic[T]):
         """Begin with the current snapshot of the loaded state, and follow it from there."""
         self._since, view = self._replica.latest()
         self._selection = self._select()
-        self._go_to(self._selection.snapshot(), view.confirmed, _Past(view.confirmed))
+        self._go_to(self._selection.snapshot(), view.confirmed, lambda: _Past(view.confirmed))
 
     def stop(self) -> None:
         """Drop what is being waited for."""
@@ -135,9 +168,7 @@ class SnapshotSink(Generic[T]):
         self._selection.update(changes)
         confirmed = turn.step.view.confirmed
         if self._target is None:
-            past = _Past(turn.before)
-            past.move_on(changes)
-            self._go_to(self._selection.snapshot(), confirmed, past)
+            self._go_to(self._selection.snapshot(), confirmed, lambda: _Past(turn.before, changes))
             return
         self._newest = confirmed
         for past in (self._past, self._target.past):
@@ -147,8 +178,8 @@ class SnapshotSink(Generic[T]):
         else:
             self._put_on_top(changes)
 
-    def _go_to(self, snapshot: Snapshot, confirmed: State, past: _Past) -> None:
-        """Emit a snapshot now, or wait for the values that it lacks.
+    def _go_to(self, snapshot: Snapshot, confirmed: State, past: Callable[[], _Past]) -> None:
+        """Show a snapshot now, or wait for the values that it lacks.
 
         Args:
             snapshot: of the selection.
@@ -162,7 +193,7 @@ class SnapshotSink(Generic[T]):
         if texts is not None:
             self._show(snapshot, texts)
         else:
-            self._target, self._past, self._newest = _Target(snapshot, _Past(confirmed)), past, confirmed
+            self._target, self._past, self._newest = _Target(snapshot, _Past(confirmed)), past(), confirmed
             self._fetching = self._replica.spawn(self._wait_for_target(), "fetch")
 
     def _put_on_top(self, changes: list[EntryChange]) -> None:
@@ -199,16 +230,8 @@ class SnapshotSink(Generic[T]):
         return self._replica.values.peek(entry)
 
     def _show(self, snapshot: Snapshot, texts: Texts) -> None:
-        shown, self._shown = self._shown, snapshot
-        before, self._texts = self._texts, texts
-        if shown is not None and [*shown] == [*snapshot] and before == texts:
-            return  # the log did not tell that the values are the same
-        try:
-            item = self._render(snapshot, texts)
-        except Corrupt as error:
-            self._replica.report(Failure("observe", error.object, error, "the change is skipped"))
-            return
-        self._sender.send(item)
+        self._shown, self._texts = snapshot, texts
+        self._observer.on_next(Shown(snapshot, texts))
 
     # -- waiting for values ----------------------------------------------------------------------------------
 
@@ -269,7 +292,7 @@ class SnapshotSink(Generic[T]):
         self._target, self._past = None, _NOTHING
         if self._selection is not None:
             newest, self._newest = self._newest, _NOTHING.confirmed
-            self._go_to(self._selection.snapshot(), newest, past)
+            self._go_to(self._selection.snapshot(), newest, lambda: past)
 
     def _stop_fetching(self) -> None:
         fetching, self._fetching = self._fetching, None

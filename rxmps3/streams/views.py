@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import count
 from typing import Any, TypeVar, cast
 
+from reactivex import Observable
+from reactivex import operators as ops
 from reactivex.abc import DisposableBase
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
-from rxmps3.errors import Failure, InvalidValue
+from rxmps3.errors import Corrupt, Failure, InvalidValue
 from rxmps3.model import jsontext
 from rxmps3.model.missing import MISSING
 from rxmps3.model.sortedkeys import check_prefix, check_window
@@ -18,9 +21,10 @@ from rxmps3.replica import Replica
 from rxmps3.replica.options import Status
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.router import Turn
-from rxmps3.streams.events import Change, ChangeSink, Reset, TurnSink, VersionSink
+from rxmps3.replica.versions import Reset
+from rxmps3.streams.events import Change, ChangeSink, TurnSink
 from rxmps3.streams.selection import KeySelection, PrefixSelection, Selection, Snapshot
-from rxmps3.streams.snapshots import SnapshotSink
+from rxmps3.streams.snapshots import Shown, Texts, routed_to, same_texts
 from rxmps3.streams.stream import Attach, Live, Sender, Stream
 
 __all__ = ["Streams"]
@@ -83,11 +87,8 @@ class Streams:
         def render(snapshot: Snapshot, texts: dict[str, str]) -> Mapping[str, Any]:
             return {key: jsontext.decode(texts[key], f"key {key!r}") for key in snapshot}
 
-        def attach(sender: Sender[Mapping[str, Any]]) -> DisposableBase:
-            sink = SnapshotSink(replica, select, render, None, sender)
-            return self._attach_snapshots(sink, replica.router.add_prefix(prefix, sink))
-
-        return Stream(replica, f"prefix {prefix!r}", self._counted(attach))
+        shown = routed_to(partial(replica.router.add_prefix, prefix), self.once_loaded, replica, select)
+        return self._of_values(f"prefix {prefix!r}", shown, render)
 
     def _of_keys(
         self, name: str, keys: tuple[str, ...], render: Callable[[Snapshot, dict[str, str]], T], missing: _Default
@@ -98,16 +99,27 @@ class Streams:
             view = replica.view
             return KeySelection({key: view.look_up(key) for key in keys})
 
+        add = partial(replica.router.add_keys, keys)
+        shown = routed_to(add, self.once_loaded, replica, select, missing.entry)
+        return self._of_values(name, shown, render)
+
+    def _of_values(self, name: str, shown: Observable[Shown], render: Callable[[Snapshot, Texts], T]) -> Stream[T]:
+        """What is shown of some keys, distinct until changed; every reader gets an item of its own."""
+        changed = shown.pipe(ops.distinct_until_changed(comparer=same_texts))
+
         def attach(sender: Sender[T]) -> DisposableBase:
-            sink: SnapshotSink[T] = SnapshotSink(replica, select, render, missing.entry, sender)
-            return self._attach_snapshots(sink, replica.router.add_keys(keys, sink))
+            def send(shown: Shown) -> None:
+                try:
+                    item = render(*shown)
+                except Corrupt as error:
+                    self._replica.report(Failure("observe", error.object, error, "the change is skipped"))
+                else:
+                    sender.send(item)
+
+            return CompositeDisposable(changed.subscribe(send), self._replica.demand())
 
         counted = cast(Attach[T], self._counted(attach))  # pyright loses T through the nested alias
-        return Stream(replica, name, counted)
-
-    def _attach_snapshots(self, sink: SnapshotSink[Any], route: DisposableBase) -> DisposableBase:
-        waiting = self.once_loaded(sink.start)
-        return CompositeDisposable(route, waiting, self._replica.demand(), Disposable(sink.stop))
+        return Stream(self._replica, name, counted)
 
     def once_loaded(self, action: Callable[[], None]) -> DisposableBase:
         """Do it now if the state is loaded, else in the turn that loads it; until disposed."""
@@ -148,7 +160,7 @@ class Streams:
         replica = self._replica
 
         def attach(sender: Sender[ManifestVersion | Reset]) -> DisposableBase:
-            return CompositeDisposable(replica.router.add_every(VersionSink(replica, sender)), replica.demand())
+            return CompositeDisposable(replica.versions.subscribe(sender.send), replica.demand())
 
         return Stream(replica, "versions", self._counted(attach))
 

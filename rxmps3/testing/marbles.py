@@ -25,8 +25,8 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import SerialDisposable
 
 from rxmps3.operators import from_async_iterable
+from rxmps3.operators.iteration import Iteration
 from rxmps3.runtime.clock import Random
-from rxmps3.streams.bridge import Iteration
 from rxmps3.testing.virtual import run_virtually
 
 __all__ = ["Broken", "Diagram", "Event", "diagrams_of", "expected", "items", "names", "play"]

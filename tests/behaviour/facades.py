@@ -22,9 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, Literal, TypeVar
-from unittest.mock import patch
 from weakref import WeakKeyDictionary
 
+import pytest
 from reactivex import Observable
 from reactivex.abc import DisposableBase
 
@@ -35,6 +35,7 @@ import rxmps3.testing
 from rxmps3.blocking.portal import portal
 from rxmps3.storage import Storage, open_storage
 from rxmps3.testing import Request, StorageWrapper
+from tests.mutating import Mutant
 
 __all__ = [
     "Beside",
@@ -73,9 +74,12 @@ def on_face(face: str) -> Generator[None, None, None]:
         return
     _workers = ThreadPoolExecutor(250, thread_name_prefix="asyncio beside")
     try:
-        with patch.object(
-            rxmps3.database.connection, "open_storage", lambda *what, **how: _InStep(open_storage(*what, **how))
-        ):
+        with pytest.MonkeyPatch.context() as patch:
+            Mutant(patch).replace(
+                open_storage,
+                lambda *what, **how: _InStep(open_storage(*what, **how)),
+                within=rxmps3.database.connection,
+            )
             yield
     finally:
         workers, _workers = _workers, None

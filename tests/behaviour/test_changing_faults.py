@@ -13,7 +13,7 @@ from reactivex import operators as ops
 
 import rxmps3
 from rxmps3 import MISSING, Conflict, NotLoaded, Unavailable
-from rxmps3.model import jsontext
+from rxmps3.model import conditions, jsontext
 from rxmps3.model.state import Entry, Event, Step, View, step
 from rxmps3.replica.conditions import ConditionChecker
 from rxmps3.storage import MemoryStorage
@@ -21,6 +21,7 @@ from rxmps3.testing import FaultyStorage, LatencyStorage, Plan, drop_requests, l
 from rxmps3.testing.virtual import SimClock, run_virtually
 from tests.behaviour.helpers import players, trace
 from tests.durability.helpers import LARGE
+from tests.mutating import Mutant
 
 pytestmark = pytest.mark.async_only("it runs on virtual time")
 
@@ -42,7 +43,7 @@ PLANS: dict[str, Plan] = {
     ),
 }
 ACCOUNTS = [f"account/{n}" for n in range(4)]
-CHECKER = "rxmps3.replica.conditions.ConditionChecker"
+CHECKER = ConditionChecker
 APPEND = {"mergeStrategy": "append"}
 
 
@@ -194,27 +195,25 @@ def _every_write(basing: ConditionChecker, ready: Sequence[rxmps3.Write]) -> lis
     return list(ready)
 
 
-def _same_version(entry: Any, wanted: Any) -> bool:
-    return (entry and entry.version) == (wanted and wanted.version)
-
-
 def _step_alone(checker: ConditionChecker, view: View, event: Event) -> Step:
     return step(view, event)
+
+
+def _same_version(entry: Any, wanted: Any) -> bool:
+    return (entry and entry.version) == (wanted and wanted.version)
 
 
 @pytest.mark.parametrize(
     "rules",
     [
-        pytest.param({f"{CHECKER}.standing": _every_write, f"{CHECKER}.step": _step_alone}, id="nothing is looked at"),
-        pytest.param({f"{CHECKER}.step": _step_alone}, id="what changes beneath a write is looked at when it is sent"),
-        pytest.param(
-            {"rxmps3.model.conditions._is_at": _same_version}, id="an own write made anew is taken for the old one"
-        ),
+        pytest.param([(CHECKER.standing, _every_write), (CHECKER.step, _step_alone)], id="nothing is looked at"),
+        pytest.param([(CHECKER.step, _step_alone)], id="what changes beneath a write is looked at when it is sent"),
+        pytest.param([(conditions._is_at, _same_version)], id="an own write made anew is taken for the old one"),
     ],
 )
-def test_a_rule_that_is_switched_off_is_noticed(rules: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    for where, what in rules.items():
-        monkeypatch.setattr(where, what)
+def test_a_rule_that_is_switched_off_is_noticed(rules: list[tuple[Any, Any]], mutant: Mutant) -> None:
+    for rule, instead in rules:
+        mutant.replace(rule, instead)
     with pytest.raises(AssertionError):
         _play_many(10)
 
@@ -255,7 +254,7 @@ def _play(plan: Plan, seed: int) -> None:
             assert end["count"] == sum(1 for write in _writes(log) if "count" in write.update)
             assert len(_writes(log)) > 60
             assert wrong == [["completed"]] * 4, (
-                "a view shows a write that is made of something else than what is beneath it"
+                "a view shows a write that is made of something else than what is beneath"
             )
 
     run_virtually(main())

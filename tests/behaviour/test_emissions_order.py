@@ -409,6 +409,17 @@ async def test_disposing_ends_the_emissions_at_once(db: Database) -> None:
     assert seen == [None]
 
 
+async def test_a_version_is_told_before_what_it_changes() -> None:
+    order: list[Any] = []
+    async with players(MemoryStorage(), "a", "b") as (a, b):
+        await looks(a)
+        a.observe("k").subscribe(lambda value: order.append(("value", value)))
+        a.versions.subscribe(lambda version: order.append(("version", version.id)))
+        await b.put("k", 1)
+        await looks(a)
+        assert order == [("value", None), ("version", "1"), ("value", 1)]
+
+
 async def test_an_observer_may_dispose_itself_and_others_during_a_delivery(db: Database) -> None:
     events: Events = []
 

@@ -335,7 +335,7 @@ async def test_a_write_that_was_committed_unseen_cannot_be_undone(gate: Gate) ->
         held = await gate.held()
         (write,) = a.states.value.queue()
         state = fold(a.states.value.confirmed, ManifestVersion("2", "x", "", None, (write,)))
-        a._replica._learn(Loaded(state))  # pyright: ignore[reportPrivateUsage]
+        a._replica._dataflow.saved.on_next(Loaded(state))  # pyright: ignore[reportPrivateUsage]
         await receipt
         with pytest.raises(NotKept, match="not known"):
             await a.undo()
@@ -374,7 +374,7 @@ async def test_an_undo_of_a_write_whose_outcome_is_unknown_says_so() -> None:
         await settle()
         [write] = ana.states.value.queue()
         unknown = OutcomeUnknown("nobody can tell any more", object=f"write {write.id.version}")
-        ana._replica._timeline.submit(Refused(write.id, unknown))
+        ana._replica._dataflow.refusals.on_next(Refused(write.id, unknown))
         with pytest.raises(OutcomeUnknown):
             await undoing
         with pytest.raises(OutcomeUnknown):

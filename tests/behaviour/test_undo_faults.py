@@ -11,11 +11,14 @@ import pytest
 
 import rxmps3
 from rxmps3 import MISSING, Conflict, NotLoaded, Unavailable
+from rxmps3.database import undo, undo_stack
+from rxmps3.model.conditions import Conditions
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import Plan
 from rxmps3.testing.virtual import SimClock, run_virtually
 from tests.behaviour.helpers import players
 from tests.behaviour.test_changing_faults import PLANS, _network
+from tests.mutating import Mutant
 
 pytestmark = pytest.mark.async_only("it runs on virtual time")
 
@@ -76,16 +79,19 @@ def test_each_undo_in_the_log_takes_back_an_own_write_that_still_stands(plan: Pl
     assert _play(plan, seed) > 5
 
 
-@pytest.mark.parametrize("switched_off", ["rxmps3.database.undo._conditions", "rxmps3.database.undo_stack._replaced"])
-def test_a_rule_that_is_switched_off_is_noticed(switched_off: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    instead: Any = {
-        "rxmps3.database.undo._conditions": lambda present: rxmps3.model.conditions.Conditions({}),
-        "rxmps3.database.undo_stack._replaced": lambda side, old, new: {
-            **side,
-            **{key: new[key] for key in new if key in side},
-        },
-    }
-    monkeypatch.setattr(switched_off, instead[switched_off])
+def _replaced_without_the_old(side: Any, old: Any, new: Any) -> Any:
+    return {**side, **{key: new[key] for key in new if key in side}}
+
+
+@pytest.mark.parametrize(
+    ("rule", "instead"),
+    [
+        pytest.param(undo._conditions, lambda present: Conditions({}), id="an undo has no conditions"),
+        pytest.param(undo_stack._replaced, _replaced_without_the_old, id="a step made anew keeps its old finds"),
+    ],
+)
+def test_a_rule_that_is_switched_off_is_noticed(rule: Any, instead: Any, mutant: Mutant) -> None:
+    mutant.replace(rule, instead)
     with pytest.raises(AssertionError):
         _play_many(10)
 

@@ -1,5 +1,7 @@
 """Measures the main job beside its baselines, in one run: ``python -m tests.benchmarks [--rounds N] [--requests]``.
 
+``python -m tests.benchmarks put --against PATH`` measures a put beside that of another checkout, and nothing else.
+
 Figures are ratios against a baseline of the same run, interleaved with it, since machines are shared and noisy.
 """
 
@@ -14,6 +16,7 @@ import statistics
 import time
 import tracemalloc
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import aioboto3
@@ -27,6 +30,7 @@ from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import open_storage
 from rxmps3.storage.memory import MemoryStorage
 from rxmps3.testing import CountingStorage
+from tests.benchmarks.put import PUTS, compare
 from tests.benchmarks.requests import JAVASCRIPT, measured, said
 from tests.servers import SHARED_BUCKET, VERSIONED_BUCKET, SeaweedFS
 
@@ -191,13 +195,28 @@ async def burst() -> None:
     console.print(f"200 puts that are not awaited one by one: {len(storage.requests)} requests (sequenced log)")
 
 
+def against(checkout: Path, rounds: int) -> None:
+    """A put of this checkout beside one of another."""
+    table = Table("one put", str(checkout), "here", "here against there", title=f"{rounds} turns of {PUTS} puts each")
+    for name, (there, here) in compare(checkout, rounds).items():
+        table.add_row(name, f"{there:.0f} µs", f"{here:.0f} µs", f"{here / there:.2f}")
+    console.print(table)
+
+
 async def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=200)
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=["put"], help="nothing but a put, beside that of another checkout")
+    parser.add_argument("--against", type=Path, metavar="PATH", help="that other checkout")
+    parser.add_argument("--rounds", type=int, help="200 by default; 30 turns of each checkout for put")
     parser.add_argument("--requests", action="store_true", help="nothing but the table of requests")
     arguments = parser.parse_args()
-    rounds: int = arguments.rounds
+    if (arguments.what == "put") != (arguments.against is not None):
+        parser.error("put and --against PATH go together")
+    rounds: int = arguments.rounds or 200
     console.print(f"{platform.machine()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}")
+    if arguments.against is not None:
+        against(arguments.against, arguments.rounds or 30)
+        return
     with SeaweedFS() as server:
         await requests(server)
         if arguments.requests:

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from rxmps3.cli import run
 from rxmps3.cli.doctor_command import doctor
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import FaultyStorage
 from rxmps3.testing.faults import deny
 from tests.cli.commands import environment, rxmps3, said, several, started
 from tests.cli.test_demo import objects
+from tests.mutating import Mutant
 from tests.servers import ADMIN, READER, SHARED_BUCKET, Credentials, Moto, SeaweedFS
 
 
@@ -113,15 +115,13 @@ def test_an_interruption_leaves_nothing(moto: Moto) -> None:
 class _Flawed:
     """What the command opens instead of the storage at a URL."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **plans: Any) -> None:
+    def __init__(self, mutant: Mutant, **plans: Any) -> None:
         self.storage = FaultyStorage(MemoryStorage(), **plans)
-        monkeypatch.setattr("rxmps3.cli.run.open_storage", lambda *_, **__: self.storage)
+        mutant.replace(run.open_storage, lambda *_, **__: self.storage, within=run)
 
 
-def test_what_could_not_be_removed_is_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _Flawed(monkeypatch, plan=deny(verbs=["delete"]))
+def test_what_could_not_be_removed_is_named(mutant: Mutant, capsys: pytest.CaptureFixture[str]) -> None:
+    _Flawed(mutant, plan=deny(verbs=["delete"]))
     assert doctor("s3://mine", rounds=1) == 1
     out = capsys.readouterr().out
     assert "limited  permission: delete         refused" in out
@@ -129,10 +129,10 @@ def test_what_could_not_be_removed_is_named(
     assert any(line.endswith("/create-0") for line in left)
 
 
-def test_a_storage_that_serves_no_protocol(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_storage_that_serves_no_protocol(mutant: Mutant, capsys: pytest.CaptureFixture[str]) -> None:
     from tests.doctor.broken import IgnoresAfter
 
-    monkeypatch.setattr("rxmps3.cli.run.open_storage", lambda *_, **__: IgnoresAfter())
+    mutant.replace(run.open_storage, lambda *_, **__: IgnoresAfter(), within=run)
     assert doctor("s3://mine", rounds=1) == 6
     assert "mps3: cannot be used: listing pages" in capsys.readouterr().out
 

@@ -30,12 +30,12 @@ from rxmps3.log.sequenced import collector as compact
 from rxmps3.log.sequenced import log as sequenced
 from rxmps3.model import jsontext, writing
 from rxmps3.model import names as layout
+from rxmps3.operators import iteration
 from rxmps3.replica import committer as committing
 from rxmps3.replica import compactor as keeping
 from rxmps3.replica import fairness, options, receipt, ticks, values
 from rxmps3.runtime.backoff import Backoff
 from rxmps3.storage import s3
-from rxmps3.streams import bridge
 from tests.docs.blocks import ROOT, pages
 
 NO_GUIDE = ("protocol.md", "changelog.md", "contributing.md")
@@ -216,7 +216,7 @@ NUMBERS = [
     ("docs/writing.md", f"at most {writing.MAX_WRITE_KEYS:,} keys"),
     ("docs/writing.md", f"more than {jsontext.MAX_DEPTH} levels deep"),
     ("docs/writing.md", f"S3 takes {layout.MAX_NAME_BYTES:,} bytes"),
-    ("docs/observing.md", f"up to {bridge.MOST_BEHIND:,} and then `Overloaded`"),
+    ("docs/observing.md", f"up to {iteration.MOST_BEHIND:,} and then `Overloaded`"),
     ("docs/offline.md", f"up to {local.VALUES_LIMIT >> 20} MiB"),
     ("docs/offline.md", f"sent {committing.FORGOTTEN_AFTER.days} days ago"),
     ("docs/polling.md", f"from {Backoff().base} seconds up to `poll`"),

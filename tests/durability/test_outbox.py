@@ -31,6 +31,7 @@ from rxmps3.testing import FaultyStorage, Request
 from rxmps3.testing.faults import deny, fail_on, lose_answers, offline
 from tests.behaviour.helpers import Gate, eventually, trace
 from tests.durability.helpers import LARGE, Disk, on
+from tests.mutating import Mutant
 from tests.processes.reading import entries, puts_in, versions_in
 
 
@@ -675,7 +676,7 @@ async def test_an_opening_that_fails_tells_what_it_has_refused(monkeypatch: pyte
             raise Unavailable("has gone", operation="get", object="main/head")
 
         with monkeypatch.context() as patched:
-            patched.setattr(opening, "_load", load)
+            Mutant(patched).replace(opening._load, load)
             with pytest.raises(Unavailable) as failed:
                 await on(bucket, disk)
         (note,) = failed.value.__notes__
@@ -700,7 +701,7 @@ async def test_an_opening_that_fails_beside_another_handle_takes_nothing_from_it
         async with rxmps3.connect(bucket, local=local, poll=ticks) as db:
             await eventually(lambda: "nobody awaited it" in caplog.text, what="the claim is judged")
             with monkeypatch.context() as patched:
-                patched.setattr(opening, "_load", load)
+                Mutant(patched).replace(opening._load, load)
                 with pytest.raises(Unavailable) as failed:
                     await rxmps3.connect(bucket, local=local, poll=ticks)
             assert not hasattr(failed.value, "__notes__")

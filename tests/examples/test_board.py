@@ -18,6 +18,7 @@ from streamlit.testing.v1 import AppTest
 import rxmps3.blocking
 from rxmps3.blocking.portal import portal
 from tests.docs.blocks import ROOT, blocks_of
+from tests.mutating import Mutant
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:streamlit")
 
@@ -48,7 +49,7 @@ def visit_until(app: AppTest, true: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def connected(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[rxmps3.blocking.Database]]:
+def connected(mutant: Mutant) -> Iterator[list[rxmps3.blocking.Database]]:
     """What the scripts have connected to; it is closed in the end."""
     made: list[rxmps3.blocking.Database] = []
     connect: Any = rxmps3.blocking.connect
@@ -57,7 +58,7 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[rxmps3.blocking.
         made.append(connect(*arguments, **options))
         return made[-1]
 
-    monkeypatch.setattr(rxmps3.blocking, "connect", noted)
+    mutant.replace(rxmps3.blocking.connect, noted, within=rxmps3.blocking)
     yield made
     st.cache_resource.clear()
     for db in made:

@@ -249,6 +249,37 @@ class TestMapAsync:
         assert began == [0, 5, 7]
         assert others() == set()
 
+    @virtually
+    async def test_conflate_finishes_a_call_and_goes_on_with_the_latest(self) -> None:
+        began: list[int] = []
+
+        async def call(item: int) -> int:
+            began.append(item)
+            await asyncio.sleep(3.5)
+            return item
+
+        source = Subject[int]()
+        events = trace(source.pipe(map_async(call, ordering="conflate", buffer=0)))
+        for item in range(8):
+            source.on_next(item)
+            await asyncio.sleep(1)
+        source.on_completed()
+        await asyncio.sleep(100)
+        assert (began, events) == ([0, 3, 7], [0, 3, 7, "completed"])
+
+    async def test_calls_are_tasks_of_who_keeps_account_of_them(self) -> None:
+        async def call(item: int) -> int:
+            await asyncio.sleep(0)
+            return item
+
+        source = Subject[int]()
+        async with asyncio.TaskGroup() as group:
+            events = trace(source.pipe(map_async(call, create_task=group.create_task)))
+            source.on_next(1)
+        assert events == [1]
+        source.on_next(2)
+        assert kinds(events) == [1, RuntimeError]
+
     @pytest.mark.parametrize(
         "options",
         [
@@ -260,6 +291,7 @@ class TestMapAsync:
             {"buffer": -1},
             {"buffer": None},
             {"ordering": "latest", "concurrency": 2},
+            {"ordering": "conflate", "concurrency": 2},
             {"fn": None},
         ],
         ids=str,
@@ -281,7 +313,9 @@ async def emit_on_a_thread_while_the_loop_is_busy(source: Subject[int], count: i
     return most
 
 
-@pytest.mark.parametrize(("ordering", "seen"), [("latest", [19_999]), ("preserve", [Overloaded])])
+@pytest.mark.parametrize(
+    ("ordering", "seen"), [("latest", [19_999]), ("conflate", [19_999]), ("preserve", [Overloaded])]
+)
 async def test_what_threads_emit_while_the_loop_is_busy_is_bounded(ordering: Any, seen: list[Any]) -> None:
     async def call(item: int) -> int:
         return item

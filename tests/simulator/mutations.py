@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.mutating import Mutant
 from tests.simulator import Plan, draw_plan, play
 
-__all__ = ["LONG", "Mutations", "Patch"]
+__all__ = ["LONG", "Mutations"]
 
-Patch = pytest.MonkeyPatch
-SwitchOff = Callable[[Patch], None]
+SwitchOff = Callable[[Mutant], None]
 
 LONG = [seed for seed in range(120) if draw_plan(seed).weather.lateness > 50_000]
 """Seeds of histories that are long enough for things to be collected."""
@@ -47,16 +47,18 @@ class Mutations(dict[str, Mutation]):
 
         return register
 
-    def check(self, name: str, patch: Patch) -> None:
-        """Some plan must be caught, and by that rule."""
-        mutation = self[name]
-        mutation.switch_off(patch)
+    def check(self, name: str, patch: pytest.MonkeyPatch) -> None:
+        """Some plan must be caught, and by that rule; and what was switched off must have been in use."""
+        mutation, mutant = self[name], Mutant(patch)
+        mutation.switch_off(mutant)
         caught: set[str] = set()
         for plan in mutation.plans:
             for violation in play(plan).violations:
                 if violation.rule == mutation.caught_by and mutation.saying in violation.detail:
+                    mutant.verify()
                     return
                 caught.add(violation.rule)
+        mutant.verify()
         pytest.fail(f"not caught by {mutation.caught_by!r}, but by {caught or 'nothing'}")
 
     def plans(self) -> list[Plan]:

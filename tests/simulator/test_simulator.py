@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutating import Mutant
 from tests.simulator import Report, Violation, draw_plan, main, play, run_many, running, simulate
 
 SEEDS = range(50)
@@ -99,9 +100,9 @@ def test_several_processes_come_to_the_same_as_one(monkeypatch: pytest.MonkeyPat
     assert [report.explain() for report in alone.failed] == [report.explain() for report in together.failed]
 
 
-def test_a_failure_keeps_its_trace_on_the_way_from_another_process(monkeypatch: pytest.MonkeyPatch):
+def test_a_failure_keeps_its_trace_on_the_way_from_another_process(mutant: Mutant):
     whole = odd_seeds_fail(3)
-    monkeypatch.setattr(running, "simulate", odd_seeds_fail)
+    mutant.replace(running.simulate, odd_seeds_fail, within=running)
     brought = pickle.loads(pickle.dumps(running._reported(3, clients=2, steps=4, faults=False)))  # pyright: ignore
     assert brought.lines == whole.lines
     assert brought.violations == whole.violations

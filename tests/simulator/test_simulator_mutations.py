@@ -26,8 +26,9 @@ from rxmps3.replica.router import Router, Turn
 from rxmps3.storage.base import ABSENT
 from rxmps3.streams import snapshots
 from rxmps3.testing.virtual import SimClock
+from tests.mutating import Mutant
 from tests.simulator import play, session
-from tests.simulator.mutations import Mutations, Patch
+from tests.simulator.mutations import Mutations
 from tests.simulator.plans import DENIED, MANY_REFRESHES, RESTARTER, forgetful
 
 MUTATIONS = Mutations()
@@ -37,7 +38,7 @@ mutation = MUTATIONS.add
 
 
 @mutation("each write is in the log once")
-def a_412_is_taken_for_a_lost_race(patch: Patch) -> None:
+def a_412_is_taken_for_a_lost_race(mutant: Mutant) -> None:
     """What is found after a refused create is taken for somebody else's, and the writes go on to the next number."""
     reading = SimpleNamespace(after_refusal=False)
     found = state._found  # pyright: ignore[reportPrivateUsage]
@@ -61,29 +62,29 @@ def a_412_is_taken_for_a_lost_race(patch: Patch) -> None:
     def find(view: View, writes: tuple[Write, ...]) -> Any:
         return [] if reading.after_refusal else found(view, writes)
 
-    patch.setattr(SequencedLog, "_append", append)
-    patch.setattr(state, "_found", find)
+    mutant.replace(SequencedLog._append, append)
+    mutant.replace(state._found, find)
 
 
 @mutation("one content per number")
-def an_entry_replaces_another(patch: Patch) -> None:
-    patch.setattr(sequenced, "ABSENT", None)
+def an_entry_replaces_another(mutant: Mutant) -> None:
+    mutant.replace(sequenced.ABSENT, None, within=sequenced)
 
 
 @mutation("a condition holds where it is committed")
-def a_commit_does_not_look_what_it_follows(patch: Patch) -> None:
+def a_commit_does_not_look_what_it_follows(mutant: Mutant) -> None:
     """A write with a condition is sent whatever is there by then."""
-    patch.setattr(ConditionChecker, "standing", lambda self, ready: list(ready))
+    mutant.replace(ConditionChecker.standing, lambda self, ready: list(ready))
 
 
 @mutation("what is shown stands")
-def what_is_beneath_a_pending_write_changes_unnoticed(patch: Patch) -> None:
+def what_is_beneath_a_pending_write_changes_unnoticed(mutant: Mutant) -> None:
     """What rests on something else than what is there is shown until its turn to be sent comes."""
-    patch.setattr(ConditionChecker, "step", lambda self, view, event: state.step(view, event))
+    mutant.replace(ConditionChecker.step, lambda self, view, event: state.step(view, event))
 
 
 @mutation("a condition holds where it is committed", 792, 801, 858)
-def a_condition_is_looked_at_only_once(patch: Patch) -> None:
+def a_condition_is_looked_at_only_once(mutant: Mutant) -> None:
     """When it was found to hold, it is believed to, also after a lost race."""
     judged: set[Any] = set()
     standing = ConditionChecker.standing
@@ -94,12 +95,12 @@ def a_condition_is_looked_at_only_once(patch: Patch) -> None:
         judged.update(write.id for write in held)
         return list(held)
 
-    patch.setattr(ConditionChecker, "standing", once)
-    patch.setattr(ConditionChecker, "step", lambda self, view, event: state.step(view, event))
+    mutant.replace(ConditionChecker.standing, once)
+    mutant.replace(ConditionChecker.step, lambda self, view, event: state.step(view, event))
 
 
 @mutation("no holes")
-def a_new_number_while_one_is_unknown(patch: Patch) -> None:
+def a_new_number_while_one_is_unknown(mutant: Mutant) -> None:
     """After no answer the client tries the number after the one whose outcome it does not know."""
 
     async def commit(self: Any, writes: Sequence[Write]) -> None:
@@ -113,11 +114,11 @@ def a_new_number_while_one_is_unknown(patch: Patch) -> None:
             raise
         self._skipped = 0
 
-    patch.setattr(SequencedLog, "commit", commit)
+    mutant.replace(SequencedLog.commit, commit)
 
 
 @mutation("what is acknowledged is in the log")
-def no_answer_is_taken_for_success(patch: Patch) -> None:
+def no_answer_is_taken_for_success(mutant: Mutant) -> None:
     async def append(self: Any, seq: int, body: bytes) -> None:
         try:
             await self._storage.put(self._layout.entry(self.head.incarnation, seq), body, when=ABSENT)
@@ -128,45 +129,45 @@ def no_answer_is_taken_for_success(patch: Patch) -> None:
         else:
             self._apply(seq, body)
 
-    patch.setattr(SequencedLog, "_append", append)
+    mutant.replace(SequencedLog._append, append)
 
 
 @mutation("what is acknowledged is in the log")
-def a_write_is_acknowledged_when_it_is_sent(patch: Patch) -> None:
+def a_write_is_acknowledged_when_it_is_sent(mutant: Mutant) -> None:
     commit = SequencedLog.commit
 
     async def hasty(self: Any, writes: Sequence[Write]) -> None:
         version = state.ManifestVersion("", self._writer, self._by, None, tuple(writes))
         for write in writes:
-            self._deliver(state.Committed(version)) if write is writes[0] else None
+            self.versions.on_next(state.Committed(version)) if write is writes[0] else None
         await commit(self, writes)
 
-    patch.setattr(SequencedLog, "commit", hasty)
+    mutant.replace(SequencedLog.commit, hasty)
 
 
 @mutation("a session's writes keep their order")
-def the_newest_write_goes_first(patch: Patch) -> None:
+def the_newest_write_goes_first(mutant: Mutant) -> None:
     ready = Committer._ready  # pyright: ignore[reportPrivateUsage]
 
     def newest(self: Any) -> list[Write]:
         return ready(self)[-1:]
 
-    patch.setattr(Committer, "_ready", newest)
+    mutant.replace(Committer._ready, newest)
 
 
 @mutation("what the log names is there")
-def a_commit_does_not_wait_for_its_uploads(patch: Patch) -> None:
+def a_commit_does_not_wait_for_its_uploads(mutant: Mutant) -> None:
     def ready(self: Any) -> list[Write]:
         before: list[Write] = ready_as_it_was(self)
-        return before and self._timeline.view.queue()
+        return before and self._dataflow.view.queue()
 
     ready_as_it_was = Committer._ready  # pyright: ignore[reportPrivateUsage]
-    patch.setattr(Committer, "_ready", ready)
-    patch.setattr(Committer, "_about_to_send", lambda self, ready: self._still_pending(ready))
+    mutant.replace(Committer._ready, ready)
+    mutant.replace(Committer._about_to_send, lambda self, ready: self._still_pending(ready))
 
 
 @mutation("nothing unexpected fails", DENIED, saying="403 AccessDenied")
-def a_403_refuses_the_writes(patch: Patch) -> None:
+def a_403_refuses_the_writes(mutant: Mutant) -> None:
     """What concerns the client is taken for a fault of what it wrote."""
     commit = SequencedLog.commit
 
@@ -176,58 +177,58 @@ def a_403_refuses_the_writes(patch: Patch) -> None:
         except AccessDenied as error:
             raise Rejected(error.what, operation="commit") from error
 
-    patch.setattr(SequencedLog, "commit", strict)
+    mutant.replace(SequencedLog.commit, strict)
 
 
 @mutation("the chain holds")
-def entries_do_not_name_the_one_before(patch: Patch) -> None:
+def entries_do_not_name_the_one_before(mutant: Mutant) -> None:
     encode = codec.encode_entry
 
     def forgetful(seq: int, previous: str, *args: Any, **options: Any) -> bytes:
         return encode(seq, "0" * 64, *args, **options)
 
-    patch.setattr(sequenced.codec, "encode_entry", forgetful)
+    mutant.replace(codec.encode_entry, forgetful)
 
 
 # -- reading -------------------------------------------------------------------------------------------------
 
 
 @mutation("versions come once, in order")
-def the_cursor_moves_without_looking_where_it_is(patch: Patch) -> None:
+def the_cursor_moves_without_looking_where_it_is(mutant: Mutant) -> None:
     """Whoever learns of an entry applies it, whether or not it has been applied."""
 
     def apply(self: Any, seq: int, body: bytes) -> None:
         entry = codec.decode_entry(body, "entry")
         if self._opening is None:
-            self._deliver(state.Committed(entry.version))
+            self.versions.on_next(state.Committed(entry.version))
         else:
             self._opening = state.fold(self._opening, entry.version)
         self._seq, self._chain = max(seq, self._seq), codec.digest(body)
 
-    patch.setattr(SequencedLog, "_apply", apply)
+    mutant.replace(SequencedLog._apply, apply)
 
 
 @mutation("refresh reads to the end", MANY_REFRESHES)
-def a_look_is_good_enough_if_it_is_recent(patch: Patch) -> None:
+def a_look_is_good_enough_if_it_is_recent(mutant: Mutant) -> None:
     look = Poller.look
 
     async def lazy(self: Any, patience: float | None = None) -> None:
         if self._looked_at is None or self._clock.monotonic() - self._looked_at > 1.0:
             await look(self, patience)
 
-    patch.setattr(Poller, "look", lazy)
+    mutant.replace(Poller.look, lazy)
 
 
 @mutation("a view is a prefix of the log and own writes")
-def own_writes_are_seen_once_they_are_committed(patch: Patch) -> None:
+def own_writes_are_seen_once_they_are_committed(mutant: Mutant) -> None:
     def look_up(self: View, key: str) -> Any:
         return self.confirmed.entries.get(key)
 
-    patch.setattr(View, "look_up", look_up)
+    mutant.replace(View.look_up, look_up)
 
 
 @mutation("the state is the log's fold")
-def deletes_are_forgotten(patch: Patch) -> None:
+def deletes_are_forgotten(mutant: Mutant) -> None:
     fold = state.fold
 
     def keep(before: state.State, version: state.ManifestVersion) -> state.State:
@@ -235,27 +236,27 @@ def deletes_are_forgotten(patch: Patch) -> None:
         gone = {key: entry for key, entry in before.entries.items() if key not in after.entries}
         return state.State(Map({**after.entries, **gone}), after.writers, after.version)
 
-    patch.setattr(state, "fold", keep)
-    patch.setattr(sequenced, "fold", keep)
+    mutant.replace(state.fold, keep, within=state)
+    mutant.replace(sequenced.fold, keep, within=sequenced)
 
 
 # -- exactly once --------------------------------------------------------------------------------------------
 
 
 @mutation("each write is in the log once", forgetful(5))
-def a_write_is_not_known_again(patch: Patch) -> None:
+def a_write_is_not_known_again(mutant: Mutant) -> None:
     """No dedupe by writer and number: what an outbox still holds after a restart is committed again."""
-    patch.setattr(state, "_reached", lambda mark, write: False)
+    mutant.replace(state._reached, lambda mark, write: False)
 
 
 @mutation("each write is in the log once", forgetful(5))
-def writers_are_forgotten_at_once(patch: Patch) -> None:
-    patch.setattr(compact, "WRITER_SILENCE", timedelta(hours=1))
+def writers_are_forgotten_at_once(mutant: Mutant) -> None:
+    mutant.replace(compact.WRITER_SILENCE, timedelta(hours=1), within=compact)
 
 
 @mutation("each write is in the log once", forgetful(40))
-def what_the_log_may_have_forgotten_is_sent_again(patch: Patch) -> None:
-    patch.setattr(committing, "FORGOTTEN_AFTER", timedelta(days=10_000))
+def what_the_log_may_have_forgotten_is_sent_again(mutant: Mutant) -> None:
+    mutant.replace(committing.FORGOTTEN_AFTER, timedelta(days=10_000), within=committing)
 
 
 class OneWriterId(SimClock):
@@ -271,26 +272,26 @@ class OneWriterId(SimClock):
 
 
 @mutation("nothing unexpected fails", RESTARTER, saying="somebody writes in its name")
-def a_restart_keeps_the_writer_id(patch: Patch) -> None:
+def a_restart_keeps_the_writer_id(mutant: Mutant) -> None:
     """The numbers of two processes are the same, and their writes are not: the second one notices."""
-    patch.setattr(session, "SimClock", OneWriterId)
+    mutant.replace(session.SimClock, OneWriterId, within=session)
 
 
 @mutation("nothing is invented", *range(60))
-def a_restored_write_takes_the_new_writer_id(patch: Patch) -> None:
+def a_restored_write_takes_the_new_writer_id(mutant: Mutant) -> None:
     encode = codec.encode_write
 
     def as_own(write: Write, committer: str) -> str:
         return encode(write, write.id.writer)
 
-    patch.setattr(sequenced.codec, "encode_write", as_own)
+    mutant.replace(codec.encode_write, as_own)
 
 
 # -- streams -------------------------------------------------------------------------------------------------
 
 
 @mutation("an atomic write is seen whole")
-def streams_are_served_key_by_key(patch: Patch) -> None:
+def streams_are_served_key_by_key(mutant: Mutant) -> None:
     deliver = Router.deliver
 
     def one_by_one(self: Router, turn: Turn) -> None:
@@ -298,34 +299,28 @@ def streams_are_served_key_by_key(patch: Patch) -> None:
             part = state.Step(turn.step.view, turn.step.event, (change,), turn.step.effects)
             deliver(self, Turn(turn.number, part))
 
-    patch.setattr(Router, "deliver", one_by_one)
+    mutant.replace(Router.deliver, one_by_one)
 
 
 @mutation("streams emit changes only")
-def streams_repeat_themselves(patch: Patch) -> None:
-    show = snapshots.SnapshotSink._show  # pyright: ignore[reportPrivateUsage]
-
-    def show_anyway(self: Any, snapshot: Any, texts: Any) -> None:
-        self._shown = None
-        show(self, snapshot, texts)
-
-    patch.setattr(snapshots, "same_snapshot", lambda left, right, default: False)
-    patch.setattr(snapshots.SnapshotSink, "_show", show_anyway)
+def streams_repeat_themselves(mutant: Mutant) -> None:
+    mutant.replace(snapshots.same_snapshot, lambda left, right, default: False, within=snapshots)
+    mutant.replace(snapshots.same_texts, lambda left, right: False)
 
 
 @mutation("streams converge")
-def streams_miss_what_others_write(patch: Patch) -> None:
+def streams_miss_what_others_write(mutant: Mutant) -> None:
     deliver = Router.deliver
 
     def own_only(self: Router, turn: Turn) -> None:
         changes = tuple(change for change in turn.step.changes if change.cause == "own")
         deliver(self, Turn(turn.number, state.Step(turn.step.view, turn.step.event, changes, turn.step.effects)))
 
-    patch.setattr(Router, "deliver", own_only)
+    mutant.replace(Router.deliver, own_only)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_a_rule_switched_off_is_caught(name: str, monkeypatch: Patch):
+def test_a_rule_switched_off_is_caught(name: str, monkeypatch: pytest.MonkeyPatch):
     MUTATIONS.check(name, monkeypatch)
 
 

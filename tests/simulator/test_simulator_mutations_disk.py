@@ -11,9 +11,10 @@ from rxmps3.local.outbox import Outbox
 from rxmps3.model.state import WriteId
 from rxmps3.replica.outbox_worker import OutboxWorker
 from rxmps3.replica.pending import PendingWrites
+from tests.mutating import Mutant
 from tests.simulator import play
 from tests.simulator.disk import SimDisk
-from tests.simulator.mutations import Mutations, Patch
+from tests.simulator.mutations import Mutations
 from tests.simulator.plans import OFFLINE_WRITER, SHORT_LIVES, SHORT_MEMORY, forgetful
 
 MUTATIONS = Mutations()
@@ -23,35 +24,35 @@ mutation = MUTATIONS.add
 
 
 @mutation("what is stored survives", OFFLINE_WRITER)
-def the_outbox_forgets(patch: Patch) -> None:
+def the_outbox_forgets(mutant: Mutant) -> None:
     async def restore(self: Any) -> list[Any]:
         return []
 
-    patch.setattr(Outbox, "restore", restore)
+    mutant.replace(Outbox.restore, restore)
 
 
 @mutation("causality: ReorderedWrites", OFFLINE_WRITER)
-def an_outbox_is_restored_newest_first(patch: Patch) -> None:
+def an_outbox_is_restored_newest_first(mutant: Mutant) -> None:
     restore = Outbox.restore
 
     async def backwards(self: Outbox) -> list[Any]:
         return (await restore(self))[::-1]
 
-    patch.setattr(Outbox, "restore", backwards)
+    mutant.replace(Outbox.restore, backwards)
 
 
 @mutation("causality: ReorderedWrites", OFFLINE_WRITER)
-def an_outbox_takes_the_newest_first(patch: Patch) -> None:
+def an_outbox_takes_the_newest_first(mutant: Mutant) -> None:
     add = Outbox.add
 
     async def backwards(self: Outbox, writes: Sequence[Any], by: str) -> None:
         await add(self, writes[::-1], by)
 
-    patch.setattr(Outbox, "add", backwards)
+    mutant.replace(Outbox.add, backwards)
 
 
 @mutation("a restart sees own writes", SHORT_MEMORY)
-def what_is_committed_leaves_the_outbox_at_once(patch: Patch) -> None:
+def what_is_committed_leaves_the_outbox_at_once(mutant: Mutant) -> None:
     """It is on the disk no more, and in the state that is there not yet."""
     end = PendingWrites.end
 
@@ -60,24 +61,24 @@ def what_is_committed_leaves_the_outbox_at_once(patch: Patch) -> None:
         self.saved(self.unsaved())
         return ended
 
-    patch.setattr(PendingWrites, "end", hasty)
+    mutant.replace(PendingWrites.end, hasty)
 
 
 @mutation("each write is in the log once", forgetful(40))
-def what_is_sent_is_not_noted(patch: Patch) -> None:
+def what_is_sent_is_not_noted(mutant: Mutant) -> None:
     """After a restart nothing says any more that the log may have forgotten the write."""
 
     async def mark_sent(self: Any, *args: Any) -> None:
         pass
 
-    patch.setattr(Outbox, "mark_sent", mark_sent)
+    mutant.replace(Outbox.mark_sent, mark_sent)
 
 
 # -- the disk ------------------------------------------------------------------------------------------------
 
 
 @mutation("what is stored survives", SHORT_LIVES)
-def stored_is_said_before_the_disk_says_so(patch: Patch) -> None:
+def stored_is_said_before_the_disk_says_so(mutant: Mutant) -> None:
     store = OutboxWorker._store  # pyright: ignore[reportPrivateUsage]
 
     async def hasty(self: Any, outbox: Outbox) -> None:
@@ -86,24 +87,24 @@ def stored_is_said_before_the_disk_says_so(patch: Patch) -> None:
                 one.receipt.mark_stored()
         await store(self, outbox)
 
-    patch.setattr(OutboxWorker, "_store", hasty)
+    mutant.replace(OutboxWorker._store, hasty)
 
 
 @mutation("what is stored survives", OFFLINE_WRITER)
-def contents_are_not_synced(patch: Patch) -> None:
-    patch.setattr(SimDisk, "sync_content", lambda *_: None)
+def contents_are_not_synced(mutant: Mutant) -> None:
+    mutant.replace(SimDisk.sync_content, lambda *_: None)
 
 
 @mutation("what is stored survives", OFFLINE_WRITER)
-def names_are_not_synced(patch: Patch) -> None:
-    patch.setattr(SimDisk, "sync_names", lambda *_: None)
+def names_are_not_synced(mutant: Mutant) -> None:
+    mutant.replace(SimDisk.sync_names, lambda *_: None)
 
 
 # -- what becomes of them ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_a_rule_switched_off_is_caught(name: str, monkeypatch: Patch):
+def test_a_rule_switched_off_is_caught(name: str, monkeypatch: pytest.MonkeyPatch):
     MUTATIONS.check(name, monkeypatch)
 
 

@@ -18,12 +18,13 @@ from rxmps3.log.mps3.names import Stamp
 from rxmps3.log.mps3.operation import LAG, Operation
 from rxmps3.log.mps3.recovering import Recovery
 from rxmps3.log.mps3.ticking import ServerClock
-from rxmps3.model.state import Write
+from rxmps3.model.state import Write, WriteId
 from rxmps3.replica.outbox_worker import OutboxWorker
 from rxmps3.storage.base import Stored
 from rxmps3.testing import StorageWrapper
+from tests.mutating import Mutant
 from tests.simulator import Plan, draw_plan, play
-from tests.simulator.mutations import Mutations, Patch
+from tests.simulator.mutations import Mutations
 from tests.simulator.plans_mps3 import FORGOTTEN, LAST_WORDS, MASKED, VANISHING
 
 MUTATIONS = Mutations()
@@ -40,30 +41,30 @@ mutation = MUTATIONS.add
 
 
 @mutation("streams converge", *drawn(39, 129))
-def the_age_of_a_base_is_not_checked(patch: Patch) -> None:
+def the_age_of_a_base_is_not_checked(mutant: Mutant) -> None:
     """A process that stood still between reading and storing hides what others stored meanwhile."""
-    patch.setattr(mps3, "BASE_AGE", float("inf"))
+    mutant.replace(mps3.BASE_AGE, float("inf"), within=mps3)
 
 
 @mutation("replicas converge", MASKED)
-def the_window_is_no_longer_than_the_lag(patch: Patch) -> None:
+def the_window_is_no_longer_than_the_lag(mutant: Mutant) -> None:
     """As the JavaScript client has it."""
-    patch.setattr(mps3, "WINDOW", LAG)
+    mutant.replace(mps3.WINDOW, LAG, within=mps3)
 
 
 @mutation("a session's writes keep their order", *drawn(18, 37))
-def an_operation_is_not_newer_than_the_known_ones(patch: Patch) -> None:
+def an_operation_is_not_newer_than_the_known_ones(mutant: Mutant) -> None:
     """Its time is that of its writer's clock, even if that is behind."""
 
     def new_stamp(self: Any) -> Stamp:
         self._count += 1
         return Stamp.of(round(self._server.time(self._clock.now())), self._session, self._count - 1)
 
-    patch.setattr(Mps3Log, "_new_stamp", new_stamp)
+    mutant.replace(Mps3Log._new_stamp, new_stamp)
 
 
 @mutation("causality: WriteCOInitRead", VANISHING)
-def an_operation_that_vanishes_is_read_as_empty(patch: Patch) -> None:
+def an_operation_that_vanishes_is_read_as_empty(mutant: Mutant) -> None:
     """As the JavaScript client does."""
     get = Mps3Log._get  # pyright: ignore[reportPrivateUsage]
 
@@ -73,11 +74,11 @@ def an_operation_that_vanishes_is_read_as_empty(patch: Patch) -> None:
         except mps3._Vanished:  # pyright: ignore[reportPrivateUsage]
             self._fetched[listed.stamp.text] = Operation(listed.stamp, {}, {})
 
-    patch.setattr(Mps3Log, "_get", lenient)
+    mutant.replace(Mps3Log._get, lenient)
 
 
 @mutation("everything commits", *drawn(4, 6))
-def the_clock_is_only_ever_put_forward(patch: Patch) -> None:
+def the_clock_is_only_ever_put_forward(mutant: Mutant) -> None:
     """As the JavaScript client does."""
     heard = ServerClock.heard
 
@@ -86,14 +87,14 @@ def the_clock_is_only_ever_put_forward(patch: Patch) -> None:
         heard(self, *args)
         self.offset = max(self.offset, before)
 
-    patch.setattr(ServerClock, "heard", forward)
+    mutant.replace(ServerClock.heard, forward)
 
 
 # -- what became of an operation -----------------------------------------------------------------------------
 
 
 @mutation("what is acknowledged is in the log", *drawn(193))
-def the_time_of_an_answer_is_not_compared_with_that_of_the_operation(patch: Patch) -> None:
+def the_time_of_an_answer_is_not_compared_with_that_of_the_operation(mutant: Mutant) -> None:
     """One that is too far off counts for nobody, its writer apart."""
 
     class Undated(StorageWrapper):
@@ -109,20 +110,20 @@ def the_time_of_an_answer_is_not_compared_with_that_of_the_operation(patch: Patc
         finally:
             self._storage = storage
 
-    patch.setattr(Mps3Log, "_put", trusting)
+    mutant.replace(Mps3Log._put, trusting)
 
 
 @mutation("each write is in the log once", *drawn(2, 9))
-def what_became_of_an_operation_is_not_found_out_before_the_next(patch: Patch) -> None:
+def what_became_of_an_operation_is_not_found_out_before_the_next(mutant: Mutant) -> None:
     async def forget(self: Any, attempt: Any) -> None:
         del self._own_operations[attempt.stamp.text]
         self._attempt = None
 
-    patch.setattr(Mps3Log, "_settle", forget)
+    mutant.replace(Mps3Log._settle, forget)
 
 
 @mutation("each write is in the log once", *drawn(134))
-def an_operation_that_is_not_seen_at_once_is_given_up(patch: Patch) -> None:
+def an_operation_that_is_not_seen_at_once_is_given_up(mutant: Mutant) -> None:
     """It may be on its way."""
 
     async def hasty(self: Any, attempt: Any) -> None:
@@ -131,36 +132,39 @@ def an_operation_that_is_not_seen_at_once_is_given_up(patch: Patch) -> None:
             del self._own_operations[attempt.stamp.text]
         self._attempt = None
 
-    patch.setattr(Mps3Log, "_settle", hasty)
+    mutant.replace(Mps3Log._settle, hasty)
 
 
 # -- after a restart -----------------------------------------------------------------------------------------
 
 
 @mutation("each write is in the log once", *drawn(10, 33))
-def what_a_dead_process_sent_is_not_looked_for(patch: Patch) -> None:
+def what_a_dead_process_sent_is_not_looked_for(mutant: Mutant) -> None:
     async def recover(self: Any, writes: Sequence[Write]) -> bool:
         return False
 
-    patch.setattr(Mps3Log, "_recover", recover)
+    mutant.replace(Mps3Log._recover, recover)
 
 
 @mutation("each write is in the log once", *drawn(596, 464))
-def only_what_is_about_to_be_sent_is_looked_for(patch: Patch) -> None:
+def only_what_is_about_to_be_sent_is_looked_for(mutant: Mutant) -> None:
     """An operation that holds more has their last words only."""
-    recover = Mps3Log._recover  # pyright: ignore[reportPrivateUsage]
+    recover, lacking = Mps3Log._recover, Recovery.lacking  # pyright: ignore[reportPrivateUsage]
+    about_to_be_sent: dict[Recovery, set[WriteId]] = {}
 
     async def hasty(self: Any, writes: Sequence[Write]) -> bool:
-        ids = {write.id for write in writes}
-        lacking = [one for one in Recovery.lacking(self._recovery) if one.id in ids]
-        patch.setattr(self._recovery, "lacking", lambda: lacking)
+        about_to_be_sent[self._recovery] = {write.id for write in writes}
         return await recover(self, writes)
 
-    patch.setattr(Mps3Log, "_recover", hasty)
+    def of_those(self: Recovery) -> list[Write]:
+        return [one for one in lacking(self) if self not in about_to_be_sent or one.id in about_to_be_sent[self]]
+
+    mutant.replace(Mps3Log._recover, hasty)
+    mutant.replace(Recovery.lacking, of_those)
 
 
 @mutation("each write is in the log once", LAST_WORDS)
-def the_last_operation_of_a_dead_process_is_not_waited_for(patch: Patch) -> None:
+def the_last_operation_of_a_dead_process_is_not_waited_for(mutant: Mutant) -> None:
     recover = Mps3Log._recover  # pyright: ignore[reportPrivateUsage]
 
     async def hasty(self: Any, writes: Sequence[Write]) -> bool:
@@ -170,68 +174,68 @@ def the_last_operation_of_a_dead_process_is_not_waited_for(patch: Patch) -> None
         finally:
             self._opened_at = opened_at
 
-    patch.setattr(Mps3Log, "_recover", hasty)
+    mutant.replace(Mps3Log._recover, hasty)
 
 
 @mutation("each write is in the log once", FORGOTTEN)
-def what_is_not_found_counts_as_never_sent_however_short_the_log(patch: Patch) -> None:
-    patch.setattr(Recovery, "out_of_reach", lambda *_: [])
+def what_is_not_found_counts_as_never_sent_however_short_the_log(mutant: Mutant) -> None:
+    mutant.replace(Recovery.out_of_reach, lambda *_: [])
 
 
 @mutation("each write is in the log once", *drawn(975))
-def the_disk_need_not_have_noted_what_is_sent(patch: Patch) -> None:
+def the_disk_need_not_have_noted_what_is_sent(mutant: Mutant) -> None:
     init = OutboxWorker.__init__
 
     def careless(self: Any, *args: Any) -> None:
         init(self, *args[:-1], lambda: False)
 
-    patch.setattr(OutboxWorker, "__init__", careless)
+    mutant.replace(OutboxWorker.__init__, careless)
 
 
 @mutation("each write is in the log once", *drawn(481))
-def what_was_sent_before_it_is_on_disk_is_not_noted(patch: Patch) -> None:
+def what_was_sent_before_it_is_on_disk_is_not_noted(mutant: Mutant) -> None:
     async def mark_coming(self: Any, *args: Any) -> None:
         pass
 
-    patch.setattr(Outbox, "mark_coming", mark_coming)
+    mutant.replace(Outbox.mark_coming, mark_coming)
 
 
 # -- collection ----------------------------------------------------------------------------------------------
 
 
 @mutation("what is named is not deleted", *drawn(1, 4))
-def operations_within_the_window_are_collected(patch: Patch) -> None:
-    patch.setattr(collecting, "WINDOW", -1)
+def operations_within_the_window_are_collected(mutant: Mutant) -> None:
+    mutant.replace(collecting.WINDOW, -1, within=collecting)
 
 
 @mutation("the oldest versions go first", *drawn(1, 4))
-def the_newest_operations_are_collected_first(patch: Patch) -> None:
+def the_newest_operations_are_collected_first(mutant: Mutant) -> None:
     aged = Mps3Collector._aged  # pyright: ignore[reportPrivateUsage]
 
     def newest_first(self: Any, *args: Any) -> Any:
         return aged(self, *args)[::-1]
 
-    patch.setattr(Mps3Collector, "_aged", newest_first)
+    mutant.replace(Mps3Collector._aged, newest_first)
 
 
 @mutation("what is named is not deleted", *drawn(8, 35))
-def values_are_collected_whether_an_operation_names_them_or_not(patch: Patch) -> None:
+def values_are_collected_whether_an_operation_names_them_or_not(mutant: Mutant) -> None:
     async def named(self: Any) -> set[str]:
         return set()
 
-    patch.setattr(Mps3Collector, "_named", named)
+    mutant.replace(Mps3Collector._named, named)
 
 
 @mutation("what is named is not deleted", *drawn(4, 6))
-def values_are_collected_however_young_they_are(patch: Patch) -> None:
-    patch.setattr(collecting, "VALUE_AGE", timedelta(0))
+def values_are_collected_however_young_they_are(mutant: Mutant) -> None:
+    mutant.replace(collecting.VALUE_AGE, timedelta(0), within=collecting)
 
 
 # -- what becomes of them ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_a_rule_switched_off_is_caught(name: str, monkeypatch: Patch):
+def test_a_rule_switched_off_is_caught(name: str, monkeypatch: pytest.MonkeyPatch):
     MUTATIONS.check(name, monkeypatch)
 
 

@@ -24,8 +24,9 @@ from rxmps3.log.sequenced.log import SequencedLog
 from rxmps3.model import state
 from rxmps3.replica import committer as committing
 from rxmps3.storage.base import ABSENT, Found
+from tests.mutating import Mutant
 from tests.simulator import play
-from tests.simulator.mutations import LONG, Mutations, Patch
+from tests.simulator.mutations import LONG, Mutations
 from tests.simulator.plans import (
     DOUBLED_SLEEPER,
     LATECOMER,
@@ -55,7 +56,7 @@ SLOW_KEEPERS = [two_keepers(after, 3 * 3600.0) for after in offsets(0.05, 1.95, 
 Believing = Callable[[], Any]
 
 
-def belief(patch: Patch) -> Believing:
+def belief(mutant: Mutant) -> Believing:
     """Within the context that is returned every answer counts, however old the look at the head."""
     believing: ContextVar[bool] = ContextVar("believing", default=False)
     counts = KnownHead.counts
@@ -71,19 +72,19 @@ def belief(patch: Patch) -> Believing:
         finally:
             believing.reset(token)
 
-    patch.setattr(KnownHead, "counts", believe)
+    mutant.replace(KnownHead.counts, believe)
     return within
 
 
 @mutation("what is acknowledged is in the log", SLEEPER)
-def a_lease_never_ends(patch: Patch) -> None:
+def a_lease_never_ends(mutant: Mutant) -> None:
     """A writer that slept through a collection believes in the number that it created again."""
-    patch.setattr(Lease, "covers", lambda self, seq, answered: True)
-    patch.setattr(Lease, "wants_renewal", lambda self, answered: False)
+    mutant.replace(Lease.covers, lambda self, seq, answered: True)
+    mutant.replace(Lease.wants_renewal, lambda self, answered: False)
 
 
 @mutation("what is acknowledged is in the log", SLEEPER)
-def what_was_created_counts_without_a_lease(patch: Patch) -> None:
+def what_was_created_counts_without_a_lease(mutant: Mutant) -> None:
     async def append(self: Any, seq: int, body: bytes) -> None:
         name = self._layout.entry(self.head.incarnation, seq)
         try:
@@ -95,12 +96,12 @@ def what_was_created_counts_without_a_lease(patch: Patch) -> None:
         else:
             self._apply(seq, body)
 
-    patch.setattr(SequencedLog, "_append", append)
+    mutant.replace(SequencedLog._append, append)
 
 
 @mutation("what is acknowledged is in the log", DOUBLED_SLEEPER)
-def what_is_found_after_a_refusal_counts_without_a_lease(patch: Patch) -> None:
-    believing = belief(patch)
+def what_is_found_after_a_refusal_counts_without_a_lease(mutant: Mutant) -> None:
+    believing = belief(mutant)
 
     async def append(self: Any, seq: int, body: bytes) -> None:
         name = self._layout.entry(self.head.incarnation, seq)
@@ -117,10 +118,10 @@ def what_is_found_after_a_refusal_counts_without_a_lease(patch: Patch) -> None:
             else:
                 await self.read()
 
-    patch.setattr(SequencedLog, "_append", append)
+    mutant.replace(SequencedLog._append, append)
 
 
-def reading_first(patch: Patch, apply: Callable[[Any, int, object], bool]) -> None:
+def reading_first(mutant: Mutant, apply: Callable[[Any, int, object], bool]) -> None:
     """Before each look one more, whose answer is taken as it comes; True ends the look there."""
     read = SequencedLog.read
 
@@ -131,17 +132,17 @@ def reading_first(patch: Patch, apply: Callable[[Any, int, object], bool]) -> No
                 return
         await read(self)
 
-    patch.setattr(SequencedLog, "read", hasty)
+    mutant.replace(SequencedLog.read, hasty)
 
 
 @mutation("refresh reads to the end", SLEEPING_READER)
-def nothing_there_counts_without_a_lease(patch: Patch) -> None:
+def nothing_there_counts_without_a_lease(mutant: Mutant) -> None:
     """A reader that slept through a collection takes what was collected for the end of the log."""
-    reading_first(patch, lambda self, seq, answer: not isinstance(answer, Found))
+    reading_first(mutant, lambda self, seq, answer: not isinstance(answer, Found))
 
 
 @mutation("the state is the log's fold", SLEEPING_PAIR)
-def what_is_found_counts_without_a_lease(patch: Patch) -> None:
+def what_is_found_counts_without_a_lease(mutant: Mutant) -> None:
     """A reader that slept through a collection takes what another sleeper created again for an entry."""
 
     def apply(self: Any, seq: int, answer: object) -> bool:
@@ -149,47 +150,47 @@ def what_is_found_counts_without_a_lease(patch: Patch) -> None:
             self._apply(seq, answer.body)
         return False
 
-    reading_first(patch, apply)
+    reading_first(mutant, apply)
 
 
 @mutation("nothing unexpected fails", *SLEEPING_LISTERS, saying="missing, though entry")
-def what_is_listed_counts_without_a_lease(patch: Patch) -> None:
+def what_is_listed_counts_without_a_lease(mutant: Mutant) -> None:
     """A reader that slept while it caught up takes the holes that a collection made for damage."""
-    believing, catch_up = belief(patch), SequencedLog._catch_up  # pyright: ignore[reportPrivateUsage]
+    believing, catch_up = belief(mutant), SequencedLog._catch_up  # pyright: ignore[reportPrivateUsage]
 
     async def catch_up_at_once(self: Any) -> None:
         async with believing():
             await catch_up(self)
 
-    patch.setattr(SequencedLog, "_catch_up", catch_up_at_once)
+    mutant.replace(SequencedLog._catch_up, catch_up_at_once)
 
 
 @mutation("nothing unexpected fails", *SLEEPING_OPENERS, saying="missing; the bucket was rolled back")
-def a_local_copy_goes_on_without_a_lease(patch: Patch) -> None:
+def a_local_copy_goes_on_without_a_lease(mutant: Mutant) -> None:
     """Whoever slept while it compared its local copy with the log takes a collected entry for damage."""
     can_resume = SequencedLog._can_resume  # pyright: ignore[reportPrivateUsage]
 
     async def at_once(self: Any, cursor: Any, head: codec.Head, lease: Lease) -> bool:
         return await can_resume(self, cursor, head, Lease(lease.floor, datetime.max.replace(tzinfo=UTC)))
 
-    patch.setattr(SequencedLog, "_can_resume", at_once)
+    mutant.replace(SequencedLog._can_resume, at_once)
 
 
 # -- the head ------------------------------------------------------------------------------------------------
 
 
 @mutation("the head keeps its log", TWO_FIRSTS)
-def a_first_head_replaces_another(patch: Patch) -> None:
-    patch.setattr(head, "ABSENT", None)
+def a_first_head_replaces_another(mutant: Mutant) -> None:
+    mutant.replace(head.ABSENT, None, within=head)
 
 
 @mutation("floor and head only rise", *TWO_KEEPERS)
-def the_head_is_rewritten_whatever_it_is_by_then(patch: Patch) -> None:
+def the_head_is_rewritten_whatever_it_is_by_then(mutant: Mutant) -> None:
     """No If-Match: whoever slept between reading and writing it takes it back to what it was."""
-    patch.setattr(head, "Matches", lambda etag: None)
+    mutant.replace(head.Matches, lambda etag: None, within=head)
 
 
-def replacing(patch: Patch, change: Callable[[codec.Head, dict[str, Any]], None]) -> None:
+def replacing(mutant: Mutant, change: Callable[[codec.Head, dict[str, Any]], None]) -> None:
     """Let a raise of the floor change the head differently."""
 
     def replace_(head: codec.Head, **changes: Any) -> codec.Head:
@@ -197,34 +198,34 @@ def replacing(patch: Patch, change: Callable[[codec.Head, dict[str, Any]], None]
             change(head, changes)
         return replace(head, **changes)
 
-    patch.setattr(compact, "replace", replace_)
+    mutant.replace(compact.replace, replace_, within=compact)
 
 
 @mutation("the floor is a kept checkpoint", *LONG)
-def the_floor_rises_beyond_the_checkpoint(patch: Patch) -> None:
-    replacing(patch, lambda head, changes: changes.update(floor=changes["floor"] + 1))
+def the_floor_rises_beyond_the_checkpoint(mutant: Mutant) -> None:
+    replacing(mutant, lambda head, changes: changes.update(floor=changes["floor"] + 1))
 
 
 @mutation("the floor is a kept checkpoint", *LONG)
-def the_checkpoint_at_the_floor_is_not_kept(patch: Patch) -> None:
-    patch.setattr(compact, "_thinned", lambda refs: refs[-1:])
+def the_checkpoint_at_the_floor_is_not_kept(mutant: Mutant) -> None:
+    mutant.replace(compact._thinned, lambda refs: refs[-1:])
 
 
 # -- checkpoints ---------------------------------------------------------------------------------------------
 
 
 @mutation("a checkpoint is the log's fold", *LONG)
-def a_checkpoint_leaves_out_the_writers(patch: Patch) -> None:
+def a_checkpoint_leaves_out_the_writers(mutant: Mutant) -> None:
     encode = codec.encode_state
 
     def without(before: state.State, *args: Any) -> bytes:
         return encode(state.State(before.entries, Map(), before.version), *args)
 
-    patch.setattr(codec, "encode_state", without)
+    mutant.replace(codec.encode_state, without)
 
 
 @mutation("a checkpoint is the log's fold", *LONG)
-def a_checkpoint_is_named_before_it_is_stored(patch: Patch) -> None:
+def a_checkpoint_is_named_before_it_is_stored(mutant: Mutant) -> None:
     store = compact.store
 
     async def later(storage: Any, *args: Any) -> codec.CheckpointRef:
@@ -234,11 +235,11 @@ def a_checkpoint_is_named_before_it_is_stored(patch: Patch) -> None:
 
         return await store(cast(Any, SimpleNamespace(put=put)), *args)
 
-    patch.setattr(compact, "store", later)
+    mutant.replace(compact.store, later, within=compact)
 
 
 @mutation("floor and head only rise", *TWO_KEEPERS)
-def an_older_checkpoint_replaces_a_newer(patch: Patch) -> None:
+def an_older_checkpoint_replaces_a_newer(mutant: Mutant) -> None:
     async def checkpoint(self: Any) -> int | None:
         cursor, before = self._log.cursor, self._state()
         if not cursor.seq:
@@ -252,51 +253,51 @@ def an_older_checkpoint_replaces_a_newer(patch: Patch) -> None:
 
         return ref.seq if await self._log.rewrite_head(name_it) else None
 
-    patch.setattr(compact.Collector, "checkpoint", checkpoint)
+    mutant.replace(compact.SequencedCollector.checkpoint, checkpoint)
 
 
 @mutation("what is named is not deleted", *SLOW_KEEPERS)
-def checkpoints_above_the_one_in_the_head_are_deleted(patch: Patch) -> None:
+def checkpoints_above_the_one_in_the_head_are_deleted(mutant: Mutant) -> None:
     """A collector that slept takes the checkpoint that was made meanwhile for one that nobody names."""
-    patch.setattr(compact, "_checkpoint_seq", lambda name: -1)
+    mutant.replace(compact._checkpoint_seq, lambda name: -1)
 
 
 # -- collection ----------------------------------------------------------------------------------------------
 
 
 @mutation("the grace is kept", *LONG)
-def entries_are_deleted_at_once(patch: Patch) -> None:
-    patch.setattr(compact, "fence", SimpleNamespace(GRACE=timedelta(0)))
+def entries_are_deleted_at_once(mutant: Mutant) -> None:
+    mutant.replace(compact.fence, SimpleNamespace(GRACE=timedelta(0)), within=compact)
 
 
 @mutation("the grace is kept", *LONG)
-def the_grace_counts_from_the_raise_before(patch: Patch) -> None:
-    replacing(patch, lambda head, changes: changes.update(raised_at=head.raised_at))
+def the_grace_counts_from_the_raise_before(mutant: Mutant) -> None:
+    replacing(mutant, lambda head, changes: changes.update(raised_at=head.raised_at))
 
 
 @mutation("only what is below the floor is deleted", *LONG)
-def entries_are_deleted_up_to_the_checkpoint(patch: Patch) -> None:
+def entries_are_deleted_up_to_the_checkpoint(mutant: Mutant) -> None:
     def is_below(self: Any, listed: Any, head: codec.Head) -> bool:
         seq = self._layout.seq_of(head.incarnation, listed.name)
         return seq is not None and head.checkpoint is not None and seq <= head.checkpoint.seq
 
-    patch.setattr(compact.Collector, "_is_below", is_below)
+    mutant.replace(compact.SequencedCollector._is_below, is_below)
 
 
 @mutation("what is named is not deleted", *LONG)
-def values_of_the_present_state_alone_are_live(patch: Patch) -> None:
+def values_of_the_present_state_alone_are_live(mutant: Mutant) -> None:
     async def live(self: Any, floor: int, tell: Any) -> set[str]:
         return set()
 
-    patch.setattr(compact.Collector, "_live_values", live)
-    patch.setattr(compact, "_named", lambda state: set[str]())
+    mutant.replace(compact.SequencedCollector._live_values, live)
+    mutant.replace(compact._named, lambda state: set[str]())
 
 
 @mutation("what is named is not deleted", *DROWSY_COLLECTORS)
-def values_are_listed_after_the_log_was_read(patch: Patch) -> None:
+def values_are_listed_after_the_log_was_read(mutant: Mutant) -> None:
     """Whoever sleeps between the two finds a value that came and was committed meanwhile old, and not named."""
-    sweep = compact.Collector._sweep_values  # pyright: ignore[reportPrivateUsage]
-    live_values = compact.Collector._live_values  # pyright: ignore[reportPrivateUsage]
+    sweep = compact.SequencedCollector._sweep_values  # pyright: ignore[reportPrivateUsage]
+    live_values = compact.SequencedCollector._live_values  # pyright: ignore[reportPrivateUsage]
 
     async def read_then_list(self: Any, floor: int, report: Any, dry_run: bool, tell: Any) -> None:
         live = await live_values(self, floor, tell)
@@ -307,24 +308,24 @@ def values_are_listed_after_the_log_was_read(patch: Patch) -> None:
         self._live_values = known
         await sweep(self, floor, report, dry_run, tell)
 
-    patch.setattr(compact.Collector, "_sweep_values", read_then_list)
+    mutant.replace(compact.SequencedCollector._sweep_values, read_then_list)
 
 
 @mutation("what the log names is there", UNCOMMITTED)
-def young_values_are_deleted(patch: Patch) -> None:
-    patch.setattr(compact, "VALUE_AGE", timedelta(0))
+def young_values_are_deleted(mutant: Mutant) -> None:
+    mutant.replace(compact.VALUE_AGE, timedelta(0), within=compact)
 
 
 @mutation("what the log names is there", LATECOMER)
-def uploads_are_trusted_for_ever(patch: Patch) -> None:
-    patch.setattr(committing, "TRUST_UPLOADS_FOR", timedelta(days=10_000))
+def uploads_are_trusted_for_ever(mutant: Mutant) -> None:
+    mutant.replace(committing.TRUST_UPLOADS_FOR, timedelta(days=10_000), within=committing)
 
 
 # -- what becomes of them ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_a_rule_switched_off_is_caught(name: str, monkeypatch: Patch):
+def test_a_rule_switched_off_is_caught(name: str, monkeypatch: pytest.MonkeyPatch):
     MUTATIONS.check(name, monkeypatch)
 
 

@@ -18,8 +18,9 @@ from rxmps3.log.versioned.pace import ListingPace
 from rxmps3.log.versioned.reading import fetch_bodies, list_versions
 from rxmps3.model import state
 from rxmps3.model.state import Committed, ManifestVersion, State
+from tests.mutating import Mutant
 from tests.simulator import Plan, draw_plan, play
-from tests.simulator.mutations import Mutations, Patch
+from tests.simulator.mutations import Mutations
 from tests.simulator.plans import LATE_CAUSE, OVERTAKEN, UNHEARD_OF
 
 MUTATIONS = Mutations()
@@ -37,12 +38,12 @@ def mutation(caught_by: str, *where: int | Plan, saying: str = "") -> Any:
 
 
 @mutation(FOLD, 15, 30)
-def nothing_is_held_back(patch: Patch) -> None:
-    patch.setattr(order, "_not_placed", lambda *_: ())
+def nothing_is_held_back(mutant: Mutant) -> None:
+    mutant.replace(order._not_placed, lambda *_: ())
 
 
 @mutation(FOLD, 0, 1)
-def a_version_is_applied_to_what_its_writer_knew(patch: Patch) -> None:
+def a_version_is_applied_to_what_its_writer_knew(mutant: Mutant) -> None:
     """The base of a version is not the state of all before it, but that after its ``previous``."""
     fold, states = order.fold, dict[str, State]()
     said = dict[str, str]()
@@ -56,60 +57,60 @@ def a_version_is_applied_to_what_its_writer_knew(patch: Patch) -> None:
         states[version.id] = fold(states.get(said[version.id], before), version)
         return states[version.id]
 
-    patch.setattr(Body, "__init__", remember)
-    patch.setattr(order, "fold", raw)
+    mutant.replace(Body.__init__, remember)
+    mutant.replace(order.fold, raw, within=order)
 
 
 @mutation(FOLD, 0, 1)
-def versions_are_applied_as_they_come(patch: Patch) -> None:
+def versions_are_applied_as_they_come(mutant: Mutant) -> None:
     """No rewind: what comes to light below known versions is put on top of them."""
 
     def as_they_come(known: Sequence[str], listed: Sequence[str]) -> list[str]:
         return [*known, *(id for id in listed if id not in known)]
 
-    patch.setattr(order, "merged", as_they_come)
+    mutant.replace(order.merged, as_they_come)
 
 
 @mutation("replicas converge", 17, 39)
-def a_write_counts_each_time(patch: Patch) -> None:
+def a_write_counts_each_time(mutant: Mutant) -> None:
     """No dedupe by writer, number and nonce."""
-    patch.setattr(state, "_reached", lambda mark, write: False)
+    mutant.replace(state._reached, lambda mark, write: False)
 
 
 @mutation("a checkpoint is the log's fold", 0, 2)
-def a_base_is_not_waited_for(patch: Patch) -> None:
+def a_base_is_not_waited_for(mutant: Mutant) -> None:
     """What is known becomes the base at once, though something may still come to light below it."""
-    patch.setattr(log, "SETTLED_AFTER", timedelta(0))
+    mutant.replace(log.SETTLED_AFTER, timedelta(0), within=log)
 
 
 # -- causes --------------------------------------------------------------------------------------------------
 
 
 @mutation(FOLD, LATE_CAUSE, saying="comes before that")
-def what_is_beside_is_ignored(patch: Patch) -> None:
-    patch.setattr(Body, "follows", property(lambda self: tuple(id for id in (self.previous, self.own) if id)))
+def what_is_beside_is_ignored(mutant: Mutant) -> None:
+    mutant.replace(Body.follows, lambda self: tuple(id for id in (self.previous, self.own) if id))
 
 
 @mutation(FOLD, LATE_CAUSE, saying="comes before that")
-def what_is_followed_is_not_looked_for(patch: Patch) -> None:
+def what_is_followed_is_not_looked_for(mutant: Mutant) -> None:
     async def carefree(storage: Any, names: Any, *down_to: Any, known: Any = (), seen: Any, **_: Any) -> Any:
         listing = await list_versions(storage, names, *down_to)
         lacking = [id for id in listing.ids if id not in known and id not in seen]
         return listing, {**await fetch_bodies(storage, names, lacking), **seen}
 
-    patch.setattr(log, "read_versions", carefree)
+    mutant.replace(log.read_versions, carefree, within=log)
 
 
 @mutation("causality: WriteCOInitRead", LATE_CAUSE)
-def nothing_is_named_beside(patch: Patch) -> None:
-    patch.setattr(Ends, "beside", lambda *_: ())
+def nothing_is_named_beside(mutant: Mutant) -> None:
+    mutant.replace(Ends.beside, lambda *_: ())
 
 
 # -- committing ----------------------------------------------------------------------------------------------
 
 
 @mutation("causality: CyclicCF", OVERTAKEN)
-def a_stored_version_is_not_waited_for(patch: Patch) -> None:
+def a_stored_version_is_not_waited_for(mutant: Mutant) -> None:
     """What is stored and not listed is sent again."""
     look = VersionedLog._is_listed_at_last  # pyright: ignore[reportPrivateUsage]
 
@@ -120,11 +121,11 @@ def a_stored_version_is_not_waited_for(patch: Patch) -> None:
             self._unlisted = None
             raise
 
-    patch.setattr(VersionedLog, "_is_listed_at_last", once)
+    mutant.replace(VersionedLog._is_listed_at_last, once)
 
 
 @mutation(FOLD, 0, 12)
-def a_commit_counts_before_it_is_listed(patch: Patch) -> None:
+def a_commit_counts_before_it_is_listed(mutant: Mutant) -> None:
     async def at_once(self: Any, one: Any) -> bool:
         self._unlisted, self._unsure = None, False
         if not self._history.knows(one.body.id):
@@ -132,64 +133,64 @@ def a_commit_counts_before_it_is_listed(patch: Patch) -> None:
                 self._history, [*self._history.listed, one.body.id], {one.body.id: one.body}
             )
             for event in events:
-                self._deliver(event)
+                self.versions.on_next(event)
         return True
 
-    patch.setattr(VersionedLog, "_is_listed_at_last", at_once)
+    mutant.replace(VersionedLog._is_listed_at_last, at_once)
 
 
 @mutation("what is acknowledged is in the log", 3, 4)
-def no_answer_is_taken_for_success(patch: Patch) -> None:
+def no_answer_is_taken_for_success(mutant: Mutant) -> None:
     async def sure(self: Any, writes: Any) -> None:
-        self._deliver(Committed(ManifestVersion("", self._writer, self._by, None, tuple(writes))))
+        self.versions.on_next(Committed(ManifestVersion("", self._writer, self._by, None, tuple(writes))))
         self._unsure = False
 
-    patch.setattr(VersionedLog, "_look_for", sure)
+    mutant.replace(VersionedLog._look_for, sure)
 
 
 # -- reading -------------------------------------------------------------------------------------------------
 
 
 @mutation("replicas converge", UNHEARD_OF)
-def the_listing_is_looked_at_once(patch: Patch) -> None:
+def the_listing_is_looked_at_once(mutant: Mutant) -> None:
     """A late version below the newest changes no ETag, so nobody hears of it."""
-    patch.setattr(ListingPace, "is_due", property(lambda self: False))
+    mutant.replace(ListingPace.is_due, lambda self: False)
 
 
 # -- upkeep --------------------------------------------------------------------------------------------------
 
 
 @mutation("the grace is kept", 2, 19)
-def the_collector_has_no_patience(patch: Patch) -> None:
-    patch.setattr(collector, "GRACE", timedelta(0))
-    patch.setattr(collector, "SETTLED_AFTER", timedelta(0))
+def the_collector_has_no_patience(mutant: Mutant) -> None:
+    mutant.replace(collector.GRACE, timedelta(0), within=collector)
+    mutant.replace(collector.SETTLED_AFTER, timedelta(0), within=collector)
 
 
 @mutation("the oldest versions go first", 8, 9)
-def the_newest_versions_go_first(patch: Patch) -> None:
+def the_newest_versions_go_first(mutant: Mutant) -> None:
     def from_the_end(ids: Sequence[str], start: int) -> Any:
         return enumerate(ids[::-1], start)
 
-    patch.setattr(collector, "enumerate", from_the_end, raising=False)  # it goes through them in this loop alone
+    mutant.replace(enumerate, from_the_end, within=collector)  # it goes through them in this loop alone
 
 
 @mutation("what is named is not deleted", 8, 14)
-def states_keep_no_values(patch: Patch) -> None:
+def states_keep_no_values(mutant: Mutant) -> None:
     """What the pivot names, and no version above it, is deleted with the rest."""
-    patch.setattr(collector, "_named_in", lambda state: set())
+    mutant.replace(collector._named_in, lambda state: set())
 
 
 @mutation("a checkpoint is the log's fold", 3)
-def a_checkpoint_is_of_what_is_not_settled(patch: Patch) -> None:
+def a_checkpoint_is_of_what_is_not_settled(mutant: Mutant) -> None:
     def present(self: Any) -> Base:
         history = self._history
         return Base(history.state, history.base.count + len(history.placed), history.base.chain)
 
-    patch.setattr(VersionedLog, "base", property(present))
+    mutant.replace(VersionedLog.base, present)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_a_rule_switched_off_is_caught(name: str, monkeypatch: Patch):
+def test_a_rule_switched_off_is_caught(name: str, monkeypatch: pytest.MonkeyPatch):
     MUTATIONS.check(name, monkeypatch)
 
 

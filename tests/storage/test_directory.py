@@ -36,6 +36,7 @@ from rxmps3.storage import ABSENT, Found, Matches, MemoryStorage, Missing, Stora
 from rxmps3.storage.directory import DirectoryStorage
 from rxmps3.storage.paths import Paths
 from rxmps3.testing import ManualClock, StorageContract
+from tests.mutating import Mutant
 
 SEGMENTS = st.one_of(
     st.text(st.sampled_from("abAB=.-%/ é\n"), max_size=6),
@@ -190,10 +191,10 @@ async def test_a_file_is_no_directory(root: Path, storage: DirectoryStorage) -> 
 
 
 async def test_a_directory_of_another_kind_of_file_system(
-    storage: DirectoryStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+    storage: DirectoryStorage, root: Path, mutant: Mutant
 ) -> None:
     await storage.put("a", b"1")
-    monkeypatch.setattr("rxmps3.storage.directory._ignores_case", lambda _: True)
+    mutant.replace(directory._ignores_case, lambda _: True)
     moved = DirectoryStorage(root, SystemClock())
     for _ in range(2):  # the first refusal lets no later put through
         with pytest.raises(Unsupported, match="ignores case"):
@@ -201,10 +202,10 @@ async def test_a_directory_of_another_kind_of_file_system(
 
 
 async def test_a_new_directory_notices_that_case_is_ignored(
-    storage: DirectoryStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+    storage: DirectoryStorage, root: Path, mutant: Mutant
 ) -> None:
     assert isinstance(await storage.get("A"), Missing)
-    monkeypatch.setattr("rxmps3.storage.directory._ignores_case", lambda _: True)
+    mutant.replace(directory._ignores_case, lambda _: True)
     await storage.put("A", b"1")
     assert "=41" in files(root)
     assert isinstance(await storage.get("A"), Found)
@@ -428,7 +429,7 @@ def _failing(number: int) -> Callable[..., Any]:
 
 
 async def test_a_temporary_file_that_another_sweeps_before_it_is_locked_is_made_again(
-    storage: DirectoryStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+    storage: DirectoryStorage, root: Path, mutant: Mutant
 ) -> None:
     await storage.put("a", b"1")
     lock, temporary, swept = directory._flock, root / ".=rxmps3/tmp", list[str]()
@@ -439,7 +440,7 @@ async def test_a_temporary_file_that_another_sweeps_before_it_is_locked_is_made_
             DirectoryStorage(root, SystemClock())._sweep()
         lock(file, wait=wait)
 
-    monkeypatch.setattr(directory, "_flock", late)
+    mutant.replace(directory._flock, late)
     await storage.put("a", b"2")
     assert len(swept) == 1
     assert isinstance(found := await storage.get("a"), Found)

@@ -16,6 +16,7 @@ from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import directory
 from rxmps3.storage.base import ABSENT, Matches
 from rxmps3.storage.directory import DirectoryStorage
+from tests.mutating import Mutant
 from tests.storage.power import Journal, whims
 from tests.unit.test_state_model import make_write
 
@@ -79,8 +80,8 @@ async def test_without_syncing_files_it_would_be_torn(tmp_path: Path, monkeypatc
     assert any("head: b''" in one for one in await broken_promises(tmp_path / "data", monkeypatch, sync_files=False))
 
 
-async def test_without_syncing_directories_it_would_be_gone(tmp_path: Path, monkeypatch: Patch) -> None:
-    monkeypatch.setattr(directory, "_sync_directory", lambda path: None)
+async def test_without_syncing_directories_it_would_be_gone(tmp_path: Path, monkeypatch: Patch, mutant: Mutant) -> None:
+    mutant.replace(directory._sync_directory, lambda path: None)
     assert any("head: None" in one for one in await broken_promises(tmp_path / "data", monkeypatch))
 
 

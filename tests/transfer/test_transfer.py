@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import rxmps3
+from rxmps3.cli import transfer
 from rxmps3.cli.transfer import BATCH_KEYS, Moved, copy, export_to, import_from
 from rxmps3.errors import Corrupt, Unsupported
 from rxmps3.log.sequenced.verify import verify
@@ -19,6 +20,7 @@ from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import DirectoryStorage, MemoryStorage, Storage
 from rxmps3.testing import CountingStorage, FaultyStorage, fail_on, offline
 from rxmps3.testing.virtual import SimClock, run_virtually
+from tests.mutating import Mutant
 from tests.transfer.files import ODD, a_file, expected, opened, texts
 
 KINDS = ("memory", "file")
@@ -278,9 +280,9 @@ MANY = {f"{number:03}": number for number in range(5)} | {"large": "L" * 5000, "
 
 
 @pytest.fixture
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_batches(mutant: Mutant) -> None:
     """Three keys at once, so that few keys take several batches."""
-    monkeypatch.setattr("rxmps3.cli.transfer.BATCH_KEYS", 3)
+    mutant.replace(transfer.BATCH_KEYS, 3, within=transfer)
 
 
 class Cut:

@@ -17,7 +17,7 @@ from rxmps3.operators import (
     share_latest,
     to_async_iterator,
 )
-from rxmps3.streams.bridge import Iteration
+from rxmps3.operators.iteration import Iteration
 
 
 async def text_of(value: float) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -33,6 +34,25 @@ PURE = (
 """Values in, values out; time and chance are arguments. They may import each other, and `BESIDE_PURE`."""
 BESIDE_PURE = ("log", "model", "runtime.clock")
 EFFECTS = {"asyncio", "concurrent", "os", "pathlib", "reactivex", "socket", "subprocess", "tempfile", "threading"}
+
+ROOMS = (
+    "errors",
+    "runtime",
+    "model",
+    "storage",
+    "log",
+    "local",
+    "operators",
+    "replica",
+    "streams",
+    "reducers",
+    "database",
+    "blocking",
+    "jupyter",
+    "cli",
+    "testing",
+)
+"""From the ground up: a room imports from those below it."""
 
 HOMES = {
     "IPython": ("jupyter",),
@@ -91,6 +111,18 @@ def test_there_are_no_circles() -> None:
         pytest.fail(f"modules import each other in a circle: {' <- '.join(error.args[1])}")
 
 
+def test_a_room_imports_from_those_below_it() -> None:
+    inside = {name: name.partition(".")[0] for name in MODULES if name not in ("", "__main__")}
+    assert set(inside.values()) == set(ROOMS)
+    upward = [
+        f"{name} imports {whole}"
+        for name, room in inside.items()
+        for whole in own(imported_by(name))
+        if whole and ROOMS.index(whole.partition(".")[0]) > ROOMS.index(room)
+    ]
+    assert upward == []
+
+
 @pytest.mark.parametrize("name", PURE)
 def test_what_is_pure_imports_nothing_that_acts(name: str) -> None:
     assert own(imported_by(name)) <= {*PURE, *BESIDE_PURE}
@@ -105,3 +137,61 @@ def test_each_package_is_imported_in_its_home_alone() -> None:
                 assert package in HOMES, f"{name} imports {package}, which has no home yet"
                 homes = HOMES[package]
                 assert any(name == home or name.startswith(f"{home}.") for home in homes), (name, package)
+
+
+# -- the rooms -----------------------------------------------------------------------------------------------
+
+MOST_ROOMS, MOST_FLOORS = 17, 13
+LOGS = ("log.mps3", "log.sequenced", "log.versioned")
+
+
+def room_of(name: str) -> str:
+    """The package or module right below ``rxmps3`` that a module is in."""
+    return name.partition(".")[0]
+
+
+def arrows() -> dict[str, set[str]]:
+    """What each room imports from others; the package's own face and entry point are none."""
+    rooms: dict[str, set[str]] = {room_of(name): set() for name in MODULES if name not in ("", "__main__")}
+    for name in MODULES:
+        if (here := room_of(name)) in rooms:
+            rooms[here] |= {room_of(other) for other in own(imported_by(name))} - {here, ""}
+    return rooms
+
+
+def floors(arrows: Mapping[str, set[str]]) -> dict[str, int]:
+    """The floor of each room: 1 for what imports nothing, else one above the highest that it imports."""
+
+    @cache
+    def floor(room: str) -> int:
+        return 1 + max((floor(below) for below in arrows[room]), default=0)
+
+    return {room: floor(room) for room in arrows}
+
+
+def test_floors_are_counted() -> None:
+    assert floors({"a": {"b", "c"}, "b": {"c"}, "c": set(), "d": set()}) == {"a": 3, "b": 2, "c": 1, "d": 1}
+
+
+def test_the_house_has_few_rooms_on_few_floors() -> None:
+    rooms = arrows()
+    try:
+        list(TopologicalSorter(rooms).static_order())
+    except CycleError as error:
+        pytest.fail(f"rooms import each other in a circle: {' <- '.join(error.args[1])}")
+    assert len(rooms) <= MOST_ROOMS, sorted(rooms)
+    assert max(floors(rooms).values()) <= MOST_FLOORS, floors(rooms)
+
+
+def test_no_log_borrows_from_another() -> None:
+    """What two logs share stands beside them."""
+    for name in MODULES:
+        here = [log for log in LOGS if name == log or name.startswith(f"{log}.")]
+        for other in LOGS if here else ():
+            if other not in here:
+                borrowed = {one for one in own(imported_by(name)) if one == other or one.startswith(f"{other}.")}
+                assert not borrowed, f"{name} imports {borrowed}: move what they share to rxmps3.log"
+
+
+def test_each_log_is_there() -> None:
+    assert all(log in MODULES for log in LOGS)

@@ -48,9 +48,8 @@ class Client:
         self.view = View()
         self.events: list[Committed | Replayed | Loaded] = []
         self.writer = clock.new_id()
-        self.kit = open_kit(
-            Context(storage, manifest, clock, self.writer, "test", self._learn, lambda: self.state, retention)
-        )
+        self.kit = open_kit(Context(storage, manifest, clock, self.writer, "test", lambda: self.state, retention))
+        self.kit.log.versions.subscribe(self._learn)
         self._number = 0
         self._clock = clock
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -26,6 +25,7 @@ from rxmps3.model.state import (
     fold,
     step,
 )
+from tests.mutating import Mutant
 
 
 def body(id: str, *writes: Write, writer: str = "w", previous: str = "", own: str = "") -> Body:
@@ -188,7 +188,7 @@ class TestEachRuleIsNeeded:
             ).state
         )
 
-    def test_the_resolved_base(self, monkeypatch: pytest.MonkeyPatch):
+    def test_the_resolved_base(self, mutant: Mutant):
         assert self.collisions().keys() == {"zero", "one", "two", "three", "four"}
         previous = {"v0": "", "v1": "v0", "v2": "v0", "v3": "v2", "v4": "v2"}
         raw: dict[str, State] = {"": State()}
@@ -197,7 +197,7 @@ class TestEachRuleIsNeeded:
             raw[version.id] = fold(raw[previous[version.id]], version)
             return raw[version.id]
 
-        monkeypatch.setattr(order, "fold", from_what_its_writer_knew)
+        mutant.replace(order.fold, from_what_its_writer_knew, within=order)
         assert self.collisions().keys() == {"zero", "two", "four"}
 
     def late(self) -> dict[str, str]:
@@ -206,13 +206,13 @@ class TestEachRuleIsNeeded:
         history, _ = learn(told(known), ["1", "2"], {"1": late})
         return values(history.state)
 
-    def test_the_rewind(self, monkeypatch: pytest.MonkeyPatch):
+    def test_the_rewind(self, mutant: Mutant):
         assert self.late() == {"a": "2"}
 
         def as_they_come(known: Sequence[str], listed: Sequence[str]) -> list[str]:
             return [*known, *(id for id in listed if id not in known)]
 
-        monkeypatch.setattr(order, "merged", as_they_come)
+        mutant.replace(order.merged, as_they_come)
         assert self.late() == {"a": "1"}
 
     def inverted(self) -> dict[str, str]:
@@ -224,7 +224,7 @@ class TestEachRuleIsNeeded:
         second = body("2", write("P", 2, a=2), previous="collected", own="1")
         return values(told(second, body("1", write("P", 1, a=1))).state)
 
-    def test_the_holding_back(self, monkeypatch: pytest.MonkeyPatch):
+    def test_the_holding_back(self, mutant: Mutant):
         assert self.inverted() == self.inverted_of_one_writer() == {"a": "2"}
-        monkeypatch.setattr(order, "_not_placed", lambda *_: ())
+        mutant.replace(order._not_placed, lambda *_: ())
         assert self.inverted() == self.inverted_of_one_writer() == {"a": "1"}

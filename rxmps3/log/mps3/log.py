@@ -14,13 +14,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
+from reactivex import Subject
+
 from rxmps3.errors import Corrupt, OutcomeUnknown, Unavailable
 from rxmps3.log.mps3 import operation as codec
 from rxmps3.log.mps3.names import OPERATIONS_PER_SESSION, Stamp, namespace_of, new_session, parse_stamp, stamp_after
 from rxmps3.log.mps3.operation import LAG, MAX_OPERATION_BYTES, WINDOW, File, Files, Operation
 from rxmps3.log.mps3.recovering import Recovery, stored_at
 from rxmps3.log.mps3.ticking import ServerClock, milliseconds, moment
-from rxmps3.log.protocol import Context, ResumePoint
+from rxmps3.log.protocol import Context, LogEvent, ResumePoint
 from rxmps3.log.server_clock import ServerDate
 from rxmps3.model.state import (
     ContentObject,
@@ -79,13 +81,13 @@ class Mps3Log:
     """One manifest in the mps3 format, as one client follows and extends it. See `rxmps3.log.protocol.Log`."""
 
     def __init__(self, context: Context) -> None:
+        self.versions: Subject[LogEvent] = Subject()
         self._storage = context.storage
         self._manifest = context.manifest
         self._home = namespace_of(context.storage.url)
         self._clock = context.clock
         self._writer = context.writer
         self._by = context.by
-        self._deliver = context.deliver
         self._versioning = context.versioning
         self._server = ServerClock()
         self._dated = ServerDate(context.clock)
@@ -157,7 +159,7 @@ class Mps3Log:
         return self.date or self._clock.now()
 
     async def _refresh(self) -> None:
-        """List, fetch what was not seen before, and deliver."""
+        """List, fetch what was not seen before, and emit it."""
         async with self._turning:
             for _ in range(_TRIES):
                 listed = await self._list()
@@ -235,7 +237,7 @@ class Mps3Log:
             raise _Vanished
         self._fetched[listed.stamp.text] = codec.decode(answer.body, listed.stamp, listed.name)
 
-    # -- delivering ------------------------------------------------------------------------------------------
+    # -- emitting -------------------------------------------------------------------------------------------
 
     def _take(self, window: list[Operation]) -> None:
         """Operations within the window of the newest one, newest first, as they are now; before it may be others."""
@@ -260,7 +262,7 @@ class Mps3Log:
             self._own_operations.pop(text, None)
         after = replace(self._changed(before, {name: files.get(name) for name in changed}), version=version)
         if not self._opened:
-            self._deliver(Loaded(self._remember(after)))
+            self.versions.on_next(Loaded(self._remember(after)))
             self._opened = True
             self._opened_at = self._clock.monotonic()
         elif new or changed:
@@ -274,7 +276,7 @@ class Mps3Log:
                 raise
 
     def _tell(self, before: State, after: State, new: list[Operation], changed: list[str], *, one_by_one: bool) -> None:
-        """Deliver operations, oldest first: each of its own where they follow what was known, else all at once."""
+        """Emit operations, oldest first: each of its own where they follow what was known, else all at once."""
         keys = self._keys(changed)
         if one_by_one:
             *earlier, last = [[one] for one in new] or [[]]
@@ -282,11 +284,11 @@ class Mps3Log:
                 before = replace(self._changed(before, operation.update), version=operation.stamp.text)
                 touched = self._keys(operation.update)
                 keys |= touched
-                self._deliver(Replayed(self._remember(before), (self._version(operation),), touched))
+                self.versions.on_next(Replayed(self._remember(before), (self._version(operation),), touched))
             new = last
         for operation in new:
             keys |= self._keys(operation.update)
-        self._deliver(Replayed(self._remember(after), tuple(map(self._version, new)), keys))
+        self.versions.on_next(Replayed(self._remember(after), tuple(map(self._version, new)), keys))
 
     def _is_followed_by(self, window: Sequence[Operation]) -> bool:
         """Whether operations go on from what is known, with none missing in between."""
@@ -295,11 +297,11 @@ class Mps3Log:
         return not window or not window[-1].files
 
     def _tell_the_end(self, after: State, new: list[Operation]) -> None:
-        """Deliver the state alone, since not all that led to it can be told; and that one's own writes are in it."""
-        self._deliver(Loaded(self._remember(after)))
+        """Emit the state alone, since not all that led to it can be told; and that one's own writes are in it."""
+        self.versions.on_next(Loaded(self._remember(after)))
         own = [operation for operation in new if operation.stamp.text in self._own_operations]
         if own:
-            self._deliver(Replayed(after, tuple(map(self._version, own)), frozenset()))
+            self.versions.on_next(Replayed(after, tuple(map(self._version, own)), frozenset()))
 
     def _remember(self, state: State) -> State:
         self._state = state
@@ -470,7 +472,9 @@ class Mps3Log:
             if left < 0:
                 there = await self._is_in_the_log(stamp)
                 if there:
-                    self._deliver(Replayed(self._state, (self._version(Operation(stamp, {}, {})),), frozenset()))
+                    self.versions.on_next(
+                        Replayed(self._state, (self._version(Operation(stamp, {}, {})),), frozenset())
+                    )
                 elif there is None:
                     for write in self._own_operations[stamp.text]:
                         self._recovery.suspect(write, attempt.after)
@@ -489,7 +493,7 @@ class Mps3Log:
         return one.name == prefix + stamp.text and codec.is_valid(stamp, stored_at(one))
 
     async def _recover(self, writes: Sequence[Write]) -> bool:
-        """Whether it was found out of some writes of an earlier process what became of them, which is delivered.
+        """Whether it was found out of some writes of an earlier process what became of them, which is emitted.
 
         Mostly they are there at once, or were never sent. Else the last attempt of that process may still be on its
         way, so it is waited for as long as it would count.
@@ -507,12 +511,12 @@ class Mps3Log:
             lost = self._recovery.out_of_reach()
             self._recovery.known(lacking)
             for write in lost:
-                self._deliver(Refused(write.id, _unknown(write)))
+                self.versions.on_next(Refused(write.id, _unknown(write)))
             return bool(lost)
         for stamp, held in found:
             self._recovery.known(held)
             version = ManifestVersion(stamp.text, held[0].id.writer, "", moment(stamp.time), tuple(held))
-            self._deliver(Replayed(self._state, (version,), frozenset(), told=True))
+            self.versions.on_next(Replayed(self._state, (version,), frozenset(), told=True))
         return True
 
 

@@ -53,7 +53,7 @@ class SequencedCollector:
         storage: where it is.
         layout: its names.
         log: the client's own log, open.
-        state: the state that the log delivered last.
+        state: the state that the log emitted last.
         clock: ids for nonces.
         retention: how far back the log is to reach at least.
     """

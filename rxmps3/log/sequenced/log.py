@@ -18,11 +18,13 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import NamedTuple
 
+from reactivex import Subject
+
 from rxmps3.errors import Corrupt, Error, PreconditionFailed, Rejected, Unavailable, Unsupported
 from rxmps3.log import codec
 from rxmps3.log.batching import MAX_ENTRY_BYTES, MAX_GROUP_BYTES, Tail
 from rxmps3.log.checkpoint import load as load_checkpoint
-from rxmps3.log.protocol import Deliver, ResumePoint
+from rxmps3.log.protocol import LogEvent, ResumePoint
 from rxmps3.log.sequenced.fence import Lease
 from rxmps3.log.sequenced.head import KnownHead, Outdated
 from rxmps3.log.sequenced.probe import ensure_conditional_writes
@@ -62,18 +64,15 @@ class SequencedLog:
         clock: time for entries' informative ``time``, ids for nonces.
         writer: this client's writer id for this manifest.
         by: recorded in each entry, unverified.
-        deliver: receives what the log learns.
     """
 
-    def __init__(
-        self, storage: Storage, layout: Layout, clock: Clock, *, writer: str, by: str, deliver: Deliver
-    ) -> None:
+    def __init__(self, storage: Storage, layout: Layout, clock: Clock, *, writer: str, by: str) -> None:
+        self.versions: Subject[LogEvent] = Subject()
         self._storage = storage
         self._layout = layout
         self._clock = clock
         self._writer = writer
         self._by = by
-        self._deliver = deliver
         self._dated = ServerDate(clock)
         self._known = KnownHead(storage, layout, self._follow, self._dated)
         self._seq = 0
@@ -107,7 +106,7 @@ class SequencedLog:
 
     @property
     def cursor(self) -> Cursor:
-        """Where this client is. The state it delivered last is the one after this entry."""
+        """Where this client is. The state it emitted last is the one after this entry."""
         return Cursor(self.head.incarnation, self._seq, self._chain)
 
     @property
@@ -159,7 +158,7 @@ class SequencedLog:
                 raise
             if self._opening is not None:
                 state, self._opening = self._opening, None
-                self._deliver(Loaded(state))
+                self.versions.on_next(Loaded(state))
             self._opened = True
 
     def _begin_again(self) -> None:
@@ -277,7 +276,7 @@ class SequencedLog:
         self._tail.grew(seq, len(body))
         try:
             if self._opening is None:
-                self._deliver(Committed(entry.version))
+                self.versions.on_next(Committed(entry.version))
             else:
                 self._opening = fold(self._opening, entry.version)
         except Corrupt as error:
@@ -346,7 +345,7 @@ class SequencedLog:
 
     def _jump(self, state: State) -> None:
         if self._opening is None:
-            self._deliver(Loaded(state))
+            self.versions.on_next(Loaded(state))
         else:
             self._opening = state
 

@@ -18,10 +18,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from reactivex import Subject
+
 from rxmps3.errors import Corrupt, Error, Rejected, Unavailable, Unsupported
 from rxmps3.log import codec
 from rxmps3.log.batching import MAX_ENTRY_BYTES, MAX_GROUP_BYTES, Tail
-from rxmps3.log.protocol import Context, ResumePoint
+from rxmps3.log.protocol import Context, LogEvent, ResumePoint
 from rxmps3.log.server_clock import ServerDate
 from rxmps3.log.versioned.body import PROTOCOL, Body, Named, decode_body, encode_body
 from rxmps3.log.versioned.ends import Ends
@@ -68,11 +70,11 @@ class VersionedLog:
     """
 
     def __init__(self, context: Context, names: VersionedNames) -> None:
+        self.versions: Subject[LogEvent] = Subject()
         self._storage = context.storage
         self._clock = context.clock
         self._writer = context.writer
         self._by = context.by
-        self._deliver = context.deliver
         self._names = names
         self._opened = False
         self._history = History()
@@ -197,7 +199,7 @@ class VersionedLog:
         )
 
     async def _load(self) -> None:
-        """Read the log from the newest checkpoint in reach and deliver the state.
+        """Read the log from the newest checkpoint in reach and emit the state.
 
         Raises:
             Corrupt, Unsupported: what is there is not, or not any more, a versioned log that is known here.
@@ -210,7 +212,7 @@ class VersionedLog:
             newest = await self._look()
             if newest is None:
                 await check_emptiness(self._storage, self._names)
-                self._deliver(Loaded(self._history.state))
+                self.versions.on_next(Loaded(self._history.state))
                 return
             try:
                 await self._load_from(newest)
@@ -236,10 +238,10 @@ class VersionedLog:
         self._own, self._named, self._tail, self._ends = "", None, Tail(), Ends()
         self._adopt(history, bodies, listing)
         self._etag = newest.etag
-        self._deliver(Loaded(history.state))
+        self.versions.on_next(Loaded(history.state))
 
     async def _catch_up(self, newest: Found | None, own: Body | None = None, etag: str = "") -> None:
-        """Look at the listing and deliver what is new in it.
+        """Look at the listing and emit what is new in it.
 
         Args:
             newest: the newest version, if it has been read.
@@ -292,7 +294,7 @@ class VersionedLog:
         history, events = learn(before, listing.ids, new)
         self._adopt(history, new, listing)
         for event in events:
-            self._deliver(event)
+            self.versions.on_next(event)
 
     def _is_out_of_reach(self, listing: Listing, new: Mapping[str, Body]) -> bool:
         """Whether what is known does not reach up to what the listing still shows."""

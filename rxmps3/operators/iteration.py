@@ -14,8 +14,9 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase
 
 from rxmps3.errors import InvalidOption, Overloaded
+from rxmps3.runtime.event_loop import runs_here
 
-__all__ = ["Iteration", "runs_here"]
+__all__ = ["MOST_BEHIND", "Iteration"]
 
 T = TypeVar("T")
 MOST_BEHIND = 10_000
@@ -112,11 +113,3 @@ class Iteration(Generic[T]):
         with self._lock:
             self._waking = False
         self._arrived.set()
-
-
-def runs_here(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether a loop runs on this thread."""
-    try:
-        return asyncio.get_running_loop() is loop
-    except RuntimeError:
-        return False
