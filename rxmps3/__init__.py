@@ -13,6 +13,7 @@
 """
 
 from rxmps3 import reducers
+from rxmps3.collections.delta import Delta
 from rxmps3.database.connect import Connecting, ConnectOptions, connect
 from rxmps3.database.database import Database
 from rxmps3.database.past import Difference, KeyVersion, Past, Recorded
@@ -43,9 +44,11 @@ from rxmps3.errors import (
     WrongLoop,
 )
 from rxmps3.model.missing import MISSING
+from rxmps3.model.snapshot import Snapshot
 from rxmps3.model.state import Entry, ManifestVersion, View, Write
 from rxmps3.replica.options import Status
 from rxmps3.replica.receipt import Receipt
+from rxmps3.streams.collection import Collection, Grouped, Sorted
 from rxmps3.streams.events import Change, Reset
 from rxmps3.streams.key import Key, KeyEntry
 from rxmps3.streams.stream import Live, Stream
@@ -58,15 +61,18 @@ __all__ = [
     "BucketNotFound",
     "Change",
     "Closed",
+    "Collection",
     "Conflict",
     "ConnectOptions",
     "Connecting",
     "Corrupt",
     "Database",
+    "Delta",
     "Difference",
     "Entry",
     "Error",
     "Failure",
+    "Grouped",
     "InvalidInput",
     "InvalidKey",
     "InvalidOption",
@@ -89,6 +95,8 @@ __all__ = [
     "Recorded",
     "Rejected",
     "Reset",
+    "Snapshot",
+    "Sorted",
     "Status",
     "Stream",
     "Throttled",

@@ -64,7 +64,8 @@ def merge_patch(state: Mapping[str, Any], item: Item) -> Mapping[str, Any]:
 
     Raises:
         Corrupt: a version holds a write whose number another write of its writer has taken.
-        NotKept: the item is a `Reset`: what lies between is in no item; begin again from ``db.at``.
+        NotKept: the item is a `Reset` alone, without deltas that bridge it: what lies between is in no item;
+            begin again from ``db.at``.
         TypeError: the item is none of those.
     """
     if isinstance(item, ManifestVersion):
@@ -159,7 +160,8 @@ def _changes(item: Item) -> Iterable[Change]:
             object=f"reset to version {item.id}",
             remedy="begin again with the state of db.at there",
         )
-    changes: tuple[Any, ...] = (item,) if hasattr(item, "key") else _several(item)
+    several: tuple[Any, ...] = (item,) if hasattr(item, "key") else _several(item)
+    changes = tuple(one for one in several if not isinstance(one, Reset))  # the deltas beside it bridge the gap
     for change in changes:
         if not (hasattr(change, "key") and hasattr(change, "after")):
             raise TypeError(f"neither a version nor a change: {change!r:.80}; scan versions, changes or a replay")

@@ -27,6 +27,7 @@ from rxmps3.database.receipts import Receipts
 from rxmps3.database.transaction import check_alone
 from rxmps3.errors import InvalidKey, NotSent
 from rxmps3.model.missing import MISSING, MissingType
+from rxmps3.model.snapshot import Snapshot
 from rxmps3.replica.receipt import Receipt
 from rxmps3.runtime.clock import spawn
 from rxmps3.storage.base import Storage
@@ -175,6 +176,16 @@ class Database(DatabaseDelegation, KeyMapping):
         with suppress(InvalidKey):
             return self._portal.call("get", lambda: self._database.get(key, default), timeout)
         return default
+
+    def get_prefix(
+        self, prefix: str = "", *, first: int | None = None, last: int | None = None, timeout: float | None = None
+    ) -> Snapshot[str, Any]:
+        """The values of the keys under a prefix at one moment, as awaiting `rxmps3.Database.get_prefix` gives them.
+
+        Raises:
+            TimeoutError: it was not done within ``timeout`` seconds.
+        """
+        return self._portal.call("get", lambda: self._database.get_prefix(prefix, first=first, last=last), timeout)
 
     def keys(self, prefix: str = "") -> KeyList:
         """The keys under a prefix as of the last look, sorted by code point; a set, too. No I/O."""

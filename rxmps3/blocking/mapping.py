@@ -23,7 +23,7 @@ class KeyMapping(BoundToProcess, Mapping[str, Any]):
     @abstractmethod
     def get_prefix(
         self, prefix: str = "", *, first: int | None = None, last: int | None = None, timeout: float | None = None
-    ) -> dict[str, Any]:
+    ) -> Mapping[str, Any]:
         """The values of the keys under a prefix at one moment."""
 
     @abstractmethod

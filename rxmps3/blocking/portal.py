@@ -7,7 +7,7 @@ import concurrent.futures.thread  # its exit hook must be registered before ours
 import logging
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -95,7 +95,7 @@ class Portal:
                 remedy="connect in the child, or start it with the method 'spawn'",
             )
 
-    def call(self, operation: str, coroutine: Callable[[], Coroutine[Any, Any, T]], timeout: float | None = None) -> T:
+    def call(self, operation: str, coroutine: Callable[[], Awaitable[T]], timeout: float | None = None) -> T:
         """Block until a coroutine is done, and return or raise what it does.
 
         Raises:

@@ -6,7 +6,7 @@ import inspect
 import logging
 import re
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Annotated, Any
 
@@ -236,7 +236,7 @@ async def ls(
 
     With --json each line is an object with "key", with --long "version" and "size" in bytes, with --values "value".
     """
-    found: dict[str, Any] = {}
+    found: Mapping[str, Any] = {}
     async with run.deadline(), run.database() as db:
         view = db.states.value
         source = db if at is None else await db.at(when_of(at))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Literal, TypeVar, overload
@@ -18,6 +18,7 @@ from rxmps3.database.new_key import KeyMaker
 from rxmps3.database.past.history import Difference, History, KeyVersion, When
 from rxmps3.database.past.past import Past
 from rxmps3.database.past.reading import Recorded
+from rxmps3.database.prefix import PAGE, PrefixRead
 from rxmps3.database.presence.presence import CLOSE_WITHIN, DEFAULT_EVERY, DEFAULT_TTL, Presence, Presences
 from rxmps3.database.receipts import Receipts
 from rxmps3.database.transaction import Transaction, Transactions, basis_of, changed, check_alone
@@ -28,8 +29,9 @@ from rxmps3.model import jsontext
 from rxmps3.model.conditions import Conditions
 from rxmps3.model.derivations import Derivation, MergePatch, SchemaMerge, schema_text
 from rxmps3.model.missing import MISSING, MissingType
-from rxmps3.model.sortedkeys import check_window, window
-from rxmps3.model.state import Entry, ManifestVersion, View
+from rxmps3.model.snapshot import Snapshot
+from rxmps3.model.sortedkeys import check_prefix, check_window, window
+from rxmps3.model.state import ContentObject, Entry, ManifestVersion, View
 from rxmps3.operators.iteration import Iteration
 from rxmps3.replica import Replica, SharedValues
 from rxmps3.replica.options import Options, Status
@@ -38,11 +40,12 @@ from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.writer import Draft
 from rxmps3.runtime.gather import all_of
 from rxmps3.runtime.no_pickle import BoundToProcess
+from rxmps3.streams.collection import Collection, collection_of
 from rxmps3.streams.events import Change, Reset
 from rxmps3.streams.key import Key
 from rxmps3.streams.stream import Live
 from rxmps3.streams.typed import codec_for
-from rxmps3.streams.views import Streams
+from rxmps3.streams.views import Streams, read_text, snapshot_of
 
 __all__ = ["Database", "make_key", "transactions_of"]
 
@@ -294,27 +297,38 @@ class Database(BoundToProcess):
         """The values of several keys at one moment, in the order asked for. Otherwise as `get`."""
         asked = tuple(self._replica.placing.check_key(key) for key in keys)
         await self._look()
-        found = await self._read(lambda view: {key: view.look_up(key) for key in asked})
-        return {key: found.get(key, default) for key in asked}
+        texts = await self._read_texts(lambda view: {key: view.look_up(key) for key in asked})
+        return {key: read_text(key, texts[key]) if key in texts else default for key in asked}
 
-    async def get_prefix(
-        self, prefix: str = "", *, first: int | None = None, last: int | None = None
-    ) -> dict[str, Any]:
-        """The values of the keys under a prefix at one moment, sorted by key. Otherwise as `get`.
+    def get_prefix(self, prefix: str = "", *, first: int | None = None, last: int | None = None) -> PrefixRead:
+        """The values of the keys under a prefix at one moment, sorted by key: await it, or take it page by page.
+
+        Awaited it gives a `Snapshot`, a mapping that decodes a value when it is asked for. ``async for page in
+        db.get_prefix()`` gives such mappings of up to 1,000 keys each, all of one moment, and downloads the values of
+        a page when it is its turn. Otherwise as `get`; a page raises `Corrupt` if its values were collected meanwhile.
 
         Args:
             prefix: a plain string prefix.
             first: only so many, from the start.
             last: only so many, from the end.
         """
+        check_prefix(prefix)
         check_window(first, last)
-        await self._look()
 
         def select(view: View) -> dict[str, Entry | None]:
-            keys = self._replica.keys(prefix)
-            return {key: view.look_up(key) for key in window(keys, first, last)}
+            return {key: view.look_up(key) for key in window(self._replica.keys(prefix), first, last)}
 
-        return await self._read(select)
+        async def read() -> Snapshot[str, Any]:
+            await self._look()
+            return snapshot_of(await self._read_texts(select))
+
+        async def pages() -> AsyncIterator[Snapshot[str, Any]]:
+            await self._look()
+            entries = [(key, entry) for key, entry in select(self._replica.view).items() if entry is not None]
+            for start in range(0, len(entries), PAGE):
+                yield snapshot_of(await self._checked_texts(dict(entries[start : start + PAGE])))
+
+        return PrefixRead(read, pages)
 
     async def refresh(self) -> None:
         """Read to the end of the log. A ``get`` right after it sees every write committed before this call.
@@ -330,18 +344,25 @@ class Database(BoundToProcess):
         self._replica.check_loop()
         await self._replica.look_if_stale()
 
-    async def _read(self, select: Callable[[View], dict[str, Entry | None]]) -> dict[str, Any]:
-        """Decode the selected entries of the present view; once more from a newer one if an object has gone."""
+    async def _read_texts(self, select: Callable[[View], dict[str, Entry | None]]) -> dict[str, str]:
+        """The texts of the selected entries of the present view; once more of a newer one if an object has gone."""
         try:
             return await self._read_once(select)
         except Corrupt:
             await self._replica.look()
             return await self._read_once(select)
 
-    async def _read_once(self, select: Callable[[View], dict[str, Entry | None]]) -> dict[str, Any]:
+    async def _read_once(self, select: Callable[[View], dict[str, Entry | None]]) -> dict[str, str]:
         entries = {key: entry for key, entry in select(self._replica.view).items() if entry is not None}
+        return await self._checked_texts(entries)
+
+    async def _checked_texts(self, entries: Mapping[str, Entry]) -> dict[str, str]:
+        """The texts of entries, of which those that came from objects are known to be JSON."""
         texts = await self.read_texts(entries)
-        return {key: jsontext.decode(text, f"key {key!r}") for key, text in texts.items()}
+        for key, entry in entries.items():
+            if isinstance(entry.content, ContentObject):
+                jsontext.decode(texts[key], f"key {key!r}")
+        return texts
 
     async def read_texts(self, entries: Mapping[str, Entry]) -> dict[str, str]:
         """The JSON texts of entries of ``states.value``, downloaded in parallel where they are not at hand.
@@ -350,8 +371,11 @@ class Database(BoundToProcess):
             Corrupt: a value's object is missing or not what the log says of it.
             Unavailable, AccessDenied: the storage does not answer or refuses.
         """
-        texts = await all_of(map(self._replica.values.fetch, entries.values()))
-        return dict(zip(entries, texts, strict=True))
+        values = self._replica.values
+        texts = {key: values.peek(entry) for key, entry in entries.items()}
+        lacking = [key for key, text in texts.items() if text is None]
+        texts.update(zip(lacking, await all_of(values.fetch(entries[key]) for key in lacking), strict=True))
+        return {key: text for key, text in texts.items() if text is not None}
 
     def keys(self, prefix: str = "") -> list[str]:
         """The keys under a prefix as of the last look, sorted by code point, own pending writes included. No I/O."""
@@ -417,6 +441,35 @@ class Database(BoundToProcess):
     ) -> Observable[Mapping[str, Any]]:
         """The values of the keys that start with a plain string, sorted; only the first or last n if asked."""
         return self._streams.observe_prefix(prefix, first, last)
+
+    @overload
+    def collection(self, *sources: str | Observable[Any], T: None = None) -> Collection[str, Any]: ...
+
+    @overload
+    def collection(self, *sources: str | Observable[Any], T: type[T]) -> Collection[str, T]: ...
+
+    @overload
+    def collection(self, *sources: str | Observable[Any], T: Any) -> Collection[str, Any]: ...
+
+    def collection(self, *sources: str | Observable[Any], T: Any = None) -> Collection[Any, Any]:
+        """A live query: the rows under prefixes, from which `filter`, `join`, `group_by` and others make new ones.
+
+        An Observable of tuples of `Delta`, of which the first is the present content; `Collection.value` is a sorted
+        mapping. A change costs what it changes, however many rows there are.
+
+        Args:
+            sources: prefixes of keys, all keys by default; or Observables of deltas (of anything that has a ``key``
+                and an ``after``, or tuples of such), which are added up. Where two have a key, the first counts.
+            T: what the values under the prefixes are; anything that pydantic's TypeAdapter takes, which needs the
+                extra ``typed``. A value that does not fit is left out, and told on `errors`.
+
+        Raises:
+            InvalidOption: a source is neither, or ``T`` is no type that pydantic can check.
+            Unsupported: ``T`` is given and pydantic is not installed.
+            Closed: the database is closed.
+        """
+        self._check_open("collection")
+        return collection_of(self._streams, sources, T)
 
     def iterate(self, observable: Observable[T], keep: int | Literal["all"] = 1) -> Iteration[T]:
         """An Observable as an async iterator: ``async with db.iterate(o) as items: async for item in items``.

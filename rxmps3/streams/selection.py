@@ -1,43 +1,35 @@
-"""What a stream of values looks at: some keys, or a window of the keys under a prefix. Pure."""
+"""What a stream of values looks at: some keys, or a window of the keys under prefixes. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
-from rxmps3.model.sortedkeys import SortedKeys
+from rxmps3.model.missing import MISSING, MissingType
+from rxmps3.model.sortedmap import SortedMap, slide
 from rxmps3.model.state import Entry, EntryChange
 
-__all__ = ["KeySelection", "PrefixSelection", "Selection", "Snapshot", "same_snapshot"]
+__all__ = ["Entries", "KeySelection", "PrefixSelection", "Selection"]
 
-Snapshot = Mapping[str, Entry | None]
-"""Entries by key; None where an asked key has none. Never changed once made."""
-
-
-def same_snapshot(left: Snapshot | None, right: Snapshot, default: Entry | None) -> bool:
-    """Whether a reader could not tell the two apart; ``default`` is what stands for a missing entry."""
-    if left is None or left.keys() != right.keys():
-        return False
-    for key in right:
-        one, other = left[key] or default, right[key] or default
-        if one is not other and (one is None or not one.same_value(other)):
-            return False
-    return True
+Entries = SortedMap[Entry]
+"""The entries of the present keys among those selected."""
 
 
 class Selection(Protocol):
     """Follows the view, one turn at a time."""
 
-    def update(self, changes: Iterable[EntryChange]) -> None:
-        """Take one turn's changes of the selected keys."""
+    def update(self, changes: Iterable[EntryChange]) -> Collection[str]:
+        """Take one turn's changes. Returns the selected keys that may differ. O(changes · log n)."""
         ...
 
-    def snapshot(self) -> Snapshot:
-        """What is selected now."""
+    def snapshot(self) -> Entries:
+        """What is selected now. O(1)."""
         ...
 
-    def overlay(self, snapshot: Snapshot, own: Snapshot, behind: Snapshot) -> Snapshot:
-        """An older snapshot with own entries on top.
+    def overlay(
+        self, snapshot: Entries, own: Mapping[str, Entry | None], behind: Mapping[str, Entry | None]
+    ) -> tuple[Entries, Collection[str]]:
+        """An older snapshot with own entries on top, and the keys that may differ.
 
         Args:
             snapshot: the older one.
@@ -48,54 +40,79 @@ class Selection(Protocol):
 
 
 class KeySelection:
-    """Certain keys, present or not, in the order asked for."""
+    """Certain keys, present or not."""
 
-    def __init__(self, entries: Snapshot) -> None:
-        self._entries = dict(entries)
+    def __init__(self, entries: Mapping[str, Entry | None]) -> None:
+        present = sorted(key for key, entry in entries.items() if entry is not None)
+        self._entries: Entries = _entries(present, entries)
 
-    def update(self, changes: Iterable[EntryChange]) -> None:
-        entries = dict(self._entries)
-        for change in changes:
-            entries[change.key] = change.after
-        self._entries = entries
+    def update(self, changes: Iterable[EntryChange]) -> Collection[str]:
+        self._entries, touched = _laid_over(self._entries, {change.key: change.after for change in changes})
+        return touched
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> Entries:
         return self._entries
 
-    def overlay(self, snapshot: Snapshot, own: Snapshot, behind: Snapshot) -> Snapshot:
-        return {**snapshot, **own}
+    def overlay(
+        self, snapshot: Entries, own: Mapping[str, Entry | None], behind: Mapping[str, Entry | None]
+    ) -> tuple[Entries, Collection[str]]:
+        return _laid_over(snapshot, own)
 
 
 class PrefixSelection:
-    """The present keys under a prefix, sorted by code point; all, the ``first`` n or the ``last`` n of them."""
+    """The present keys under some prefixes, sorted by code point; all, the ``first`` n or the ``last`` n of them."""
 
-    def __init__(self, entries: Mapping[str, Entry], first: int | None, last: int | None) -> None:
-        self._entries = dict(entries)
-        self._keys = SortedKeys(entries)
+    def __init__(
+        self, entries: Mapping[str, Entry], prefixes: tuple[str, ...], first: int | None, last: int | None
+    ) -> None:
+        self._all: Entries = _entries(sorted(entries), entries)
+        self._prefixes = prefixes
         self._first = first
         self._last = last
+        self._window: Entries = self._all.slice(*self._bounds(self._all))
 
-    def update(self, changes: Iterable[EntryChange]) -> None:
-        new: list[str] = []
-        gone: list[str] = []
-        for change in changes:
-            if change.after is not None:
-                if change.key not in self._entries:
-                    new.append(change.key)
-                self._entries[change.key] = change.after
-            elif self._entries.pop(change.key, None) is not None:
-                gone.append(change.key)
-        self._keys.remove(gone)
-        self._keys.add(new)
+    def update(self, changes: Iterable[EntryChange]) -> Collection[str]:
+        changed = {change.key: change.after for change in changes if change.key.startswith(self._prefixes)}
+        self._all, touched = _laid_over(self._all, changed)
+        if self._first is self._last is None:
+            self._window = self._all
+            return touched
+        come = [key for key in touched if changed[key] is not None]
+        self._window, left, entered = slide(self._window, self._all, touched, come, *self._bounds(self._all))
+        return dict.fromkeys([*left, *entered])
 
-    def snapshot(self) -> Snapshot:
-        return {key: self._entries[key] for key in self._keys.window(self._first, self._last)}
+    def snapshot(self) -> Entries:
+        return self._window
 
-    def overlay(self, snapshot: Snapshot, own: Snapshot, behind: Snapshot) -> Snapshot:
-        known = {**behind, **snapshot, **own}
+    def overlay(
+        self, snapshot: Entries, own: Mapping[str, Entry | None], behind: Mapping[str, Entry | None]
+    ) -> tuple[Entries, Collection[str]]:
+        if self._first is self._last is None:
+            return _laid_over(snapshot, own)
+        known: dict[str, Entry | None] = {**behind, **dict(snapshot.items()), **own}
         more = len(known)  # so many of today's keys may not have been there then
         first = None if self._first is None else self._first + more
         last = None if self._last is None else self._last + more
-        then = {**{key: self._entries[key] for key in self._keys.window(first, last)}, **known}
-        present = SortedKeys(key for key, entry in then.items() if entry is not None)
-        return {key: then[key] for key in present.window(self._first, self._last)}
+        then, _ = _laid_over(self._all.slice(*_bounds(len(self._all), first, last)), known)
+        window = then.slice(*self._bounds(then))
+        return window, dict.fromkeys([*snapshot, *window])
+
+    def _bounds(self, entries: Entries) -> tuple[int, int]:
+        return _bounds(len(entries), self._first, self._last)
+
+
+def _bounds(length: int, first: int | None, last: int | None) -> tuple[int, int]:
+    """The places of the first or last n of so many."""
+    return (0, length if first is None else first) if last is None else (max(0, length - last), length)
+
+
+def _entries(keys: list[str], entries: Mapping[str, Entry | None]) -> Entries:
+    return SortedMap.of(keys, [entry for key in keys if (entry := entries[key]) is not None])
+
+
+def _laid_over(entries: Entries, changed: Mapping[str, Entry | None]) -> tuple[Entries, list[str]]:
+    """Some entries with others in their place, and the keys where they are others."""
+    changes: dict[str, Entry | MissingType] = {
+        key: MISSING if entry is None else entry for key, entry in changed.items() if entries.get(key) is not entry
+    }
+    return entries.update(changes), list(changes)

@@ -1,53 +1,66 @@
-"""Snapshots of some keys with their texts: the current one first, then one for each turn that concerns them.
+"""Streams of values: the current snapshot first, then one emission per change.
 
 One subscription is a `SnapshotSink`. It shows snapshots whole: all keys that one write changed change in one
-item. When a snapshot names a value that is not at hand, this sink alone waits for it, emits that snapshot, and
+emission. When a snapshot names a value that is not at hand, this sink alone waits for it, emits that snapshot, and
 then goes to the newest. Own writes never wait: while a download is under way they are put on top of what was shown
 last, and of what is waited for.
+
+A turn costs O(changes · log n), whatever the selection holds: snapshots share structure, only keys that were touched
+are compared, and what is missing is known by key. The first emission costs O(n).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable, Disposable
 
-from rxmps3.errors import Error, Failure
-from rxmps3.model.state import Entry, EntryChange, State
+from rxmps3.errors import Corrupt, Error, Failure
+from rxmps3.model import jsontext
+from rxmps3.model.missing import MISSING, MissingType
+from rxmps3.model.sortedmap import SortedMap
+from rxmps3.model.state import ContentObject, Entry, EntryChange, Inline, State
 from rxmps3.replica import Replica
-from rxmps3.replica.router import Turn
+from rxmps3.replica.router import Sink, Turn
 from rxmps3.runtime.gather import all_of
-from rxmps3.streams.selection import Selection, Snapshot, same_snapshot
+from rxmps3.streams.selection import Entries, Selection
 
-__all__ = ["Shown", "SnapshotSink", "Texts", "routed_to", "same_texts"]
+__all__ = ["Shown", "SnapshotSink", "Texts", "nothing_new", "routed_to"]
 
-Texts = dict[str, str]
+Texts = SortedMap[str]
 """JSON text by key, for the present keys of a snapshot."""
 
 
 class Shown(NamedTuple):
-    """A snapshot and its texts."""
+    """What one emission shows.
 
-    snapshot: Snapshot
+    Attributes:
+        texts: of the snapshot.
+        before: those of the emission before.
+        changed: the keys whose texts differ between the two.
+    """
+
     texts: Texts
+    before: Texts
+    changed: Collection[str]
 
 
-def same_texts(left: Shown, right: Shown) -> bool:
-    """Whether both show the same texts for the same keys, in the same order."""
-    return left.texts == right.texts and [*left.snapshot] == [*right.snapshot]
+def nothing_new(left: Shown, right: Shown) -> bool:
+    """Whether an emission shows what the one before it shows. O(1)."""
+    return not right.changed
 
 
 def routed_to(
-    add: Callable[[SnapshotSink], DisposableBase],
+    add: Callable[[Sink], DisposableBase],
     once_loaded: Callable[[Callable[[], None]], DisposableBase],
     replica: Replica,
     select: Callable[[], Selection],
     default: Entry | None = None,
+    watch: Callable[[Turn, bool], None] | None = None,
 ) -> Observable[Shown]:
     """What is shown of some keys, from the turns that a router has for them.
 
@@ -55,13 +68,27 @@ def routed_to(
         add: routes their turns to a sink.
         once_loaded: calls back when the state has been loaded.
         replica, select, default: see `SnapshotSink`.
+        watch: is called before each turn that concerns it, with whether values of an earlier one are waited for.
     """
 
     def subscribe(observer: ObserverBase[Shown], _: SchedulerBase | None) -> DisposableBase:
         sink = SnapshotSink(replica, select, default, observer)
-        return CompositeDisposable(add(sink), once_loaded(sink.start), Disposable(sink.stop))
+        watched = sink if watch is None else _Watched(sink, watch)
+        return CompositeDisposable(add(watched), once_loaded(sink.start), Disposable(sink.stop))
 
     return Observable(subscribe)
+
+
+class _Watched:
+    """A sink whose turns another one sees first."""
+
+    def __init__(self, sink: SnapshotSink, watch: Callable[[Turn, bool], None]) -> None:
+        self._sink = sink
+        self._watch = watch
+
+    def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
+        self._watch(turn, self._sink.waits)
+        self._sink.receive(turn, changes)
 
 
 class _Past:
@@ -75,11 +102,10 @@ class _Past:
 
     __slots__ = ("behind", "confirmed", "own")
 
-    def __init__(self, confirmed: State, changes: Iterable[EntryChange] = ()) -> None:
+    def __init__(self, confirmed: State) -> None:
         self.confirmed = confirmed
         self.behind: dict[str, Entry | None] = {}
         self.own: dict[str, Entry | None] = {}
-        self.move_on(changes)
 
     def move_on(self, changes: Iterable[EntryChange]) -> None:
         """The view has changed."""
@@ -96,13 +122,20 @@ _NOTHING = _Past(State())
 
 
 class _Target:
-    """The snapshot that a sink waits for."""
+    """The snapshot that a sink waits for.
 
-    __slots__ = ("past", "snapshot")
+    Attributes:
+        texts: by each key that may differ from what is shown, None where it is not present.
+        lacking: those of them whose texts are not at hand, with their entries.
+    """
 
-    def __init__(self, snapshot: Snapshot, past: _Past) -> None:
+    __slots__ = ("lacking", "past", "snapshot", "texts")
+
+    def __init__(self, snapshot: Entries, past: _Past) -> None:
         self.snapshot = snapshot
         self.past = past
+        self.texts: dict[str, str | None] = {}
+        self.lacking: dict[str, Entry] = {}
 
 
 class SnapshotSink:
@@ -125,10 +158,14 @@ class SnapshotSink:
         "_replica",
         "_select",
         "_selection",
+        "_sent",
         "_shown",
         "_since",
         "_target",
         "_texts",
+        "_touched",
+        "_unreadable",
+        "_unsent",
     )
 
     def __init__(
@@ -144,8 +181,12 @@ class SnapshotSink:
         self._observer = observer
         self._since = -1
         self._selection: Selection | None = None
-        self._shown: Snapshot | None = None
-        self._texts: Texts = {}
+        self._shown: Entries | None = None
+        self._texts: Texts = SortedMap()
+        self._touched: dict[str, None] = {}
+        self._sent: Texts = self._texts
+        self._unsent: dict[str, None] = {}
+        self._unreadable: dict[str, Corrupt] = {}
         self._target: _Target | None = None
         self._past = _NOTHING
         self._newest = _NOTHING.confirmed
@@ -156,82 +197,126 @@ class SnapshotSink:
         """Begin with the current snapshot of the loaded state, and follow it from there."""
         self._since, view = self._replica.latest()
         self._selection = self._select()
-        self._go_to(self._selection.snapshot(), view.confirmed, lambda: _Past(view.confirmed))
+        self._touched = dict.fromkeys(self._selection.snapshot())
+        self._go_to(self._selection.snapshot(), view.confirmed, _Past(view.confirmed))
 
     def stop(self) -> None:
         """Drop what is being waited for."""
         self._stop_fetching()
 
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for values that are not at hand."""
+        return self._target is not None
+
     def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
         if self._selection is None or turn.number <= self._since:
             return
-        self._selection.update(changes)
+        touched = self._selection.update(changes)
+        self._touched |= dict.fromkeys(touched)
         confirmed = turn.step.view.confirmed
         if self._target is None:
-            self._go_to(self._selection.snapshot(), confirmed, lambda: _Past(turn.before, changes))
+            past = _Past(turn.before)
+            past.move_on(changes)
+            self._go_to(self._selection.snapshot(), confirmed, past)
             return
         self._newest = confirmed
         for past in (self._past, self._target.past):
             past.move_on(changes)
-        if self._given_up(self._target.snapshot):
+        if self._given_up(self._target):
             self._skip_target()
         else:
             self._put_on_top(changes)
 
-    def _go_to(self, snapshot: Snapshot, confirmed: State, past: Callable[[], _Past]) -> None:
-        """Show a snapshot now, or wait for the values that it lacks.
+    def _go_to(self, snapshot: Entries, confirmed: State, past: _Past) -> None:
+        """Emit a snapshot now, or wait for the values that it lacks.
 
         Args:
             snapshot: of the selection.
             confirmed: the state that it is of.
             past: what is known of the snapshot that is shown now.
         """
-        if same_snapshot(self._shown, snapshot, self._default):
-            self._shown = snapshot
-            return
-        texts = self._at_hand(snapshot)
-        if texts is not None:
-            self._show(snapshot, texts)
-        else:
-            self._target, self._past, self._newest = _Target(snapshot, _Past(confirmed)), past(), confirmed
+        target = _Target(snapshot, _Past(confirmed))
+        self._look_up(target, self._touched)
+        if target.lacking:
+            self._target, self._past, self._newest = target, past, confirmed
             self._fetching = self._replica.spawn(self._wait_for_target(), "fetch")
+        else:
+            self._touched = {}
+            self._show(snapshot, target.texts)
+
+    def _look_up(self, target: _Target, keys: Iterable[str]) -> None:
+        """Note for these keys of a target what differs from what is shown, and what of it is at hand."""
+        for key in keys:
+            target.lacking.pop(key, None)
+            entry = target.snapshot.get(key)
+            shown = None if self._shown is None else self._shown.get(key)
+            if _same(shown or self._default, entry or self._default):
+                target.texts[key] = self._texts.get(key)
+            elif entry is None:
+                target.texts[key] = None
+            elif (text := self._replica.values.peek(entry)) is not None:
+                target.texts[key] = text
+            else:
+                target.texts.pop(key, None)
+                target.lacking[key] = entry
 
     def _put_on_top(self, changes: list[EntryChange]) -> None:
         """Show own changes while a target is awaited: on top of it if that completes it, else of what was shown."""
-        target = self._target
-        if self._selection is None or target is None or all(change.cause == "remote" for change in changes):
+        target, selection = self._target, self._selection
+        if selection is None or target is None or all(change.cause == "remote" for change in changes):
             return
-        target.snapshot = self._selection.overlay(target.snapshot, target.past.own, target.past.behind)
-        texts = self._at_hand(target.snapshot)
-        if texts is not None:
-            self._reach_target(texts)
+        target.snapshot, touched = selection.overlay(target.snapshot, target.past.own, target.past.behind)
+        self._look_up(target, touched)
+        if not target.lacking:
+            self._reach_target()
         elif self._shown is not None:
-            shown = self._selection.overlay(self._shown, self._past.own, self._past.behind)
-            texts = self._at_hand(shown)
-            if texts is not None and not same_snapshot(self._shown, shown, self._default):
-                self._show(shown, texts)
+            snapshot, touched = selection.overlay(self._shown, self._past.own, self._past.behind)
+            shown = _Target(snapshot, self._past)
+            self._look_up(shown, touched)
+            if not shown.lacking:
+                self._show(snapshot, shown.texts)
+                self._touched |= dict.fromkeys(touched)
+                self._look_up(target, touched)
 
-    def _at_hand(self, snapshot: Snapshot) -> Texts | None:
-        """The texts of a snapshot, or None if one is not at hand."""
-        texts: Texts = {}
-        for key, entry in snapshot.items():
-            if entry is not None:
-                text = self._peek(key, entry)
-                if text is None:
-                    return None
-                texts[key] = text
-        return texts
+    def _show(self, snapshot: Entries, texts: dict[str, str | None]) -> None:
+        """Show a snapshot; ``texts`` are of the keys that may differ from what is shown."""
+        self._shown = snapshot
+        changed = {key: text for key, text in texts.items() if text != self._texts.get(key)}
+        updates: dict[str, str | MissingType] = {}
+        for key, text in changed.items():
+            updates[key] = MISSING if text is None else text
+        before, self._texts = self._texts, self._texts.update(updates)
+        told = [key for key, text in changed.items() if self._differs(before.get(key), text)]
+        for key in told:
+            self._unreadable.pop(key, None)
+            entry = snapshot.get(key)
+            if entry is not None and isinstance(entry.content, ContentObject):
+                self._check(key, self._texts[key])
+        self._unsent |= dict.fromkeys(told)
+        self._send()
 
-    def _peek(self, key: str, entry: Entry) -> str | None:
-        """A value's text: what this sink shows already needs no cache."""
-        shown = self._shown.get(key) if self._shown is not None else None
-        if shown is not None and shown.same_value(entry) and key in self._texts:
-            return self._texts[key]
-        return self._replica.values.peek(entry)
+    def _differs(self, before: str | None, after: str | None) -> bool:
+        content = None if self._default is None else self._default.content
+        default = content.text if isinstance(content, Inline) else None
+        return (default if before is None else before) != (default if after is None else after)
 
-    def _show(self, snapshot: Snapshot, texts: Texts) -> None:
-        self._shown, self._texts = snapshot, texts
-        self._observer.on_next(Shown(snapshot, texts))
+    def _check(self, key: str, text: str) -> None:
+        """Note a text that came from outside and is no JSON, which a reader would stumble over."""
+        try:
+            jsontext.decode(text, f"key {key!r}")
+        except Corrupt as error:
+            self._unreadable[key] = error
+
+    def _send(self) -> None:
+        if self._unreadable:
+            if self._unsent:
+                error = next(iter(self._unreadable.values()))
+                self._replica.report(Failure("observe", error.object, error, "the change is skipped"))
+            return
+        shown = Shown(self._texts, self._sent, self._unsent)
+        self._sent, self._unsent = self._texts, {}
+        self._observer.on_next(shown)
 
     # -- waiting for values ----------------------------------------------------------------------------------
 
@@ -239,11 +324,11 @@ class SnapshotSink:
         while (target := self._target) is not None:
             snapshot = target.snapshot
             try:
-                texts = await self._fetch(snapshot)
+                texts = await self._fetch(target.lacking)
             except Error as error:
                 self._failures += 1
                 self._replica.report(Failure("fetch", error.object, error, "this stream waits for it; others do not"))
-                if self._given_up(snapshot):
+                if self._given_up(target):
                     self._fetching = None
                     self._replica.take_turn(self._skip_target)
                     return
@@ -251,51 +336,51 @@ class SnapshotSink:
             else:
                 if target is self._target and snapshot is target.snapshot:
                     self._fetching = None
-                    self._replica.take_turn(partial(self._reach_target, texts))
+                    target.texts |= texts
+                    target.lacking.clear()
+                    self._replica.take_turn(self._reach_target)
                     return
 
-    async def _fetch(self, snapshot: Snapshot) -> Texts:
-        """All texts of a target's snapshot, held here even where the cache is too small for them."""
+    async def _fetch(self, lacking: dict[str, Entry]) -> dict[str, str]:
+        """All texts that a target lacks, held here even where the cache is too small for them."""
+        entries = dict(lacking)
+        texts = await all_of(map(self._replica.values.fetch, entries.values()))
+        return dict(zip(entries, texts, strict=True))
 
-        async def text(key: str, entry: Entry) -> str:
-            known = self._peek(key, entry)
-            return await self._replica.values.fetch(entry) if known is None else known
-
-        present = [(key, entry) for key, entry in snapshot.items() if entry is not None]
-        texts = await all_of(text(key, entry) for key, entry in present)
-        return {key: text for (key, _), text in zip(present, texts, strict=True)}
-
-    def _given_up(self, snapshot: Snapshot) -> bool:
+    def _given_up(self, target: _Target) -> bool:
         """Whether fetching failed, and what failed is no longer the newest of its key."""
         if not self._failures or self._selection is None:
             return False
-        newest = self._selection.snapshot()
+        newest, values = self._selection.snapshot(), self._replica.values
         return any(
-            entry is not None and self._peek(key, entry) is None and not entry.same_value(newest.get(key))
-            for key, entry in snapshot.items()
+            values.peek(entry) is None and not entry.same_value(newest.get(key))
+            for key, entry in target.lacking.items()
         )
 
     def _skip_target(self) -> None:
         self._stop_fetching()
         self._to_newest(self._past)
 
-    def _reach_target(self, texts: Texts) -> None:
+    def _reach_target(self) -> None:
         target = self._target
         self._stop_fetching()
         if target is None:
             return
-        if not same_snapshot(self._shown, target.snapshot, self._default):
-            self._show(target.snapshot, texts)
+        self._show(target.snapshot, target.texts)
         self._to_newest(target.past)
 
     def _to_newest(self, past: _Past) -> None:
         self._target, self._past = None, _NOTHING
         if self._selection is not None:
             newest, self._newest = self._newest, _NOTHING.confirmed
-            self._go_to(self._selection.snapshot(), newest, lambda: past)
+            self._go_to(self._selection.snapshot(), newest, past)
 
     def _stop_fetching(self) -> None:
         fetching, self._fetching = self._fetching, None
         self._failures = 0
         if fetching is not None:
             fetching.cancel()
+
+
+def _same(left: Entry | None, right: Entry | None) -> bool:
+    return left is right or (left is not None and left.same_value(right))

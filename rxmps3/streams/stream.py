@@ -15,7 +15,6 @@ from reactivex import Observable, abc
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import SerialDisposable
 
-from rxmps3.errors import Error
 from rxmps3.runtime.no_pickle import BoundToProcess
 
 __all__ = ["Attach", "Live", "Sender", "Stream", "StreamHost"]
@@ -56,7 +55,7 @@ class Sender(Protocol[T_contra]):
         """Complete the observer. Never raises."""
         ...
 
-    def fail(self, error: Error) -> None:
+    def fail(self, error: Exception) -> None:
         """End the observer with an error, for a stream whose source ends by one. Never raises."""
         ...
 
@@ -98,7 +97,7 @@ class _Subscription(DisposableBase, Generic[T]):
         finally:
             self._source.dispose()
 
-    def fail(self, error: Error) -> None:
+    def fail(self, error: Exception) -> None:
         if not self.open:
             return
         self.open = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import count
+from itertools import count, takewhile
 from typing import Any, TypeVar, cast
 
 from reactivex import Observable
@@ -14,8 +14,10 @@ from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignme
 
 from rxmps3.errors import Corrupt, Failure, InvalidValue
 from rxmps3.model import jsontext
-from rxmps3.model.missing import MISSING
+from rxmps3.model.missing import MISSING, MissingType
+from rxmps3.model.snapshot import Asked, Keyed, Snapshot
 from rxmps3.model.sortedkeys import check_prefix, check_window
+from rxmps3.model.sortedmap import SortedMap
 from rxmps3.model.state import Entry, Inline, ManifestVersion, View
 from rxmps3.replica import Replica
 from rxmps3.replica.options import Status
@@ -23,11 +25,11 @@ from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.router import Turn
 from rxmps3.replica.versions import Reset
 from rxmps3.streams.events import Change, ChangeSink, TurnSink
-from rxmps3.streams.selection import KeySelection, PrefixSelection, Selection, Snapshot
-from rxmps3.streams.snapshots import Shown, Texts, routed_to, same_texts
+from rxmps3.streams.selection import KeySelection, PrefixSelection, Selection
+from rxmps3.streams.snapshots import Shown, Texts, nothing_new, routed_to
 from rxmps3.streams.stream import Attach, Live, Sender, Stream
 
-__all__ = ["Streams"]
+__all__ = ["Streams", "read_text", "snapshot_of"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -43,6 +45,11 @@ class Streams:
         self._senders: dict[int, Sender[Any]] = {}
         self._closed = False
 
+    @property
+    def replica(self) -> Replica:
+        """What the streams are of."""
+        return self._replica
+
     def complete(self) -> None:
         """Complete every subscription. On the loop's thread."""
         self._closed = True
@@ -56,8 +63,9 @@ class Streams:
         self._replica.placing.check_key(key)
         missing = _Default(default, default if equal_to is MISSING else equal_to)
 
-        def render(snapshot: Snapshot, texts: dict[str, str]) -> Any:
-            return jsontext.decode(texts[key], f"key {key!r}") if key in texts else missing.value()
+        def render(shown: Shown) -> Any:
+            text = shown.texts.get(key)
+            return missing.value() if text is None else jsontext.decode(text, f"key {key!r}")
 
         return self._of_keys(f"key {key!r}", (key,), render, missing)
 
@@ -66,11 +74,13 @@ class Streams:
         for key in keys:
             self._replica.placing.check_key(key)
         missing = _Default(default, default)
+        asked = dict.fromkeys(keys)
 
-        def render(snapshot: Snapshot, texts: dict[str, str]) -> Mapping[str, Any]:
-            return {
-                key: jsontext.decode(texts[key], f"key {key!r}") if key in texts else missing.value() for key in keys
-            }
+        def read(key: str, text: str | MissingType) -> Any:
+            return missing.value() if isinstance(text, MissingType) else read_text(key, text)
+
+        def render(shown: Shown) -> Mapping[str, Any]:
+            return Snapshot(Asked(asked, shown.texts, MISSING), read)
 
         return self._of_keys(f"keys {', '.join(map(repr, keys))}", keys, render, missing)
 
@@ -78,21 +88,39 @@ class Streams:
         """The values of the present keys under a prefix, sorted, or of the first or last n of them."""
         check_prefix(prefix)
         check_window(first, last)
+
+        def render(shown: Shown) -> Mapping[str, Any]:
+            return snapshot_of(shown.texts)
+
+        shown = self.shown_under((prefix,), first, last)
+        return self._of_values(f"prefix {prefix!r}", shown, render)
+
+    def shown_under(
+        self,
+        prefixes: tuple[str, ...],
+        first: int | None = None,
+        last: int | None = None,
+        watch: Callable[[Turn, bool], None] | None = None,
+    ) -> Observable[Shown]:
+        """What is shown of the present keys under some prefixes, together; for ``watch`` see `routed_to`."""
         replica = self._replica
+        disjoint = _disjoint(prefixes)
 
         def select() -> Selection:
             view = replica.view
-            return PrefixSelection({key: view[key] for key in replica.keys(prefix) if key in view}, first, last)
+            found = {
+                key: entry
+                for prefix in disjoint
+                for key in replica.keys(prefix)
+                if (entry := view.look_up(key)) is not None
+            }
+            return PrefixSelection(found, disjoint, first, last)
 
-        def render(snapshot: Snapshot, texts: dict[str, str]) -> Mapping[str, Any]:
-            return {key: jsontext.decode(texts[key], f"key {key!r}") for key in snapshot}
+        add = partial(replica.router.add_prefix, _common(disjoint))
+        shown = routed_to(add, self.once_loaded, replica, select, watch=watch)
+        return shown.pipe(ops.distinct_until_changed(comparer=nothing_new))
 
-        shown = routed_to(partial(replica.router.add_prefix, prefix), self.once_loaded, replica, select)
-        return self._of_values(f"prefix {prefix!r}", shown, render)
-
-    def _of_keys(
-        self, name: str, keys: tuple[str, ...], render: Callable[[Snapshot, dict[str, str]], T], missing: _Default
-    ) -> Stream[T]:
+    def _of_keys(self, name: str, keys: tuple[str, ...], render: Callable[[Shown], T], missing: _Default) -> Stream[T]:
         replica = self._replica
 
         def select() -> Selection:
@@ -101,24 +129,23 @@ class Streams:
 
         add = partial(replica.router.add_keys, keys)
         shown = routed_to(add, self.once_loaded, replica, select, missing.entry)
-        return self._of_values(name, shown, render)
+        return self._of_values(name, shown.pipe(ops.distinct_until_changed(comparer=nothing_new)), render)
 
-    def _of_values(self, name: str, shown: Observable[Shown], render: Callable[[Snapshot, Texts], T]) -> Stream[T]:
-        """What is shown of some keys, distinct until changed; every reader gets an item of its own."""
-        changed = shown.pipe(ops.distinct_until_changed(comparer=same_texts))
+    def _of_values(self, name: str, shown: Observable[Shown], render: Callable[[Shown], T]) -> Stream[T]:
+        """What is shown of some keys, as an item of each reader's own."""
 
         def attach(sender: Sender[T]) -> DisposableBase:
             def send(shown: Shown) -> None:
                 try:
-                    item = render(*shown)
+                    item = render(shown)
                 except Corrupt as error:
                     self._replica.report(Failure("observe", error.object, error, "the change is skipped"))
                 else:
                     sender.send(item)
 
-            return CompositeDisposable(changed.subscribe(send), self._replica.demand())
+            return CompositeDisposable(shown.subscribe(send), self._replica.demand())
 
-        counted = cast(Attach[T], self._counted(attach))  # pyright loses T through the nested alias
+        counted = cast(Attach[T], self.counted(attach))  # pyright loses T through the nested alias
         return Stream(self._replica, name, counted)
 
     def once_loaded(self, action: Callable[[], None]) -> DisposableBase:
@@ -138,7 +165,7 @@ class Streams:
 
     def stream(self, name: str, attach: Attach[U]) -> Stream[U]:
         """A stream of this handle's, which completes when the handle closes."""
-        counted = cast(Attach[U], self._counted(attach))
+        counted = cast(Attach[U], self.counted(attach))
         return Stream(self._replica, name, counted)
 
     # -- about events ----------------------------------------------------------------------------------------
@@ -153,7 +180,7 @@ class Streams:
             route = replica.router.add_prefix(prefix, sink)
             return CompositeDisposable(route, replica.demand(), Disposable(sink.stop))
 
-        return Stream(replica, f"changes of {prefix!r}", self._counted(attach))
+        return Stream(replica, f"changes of {prefix!r}", self.counted(attach))
 
     def versions(self) -> Stream[ManifestVersion | Reset]:
         """Each version of the log, from the loaded one on."""
@@ -162,12 +189,12 @@ class Streams:
         def attach(sender: Sender[ManifestVersion | Reset]) -> DisposableBase:
             return CompositeDisposable(replica.versions.subscribe(sender.send), replica.demand())
 
-        return Stream(replica, "versions", self._counted(attach))
+        return Stream(replica, "versions", self.counted(attach))
 
     def errors(self) -> Stream[Failure]:
         """Each trouble, from now on."""
         return Stream(
-            self._replica, "errors", self._counted(lambda sender: self._replica.failures.subscribe(sender.send))
+            self._replica, "errors", self.counted(lambda sender: self._replica.failures.subscribe(sender.send))
         )
 
     # -- about the whole -------------------------------------------------------------------------------------
@@ -186,7 +213,7 @@ class Streams:
                 sender.send(replica.view)
             return CompositeDisposable(route, replica.demand())
 
-        return Live(replica, "states", self._counted(attach), lambda: replica.view)
+        return Live(replica, "states", self.counted(attach), lambda: replica.view)
 
     def pending(self) -> Live[tuple[Receipt, ...]]:
         """The writes made here that wait for their commit, oldest first."""
@@ -204,7 +231,7 @@ class Streams:
             sender.send(replica.receipts(replica.view))
             return replica.router.add_every(TurnSink(replica, take))
 
-        return Live(replica, "pending", self._counted(attach), lambda: replica.receipts(replica.view))
+        return Live(replica, "pending", self.counted(attach), lambda: replica.receipts(replica.view))
 
     def status(self) -> Live[Status]:
         """How it goes."""
@@ -222,9 +249,9 @@ class Streams:
 
             return replica.statuses.subscribe(take)
 
-        return Live(replica, "status", self._counted(attach), lambda: replica.status)
+        return Live(replica, "status", self.counted(attach), lambda: replica.status)
 
-    def _counted(self, attach: Attach[U]) -> Attach[U]:
+    def counted(self, attach: Attach[U]) -> Attach[U]:
         """``attach``, remembering the subscription so that closing the handle completes it."""
 
         def attach_and_remember(sender: Sender[U]) -> DisposableBase:
@@ -240,6 +267,34 @@ class Streams:
             return CompositeDisposable(attach(sender), Disposable(forget))
 
         return attach_and_remember
+
+
+def read_text(key: str, text: str) -> Any:
+    """The value of a key's text, a new one at every call."""
+    return jsontext.decode(text, f"key {key!r}")
+
+
+def snapshot_of(texts: Texts | Mapping[str, str]) -> Snapshot[str, Any]:
+    """The mapping that readers get of texts; of a plain mapping, in its order, which is that of its keys."""
+    if not isinstance(texts, SortedMap):
+        texts = SortedMap[Any].of(list(texts), list(texts.values()))
+    return Snapshot(Keyed(texts), read_text)
+
+
+def _disjoint(prefixes: tuple[str, ...]) -> tuple[str, ...]:
+    """The prefixes that no other one is a prefix of, sorted: each key is under one of them at most."""
+    kept: list[str] = []
+    for prefix in sorted(prefixes):
+        if not kept or not prefix.startswith(kept[-1]):
+            kept.append(prefix)
+    return tuple(kept)
+
+
+def _common(texts: tuple[str, ...]) -> str:
+    """The longest text that all of these sorted ones start with."""
+    first, last = (texts[0], texts[-1]) if texts else ("", "")
+    same = (one == other for one, other in zip(first, last, strict=False))
+    return first[: sum(takewhile(bool, same))]
 
 
 class _Default:

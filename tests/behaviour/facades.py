@@ -351,6 +351,9 @@ class Beside:
     def observe_prefix(self, prefix: str = "", **window: Any) -> Observable[Mapping[str, Any]]:
         return self.blocking.observe_prefix(prefix, **window)
 
+    def collection(self, *sources: Any, T: Any = None) -> rxmps3.Collection[Any, Any]:
+        return self.blocking.collection(*sources, T=T)
+
     def subscribe(self, key: str, on_next: Callable[[Any], None], default: Any = None) -> DisposableBase:
         return self.blocking.subscribe(key, on_next, default)
 

@@ -340,7 +340,7 @@ async def test_every_reader_gets_a_mutable_default_of_its_own(storage: MemorySto
         await a.put("k", 1)
         await a.delete("k")
         assert seen == [{"list": [1]}, 1, {"list": []}]
-        assert many[0] == {"k": {"list": [2]}, "l": {"list": []}}
+        assert many[0] == {"k": {"list": []}, "l": {"list": []}}  # each access gives a value of its own
         assert many[2] == {"k": {"list": []}, "l": {"list": []}}
         assert default == {"list": []}
 

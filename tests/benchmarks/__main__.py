@@ -1,6 +1,7 @@
 """Measures the main job beside its baselines, in one run: ``python -m tests.benchmarks [--rounds N] [--requests]``.
 
-``python -m tests.benchmarks put --against PATH`` measures a put beside that of another checkout, and nothing else.
+``python -m tests.benchmarks put --against PATH`` measures a put beside that of another checkout, and nothing else;
+``python -m tests.benchmarks queries`` what a change costs under live queries over ever more keys.
 
 Figures are ratios against a baseline of the same run, interleaved with it, since machines are shared and noisy.
 """
@@ -31,6 +32,7 @@ from rxmps3.storage import open_storage
 from rxmps3.storage.memory import MemoryStorage
 from rxmps3.testing import CountingStorage
 from tests.benchmarks.put import PUTS, compare
+from tests.benchmarks.queries import queries
 from tests.benchmarks.requests import JAVASCRIPT, measured, said
 from tests.servers import SHARED_BUCKET, VERSIONED_BUCKET, SeaweedFS
 
@@ -205,7 +207,7 @@ def against(checkout: Path, rounds: int) -> None:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["put"], help="nothing but a put, beside that of another checkout")
+    parser.add_argument("what", nargs="?", choices=["put", "queries"], help="nothing but that")
     parser.add_argument("--against", type=Path, metavar="PATH", help="that other checkout")
     parser.add_argument("--rounds", type=int, help="200 by default; 30 turns of each checkout for put")
     parser.add_argument("--requests", action="store_true", help="nothing but the table of requests")
@@ -216,6 +218,9 @@ async def main() -> None:
     console.print(f"{platform.machine()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}")
     if arguments.against is not None:
         against(arguments.against, arguments.rounds or 30)
+        return
+    if arguments.what == "queries":
+        await queries(console, rounds)
         return
     with SeaweedFS() as server:
         await requests(server)

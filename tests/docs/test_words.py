@@ -18,6 +18,7 @@ import rxmps3.blocking
 from rxmps3 import cli
 from rxmps3.cli.commands import app
 from rxmps3.cli.terminal import Exit
+from rxmps3.database import prefix
 from rxmps3.database import undo_stack as undoing
 from rxmps3.database.past import history as words
 from rxmps3.database.presence import objects as presence_objects
@@ -107,6 +108,22 @@ def test_decisions_are_numbered_without_gaps_and_say_what_a_decision_says() -> N
 @pytest.mark.parametrize("name", sorted(public(rxmps3.Database)))
 def test_every_word_of_a_database_is_explained(name: str) -> None:
     assert re.search(rf"\bdb\.{name}\b|`{name}\b", guide())
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted({*public(rxmps3.Collection), *public(rxmps3.Sorted), *public(rxmps3.Grouped), *public(rxmps3.Delta)}),
+)
+def test_every_word_of_a_collection_is_explained(name: str) -> None:
+    assert re.search(rf"`[^`\n]*\b{name}\b[^`\n]*`|\.{name}\(", (ROOT / "docs/collections.md").read_text())
+
+
+def test_every_word_of_a_collection_that_is_explained_exists() -> None:
+    table = (ROOT / "docs/collections.md").read_text().partition("## The words")[2].partition("```")[0]
+    named = {word for row in re.findall(r"^\| (`.+?`) \|", table, re.M) for word in re.findall(r"(\w+)\(", row)}
+    known = {*public(rxmps3.Collection), *public(rxmps3.Sorted)}
+    assert named <= known
+    assert known - named == {"value", "observe", "as_observable", "to_pandas", "to_arrow"}
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"\bdb\.(\w+)", guide()))))
@@ -219,6 +236,7 @@ NUMBERS = [
     ("docs/observing.md", f"up to {iteration.MOST_BEHIND:,} and then `Overloaded`"),
     ("docs/offline.md", f"up to {local.VALUES_LIMIT >> 20} MiB"),
     ("docs/offline.md", f"sent {committing.FORGOTTEN_AFTER.days} days ago"),
+    ("docs/reading.md", f"in pages of up to {prefix.PAGE:,} keys"),
     ("docs/polling.md", f"from {Backoff().base} seconds up to `poll`"),
     ("docs/polling.md", f"waits up to {Backoff().throttled_cap:.0f} seconds by chance"),
     ("docs/upkeep.md", f"has {checkpoint.LINE_ENTRIES} entries or {checkpoint.LINE_BYTES >> 10} KiB"),

@@ -14,6 +14,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 PURE = (
+    "collections.aggregates",
+    "collections.cells",
+    "collections.delta",
+    "collections.graph",
+    "collections.operators",
+    "collections.order",
     "database.presence.who",
     "database.undo_stack",
     "errors",
@@ -24,7 +30,9 @@ PURE = (
     "model.merge_patch",
     "model.missing",
     "model.names",
+    "model.snapshot",
     "model.sortedkeys",
+    "model.sortedmap",
     "model.state",
     "model.writing",
     "replica.fairness",
@@ -39,6 +47,7 @@ ROOMS = (
     "errors",
     "runtime",
     "model",
+    "collections",
     "storage",
     "log",
     "local",

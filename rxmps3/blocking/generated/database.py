@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase
@@ -23,10 +23,13 @@ from rxmps3.log.protocol import Progress, ProtocolName, Report
 from rxmps3.model.state import Entry, ManifestVersion, View
 from rxmps3.replica.options import Status
 from rxmps3.replica.receipt import Receipt
+from rxmps3.streams.collection import Collection
 from rxmps3.streams.events import Change, Reset
 from rxmps3.streams.stream import Live
 
 __all__ = ["DatabaseDelegation"]
+
+T = TypeVar("T")
 
 
 class DatabaseDelegation:
@@ -113,23 +116,6 @@ class DatabaseDelegation:
         keys = tuple(keys)  # here: a generator may block
         return self._portal.call("get_many", lambda: self._database.get_many(keys, default), timeout)
 
-    def get_prefix(
-        self, prefix: str = "", *, first: int | None = None, last: int | None = None, timeout: float | None = None
-    ) -> dict[str, Any]:
-        """The values of the keys under a prefix at one moment, sorted by key. Otherwise as `get`.
-
-        Args:
-            prefix: a plain string prefix.
-            first: only so many, from the start.
-            last: only so many, from the end.
-
-        Raises:
-            TimeoutError: it was not done within ``timeout`` seconds.
-        """
-        return self._portal.call(
-            "get_prefix", lambda: self._database.get_prefix(prefix, first=first, last=last), timeout
-        )
-
     def refresh(self, *, timeout: float | None = None) -> None:
         """Read to the end of the log. A ``get`` right after it sees every write committed before this call.
 
@@ -166,6 +152,34 @@ class DatabaseDelegation:
     ) -> Observable[Mapping[str, Any]]:
         """The values of the keys that start with a plain string, sorted; only the first or last n if asked."""
         return self._database.observe_prefix(prefix, first=first, last=last)
+
+    @overload
+    def collection(self, *sources: str | Observable[Any], T: None = None) -> Collection[str, Any]: ...
+
+    @overload
+    def collection(self, *sources: str | Observable[Any], T: type[T]) -> Collection[str, T]: ...
+
+    @overload
+    def collection(self, *sources: str | Observable[Any], T: Any) -> Collection[str, Any]: ...
+
+    def collection(self, *sources: str | Observable[Any], T: Any = None) -> Collection[Any, Any]:
+        """A live query: the rows under prefixes, from which `filter`, `join`, `group_by` and others make new ones.
+
+        An Observable of tuples of `Delta`, of which the first is the present content; `Collection.value` is a sorted
+        mapping. A change costs what it changes, however many rows there are.
+
+        Args:
+            sources: prefixes of keys, all keys by default; or Observables of deltas (of anything that has a ``key``
+                and an ``after``, or tuples of such), which are added up. Where two have a key, the first counts.
+            T: what the values under the prefixes are; anything that pydantic's TypeAdapter takes, which needs the
+                extra ``typed``. A value that does not fit is left out, and told on `errors`.
+
+        Raises:
+            InvalidOption: a source is neither, or ``T`` is no type that pydantic can check.
+            Unsupported: ``T`` is given and pydantic is not installed.
+            Closed: the database is closed.
+        """
+        return self._database.collection(*sources, T=T)
 
     def changes(self, prefix: str = "") -> Observable[Change]:
         """Each change of a value under a prefix, from now on, own pending writes included."""

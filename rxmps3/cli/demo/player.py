@@ -99,7 +99,7 @@ class Player:
         await self._put({f"{who}/done": True})
         await self._wait_for(f"{self._part.other}/done")
         await db.refresh()
-        self._tell("final", head=db.status.value.head, state=await db.get_prefix())
+        self._tell("final", head=db.status.value.head, state=dict(await db.get_prefix()))
 
     def _put(self, values: Mapping[str, Any]) -> Receipt:
         number = len(self._receipts)

@@ -1,0 +1,202 @@
+"""What is told of a group of rows in one value: how many, their sum, their least. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from rxmps3.collections.cells import Cell, Value, own
+from rxmps3.collections.operators import Changes, Fn, Timeless, combined
+from rxmps3.collections.order import hashable, rank_of
+from rxmps3.errors import InvalidValue
+from rxmps3.model.missing import MISSING
+from rxmps3.model.sortedmap import SortedMap
+
+__all__ = ["Aggregate", "Count", "Extreme", "Mean", "Reduce", "Sum"]
+
+
+class Total(Protocol):
+    """What is told of some items, kept up to date as they come and go."""
+
+    def add(self, item: Any) -> None: ...
+
+    def remove(self, item: Any) -> None: ...
+
+    def result(self) -> Any:
+        """What there is to tell."""
+        ...
+
+
+class Count:
+    """How many they are. O(1)."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def add(self, item: Any) -> None:
+        self._count += 1
+
+    def remove(self, item: Any) -> None:
+        self._count -= 1
+
+    def result(self) -> int:
+        return self._count
+
+
+_UNIT: Final = 1074
+"""Every finite float is a whole number of times 2 to the minus this (IEEE 754 binary64)."""
+
+
+class Sum:
+    """Their sum, exact for ints; with floats the float nearest to the exact sum, in whatever order they came. O(1).
+
+    Floats are added up as whole numbers of 2**-1074, so that nothing is rounded before the end: what came and went
+    leaves no trace. Infinities and NaN are counted beside.
+    """
+
+    def __init__(self) -> None:
+        self._whole = 0
+        self._units = 0
+        self._floats = 0
+        self._odd: dict[str, int] = {}
+
+    def add(self, item: Any) -> None:
+        self._put(item, 1)
+
+    def remove(self, item: Any) -> None:
+        self._put(item, -1)
+
+    def _put(self, item: Any, sign: int) -> None:
+        if isinstance(item, int):
+            self._whole += sign * item
+        elif not isinstance(item, float):
+            raise InvalidValue(
+                f"a sum is of numbers, not of {type(item).__name__}", object=f"{item!r:.80}", remedy="use reduce"
+            )
+        else:
+            self._floats += sign
+            if math.isfinite(item):
+                numerator, denominator = item.as_integer_ratio()
+                self._units += sign * (numerator << (_UNIT + 1 - denominator.bit_length()))
+            else:
+                self._odd[repr(item)] = self._odd.get(repr(item), 0) + sign
+
+    def result(self) -> int | float:
+        return self._whole if not self._floats else self._divided(1)
+
+    def _divided(self, count: int) -> float:
+        odd = [float(name) for name, number in self._odd.items() if number]
+        if odd:
+            return sum(odd)
+        exact = (self._whole << _UNIT) + self._units
+        try:
+            return exact / (count << _UNIT)
+        except OverflowError:
+            return math.inf if exact > 0 else -math.inf
+
+
+class Mean(Sum):
+    """Their arithmetic mean: the float nearest to the exact one. O(1)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
+
+    def _put(self, item: Any, sign: int) -> None:
+        super()._put(item, sign)
+        self._count += sign
+
+    def result(self) -> Any:
+        return self._divided(self._count) if self._count else MISSING
+
+
+class Extreme:
+    """The least of them, or the greatest. O(log items)."""
+
+    def __init__(self, greatest: bool) -> None:
+        self._greatest = greatest
+        self._items: SortedMap[tuple[Any, int]] = SortedMap()
+
+    def add(self, item: Any) -> None:
+        rank = rank_of(item)
+        known, count = self._items.get(rank, (item, 0))
+        self._items = self._items.set(rank, (known, count + 1))
+
+    def remove(self, item: Any) -> None:
+        rank = rank_of(item)
+        known, count = self._items[rank]
+        self._items = self._items.set(rank, (known, count - 1)) if count > 1 else self._items.delete(rank)
+
+    def result(self) -> Any:
+        if not len(self._items):
+            return MISSING
+        return self._items.at(len(self._items) - 1 if self._greatest else 0)[1][0]
+
+
+class Reduce:
+    """What two functions of the user's make of them: one that adds an item to a total, one that takes it out again."""
+
+    def __init__(self, add: Callable[[Any, Any], Any], remove: Callable[[Any, Any], Any], seed: Any) -> None:
+        self._add = add
+        self._remove = remove
+        self._total = own(seed)
+
+    def add(self, item: Cell) -> None:
+        self._total = self._add(own(self._total), item.own())
+
+    def remove(self, item: Cell) -> None:
+        self._total = self._remove(own(self._total), item.own())
+
+    def result(self) -> Any:
+        return self._total
+
+
+class Aggregate(Timeless):
+    """What is told of each group of rows, by group; of all rows, under None, if there is no ``group``.
+
+    O(changes · what the total costs).
+
+    Args:
+        group: the group of a row.
+        item: what of a row goes into the total; None takes nothing of it, and `Reduce` gets the row itself.
+        total: makes an empty one.
+    """
+
+    def __init__(self, group: Fn | None, item: Fn | None, total: Callable[[], Total], *, rows: bool = False) -> None:
+        self._group = group
+        self._item = item
+        self._total = total
+        self._of_rows = rows
+        self._members: dict[Any, tuple[Any, Any]] = {}
+        self._totals: dict[Any, tuple[Total, int]] = {}
+        self._told: dict[Any, Cell] = {}
+
+    def apply(self, inputs: Sequence[Changes], now: float) -> Changes:
+        touched: dict[Any, None] = {}
+        for key, (_, after) in inputs[0].items():
+            member = self._members.pop(key, None)
+            if member is not None:
+                group, item = member
+                touched[group] = None
+                total, count = self._totals[group]
+                total.remove(item)
+                self._totals[group] = (total, count - 1)
+            if after is not None:
+                group = None
+                if self._group is not None:
+                    group = hashable(self._group(key, after.own()), "a group")
+                item = after if self._of_rows else self._item(key, after.own()) if self._item is not None else None
+                self._members[key] = (group, item)
+                touched[group] = None
+                total, count = self._totals.get(group) or (self._total(), 0)
+                total.add(item)
+                self._totals[group] = (total, count + 1)
+        befores = {group: self._told.pop(group) for group in touched if group in self._told}
+        for group in touched:
+            total, count = self._totals[group]
+            if count:
+                self._told[group] = Value(total.result())
+            else:
+                del self._totals[group]
+        return combined(befores, {group: self._told[group] for group in touched if group in self._told})

@@ -1,0 +1,342 @@
+"""An immutable sorted map whose versions share what they have in common. Pure.
+
+A B+ tree whose nodes are never changed: a change copies the nodes from the root to one leaf, so that it costs
+O(log n) time and memory, and every version stays valid. With nodes of 32 to 64 places 100,000 keys are three levels.
+
+The keys of one map are of one order: any two can be compared by ``<``.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
+from typing import Any, Final, Generic, TypeVar
+
+from rxmps3.model.missing import MISSING, MissingType
+
+__all__ = ["SortedMap", "slide"]
+
+V = TypeVar("V")
+W = TypeVar("W")
+D = TypeVar("D")
+
+MOST: Final = 64
+"""A node has at most so many places; it is split in two above."""
+FEWEST: Final = MOST // 4
+"""A node with fewer is joined with a neighbour."""
+
+
+class _Leaf(Generic[V]):
+    __slots__ = ("keys", "size", "values")
+
+    def __init__(self, keys: tuple[Any, ...], values: tuple[V, ...]) -> None:
+        self.keys = keys
+        self.values = values
+        self.size = len(keys)
+
+
+class _Branch(Generic[V]):
+    """``keys`` holds the first key of each child."""
+
+    __slots__ = ("children", "keys", "size")
+
+    def __init__(self, keys: tuple[Any, ...], children: tuple[_Node[V], ...], size: int) -> None:
+        self.keys = keys
+        self.children = children
+        self.size = size
+
+
+_Node = _Leaf[V] | _Branch[V]
+
+
+def _branch(children: tuple[_Node[V], ...]) -> _Branch[V]:
+    return _Branch(tuple([child.keys[0] for child in children]), children, sum([child.size for child in children]))
+
+
+class SortedMap(Generic[V]):
+    """Values by key, in the order of the keys. Made by `of`; every change gives another map."""
+
+    __slots__ = ("_root",)
+
+    def __init__(self, root: _Node[V] | None = None) -> None:
+        self._root: _Node[V] = _Leaf((), ()) if root is None else root
+
+    @staticmethod
+    def of(keys: Sequence[Any], values: Sequence[W]) -> SortedMap[W]:
+        """The map of distinct keys in ascending order, each with its value. O(n)."""
+        if not keys:
+            return SortedMap()
+        nodes: list[_Node[W]] = [
+            _Leaf(tuple(keys[low:high]), tuple(values[low:high])) for low, high in _cuts(len(keys))
+        ]
+        while len(nodes) > 1:
+            nodes = [_branch(tuple(nodes[low:high])) for low, high in _cuts(len(nodes))]
+        return SortedMap(nodes[0])
+
+    def __len__(self) -> int:
+        return self._root.size
+
+    def __contains__(self, key: Any) -> bool:
+        return self.get(key, MISSING) is not MISSING
+
+    def __getitem__(self, key: Any) -> V:
+        """O(log n). Raises `KeyError`."""
+        found = self.get(key, MISSING)
+        if isinstance(found, MissingType):
+            raise KeyError(key)
+        return found
+
+    def get(self, key: Any, default: D = None) -> V | D:
+        """A key's value, or the default. O(log n)."""
+        node = self._root
+        while isinstance(node, _Branch):
+            place = bisect_right(node.keys, key) - 1
+            if place < 0:
+                return default
+            node = node.children[place]
+        place = bisect_left(node.keys, key)
+        if place < node.size and not key < node.keys[place]:
+            return node.values[place]
+        return default
+
+    def set(self, key: Any, value: V) -> SortedMap[V]:
+        """The map with one key set. O(log n)."""
+        parts = _set(self._root, key, value)
+        return SortedMap(parts[0] if len(parts) == 1 else _branch(parts))
+
+    def delete(self, key: Any) -> SortedMap[V]:
+        """The map without a key, which need not be there. O(log n)."""
+        root = _delete(self._root, key)
+        if root is self._root:
+            return self
+        while isinstance(root, _Branch) and len(root.children) == 1:
+            root = root.children[0]
+        return SortedMap(root)
+
+    def update(self, changes: Mapping[Any, V | MissingType]) -> SortedMap[V]:
+        """The map with some keys set and, where the value is `MISSING`, deleted.
+
+        O(changes · log n); O(n + changes · log changes) if that is less.
+        """
+        if len(changes) > 64 and len(changes) * 8 > len(self):
+            merged: dict[Any, V | MissingType] = dict(self.items())
+            merged.update(changes)
+            keys = sorted(key for key, value in merged.items() if not isinstance(value, MissingType))
+            return SortedMap.of(keys, [merged[key] for key in keys])  # pyright: ignore[reportReturnType]  # none is MISSING
+        result = self
+        for key, value in changes.items():
+            result = result.delete(key) if isinstance(value, MissingType) else result.set(key, value)
+        return result
+
+    def at(self, index: int) -> tuple[Any, V]:
+        """The key at a place and its value. O(log n). Raises `IndexError`."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        node = self._root
+        while isinstance(node, _Branch):
+            for child in node.children:
+                if index < child.size:
+                    node = child
+                    break
+                index -= child.size
+        return node.keys[index], node.values[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        for leaf in _leaves(self._root):
+            yield from leaf.keys
+
+    def __reversed__(self) -> Iterator[Any]:
+        for leaf in _leaves_back(self._root):
+            yield from reversed(leaf.keys)
+
+    def items(self) -> Iterator[tuple[Any, V]]:
+        """Each key with its value, in order."""
+        for leaf in _leaves(self._root):
+            yield from zip(leaf.keys, leaf.values, strict=True)
+
+    def items_from(self, key: Any) -> Iterator[tuple[Any, V]]:
+        """Those from a key on, in order. O(log n) to the first."""
+        return _items_from(self._root, key)
+
+    def items_down_from(self, key: Any) -> Iterator[tuple[Any, V]]:
+        """Those from a key on backwards. O(log n) to the first."""
+        return _items_down_from(self._root, key)
+
+    def slice(self, start: int, stop: int) -> SortedMap[V]:
+        """The map of the places from ``start`` to before ``stop``. O(log n + stop - start)."""
+        stop = min(stop, len(self))
+        if start <= 0 and stop == len(self):
+            return self
+        if start >= stop:
+            return SortedMap()
+        keys: list[Any] = []
+        values: list[V] = []
+        for key, value in self.items_from(self.at(start)[0]):
+            if len(keys) == stop - start:
+                break
+            keys.append(key)
+            values.append(value)
+        return SortedMap.of(keys, values)
+
+
+def _cuts(length: int) -> Iterator[tuple[int, int]]:
+    """Where to cut so many places into nodes of about equal size, with room to grow."""
+    parts = -(-length // (MOST * 3 // 4))
+    return ((length * part // parts, length * (part + 1) // parts) for part in range(parts))
+
+
+def _set(node: _Node[V], key: Any, value: V) -> tuple[_Node[V], ...]:
+    """The node with a key set; two if it became too large."""
+    if isinstance(node, _Leaf):
+        keys, values = node.keys, node.values
+        place = bisect_left(keys, key)
+        if place < node.size and not key < keys[place]:
+            return (_Leaf(keys, (*values[:place], value, *values[place + 1 :])),)
+        keys = (*keys[:place], key, *keys[place:])
+        values = (*values[:place], value, *values[place:])
+        if len(keys) <= MOST:
+            return (_Leaf(keys, values),)
+        half = len(keys) // 2
+        return (_Leaf(keys[:half], values[:half]), _Leaf(keys[half:], values[half:]))
+    place = max(bisect_right(node.keys, key) - 1, 0)
+    parts = _set(node.children[place], key, value)
+    if len(parts) == 1:
+        return (_with_child(node, place, parts[0]),)
+    return _halved((*node.children[:place], *parts, *node.children[place + 1 :]))
+
+
+def _with_child(node: _Branch[V], place: int, child: _Node[V]) -> _Branch[V]:
+    """The branch with one child in the place of another."""
+    keys, children = node.keys, node.children
+    if child.keys[0] is not keys[place]:
+        keys = (*keys[:place], child.keys[0], *keys[place + 1 :])
+    size = node.size + child.size - children[place].size
+    return _Branch(keys, (*children[:place], child, *children[place + 1 :]), size)
+
+
+def _halved(children: tuple[_Node[V], ...]) -> tuple[_Node[V], ...]:
+    """A branch of these children, or two if they are too many for one."""
+    if len(children) <= MOST:
+        return (_branch(children),)
+    half = len(children) // 2
+    return (_branch(children[:half]), _branch(children[half:]))
+
+
+def _delete(node: _Node[V], key: Any) -> _Node[V]:
+    """The node without a key, maybe with too few places; itself if the key is not there."""
+    if isinstance(node, _Leaf):
+        place = bisect_left(node.keys, key)
+        if place == node.size or key < node.keys[place]:
+            return node
+        return _Leaf((*node.keys[:place], *node.keys[place + 1 :]), (*node.values[:place], *node.values[place + 1 :]))
+    place = bisect_right(node.keys, key) - 1
+    if place < 0:
+        return node
+    child = _delete(node.children[place], key)
+    if child is node.children[place]:
+        return node
+    if len(child.keys) >= FEWEST:
+        return _with_child(node, place, child)
+    left = max(place - 1, 0)
+    before, after = node.children[:left], node.children[left + 2 :]
+    joined = _joined(node.children[left], child) if left < place else _joined(child, *node.children[1:2])
+    return _branch((*before, *joined, *after))
+
+
+def _joined(left: _Node[V], right: _Node[V]) -> tuple[_Node[V], ...]:
+    """Two neighbours as one node, or as two of about the same size."""
+    if isinstance(left, _Leaf) and isinstance(right, _Leaf):
+        keys, values = left.keys + right.keys, left.values + right.values
+        if len(keys) <= MOST:
+            return (_Leaf(keys, values),)
+        half = len(keys) // 2
+        return (_Leaf(keys[:half], values[:half]), _Leaf(keys[half:], values[half:]))
+    return _halved((*_children(left), *_children(right)))
+
+
+def _children(node: _Node[V]) -> tuple[_Node[V], ...]:
+    return node.children if isinstance(node, _Branch) else (node,)
+
+
+def _leaves(node: _Node[V]) -> Iterator[_Leaf[V]]:
+    if isinstance(node, _Leaf):
+        yield node
+    else:
+        for child in node.children:
+            yield from _leaves(child)
+
+
+def _leaves_back(node: _Node[V]) -> Iterator[_Leaf[V]]:
+    if isinstance(node, _Leaf):
+        yield node
+    else:
+        for child in reversed(node.children):
+            yield from _leaves_back(child)
+
+
+def _items_from(node: _Node[V], key: Any) -> Iterator[tuple[Any, V]]:
+    if isinstance(node, _Leaf):
+        place = bisect_left(node.keys, key)
+        yield from zip(node.keys[place:], node.values[place:], strict=True)
+        return
+    place = max(bisect_right(node.keys, key) - 1, 0)
+    yield from _items_from(node.children[place], key)
+    for child in node.children[place + 1 :]:
+        for leaf in _leaves(child):
+            yield from zip(leaf.keys, leaf.values, strict=True)
+
+
+def _items_down_from(node: _Node[V], key: Any) -> Iterator[tuple[Any, V]]:
+    place = bisect_right(node.keys, key)
+    if isinstance(node, _Leaf):
+        yield from zip(reversed(node.keys[:place]), reversed(node.values[:place]), strict=True)
+    elif place:
+        yield from _items_down_from(node.children[place - 1], key)
+        for child in reversed(node.children[: place - 1]):
+            for leaf in _leaves_back(child):
+                yield from zip(reversed(leaf.keys), reversed(leaf.values), strict=True)
+
+
+def slide(
+    window: SortedMap[V], order: SortedMap[V], gone: Iterable[Any], come: Iterable[Any], start: int, stop: int
+) -> tuple[SortedMap[V], list[Any], list[Any]]:
+    """Keep a window of a sorted map up to date: the places from ``start`` to before ``stop``.
+
+    O(changes · log n), and O(window) where no key of the window stayed as it was.
+
+    Args:
+        window: what the places held before.
+        order: the map by now.
+        gone: the keys that were there and have been set or deleted since, each once.
+        come: the keys that have been set since, each once.
+
+    Returns:
+        The window, the keys that left it, and those that came into it; one that has been set may be in both.
+    """
+    left = [key for key in gone if key in window]
+    for key in left:
+        window = window.delete(key)
+    stop = min(stop, len(order))
+    if start >= stop:
+        left.extend(window)
+        return SortedMap(), left, []
+    first, last = order.at(start)[0], order.at(stop - 1)[0]
+    while len(window) and (key := window.at(0)[0]) < first:
+        left.append(key)
+        window = window.delete(key)
+    while len(window) and last < (key := window.at(len(window) - 1)[0]):
+        left.append(key)
+        window = window.delete(key)
+    if not len(window):
+        window = order.slice(start, stop)
+        return window, left, list(window)
+    low, high = window.at(0)[0], window.at(len(window) - 1)[0]
+    entered = [
+        *takewhile(lambda item: item[0] < low, order.items_from(first)),
+        *takewhile(lambda item: high < item[0], order.items_down_from(last)),
+        *((key, order[key]) for key in come if low < key < high),
+    ]
+    for key, value in entered:
+        window = window.set(key, value)
+    return window, left, [key for key, _ in entered]
