@@ -139,6 +139,7 @@ def _show_version_of_log(run: Run, version: ManifestVersion) -> None:
     writes = [
         {
             "version": write.id.version,
+            **({} if write.by is None else {"by": write.by}),
             "put": [key for key, entry in write.update.items() if entry is not None],
             "deleted": [key for key, entry in write.update.items() if entry is None],
         }

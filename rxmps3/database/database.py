@@ -35,7 +35,9 @@ from rxmps3.model.state import ContentObject, Entry, ManifestVersion, View
 from rxmps3.operators.iteration import Iteration
 from rxmps3.replica import Replica, SharedValues
 from rxmps3.replica.options import Options, Status
+from rxmps3.replica.pending import Shown
 from rxmps3.replica.receipt import Receipt
+from rxmps3.replica.writer import Draft
 from rxmps3.runtime.gather import all_of
 from rxmps3.runtime.no_pickle import BoundToProcess
 from rxmps3.streams.collection import Collection, collection_of
@@ -69,7 +71,7 @@ class Database(BoundToProcess):
         self._root = root
         self._streams = Streams(replica)
         self._undo = UndoActions(replica)
-        self._transactions = Transactions(replica, self._check_may_write, self.read_texts, self._undo.write_unchanged)
+        self._transactions = Transactions(replica, self._check_may_write, self.read_texts, self._make)
         self._past = History(replica, self._transactions)
         self._presences = Presences(replica)
         self._children: list[Database] = []
@@ -144,7 +146,7 @@ class Database(BoundToProcess):
         if conditions is not None:
             self._replica.check_linear(operation)
         if manifests is None:
-            return self._undo.write(values, conditions)
+            return self._replica.write_nowait(Draft(values, conditions, origin=self._undo))
         check_alone(conditions)
         if isinstance(manifests, str):
             raise InvalidOption("manifests is a list of names, not one name", operation=operation)
@@ -154,8 +156,16 @@ class Database(BoundToProcess):
         planned = {name: replica.check(values) for name, replica in replicas.items()}  # all of them, or none
         sharing = all(replica.protocol == "mps3" for replica in replicas.values())
         shared = SharedValues(next(iter(planned.values()))) if sharing else None
-        receipts = {name: replica.write_nowait(values, shared) for name, replica in replicas.items()}
+        receipts = {name: replica.write_nowait(Draft(values, shared=shared)) for name, replica in replicas.items()}
         return Receipts(receipts, self._replica.clock.monotonic)
+
+    def _make(self, draft: Draft) -> Receipt:
+        """Make a write of this handle, which can be undone."""
+        return self._replica.write_nowait(draft._replace(origin=self._undo))
+
+    def _put_unless_shown(self, key: str, value: Any, shown: Shown) -> None:
+        self._check_may_write("put")
+        self._replica.write_unless_shown(key, shown, Draft({key: value}, origin=self._undo))
 
     # -- changing what is there ------------------------------------------------------------------------------
 
@@ -195,7 +205,7 @@ class Database(BoundToProcess):
     def _derive(self, key: str, derivation: Derivation, operation: str) -> Receipt:
         self._check_may_write(operation)
         self._replica.check_linear(operation)
-        return self._undo.derive({key: derivation})
+        return self._make(Draft(derived={key: derivation}))
 
     async def transact(self, fn: Callable[[Transaction], Awaitable[T] | T], attempts: int = 10) -> T:
         """Read and change several keys as if nobody else wrote meanwhile; returns what ``fn`` returned.
@@ -416,7 +426,7 @@ class Database(BoundToProcess):
 
     def _make_key(self, kind: Callable[..., K], key: str, type: Any, default: Any) -> K:
         codec = codec_for(type, f"key {key!r}")
-        return kind(self._replica, self._streams, self, key, codec, default)
+        return kind(self._replica, self._streams, self, key, codec, default, self._put_unless_shown)
 
     def subscribe(self, key: str, on_next: Callable[[Any], None], default: Any = None) -> DisposableBase:
         """Call back with the value of a key, now and at each change: short for ``observe(key).subscribe``."""

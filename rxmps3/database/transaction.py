@@ -16,6 +16,7 @@ from rxmps3.model.sortedkeys import check_prefix, check_window, window
 from rxmps3.model.state import Entry
 from rxmps3.replica import Replica
 from rxmps3.replica.receipt import Receipt
+from rxmps3.replica.writer import Draft
 from rxmps3.storage.patient import patiently
 
 __all__ = ["Transaction", "Transactions", "basis_of", "changed", "check_alone"]
@@ -168,7 +169,7 @@ class Transactions:
         replica: Replica,
         check: Callable[[str], None],
         read_texts: ReadTexts,
-        write: Callable[[Mapping[str, Any], Conditions], Receipt],
+        write: Callable[[Draft], Receipt],
     ) -> None:
         self._replica = replica
         self._check = check
@@ -212,7 +213,7 @@ class Transactions:
         if not values:
             return None
         self._check("transact")
-        return self._write(values, conditions)
+        return self._write(Draft(values, conditions, unchanged=True))
 
     async def commit(self, transaction: Transaction) -> None:
         """Commit what it changed, or raise `Conflict`. Raises as awaiting a receipt does."""

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from rxmps3.database.undo_stack import Side, UndoStack, UndoStep
 from rxmps3.errors import Conflict, Corrupt, NotKept, Rejected
 from rxmps3.model import jsontext
 from rxmps3.model.conditions import Conditions, Seen, broken
-from rxmps3.model.derivations import Derivation
 from rxmps3.model.missing import MISSING
-from rxmps3.model.state import Committed, Entry, EntryChange, Inline, Write, WriteId
+from rxmps3.model.state import Committed, Entry, EntryChange, Inline, Remade, WriteId, Wrote
 from rxmps3.replica import Replica
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.router import Turn
+from rxmps3.replica.writer import Draft
 from rxmps3.runtime.gather import all_of
 
 __all__ = ["UndoActions"]
 
 
 class UndoActions:
-    """The writes of one handle, which it can take back.
+    """The writes of one handle, which it can take back: an observer of the turns, who knows them by their origin.
 
-    Made and closed on the loop's thread; writes may come from any.
+    Made, used and closed on the loop's thread.
 
     Args:
         replica: the manifest.
@@ -35,7 +33,6 @@ class UndoActions:
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
         self._steps = UndoStack()
-        self._lock = threading.Lock()
         self._one_at_a_time = asyncio.Lock()
         self._route = replica.router.add_every(self)
 
@@ -43,41 +40,35 @@ class UndoActions:
         """Follow the log no more."""
         self._route.dispose()
 
-    # -- writing ---------------------------------------------------------------------------------------------
-
-    def write(self, values: Mapping[str, Any], conditions: Conditions | None = None) -> Receipt:
-        """As `Replica.write_nowait`, and it can be undone."""
-        return self._replica.write_nowait(values, conditions=conditions, made=self._did)
-
-    def write_unchanged(self, values: Mapping[str, Any], conditions: Conditions) -> Receipt:
-        """As `Replica.write_unchanged_nowait`, and it can be undone."""
-        return self._replica.write_unchanged_nowait(values, conditions, made=self._did)
-
-    def derive(self, derived: Mapping[str, Derivation]) -> Receipt:
-        """As `Replica.derive_nowait`, and it can be undone."""
-        return self._replica.derive_nowait(derived, made=self._did)
-
-    def _did(self, write: Write) -> None:
-        with self._lock:
-            self._steps.did(write.id.version, write.update)
-
-    # -- what the log says -----------------------------------------------------------------------------------
+    # -- what becomes of the view ----------------------------------------------------------------------------
 
     def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
-        """Take what became of own writes."""
+        """Take own writes, and what became of them."""
+        for event in (turn.step.event, *turn.step.then):
+            if isinstance(event, Wrote):
+                self._take_note(event)
+            elif isinstance(event, Remade):
+                self._steps.remade(event.write.id.version, event.write.update)
         effects = turn.step.effects
         if not effects:
             return
-        with self._lock:
-            mine = [settled for settled in effects if settled.id.version in self._steps]
-            for settled in mine:
-                if settled.error is not None:
-                    self._steps.refused(settled.id.version)
-            committed = {settled.id for settled in mine if settled.error is None}
-            if committed and isinstance(turn.step.event, Committed):
-                self._take_up(turn, turn.step.event, committed)
-            for id in committed:
-                self._steps.read_whole(id.version)
+        mine = [settled for settled in effects if settled.id.version in self._steps]
+        for settled in mine:
+            if settled.error is not None:
+                self._steps.refused(settled.id.version)
+        committed = {settled.id for settled in mine if settled.error is None}
+        if committed and isinstance(turn.step.event, Committed):
+            self._take_up(turn, turn.step.event, committed)
+        for id in committed:
+            self._steps.read_whole(id.version)
+
+    def _take_note(self, event: Wrote) -> None:
+        origin, write = event.origin, event.write
+        if origin is self:
+            self._steps.did(write.id.version, write.update)
+        elif isinstance(origin, _Again) and origin.actions is self:
+            note = self._steps.undid if origin.operation == "undo" else self._steps.redid
+            note(origin.step, write.id.version, write.update)
 
     def _take_up(self, turn: Turn, event: Committed, mine: set[WriteId]) -> None:
         """Own writes are committed: each found what there was before this log version, changed by those before it."""
@@ -100,21 +91,21 @@ class UndoActions:
         self._replica.check_loop()
         self._replica.check_linear("undo")
         async with self._one_at_a_time:
-            step = self._newest(lambda: self._steps.newest_done)
+            step = self._steps.newest_done
             if step is None:
                 return ""
             version = step.version
             if await self._ended(step, version):
                 return version
             if step.before is None:
-                self._drop(step)
+                self._steps.drop(step)
                 raise NotKept(
                     "what was there before is not known: the log was read anew from a later place",
                     oldest=self._replica.view.confirmed.version,
                     operation="undo",
                     object=f"write {version}",
                 )
-            receipt = await self._write("undo", step, step.before, step.after, self._steps.undid)
+            receipt = await self._write("undo", step, step.before, step.after)
         return await receipt
 
     async def redo(self) -> str:
@@ -122,38 +113,23 @@ class UndoActions:
         self._replica.check_loop()
         self._replica.check_linear("redo")
         async with self._one_at_a_time:
-            step = self._newest(lambda: self._steps.newest_undone)
+            step = self._steps.newest_undone
             if step is None:
                 return ""
-            receipt = await self._write("redo", step, step.after, step.before or {}, self._steps.redid)
+            receipt = await self._write("redo", step, step.after, step.before or {})
         return await receipt
 
-    def _newest(self, read: Callable[[], UndoStep | None]) -> UndoStep | None:
-        with self._lock:
-            return read()
-
-    def _drop(self, step: UndoStep) -> None:
-        with self._lock:
-            self._steps.drop(step)
-
-    async def _write(
-        self, operation: str, step: UndoStep, wanted: Side, present: Side, noted: Callable[[UndoStep, str, Side], None]
-    ) -> Receipt:
+    async def _write(self, operation: str, step: UndoStep, wanted: Side, present: Side) -> Receipt:
         """Write again what one side of a step has, where its keys are still at the other side."""
         self._check(operation, step, present)
         values = await self._values(operation, step, wanted)
         self._check(operation, step, present)
-
-        def made(write: Write) -> None:
-            with self._lock:
-                noted(step, write.id.version, write.update)
-
-        return self._replica.write_nowait(values, conditions=_conditions(present), made=made)
+        return self._replica.write_nowait(Draft(values, _conditions(present), origin=_Again(self, operation, step)))
 
     def _check(self, operation: str, step: UndoStep, present: Side) -> None:
         what = broken(_conditions(present), self._replica.view, {})
         if what:
-            self._drop(step)
+            self._steps.drop(step)
             raise Conflict(f"written since: {what}", operation=operation, remedy=f"the next {operation} leaves it out")
 
     async def _values(self, operation: str, step: UndoStep, side: Side) -> dict[str, Any]:
@@ -161,7 +137,7 @@ class UndoActions:
         try:
             texts = dict(zip(there, await all_of(map(self._replica.values.fetch, there.values())), strict=True))
         except Corrupt:
-            self._drop(step)
+            self._steps.drop(step)
             if step.place and self._replica.archive is not None:
                 await self._replica.archive.check_kept(int(step.place))
             raise
@@ -173,15 +149,16 @@ class UndoActions:
         """Take a write back that waits for its commit, or wait with it; whether it is gone by that."""
         while step.before is None and not step.lost:
             self._replica.check_open("undo")
-            waiting = self._replica.receipts(self._replica.view)
-            receipt = next((receipt for receipt in waiting if receipt.version == version), None)
-            if receipt is None:  # over, and about to be told here
-                if self._newest(lambda: step if version in self._steps else None) is None:
+            view = self._replica.view
+            receipt = next((one for one in self._replica.receipts(view) if one.version == version), None)
+            pending = view.pending.get(WriteId.of(version))
+            if receipt is None or pending is None:  # over, and about to be told here
+                if version not in self._steps:
                     return True
                 await self._replica.clock.sleep(0)
                 continue
-            self._check("undo", step, step.after)
-            if self._take_back(step, receipt):
+            self._check("undo", step, pending.write.update)
+            if self._take_back(step, receipt, pending.write.update):
                 with suppress(Rejected):  # so that nobody is told of it who did not ask
                     await receipt
                 return True
@@ -191,17 +168,17 @@ class UndoActions:
                 return True  # an unknown outcome is raised: it may be in the log, and cannot be undone
         return False
 
-    def _take_back(self, step: UndoStep, receipt: Receipt) -> bool:
-        view = self._replica.view
-        writer, _, number = receipt.version.rpartition("-")
-        pending = view.pending.get(WriteId(writer, int(number)))
-        after = {} if pending is None else {key: self._kept(entry) for key, entry in pending.write.update.items()}
+    def _take_back(self, step: UndoStep, receipt: Receipt, update: Side) -> bool:
+        after = {key: self._kept(entry) for key, entry in update.items()}
         made = self._steps.made
-        if not after or not receipt.cancel():
+        self._replica.withdraw(receipt.version, self)  # what is undone is not to come back by a write that it stood for
+        if not receipt.cancel():
             return False
-        view = self._replica.view
-        with self._lock:
+        if all(entry is None or entry.version == receipt.version for entry in update.values()):
+            view = self._replica.view
             self._steps.took_back(step, {key: view.look_up(key) for key in after}, after, made)
+        else:
+            self._steps.drop(step)  # it was not known yet what it would have written
         return True
 
     def _kept(self, entry: Entry | None) -> Entry | None:
@@ -209,6 +186,14 @@ class UndoActions:
         if entry is None or isinstance(entry.content, Inline):
             return entry
         return Entry(entry.version, Inline(self._replica.values.peek(entry) or "null"))
+
+
+class _Again(NamedTuple):
+    """The origin of a write that undoes or redoes a step."""
+
+    actions: UndoActions
+    operation: str
+    step: UndoStep
 
 
 def _conditions(present: Side) -> Conditions:

@@ -130,6 +130,10 @@ class UndoStack:
             self._replace(before, before)
             self._replace(update, update)
 
+    def remade(self, version: str, update: Side) -> None:
+        """The newest write of a step, which is pending, makes something else of its keys now."""
+        self._replace(update, update)
+
     def read_whole(self, version: str) -> None:
         """The newest write of a step is in the log, which was not seen entry by entry."""
         step = self._done.get(version)

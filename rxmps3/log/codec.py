@@ -140,8 +140,12 @@ def _text(value: Any) -> bytes:
 
 
 def encode_write(write: Write, committer: str) -> str:
-    """The text of one write within an entry; ``writer`` is left out where the committer is its writer."""
-    parts = [f'"nonce":{_quote(write.nonce)}', f'"number":{write.id.number}']
+    """The text of one write within an entry; ``writer`` is left out where the committer is its writer.
+
+    So is ``by``, the name of its user, where that is the committer's.
+    """
+    parts = [] if write.by is None else [f'"by":{_quote(write.by)}']
+    parts += [f'"nonce":{_quote(write.nonce)}', f'"number":{write.id.number}']
     members = ",".join(
         f"{_quote(key)}:{'null' if entry is None else _encode_state_entry(entry)}"
         for key, entry in sorted(write.update.items())
@@ -243,7 +247,8 @@ def decode_write(part: Any, committer: str, what: str, names: Names = sequenced_
     }
     if not update or "" in update or not all(map(_is_text, update)):
         raise Corrupt("a write without keys, or with one that is empty or not Unicode", object=what)
-    return Write(WriteId(writer, read.number("number")), read.text("nonce"), update)
+    by = read.text("by") if "by" in read.members else None
+    return Write(WriteId(writer, read.number("number")), read.text("nonce"), update, by=by)
 
 
 def _decode_state_entry(part: Any, key: str, container: str, names: Names) -> Entry:

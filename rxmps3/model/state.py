@@ -20,7 +20,7 @@ costs memory in proportion to what has changed since.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -55,6 +55,7 @@ __all__ = [
     "Write",
     "WriteId",
     "Wrote",
+    "chained",
     "fold",
     "new_writes",
     "step",
@@ -134,18 +135,26 @@ class WriteId(NamedTuple):
         """The version id of all entries of this write."""
         return f"{self.writer}-{self.number}"
 
+    @classmethod
+    def of(cls, version: str) -> WriteId:
+        """The write that has this version id. Raises ValueError if it is none."""
+        writer, _, number = version.rpartition("-")
+        return cls(writer, int(number))
+
 
 @dataclass(frozen=True)
 class Write:
     """One call of put, put_all or delete: atomic. The nonce tells it from another write of the same number.
 
-    Its basis, if it has one, is what it rests on until it is committed; the log does not keep it.
+    Its basis, if it has one, is what it rests on until it is committed; the log does not keep it. ``by`` is the name
+    that its user gave, unverified, where that is another one than its committer's: it was left by an earlier process.
     """
 
     id: WriteId
     nonce: str
     update: Update
     conditions: Conditions | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -323,6 +332,18 @@ class View(Mapping[str, Entry]):
         """Whether what is seen of the key waits for its commit."""
         return key in self.overlay
 
+    def pending_on(self, key: str) -> Pending | None:
+        """The pending write that is seen of the key, if what is seen of it is pending."""
+        top = self.overlay.get(key)
+        if top is None:
+            return None
+        if top.entry is not None:
+            writer, _, number = top.entry.version.rpartition("-")
+            found = self.pending.get(WriteId(writer, int(number))) if number.isdecimal() else None
+            if found is not None and found.ordinal == top.ordinal:
+                return found
+        return next(one for one in self.pending.values() if one.ordinal == top.ordinal)
+
     def queue(self) -> list[Write]:
         """The pending writes, oldest first."""
         return [pending.write for pending in sorted(self.pending.values())]
@@ -346,12 +367,22 @@ class View(Mapping[str, Entry]):
         return len(confirmed) + gained
 
 
+Cause = Literal["own", "remote", "rollback"]
+
+
 @dataclass(frozen=True)
 class Wrote:
-    """A write was made here."""
+    """A write was made here.
+
+    Attributes:
+        write: the write.
+        by: the name that it is shown under.
+        origin: whoever asked for it: observers know their own writes by it. It means nothing to the state.
+    """
 
     write: Write
     by: str = ""
+    origin: object = None
 
 
 @dataclass(frozen=True)
@@ -363,10 +394,14 @@ class Amended:
 
 @dataclass(frozen=True)
 class Remade:
-    """A pending write has other values now, of the same keys: what they are made of has changed."""
+    """A pending write has other values now, of the same keys: what they are made of has changed.
+
+    While what they are to be made of is not at hand, the write has the entries beneath it, and ``cause`` is "remote".
+    """
 
     write: Write
     by: str = ""
+    cause: Cause = "own"
 
 
 @dataclass(frozen=True)
@@ -409,7 +444,6 @@ class Refused:
 
 
 Event = Wrote | Amended | Remade | Committed | Replayed | Loaded | Refused
-Cause = Literal["own", "remote", "rollback"]
 
 
 @dataclass(frozen=True)
@@ -443,12 +477,21 @@ class Settled:
 
 @dataclass(frozen=True)
 class Step:
-    """One move of the view."""
+    """One move of the view.
+
+    Attributes:
+        view: the view after it.
+        event: what happened.
+        changes: what that did to the keys.
+        effects: what is to be done.
+        then: what happened by that and is part of the same move: see `chained`.
+    """
 
     view: View
     event: Event | None = None
     changes: tuple[EntryChange, ...] = ()
     effects: tuple[Settled, ...] = ()
+    then: tuple[Event, ...] = ()
 
 
 def step(view: View, event: Event) -> Step:
@@ -463,9 +506,9 @@ def step(view: View, event: Event) -> Step:
             return Step(after, event, _changes(view, after, dict.fromkeys(write.update, "own"), by))
         case Amended(write):
             return Step(_amend(view, write), event)
-        case Remade(write, by):
+        case Remade(write, by, cause):
             after = _amend(view, write)
-            return Step(after, event, _changes(view, after, dict.fromkeys(write.update, "own"), by))
+            return Step(after, event, _changes(view, after, dict.fromkeys(write.update, cause), by))
         case Committed(version):
             settled = _found(view, version.writes)
             after = _settle(replace(view, confirmed=fold(view.confirmed, version)), settled)
@@ -473,7 +516,7 @@ def step(view: View, event: Event) -> Step:
             causes: dict[str, Cause] = {
                 key: "own" if write.id in own else "remote" for write in version.writes for key in write.update
             }
-            changes = _changes(view, after, causes, version.by)
+            changes = _changes(view, after, causes, version.by, _names((version,)))
             return Step(after, event, changes, tuple(Settled(id, None) for id in settled))
         case Replayed(state, versions, keys, _):
             writes = tuple(write for version in versions for write in version.writes)
@@ -482,7 +525,7 @@ def step(view: View, event: Event) -> Step:
             own = frozenset(settled)
             causes = dict.fromkeys(sorted(keys), "remote")
             causes |= {key: "own" for write in writes if write.id in own for key in write.update}
-            changes = _changes(view, after, causes, versions[-1].by if versions else "")
+            changes = _changes(view, after, causes, versions[-1].by if versions else "", _names(versions))
             return Step(after, event, changes, tuple(Settled(id, None) for id in settled))
         case Loaded(state):
             settled = [write.id for write in view.queue() if state.has_committed(write)]
@@ -497,6 +540,27 @@ def step(view: View, event: Event) -> Step:
             after = _settle(view, [id])
             causes = dict.fromkeys(write.update, "rollback")
             return Step(after, event, _changes(view, after, causes, ""), (Settled(id, error),))
+
+
+def chained(view: View, steps: Sequence[Step]) -> Step:
+    """Several steps, one after the other from this view, as one: nobody sees the views in between.
+
+    A key's change is the one that came last, from the entry that the key had before all of them.
+    """
+    first, last = steps[0], steps[-1]
+    if first is last:
+        return first
+    changes: dict[str, EntryChange] = {}
+    for change in (change for one in steps for change in one.changes):
+        changes.pop(change.key, None)
+        changes |= {one.key: one for one in _changes(view, last.view, {change.key: change.cause}, change.by)}
+    return Step(
+        last.view,
+        first.event,
+        tuple(changes.values()),
+        tuple(effect for one in steps for effect in one.effects),
+        tuple(one.event for one in steps[1:] if one.event is not None),
+    )
 
 
 def _push(view: View, write: Write) -> View:
@@ -554,8 +618,26 @@ def _settle(view: View, ids: list[WriteId]) -> View:
     return replace(view, pending=remaining, overlay=overlay.finish())
 
 
-def _changes(before: View, after: View, causes: Mapping[str, Cause], by: str) -> tuple[EntryChange, ...]:
-    """What differs between two views at these keys: another entry, or the same one no longer pending."""
+def _names(versions: Sequence[ManifestVersion]) -> dict[str, str]:
+    """Who wrote each key of some versions."""
+    return {
+        key: version.by if write.by is None else write.by
+        for version in versions
+        for write in version.writes
+        for key in write.update
+    }
+
+
+_NOBODY: Mapping[str, str] = {}
+
+
+def _changes(
+    before: View, after: View, causes: Mapping[str, Cause], by: str, names: Mapping[str, str] = _NOBODY
+) -> tuple[EntryChange, ...]:
+    """What differs between two views at these keys: another entry, or the same one no longer pending.
+
+    ``names`` has who wrote a key where that is not ``by``.
+    """
     changes: list[EntryChange] = []
     for key, cause in causes.items():
         old, new = before.look_up(key), after.look_up(key)
@@ -563,5 +645,5 @@ def _changes(before: View, after: View, causes: Mapping[str, Cause], by: str) ->
         if old is new and pending == before.is_pending(key):
             continue
         changed = (old is not None) if new is None else not new.same_value(old)
-        changes.append(EntryChange(key, old, new, changed, pending, by, cause))
+        changes.append(EntryChange(key, old, new, changed, pending, names.get(key, by), cause))
     return tuple(changes)

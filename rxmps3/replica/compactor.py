@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
-from rxmps3.errors import unforeseen
 from rxmps3.log.protocol import Collector, Log
 from rxmps3.replica.health import Health
 from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock
+from rxmps3.runtime.worker import Retries, Worker
 
 __all__ = ["Compactor"]
 
@@ -28,38 +27,26 @@ class Compactor:
         self._clock = clock
         self._log = log
         self._collector = collector
-        self._health = health
-        self._backoff = backoff
-        self._wanted = asyncio.Event()
+        retries = Retries(clock, backoff, lambda error, wait: health.failed("compact", error, wait))
+        self._worker = Worker(self._keep, retries, again=False)
+        self.run = self._worker.run
+        self._grown = False
         self._mine = False
         self._collected_at = -_COLLECT_EVERY
 
     def grown(self, *, mine: bool) -> None:
         """The log has one more version, by this client or another."""
         if self._log.upkeep_is_due:
+            self._grown = True
             self._mine = self._mine or mine
-            self._wanted.set()
-
-    async def run(self) -> None:
-        """Keep the manifest small for as long as the replica lives."""
-        failures = 0
-        while True:
-            await self._wanted.wait()
-            if not self._mine:
-                await self._clock.sleep(self._clock.rng.uniform(*_OTHERS_WAIT))
-            self._wanted.clear()
-            self._mine = False
-            try:
-                await self._keep()
-                failures = 0
-            except Exception as problem:
-                failures += 1
-                error = unforeseen(problem)
-                wait = self._backoff.wait(failures, error, self._clock.rng)
-                self._health.failed("compact", error, wait)
-                await self._clock.sleep(wait)
+            self._worker.wake()
 
     async def _keep(self) -> None:
+        if self._grown and not self._mine:
+            await self._clock.sleep(self._clock.rng.uniform(*_OTHERS_WAIT))
+        if not self._grown:
+            return  # that was seen to while others were let go first
+        self._grown = self._mine = False
         await self._log.server_time()
         if not self._log.upkeep_is_due:
             return

@@ -1,21 +1,31 @@
-"""Writes that rest on something: up to which they may be sent, and what becomes of one whose basis is gone."""
+"""Writes that rest on something: up to which they may be sent, and what becomes of one whose basis is gone.
+
+The view is what the log says with every pending write on top that stands, each made of what is beneath it. So when
+something beneath one changes, it is made anew or refused in the same step, be the storage in reach or not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
 
 from rxmps3.errors import Conflict, Corrupt, InvalidInput, Rejected
 from rxmps3.log.protocol import Log
 from rxmps3.model.conditions import Conditions, broken, seen
-from rxmps3.model.state import Entry, Refused, Write, WriteId
+from rxmps3.model.state import Amended, Entry, Event, Refused, Remade, Step, View, Write, WriteId, Wrote, chained, step
 from rxmps3.replica.dataflow import Dataflow
+from rxmps3.replica.pending import Basis, PendingWrite, PendingWrites, What
+from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.values import Values
 
 __all__ = ["ConditionChecker", "Derived"]
 
 _LOOKS = 2
 """So often the end of the log is looked for at most while news keep coming."""
+
+There = Mapping[str, Entry | None]
+"""What the keys are at that a write is made of; None where there is nothing."""
 
 
 class Derived(NamedTuple):
@@ -25,21 +35,117 @@ class Derived(NamedTuple):
     conditions: Conditions
 
 
+class _Writer(Protocol):
+    """Plans writes, for a caller that holds the lock of the view."""
+
+    def remake(self, one: PendingWrite[Receipt], write: Write, derived: Derived) -> Remade: ...
+
+    def hide(self, one: PendingWrite[Receipt]) -> None: ...
+
+    def make(self, draft: Any) -> Wrote: ...
+
+
 class ConditionChecker:
     """Judges the pending writes that have a basis.
 
     Args:
-        remake: gives a pending write other values; says whether it is pending still.
+        writer: plans writes.
     """
 
     def __init__(
-        self, log: Log, dataflow: Dataflow, values: Values, remake: Callable[[WriteId, Derived], bool]
+        self,
+        log: Log,
+        dataflow: Dataflow,
+        values: Values,
+        pending: PendingWrites[Receipt],
+        writer: _Writer,
     ) -> None:
         self._log = log
         self._dataflow = dataflow
         self._values = values
-        self._remake = remake
+        self._pending = pending
+        self._writer = writer
         self._read_since = 0  # pending writes with a lower ordinal were made before the last read of the log began
+
+    # -- at once, with what changed --------------------------------------------------------------------------
+
+    def step(self, view: View, event: Event) -> Step:
+        """As `rxmps3.model.state.step`; what rests on what it changed is made anew or refused in the same step.
+
+        So is made what was not made before since a pending write showed the same that does so no more.
+        """
+        first = step(view, event)
+        if isinstance(event, (Wrote, Amended)):
+            return first
+        steps = [first]
+        if self._pending.resting and first.view.loaded:
+            steps += self._consequences(first.view)
+        if self._pending.followed:
+            steps += self._made_up(steps)
+        return chained(view, steps)
+
+    def _made_up(self, steps: Sequence[Step]) -> Iterator[Step]:
+        """The writes that stood behind pending ones which have been refused or made anew."""
+        settled = {effect.id: effect.error for one in steps for effect in one.effects}
+        remade = {one.event.write.id for one in steps if isinstance(one.event, Remade)}
+        view = steps[-1].view
+        self._pending.take_behind([id for id, error in settled.items() if error is None])  # what they hold is there
+        for behind in self._pending.take_behind([*settled, *remade]):
+            top = view.pending_on(behind.key)
+            if top is not None and (top.ordinal >= behind.after or behind.shown(view)):
+                self._pending.put_behind(top.write.id, behind)
+            elif not behind.shown(view):
+                moved = step(view, self._writer.make(behind.draft))
+                view = moved.view
+                yield moved
+
+    def _consequences(self, view: View) -> list[Step]:
+        steps: list[Step] = []
+        confirmed = view.confirmed.entries
+        ahead: dict[str, Entry | None] = {}
+        for write in view.queue():
+            one = self._pending.resting.get(write.id)
+            event = None if one is None else self._judge(one, write, confirmed, ahead)
+            if event is not None:
+                steps.append(step(view, event))
+                view = steps[-1].view
+            if not isinstance(event, Refused):
+                ahead.update(write.update if event is None else event.write.update)
+        return steps
+
+    def _judge(
+        self, one: PendingWrite[Receipt], write: Write, confirmed: Mapping[str, Entry], ahead: There
+    ) -> Remade | Refused | None:
+        """What becomes of a write by what is beneath it now; None if it stays as it is."""
+        conditions = write.conditions
+        if conditions is None:
+            return None
+        what = broken(conditions, confirmed, ahead)
+        if not what and one.basis is not Basis.UNKNOWN:
+            one.happened(What.HELD)
+            return None
+        if not conditions.derived:  # what was never seen to hold is for the next look to decide
+            return Refused(write.id, _conflict(write.id, what)) if one.basis is Basis.HOLDS else None
+        there = _there(conditions, confirmed, ahead)
+        texts = {key: self._values.peek(entry) for key, entry in there.items() if entry is not None}
+        known = {key: text for key, text in texts.items() if text is not None}
+        if len(known) < len(texts):
+            return self._show_beneath(one, write, there)
+        try:
+            return self._writer.remake(one, write, _derive(conditions, there, known))
+        except (Corrupt, InvalidInput) as error:
+            return Refused(write.id, _unmade(error))
+
+    def _show_beneath(self, one: PendingWrite[Receipt], write: Write, there: There) -> Remade | None:
+        """A value that a write is to be made of is not at hand: until it is, what is beneath the write is shown."""
+        self._writer.hide(one)
+        one.happened(What.BASE_MISSING)
+        update = {key: there.get(key) for key in write.update}
+        if all(update[key] is entry for key, entry in write.update.items()):
+            return None
+        return Remade(replace(write, update=update), cause="remote")
+
+    # -- before a commit -------------------------------------------------------------------------------------
 
     def standing(self, ready: Sequence[Write]) -> list[Write]:
         """Of the oldest pending writes those before the first whose basis does not hold as far as the log is known."""
@@ -48,26 +154,28 @@ class ConditionChecker:
         confirmed = self._dataflow.view.confirmed.entries
         ahead: dict[str, Entry | None] = {}
         for index, write in enumerate(ready):
-            if write.conditions is not None and broken(write.conditions, confirmed, ahead):
+            if write.conditions is not None and (
+                broken(write.conditions, confirmed, ahead) or self._is_unknown(write.id)
+            ):
                 return list(ready[:index])
             ahead.update(write.update)
         return list(ready)
 
-    async def reconsider(self) -> list[WriteId]:
-        """Look whether the pending writes rest on what is there; refuse those that do not, or make them anew.
+    def _is_unknown(self, id: WriteId) -> bool:
+        one = self._pending.resting.get(id)
+        return one is not None and one.basis is Basis.UNKNOWN
+
+    async def reconsider(self) -> None:
+        """Decide on those pending writes that could not be judged at once: look whether they rest on what is there.
 
         A write is judged by a state that has all that was committed before it was made; one that needs a newer look is
-        left for the next call.
-
-        Returns:
-            Those that were made anew.
+        left for the next call. What a write is to be made of is fetched.
 
         Raises:
             Unavailable, AccessDenied, BucketNotFound: not all could be decided.
         """
         if self._needs_a_look():
             self._read_since = await self._look()
-        remade: list[WriteId] = []
         view = self._dataflow.view
         confirmed = view.confirmed
         ahead: dict[str, Entry | None] = {}
@@ -78,15 +186,13 @@ class ConditionChecker:
             if pending is None:
                 continue
             conditions = pending.write.conditions
-            what = "" if conditions is None else broken(conditions, confirmed.entries, ahead)
-            if conditions is not None and what:
-                if not await self._mend(id, conditions, what, ahead):
-                    continue
-                remade.append(id)
+            if conditions is not None:
+                what = broken(conditions, confirmed.entries, ahead)
+                if what or self._is_unknown(id):
+                    await self._mend(pending.write, conditions, what, ahead)
             pending = self._dataflow.view.pending.get(id)
             if pending is not None:
                 ahead.update(pending.write.update)
-        return remade
 
     async def _look(self) -> int:
         """Read to the end of the log; the ordinal from which on writes were made after that began."""
@@ -105,28 +211,39 @@ class ConditionChecker:
         standing = len(self.standing(queue))
         return standing < len(queue) and view.pending[queue[standing].id].ordinal >= self._read_since
 
-    async def _mend(self, id: WriteId, conditions: Conditions, what: str, ahead: Mapping[str, Entry | None]) -> bool:
-        """Make a write anew whose basis does not hold; False if it is refused or over."""
+    async def _mend(self, write: Write, conditions: Conditions, what: str, ahead: There) -> None:
+        """Refuse a write whose basis does not hold, or make it anew."""
         if not conditions.derived:
-            remedy = "read again and decide again"
-            self._refuse(Conflict(what, operation="commit", object=f"write {id.version}", remedy=remedy), id)
-            return False
-        confirmed = self._dataflow.view.confirmed.entries
-        there = {key: ahead[key] if key in ahead else confirmed.get(key) for key in conditions.keys}
+            self._dataflow.refusals.on_next(Refused(write.id, _conflict(write.id, what)))
+            return
+        there = _there(conditions, self._dataflow.view.confirmed.entries, ahead)
         try:
-            return self._remake(id, await self._derive(conditions, there))
+            texts = {key: await self._values.fetch(entry) for key, entry in there.items() if entry is not None}
+            derived = _derive(conditions, there, texts)
+            with self._dataflow.lock:
+                pending, one = self._dataflow.view.pending.get(write.id), self._pending.open.get(write.id)
+                if pending is not None and one is not None:
+                    self._dataflow.writes.on_next(self._writer.remake(one, pending.write, derived))
         except (Corrupt, InvalidInput) as error:
-            rejected = Rejected(f"cannot be made of what is there now: {error}", operation="commit")
-            rejected.__cause__ = error
-            self._refuse(rejected, id)
-            return False
+            self._dataflow.refusals.on_next(Refused(write.id, _unmade(error)))
 
-    async def _derive(self, conditions: Conditions, there: Mapping[str, Entry | None]) -> Derived:
-        before = {key: await self._values.fetch(entry) for key, entry in there.items() if entry is not None}
-        texts = {key: derivation.apply(before.get(key)) for key, derivation in conditions.derived.items()}
-        return Derived(
-            texts, Conditions({key: seen(entry) for key, entry in there.items()}, derived=conditions.derived)
-        )
 
-    def _refuse(self, error: Rejected, id: WriteId) -> None:
-        self._dataflow.refusals.on_next(Refused(id, error))
+def _there(conditions: Conditions, confirmed: Mapping[str, Entry], ahead: There) -> dict[str, Entry | None]:
+    return {key: ahead[key] if key in ahead else confirmed.get(key) for key in conditions.keys}
+
+
+def _derive(conditions: Conditions, there: There, before: Mapping[str, str]) -> Derived:
+    """What is made of these texts. Raises `Corrupt`, `InvalidInput`."""
+    texts = {key: derivation.apply(before.get(key)) for key, derivation in conditions.derived.items()}
+    return Derived(texts, Conditions({key: seen(entry) for key, entry in there.items()}, derived=conditions.derived))
+
+
+def _conflict(id: WriteId, what: str) -> Conflict:
+    remedy = "read again and decide again"
+    return Conflict(what, operation="commit", object=f"write {id.version}", remedy=remedy)
+
+
+def _unmade(error: Corrupt | InvalidInput) -> Rejected:
+    rejected = Rejected(f"cannot be made of what is there now: {error}", operation="commit")
+    rejected.__cause__ = error
+    return rejected

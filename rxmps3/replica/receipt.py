@@ -14,7 +14,6 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import Disposable
 
 from rxmps3.errors import Error, failure_of_observer
-from rxmps3.model.state import ContentObject
 from rxmps3.replica.stages import ObserverRaised, Stage, Teller
 from rxmps3.runtime.event_loop import refuse_on_a_loop
 from rxmps3.runtime.no_pickle import BoundToProcess
@@ -123,7 +122,6 @@ class Receipt(BoundToProcess):
         self,
         version: str,
         keys: tuple[str, ...],
-        contents: tuple[ContentObject, ...] = (),
         cancel: Callable[[], bool] = lambda: False,
         check_may_block: Callable[[], None] = refuse_on_a_loop,
         observer_raised: ObserverRaised = _log_raised,
@@ -131,7 +129,6 @@ class Receipt(BoundToProcess):
         self.version = version
         self.keys = keys
         self._cancel = cancel
-        self.contents = contents
         self._observer_raised = observer_raised
         self._lock = threading.RLock()
         self._stored = _Milestone(self._lock, check_may_block)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase
@@ -22,8 +22,6 @@ from rxmps3.log.archive import Archive
 from rxmps3.log.detect import ChosenLog
 from rxmps3.log.protocol import Collector, Context, Kit, LogEvent, Placing, Planned, ProtocolName
 from rxmps3.log.registry import is_there, open_kit
-from rxmps3.model.conditions import Conditions
-from rxmps3.model.derivations import Derivation
 from rxmps3.model.state import (
     Committed,
     Entry,
@@ -33,7 +31,6 @@ from rxmps3.model.state import (
     Settled,
     State,
     View,
-    WriteId,
 )
 from rxmps3.replica.committer import Committer
 from rxmps3.replica.compactor import Compactor
@@ -42,14 +39,14 @@ from rxmps3.replica.dataflow import Dataflow
 from rxmps3.replica.health import Health
 from rxmps3.replica.options import Options, Status, merged
 from rxmps3.replica.outbox_worker import OutboxWorker
+from rxmps3.replica.pending import PendingWrites, Shown
 from rxmps3.replica.polling import Poller
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.router import Router, Turn
-from rxmps3.replica.shared_values import SharedValues
 from rxmps3.replica.state_saver import StateSaver
 from rxmps3.replica.values import Values
 from rxmps3.replica.versions import Reset
-from rxmps3.replica.writer import Draft, Made, WriteMaker
+from rxmps3.replica.writer import Draft, WriteMaker
 from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock, Random
 from rxmps3.runtime.event_loop import EventLoop
@@ -59,6 +56,7 @@ from rxmps3.storage.metered import MeteredStorage
 
 __all__ = ["Replica"]
 
+R = TypeVar("R")
 logger = logging.getLogger("rxmps3")
 
 
@@ -98,9 +96,17 @@ class Replica:
             self._name,
         )
         self._poller = Poller(self._loop, clock, self._log, self._health, self.backoff, options, self.restored)
-        self._dataflow = Dataflow(self._loop, self._poller.ticks, self._poller.take_look, self._log.versions, self._vet)
+        self._dataflow = Dataflow(
+            self._loop,
+            self._poller.ticks,
+            self._poller.take_look,
+            self._log.versions,
+            self._vet,
+            lambda view, event: self._conditions.step(view, event),
+        )
         self._dataflow.router.add_last(self._follow)
         self.values = Values(self._storage, self._log.kit.placing, options.cache_bytes)
+        self._pending: PendingWrites[Receipt] = PendingWrites()
         self._write_maker = WriteMaker(
             self._writer,
             self._name,
@@ -110,22 +116,22 @@ class Replica:
             self.values,
             options,
             lambda: self._log.kit,
+            self._pending,
             self._made,
-            self._was_sent,
             self.observer_raised,
         )
-        self._receipts = self._write_maker.receipts
         self._keep = keep
         self._local: Local | None = None
         self._restoring: asyncio.Task[None] | None = None
         self._restore_error: Error | None = None
+        self._conditions = ConditionChecker(self._log, self._dataflow, self.values, self._pending, self._write_maker)
         self._outbox_worker = OutboxWorker(
             clock,
             self._log,
             self._health,
             self.backoff,
+            self._pending,
             options.by,
-            self._stored,
             lambda: self._committer.wake(),
             lambda: self._log.kit.suspect is not None,
         )
@@ -137,13 +143,19 @@ class Replica:
             self.values,
             self._health,
             self.backoff,
-            self._receipts,
+            self._pending,
             self._outbox_worker,
-            ConditionChecker(self._log, self._dataflow, self.values, self._write_maker.remake),
+            self._conditions,
         )
 
         self._state_saver = StateSaver(
-            clock, self._log, lambda: self.view.confirmed, lambda: self._local, self._outbox_worker
+            clock,
+            self._log,
+            lambda: self.view.confirmed,
+            lambda: self._local,
+            self._pending,
+            self.backoff,
+            self._outbox_worker.wake,
         )
         self._compactor = Compactor(clock, self._log, lambda: self.collector, self._health, self.backoff)
 
@@ -218,8 +230,8 @@ class Replica:
 
     def receipts(self, view: View) -> tuple[Receipt, ...]:
         """The receipts of a view's pending writes that have not settled since, oldest first."""
-        receipts = (self._receipts.get(write.id) for write in view.queue())
-        return tuple(receipt for receipt in receipts if receipt is not None)
+        found = (self._pending.open.get(write.id) for write in view.queue())
+        return tuple(one.receipt for one in found if one is not None)
 
     def _vet(self, event: LogEvent) -> None:
         """Raise `Corrupt` if the log puts words into this client's mouth."""
@@ -235,6 +247,8 @@ class Replica:
         """What a step means to this client itself, once the observers have seen it."""
         for settled in turn.step.effects:
             self._settle(settled)
+        if turn.step.then:
+            self._made()
         event = turn.step.event
         if isinstance(event, (Committed, Replayed)):
             self._poller.active()
@@ -249,21 +263,22 @@ class Replica:
         self._health.tell()
 
     def _settle(self, settled: Settled) -> None:
-        self._committer.forget(settled.id, committed=settled.error is None)
-        receipt = self._receipts.pop(settled.id, None)
-        if receipt is None:
+        one = self._pending.end(settled.id, committed=settled.error is None)
+        if one is None:
             return
-        for content in receipt.contents:
+        self._outbox_worker.wake()
+        self._committer.ended(one)
+        for content in one.contents:
             text = self.values.release(content)
             if self._local is not None and settled.error is None:
                 saving = self.spawn(self.values.save(content, text), "save")
                 self._saves.add(saving)
                 saving.add_done_callback(self._saves.discard)
-        receipt.settle(settled.error)
+        one.receipt.settle(settled.error)
         self._committer.wake()  # what waited behind it may go
         if settled.error is not None:
             early = settled.id.writer != self._write_maker.writer
-            self._loop.call_soon(lambda: self._report_unseen(receipt, early=early))
+            self._loop.call_soon(lambda: self._report_unseen(one.receipt, early=early))
 
     def _report_unseen(self, receipt: Receipt, *, early: bool) -> None:
         error = receipt.unseen_failure
@@ -282,68 +297,36 @@ class Replica:
         """Raise `Unsupported` if the log's protocol has no one order of commits that a write could rest on."""
         self._write_maker.check_linear(operation)
 
-    def write_nowait(
-        self,
-        values: Mapping[str, Any],
-        shared: SharedValues | None = None,
-        conditions: Conditions | None = None,
-        made: Made | None = None,
-    ) -> Receipt:
+    def write_nowait(self, draft: Draft) -> Receipt:
         """Make one atomic write and step the view; from any thread.
 
-        Args:
-            values: what each key is to hold; `MISSING` deletes it.
-            shared: the same values as they were planned for several manifests.
-            conditions: what it rests on; it is refused with `Conflict` if they do not hold where it is committed.
-            made: is given the write before anything becomes of it, on this thread.
-
         Raises:
-            InvalidKey, InvalidValue, Closed, Overloaded: nothing was changed.
+            Conflict: ``draft.unchanged``, and it has changed; nothing was done.
+            NotLoaded: what it is to be made of is not at hand.
+            InvalidKey, InvalidValue, Closed, Overloaded: nothing was done.
         """
         self.check_open("put")
-        return self._uninterrupted(lambda: self._write_maker.write(values, shared, conditions, made))
+        return self._uninterrupted(lambda: self._write_maker.write(draft))
 
-    def write_unchanged_nowait(
-        self, values: Mapping[str, Any], conditions: Conditions, made: Made | None = None
-    ) -> Receipt:
-        """As `write_nowait`, but only if its basis holds in the view as it is now.
+    def write_unless_shown(self, key: str, shown: Shown, draft: Draft) -> Receipt | None:
+        """As `write_nowait`, unless the view shows what the write would make of its key; None if so.
 
-        What rests on an own write that is to be refused would be refused with it: so none is shown that has to be.
-
-        Raises:
-            Conflict: it does not hold any more; nothing was changed.
-            InvalidKey, InvalidValue, Closed, Overloaded: nothing was changed.
+        Where a write that waits for its commit shows it, that is only put off: should that write be cancelled, refused
+        or made anew with another value, this one is made in the same step.
         """
         self.check_open("put")
-        return self._uninterrupted(lambda: self._write_maker.write_unchanged(values, conditions, made))
+        return self._uninterrupted(lambda: self._write_maker.write_unless_shown(key, shown, draft))
 
-    def derive_nowait(self, derived: Mapping[str, Derivation], made: Made | None = None) -> Receipt:
-        """Make one atomic write of what its keys hold; it is made anew when others write them before it is committed.
+    def withdraw(self, version: str, origin: object) -> None:
+        """Forget what this origin would write should a pending write not be committed."""
+        self._write_maker.withdraw(version, origin)
 
-        Raises:
-            NotLoaded: a key's value is not at hand.
-            InvalidKey, InvalidValue, Closed, Overloaded: nothing was changed.
-        """
-        self.check_open("put")
-        return self._uninterrupted(lambda: self._write_maker.derive(derived, made))
-
-    def _uninterrupted(self, write: Callable[[], Receipt]) -> Receipt:
+    def _uninterrupted(self, write: Callable[[], R]) -> R:
         """Beside an event loop in a thread of its own the main thread may be interrupted; not in here."""
         return uninterrupted(write) if self._loop.beside_threads else write()
 
-    def _was_sent(self, id: WriteId) -> bool:
-        return self._committer.was_sent(id)
-
-    def _made(self, draft: Draft) -> None:
-        if draft.shared is not None:
-            self._committer.share(draft.write.id, draft.shared)
-        self._outbox_worker.add(draft.write, draft.texts)
-        self._committer.wake()
-
-    def _stored(self, id: WriteId) -> None:
-        receipt = self._receipts.get(id)
-        if receipt is not None:
-            receipt.mark_stored()
+    def _made(self) -> None:
+        self._outbox_worker.wake()
         self._committer.wake()
 
     # -- what is kept on disk --------------------------------------------------------------------------------
@@ -393,9 +376,10 @@ class Replica:
 
     def _take_up(self, restored: Restored) -> None:
         """A write of an earlier process is pending again."""
-        if restored.write.id in self._receipts:
+        if restored.write.id in self._pending.open:
             return
-        self._committer.restored(restored)
+        if restored.sent is not None:
+            self._committer.restored()
         if restored.after is not None:
             self._log.suspect(restored.write, restored.after)
         self._write_maker.take_up(restored)
@@ -567,8 +551,8 @@ class Replica:
         await self._outbox_worker.finish()
         if self._local is not None:
             await self._local.close()
-        left = list(self._receipts.values())
-        self._receipts.clear()
+        left = [one.receipt for one in self._pending.open.values()]
+        self._pending.open.clear()
         if not left:
             self._health.complete()
             return
@@ -591,7 +575,7 @@ class Replica:
         raise not_sent
 
     async def _flush(self, timeout: float) -> None:
-        waiting = [self.spawn(_until_done(receipt), "flush") for receipt in self._receipts.values()]
+        waiting = [self.spawn(_until_done(receipt), "flush") for receipt in self.receipts(self.view)]
         if waiting and timeout > 0:
             await asyncio.wait(waiting, timeout=timeout)
 

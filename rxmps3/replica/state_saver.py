@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 
@@ -10,8 +9,11 @@ from rxmps3.errors import Error
 from rxmps3.local.directory import Local, SavedState
 from rxmps3.log.protocol import Log
 from rxmps3.model.state import State
-from rxmps3.replica.outbox_worker import OutboxWorker
+from rxmps3.replica.pending import PendingWrites
+from rxmps3.replica.receipt import Receipt
+from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock
+from rxmps3.runtime.worker import Retries, Worker
 
 __all__ = ["StateSaver"]
 
@@ -25,7 +27,11 @@ _LONGEST_DELAY = 60.0
 
 
 class StateSaver:
-    """Saves the confirmed state and its place in the log; a copy, so that losing the newest one costs a download."""
+    """Saves the confirmed state and its place in the log; a copy, so that losing the newest one costs a download.
+
+    Args:
+        over: is told when the outbox may let go of writes that the saved state has.
+    """
 
     def __init__(
         self,
@@ -33,45 +39,57 @@ class StateSaver:
         log: Log,
         state: Callable[[], State],
         local: Callable[[], Local | None],
-        storer: OutboxWorker,
+        pending: PendingWrites[Receipt],
+        backoff: Backoff,
+        over: Callable[[], None],
     ) -> None:
         self._clock = clock
         self._log = log
         self._state = state
         self._local = local
-        self._outbox_worker = storer
-        self._changed = asyncio.Event()
+        self._pending = pending
+        self._over = over
+        self._changed = False
+        self._delay = _DELAY
+        self._worker = Worker(self._save, Retries(clock, backoff, lambda error, _: _could_not(error)))
+        self.run = self._worker.run
 
     def changed(self) -> None:
         """There is something new to save."""
-        self._changed.set()
+        self._changed = True
+        self._worker.wake()
 
-    async def run(self) -> None:
-        """Save whenever something changed, not too often."""
-        delay = _DELAY
-        while True:
-            await self._changed.wait()
-            await self._clock.sleep(delay)
-            began = self._clock.monotonic()
-            await self.finish()
-            took = self._clock.monotonic() - began
-            delay = min(max(_DELAY, _SHARE * took), _LONGEST_DELAY)
+    async def _save(self) -> None:
+        """Save what has changed, not too often."""
+        if not self._changed:
+            return  # it was saved while there was more
+        await self._clock.sleep(self._delay)
+        began = self._clock.monotonic()
+        await self.finish()
+        took = self._clock.monotonic() - began
+        self._delay = min(max(_DELAY, _SHARE * took), _LONGEST_DELAY)
 
     async def finish(self) -> None:
         """Save now, if something changed."""
         local = self._local()
-        if local is None or not self._changed.is_set():
+        if local is None or not self._changed:
             return
-        self._changed.clear()
+        self._changed = False
         state = self._state()
         place = self._log.place
         if place is not None and state.version != place.version:
             return  # between the two moves of one step; the next change saves it
         if place is None and state.version:
             return  # not read since the start: what is on disk is as good
-        settled = self._outbox_worker.settled()
+        committed = self._pending.unsaved()
         try:
             await local.save_state(SavedState(place, state))
-            self._outbox_worker.saved(settled)
         except Error as error:
-            logger.warning("the last known state could not be saved: %s", error)
+            _could_not(error)
+        else:
+            self._pending.saved(committed)
+            self._over()
+
+
+def _could_not(error: Error) -> None:
+    logger.warning("the last known state could not be saved: %s", error)

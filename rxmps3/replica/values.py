@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import threading
 from contextlib import suppress
+from threading import Lock
 from typing import NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
@@ -81,6 +82,7 @@ class Values:
         self.placing = placing
         self._cache = TextCache(cache_bytes)
         self._own: dict[str, _Own] = {}
+        self._lock = Lock()
         self._arriving: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._known: _KnownValues | None = None
         self._slots = asyncio.Semaphore(_TRANSFERS_AT_ONCE)
@@ -104,21 +106,24 @@ class Values:
 
         ``body`` is what its object is to hold, where that is not what the placing makes of the text.
         """
-        held = self._own.get(content.identity)
-        self._own[content.identity] = _Own(text, body, held.holders + 1 if held is not None else 1)
+        with self._lock:
+            held = self._own.get(content.identity)
+            self._own[content.identity] = _Own(text, body, held.holders + 1 if held is not None else 1)
 
     def hold_again(self, content: ContentObject) -> None:
         """Keep the text of a held value for one more holder."""
-        held = self._own[content.identity]
-        self._own[content.identity] = held._replace(holders=held.holders + 1)
+        with self._lock:
+            held = self._own[content.identity]
+            self._own[content.identity] = held._replace(holders=held.holders + 1)
 
     def release(self, content: ContentObject) -> str:
         """The own value is committed or given up: from now on the cache decides how long its text stays."""
-        held = self._own.pop(content.identity)
-        if held.holders > 1:
-            self._own[content.identity] = held._replace(holders=held.holders - 1)
-        else:
-            self._cache.put(content.identity, held.text)
+        with self._lock:
+            held = self._own.pop(content.identity)
+            if held.holders > 1:
+                self._own[content.identity] = held._replace(holders=held.holders - 1)
+            else:
+                self._cache.put(content.identity, held.text)
         return held.text
 
     async def upload(self, content: ContentObject) -> Stored | None:

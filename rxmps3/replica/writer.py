@@ -33,6 +33,7 @@ from rxmps3.model.writing import contents_of, values_of
 from rxmps3.replica.conditions import Derived
 from rxmps3.replica.dataflow import Dataflow
 from rxmps3.replica.options import Options
+from rxmps3.replica.pending import Basis, Behind, PendingWrite, PendingWrites, Shown, What
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.shared_values import SharedValues
 from rxmps3.replica.stages import ObserverRaised
@@ -40,18 +41,29 @@ from rxmps3.replica.values import Values
 from rxmps3.runtime.clock import Clock
 from rxmps3.runtime.event_loop import EventLoop
 
-__all__ = ["Draft", "Made", "WriteMaker"]
-
-Made = Callable[[Write], None]
-"""Is given a write as soon as it is made, under the lock of the view: before anything becomes of it."""
+__all__ = ["Draft", "WriteMaker"]
 
 
 class Draft(NamedTuple):
-    """A write as it was made, and what its committer has to know of it."""
+    """What a call asks for: one atomic write.
 
-    write: Write
-    texts: Mapping[str, str]
-    shared: SharedValues | None
+    Attributes:
+        values: what each key is to hold; `MISSING` deletes it.
+        conditions: what it rests on; it is refused with `Conflict` if they do not hold where it is committed.
+        unchanged: whether they are to hold in the view as well, as it is now. What rests on an own write that is to be
+            refused would be refused with it: so none is shown that has to be.
+        derived: instead of values, how those of its keys are made of the present ones. It is made anew when others
+            write them before it is committed.
+        shared: the same values as they were planned for several manifests.
+        origin: who asks for it, for observers to know their own by; see `Wrote.origin`.
+    """
+
+    values: Mapping[str, Any] = {}
+    conditions: Conditions | None = None
+    unchanged: bool = False
+    derived: Mapping[str, Derivation] = {}
+    shared: SharedValues | None = None
+    origin: object = None
 
 
 class WriteMaker:
@@ -60,8 +72,8 @@ class WriteMaker:
     Args:
         writer: the writer id.
         kit: the protocol as it is known now.
-        made: is given each new write, on the loop's thread, in the order of the calls.
-        was_sent: whether a write was given to the storage.
+        pending: where writes are entered.
+        made: is told of each new write, on the loop's thread, in the order of the calls.
         observer_raised: is told of observers of receipts that raised, on any thread.
     """
 
@@ -75,13 +87,12 @@ class WriteMaker:
         values: Values,
         options: Options,
         kit: Callable[[], Kit],
-        made: Callable[[Draft], None],
-        was_sent: Callable[[WriteId], bool],
+        pending: PendingWrites[Receipt],
+        made: Callable[[], None],
         observer_raised: ObserverRaised,
     ) -> None:
         self.writer = writer
         self.number = 0
-        self.receipts: dict[WriteId, Receipt] = {}
         self._name = name
         self._clock = clock
         self._loop = loop
@@ -89,8 +100,8 @@ class WriteMaker:
         self._values = values
         self._options = options
         self._kit = kit
+        self._pending = pending
         self._made = made
-        self._was_sent = was_sent
         self._observer_raised = observer_raised
 
     def check(self, values: Mapping[str, Any]) -> Planned:
@@ -102,36 +113,45 @@ class WriteMaker:
         if not self._kit().linear:
             raise self._unsupported(self._kit(), operation)
 
-    def write(
-        self,
-        values: Mapping[str, Any],
-        shared: SharedValues | None = None,
-        conditions: Conditions | None = None,
-        made: Made | None = None,
-    ) -> Receipt:
+    def write(self, draft: Draft) -> Receipt:
         """Make one atomic write. As `Replica.write_nowait`."""
         with self._dataflow.lock:
-            return self._write_locked(values, shared, conditions, made)
+            if draft.derived:
+                draft = self._derived(draft)
+            elif draft.unchanged and draft.conditions is not None:
+                what = broken(draft.conditions, self._dataflow.view, {})
+                if what:
+                    raise Conflict(what, operation="commit", object=self._name, remedy="read again and decide again")
+            return self._write_locked(draft)
 
-    def write_unchanged(self, values: Mapping[str, Any], conditions: Conditions, made: Made | None = None) -> Receipt:
-        """Make one atomic write on what was read. As `Replica.write_unchanged_nowait`."""
+    def write_unless_shown(self, key: str, shown: Shown, draft: Draft) -> Receipt | None:
+        """Make a write unless its key shows the same. As `Replica.write_unless_shown`."""
         with self._dataflow.lock:
-            what = broken(conditions, self._dataflow.view, {})
-            if what:
-                raise Conflict(what, operation="commit", object=self._name, remedy="read again and decide again")
-            return self._write_locked(values, None, conditions, made)
+            view = self._dataflow.view
+            if shown(view):
+                top = view.pending_on(key)
+                if top is not None:
+                    self.check(draft.values)
+                    self._pending.put_behind(top.write.id, Behind(key, view.next_ordinal, shown, draft))
+                return None
+            return self._write_locked(draft)
 
-    def derive(self, derived: Mapping[str, Derivation], made: Made | None = None) -> Receipt:
-        """Make one atomic write of what its keys hold now. As `Replica.derive_nowait`."""
+    def withdraw(self, version: str, origin: object) -> None:
+        """As `Replica.withdraw`."""
         with self._dataflow.lock:
-            before = {self._kit().placing.check_key(key): self._at_hand(key) for key in derived}
-            texts = {key: derivation.apply(before[key].text) for key, derivation in derived.items()}
-            conditions = Conditions({key: one.seen for key, one in before.items()}, derived=derived)
-            return self._write_locked(_decoded(texts), None, conditions, made)
+            id = WriteId.of(version)
+            for behind in self._pending.take_behind((id,)):
+                if behind.draft.origin is not origin:
+                    self._pending.put_behind(id, behind)
 
-    def _write_locked(
-        self, values: Mapping[str, Any], shared: SharedValues | None, conditions: Conditions | None, made: Made | None
-    ) -> Receipt:
+    def _derived(self, draft: Draft) -> Draft:
+        """The values that the present ones make, and what they rest on."""
+        before = {self._kit().placing.check_key(key): self._at_hand(key) for key in draft.derived}
+        texts = {key: derivation.apply(before[key].text) for key, derivation in draft.derived.items()}
+        conditions = Conditions({key: one.seen for key, one in before.items()}, derived=draft.derived)
+        return draft._replace(values=_decoded(texts), conditions=conditions)
+
+    def _write_locked(self, draft: Draft) -> Receipt:
         waiting = len(self._dataflow.view.pending)
         if waiting >= self._options.max_pending:
             raise Overloaded(
@@ -140,31 +160,33 @@ class WriteMaker:
                 object=self._name,
                 remedy="await some receipts, or raise max_pending",
             )
+        wrote = self.make(draft)
+        self._dataflow.writes.on_next(wrote)
+        self._loop.on_loop(self._made)
+        return self._pending.open[wrote.write.id].receipt
+
+    def make(self, draft: Draft) -> Wrote:
+        """A new write as an event, for a caller that holds the lock of the view and steps it."""
         id = WriteId(self.writer, self.number + 1)
-        planned = self._plan(id, values) if shared is None else shared.planned_for(id)
+        planned = self._plan(id, draft.values) if draft.shared is None else draft.shared.planned_for(id)
         self.number = id.number
-        receipt = self._give_receipt(id, planned.update, planned.contents)
-        write = Write(id, self._clock.new_id(), planned.update, conditions)
-        self._dataflow.writes.on_next(Wrote(write, self._options.by))
-        if made is not None:
-            made(write)
-        draft = Draft(write, {held.content.name: held.text for held in planned.contents}, shared)
-        self._loop.on_loop(lambda: self._made(draft))
-        return receipt
+        write = Write(id, self._clock.new_id(), planned.update, draft.conditions)
+        texts = {held.content.name: held.text for held in planned.contents}
+        receipt = self._receipt(write)
+        one = self._pending.add(write, receipt, self._hold(planned.contents), texts)
+        one.shared = draft.shared
+        if write.conditions is not None and not draft.unchanged and broken(write.conditions, self._dataflow.view, {}):
+            one.basis = Basis.UNSEEN
+        return Wrote(write, self._options.by, draft.origin)
 
     def _plan(self, id: WriteId, values: Mapping[str, Any]) -> Planned:
         return self._kit().placing.plan(id, values, self._options.inline_limit)
 
-    def _give_receipt(self, id: WriteId, update: Mapping[str, Any], contents: Sequence[Held]) -> Receipt:
-        receipt = self.receipts[id] = Receipt(
-            id.version,
-            tuple(update),
-            self._hold(contents),
-            lambda: self._cancel(id),
-            self._loop.check_may_block,
-            self._observer_raised,
+    def _receipt(self, write: Write) -> Receipt:
+        id = write.id
+        return Receipt(
+            id.version, tuple(write.update), lambda: self._cancel(id), self._loop.check_may_block, self._observer_raised
         )
-        return receipt
 
     def _hold(self, contents: Sequence[Held]) -> tuple[ContentObject, ...]:
         for held in contents:
@@ -185,32 +207,30 @@ class WriteMaker:
     def _cancel(self, id: WriteId) -> bool:
         """Take back a write that was never sent."""
         with self._dataflow.lock:
-            if id not in self.receipts or self._was_sent(id):
+            if id not in self._dataflow.view.pending or self._pending.was_sent(id):
                 return False
+            self._pending.open[id].happened(What.CANCELLED)
             error = Rejected("taken back before it was sent", operation="cancel", object=f"write {id.version}")
             self._dataflow.refusals.on_next(Refused(id, error))
         return True
 
     # -- planning anew ---------------------------------------------------------------------------------------
 
-    def remake(self, id: WriteId, derived: Derived) -> bool:
-        """What a pending write is made of has changed: it gets other values, in objects of other names.
+    def remake(self, one: PendingWrite[Receipt], write: Write, derived: Derived) -> Remade:
+        """A pending write with other values, in objects of other names: what it is made of has changed.
 
-        Returns:
-            False if it is not pending any more.
+        For a caller that holds the lock of the view. Raises as `write`, and then nothing has changed.
         """
-        with self._dataflow.lock:
-            pending, receipt = self._dataflow.view.pending.get(id), self.receipts.get(id)
-            if pending is None or receipt is None:
-                return False
-            planned = self._plan(id, _decoded(derived.texts))
-            write = replace(pending.write, update=planned.update, conditions=derived.conditions)
-            renamed = self._kit().placing.again(write, self._clock.new_id(6))
-            for content in receipt.contents:
-                self._values.release(content)
-            receipt.contents = self._hold(_renamed(renamed, [held.text for held in planned.contents]))
-            self._dataflow.writes.on_next(Remade(renamed, self._options.by))
-        return True
+        planned = self._plan(write.id, _decoded(derived.texts))
+        planned_write = replace(write, update=planned.update, conditions=derived.conditions)
+        renamed = self._kit().placing.again(planned_write, self._clock.new_id(6))
+        self._replan(one, _renamed(renamed, [held.text for held in planned.contents]))
+        one.happened(What.HELD)
+        return Remade(renamed, self._options.by)
+
+    def hide(self, one: PendingWrite[Receipt]) -> None:
+        """The values of a pending write are not known any more. For a caller that holds the lock of the view."""
+        self._replan(one, ())
 
     def plan_for(self, kit: Kit) -> None:
         """The manifest is in another protocol than was assumed: plan what is pending anew for it."""
@@ -220,8 +240,10 @@ class WriteMaker:
                 self._plan_for(kit, write)
 
     def _plan_for(self, kit: Kit, write: Write) -> None:
-        receipt = self.receipts[write.id]
-        texts = {content.name: self._values.peek_content(content) or "" for content in receipt.contents}
+        one = self._pending.open[write.id]
+        if one.basis is Basis.UNKNOWN:
+            return  # it is planned once they are
+        texts = {content.name: self._values.peek_content(content) or "" for content in one.contents}
         try:
             if write.conditions is not None and not kit.linear:
                 raise self._unsupported(kit, "commit")
@@ -231,21 +253,28 @@ class WriteMaker:
             rejected.__cause__ = error
             self._dataflow.refusals.on_next(Refused(write.id, rejected))
             return
-        for content in receipt.contents:
-            self._values.release(content)
-        receipt.contents = self._hold(planned.contents)
+        self._replan(one, planned.contents)
         self._dataflow.writes.on_next(Amended(replace(write, update=planned.update)))
+
+    def _replan(self, one: PendingWrite[Receipt], contents: Sequence[Held]) -> None:
+        for content in one.contents:
+            self._values.release(content)
+        self._pending.replanned(one, self._hold(contents))
 
     def take_up(self, restored: Restored) -> None:
         """A write of an earlier process is pending again, under its old id; its large values are uploaded anew."""
-        write, kit = restored.write, self._kit()
+        kit, named_here = self._kit(), restored.by == self._options.by
+        write = replace(restored.write, by=None if named_here else restored.by)
         if fits(kit.protocol, write):
             renamed = kit.placing.again(write, self._clock.new_id(6))
             held = _renamed(renamed, [restored.texts[content.name] for content in contents_of(write)])
         else:
             planned = self._plan(write.id, values_of(write, restored.texts))
             renamed, held = replace(write, update=planned.update), planned.contents
-        self._give_receipt(write.id, write.update, held).mark_stored()
+        receipt = self._receipt(renamed)
+        receipt.mark_stored()
+        sent = restored.after is not None or restored.sent is not None
+        self._pending.restore(renamed, receipt, self._hold(held), sent=sent, at=restored.sent)
         self._dataflow.writes.on_next(Wrote(renamed, restored.by))
         if write.conditions is not None and not kit.linear:
             rejected = Rejected("refused and rolled back", operation="commit", object=f"write {write.id.version}")

@@ -19,8 +19,9 @@ from rxmps3.errors import Corrupt, Error, Failure, InvalidValue, NotLoaded
 from rxmps3.model import jsontext
 from rxmps3.model.derivations import MergePatch
 from rxmps3.model.missing import MISSING, MissingType
-from rxmps3.model.state import Cause, Entry, EntryChange, Inline
+from rxmps3.model.state import Cause, Entry, EntryChange, Inline, View
 from rxmps3.replica import Replica
+from rxmps3.replica.pending import Shown
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.router import Turn
 from rxmps3.streams.stream import Live, Sender, Stream
@@ -87,10 +88,18 @@ class Key(Live[T], abc.ObserverBase[T]):
         name: the key.
         codec: between values and JSON.
         default: what stands for a missing value.
+        put_unless_shown: puts a value, unless a view shows it that stands; see `Replica.write_unless_shown`.
     """
 
     def __init__(
-        self, replica: Replica, streams: Streams, writes: Writes, name: str, codec: Codec[T], default: T
+        self,
+        replica: Replica,
+        streams: Streams,
+        writes: Writes,
+        name: str,
+        codec: Codec[T],
+        default: T,
+        put_unless_shown: Callable[[str, Any, Shown], object],
     ) -> None:
         self.name = name
         self._replica = replica
@@ -98,6 +107,7 @@ class Key(Live[T], abc.ObserverBase[T]):
         self._writes = writes
         self._codec = codec
         self._default = default
+        self._put_unless_shown = put_unless_shown
         self._default_text = _text_of_default(codec, default)
         self._default_deletes = self._default_text is None
         self._default_is_shared = self._default_deletes and type(default) not in (dict, list, set, bytearray)
@@ -159,11 +169,13 @@ class Key(Live[T], abc.ObserverBase[T]):
         return values[-1]
 
     def on_next(self, value: T) -> None:
-        """Set the key, unless the view shows this value already. From any thread; trouble goes to ``db.errors``."""
+        """Set the key, unless the view shows this value already. From any thread; trouble goes to ``db.errors``.
+
+        A value that is shown but not committed yet is put after all as soon as its write is cancelled or refused.
+        """
         try:
             dumped = self.dumped(value)
-            if not self._shows(value, dumped):
-                self._writes.put(self.name, dumped)
+            self._put_unless_shown(self.name, dumped, lambda view: self._shows(view, value, dumped))
         except Error as error:
             self._report("put", error, "the value was not written")
 
@@ -189,9 +201,8 @@ class Key(Live[T], abc.ObserverBase[T]):
         """The default for one reader: a copy, unless it is a sign whose identity counts."""
         return self._default if self._default_is_shared else deepcopy(self._default)
 
-    def _shows(self, value: T, dumped: Any) -> bool:
-        """Whether a reader of this key sees this value already, the default included."""
-        view = self._replica.view
+    def _shows(self, view: View, value: T, dumped: Any) -> bool:
+        """Whether a reader of this key sees this value in a view, the default included."""
         entry = view.look_up(self.name)
         if entry is None and not view.loaded and not view.is_pending(self.name):
             return False
@@ -340,7 +351,9 @@ class _EntrySink(Generic[T]):
         entry, pending = view.look_up(self._key.name), view.is_pending(self._key.name)
         own = pending or (entry is not None and self._replica.made(entry))
         cause: Cause = "own" if own else "remote"
-        by = self._replica.options.by if own else ""
+        waiting = view.pending_on(self._key.name)
+        found = None if waiting is None else waiting.write.by
+        by = (self._replica.options.by if found is None else found) if own else ""
         if self._replica.from_cache:
             self._first_read.disposable = self._replica.statuses.subscribe(lambda _: self._read_at_last())
         self._go_to(EntryChange(self._key.name, None, entry, changed=True, pending=pending, by=by, cause=cause))

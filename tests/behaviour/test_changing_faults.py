@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
+from reactivex import operators as ops
 
 import rxmps3
 from rxmps3 import MISSING, Conflict, NotLoaded, Unavailable
 from rxmps3.model import conditions, jsontext
+from rxmps3.model.state import Entry, Event, Step, View, step
 from rxmps3.replica.conditions import ConditionChecker
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import FaultyStorage, LatencyStorage, Plan, drop_requests, late, lose_answers, resend, throttle
@@ -40,6 +43,7 @@ PLANS: dict[str, Plan] = {
     ),
 }
 ACCOUNTS = [f"account/{n}" for n in range(4)]
+CHECKER = ConditionChecker
 APPEND = {"mergeStrategy": "append"}
 
 
@@ -170,8 +174,29 @@ def test_each_write_in_the_log_follows_the_state_that_it_rests_on(plan: Plan, se
     _play(plan, seed)
 
 
+def _made_of_others(db: Any, view: View) -> list[str]:
+    """The pending writes whose values are not what is made of those beneath them, as far as these are at hand."""
+    wrong: list[str] = []
+    ahead: dict[str, Entry | None] = {}
+    for write in view.queue():
+        derived = {} if write.conditions is None else write.conditions.derived
+        for key, derivation in derived.items():
+            entry, base = write.update[key], ahead.get(key, view.confirmed.entries.get(key))
+            text, before = (None if one is None else db._replica.values.peek(one) for one in (entry, base))
+            is_hidden = entry is base
+            at_hand = text is not None and (base is None or before is not None)
+            if at_hand and not is_hidden and derivation.apply(before) != text:
+                wrong.append(f"{write.id.version} shows {text:.60} on {before!s:.60}")
+        ahead.update(write.update)
+    return wrong
+
+
 def _every_write(basing: ConditionChecker, ready: Sequence[rxmps3.Write]) -> list[rxmps3.Write]:
     return list(ready)
+
+
+def _step_alone(checker: ConditionChecker, view: View, event: Event) -> Step:
+    return step(view, event)
 
 
 def _same_version(entry: Any, wanted: Any) -> bool:
@@ -179,14 +204,16 @@ def _same_version(entry: Any, wanted: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("rule", "instead"),
+    "rules",
     [
-        pytest.param(ConditionChecker.standing, _every_write, id="a commit looks at nothing"),
-        pytest.param(conditions._is_at, _same_version, id="an own write made anew is taken for the old one"),
+        pytest.param([(CHECKER.standing, _every_write), (CHECKER.step, _step_alone)], id="nothing is looked at"),
+        pytest.param([(CHECKER.step, _step_alone)], id="what changes beneath a write is looked at when it is sent"),
+        pytest.param([(conditions._is_at, _same_version)], id="an own write made anew is taken for the old one"),
     ],
 )
-def test_a_rule_that_is_switched_off_is_noticed(rule: Any, instead: Any, mutant: Mutant) -> None:
-    mutant.replace(rule, instead)
+def test_a_rule_that_is_switched_off_is_noticed(rules: list[tuple[Any, Any]], mutant: Mutant) -> None:
+    for rule, instead in rules:
+        mutant.replace(rule, instead)
     with pytest.raises(AssertionError):
         _play_many(10)
 
@@ -210,6 +237,7 @@ def _play(plan: Plan, seed: int) -> None:
             for name, network in zip("abcd", networks, strict=True):
                 databases.append(await rxmps3.connect(network, shared=False, by=name, clock=SimClock(name + str(seed))))
                 network.plan = plan
+            wrong = [trace(db.states.pipe(ops.map(partial(_made_of_others, db)), ops.filter(bool))) for db in databases]
             clients = [
                 Client(db, name, random.Random(f"{name} {seed}"), notes)
                 for db, name in zip(databases, "abcd", strict=True)
@@ -225,6 +253,9 @@ def _play(plan: Plan, seed: int) -> None:
             assert sum(_under("account/", end).values()) == 400
             assert end["count"] == sum(1 for write in _writes(log) if "count" in write.update)
             assert len(_writes(log)) > 60
+            assert wrong == [["completed"]] * 4, (
+                "a view shows a write that is made of something else than what is beneath"
+            )
 
     run_virtually(main())
 

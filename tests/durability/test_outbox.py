@@ -131,6 +131,47 @@ async def test_who_wrote_it_is_kept_across_a_restart() -> None:
         assert [change.by for change in changes] == ["bob"]
 
 
+async def test_whoever_sends_it_it_is_committed_under_the_name_of_who_wrote_it() -> None:
+    """In the view, in the log, to others, in the past, and once more where an adopted outbox is adopted again."""
+    disk, bucket = Disk(), MemoryStorage()
+    async with on(bucket, disk, online=False, by="ann") as first:
+        await first.put_all({"k": 1, "large": LARGE}).stored
+        await first.delete("gone").stored
+    async with on(bucket, disk, online=False, by="bob"):
+        pass
+    async with on(bucket) as witness:
+        told = trace(witness.changes())
+        versions = trace(witness.versions)
+        async with on(bucket, disk, by="carl") as third:
+            entry = trace(third.key("k").entries())
+            assert entry[0].by == "ann"
+            own = third.put("own", 2)
+            await asyncio.gather(*map(_end_of, third.pending.value))
+            await own
+        await witness.refresh()
+        assert {change.key: change.by for change in told} == {"k": "ann", "large": "ann", "own": "carl"}
+        assert [(write.id.number, write.by) for version in versions for write in version.writes] == [
+            (1, "ann"),
+            (2, "ann"),
+            (1, None),
+        ]
+        assert {version.by for version in versions} == {"carl"}
+        assert [one.by for one in await witness.history("k")] == ["ann"]
+        assert [one.by for one in await witness.history("own")] == ["carl"]
+
+
+async def test_what_a_user_without_a_name_left_is_not_given_one() -> None:
+    disk, bucket = Disk(), MemoryStorage()
+    async with on(bucket, disk, online=False) as first:
+        await first.put("k", 1).stored
+    async with on(bucket) as witness:
+        told = trace(witness.changes())
+        async with on(bucket, disk, by="bob") as second:
+            await asyncio.gather(*map(_end_of, second.pending.value))
+        await witness.refresh()
+        assert [change.by for change in told] == [""]
+
+
 async def test_a_large_value_waits_on_disk_with_its_write() -> None:
     disk, bucket = Disk(), MemoryStorage()
     async with on(bucket, disk, online=False) as first:

@@ -55,6 +55,7 @@ class Exact:
         self._record = record
         self._position = 0
         self._opened_at = 0
+        self._stood: set[str] = set()
 
     def opened(self, state: State, makers: Sequence[SessionRecord]) -> None:
         self._opened_at = position = _position(state)
@@ -79,6 +80,7 @@ class Exact:
             self._position = self._record.position = position
             self._compare_state(position, view.confirmed, ledger.folds[position])
         self._compare_pending(position, view, ledger.folds[position])
+        self._check_standing(position, view, ledger.folds[position])
 
     def _compare_state(self, position: int, state: State, fold: Fold) -> None:
         mine = {key: (entry.version, entry.content.sha256) for key, entry in state.entries.items()}
@@ -108,6 +110,22 @@ class Exact:
                 "pending is what the log lacks",
                 f"{record.name} at {position}: pending {sorted(waiting)}, of own writes {sorted(expected)}",
             )
+
+    def _check_standing(self, position: int, view: View, fold: Fold) -> None:
+        """What a pending write rests on, once it was there, is there for as long as the write is shown."""
+        ahead: dict[str, str] = {}
+        for write in view.queue():
+            record = self._recorder.by_version.get(write.id.version)
+            if record is not None and record.rests_on is not None:
+                key, wanted = record.rests_on
+                item = fold.items.get(key)
+                found = ahead.get(key, "" if item is None else item[0])
+                if found == wanted:
+                    self._stood.add(record.version)
+                elif record.version in self._stood:
+                    detail = f"{self._record.name} at {position}: {record.version} rests on {wanted!r}, not {found!r}"
+                    self._recorder.complain("what is shown stands", detail)
+            ahead |= {key: "" if entry is None else entry.version for key, entry in write.update.items()}
 
     def end_of_log(self) -> str:
         return str(self._ledger.length or "")

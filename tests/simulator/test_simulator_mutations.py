@@ -77,6 +77,12 @@ def a_commit_does_not_look_what_it_follows(mutant: Mutant) -> None:
     mutant.replace(ConditionChecker.standing, lambda self, ready: list(ready))
 
 
+@mutation("what is shown stands")
+def what_is_beneath_a_pending_write_changes_unnoticed(mutant: Mutant) -> None:
+    """What rests on something else than what is there is shown until its turn to be sent comes."""
+    mutant.replace(ConditionChecker.step, lambda self, view, event: state.step(view, event))
+
+
 @mutation("a condition holds where it is committed", 792, 801, 858)
 def a_condition_is_looked_at_only_once(mutant: Mutant) -> None:
     """When it was found to hold, it is believed to, also after a lost race."""
@@ -90,6 +96,7 @@ def a_condition_is_looked_at_only_once(mutant: Mutant) -> None:
         return list(held)
 
     mutant.replace(ConditionChecker.standing, once)
+    mutant.replace(ConditionChecker.step, lambda self, view, event: state.step(view, event))
 
 
 @mutation("no holes")
@@ -156,6 +163,7 @@ def a_commit_does_not_wait_for_its_uploads(mutant: Mutant) -> None:
 
     ready_as_it_was = Committer._ready  # pyright: ignore[reportPrivateUsage]
     mutant.replace(Committer._ready, ready)
+    mutant.replace(Committer._about_to_send, lambda self, ready: self._still_pending(ready))
 
 
 @mutation("nothing unexpected fails", DENIED, saying="403 AccessDenied")

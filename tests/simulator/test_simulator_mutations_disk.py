@@ -10,6 +10,7 @@ import pytest
 from rxmps3.local.outbox import Outbox
 from rxmps3.model.state import WriteId
 from rxmps3.replica.outbox_worker import OutboxWorker
+from rxmps3.replica.pending import PendingWrites
 from tests.mutating import Mutant
 from tests.simulator import play
 from tests.simulator.disk import SimDisk
@@ -53,16 +54,14 @@ def an_outbox_takes_the_newest_first(mutant: Mutant) -> None:
 @mutation("a restart sees own writes", SHORT_MEMORY)
 def what_is_committed_leaves_the_outbox_at_once(mutant: Mutant) -> None:
     """It is on the disk no more, and in the state that is there not yet."""
-    forget = OutboxWorker.forget
+    end = PendingWrites.end
 
-    def hasty(self: Any, id: WriteId, *, committed: bool) -> None:
-        if committed and self._outbox is not None and self._new.pop(id, None) is None:
-            self._over.append(id)
-            self._wake()
-        else:
-            forget(self, id, committed=committed)
+    def hasty(self: PendingWrites[Any], id: WriteId, *, committed: bool) -> Any:
+        ended = end(self, id, committed=committed)
+        self.saved(self.unsaved())
+        return ended
 
-    mutant.replace(OutboxWorker.forget, hasty)
+    mutant.replace(PendingWrites.end, hasty)
 
 
 @mutation("each write is in the log once", forgetful(40))
@@ -83,8 +82,9 @@ def stored_is_said_before_the_disk_says_so(mutant: Mutant) -> None:
     store = OutboxWorker._store  # pyright: ignore[reportPrivateUsage]
 
     async def hasty(self: Any, outbox: Outbox) -> None:
-        for id in list(self._new):
-            self._stored(id)
+        for one in self._pending.to_store():
+            if not one.is_over:
+                one.receipt.mark_stored()
         await store(self, outbox)
 
     mutant.replace(OutboxWorker._store, hasty)

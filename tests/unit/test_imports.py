@@ -36,6 +36,7 @@ PURE = (
     "model.state",
     "model.writing",
     "replica.fairness",
+    "replica.pending",
     "runtime.backoff",
 )
 """Values in, values out; time and chance are arguments. They may import each other, and `BESIDE_PURE`."""

@@ -248,7 +248,7 @@ class History:
             return
         known = point.state.get(key)
         if known is not None:
-            yield await self._key_version(archive, key, known, known.version, point)
+            yield await self._key_version(archive, key, known, known.version, point, "")
         state = point.state
         async with aclosing(archive.since(point, last)) as entries:
             async for logged in entries:
@@ -260,16 +260,17 @@ class History:
                     folded = fold(folded, replace(version, writes=(write,), expired=()))
                     if counts and key in write.update and (had or key in folded):
                         entry = write.update[key]
-                        yield await self._key_version(archive, key, entry, write.id.version, logged)
+                        by = version.by if write.by is None else write.by
+                        yield await self._key_version(archive, key, entry, write.id.version, logged, by)
                 state = fold(state, version)
 
     async def _key_version(
-        self, archive: Archive, key: str, entry: Entry | None, version: str, place: Point | Logged
+        self, archive: Archive, key: str, entry: Entry | None, version: str, place: Point | Logged, by: str
     ) -> KeyVersion:
         value = MISSING if entry is None else await self._value(archive, place.seq, key, entry)
         if isinstance(place, Point):  # of the checkpoint, not of the entry that wrote the key
             return KeyVersion(value, version, str(place.seq), "", None, None)
-        return KeyVersion(value, version, str(place.seq), place.version.by, place.version.time, place.date)
+        return KeyVersion(value, version, str(place.seq), by, place.version.time, place.date)
 
     async def _value(self, archive: Archive, seq: int, key: str, entry: Entry) -> Any:
         """The value of an entry of the state after ``seq``; a download that fails is tried again a few times."""
