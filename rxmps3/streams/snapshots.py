@@ -29,7 +29,7 @@ from rxmps3.replica.router import Sink, Turn
 from rxmps3.runtime.gather import all_of
 from rxmps3.streams.selection import Entries, Selection
 
-__all__ = ["Shown", "SnapshotSink", "Texts", "nothing_new", "routed_to"]
+__all__ = ["Shown", "SnapshotSink", "Texts", "routed_to", "same_texts"]
 
 Texts = SortedMap[str]
 """JSON text by key, for the present keys of a snapshot."""
@@ -49,7 +49,7 @@ class Shown(NamedTuple):
     changed: Collection[str]
 
 
-def nothing_new(left: Shown, right: Shown) -> bool:
+def same_texts(left: Shown, right: Shown) -> bool:
     """Whether an emission shows what the one before it shows. O(1)."""
     return not right.changed
 

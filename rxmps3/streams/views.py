@@ -26,7 +26,7 @@ from rxmps3.replica.router import Turn
 from rxmps3.replica.versions import Reset
 from rxmps3.streams.events import Change, ChangeSink, TurnSink
 from rxmps3.streams.selection import KeySelection, PrefixSelection, Selection
-from rxmps3.streams.snapshots import Shown, Texts, nothing_new, routed_to
+from rxmps3.streams.snapshots import Shown, Texts, routed_to, same_texts
 from rxmps3.streams.stream import Attach, Live, Sender, Stream
 
 __all__ = ["Streams", "read_text", "snapshot_of"]
@@ -118,7 +118,7 @@ class Streams:
 
         add = partial(replica.router.add_prefix, _common(disjoint))
         shown = routed_to(add, self.once_loaded, replica, select, watch=watch)
-        return shown.pipe(ops.distinct_until_changed(comparer=nothing_new))
+        return shown.pipe(ops.distinct_until_changed(comparer=same_texts))
 
     def _of_keys(self, name: str, keys: tuple[str, ...], render: Callable[[Shown], T], missing: _Default) -> Stream[T]:
         replica = self._replica
@@ -129,7 +129,7 @@ class Streams:
 
         add = partial(replica.router.add_keys, keys)
         shown = routed_to(add, self.once_loaded, replica, select, missing.entry)
-        return self._of_values(name, shown.pipe(ops.distinct_until_changed(comparer=nothing_new)), render)
+        return self._of_values(name, shown.pipe(ops.distinct_until_changed(comparer=same_texts)), render)
 
     def _of_values(self, name: str, shown: Observable[Shown], render: Callable[[Shown], T]) -> Stream[T]:
         """What is shown of some keys, as an item of each reader's own."""

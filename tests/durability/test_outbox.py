@@ -108,9 +108,9 @@ async def test_pending_writes_are_there_after_a_restart_in_order_and_go_out_once
         more = second.put("c", 4)
         await more.stored
     async with on(bucket, disk) as third:
-        receipts = list(third.pending.value)
-        assert [receipt.version for receipt in receipts] == [*versions, more.version]
-        assert await asyncio.gather(*map(_end_of, receipts)) == [*versions, more.version]
+        left = list(third.pending.value)  # some may be committed by the time that it is open
+        assert [receipt.version for receipt in left] == [*versions, more.version][len(versions) + 1 - len(left) :]
+        await asyncio.gather(*map(_end_of, left))
         assert third.pending.value == ()
         assert await third.get_prefix() == {"a": 3, "c": 4, "large": LARGE}
     log = await entries(bucket)
@@ -515,7 +515,7 @@ async def test_an_outbox_that_cannot_be_read_stops_the_opening_and_keeps_what_it
     with pytest.raises(Unavailable):
         await on(bucket, disk)
     disk.wrap = Disk().wrap
-    async with on(bucket, disk) as db:
+    async with on(bucket, disk, online=False) as db:
         assert [receipt.keys for receipt in db.pending.value] == [("k",)]
 
 
