@@ -57,7 +57,7 @@ def test_each_state_can_be_reached(kind: type[Sending | Uploading | Storing | Ba
     assert set(kind) <= reached
 
 
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("end", sorted(ENDS, key=lambda end: end.name))
 def test_an_end_is_for_good(end: Sending) -> None:
     assert all(end not in table for table in TRANSITIONS.values())
 
