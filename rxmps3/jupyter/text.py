@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from rxmps3.jupyter.values import visible
+
 __all__ = ["MOST_CHARACTERS", "MOST_IN_A_ROW", "MOST_ROWS", "short", "to_text"]
 
 MOST_ROWS = 200
@@ -14,10 +16,10 @@ _WIDEST_KEY = 40
 
 
 def to_text(value: Any) -> str:
-    """A line per key for a mapping, a text as it is, else what `repr` makes of it."""
+    """A line per key for a mapping, a text as it is, else what `repr` makes of it; no control characters."""
     if isinstance(value, Mapping):
-        return _lines(cast("Mapping[Any, Any]", value)) or "{}"
-    return short(value)
+        return visible(_lines(cast("Mapping[Any, Any]", value)) or "{}")
+    return visible(short(value))
 
 
 def short(value: Any, most: int = MOST_CHARACTERS) -> str:
