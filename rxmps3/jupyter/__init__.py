@@ -1,9 +1,10 @@
-"""Streams in notebooks: show the latest value of any Observable, bind widgets to keys.
+"""Streams in notebooks: show the latest value of any Observable, tables of keys, bind widgets to keys.
 
 It needs the extra: ``pip install 'rxmps3[jupyter]'``.
 """
 
 from rxmps3.jupyter.binding import Binding, bind
 from rxmps3.jupyter.showing import LiveView, live
+from rxmps3.jupyter.table import TableView, table
 
-__all__ = ["Binding", "LiveView", "bind", "live"]
+__all__ = ["Binding", "LiveView", "TableView", "bind", "live", "table"]

@@ -100,7 +100,7 @@ class LiveModel(ViewModel):
     def _drawn(self, value: Any) -> str | Scripted:
         with no_figures_left():
             made = self._render(value)
-            return made if isinstance(made, str) else drawn(made)
+            return made if isinstance(made, (str, Scripted)) else drawn(made)
 
 
 class LiveView(Widget[LiveModel]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, cast
 
 from rxmps3.jupyter.values import visible
@@ -26,6 +27,8 @@ def short(value: Any, most: int = MOST_CHARACTERS) -> str:
     """A value in one piece, cut off where it is too much to look at."""
     if isinstance(value, (list, tuple)):
         value = cast("list[Any] | tuple[Any, ...]", value)[:most]  # each item takes at least one character
+    if isinstance(value, datetime):
+        value = value.isoformat(" ", "seconds")
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= most else text[:most] + "…"
 

@@ -62,7 +62,7 @@ export function ago(seconds) {
 export function clock(at) {
   const date = new Date(at);
   const today = date.toDateString() === new Date().toDateString();
-  return (today ? "" : date.toLocaleDateString() + " ") + date.toLocaleTimeString();
+  return (today ? "" : date.toLocaleDateString() + " ") + date.toLocaleTimeString([], { hour12: false });
 }
 
 export const count = (number) => Number(number).toLocaleString("en-US");
