@@ -42,7 +42,7 @@ def module(view: str) -> str:
 
 def style() -> str:
     """The style sheet of all views."""
-    return source("rxmps3.css")
+    return source("vendor/uplot.css") + source("rxmps3.css")
 
 
 def _collect(name: str, parts: dict[str, str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, NamedTuple, cast
 
 from reactivex import Observable
@@ -55,6 +54,7 @@ class Rows:
         self.loaded = False
         self.ended = ""
         self._queue: deque[tuple[str, Any]] = deque()
+        self._records = 0
 
     def take(self) -> set[str]:
         """Take in what has come; the keys whose row may look another."""
@@ -86,6 +86,12 @@ class Rows:
             by = getattr(delta, "by", "")
             if by:
                 self.marks[_key_of(delta.key)] = Mark(by, self.marks.get(delta.key, Mark()).at)
+
+    def _take_one(self, record: Any, changed: set[str]) -> None:
+        """A record beside those before it."""
+        self.loaded = True
+        self._set(str(self._records), record, changed)
+        self._records += 1
 
     def _take_version(self, version: Any, changed: set[str]) -> None:
         """An entry of the log: who, and when."""
@@ -166,6 +172,8 @@ def _of_observable(source: Observable[Any], told: Any) -> DisposableBase:
             told("deltas", item)
         elif isinstance(item, (list, tuple)):
             told("whole", {str(number): value for number, value in enumerate(cast("list[Any]", item))})
+        elif fields_of(item) is not None:
+            told("one", item)
         else:
             told("whole", {VALUE: item})
 
@@ -174,8 +182,3 @@ def _of_observable(source: Observable[Any], told: Any) -> DisposableBase:
         on_error=lambda error: told("end", f"{type(error).__name__}: {error}"),
         on_completed=lambda: told("end", "completed"),
     )
-
-
-def seconds(moment: datetime | None) -> float:
-    """Since 1970; 0 where there is none."""
-    return 0.0 if moment is None else moment.timestamp()

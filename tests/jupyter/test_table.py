@@ -18,7 +18,7 @@ import rxmps3
 import rxmps3.blocking
 from rxmps3.jupyter import viewmodel
 from rxmps3.jupyter.ordering import KEY, Ask, Order
-from rxmps3.jupyter.table import TableModel, _editing, table, typed_like
+from rxmps3.jupyter.tables import TableModel, _editing, table, typed_like
 from rxmps3.jupyter.viewmodel import Message
 
 
