@@ -69,11 +69,11 @@ export const count = (number) => Number(number).toLocaleString("en-US");
 
 /** Initials of a name and a colour that is always the same for it. */
 export function face(name) {
-  const words = String(name).trim().split(/[\s_.@-]+/).filter(Boolean);
+  const words = String(name).replace(HIDDEN, "").trim().split(/[\s_.@-]+/).filter(Boolean);
   const letters = words.length > 1 ? [...words[0]][0] + [...words[1]][0] : [...(words[0] ?? "?")].slice(0, 2).join("");
   let hash = 2166136261;
   for (const one of String(name)) hash = Math.imul(hash ^ one.codePointAt(0), 16777619) >>> 0;
-  return { letters: visible(letters.toUpperCase()), hue: hash % 360 };
+  return { letters: letters.toUpperCase(), hue: hash % 360 };
 }
 
 /** Call at most once a frame, and not at all in a page that is not shown. */
