@@ -34,8 +34,8 @@ class ChartModel(ViewModel):
     """Numbers of a source, over time or over a field.
 
     States: ``chart``, the kind; ``axis``, ``"time"``, ``"number"`` or ``"text"``; ``window``, seconds that are shown, 0
-    for all; ``across``, what goes across; ``sliding``, whether the axis is the time at which values came; ``title``; ``more``, how many series are not
-    shown; ``ended``.
+    for all; ``across``, what goes across; ``sliding``, whether the axis is the time at which values came; ``title``;
+    ``more``, how many series are not shown; ``ended``.
 
     A page asks for ``points`` and gets ``points`` with ``series``: by name two lists, of what is across and what is up.
     From then on every page gets ``add`` with ``series`` of the new points alone, while values are shown over time, and
@@ -55,7 +55,7 @@ class ChartModel(ViewModel):
             across=x or ("time" if over_time else "key"),
         )  # fmt: skip
         self._clock = SystemClock()
-        self._name = source.name if isinstance(source, Key) else ""
+        self._name = _name_of(source)
         self._prefix = prefix
         self._x, self._y = x, y
         self._over_time = over_time
@@ -84,8 +84,8 @@ class ChartModel(ViewModel):
         numbers = {name: number for name in wanted if (number := number_of(row.get(name))) is not None}
         short = key.removeprefix(self._prefix) or key
         if len(wanted) == 1 or set(row) == {VALUE}:
-            name = self._name or wanted[0] if key == VALUE and not self._prefix else short
-            return {name: number for number in numbers.values()}
+            alone = key == VALUE and not self._prefix
+            return dict.fromkeys([self._name or wanted[0] if alone else short], *numbers.values()) if numbers else {}
         lonely = key == VALUE and set(self._source.values) == {VALUE}
         return {name if lonely else f"{short} · {name}": number for name, number in numbers.items()}
 
@@ -171,6 +171,10 @@ def _lists(points: Any) -> list[list[Any]]:
     return [[across for across, _ in points], [up for _, up in points]]
 
 
+def _name_of(source: object) -> str:
+    return cast("Key[Any]", source).name if isinstance(source, Key) else ""
+
+
 def number_of(value: Any) -> float | None:
     """A number that can be drawn."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -208,9 +212,10 @@ def chart(
 ) -> ChartView:
     """Draw numbers as they come: over time, over a field, or as bars.
 
-    Without ``x`` each number is a point at the moment when it came here, and each key, or each field of it, is a line. With
-    ``x`` each key is a point at that field, as it is now. ``kind="bar"`` has a bar for each key, ``kind="spark"`` a small
-    line and the latest number. Choose on the legend what is drawn; drag over the drawing to look closer.
+    Without ``x`` each number is a point at the moment when it came here, and each key, or each field of it, is a
+    line. With ``x`` each key is a point at that field, as it is now. ``kind="bar"`` has a bar for each key,
+    ``kind="spark"`` a small line and the latest number. Choose on the legend what is drawn; drag over the drawing to
+    look closer.
 
     Args:
         source: a database, a key, or an Observable: of numbers, of records, or of what `table` takes.
@@ -232,7 +237,7 @@ def chart(
         raise InvalidOption(f"window={window!r} is no number of seconds", operation="chart")
     fields = [y] if isinstance(y, str) else y
     seconds = 60.0 if window is None and x is None else float(window or 0)
-    name = title or prefix or (source.name if isinstance(source, Key) else "")
+    name = title or prefix or _name_of(source)
     model = ChartModel(source, prefix, x, fields, kind, seconds, name, checked_fps(fps), kernel_loop())
     if is_database(source):
         model.follow_status(source.status)

@@ -5,10 +5,11 @@ Nothing is imported that the program has not imported: a value of a library is t
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
@@ -34,22 +35,21 @@ def scripted(value: Any) -> Scripted | None:
         return Scripted("plotly", value.to_json())
     bokeh: Any = sys.modules.get("bokeh.models")
     if bokeh is not None and isinstance(value, bokeh.UIElement):
-        from bokeh.embed import json_item  # pyright: ignore
-
-        return Scripted("bokeh", json.dumps(cast(Any, json_item)(value)))
+        return Scripted("bokeh", json.dumps(_imported("bokeh.embed").json_item(value)))
     return None
+
+
+def _imported(name: str) -> Any:
+    """A module of a library that the program uses, whatever types it has."""
+    return importlib.import_module(name)
 
 
 def library(name: str) -> list[str]:
     """The JavaScript of a library, as its Python package has it: scripts to run in order. Nothing is downloaded."""
     if name == "plotly":
-        from plotly.offline import get_plotlyjs  # pyright: ignore
-
-        return [cast(str, get_plotlyjs())]
+        return [_imported("plotly.offline").get_plotlyjs()]
     if name == "bokeh":
-        from bokeh.resources import INLINE  # pyright: ignore
-
-        return list(cast(Any, INLINE).js_raw)
+        return list(_imported("bokeh.resources").INLINE.js_raw)
     return []
 
 
@@ -67,7 +67,8 @@ def picture(value: Any) -> tuple[str, bytes] | None:
     altair: Any = sys.modules.get("altair")
     if altair is not None and isinstance(value, altair.TopLevelMixin):
         drawn = io.StringIO()
-        cast(Any, value).save(drawn, format="svg")
+        chart: Any = value
+        chart.save(drawn, format="svg")
         return "image/svg+xml", drawn.getvalue().encode()
     return None
 
@@ -82,9 +83,11 @@ def figure_of(value: Any) -> Any:
     matplotlib: Any = sys.modules.get("matplotlib.figure")
     if matplotlib is None:
         return None
+    part: Any = value
     if isinstance(value, (list, tuple)) and value:
-        value = cast("list[Any]", value)[0]
-    for found in (value, getattr(value, "figure", None)):
+        part = cast("list[Any]", value)[0]
+    candidates: tuple[Any, ...] = (part, getattr(part, "figure", None))
+    for found in candidates:
         if isinstance(found, matplotlib.FigureBase):
             return found if isinstance(found, matplotlib.Figure) else found.figure
     return None
@@ -93,13 +96,13 @@ def figure_of(value: Any) -> Any:
 def let_go_of(value: Any) -> None:
     """Have pyplot forget a figure, which it keeps otherwise until the kernel ends, and draws under the next cell."""
     pyplot: Any = sys.modules.get("matplotlib.pyplot")
-    figure = None if pyplot is None else figure_of(value)
-    if figure is not None:
+    figure = figure_of(value)
+    if pyplot is not None and figure is not None:
         pyplot.close(figure)
 
 
 @contextmanager
-def no_figures_left() -> Iterator[None]:
+def no_figures_left() -> Generator[None]:
     """Have pyplot forget what figures are made meanwhile."""
     numbers: Callable[[], list[int]] = lambda: getattr(sys.modules.get("matplotlib.pyplot"), "get_fignums", list)()  # noqa: E731
     before = set(numbers())

@@ -23,7 +23,8 @@ class ControlsModel(ViewModel):
     """A key's value, field by field.
 
     States: ``schema``, the model's JSON Schema with its references resolved one by one by the page; ``value``, the JSON
-    value; ``by`` and ``pending``, of the write that set it; ``wrong``, by path (joined by ``/``) why it was not written.
+    value; ``by`` and ``pending``, of the write that set it; ``wrong``, by path (joined by ``/``) why it was not
+    written.
 
     A page sends ``field`` with ``path``, a list of names, and ``value``.
     """
@@ -73,8 +74,8 @@ class ControlsModel(ViewModel):
         if kind != "field" or not isinstance(path, list) or not path:
             return
         names = [str(name) for name in cast("list[Any]", path)]
-        base = self.state["value"]
-        whole = _with(base if isinstance(base, dict) else {}, names, message.get("value"))
+        base = cast("dict[str, Any] | None", self.state["value"]) or {}
+        whole = _with(base, names, message.get("value"))
         wrong = {name: why for name, why in self.state["wrong"].items() if name != "/".join(names)}
         try:
             self._codec.load(whole)
@@ -101,8 +102,10 @@ class ControlsModel(ViewModel):
 def _with(value: dict[str, Any], path: list[str], part: Any) -> dict[str, Any]:
     """A value with another part at a path."""
     name, *rest = path
-    inner = value.get(name)
-    return value | {name: _with(cast("dict[str, Any]", inner) if isinstance(inner, dict) else {}, rest, part) if rest else part}
+    if rest:
+        inner = value.get(name)
+        part = _with(cast("dict[str, Any]", inner) if isinstance(inner, dict) else {}, rest, part)
+    return value | {name: part}
 
 
 class ControlsView(Widget[ControlsModel]):
@@ -122,8 +125,9 @@ class ControlsView(Widget[ControlsModel]):
 def controls(kind: Any, key: Key[Any], *, fps: float = DEFAULT_FPS) -> ControlsView:
     """A form for a key whose value is a pydantic model, the same in every page that shows it.
 
-    A number with bounds is a slider, a truth value a switch, an enumeration or a literal a menu, dates are dates, models
-    in the model are groups, and what else there is is JSON. What the model refuses is not written, and the form says why.
+    A number with bounds is a slider, a truth value a switch, an enumeration or a literal a menu, dates are dates,
+    models in the model are groups, and what else there is is JSON. What the model refuses is not written, and the
+    form says why.
 
     Args:
         kind: the model's class.

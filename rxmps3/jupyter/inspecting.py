@@ -33,11 +33,12 @@ MOST_CHARACTERS = 100_000
 class InspectorModel(ViewModel):
     """What is in a database, and how it goes.
 
-    States: ``facts`` (names and texts), ``counts`` (names and numbers), ``log`` (newest first: ``id``, ``by``, ``time``,
-    ``keys``, ``more``), ``pending`` (version, stage and keys), ``total``.
+    States: ``facts`` (names and texts), ``counts`` (names and numbers), ``log`` (newest first: ``id``, ``by``,
+    ``time``, ``keys``, ``more``), ``pending`` (version, stage and keys), ``total``.
 
-    A page asks for ``children`` of a ``path`` (what is one ``/`` further), for what it can ``find`` by a ``text``, and to
-    ``watch`` a ``key``; it is answered by messages of the same kind. A change of a key is told by ``touched`` with ``keys``.
+    A page asks for ``children`` of a ``path`` (what is one ``/`` further), for what it can ``find`` by a ``text``,
+    and to ``watch`` a ``key``; it is answered by messages of the same kind. A change of a key is told by ``touched``
+    with ``keys``.
     """
 
     view = "inspector"
@@ -50,8 +51,8 @@ class InspectorModel(ViewModel):
         self._watched: dict[str, str] = {}
         self.owns(db.versions.subscribe(self._version))
         self.owns(db.changes("").subscribe(self._changed))
-        self.owns(db.pending.subscribe(lambda _: self.wake()))
-        self.owns(db.status.subscribe(lambda _: self.wake()))
+        self.owns(db.pending.subscribe(self._moved))
+        self.owns(db.status.subscribe(self._moved))
         self.follow_status(db.status)
         self._timer = loop.call_later(1, self._tick)
         self.wake()
@@ -79,6 +80,9 @@ class InspectorModel(ViewModel):
                 "more": max(0, len(keys) - MOST_NAMED),
             }
         self._log.appendleft(said)
+        self.wake()
+
+    def _moved(self, _: Any) -> None:
         self.wake()
 
     def _changed(self, change: Any) -> None:
@@ -123,7 +127,7 @@ class InspectorModel(ViewModel):
             self.send({"kind": kind, "view": page, **self.children(str(message.get("path") or ""))})
         elif kind == "find":
             text = str(message.get("text") or "").casefold()
-            found = [key for key in self._db.keys() if text in key.casefold()]
+            found = [key for key in self._db.keys("") if text in key.casefold()]
             self.send({"kind": kind, "view": page, "text": text, "keys": found[:MOST_FOUND], "total": len(found)})
         elif kind == "watch":
             key = str(message.get("key"))
@@ -161,8 +165,11 @@ class InspectorModel(ViewModel):
             }
             self.call(lambda: self.send(said))
 
+        def closed(_: Exception) -> None:
+            """There is no first value of what has completed."""
+
         try:
-            self._db.observe(key, MISSING).pipe(ops.first()).subscribe(tell, on_error=lambda _: None)
+            self._db.observe(key, MISSING).pipe(ops.first()).subscribe(tell, on_error=closed)
         except Error as error:
             self.set("problem", str(error))
 
@@ -179,7 +186,8 @@ class InspectorView(Widget[InspectorModel]):
 
     def __repr__(self) -> str:
         state = self.model.state
-        return visible("\n".join([state["title"], *(f"{name}: {what}" for name, what in state["facts"] + state["counts"])]))
+        facts = [f"{name}: {what}" for name, what in state["facts"] + state["counts"]]
+        return visible("\n".join([state["title"], *facts]))
 
 
 def inspector(db: Any) -> InspectorView:

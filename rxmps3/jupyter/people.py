@@ -28,8 +28,9 @@ CURSOR = "cursor"
 class PeopleModel(ViewModel):
     """The participants.
 
-    States: ``people``, of each ``id``, ``name``, ``own``, ``since`` and ``seen`` (seconds since 1970), ``says`` (names and
-    texts), ``cursor``; ``cursors``, whether there is a field to point at; ``more``, how many are not shown.
+    States: ``people``, of each ``id``, ``name``, ``own``, ``since`` and ``seen`` (seconds since 1970), ``says``
+    (names and texts), ``cursor``; ``cursors``, whether there is a field to point at; ``more``, how many are not
+    shown.
 
     A page says where its user points by ``cursor`` with ``x`` and ``y``, or with neither.
     """
@@ -40,8 +41,11 @@ class PeopleModel(ViewModel):
         super().__init__(loop, 20, people=[], cursors=cursors, more=0, title="Here now")
         self._here = here
         self._latest: Mapping[str, Participant] | None = None
-        self.owns(here.subscribe(self._told, on_completed=lambda: self.call(lambda: self.set("status", {"closed": True}))))
+        self.owns(here.subscribe(self._told, on_completed=self._closed))
         self.flush()
+
+    def _closed(self) -> None:
+        self.call(lambda: self.set("status", {"closed": True}))
 
     def _told(self, people: Mapping[str, Participant]) -> None:
         self._latest = people
@@ -61,9 +65,11 @@ class PeopleModel(ViewModel):
         if kind != CURSOR or self._here.me is None:
             return
         x, y = message.get("x"), message.get("y")
-        inside = isinstance(x, (int, float)) and isinstance(y, (int, float)) and 0 <= x <= 1 and 0 <= y <= 1
         try:
-            self._here.update({CURSOR: {"x": round(x, 3), "y": round(y, 3)} if inside else None})
+            if isinstance(x, (int, float)) and isinstance(y, (int, float)) and 0 <= x <= 1 and 0 <= y <= 1:
+                self._here.update({CURSOR: {"x": round(x, 3), "y": round(y, 3)}})
+            else:
+                self._here.update({CURSOR: None})
         except Error as error:
             self.set("problem", str(error))
 
@@ -107,8 +113,8 @@ class PeopleView(Widget[PeopleModel]):
 def presence(here: Any, me: Any = None, *, cursors: bool = False, **options: Any) -> PeopleView:
     """Show who is here: a face for each client, what it says of itself, and since when.
 
-    One is here oneself while the view is there and ``me`` is given. ``name`` in it is what the face is called, else it is
-    the name that the client connected with.
+    One is here oneself while the view is there and ``me`` is given. ``name`` in it is what the face is called, else
+    it is the name that the client connected with.
 
     Args:
         here: a database, or what its ``presence(…)`` gave.

@@ -33,8 +33,8 @@ class _Seen(NamedTuple):
 class LiveModel(ViewModel):
     """The latest value of a source.
 
-    States: ``html``, what to show; ``chart``, what a library draws instead; ``at``, the milliseconds since 1970 when the
-    value came; ``ended``, whether no more will come.
+    States: ``html``, what to show; ``chart``, what a library draws instead; ``at``, the milliseconds since 1970 when
+    the value came; ``ended``, whether no more will come.
     """
 
     view = "live"

@@ -153,10 +153,22 @@ def _of_database(db: Any, prefix: str, told: Any) -> DisposableBase:
         if hasattr(version, "writes"):
             told("version", version)
 
-    # The changes first: what happens before the whole is there is in it already, and putting it on top changes nothing.
+    def changed(change: Any) -> None:
+        told("deltas", (change,))
+
+    def whole(values: Any) -> None:
+        told("whole", values)
+
+    def ended() -> None:
+        told("end", "closed")
+
+    def closed_before(_: Exception) -> None:
+        """There is no first value of what has completed."""
+
+    # The changes first: what happens before the whole is there is in it, and putting it on top changes nothing.
     return CompositeDisposable(
-        db.changes(prefix).subscribe(lambda change: told("deltas", (change,)), on_completed=lambda: told("end", "closed")),
-        db.observe_prefix(prefix).pipe(ops.first()).subscribe(lambda whole: told("whole", whole), on_error=lambda _: None),
+        db.changes(prefix).subscribe(changed, on_completed=ended),
+        db.observe_prefix(prefix).pipe(ops.first()).subscribe(whole, on_error=closed_before),
         db.versions.subscribe(version),
         db.pending.subscribe(pending),
     )

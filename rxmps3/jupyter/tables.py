@@ -58,9 +58,9 @@ class TableModel(ViewModel):
     States: ``columns``, a list of ``[name, whether numbers]``; ``rows``, how many there are; ``selected``, keys;
     ``editable``; ``title``; ``loaded``; ``ended``.
 
-    A page asks for ``rows`` with ``start``, ``count``, ``sort``, ``down``, ``search`` and ``filters``, and gets ``rows``
-    with ``start``, ``total``, ``keys`` (left out while they are the same) and ``changed``: by key the row's cells, its
-    writer, the time, and whether it is pending, of those rows alone that it does not have as they are now.
+    A page asks for ``rows`` with ``start``, ``count``, ``sort``, ``down``, ``search`` and ``filters``, and gets
+    ``rows`` with ``start``, ``total``, ``keys`` (left out while they are the same) and ``changed``: by key the row's
+    cells, its writer, the time, and whether it is pending, of those rows alone that it does not have as they are now.
     """
 
     view = "table"
@@ -70,8 +70,8 @@ class TableModel(ViewModel):
         loop: asyncio.AbstractEventLoop,
     ) -> None:  # fmt: skip
         super().__init__(
-            loop, fps, columns=[[name, False] for name in columns or ()], rows=0, selected=[], editable=edit is not None,
-            title=title, loaded=False, ended=False, prefix=prefix,
+            loop, fps, columns=[[name, False] for name in columns or ()], rows=0, selected=[],
+            editable=edit is not None, title=title, loaded=False, ended=False, prefix=prefix,
         )  # fmt: skip
         self.selection: BehaviorSubject[tuple[str, ...]] = BehaviorSubject(())
         self._edit = edit
@@ -176,7 +176,7 @@ class TableModel(ViewModel):
         self._drop_orders()
 
     def _ask_rows(self, name: str, message: dict[str, Any]) -> None:
-        filters = message.get("filters") or {}
+        filters = cast("dict[Any, Any]", message.get("filters") or {})
         ask = Ask(
             str(message.get("sort") or KEY),
             bool(message.get("down")),
@@ -241,10 +241,14 @@ def typed_like(present: Any, text: str) -> Any:
     if present is None:
         return value
     number = isinstance(present, (int, float)) and not isinstance(present, bool)
-    kinds: Any = (int, float) if number else type(present)
+    kinds: Any = (int, float) if number else cast("type[Any]", type(present))
     if value is not None and (not isinstance(value, kinds) or (number and isinstance(value, bool))):
-        wanted = "a number" if number else {bool: "true or false", list: "a JSON array", dict: "a JSON object"}.get(
-            cast("type[Any]", type(present)), "JSON"
+        wanted = (
+            "a number"
+            if number
+            else {bool: "true or false", list: "a JSON array", dict: "a JSON object"}.get(
+                cast("type[Any]", type(present)), "JSON"
+            )
         )
         raise ValueError(f"{text!r} is not {wanted}")
     if isinstance(value, float) and not math.isfinite(value):
@@ -307,9 +311,9 @@ def table(
     """Show the keys under a prefix, or the rows that any Observable emits, and keep showing them.
 
     A row is a key; its columns are the fields of its value, or ``value`` where that has none. A page has only the rows
-    that it shows, and gets only those that change, so a hundred thousand rows are fine. Click a heading to sort, type into
-    the field below it to filter (``>3``, ``!=done``, or a part of the text), double-click or press Enter to edit, click
-    rows to select them. The table lives as long as a view of `live` does.
+    that it shows, and gets only those that change, so a hundred thousand rows are fine. Click a heading to sort, type
+    into the field below it to filter (``>3``, ``!=done``, or a part of the text), double-click or press Enter to
+    edit, click rows to select them. The table lives as long as a view of `live` does.
 
     Args:
         source: a database; or an Observable of mappings of keys to values, of lists of records, or of changes (as a
@@ -347,7 +351,7 @@ def _editing(db: Any) -> Edit:
         present = entry.value
         if not isinstance(present, dict):
             if column != VALUE:
-                raise InvalidOption(f"what is there now has no field {column!r}", operation="edit", object=f"key {key!r}")
+                raise InvalidOption(f"there is no field {column!r} now", operation="edit", object=f"key {key!r}")
             return db.put(key, value)
         whole = cast("dict[str, Any]", present) | {column: value}
         if value is None or isinstance(value, dict):

@@ -34,9 +34,9 @@ FASTEST = 50.0
 class TimelineModel(ViewModel):
     """A place in the log, and what was there.
 
-    States: ``first`` and ``last``, the log versions that can be had; ``at``, the one that is shown; ``following``, whether
-    it stays at the end; ``playing``; ``speed``, versions a second; ``moment``: of the shown one ``by``, ``date`` (seconds
-    since 1970), ``changes`` (key, before, after, as texts), ``keys`` (key and text), ``total``.
+    States: ``first`` and ``last``, the log versions that can be had; ``at``, the one that is shown; ``following``,
+    whether it stays at the end; ``playing``; ``speed``, versions a second; ``moment``: of the shown one ``by``,
+    ``date`` (seconds since 1970), ``changes`` (key, before, after, as texts), ``keys`` (key and text), ``total``.
 
     Pages ask to ``go`` (``at``), ``follow``, ``play`` (``speed``) and ``pause``.
     """

@@ -50,4 +50,4 @@ def rows_of(value: Any) -> dict[str, dict[str, Any]] | None:
 
 
 def _named(value: Any) -> bool:
-    return hasattr(type(value), "_fields")
+    return hasattr(cast("type[Any]", type(value)), "_fields")

@@ -9,13 +9,13 @@ The seam has two halves, and neither knows of Jupyter:
   each message for ``"message"``, and returns what ends that.
 
 Every page that shows a view has an id of its own, and says every few seconds ``{"kind": "here", "view": id}`` while it
-can be seen, and ``bye`` when it goes. It is answered with ``alive``, which is how a page knows that somebody is there. A
-message for one page names its ``view``; pages leave what is for others. While no page has said anything for
-`AWAY_AFTER` seconds the view model goes on following its source and sends nothing; the next ``here`` brings all pages up
-to date.
+can be seen, and ``bye`` when it goes. It is answered with ``alive``, which is how a page knows that somebody is
+there. A message for one page names its ``view``; pages leave what is for others. While no page has said anything for
+`AWAY_AFTER` seconds the view model goes on following its source and sends nothing; the next ``here`` brings all pages
+up to date.
 
-A carrier for a websocket sends ``state`` whole when it is attached, passes on `Carrier.set_state` and `Carrier.send`, and
-calls `ViewModel.receive` and `ViewModel.changed` on the view model's event loop.
+A carrier for a websocket sends ``state`` whole when it is attached, passes on `Carrier.set_state` and `Carrier.send`,
+and calls `ViewModel.receive` and `ViewModel.changed` on the view model's event loop.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase
@@ -86,7 +86,8 @@ class ViewModel(DisposableBase):
         """A message from a page. What is none is left."""
         if not isinstance(message, dict):
             return
-        kind, page = message.get("kind"), message.get("view")
+        said = cast("dict[str, Any]", message)
+        kind, page = said.get("kind"), said.get("view")
         if not isinstance(kind, str) or not isinstance(page, str):
             return
         if kind == "bye":
@@ -100,7 +101,7 @@ class ViewModel(DisposableBase):
                 self.wake()
             return
         try:
-            self.asked(kind, page, message)
+            self.asked(kind, page, said)
         except Exception as error:
             logger.warning("a page asked for %r, and that failed: %r", kind, error)
             self.send({"kind": "refused", "view": page, "reason": f"{type(error).__name__}: {error}"})

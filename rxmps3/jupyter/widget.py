@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, Generic, TypeVar, cast
 
 import anywidget
@@ -18,11 +19,42 @@ __all__ = ["Widget"]
 M = TypeVar("M", bound=ViewModel)
 
 
+class _Comm:
+    """Carries a view model by a widget's traits and custom messages."""
+
+    def __init__(self, widget: Widget[Any]) -> None:
+        self._widget = weakref.ref(widget)
+        self._setting = False
+
+    def set_state(self, name: str, value: Any) -> None:
+        """See `Carrier`."""
+        self._setting = True
+        try:
+            setattr(self._widget(), name, value)
+        finally:
+            self._setting = False
+
+    def send(self, message: Message) -> None:
+        """See `Carrier`."""
+        widget: Any = self._widget()
+        if widget is not None and widget.comm is not None:
+            widget.send(dict(message))
+
+    def received(self, widget: Any, content: Any, _buffers: Any) -> None:
+        """A page has sent a message."""
+        widget.model.receive(content)
+
+    def set_by_a_page(self, change: Any) -> None:
+        """A trait has changed, in a page or in a cell."""
+        if not self._setting:
+            change["owner"].model.changed(change["name"], change["new"])
+
+
 class Widget(anywidget.AnyWidget, Generic[M]):
     """A widget that shows a view model, as long as its cell has not run again.
 
-    Its ``repr`` is plain text. That is what a console shows, and a saved notebook where no widget can be drawn: the text
-    of the moment when it was displayed, and the last one as soon as it has stopped.
+    Its ``repr`` is plain text. That is what a console shows, and a saved notebook where no widget can be drawn: the
+    text of the moment when it was displayed, and the last one as soon as it has stopped.
     """
 
     problem = traitlets.Any().tag(sync=True)
@@ -30,33 +62,14 @@ class Widget(anywidget.AnyWidget, Generic[M]):
 
     def __init__(self, model: M) -> None:
         self.model = model
-        self._quiet = False
         self._outputs: list[tuple[Run | None, Any]] = []
         super().__init__(_esm=module(model.view), _css=style(), **model.state)
         self._own_layout: Any = cast(Any, self).layout
-        model.attach(self)
-        self.on_msg(lambda _widget, content, _buffers: model.receive(content))
-        self.observe(self._set_by_a_page, names=list(model.state))
+        self._carrier = _Comm(self)
+        model.attach(self._carrier)
+        cast(Any, self).on_msg(self._carrier.received)
+        self.observe(self._carrier.set_by_a_page, names=list(model.state))
         belongs_to_this_cell(Disposable(self.end_with_cell))
-
-    # -- carrying --------------------------------------------------------------------------------------------
-
-    def set_state(self, name: str, value: Any) -> None:
-        """See `Carrier`."""
-        self._quiet = True
-        try:
-            setattr(self, name, value)
-        finally:
-            self._quiet = False
-
-    def send(self, message: Message) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """See `Carrier`."""
-        if self.comm is not None:
-            cast(Any, super()).send(dict(message))
-
-    def _set_by_a_page(self, change: Any) -> None:
-        if not self._quiet:
-            self.model.changed(change["name"], change["new"])
 
     # -- life ------------------------------------------------------------------------------------------------
 

@@ -198,10 +198,14 @@ async def test_figures_are_drawn_as_the_kernel_was_told_to(cells: Kernel) -> Non
 
 
 async def test_errors_ends_and_bad_renderers_are_shown(cells: Kernel) -> None:
-    await cells.run("s = Subject(); a = live(s); b = live(s, render=lambda v: 1 / v); d = live(s, render=lambda v: [v, '<'])")
+    await cells.run(
+        "s = Subject(); a = live(s); b = live(s, render=lambda v: 1 / v); d = live(s, render=lambda v: [v, '<'])"
+    )
     await cells.run("s.on_next(0)")
     assert "division by zero" in await cells.run("await asyncio.sleep(0.1); b.html")
-    assert "<pre>[0, &#x27;&lt;&#x27;]</pre>" in await cells.run("print(d.html)"), "what is no HTML is drawn as any value"
+    assert "<pre>[0, &#x27;&lt;&#x27;]</pre>" in await cells.run("print(d.html)"), (
+        "what is no HTML is drawn as any value"
+    )
     await cells.run("s.on_error(ValueError('<oops>'))")
     shown = await cells.run("await asyncio.sleep(0.1); a.html")
     assert "<pre>0</pre>" in shown
@@ -263,9 +267,7 @@ async def test_what_is_saved_is_the_value_then_and_the_last_one_in_the_end(cells
     assert [said(cell) for cell in (disposed, completed, closed)] == ["last", "last\ncompleted", "first"]
     for cell in (disposed, completed):
         assert "application/vnd.jupyter.widget-view+json" in cell["outputs"][0]["data"]
-    assert (
-        await cells.run("view_t.html") == "'<pre>last</pre><div class=\"rxmps3-note\">completed</div>'"
-    )
+    assert await cells.run("view_t.html") == "'<pre>last</pre><div class=\"rxmps3-note\">completed</div>'"
     assert await cells.run("view_u") == "last", "a closed view is still readable"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from typing import Any
 
@@ -57,7 +58,9 @@ async def frame() -> None:
     await asyncio.sleep(0.02)
 
 
-VALUES = st.one_of(st.none(), st.integers(-5, 5), st.floats(-5, 5), st.sampled_from(["a", "B", "ab", ""]), st.booleans())
+VALUES = st.one_of(
+    st.none(), st.integers(-5, 5), st.floats(-5, 5), st.sampled_from(["a", "B", "ab", ""]), st.booleans()
+)
 ROWS = st.dictionaries(st.sampled_from([f"k{n}" for n in range(12)]), st.dictionaries(st.sampled_from("xy"), VALUES))
 ASKS = st.builds(
     Ask,
@@ -71,7 +74,7 @@ ASKS = st.builds(
 @given(st.lists(ROWS, min_size=1, max_size=6), ASKS)
 def test_an_order_that_was_changed_is_one_that_was_made_anew(states: list[dict[str, dict[str, Any]]], ask: Ask) -> None:
     order = Order(ask, states[0])
-    for before, after in zip(states, states[1:], strict=False):
+    for before, after in itertools.pairwise(states):
         for key in {*before, *after}:
             order.change(key, after.get(key))
         assert list(order) == list(Order(ask, after))
@@ -93,7 +96,9 @@ def test_what_is_typed_becomes_what_was_there(present: Any, text: str, value: An
     assert type(typed_like(present, text)) is type(value)
 
 
-@pytest.mark.parametrize(("present", "text"), [(1, "abc"), (1, "true"), (True, "2"), ([1], "3"), (1.5, "NaN"), (1, "1e999")])
+@pytest.mark.parametrize(
+    ("present", "text"), [(1, "abc"), (1, "true"), (True, "2"), ([1], "3"), (1.5, "NaN"), (1, "1e999")]
+)
 def test_what_does_not_fit_is_refused(present: Any, text: str) -> None:
     with pytest.raises(ValueError, match="is no"):
         typed_like(present, text)
@@ -209,7 +214,9 @@ async def test_an_edit_is_a_patch_and_what_is_refused_is_told() -> None:
 async def test_a_write_that_is_rolled_back_is_told() -> None:
     async with rxmps3.connect("memory:table-back", by="ana", poll=0.05) as db:
         await db.put("a", {"n": 1})
-        page = Page(model_of(db, "", lambda key, column, value: db.put(key, {column: value}, if_version="000000000000-9")))
+        page = Page(
+            model_of(db, "", lambda key, column, value: db.put(key, {column: value}, if_version="000000000000-9"))
+        )
         await frame()
         page.ask()
         page.model.receive({"kind": "edit", "view": "one", "key": "a", "column": "n", "text": "2"})
