@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import traitlets
 
-from rxmps3.errors import Error, InvalidOption, InvalidValue
+from rxmps3.errors import Error, InvalidOption, InvalidValue, Unsupported
 from rxmps3.jupyter.frames import DEFAULT_FPS, Frames, checked_fps, kernel_loop
 from rxmps3.jupyter.text import to_text
 from rxmps3.jupyter.viewmodel import ViewModel
@@ -39,7 +39,8 @@ class ControlsModel(ViewModel):
         self._key = key
         self._codec: Codec[Any] = codec_for(kind, f"key {key.name!r}")
         self._entry: KeyEntry[Any] | None = None
-        self._leaving: Frames[Any] = Frames(loop, fps, self._write)
+        self._edits: dict[tuple[str, ...], Any] = {}
+        self._leaving: Frames[None] = Frames(loop, fps, self._write)
         self.owns(key.entries().subscribe(self._arrived))
         self.flush()
 
@@ -84,14 +85,36 @@ class ControlsModel(ViewModel):
             return
         self.set("wrong", wrong)
         self.set("value", whole)
-        self._leaving.push(whole)
+        self._edits[tuple(names)] = message.get("value")
+        self._leaving.push(None)
 
-    def _write(self, whole: Any) -> None:
+    def _write(self, _: None) -> None:
+        """Write what was moved, beside what others have written into the other fields meanwhile."""
+        edits, self._edits = self._edits, {}
+        there = {} if self._entry is None else self._json(self._entry.value) or {}
+        whole, patch = there, cast("dict[str, Any]", {})
+        for path, part in edits.items():
+            whole, patch = _with(whole, list(path), part), _with(patch, list(path), part)
         try:
-            self._key.on_next(self._key.loaded(whole))
+            if whole != there and not self._patched(patch, list(edits.values())):
+                self._key.on_next(self._key.loaded(whole))
         except Error as error:
             self.set("problem", str(error))
         self.wake()
+
+    def _patched(self, patch: dict[str, Any], parts: list[Any]) -> bool:
+        """Write it as a patch, where there is something to patch, and a patch says the same: in one, null deletes."""
+        if (
+            self._entry is None
+            or not self._entry.version
+            or any(part is None or isinstance(part, dict) for part in parts)
+        ):
+            return False
+        try:
+            self._key.patch(patch)
+        except Unsupported:
+            return False
+        return True
 
     def dispose(self) -> None:
         self._leaving.flush()

@@ -71,6 +71,7 @@ HOMES = {
     "immutables": ("model", "log.codec", "reducers"),
     "jsonmerge": ("model.derivations",),
     "jsonschema": ("model.derivations",),
+    "markdown_it": ("jupyter",),
     "pydantic": ("streams.typed",),
     "pytest": ("testing.storage_contract",),
     "rich": ("cli",),
