@@ -3,7 +3,7 @@
 It needs the extra: ``pip install 'rxmps3[jupyter]'``.
 """
 
-from rxmps3.jupyter.binding import Binding, bind
+from rxmps3.jupyter.binding import Binding, Bindings, bind
 from rxmps3.jupyter.charts import ChartView, chart
 from rxmps3.jupyter.forms import ControlsView, controls
 from rxmps3.jupyter.inspecting import InspectorView, inspector
@@ -14,6 +14,7 @@ from rxmps3.jupyter.timelines import TimelineView, timeline
 
 __all__ = [
     "Binding",
+    "Bindings",
     "ChartView",
     "ControlsView",
     "InspectorView",

@@ -91,7 +91,9 @@ class ControlsModel(ViewModel):
     def _write(self, _: None) -> None:
         """Write what was moved, beside what others have written into the other fields meanwhile."""
         edits, self._edits = self._edits, {}
-        there = {} if self._entry is None else self._json(self._entry.value) or {}
+        there: dict[str, Any] = {}
+        if self._entry is not None:
+            there = self._json(self._entry.value) or there
         whole, patch = there, cast("dict[str, Any]", {})
         for path, part in edits.items():
             whole, patch = _with(whole, list(path), part), _with(patch, list(path), part)

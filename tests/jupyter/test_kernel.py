@@ -275,3 +275,57 @@ def said(cell: Any) -> str:
     """The text that a notebook saves for a cell with one output."""
     [output] = cell["outputs"]
     return output["data"]["text/plain"]
+
+
+async def test_a_drag_is_one_step_of_undo_and_what_others_moved_is_left(cells: Kernel) -> None:
+    await cells.run(
+        "import ipywidgets; db = await rxmps3.connect('memory:drag', poll=0.05); key = db.key('gain', default=3)\n"
+        "slider = ipywidgets.IntSlider(); bound = bind(slider, 'value', key, fps=100)\n"
+        "async def drag(*values):\n"
+        "    for value in values:\n"
+        "        slider.value = value; await asyncio.sleep(0.03)"
+    )
+    await cells.run("await drag(10, 11, 12, 13); await asyncio.sleep(0.7); await drag(20, 21)")
+    assert await cells.run("await asyncio.sleep(0.1); await db.get('gain')") == "21"
+    assert await cells.run("bound.undo(), key.value") == "(True, 13)"
+    assert await cells.run("bound.undo(), key.value, await db.get('gain')") == "(True, 3, None)"
+    assert await cells.run("bound.undo(), key.value") == "(False, 3)"
+    assert await cells.run("bound.redo(), bound.redo(), bound.redo(), key.value") == "(True, True, False, 21)"
+    assert await cells.run("await asyncio.sleep(0.1); slider.value") == "21"
+    await cells.run("await db.put('gain', 50)")
+    assert "others have moved it" in await cells.run(
+        "try: bound.undo()\nexcept rxmps3.Conflict as error: print(error, key.value)"
+    )
+
+
+async def test_many_traits_are_bound_at_once(cells: Kernel) -> None:
+    await cells.run(
+        "import ipywidgets; db = await rxmps3.connect('memory:traits'); await db.put_all({'v': 5, 'm': 50})\n"
+        "slider = ipywidgets.IntSlider(); bound = bind(slider, {'value': db.key('v'), 'max': db.key('m')})"
+    )
+    assert await cells.run("await asyncio.sleep(0.1); slider.value, slider.max") == "(5, 50)"
+    await cells.run("slider.value = 9; await asyncio.sleep(0.6); slider.max = 70")
+    assert await cells.run("await asyncio.sleep(0.1); await db.get_prefix()") == "{'m': 70, 'v': 9}"
+    assert await cells.run("bound.undo(), await db.get_prefix()") == "(True, {'m': 50, 'v': 9})"
+    assert await cells.run("bound.undo(), await db.get_prefix()") == "(True, {'m': 50, 'v': 5})"
+    assert await cells.run("bound.redo(), await db.get_prefix()") == "(True, {'m': 50, 'v': 9})"
+    assert await cells.run("bound.dispose(); print(bound)") == "<Bindings of 'value', 'max'>"
+
+
+async def test_what_charts_and_tables_of_others_come_to(cells: Kernel) -> None:
+    """Figures that nobody registered with pyplot, and figures that pyplot would keep until the kernel ends."""
+    pytest.importorskip("matplotlib")
+    await cells.run(
+        "from matplotlib.figure import Figure\n"
+        "figure = Figure(); figure.subplots().plot([1, 2]); s = Subject(); view = live(s); s.on_next(figure)"
+    )
+    assert await cells.run("await asyncio.sleep(0.3); view.html[:32]") == "'<img src=\"data:image/png;base64,'"
+    await cells.run(
+        "import matplotlib.pyplot as plt\n"
+        "def draw(n):\n    plt.figure(); return plt.plot([n])\n"
+        "drawn = live(s, render=draw, fps=100); made = live(s.pipe(ops.map(lambda n: plt.subplots()[0])))"
+    )
+    cell = cells.cell("for n in range(30):\n    s.on_next(n); await asyncio.sleep(0.02)\nprint(plt.get_fignums())")
+    assert await cells.run(cell) == "[]"
+    assert [output["output_type"] for output in cell["outputs"]] == ["stream"], "no stray picture under the cell"
+    assert await cells.run("drawn.html[:9], made.html[:9]") == "('<img src=', '<img src=')"
