@@ -3,6 +3,7 @@
 It needs the extra: ``pip install 'rxmps3[jupyter]'``.
 """
 
+from rxmps3.jupyter import displays
 from rxmps3.jupyter.binding import Binding, Bindings, bind
 from rxmps3.jupyter.charts import ChartView, chart
 from rxmps3.jupyter.forms import ControlsView, controls
@@ -31,3 +32,5 @@ __all__ = [
     "table",
     "timeline",
 ]
+
+displays.register()

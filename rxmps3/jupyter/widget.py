@@ -57,6 +57,7 @@ class Widget(anywidget.AnyWidget, Generic[M]):
     text of the moment when it was displayed, and the last one as soon as it has stopped.
     """
 
+    _css = ""  # has anywidget make a trait of it, which the constructor sets
     problem = traitlets.Any().tag(sync=True)
     status = traitlets.Any().tag(sync=True)
 

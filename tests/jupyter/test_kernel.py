@@ -329,3 +329,12 @@ async def test_what_charts_and_tables_of_others_come_to(cells: Kernel) -> None:
     assert await cells.run(cell) == "[]"
     assert [output["output_type"] for output in cell["outputs"]] == ["stream"], "no stray picture under the cell"
     assert await cells.run("drawn.html[:9], made.html[:9]") == "('<img src=', '<img src=')"
+
+
+async def test_a_key_as_the_last_line_of_a_cell_is_live(cells: Kernel) -> None:
+    await cells.run("db = await rxmps3.connect('memory:last-line'); await db.put('k', 1)")
+    cell = cells.cell("db.key('k')")
+    assert await cells.run(cell) == "1"
+    assert "application/vnd.jupyter.widget-view+json" in cell["outputs"][0]["data"]
+    assert await cells.run("db") == "<Database memory:last-line manifest 'main', 1 keys>"
+    assert await cells.run("print(db.key('k'))") == "<Key key 'k'>"

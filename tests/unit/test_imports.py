@@ -38,6 +38,7 @@ PURE = (
     "replica.fairness",
     "replica.pending",
     "runtime.backoff",
+    "runtime.rich_repr",
 )
 """Values in, values out; time and chance are arguments. They may import each other, and `BESIDE_PURE`."""
 BESIDE_PURE = ("log", "model", "runtime.clock")
