@@ -103,7 +103,7 @@ class Tab:
         """One view, with its surroundings cut off."""
         await self.do(lambda chrome: chrome.find_element(By.CSS_SELECTOR, selector).screenshot(str(path)))
         assert path.stat().st_size > 3000
-        if "RXMPS3_PICTURES" in os.environ:
+        if "RXMPS3_PICTURES" in os.environ and path.stem.endswith("-light"):
             shutil.copy(path, ROOT / os.environ["RXMPS3_PICTURES"])
 
 

@@ -115,6 +115,13 @@ export function render(model, el) {
     one.input = input;
     one.active = () => one.busy || (document.activeElement === input && !["checkbox", "range", "select-one"].includes(input.type));
     input.addEventListener("blur", () => update());
+    for (const typed of [input, shown?.lastChild].filter(Boolean)) {
+      typed.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" || typed.tagName !== "INPUT") return;
+        typed.blur(); // which is what tells of a change, also where the page around it keeps Enter to itself
+        typed.focus();
+      });
+    }
     fields.push(one);
     return h("div", { class: "rx-row" }, h("label", { for: id, title: part.description ? visible(part.description) : undefined }, label), h("div", { class: "rx-cell" }, shown ?? input, wrong));
   };
