@@ -19,7 +19,8 @@ KEY = "\0key"
 """Names the column of the keys."""
 
 Row = Mapping[str, Any]
-_Sorted = tuple[Any, str]
+_Place = tuple[Any, ...]
+"""What a row is sorted by: a rank of its kind, its value, its key. Flat, since nested tuples are slow to compare."""
 _CONDITION = re.compile(r"\s*(<=|>=|!=|=|<|>|!)?\s*(.*?)\s*", re.DOTALL)
 
 
@@ -57,11 +58,10 @@ class Order:
     def __init__(self, ask: Ask, rows: Mapping[str, Row]) -> None:
         self.ask = ask
         self._wanted = _condition(ask)
-        self._where: dict[str, Any] = {}
-        for key, row in rows.items():
-            if self._wanted(key, row):
-                self._where[key] = self._place(key, row)
-        self._sorted: list[_Sorted] = sorted((place, key) for key, place in self._where.items())
+        self._where: dict[str, _Place] = {
+            key: self._place(key, row) for key, row in rows.items() if self._wanted(key, row)
+        }
+        self._sorted: list[_Place] = sorted(self._where.values())
 
     def __len__(self) -> int:
         return len(self._sorted)
@@ -73,31 +73,33 @@ class Order:
         if place == old:
             return
         if old is not None:
-            del self._sorted[bisect_left(self._sorted, (old, key))]
+            del self._sorted[bisect_left(self._sorted, old)]
             del self._where[key]
         if place is not None:
-            insort(self._sorted, (place, key))
+            insort(self._sorted, place)
             self._where[key] = place
 
     def window(self, start: int, count: int) -> list[str]:
         """The keys of so many rows from one on."""
         if self.ask.down:
             end = len(self._sorted) - start
-            return [key for _, key in reversed(self._sorted[max(0, end - count) : max(0, end)])]
-        return [key for _, key in self._sorted[start : start + count]]
+            return [place[-1] for place in reversed(self._sorted[max(0, end - count) : max(0, end)])]
+        return [place[-1] for place in self._sorted[start : start + count]]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.window(0, len(self)))
 
-    def _place(self, key: str, row: Row) -> tuple[int, Any]:
+    def _place(self, key: str, row: Row) -> _Place:
         """Numbers before texts; what is not there is last, up or down."""
-        value = key if self.ask.sort == KEY else row.get(self.ask.sort)
+        if self.ask.sort == KEY:
+            return 1, key
+        value = row.get(self.ask.sort)
         if isinstance(value, (int, float)):
-            return (0, value) if value == value else (2, "")
+            return 0, value, key
         if value is None:
-            return (-1 if self.ask.down else 3, "")
+            return -1 if self.ask.down else 3, key
         text = text_of(value)
-        return 1, (text.casefold(), text)
+        return 1, text.casefold(), text, key
 
 
 def _condition(ask: Ask) -> Callable[[str, Row], bool]:

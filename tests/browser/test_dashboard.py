@@ -5,10 +5,8 @@ The picture of `docs/jupyter.md` comes from here: ``RXMPS3_PICTURES=docs/images 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +31,12 @@ LIVE_CELL, FORM_CELL, LAST_BEFORE_WATCHING, LAST = 2, 4, 6, 7  # code cells
 OUTSIDE = """
 return performance.getEntriesByType('resource').map(one => one.name).filter(one => /^(https?|wss?):/.test(one))
     .filter(one => new URL(one).host !== location.host)
+"""
+END_KERNELS = """
+const headers = {'X-XSRFToken': document.cookie.match(/_xsrf=([^;]+)/)[1]};
+fetch('/api/kernels').then(answer => answer.json()).then(kernels => {
+    for (const kernel of kernels) fetch(`/api/kernels/${kernel.id}`, {method: 'DELETE', headers});
+});
 """
 
 
@@ -127,9 +131,7 @@ def test_two_pages_show_what_changes_while_no_cell_runs(tmp_path: Path) -> None:
             page.wait(f"return document.querySelector('{LIVE}').innerText.includes('{throws:,} throws')")
         assert one.ask("return document.querySelectorAll('.jp-OutputArea-output[data-mime-type*=error]').length") == 0
 
-        with urllib.request.urlopen(f"{lab}/api/kernels") as answer:
-            [kernel] = json.load(answer)
-        urllib.request.urlopen(urllib.request.Request(f"{lab}/api/kernels/{kernel['id']}", method="DELETE"))
+        one.ask(END_KERNELS)
         one.wait("return [...document.querySelectorAll('.rx-badge')].some(one => one.textContent === 'kernel gone')")
     if "RXMPS3_PICTURES" in os.environ:
         shutil.copy(tmp_path / "dashboard.png", ROOT / os.environ["RXMPS3_PICTURES"])
