@@ -115,7 +115,7 @@ def test_two_pages_show_what_changes_while_no_cell_runs(tmp_path: Path) -> None:
         db.put("steering", {"pace": 50, "stop": False})
         for page in pages:
             page.wait(f"return document.querySelector('{PACE}').value === '50'")
-        one.picture(tmp_path / "dashboard.png", from_cell=1)
+        one.picture(tmp_path / "dashboard.png", from_cell=1, height=1560)
         two.type_into(PACE, "10")
         one.wait(f"return document.querySelector('{PACE}').value === '10'")
         one.until(lambda: db["steering"] == {"pace": 10, "stop": False}, "what is done in a page is in the bucket")

@@ -408,3 +408,45 @@ async def test_pictures_in_light_and_dark(tmp_path: Path) -> None:
                         await tab.picture(f"#{name}", tmp_path / f"{name}-{theme}.png")
                 going = False
                 await working
+
+
+async def test_charts_with_scripts_of_their_own_are_drawn_in_a_frame_that_nothing_gets_out_of(tmp_path: Path) -> None:
+    graph, plotting = pytest.importorskip("plotly.graph_objects"), pytest.importorskip("bokeh.plotting")
+    figure = plotting.figure(width=300, height=200)
+    figure.line([1, 2, 3], [3, 1, 2])
+    source: BehaviorSubject[Any] = BehaviorSubject(
+        graph.Figure(graph.Scatter(y=[1, 3, 2]), {"title": EVIL, "height": 240})
+    )
+    loop = asyncio.get_running_loop()
+    models = {"one": LiveModel(source, drawn, 30, loop), "two": LiveModel(BehaviorSubject(figure), drawn, 30, loop)}
+    async with page_of(tmp_path, **models) as tab:
+        inside = "return document.querySelectorAll('.js-plotly-plot .scatterlayer .trace').length"
+
+        def traces(chrome: webdriver.Chrome, script: str, frame: int) -> Any:
+            chrome.switch_to.frame(chrome.find_elements(By.TAG_NAME, "iframe")[frame])
+            try:
+                return chrome.execute_script(script)
+            finally:
+                chrome.switch_to.default_content()
+
+        async def until(script: str, frame: int, wanted: Any) -> None:
+            end = time.monotonic() + 60
+            while await tab.do(lambda chrome: traces(chrome, script, frame)) != wanted:
+                assert time.monotonic() < end, script
+                await asyncio.sleep(0.2)
+
+        await until(inside, 0, 1)
+        await until("return document.querySelectorAll('#place > *').length", 1, 1)
+        source.on_next(graph.Figure([graph.Scatter(y=[1, 2]), graph.Scatter(y=[2, 1])]))
+        await until(inside, 0, 2)
+        sent = [len(part) for part in (models["one"].state["chart"]["data"],)]
+        assert sent[0] < 50_000, "the library is sent once, the figure each time"
+        assert (
+            await tab.ask("return [...document.querySelectorAll('iframe')].map(one => one.sandbox.value)")
+            == ["allow-scripts"] * 2
+        )
+        assert not await tab.ask("return window.failed")
+        refused = "try { return parent.document.title } catch (error) { return error.name }"
+        assert await tab.do(lambda chrome: traces(chrome, refused, 0)) == "SecurityError"
+        source.on_next({"a": 1})
+        await tab.wait("return document.querySelectorAll('iframe').length === 1")

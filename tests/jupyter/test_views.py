@@ -17,9 +17,11 @@ from reactivex import Subject
 
 import rxmps3
 import rxmps3.blocking
+from rxmps3.jupyter import viewmodel
 from rxmps3.jupyter.forms import ControlsModel, controls
 from rxmps3.jupyter.inspecting import InspectorModel, inspector
 from rxmps3.jupyter.people import PeopleModel, presence
+from rxmps3.jupyter.showing import LiveModel
 from rxmps3.jupyter.timelines import TimelineModel, timeline
 from rxmps3.jupyter.viewmodel import AWAY_AFTER, Message, ViewModel
 
@@ -82,6 +84,28 @@ async def test_a_page_that_is_silent_is_gone(monkeypatch: pytest.MonkeyPatch) ->
     assert page.model.watched
     monkeypatch.setattr(loop, "time", lambda: now + AWAY_AFTER + 1)
     assert not page.model.watched
+
+
+async def test_a_view_that_nobody_looks_at_draws_nothing_and_is_brought_up_to_date(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source: Subject[Any] = Subject()
+    drawings: list[Any] = []
+    model = LiveModel(source, lambda value: str(drawings.append(value)), 1000, asyncio.get_running_loop())
+    source.on_next(1)
+    await asyncio.sleep(0.02)
+    assert drawings == [1]
+    monkeypatch.setattr(viewmodel, "AWAY_AFTER", 0.0)
+    for value in range(50):
+        source.on_next(value)
+        await asyncio.sleep(0.002)
+    assert drawings == [1]
+    monkeypatch.undo()
+    page = Page(model)
+    page.ask("here")
+    await asyncio.sleep(0.02)
+    assert drawings == [1, 49]
+    model.dispose()
 
 
 # -- timeline --------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import { h, ago, visible } from "./dom.js";
 const EVERY = 4000;
 const SILENT = 10000;
 const GONE = 45000;
+const AGAIN = 30000;
 
 /**
  * Put a view's frame into an element: its body, its badge, and its life.
@@ -23,13 +24,16 @@ export function frame(model, el, { label, age = false } = {}) {
   el.replaceChildren(root);
 
   let asked = 0; // when the oldest "here" without an answer was sent
+  let sent = 0; // when the newest was
   let newsAt = 0;
   let timer = 0;
   const ask = (kind, more) => model.send({ kind, view: id, ...more });
 
   const here = () => {
     if (document.hidden || !root.isConnected) return;
+    if (asked && Date.now() - sent < AGAIN) return; // a kernel that is busy gets to it; more would only pile up
     asked ||= Date.now();
+    sent = Date.now();
     ask("here");
   };
 
