@@ -124,7 +124,7 @@ export function render(model, el) {
     if (texts()) return [-0.6, (labels?.length ?? 1) - 0.4];
     if (zoomed) return [low, high];
     const seconds = model.get("window");
-    if (model.get("sliding") && seconds) return [now() - seconds, now()];
+    if (model.get("sliding") && seconds) return [Math.max(now() - seconds, Math.min(low ?? 0, now() - seconds / 6)), now()];
     return low === high ? [low - 1, high + 1] : [low ?? 0, high ?? 1];
   };
 
