@@ -54,7 +54,7 @@ async def test_a_cell_run_twenty_times_is_as_one_run(cells: Kernel) -> None:
         "widgets = [one for one in gc.get_objects() if isinstance(one, (LiveView, Layout)) and one.comm is not None]\n"
         "replicas = [one for one in gc.get_objects() if isinstance(one, Replica) and not one._closed]\n"
         "router = replicas[0].router\n"
-        "print(len(replicas), len([t for t in asyncio.all_tasks() if not t.done() and t.get_name().startswith('rxmps3 look ')]),\n"
+        "print(len(replicas), len([t for t in asyncio.all_tasks() if not t.done() and t.get_name().startswith('rxmps3 ticks ')]),\n"
         "      sum(map(len, router._by_key.values())), sum(map(len, router._by_prefix.values())),\n"
         "      sum(isinstance(one, Binding) for one in gc.get_objects()),\n"
         "      sum(isinstance(one, LiveView) for one in widgets), len(widgets))"
