@@ -25,6 +25,8 @@ MOST_CHILDREN = 500
 MOST_FOUND = 200
 MOST_VERSIONS = 200
 MOST_PENDING = 100
+EARLIER_VERSIONS = 20
+"""So many versions of the log are read that were there before."""
 MOST_NAMED = 8
 """Keys that a line of the log names."""
 MOST_CHARACTERS = 100_000
@@ -47,6 +49,7 @@ class InspectorModel(ViewModel):
         super().__init__(loop, 5, facts=[], counts=[], log=[], pending=[], total=0, title=repr(db))
         self._db = db
         self._log: deque[dict[str, Any]] = deque(maxlen=MOST_VERSIONS)
+        self._earlier: list[dict[str, Any]] = []
         self._touched: set[str] = set()
         self._watched: dict[str, str] = {}
         self.owns(db.versions.subscribe(self._version))
@@ -54,6 +57,7 @@ class InspectorModel(ViewModel):
         self.owns(db.pending.subscribe(self._moved))
         self.owns(db.status.subscribe(self._moved))
         self.follow_status(db.status)
+        self._read_earlier()
         self._timer = loop.call_later(1, self._tick)
         self.wake()
 
@@ -67,18 +71,31 @@ class InspectorModel(ViewModel):
         self._timer.cancel()
         super().dispose()
 
+    def _read_earlier(self) -> None:
+        """The last versions before now, from a log that keeps its past; nothing of them from any other."""
+        last = self._db.states.value.confirmed.version
+        if not last.isdecimal():
+            return
+        begin = max(0, int(last) - EARLIER_VERSIONS)
+
+        def version(changes: Any) -> None:
+            keys = [[change.key, change.after is MISSING] for change in changes]
+            by = changes[0].by if changes else ""
+            self._earlier.append(_line(str(begin + len(self._earlier) + 1), by, 0, keys))
+            self.wake()
+
+        def not_kept(_: Exception) -> None:
+            """The log is shown from now on, then."""
+
+        self.owns(self._db.replay(begin, int(last), speed=None).subscribe(version, on_error=not_kept))
+
     def _version(self, version: Any) -> None:
         if not hasattr(version, "writes"):
-            said: dict[str, Any] = {"id": version.id, "by": "", "time": 0, "keys": [], "more": 0, "reset": True}
+            said = _line(version.id, "", 0, []) | {"reset": True}
         else:
             keys = [[key, entry is None] for write in version.writes for key, entry in write.update.items()]
-            said = {
-                "id": version.id,
-                "by": version.by,
-                "time": version.time.timestamp() if version.time is not None else 0,
-                "keys": keys[:MOST_NAMED],
-                "more": max(0, len(keys) - MOST_NAMED),
-            }
+            time = version.time.timestamp() if version.time is not None else 0
+            said = _line(version.id, version.by, time, keys)
         self._log.appendleft(said)
         self.wake()
 
@@ -92,7 +109,7 @@ class InspectorModel(ViewModel):
     def show(self) -> None:
         status = self._db.status.value
         self.set("total", len(self._db))
-        self.set("log", list(self._log))
+        self.set("log", [*self._log, *reversed(self._earlier)][:MOST_VERSIONS])
         pending = self._db.pending.value
         self.set("pending", [[one.version, one.stage, list(one.keys[:MOST_NAMED])] for one in pending[:MOST_PENDING]])
         self.set(
@@ -174,6 +191,12 @@ class InspectorModel(ViewModel):
             self.set("problem", str(error))
 
 
+def _line(id: str, by: str, time: float, keys: list[list[Any]]) -> dict[str, Any]:
+    """A line of the log."""
+    more = max(0, len(keys) - MOST_NAMED)
+    return {"id": id, "by": by, "time": time, "keys": keys[:MOST_NAMED], "more": more}
+
+
 class InspectorView(Widget[InspectorModel]):
     """A widget that shows what is in a database. Made by `inspector`."""
 
@@ -191,7 +214,7 @@ class InspectorView(Widget[InspectorModel]):
 
 
 def inspector(db: Any) -> InspectorView:
-    """Look into a database: keys as a tree, values as they change, the log from now on, what is pending, requests.
+    """Look into a database: keys as a tree, values as they change, the end of the log, what is pending, requests.
 
     Raises:
         WrongLoop: called where no event loop runs, as on another thread.

@@ -226,7 +226,9 @@ async def test_an_inspector_opens_a_database_step_by_step() -> None:
         assert json.loads(page.messages[-1]["text"]) == {"b": [1]}
         await db.put("a/2/x", 7)
         await page.until(lambda: page.messages[-1]["kind"] == "value" and page.messages[-1]["text"] == "7")
-        await page.until(lambda: bool(page.state["log"]))
+        await page.until(lambda: len(page.state["log"]) == 2)
+        assert [line["id"] for line in page.state["log"]] == ["2", "1"], "what was there before, too"
+        assert page.state["log"][1]["more"] == 0
         assert page.state["log"][0]["keys"] == [["a/2/x", False]]
         assert page.state["log"][0]["by"] == "ana"
         assert dict(page.state["counts"])["keys"] == 5

@@ -120,7 +120,7 @@ export function render(model, el) {
           h("span", { class: "rx-dim" }, one.time ? clock(one.time * 1000) : ""),
           h("span", { class: "rx-keys" }, one.reset ? "the state was loaded anew" : "", one.keys.map(([key, gone]) => h(gone ? "del" : "span", { class: "rx-chip rx-plain" }, visible(key))), one.more ? ` and ${count(one.more)} more` : ""));
       }),
-      rows.length ? "" : h("div", { class: "rx-dim" }, "Nothing yet: the log is shown from now on"),
+      rows.length ? "" : h("div", { class: "rx-dim" }, "Nothing yet"),
     );
   };
   const pending = h("div", { class: "rx-log" });
