@@ -19,8 +19,9 @@ export function frame(model, el, { label, age = false } = {}) {
   const problem = h("div", { class: "rx-problem", role: "alert", hidden: true });
   const head = h("div", { class: "rx-head" }, badge);
   const body = h("div", { class: "rx-body" });
-  // JupyterLab takes keys for itself, such as Enter, arrows and Ctrl-A, unless it is told that they are ours.
-  const root = h("div", { class: "rxmps3", role: "region", "aria-label": label, "data-lm-suppress-shortcuts": "true" }, head, body, problem);
+  const root = h("div", { class: "rxmps3", role: "region", "aria-label": label }, head, body, problem);
+  // JupyterLab takes keys for itself, "d d" deletes the cell, unless the very element that has the focus says no.
+  root.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
   el.replaceChildren(root);
 
   let asked = 0; // when the oldest "here" without an answer was sent
