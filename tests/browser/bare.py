@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -65,14 +67,12 @@ class Socket:
         self.tasks: set[Any] = set()
 
     def send_text(self, text: str) -> None:
-        import asyncio
-
         task = asyncio.get_running_loop().create_task(self._send(text))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
     async def _send(self, text: str) -> None:
-        if not self.socket.closed:
+        with contextlib.suppress(ConnectionError):  # the page has gone
             await self.socket.send_str(text)
 
 
