@@ -40,6 +40,7 @@ from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.writer import Draft
 from rxmps3.runtime.gather import all_of
 from rxmps3.runtime.no_pickle import BoundToProcess
+from rxmps3.runtime.rich_repr import bundle
 from rxmps3.streams.collection import Collection, collection_of
 from rxmps3.streams.events import Change, Reset
 from rxmps3.streams.key import Key
@@ -744,6 +745,21 @@ class Database(BoundToProcess):
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{len(self)} keys"
         return f"<Database {self._connection.storage.url} manifest {self._replica.manifest!r}, {state}>"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """For notebooks: where it is, and how it goes."""
+        status = self._replica.status
+        facts: dict[str, Any] = {
+            "manifest": self._replica.manifest,
+            "protocol": self._replica.protocol,
+            "keys": len(self),
+            "newest version": status.head or "none",
+            "pending": status.pending,
+            "online": {None: "not known yet", True: "yes", False: "no"}[status.online],
+        }
+        if status.last_error is not None:
+            facts["last trouble"] = str(status.last_error)
+        return bundle(repr(self), self._connection.storage.url + (", closed" if self._closed else ""), facts)
 
 
 def transactions_of(database: Database) -> Transactions:

@@ -1,9 +1,36 @@
-"""Streams in notebooks: show the latest value of any Observable, bind widgets to keys.
+"""Streams in notebooks: live values, tables, charts, the log as a slider, who is here, forms, widgets bound to keys.
 
 It needs the extra: ``pip install 'rxmps3[jupyter]'``.
 """
 
-from rxmps3.jupyter.binding import Binding, bind
+from rxmps3.jupyter import displays
+from rxmps3.jupyter.binding import Binding, Bindings, bind
+from rxmps3.jupyter.charts import ChartView, chart
+from rxmps3.jupyter.forms import ControlsView, controls
+from rxmps3.jupyter.inspecting import InspectorView, inspector
+from rxmps3.jupyter.people import PeopleView, presence
 from rxmps3.jupyter.showing import LiveView, live
+from rxmps3.jupyter.tables import TableView, table
+from rxmps3.jupyter.timelines import TimelineView, timeline
 
-__all__ = ["Binding", "LiveView", "bind", "live"]
+__all__ = [
+    "Binding",
+    "Bindings",
+    "ChartView",
+    "ControlsView",
+    "InspectorView",
+    "LiveView",
+    "PeopleView",
+    "TableView",
+    "TimelineView",
+    "bind",
+    "chart",
+    "controls",
+    "inspector",
+    "live",
+    "presence",
+    "table",
+    "timeline",
+]
+
+displays.register()

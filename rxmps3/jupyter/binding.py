@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from typing import Any, Protocol, TypeVar, cast
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, overload
 
 from reactivex.abc import DisposableBase
 
 from rxmps3.blocking.portal import at_exit
-from rxmps3.errors import InvalidOption
+from rxmps3.errors import Conflict, InvalidOption
 from rxmps3.jupyter.cells import belongs_to_this_cell
 from rxmps3.jupyter.frames import DEFAULT_FPS, Frames, checked_fps, kernel_loop
 from rxmps3.model.jsontext import encode
 from rxmps3.model.missing import MISSING
 from rxmps3.streams.key import Key, KeyEntry
 
-__all__ = ["Binding", "bind"]
+__all__ = ["Binding", "Bindings", "bind"]
 
 logger = logging.getLogger("rxmps3")
 
@@ -37,6 +40,26 @@ class _Widget(Protocol):
     def unobserve(self, handler: Any, names: Any = ...) -> None: ...
 
 
+DRAG_ENDS_AFTER = 0.5
+"""Seconds without a move after which the next one is a step of its own."""
+MOST_STEPS = 100
+
+
+@dataclass
+class _Step:
+    """What a user did in one go, as one drag of a slider.
+
+    Attributes:
+        before: what the key held before it; `MISSING` where it had no value.
+        after: what it was moved to last.
+        at: when that was, by the loop's clock.
+    """
+
+    before: Any
+    after: Any
+    at: float
+
+
 class Binding(DisposableBase):
     """One trait bound to one key. Made by `bind`."""
 
@@ -48,9 +71,13 @@ class Binding(DisposableBase):
         self._setting = False
         self._had_value = False
         self._disposed = False
+        self._loop = loop
+        self._there: KeyEntry[Any] | None = None
+        self._done: deque[_Step] = deque(maxlen=MOST_STEPS)
+        self._undone: list[_Step] = []
         self._arriving: Frames[KeyEntry[Any]] = Frames(loop, fps, self._arrived)
         self._leaving: Frames[Any] = Frames(loop, fps, key.on_next)
-        self._subscription = key.entries().subscribe(self._arriving.push)
+        self._subscription = key.entries().subscribe(self._heard)
         self._arriving.flush()
         widget.observe(self._changed, names=trait)
         _leaving.add(self._leaving)
@@ -69,8 +96,70 @@ class Binding(DisposableBase):
         self._leaving.flush()
         self._leaving.stop()
 
+    # -- undo ------------------------------------------------------------------------------------------------
+
+    def undo(self) -> bool:
+        """Take back what was done with the widget last: a drag is one step, however many writes it was.
+
+        Returns:
+            Whether there was anything to take back.
+
+        Raises:
+            Conflict: the key holds something else by now, since others have moved it; nothing was changed.
+        """
+        return self._back(self._done, self._undone, undoing=True)
+
+    def redo(self) -> bool:
+        """Do again what was undone last, until the widget is moved. Raises as `undo`."""
+        return self._back(self._undone, self._done, undoing=False)
+
+    @property
+    def last_done(self) -> float:
+        """When the step that `undo` would take back ended, by the loop's clock; below 0 if there is none."""
+        return self._done[-1].at if self._done else -1.0
+
+    @property
+    def last_undone(self) -> float:
+        """The same of the step that `redo` would do again."""
+        return self._undone[-1].at if self._undone else -1.0
+
+    def _back(self, steps: deque[_Step] | list[_Step], others: deque[_Step] | list[_Step], *, undoing: bool) -> bool:
+        self._leaving.flush()
+        if not steps:
+            return False
+        step = steps[-1]
+        here, there = (step.after, step.before) if undoing else (step.before, step.after)
+        if not _same(self._value_there(), here):
+            raise Conflict(
+                "others have moved it since", operation="undo" if undoing else "redo", object=f"key {self._key.name!r}"
+            )
+        others.append(steps.pop())
+        self._key.on_next(there)
+        return True
+
+    def _value_there(self) -> Any:
+        there = self._there
+        return MISSING if there is None or not there.version else there.value
+
+    def _note(self, value: Any) -> None:
+        """The user has moved the widget."""
+        now = self._loop.time()
+        newest = self._done[-1] if self._done else None
+        if newest is None or now - newest.at > DRAG_ENDS_AFTER or self._undone:
+            self._done.append(_Step(self._value_there(), value, now))
+        else:
+            newest.after, newest.at = value, now
+        self._undone.clear()
+
+    # -- both ways -------------------------------------------------------------------------------------------
+
+    def _heard(self, entry: KeyEntry[Any]) -> None:
+        self._there = entry
+        self._arriving.push(entry)
+
     def _changed(self, change: Any) -> None:
         if not self._setting:
+            self._note(change["new"])
             self._leaving.push(change["new"])
 
     def _arrived(self, entry: KeyEntry[Any]) -> None:
@@ -97,7 +186,47 @@ class Binding(DisposableBase):
             self._setting = False
 
 
-def bind(widget: _Widget, trait: str, key: Key[Any], *, fps: float = DEFAULT_FPS) -> Binding:
+class Bindings(DisposableBase):
+    """Several traits of one widget, each bound to a key. Made by `bind`."""
+
+    def __init__(self, bindings: Mapping[str, Binding]) -> None:
+        self._bindings = dict(bindings)
+
+    def __getitem__(self, trait: str) -> Binding:
+        return self._bindings[trait]
+
+    def __repr__(self) -> str:
+        return f"<Bindings of {', '.join(map(repr, self._bindings))}>"
+
+    def undo(self) -> bool:
+        """Take back the step that was done last, whichever trait it moved, as `Binding.undo`."""
+        return max(self._bindings.values(), key=lambda one: one.last_done).undo()
+
+    def redo(self) -> bool:
+        """Do again the step that was undone last, as `Binding.redo`."""
+        return min(
+            (one for one in self._bindings.values() if one.last_undone >= 0),
+            key=lambda one: one.last_undone,
+            default=next(iter(self._bindings.values())),
+        ).redo()
+
+    def dispose(self) -> None:
+        """As `Binding.dispose`, of each."""
+        for binding in self._bindings.values():
+            binding.dispose()
+
+
+@overload
+def bind(widget: _Widget, trait: str, key: Key[Any], *, fps: float = DEFAULT_FPS) -> Binding: ...
+
+
+@overload
+def bind(widget: _Widget, trait: Mapping[str, Key[Any]], *, fps: float = DEFAULT_FPS) -> Bindings: ...
+
+
+def bind(
+    widget: _Widget, trait: str | Mapping[str, Key[Any]], key: Key[Any] | None = None, *, fps: float = DEFAULT_FPS
+) -> Binding | Bindings:
     """Keep a widget's trait and a key the same, both ways.
 
     The widget takes the key's value as soon as there is one, and every later one; what the user does is written to
@@ -112,8 +241,8 @@ def bind(widget: _Widget, trait: str, key: Key[Any], *, fps: float = DEFAULT_FPS
 
     Args:
         widget: any ipywidget or anywidget.
-        trait: the name of its trait, mostly ``"value"``.
-        key: from ``db.key``.
+        trait: the name of its trait, mostly ``"value"``; or a mapping of names of traits to keys.
+        key: from ``db.key``, for one trait.
         fps: the most updates a second, each way.
 
     Raises:
@@ -122,13 +251,18 @@ def bind(widget: _Widget, trait: str, key: Key[Any], *, fps: float = DEFAULT_FPS
     """
     if not callable(getattr(widget, "has_trait", None)):
         raise InvalidOption(f"{widget!r} is no widget", operation="bind", remedy="give an ipywidget or an anywidget")
-    if not widget.has_trait(trait):
-        raise InvalidOption(f"{widget!r} has no trait {trait!r}", operation="bind", remedy='mostly it is "value"')
-    if not isinstance(cast(object, key), Key):
-        raise InvalidOption(f"{key!r} is no key", operation="bind", remedy='give db.key("…")')
-    binding = Binding(widget, trait, key, checked_fps(fps))
-    belongs_to_this_cell(binding)
-    return binding
+    traits: Mapping[str, Any] = {trait: key} if isinstance(trait, str) else trait
+    if not traits:
+        raise InvalidOption("no trait is named", operation="bind", remedy='mostly it is "value"')
+    for name, one in traits.items():
+        if not widget.has_trait(name):
+            raise InvalidOption(f"{widget!r} has no trait {name!r}", operation="bind", remedy='mostly it is "value"')
+        if not isinstance(one, Key):
+            raise InvalidOption(f"{one!r} is no key", operation="bind", remedy='give db.key("…")')
+    bindings = {name: Binding(widget, name, one, checked_fps(fps)) for name, one in traits.items()}
+    made = bindings[trait] if isinstance(trait, str) else Bindings(bindings)
+    belongs_to_this_cell(made)
+    return made
 
 
 def _same(left: Any, right: Any) -> bool:

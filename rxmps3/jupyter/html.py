@@ -10,44 +10,79 @@ from typing import Any, cast
 from IPython.core.formatters import DisplayFormatter
 from IPython.core.getipython import get_ipython
 
+from rxmps3.jupyter.drawing import Scripted, picture, scripted
 from rxmps3.jupyter.text import MOST_IN_A_ROW, MOST_ROWS, short
+from rxmps3.jupyter.values import rows_of, visible
 
-__all__ = ["Render", "note", "to_html"]
+__all__ = ["Render", "drawn", "note", "to_html"]
 
-Render = Callable[[Any], str]
-"""Makes HTML of a value; it escapes what it does not trust."""
+Render = Callable[[Any], Any]
+"""Makes HTML of a value, and escapes what it does not trust; or makes another value, which is drawn as any is."""
+
+_MOST_COLUMNS = 30
+
+
+def drawn(value: Any) -> str | Scripted:
+    """What an object draws for notebooks, a table for what has rows or fields, else its text."""
+    return scripted(value) or to_html(value)
 
 
 def to_html(value: Any) -> str:
-    """What an object draws for notebooks (HTML, else a picture), a table for a mapping, else its text."""
-    drawn = None if type(value) in _PLAIN or isinstance(value, type) else _drawn(value)
-    if drawn is not None:
-        return drawn
+    """As `drawn`, without what needs scripts."""
+    own = None if type(value) in _PLAIN or isinstance(value, type) else _drawn(value)
+    if own is not None:
+        return own
+    rows = rows_of(value)
+    if rows is not None:
+        return _rows(rows, isinstance(value, Mapping))
     if isinstance(value, Mapping):
         return _table(cast("Mapping[Any, Any]", value))
-    return f"<pre>{escape(short(value))}</pre>"
+    return f"<pre>{_text(value)}</pre>"
 
 
 def note(text: str, *, wrong: bool = False) -> str:
     """A remark under the value."""
-    color = "#b00020" if wrong else "#777"
-    return f'<div style="color:{color};font-size:smaller">{escape(text)}</div>'
+    return f'<div class="rxmps3-note{" rxmps3-wrong" if wrong else ""}">{escape(visible(text))}</div>'
 
 
 def _table(mapping: Mapping[Any, Any]) -> str:
     rows = [
-        f"<tr><th>{_cell(key)}</th><td>{_cell(value)}</td></tr>" for key, value in list(mapping.items())[:MOST_ROWS]
+        f'<tr><th scope="row">{_cell(key)}</th><td>{_cell(value)}</td></tr>'
+        for key, value in list(mapping.items())[:MOST_ROWS]
     ]
-    more = len(mapping) - MOST_ROWS
-    rest = note(f"and {more:,} more") if more > 0 else ""
-    return f'<table class="rxmps3-values">{"".join(rows)}</table>{rest}'
+    return f'<table class="rxmps3-values">{"".join(rows)}</table>{_rest(len(mapping))}'
+
+
+def _rows(rows: Mapping[str, Mapping[str, Any]], named: bool) -> str:
+    """A table with a column for each field; one for the keys where there are any."""
+    shown = list(rows.items())[:MOST_ROWS]
+    columns = list(dict.fromkeys(name for _, row in shown for name in row))[:_MOST_COLUMNS]
+    head = ("<td></td>" if named else "") + "".join(f'<th scope="col">{_cell(name)}</th>' for name in columns)
+    body: list[str] = []
+    for key, row in shown:
+        cells = (f"<td{_number(row[name])}>{_cell(row[name])}</td>" if name in row else "<td></td>" for name in columns)
+        name = f'<th scope="row">{_cell(key)}</th>' if named else ""
+        body.append(f"<tr>{name}{''.join(cells)}</tr>")
+    return f'<table class="rxmps3-values"><thead><tr>{head}</tr></thead>{"".join(body)}</table>{_rest(len(rows))}'
+
+
+def _rest(count: int) -> str:
+    return note(f"and {count - MOST_ROWS:,} more") if count > MOST_ROWS else ""
+
+
+def _number(value: Any) -> str:
+    return ' class="rxmps3-number"' if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
 
 
 def _cell(value: Any) -> str:
-    return escape(short(value, MOST_IN_A_ROW))
+    return _text(value, MOST_IN_A_ROW)
 
 
-_PLAIN = (type(None), bool, int, float, str, bytes, list, tuple, dict)
+def _text(value: Any, *most: int) -> str:
+    return escape(visible(short(value, *most)))
+
+
+_PLAIN = (type(None), bool, int, float, str, bytes, dict)
 """What has nothing of its own to draw."""
 
 _DRAWN = {
@@ -60,12 +95,32 @@ _DRAWN = {
 
 
 def _drawn(value: Any) -> str | None:
+    if callable(getattr(value, "open", None)) and hasattr(value, "comm") and hasattr(value, "has_trait"):
+        return note("A widget is no value to show: display it, and bind its traits to keys.")
+    try:
+        image = picture(value)
+    except ValueError as error:
+        if type(value).__module__.partition(".")[0] != "altair":
+            raise
+        return note(f"altair draws this without the network once it can: pip install vl-convert-python ({error})")
+    if image is not None:
+        return _element(*image)
+    if type(value) in (list, tuple):
+        return None
     bundle: dict[str, Any] = _made(value, "_repr_mimebundle_", include=set(_DRAWN)) or {}
     for mime, method in _DRAWN.items():
         made: Any = bundle.get(mime) or _made(value, method) or _registered(value, mime)
         if made is not None:
             return _element(mime, made)
-    return None
+    markdown: Any = _made(value, "_repr_markdown_")
+    return None if markdown is None else _markdown(str(markdown))
+
+
+def _markdown(text: str) -> str:
+    """Markdown as HTML; what is HTML in it is shown as text, and no link runs a script."""
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("js-default").render(text)
 
 
 def _made(value: Any, method: str, **arguments: Any) -> Any:
@@ -88,7 +143,15 @@ def _registered(value: Any, mime: str) -> Any:
 
 
 def _element(mime: str, made: Any) -> str:
-    if not mime.startswith("image/") or mime == "image/svg+xml":
+    if not mime.startswith("image/"):
         return str(made)
+    if mime == "image/svg+xml":
+        return made.decode() if isinstance(made, bytes) else str(made)
     encoded = base64.b64encode(made).decode() if isinstance(made, bytes) else "".join(str(made).split())
-    return f'<img src="data:{mime};base64,{escape(encoded)}" alt="">'
+    sharp = ' class="rxmps3-sharp"' if mime == "image/png" and isinstance(made, bytes) and _doubled(made) else ""
+    return f'<img src="data:{mime};base64,{escape(encoded)}"{sharp} alt="">'
+
+
+def _doubled(png: bytes) -> bool:
+    """Whether a picture is one of matplotlib's own, which are made for two dots per pixel here."""
+    return b"Software\x00Matplotlib" in png[:400]

@@ -5,48 +5,21 @@ from __future__ import annotations
 from asyncio import AbstractEventLoop
 from typing import Any, NamedTuple, cast
 
-import anywidget
 import traitlets
-from IPython.display import display  # pyright: ignore[reportUnknownVariableType]
 from reactivex import Observable
-from reactivex.abc import DisposableBase
-from reactivex.disposable import Disposable
 
 from rxmps3.errors import InvalidOption
-from rxmps3.jupyter.cells import Run, belongs_to_this_cell, this_run
-from rxmps3.jupyter.frames import DEFAULT_FPS, Frames, checked_fps, kernel_loop
-from rxmps3.jupyter.html import Render, note, to_html
+from rxmps3.jupyter.drawing import Scripted, let_go_of, library, no_figures_left
+from rxmps3.jupyter.frames import DEFAULT_FPS, checked_fps, kernel_loop
+from rxmps3.jupyter.html import Render, drawn, note
 from rxmps3.jupyter.text import to_text
+from rxmps3.jupyter.viewmodel import ViewModel
+from rxmps3.jupyter.widget import Widget
+from rxmps3.runtime.clock import SystemClock
 
-__all__ = ["LiveView", "live"]
+__all__ = ["LiveView", "checked_source", "live"]
 
 _NOTHING: Any = object()
-
-_SCRIPT = """
-export default {
-  render({ model, el }) {
-    // JupyterLab's own class: what draws itself, as data frames do, looks as it does in other outputs.
-    el.classList.add("jp-RenderedHTMLCommon", "rxmps3-live");
-    const show = () => { el.innerHTML = model.get("html"); };
-    model.on("change:html", show);
-    show();
-    return () => model.off("change:html", show);
-  },
-};
-"""
-
-_STYLE = """
-.rxmps3-live { padding: 4px 5px; overflow-x: auto; }
-.rxmps3-live.jp-RenderedHTMLCommon table { margin-left: 0; margin-right: 0; }
-.rxmps3-live table.rxmps3-values { margin: 0; border-collapse: collapse; table-layout: auto; font-size: inherit; }
-.rxmps3-live table.rxmps3-values tr { background: none; border-bottom: 1px solid rgba(128, 128, 128, 0.25); }
-.rxmps3-live table.rxmps3-values tr:last-child { border-bottom: none; }
-.rxmps3-live table.rxmps3-values :is(th, td) {
-  padding: 5px 24px 5px 0; text-align: left; vertical-align: top; max-width: none; white-space: pre-wrap;
-}
-.rxmps3-live table.rxmps3-values th { font-weight: 600; }
-.rxmps3-live table.rxmps3-values td { font-variant-numeric: tabular-nums; }
-"""
 
 
 class _Seen(NamedTuple):
@@ -57,145 +30,154 @@ class _Seen(NamedTuple):
     wrong: bool = False
 
 
-class LiveView(anywidget.AnyWidget):
-    """A widget that shows what an Observable emitted last. Made by `live`.
+class LiveModel(ViewModel):
+    """The latest value of a source.
 
-    Its ``repr`` is the same as plain text. That is what a console shows, and a saved notebook where no widget can be
-    drawn: the text of the moment when the view was displayed, and the last one as soon as the view has stopped.
+    States: ``html``, what to show; ``chart``, what a library draws instead; ``at``, the milliseconds since 1970 when
+    the value came; ``ended``, whether no more will come.
+    """
+
+    view = "live"
+
+    def __init__(self, source: Observable[Any], render: Render, fps: float, loop: AbstractEventLoop) -> None:
+        super().__init__(loop, fps, html=note("nothing yet"), chart=None, at=0, ended=False)
+        self.frames = 0
+        self.seen = _Seen()
+        self._clock = SystemClock()
+        self._render = render
+        self._came = 0
+        self._new = False
+        self._last = ""
+        self._ended_seen = lambda: None
+        self.owns(
+            source.subscribe(
+                on_next=lambda value: self._take(_Seen(value)),
+                on_error=lambda error: self._take(_Seen(self.seen.value, named(error), wrong=True)),
+                on_completed=lambda: self._take(_Seen(self.seen.value, "completed")),
+            )
+        )
+        self.flush()
+
+    def on_end(self, ended: Any) -> None:
+        """Call back once the source has ended."""
+        self._ended_seen = ended
+        if self.seen.remark:
+            ended()
+
+    def asked(self, kind: str, page: str, message: dict[str, Any]) -> None:
+        """A page lacks a library."""
+        if kind == "library":
+            self.send({"kind": "library", "view": page, "scripts": library(str(message.get("name")))})
+
+    def _take(self, seen: _Seen) -> None:
+        let_go_of(seen.value)
+        self.seen, self._new = seen, True
+        self._came = round(self._clock.now().timestamp() * 1000)
+        self.wake()
+
+    def show(self) -> None:
+        if not self._new:
+            return
+        self._new = False
+        seen = self.seen
+        self.frames += 1
+        remarks = note(seen.remark, wrong=seen.wrong) if seen.remark else ""
+        if seen.value is not _NOTHING:
+            try:
+                shown = self._drawn(seen.value)
+                self.set("chart", shown._asdict() if isinstance(shown, Scripted) else None)
+                self._last = "" if isinstance(shown, Scripted) else shown
+                self.set("html", self._last + remarks)
+            except Exception as error:  # shown, as everything is here: nobody reads a kernel's standard error
+                self.set("html", self._last + note(f"render: {named(error)}", wrong=True) + remarks)
+        else:
+            self.set("html", remarks)
+        self.set("at", self._came)
+        if seen.remark:
+            self.set("ended", True)
+            self._ended_seen()
+
+    def _drawn(self, value: Any) -> str | Scripted:
+        with no_figures_left():
+            made = self._render(value)
+            return made if isinstance(made, (str, Scripted)) else drawn(made)
+
+
+class LiveView(Widget[LiveModel]):
+    """A widget that shows what an Observable emitted last. Made by `live`.
 
     Attributes:
         html: what it shows, the same in every page that shows it.
-        frames: how often it was brought up to date.
     """
 
-    _esm = _SCRIPT
-    _css = _STYLE
-    html = traitlets.Unicode(note("nothing yet")).tag(sync=True)
+    html = traitlets.Any().tag(sync=True)
+    chart = traitlets.Any().tag(sync=True)
+    at = traitlets.Any().tag(sync=True)
+    ended = traitlets.Any().tag(sync=True)
 
-    def __init__(self, source: Observable[Any], render: Render, fps: float, loop: AbstractEventLoop) -> None:
-        super().__init__()
-        self._own_layout: Any = cast(Any, self).layout
-        self.frames = 0
-        self._render = render
-        self._value = ""
-        self._seen = _Seen()
-        self._outputs: list[tuple[Run | None, Any]] = []
-        self._frames = Frames(loop, fps, self._show)
-        self._subscription: DisposableBase = Disposable()
-        try:
-            self._subscription = source.subscribe(
-                on_next=lambda value: self._take(_Seen(value)),
-                on_error=lambda error: self._take(_Seen(self._seen.value, _named(error), wrong=True)),
-                on_completed=lambda: self._take(_Seen(self._seen.value, "completed")),
-            )
-        except BaseException:
-            self.close()
-            raise
-        self._frames.flush()
+    def __init__(self, model: LiveModel) -> None:
+        super().__init__(model)
+        model.on_end(self.write_down)
 
-    def dispose(self) -> None:
-        """Stop following the Observable; the last value stays on the screen."""
-        self._subscription.dispose()
-        self._frames.flush()
-        self._frames.stop()
-        self._write_down()
-
-    def close(self) -> None:
-        """Stop, and take the widget off the screen."""
-        self._outputs.clear()
-        self.dispose()
-        super().close()
-        self._own_layout.close()
-
-    def end_with_cell(self) -> None:
-        """The cell has begun to run again. What was shown nowhere else is gone, and does not stay in the kernel."""
-        now = this_run()
-        shown_elsewhere = any(now is None or not now.is_again(run) for run, _ in self._outputs)
-        if self._outputs and not shown_elsewhere:
-            self.close()
-        else:
-            self.dispose()
+    @property
+    def frames(self) -> int:
+        """How often it was brought up to date."""
+        return self.model.frames
 
     def __repr__(self) -> str:
-        seen = self._seen
+        seen = self.model.seen
         if seen.value is _NOTHING:
             return seen.remark or "nothing yet"
         try:
             text = to_text(seen.value)
         except Exception as error:
-            text = _named(error)
+            text = named(error)
         return f"{text}\n{seen.remark}" if seen.remark else text
 
-    def _ipython_display_(self) -> None:
-        """Make an output whose text can be brought up to date later, which that of a cell's result cannot."""
-        if self.comm is None:
-            display({"text/plain": repr(self)}, raw=True)
-            return
-        data, metadata = self._bundle()
-        self._outputs.append((this_run(), display(data, raw=True, metadata=metadata, display_id=True)))
 
-    def _bundle(self) -> Any:
-        """The widget, and its text for who cannot draw it; and what the front end wants to know beside."""
-        return cast(Any, self)._repr_mimebundle_()
-
-    def _take(self, seen: _Seen) -> None:
-        self._seen = seen
-        self._frames.push(seen)
-
-    def _show(self, seen: _Seen) -> None:
-        self.frames += 1
-        remarks = note(seen.remark, wrong=seen.wrong) if seen.remark else ""
-        if seen.value is not _NOTHING:
-            try:
-                self._value = _text_of(self._render(seen.value))
-            except Exception as error:  # shown, as everything is here: nobody reads a kernel's standard error
-                remarks = note(f"render: {_named(error)}", wrong=True) + remarks
-        self.html = self._value + remarks
-        if seen.remark:
-            self._write_down()
-
-    def _write_down(self) -> None:
-        """Put the last text into the outputs. Front ends draw the widget anew then, so it is done once, in the end."""
-        outputs, self._outputs = self._outputs, []
-        now = this_run()
-        for run, output in outputs:
-            if now is None or not now.is_again(run):
-                data, metadata = self._bundle()
-                output.update(data, raw=True, metadata=metadata)
-
-
-def live(source: Observable[Any], *, render: Render = to_html, fps: float = DEFAULT_FPS) -> LiveView:
+def live(source: Observable[Any], *, render: Render = drawn, fps: float = DEFAULT_FPS, db: Any = None) -> LiveView:
     """Show the latest value of an Observable, and keep showing it while cells are idle.
 
     Leave it as the last line of a cell, or ``display`` it. It follows its source until the cell runs again, and one
     that was made outside of a cell's run, as in the callback of a button, until it is disposed. A source may emit on
-    any thread and as fast as it likes. Its error, or its end, is shown under the last value.
+    any thread and as fast as it likes. Its error, or its end, is shown under the last value. While no page shows it, it
+    draws nothing.
 
     Args:
         source: any Observable.
-        render: makes the HTML of a value; by default mappings are tables, objects with ``_repr_html_`` are asked,
-            and so are those that draw a picture, as figures do; the rest is text, escaped.
+        render: makes the HTML of a value, a str, or another value that is drawn instead. By default mappings and lists
+            of records are tables, objects that draw themselves for notebooks are asked, figures are drawn, and the
+            rest is text, escaped.
         fps: the most updates a second.
+        db: the database behind it: whether it is offline, and what waits for its commit, is then shown beside.
 
     Raises:
         WrongLoop: called where no event loop runs, as on another thread.
         InvalidOption: an argument is not what it has to be.
     """
-    if not callable(getattr(source, "subscribe", None)):
-        raise InvalidOption(f"{source!r} is no Observable", operation="live", remedy="try db.observe(key)")
+    checked_source(source, "live")
     if not callable(render):
         raise InvalidOption(f"render={render!r} cannot be called", operation="live")
-    view = LiveView(source, render, checked_fps(fps), kernel_loop())
-    belongs_to_this_cell(Disposable(view.end_with_cell))
-    return view
+    model = LiveModel(source, render, checked_fps(fps), kernel_loop())
+    if db is not None:
+        model.follow_status(db.status)
+    return LiveView(model)
 
 
-def _text_of(html: Any) -> str:
-    """What a renderer has made, if it is what it should be."""
-    if not isinstance(html, str):
-        raise TypeError(f"a str of HTML is needed, not {html!r}")
-    return html
+def checked_source(source: object, operation: str) -> Observable[Any]:
+    """It, if it is an Observable.
+
+    Raises:
+        InvalidOption: it is not, even if it has a method of that name, as a database has.
+    """
+    if isinstance(source, Observable):
+        return cast("Observable[Any]", source)
+    remedy = "try db.observe(key)"
+    if hasattr(source, "observe_prefix"):
+        remedy = 'give db.observe_prefix("…"), or see rxmps3.jupyter.table(db)'
+    raise InvalidOption(f"{source!r} is no Observable", operation=operation, remedy=remedy)
 
 
-def _named(error: Exception) -> str:
+def named(error: Exception) -> str:
+    """An error in one line."""
     return f"{type(error).__name__}: {error}"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, cast
+
+from rxmps3.jupyter.values import visible
 
 __all__ = ["MOST_CHARACTERS", "MOST_IN_A_ROW", "MOST_ROWS", "short", "to_text"]
 
@@ -14,16 +17,18 @@ _WIDEST_KEY = 40
 
 
 def to_text(value: Any) -> str:
-    """A line per key for a mapping, a text as it is, else what `repr` makes of it."""
+    """A line per key for a mapping, a text as it is, else what `repr` makes of it; no control characters."""
     if isinstance(value, Mapping):
-        return _lines(cast("Mapping[Any, Any]", value)) or "{}"
-    return short(value)
+        return visible(_lines(cast("Mapping[Any, Any]", value)) or "{}")
+    return visible(short(value))
 
 
 def short(value: Any, most: int = MOST_CHARACTERS) -> str:
     """A value in one piece, cut off where it is too much to look at."""
     if isinstance(value, (list, tuple)):
         value = cast("list[Any] | tuple[Any, ...]", value)[:most]  # each item takes at least one character
+    if isinstance(value, datetime):
+        value = value.isoformat(" ", "seconds")
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= most else text[:most] + "…"
 

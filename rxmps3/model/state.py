@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
+from itertools import islice
 from typing import Literal, NamedTuple
 
 from immutables import Map
@@ -31,6 +32,7 @@ from immutables import Map
 from rxmps3.errors import Corrupt, Error
 from rxmps3.model.conditions import Conditions
 from rxmps3.model.merge_patch import compose, merge_flat
+from rxmps3.runtime.rich_repr import bundle
 
 __all__ = [
     "Amended",
@@ -365,6 +367,18 @@ class View(Mapping[str, Entry]):
         confirmed = self.confirmed.entries
         gained = sum((top.entry is not None) - (key in confirmed) for key, top in self.overlay.items())
         return len(confirmed) + gained
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """For notebooks: how much there is, and some of the keys."""
+        some = sorted(islice(self, 1000))[:20]
+        facts = {
+            "version": self.confirmed.version or "none",
+            "keys": len(self),
+            "pending writes": len(self.pending),
+            "among the keys": ", ".join(map(repr, some)) or "none",
+        }
+        text = f"<View of version {facts['version']}: {len(self)} keys, {len(self.pending)} pending writes>"
+        return bundle(text, "view", facts)
 
 
 Cause = Literal["own", "remote", "rollback"]

@@ -17,6 +17,7 @@ from rxmps3.errors import Error, failure_of_observer
 from rxmps3.replica.stages import ObserverRaised, Stage, Teller
 from rxmps3.runtime.event_loop import refuse_on_a_loop
 from rxmps3.runtime.no_pickle import BoundToProcess
+from rxmps3.runtime.rich_repr import bundle
 
 __all__ = ["Receipt", "Stage"]
 
@@ -197,6 +198,15 @@ class Receipt(BoundToProcess):
 
     def __repr__(self) -> str:
         return f"<Receipt {self.version} {self.stage}: {', '.join(map(repr, self.keys[:3]))}>"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """For notebooks: what becomes of the write."""
+        outcome = self._committed.outcome
+        why = {"why": str(outcome)} if isinstance(outcome, Error) else {}
+        keys = ", ".join(map(repr, self.keys[:20])) + (
+            f" and {len(self.keys) - 20} more" if len(self.keys) > 20 else ""
+        )
+        return bundle(repr(self), "write", {"version": self.version, "stage": self.stage, "keys": keys} | why)
 
     # -- for the replica -------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import SerialDisposable
 
 from rxmps3.runtime.no_pickle import BoundToProcess
+from rxmps3.runtime.rich_repr import bundle
 
 __all__ = ["Attach", "Live", "Sender", "Stream", "StreamHost"]
 
@@ -195,3 +196,11 @@ class Live(Stream[T_co]):
             NotLoaded: it is not at hand yet; observe it or await a ``get`` first.
         """
         return self._read()
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """For notebooks: what it is, and its present value."""
+        try:
+            value: Any = self._read()
+        except Error as error:
+            value = str(error)
+        return bundle(repr(self), self._name, {"value": value})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -124,7 +125,12 @@ class NotebookPage:
         self.press(Keys.CONTROL, "a")
         self.press(text, Keys.ENTER)
 
-    def picture(self, path: Path, from_cell: int) -> None:
+    def picture(self, path: Path, from_cell: int, height: int = 800) -> None:
         """A screenshot whose top is a certain code cell."""
+        self._chrome.switch_to.window(self._window)
+        size = self._chrome.get_window_size()
+        self._chrome.set_window_size(size["width"], height)
         self.ask(f"{CODE_CELLS}[{from_cell}].scrollIntoView()")
+        time.sleep(1)  # until what is drawn has the size of the window
         self._chrome.save_screenshot(str(path))
+        self._chrome.set_window_size(size["width"], size["height"])

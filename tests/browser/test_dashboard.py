@@ -26,8 +26,18 @@ from tests.docs.blocks import ROOT
 pytestmark = [pytest.mark.ui, pytest.mark.browser, pytest.mark.timeout(400)]
 
 NAME = "dashboard.ipynb"
-LIVE, PACE = ".rxmps3-live", ".widget-slider .widget-readout"
-LAST_BEFORE_WATCHING, LAST = 3, 6  # code cells
+LIVE, PACE, STOP = ".rxmps3-live", ".rx-typed", ".rx-switch"
+LIVE_CELL, FORM_CELL, LAST_BEFORE_WATCHING, LAST = 2, 4, 6, 7  # code cells
+OUTSIDE = """
+return performance.getEntriesByType('resource').map(one => one.name).filter(one => /^(https?|wss?):/.test(one))
+    .filter(one => new URL(one).host !== location.host)
+"""
+END_KERNELS = """
+const headers = {'X-XSRFToken': document.cookie.match(/_xsrf=([^;]+)/)[1]};
+fetch('/api/kernels').then(answer => answer.json()).then(kernels => {
+    for (const kernel of kernels) fetch(`/api/kernels/${kernel.id}`, {method: 'DELETE', headers});
+});
+"""
 
 
 def without_outputs(folder: Path) -> Path:
@@ -47,7 +57,7 @@ def saved_text(notebook: Path) -> str | None:
         code = [cell for cell in nbformat.read(notebook, 4).cells if cell["cell_type"] == "code"]
     except ValueError:
         return None  # in the middle of being written
-    outputs = code[2]["outputs"]
+    outputs = code[LIVE_CELL]["outputs"]
     return outputs[0]["data"]["text/plain"] if outputs else None
 
 
@@ -57,7 +67,7 @@ def stopping_workers(db: Database) -> Iterator[None]:
     try:
         yield
     finally:
-        db.put("stop", True).wait(30)
+        db.put("steering", {"pace": 20, "stop": True}).wait(30)
 
 
 def save(page: NotebookPage, notebook: Path) -> None:
@@ -86,25 +96,42 @@ def test_two_pages_show_what_changes_while_no_cell_runs(tmp_path: Path) -> None:
             page.wait("return new Set(window.recorded.map(one => one[1])).size >= 10")
 
         first, second = (page.recorded() for page in pages)
-        assert {numbers for _, _, numbers in first + second} == {"[1]: [2]: [3]: [4]: [ ]: [ ]: [ ]:"}, "no cell runs"
+        assert {numbers for _, _, numbers in first + second} == {"[1]: [2]: [3]: [4]: [5]: [6]: [7]: [ ]:"}, (
+            "no cell runs"
+        )
         assert first[0][0] < second[-1][0], "both change at the same time"
         assert second[0][0] < first[-1][0]
         assert {text for _, text, _ in first} & {text for _, text, _ in second}, "and show the same"
 
-        db.put("pace", 50)
         for page in pages:
-            page.wait(f"return document.querySelector('{PACE}').innerText === '50'")
-        one.picture(tmp_path / "dashboard.png", from_cell=2)
-        two.type_into(PACE, "10")
-        one.wait(f"return document.querySelector('{PACE}').innerText === '10'")
-        one.until(lambda: db["pace"] == 10, "what is done in a page is in the bucket")
+            page.wait("return document.querySelectorAll('.rx-table .rx-space .rx-tr').length === 2")
+            page.wait("return document.querySelectorAll('.rx-chart canvas').length === 1")
+            page.wait("return document.querySelectorAll('.rx-person').length === 3")
+            page.wait(
+                "return [...document.querySelectorAll('.rx-badge')].every(one => /live|pending/.test(one.textContent))"
+            )
+            assert page.ask(OUTSIDE) == [], "nothing comes from elsewhere"
 
-        one.run(LAST_BEFORE_WATCHING + 1, LAST)
-        throws = [worker["throws"] for worker in db.get_prefix("worker/").values()]
+        db.put("steering", {"pace": 50, "stop": False})
         for page in pages:
-            page.wait(f"return document.querySelector('{LIVE}').innerText.includes('{sum(throws):,} throws')")
-        save(one, notebook)
-        assert f"{sum(throws):,} throws" in str(saved_text(notebook))
+            page.wait(f"return document.querySelector('{PACE}').value === '50'")
+        one.picture(tmp_path / "dashboard.png", from_cell=1, height=1560)
+        two.type_into(PACE, "10")
+        one.wait(f"return document.querySelector('{PACE}').value === '10'")
+        one.until(lambda: db["steering"] == {"pace": 10, "stop": False}, "what is done in a page is in the bucket")
+
+        one.run(LAST, LAST)
+        two.ask(f"document.querySelector('{STOP}').click()")
+        one.wait(f"return document.querySelector('{STOP}').checked")
+        for page in pages:
+            page.wait("return document.querySelectorAll('.rx-person').length === 1")
+        db.refresh()
+        throws = sum(worker["throws"] for worker in db.get_prefix("worker/").values())
+        for page in pages:
+            page.wait(f"return document.querySelector('{LIVE}').innerText.includes('{throws:,} throws')")
         assert one.ask("return document.querySelectorAll('.jp-OutputArea-output[data-mime-type*=error]').length") == 0
+
+        one.ask(END_KERNELS)
+        one.wait("return [...document.querySelectorAll('.rx-badge')].some(one => one.textContent === 'kernel gone')")
     if "RXMPS3_PICTURES" in os.environ:
         shutil.copy(tmp_path / "dashboard.png", ROOT / os.environ["RXMPS3_PICTURES"])

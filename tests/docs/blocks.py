@@ -12,6 +12,7 @@ Conventions, for whoever writes a page:
 * ``console`` blocks are shell sessions: ``$ command`` and what it prints, standard error included. ``rxmps3`` and
   ``python`` are those of the tests. The working directory is that of the page.
 * ``py`` blocks are scripts for Streamlit, and run by ``tests/examples/test_board.py``.
+* ``python3`` blocks are cells of a notebook, and run by ``tests/docs/test_jupyter.py``.
 * No other block is run. On pages that name an ``s3:`` URL, the environment points to a server with ``my-bucket``.
 """
 

@@ -59,7 +59,7 @@ def test_what_draws_itself_is_drawn(value: object) -> None:
         ([1, "a"], "[1, 'a']", "<pre>[1, &#x27;a&#x27;]</pre>"),
         (Drawn(), "Drawn()", "<i>drawn</i>"),
         ({}, "{}", '<table class="rxmps3-values"></table>'),
-        ({"a<": 1}, "a<  1", '<table class="rxmps3-values"><tr><th>a&lt;</th><td>1</td></tr></table>'),
+        ({"a<": 1}, "a<  1", '<table class="rxmps3-values"><tr><th scope="row">a&lt;</th><td>1</td></tr></table>'),
         ({"k" * 50: 1, "a": 2}, f"{'k' * 50}  1\n{'a':40}  2", None),
     ],
 )

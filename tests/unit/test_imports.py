@@ -38,6 +38,7 @@ PURE = (
     "replica.fairness",
     "replica.pending",
     "runtime.backoff",
+    "runtime.rich_repr",
 )
 """Values in, values out; time and chance are arguments. They may import each other, and `BESIDE_PURE`."""
 BESIDE_PURE = ("log", "model", "runtime.clock")
@@ -71,6 +72,7 @@ HOMES = {
     "immutables": ("model", "log.codec", "reducers"),
     "jsonmerge": ("model.derivations",),
     "jsonschema": ("model.derivations",),
+    "markdown_it": ("jupyter",),
     "pydantic": ("streams.typed",),
     "pytest": ("testing.storage_contract",),
     "rich": ("cli",),

@@ -1,0 +1,59 @@
+"""The front end's sources, as one module where only one can be given.
+
+The files in ``static`` are ES modules that a web page imports as they are. A notebook's front end takes one module per
+widget, so what a view imports is put in front of it, each file in a function of its own: no build step, nothing
+generated that could be out of date. For that the modules keep to ``import { a, b } from "./file.js"`` on one line and
+to ``export`` before a declaration, or ``export { a };``.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.resources import files
+
+__all__ = ["module", "source", "style"]
+
+_IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./([\w/]+)\.js";$', re.MULTILINE)
+_DECLARED = re.compile(r"^export (?=(?:async )?(?:function\*?|const|class) (\w+))", re.MULTILINE)
+_LISTED = re.compile(r"^export \{ ([\w, ]+) \};$", re.MULTILINE)
+_LEFT = re.compile(r"^(?:import|export)\b.*$", re.MULTILINE)
+
+
+@cache
+def source(name: str) -> str:
+    """A file of ``static``, such as ``"table.js"``."""
+    return files("rxmps3.jupyter").joinpath("static", *name.split("/")).read_text("utf-8")
+
+
+@cache
+def module(view: str) -> str:
+    """An ES module for anywidget that draws one view, with all that it imports.
+
+    Args:
+        view: the name of the file that exports ``render(model, el)``.
+    """
+    parts: dict[str, str] = {}
+    _collect(view, parts)
+    _collect("anywidget", parts)
+    entry = f"export default {{ render: $anywidget.rendering($['{view}'].render) }};"
+    return "\n".join(["const $ = {};", *parts.values(), "const $anywidget = $['anywidget'];", entry])
+
+
+def style() -> str:
+    """The style sheet of all views."""
+    return source("vendor/uplot.css") + source("rxmps3.css")
+
+
+def _collect(name: str, parts: dict[str, str]) -> None:
+    if name in parts:
+        return
+    text = source(f"{name}.js")
+    for _, imported in _IMPORT.findall(text):
+        _collect(imported, parts)
+    exported = [*_DECLARED.findall(text), *(one for names in _LISTED.findall(text) for one in names.split(", "))]
+    body = _IMPORT.sub(lambda found: f"const {found[1]} = $['{found[2]}'];", text)
+    body = _LISTED.sub("", _DECLARED.sub("", body))
+    if left := _LEFT.search(body):
+        raise SyntaxError(f"{name}.js: {left[0]!r} cannot be put into one module")
+    parts[name] = f"$['{name}'] = (() => {{\n{body}\nreturn {{ {', '.join(exported)} }};\n}})();"

@@ -1,0 +1,33 @@
+"""What is left as the last line of a cell and has a present value is shown live, once this package is imported."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from IPython.core.getipython import get_ipython
+from IPython.display import display  # pyright: ignore[reportUnknownVariableType]
+
+from rxmps3.database.presence import Presence
+from rxmps3.errors import Error
+from rxmps3.jupyter.people import presence
+from rxmps3.jupyter.showing import live
+from rxmps3.streams.stream import Live
+
+__all__ = ["register"]
+
+
+def register() -> None:
+    """Have the kernel show keys, and whatever else is `rxmps3.Live`, as `live` does. Nothing outside of a kernel."""
+    shell: Any = get_ipython()
+    if shell is None or not hasattr(shell, "kernel"):
+        return
+    formatter = shell.display_formatter.ipython_display_formatter
+    formatter.for_type(Live, _show)
+    formatter.for_type(Presence, _show)
+
+
+def _show(stream: Live[Any]) -> None:
+    try:
+        display(presence(stream) if isinstance(stream, Presence) else live(stream))
+    except Error:  # as where no event loop runs: what it is, then
+        display(cast(Any, stream)._repr_mimebundle_(), raw=True)

@@ -1,0 +1,170 @@
+"""A form of a pydantic model whose value is a key's."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import traitlets
+
+from rxmps3.errors import Error, InvalidOption, InvalidValue, Unsupported
+from rxmps3.jupyter.frames import DEFAULT_FPS, Frames, checked_fps, kernel_loop
+from rxmps3.jupyter.text import to_text
+from rxmps3.jupyter.viewmodel import ViewModel
+from rxmps3.jupyter.widget import Widget
+from rxmps3.model.missing import MISSING
+from rxmps3.streams.key import Key, KeyEntry
+from rxmps3.streams.typed import Codec, codec_for
+
+__all__ = ["ControlsModel", "ControlsView", "controls"]
+
+
+class ControlsModel(ViewModel):
+    """A key's value, field by field.
+
+    States: ``schema``, the model's JSON Schema with its references resolved one by one by the page; ``value``, the JSON
+    value; ``by`` and ``pending``, of the write that set it; ``wrong``, by path (joined by ``/``) why it was not
+    written.
+
+    A page sends ``field`` with ``path``, a list of names, and ``value``.
+    """
+
+    view = "controls"
+
+    def __init__(self, kind: Any, key: Key[Any], fps: float, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(
+            loop, fps, schema=kind.model_json_schema(), value=None, by="", pending=False, wrong={},
+            title=str(getattr(kind, "__name__", "")),
+        )  # fmt: skip
+        self._key = key
+        self._codec: Codec[Any] = codec_for(kind, f"key {key.name!r}")
+        self._entry: KeyEntry[Any] | None = None
+        self._edits: dict[tuple[str, ...], Any] = {}
+        self._leaving: Frames[None] = Frames(loop, fps, self._write)
+        self.owns(key.entries().subscribe(self._arrived))
+        self.flush()
+
+    def _arrived(self, entry: KeyEntry[Any]) -> None:
+        self._entry = entry
+        self.wake()
+
+    def show(self) -> None:
+        entry = self._entry
+        if entry is None or self._leaving.waiting:
+            return
+        if entry.error is not None:
+            self.set("problem", str(entry.error))
+            return
+        self.set("problem", "")
+        self.set("value", self._json(entry.value))
+        self.set("by", entry.by)
+        self.set("pending", entry.pending)
+
+    def _json(self, value: Any) -> Any:
+        """What the page shows: the key's value, with the model's defaults for what it lacks."""
+        if value is None or value is MISSING:
+            value = {}
+        try:
+            loaded = self._codec.load(value) if isinstance(value, dict) else value
+            return self._codec.dump(loaded)
+        except InvalidValue:
+            return cast(Any, value) if isinstance(value, dict) else None
+
+    def asked(self, kind: str, page: str, message: dict[str, Any]) -> None:
+        path = message.get("path")
+        if kind != "field" or not isinstance(path, list) or not path:
+            return
+        names = [str(name) for name in cast("list[Any]", path)]
+        base = cast("dict[str, Any] | None", self.state["value"]) or {}
+        whole = _with(base, names, message.get("value"))
+        wrong = {name: why for name, why in self.state["wrong"].items() if name != "/".join(names)}
+        try:
+            self._codec.load(whole)
+        except InvalidValue as error:
+            self.set("wrong", wrong | {"/".join(names): str(error).rpartition("does not fit its type: ")[2]})
+            return
+        self.set("wrong", wrong)
+        self.set("value", whole)
+        self._edits[tuple(names)] = message.get("value")
+        self._leaving.push(None)
+
+    def _write(self, _: None) -> None:
+        """Write what was moved, beside what others have written into the other fields meanwhile."""
+        edits, self._edits = self._edits, {}
+        there: dict[str, Any] = {}
+        if self._entry is not None:
+            there = self._json(self._entry.value) or there
+        whole, patch = there, cast("dict[str, Any]", {})
+        for path, part in edits.items():
+            whole, patch = _with(whole, list(path), part), _with(patch, list(path), part)
+        try:
+            if whole != there and not self._patched(patch, list(edits.values())):
+                self._key.on_next(self._key.loaded(whole))
+        except Error as error:
+            self.set("problem", str(error))
+        self.wake()
+
+    def _patched(self, patch: dict[str, Any], parts: list[Any]) -> bool:
+        """Write it as a patch, where there is something to patch, and a patch says the same: in one, null deletes."""
+        if (
+            self._entry is None
+            or not self._entry.version
+            or any(part is None or isinstance(part, dict) for part in parts)
+        ):
+            return False
+        try:
+            self._key.patch(patch)
+        except Unsupported:
+            return False
+        return True
+
+    def dispose(self) -> None:
+        self._leaving.flush()
+        self._leaving.stop()
+        super().dispose()
+
+
+def _with(value: dict[str, Any], path: list[str], part: Any) -> dict[str, Any]:
+    """A value with another part at a path."""
+    name, *rest = path
+    if rest:
+        inner = value.get(name)
+        part = _with(cast("dict[str, Any]", inner) if isinstance(inner, dict) else {}, rest, part)
+    return value | {name: part}
+
+
+class ControlsView(Widget[ControlsModel]):
+    """A form. Made by `controls`."""
+
+    schema = traitlets.Any().tag(sync=True)
+    value = traitlets.Any().tag(sync=True)
+    by = traitlets.Any().tag(sync=True)
+    pending = traitlets.Any().tag(sync=True)
+    wrong = traitlets.Any().tag(sync=True)
+    title = traitlets.Any().tag(sync=True)
+
+    def __repr__(self) -> str:
+        return to_text(self.model.state["value"] or {})
+
+
+def controls(kind: Any, key: Key[Any], *, fps: float = DEFAULT_FPS) -> ControlsView:
+    """A form for a key whose value is a pydantic model, the same in every page that shows it.
+
+    A number with bounds is a slider, a truth value a switch, an enumeration or a literal a menu, dates are dates,
+    models in the model are groups, and what else there is is JSON. What the model refuses is not written, and the
+    form says why.
+
+    Args:
+        kind: the model's class.
+        key: from ``db.key``, typed by that class or not at all.
+        fps: how often what is moved is written, at most, a second; always the last of it.
+
+    Raises:
+        WrongLoop: called where no event loop runs, as on another thread.
+        InvalidOption: an argument is not what it has to be.
+    """
+    if not callable(getattr(kind, "model_json_schema", None)):
+        raise InvalidOption(f"{kind!r} is no pydantic model", operation="controls", remedy="give its class")
+    if not isinstance(cast(object, key), Key):
+        raise InvalidOption(f"{key!r} is no key", operation="controls", remedy='give db.key("…")')
+    return ControlsView(ControlsModel(kind, key, checked_fps(fps), kernel_loop()))

@@ -1,0 +1,225 @@
+"""A database opened up: its keys as a tree, values, the end of the log, what is pending, how it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from typing import Any
+
+import traitlets
+from reactivex import operators as ops
+
+from rxmps3.errors import Error, InvalidOption
+from rxmps3.jupyter.frames import kernel_loop
+from rxmps3.jupyter.sources import is_database
+from rxmps3.jupyter.text import short
+from rxmps3.jupyter.values import visible
+from rxmps3.jupyter.viewmodel import ViewModel
+from rxmps3.jupyter.widget import Widget
+from rxmps3.model.missing import MISSING
+
+__all__ = ["InspectorModel", "InspectorView", "inspector"]
+
+MOST_CHILDREN = 500
+MOST_FOUND = 200
+MOST_VERSIONS = 200
+MOST_PENDING = 100
+EARLIER_VERSIONS = 20
+"""So many versions of the log are read that were there before."""
+MOST_NAMED = 8
+"""Keys that a line of the log names."""
+MOST_CHARACTERS = 100_000
+
+
+class InspectorModel(ViewModel):
+    """What is in a database, and how it goes.
+
+    States: ``facts`` (names and texts), ``counts`` (names and numbers), ``log`` (newest first: ``id``, ``by``,
+    ``time``, ``keys``, ``more``), ``pending`` (version, stage and keys), ``total``.
+
+    A page asks for ``children`` of a ``path`` (what is one ``/`` further), for what it can ``find`` by a ``text``,
+    and to ``watch`` a ``key``; it is answered by messages of the same kind. A change of a key is told by ``touched``
+    with ``keys``.
+    """
+
+    view = "inspector"
+
+    def __init__(self, db: Any, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop, 5, facts=[], counts=[], log=[], pending=[], total=0, title=repr(db))
+        self._db = db
+        self._log: deque[dict[str, Any]] = deque(maxlen=MOST_VERSIONS)
+        self._earlier: list[dict[str, Any]] = []
+        self._touched: set[str] = set()
+        self._watched: dict[str, str] = {}
+        self.owns(db.versions.subscribe(self._version))
+        self.owns(db.changes("").subscribe(self._changed))
+        self.owns(db.pending.subscribe(self._moved))
+        self.owns(db.status.subscribe(self._moved))
+        self.follow_status(db.status)
+        self._read_earlier()
+        self._timer = loop.call_later(1, self._tick)
+        self.wake()
+
+    def _tick(self) -> None:
+        """What every request changes is told by nobody."""
+        if self.watched:
+            self.wake()
+        self._timer = self.loop.call_later(1, self._tick)
+
+    def dispose(self) -> None:
+        self._timer.cancel()
+        super().dispose()
+
+    def _read_earlier(self) -> None:
+        """The last versions before now, from a log that keeps its past; nothing of them from any other."""
+        last = self._db.states.value.confirmed.version
+        if not last.isdecimal():
+            return
+        begin = max(0, int(last) - EARLIER_VERSIONS)
+
+        def version(changes: Any) -> None:
+            keys = [[change.key, change.after is MISSING] for change in changes]
+            by = changes[0].by if changes else ""
+            self._earlier.append(_line(str(begin + len(self._earlier) + 1), by, 0, keys))
+            self.wake()
+
+        def not_kept(_: Exception) -> None:
+            """The log is shown from now on, then."""
+
+        self.owns(self._db.replay(begin, int(last), speed=None).subscribe(version, on_error=not_kept))
+
+    def _version(self, version: Any) -> None:
+        if not hasattr(version, "writes"):
+            said = _line(version.id, "", 0, []) | {"reset": True}
+        else:
+            keys = [[key, entry is None] for write in version.writes for key, entry in write.update.items()]
+            time = version.time.timestamp() if version.time is not None else 0
+            said = _line(version.id, version.by, time, keys)
+        self._log.appendleft(said)
+        self.wake()
+
+    def _moved(self, _: Any) -> None:
+        self.wake()
+
+    def _changed(self, change: Any) -> None:
+        self._touched.add(change.key)
+        self.wake()
+
+    def show(self) -> None:
+        status = self._db.status.value
+        self.set("total", len(self._db))
+        self.set("log", [*self._log, *reversed(self._earlier)][:MOST_VERSIONS])
+        pending = self._db.pending.value
+        self.set("pending", [[one.version, one.stage, list(one.keys[:MOST_NAMED])] for one in pending[:MOST_PENDING]])
+        self.set(
+            "facts",
+            [
+                ["manifest", self._db.name],
+                ["protocol", self._db.protocol],
+                ["newest version", status.head or "none"],
+                ["online", {None: "not known yet", True: "yes", False: "no"}[status.online]],
+                ["last trouble", str(status.last_error) if status.last_error is not None else "none"],
+            ],
+        )
+        self.set(
+            "counts",
+            [
+                ["keys", len(self._db)],
+                ["pending", status.pending],
+                ["requests", status.requests],
+                ["bytes up", status.bytes_up],
+                ["bytes down", status.bytes_down],
+            ],
+        )
+        touched, self._touched = self._touched, set()
+        if touched:
+            self.send({"kind": "touched", "keys": sorted(touched)[:MOST_FOUND]})
+            for page, key in self._watched.items():
+                if key in touched:
+                    self._tell_value(page, key)
+
+    def asked(self, kind: str, page: str, message: dict[str, Any]) -> None:
+        if kind == "children":
+            self.send({"kind": kind, "view": page, **self.children(str(message.get("path") or ""))})
+        elif kind == "find":
+            text = str(message.get("text") or "").casefold()
+            found = [key for key in self._db.keys("") if text in key.casefold()]
+            self.send({"kind": kind, "view": page, "text": text, "keys": found[:MOST_FOUND], "total": len(found)})
+        elif kind == "watch":
+            key = str(message.get("key"))
+            self._watched[page] = key
+            self._tell_value(page, key)
+
+    def left(self, page: str) -> None:
+        self._watched.pop(page, None)
+
+    def children(self, path: str) -> dict[str, Any]:
+        """What is one step below a path: names, whether it is a key, and how many keys are below it."""
+        below: dict[str, list[int]] = {}
+        for key in self._db.keys(path):
+            name, slash, _ = key[len(path) :].partition("/")
+            counts = below.setdefault(name + slash, [0, 0])
+            counts[0 if slash else 1] += 1
+        entries = [[name, bool(leaf), inner] for name, (inner, leaf) in list(below.items())[:MOST_CHILDREN]]
+        return {"path": path, "entries": entries, "more": max(0, len(below) - MOST_CHILDREN)}
+
+    def _tell_value(self, page: str, key: str) -> None:
+        """Send a value, as soon as it is at hand."""
+
+        def tell(value: Any) -> None:
+            view = self._db.states.value
+            entry = view.look_up(key)
+            text = None if value is MISSING or entry is None else json.dumps(value, ensure_ascii=False, indent=2)
+            said = {
+                "kind": "value",
+                "view": page,
+                "key": key,
+                "text": None if text is None else short(text, MOST_CHARACTERS),
+                "version": "" if entry is None else entry.version,
+                "size": None if text is None else len(text.encode()),
+                "pending": view.is_pending(key),
+            }
+            self.call(lambda: self.send(said))
+
+        def closed(_: Exception) -> None:
+            """There is no first value of what has completed."""
+
+        try:
+            self._db.observe(key, MISSING).pipe(ops.first()).subscribe(tell, on_error=closed)
+        except Error as error:
+            self.set("problem", str(error))
+
+
+def _line(id: str, by: str, time: float, keys: list[list[Any]]) -> dict[str, Any]:
+    """A line of the log."""
+    more = max(0, len(keys) - MOST_NAMED)
+    return {"id": id, "by": by, "time": time, "keys": keys[:MOST_NAMED], "more": more}
+
+
+class InspectorView(Widget[InspectorModel]):
+    """A widget that shows what is in a database. Made by `inspector`."""
+
+    facts = traitlets.Any().tag(sync=True)
+    counts = traitlets.Any().tag(sync=True)
+    log = traitlets.Any().tag(sync=True)
+    pending = traitlets.Any().tag(sync=True)
+    total = traitlets.Any().tag(sync=True)
+    title = traitlets.Any().tag(sync=True)
+
+    def __repr__(self) -> str:
+        state = self.model.state
+        facts = [f"{name}: {what}" for name, what in state["facts"] + state["counts"]]
+        return visible("\n".join([state["title"], *facts]))
+
+
+def inspector(db: Any) -> InspectorView:
+    """Look into a database: keys as a tree, values as they change, the end of the log, what is pending, requests.
+
+    Raises:
+        WrongLoop: called where no event loop runs, as on another thread.
+        InvalidOption: it is no database.
+    """
+    if not is_database(db):
+        raise InvalidOption(f"{db!r} is no database", operation="inspector")
+    return InspectorView(InspectorModel(db, kernel_loop()))

@@ -1,0 +1,163 @@
+"""The rows of a table in the order a page asked for, kept while they change. Pure.
+
+An order is a sorted list of sort keys and row keys. A change of one row is two binary searches and a move of references
+within a list, not another sort: with 100,000 rows that is tens of microseconds.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, cast
+
+from rxmps3.jupyter.values import visible
+
+__all__ = ["KEY", "Ask", "Order", "text_of"]
+
+KEY = "\0key"
+"""Names the column of the keys."""
+
+Row = Mapping[str, Any]
+_Place = tuple[Any, ...]
+"""What a row is sorted by: a rank of its kind, its value, its key. Flat, since nested tuples are slow to compare."""
+_CONDITION = re.compile(r"\s*(<=|>=|!=|=|<|>|!)?\s*(.*?)\s*", re.DOTALL)
+
+
+class Ask(NamedTuple):
+    """How a page wants the rows.
+
+    Attributes:
+        sort: the column; `KEY` for the keys.
+        down: whether the largest comes first.
+        search: a text that is somewhere in the row, upper and lower case alike.
+        filters: columns and conditions: ``>3``, ``<=3``, ``=a``, ``!=a``, or a text that is contained.
+    """
+
+    sort: str = KEY
+    down: bool = False
+    search: str = ""
+    filters: tuple[tuple[str, str], ...] = ()
+
+
+def text_of(value: Any) -> str:
+    """What a cell is searched and sorted by as text; a list begins with the text of what is no scalar."""
+    if isinstance(value, list):
+        return str(cast("list[Any]", value)[0])
+    return value if isinstance(value, str) else "" if value is None else str(value)
+
+
+class Order:
+    """The keys of the rows that were asked for, in order.
+
+    Args:
+        ask: which, and how sorted.
+        rows: what there is now.
+    """
+
+    def __init__(self, ask: Ask, rows: Mapping[str, Row]) -> None:
+        self.ask = ask
+        self._wanted = _condition(ask)
+        self._where: dict[str, _Place] = {
+            key: self._place(key, row) for key, row in rows.items() if self._wanted(key, row)
+        }
+        self._sorted: list[_Place] = sorted(self._where.values())
+
+    def __len__(self) -> int:
+        return len(self._sorted)
+
+    def change(self, key: str, row: Row | None) -> None:
+        """A row is new, has changed, or is gone (None)."""
+        place = self._place(key, row) if row is not None and self._wanted(key, row) else None
+        old = self._where.get(key)
+        if place == old:
+            return
+        if old is not None:
+            del self._sorted[bisect_left(self._sorted, old)]
+            del self._where[key]
+        if place is not None:
+            insort(self._sorted, place)
+            self._where[key] = place
+
+    def window(self, start: int, count: int) -> list[str]:
+        """The keys of so many rows from one on."""
+        if self.ask.down:
+            end = len(self._sorted) - start
+            return [place[-1] for place in reversed(self._sorted[max(0, end - count) : max(0, end)])]
+        return [place[-1] for place in self._sorted[start : start + count]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.window(0, len(self)))
+
+    def _place(self, key: str, row: Row) -> _Place:
+        """Numbers before texts; what is not there is last, up or down."""
+        if self.ask.sort == KEY:
+            return 1, key
+        value = row.get(self.ask.sort)
+        if isinstance(value, (int, float)):
+            return 0, value, key
+        if value is None:
+            return -1 if self.ask.down else 3, key
+        text = text_of(value)
+        return 1, text.casefold(), text, key
+
+
+def _condition(ask: Ask) -> Callable[[str, Row], bool]:
+    tests = [_test(column, condition) for column, condition in ask.filters if condition.strip()]
+    search = ask.search.strip().casefold()
+    if search:
+        tests.append(
+            lambda key, row: (
+                search in key.casefold() or any(search in visible(text_of(value)).casefold() for value in row.values())
+            )
+        )
+    return lambda key, row: all(test(key, row) for test in tests)
+
+
+def _test(column: str, condition: str) -> Callable[[str, Row], bool]:
+    found = _CONDITION.fullmatch(condition)
+    sign, wanted = (found[1] or "", found[2]) if found else ("", condition)
+    number = _number(wanted)
+    folded = wanted.casefold()
+
+    def value_of(key: str, row: Row) -> Any:
+        return key if column == KEY else row.get(column)
+
+    def compares(key: str, row: Row) -> bool:
+        value = value_of(key, row)
+        if value is None:
+            return False
+        left: Any = value
+        right: Any = number
+        if number is None or not isinstance(value, (int, float)):
+            left, right = text_of(value).casefold(), folded
+        match sign:
+            case "<":
+                return bool(left < right)
+            case ">":
+                return bool(left > right)
+            case "<=":
+                return bool(left <= right)
+            case _:
+                return bool(left >= right)
+
+    def equals(key: str, row: Row) -> bool:
+        value = value_of(key, row)
+        if number is not None and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return value == number
+        return text_of(value).casefold() == folded
+
+    if sign in ("<", ">", "<=", ">="):
+        return compares
+    if sign == "=":
+        return equals
+    if sign in ("!=", "!"):
+        return lambda key, row: not equals(key, row)
+    return lambda key, row: folded in text_of(value_of(key, row)).casefold()
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,196 @@
+"""What tables and charts follow: a prefix of a database, or any Observable of rows, as changes of single rows."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+from reactivex import Observable
+from reactivex import operators as ops
+from reactivex.abc import DisposableBase
+from reactivex.disposable import CompositeDisposable
+
+from rxmps3.errors import InvalidOption
+from rxmps3.jupyter.values import fields_of
+from rxmps3.jupyter.viewmodel import ViewModel
+from rxmps3.model.missing import MISSING
+
+__all__ = ["Mark", "Rows", "follow", "is_database", "row_of"]
+
+VALUE = "value"
+"""The column of a value that has no fields."""
+
+
+class Mark(NamedTuple):
+    """Who wrote a row last, and when; "" and 0 where that was before anybody looked."""
+
+    by: str = ""
+    at: float = 0.0
+    """Seconds since 1970, by the writer's clock."""
+
+
+def is_database(source: object) -> bool:
+    """Whether it has a database's words, with or without await."""
+    return all(hasattr(source, name) for name in ("observe_prefix", "changes", "put", "status"))
+
+
+def row_of(value: Any) -> dict[str, Any]:
+    """The fields of a value, or the value itself in the one column it has."""
+    fields = fields_of(value)
+    return {VALUE: value} if fields is None else fields
+
+
+class Rows:
+    """Values by key, kept up to date; what has changed is asked for once a frame.
+
+    ``take`` is called on the view model's loop; everything else comes from any thread and waits for it.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.marks: dict[str, Mark] = {}
+        self.pending: frozenset[str] = frozenset()
+        self.loaded = False
+        self.ended = ""
+        self._queue: deque[tuple[str, Any]] = deque()
+        self._records = 0
+
+    def take(self) -> set[str]:
+        """Take in what has come; the keys whose row may look another."""
+        changed: set[str] = set()
+        while self._queue:
+            kind, what = self._queue.popleft()
+            getattr(self, f"_take_{kind}")(what, changed)
+        return changed
+
+    def put(self, kind: str, what: Any) -> None:
+        """Something has come. From any thread."""
+        self._queue.append((kind, what))
+
+    def _take_whole(self, mapping: Mapping[str, Any], changed: set[str]) -> None:
+        """All there is."""
+        self.loaded = True
+        for key in [key for key in self.values if key not in mapping]:
+            self._set(key, MISSING, changed)
+        for key, value in mapping.items():
+            known = self.values.get(key, MISSING)
+            if known is not value and (known != value or type(known) is not type(value)):
+                self._set(key, value, changed)
+
+    def _take_deltas(self, deltas: Any, changed: set[str]) -> None:
+        """Changes, each with ``key`` and ``after``."""
+        self.loaded = True
+        for delta in deltas:
+            self._set(_key_of(delta.key), delta.after, changed)
+            by = getattr(delta, "by", "")
+            if by:
+                self.marks[_key_of(delta.key)] = Mark(by, self.marks.get(delta.key, Mark()).at)
+
+    def _take_one(self, record: Any, changed: set[str]) -> None:
+        """A record beside those before it."""
+        self.loaded = True
+        self._set(str(self._records), record, changed)
+        self._records += 1
+
+    def _take_version(self, version: Any, changed: set[str]) -> None:
+        """An entry of the log: who, and when."""
+        mark = Mark(version.by, version.time.timestamp() if version.time is not None else 0.0)
+        for write in version.writes:
+            for key in write.update:
+                if key in self.values:
+                    self.marks[key] = mark
+                    changed.add(key)
+
+    def _take_pending(self, keys: frozenset[str], changed: set[str]) -> None:
+        changed.update(self.pending ^ keys)
+        self.pending = keys
+
+    def _take_end(self, text: str, changed: set[str]) -> None:
+        self.ended = text
+
+    def _set(self, key: str, value: Any, changed: set[str]) -> None:
+        changed.add(key)
+        if value is MISSING:
+            self.values.pop(key, None)
+            self.marks.pop(key, None)
+        else:
+            self.values[key] = value
+
+
+def _key_of(key: Any) -> str:
+    return key if isinstance(key, str) else str(key)
+
+
+def follow(source: Any, prefix: str, model: ViewModel, operation: str) -> tuple[Rows, DisposableBase]:
+    """Follow a database's keys under a prefix, or an Observable.
+
+    Raises:
+        InvalidOption: it is neither.
+    """
+    rows = Rows()
+
+    def told(kind: str, what: Any) -> None:
+        rows.put(kind, what)
+        model.wake()
+
+    if is_database(source):
+        return rows, _of_database(source, prefix, told)
+    if prefix:
+        raise InvalidOption("a prefix needs a database", operation=operation, remedy=f'{operation}(db, "{prefix}")')
+    if not isinstance(source, Observable):
+        raise InvalidOption(
+            f"{source!r} is neither a database nor an Observable", operation=operation, remedy=f"try {operation}(db)"
+        )
+    return rows, _of_observable(cast("Observable[Any]", source), told)
+
+
+def _of_database(db: Any, prefix: str, told: Any) -> DisposableBase:
+    def pending(receipts: Any) -> None:
+        told("pending", frozenset(key for receipt in receipts for key in receipt.keys if key.startswith(prefix)))
+
+    def version(version: Any) -> None:
+        if hasattr(version, "writes"):
+            told("version", version)
+
+    def changed(change: Any) -> None:
+        told("deltas", (change,))
+
+    def whole(values: Any) -> None:
+        told("whole", values)
+
+    def ended() -> None:
+        told("end", "closed")
+
+    def closed_before(_: Exception) -> None:
+        """There is no first value of what has completed."""
+
+    # The changes first: what happens before the whole is there is in it, and putting it on top changes nothing.
+    return CompositeDisposable(
+        db.changes(prefix).subscribe(changed, on_completed=ended),
+        db.observe_prefix(prefix).pipe(ops.first()).subscribe(whole, on_error=closed_before),
+        db.versions.subscribe(version),
+        db.pending.subscribe(pending),
+    )
+
+
+def _of_observable(source: Observable[Any], told: Any) -> DisposableBase:
+    def on_next(item: Any) -> None:
+        if isinstance(item, Mapping):
+            told("whole", {str(key): value for key, value in cast("Mapping[Any, Any]", item).items()})
+        elif hasattr(item, "key") and hasattr(item, "after"):
+            told("deltas", (item,))
+        elif isinstance(item, tuple) and all(hasattr(part, "after") for part in cast("tuple[Any, ...]", item)):
+            told("deltas", item)
+        elif isinstance(item, (list, tuple)):
+            told("whole", {str(number): value for number, value in enumerate(cast("list[Any]", item))})
+        elif fields_of(item) is not None:
+            told("one", item)
+        else:
+            told("whole", {VALUE: item})
+
+    return source.subscribe(
+        on_next,
+        on_error=lambda error: told("end", f"{type(error).__name__}: {error}"),
+        on_completed=lambda: told("end", "completed"),
+    )

@@ -1,0 +1,27 @@
+// Values in cells: a scalar as it is; a list of one text for what is more than that, [text, true] where it is cut off.
+
+import { visible } from "./dom.js";
+
+export function cellText(value) {
+  if (value === undefined || value === null) return value === null ? "null" : "";
+  return visible(Array.isArray(value) ? value[0] : typeof value === "number" ? number(value) : String(value));
+}
+
+export function cellKind(value) {
+  if (value === null || value === undefined) return "none";
+  return Array.isArray(value) ? "json" : typeof value;
+}
+
+/** The text to edit a cell by: all of it, exactly. */
+export function cellSource(value) {
+  return value === undefined ? "" : Array.isArray(value) ? value[0] : String(value);
+}
+
+export const isCut = (value) => Array.isArray(value) && value.length > 1;
+
+export function number(value) {
+  if (Number.isInteger(value)) return Math.abs(value) >= 10000 ? value.toLocaleString("en-US") : String(value);
+  const size = Math.abs(value);
+  if (size >= 1e6 || size < 1e-4) return value.toExponential(3);
+  return String(Number(value.toPrecision(6)));
+}

@@ -1,0 +1,229 @@
+// A database opened up.
+
+import { h, icon, visible, clock, count, face } from "./dom.js";
+import { frame } from "./heart.js";
+
+export function render(model, el) {
+  const life = frame(model, el, { label: "Inspector" });
+  const title = h("div", { class: "rx-title" });
+  life.head.prepend(title);
+
+  // -- keys --------------------------------------------------------------------------------------------------
+
+  const tree = h("div", { class: "rx-tree", role: "tree", "aria-label": "Keys" });
+  const find = h("input", { class: "rx-input", type: "search", placeholder: "Find a key", "aria-label": "Find a key" });
+  const value = h("div", { class: "rx-value" }, h("div", { class: "rx-dim" }, "Choose a key"));
+  const open = new Set([""]);
+  const known = new Map(); // path → what is in it
+  let chosen = null;
+  let found = null;
+
+  const ask = (path) => life.ask("children", { path });
+  const toggle = (path) => {
+    if (open.has(path)) open.delete(path);
+    else {
+      open.add(path);
+      ask(path);
+    }
+    draw();
+  };
+  const choose = (key) => {
+    chosen = key;
+    life.ask("watch", { key });
+    draw();
+  };
+
+  const item = (label, depth, { path, key, inner }) => {
+    const folder = path !== undefined;
+    const isOpen = folder && open.has(path);
+    return h("div", {
+      class: `rx-item${key !== undefined && key === chosen ? " rx-chosen" : ""}`, role: "treeitem", tabindex: -1, style: `--depth:${depth}`,
+      "aria-level": depth + 1, "aria-expanded": folder ? String(isOpen) : undefined, "aria-selected": String(key !== undefined && key === chosen),
+      "data-name": path ?? key, onclick: () => (folder ? toggle(path) : choose(key)),
+    }, folder ? h("span", { class: `rx-twist${isOpen ? " rx-open" : ""}` }, icon("open")) : h("span", { class: "rx-twist" }),
+      h("span", { class: "rx-label" }, visible(label)), folder ? h("span", { class: "rx-dim rx-count" }, count(inner)) : "");
+  };
+
+  const level = (path, depth) => {
+    const inside = known.get(path);
+    if (!inside) return [h("div", { class: "rx-dim rx-item", style: `--depth:${depth}` }, "…")];
+    const items = inside.entries.flatMap(([name, leaf, inner]) => {
+      const rows = [];
+      if (inner) {
+        rows.push(item(name, depth, { path: path + name, inner }));
+        if (open.has(path + name)) rows.push(...level(path + name, depth + 1));
+      }
+      if (leaf) rows.push(item(name || "(empty)", depth, { key: path + name }));
+      return rows;
+    });
+    if (inside.more) items.push(h("div", { class: "rx-dim rx-item", style: `--depth:${depth}` }, `and ${count(inside.more)} more: find one above`));
+    return items;
+  };
+
+  const draw = () => {
+    const held = document.activeElement?.closest?.(".rx-item")?.dataset.name;
+    const rows = found ? found.keys.map((key) => item(key, 0, { key })) : level("", 0);
+    if (found && found.total > found.keys.length) rows.push(h("div", { class: "rx-dim rx-item" }, `and ${count(found.total - found.keys.length)} more`));
+    if (!rows.length) rows.push(h("div", { class: "rx-dim rx-item" }, found ? "Nothing fits" : "No keys"));
+    tree.replaceChildren(...rows);
+    const items = [...tree.querySelectorAll("[role=treeitem]")];
+    const again = items.find((one) => one.dataset.name === held);
+    (again ?? items[0])?.setAttribute("tabindex", 0);
+    again?.focus({ preventScroll: true });
+  };
+
+  tree.addEventListener("keydown", (event) => {
+    const items = [...tree.querySelectorAll("[role=treeitem]")];
+    const at = items.indexOf(document.activeElement);
+    if (at < 0) return;
+    const one = items[at];
+    const expanded = one.getAttribute("aria-expanded");
+    if (event.key === "ArrowDown") items[at + 1]?.focus();
+    else if (event.key === "ArrowUp") items[at - 1]?.focus();
+    else if (event.key === "Home") items[0].focus();
+    else if (event.key === "End") items.at(-1).focus();
+    else if (event.key === "Enter" || event.key === " " || (event.key === "ArrowRight" && expanded === "false") || (event.key === "ArrowLeft" && expanded === "true")) one.click();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  let timer = 0;
+  find.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      found = null;
+      if (find.value) life.ask("find", { text: find.value });
+      else draw();
+    }, 200);
+  });
+
+  const drawValue = (said) => {
+    value.replaceChildren(
+      h("div", { class: "rx-key-name" }, visible(said.key), said.pending ? h("span", { class: "rx-chip" }, "pending") : ""),
+      h("div", { class: "rx-dim" }, said.text === null ? "There is no such key" : `${count(said.size)} bytes as shown · written by ${visible(said.version)}`),
+      said.text === null ? "" : h("pre", { class: "rx-json-text", tabindex: 0 }, ...colored(said.text)),
+    );
+  };
+
+  // -- the rest ----------------------------------------------------------------------------------------------
+
+  const log = h("div", { class: "rx-log" });
+  const drawLog = () => {
+    const rows = model.get("log") ?? [];
+    log.replaceChildren(
+      ...rows.map((one) => {
+        const { letters, hue } = face(one.by || "?");
+        return h("div", { class: "rx-logline" },
+          h("span", { class: "rx-dim rx-id" }, visible(one.id)),
+          h("span", { class: "rx-face rx-small", style: `--hue:${hue}`, "aria-hidden": "true" }, letters),
+          h("span", { class: "rx-by" }, visible(one.by)),
+          h("span", { class: "rx-dim" }, one.time ? clock(one.time * 1000) : ""),
+          h("span", { class: "rx-keys" }, one.reset ? "the state was loaded anew" : "", one.keys.map(([key, gone]) => h(gone ? "del" : "span", { class: "rx-chip rx-plain" }, visible(key))), one.more ? ` and ${count(one.more)} more` : ""));
+      }),
+      rows.length ? "" : h("div", { class: "rx-dim" }, "Nothing yet"),
+    );
+  };
+  const pending = h("div", { class: "rx-log" });
+  const facts = h("dl", { class: "rx-facts" });
+  const numbers = h("div", { class: "rx-numbers" });
+  const drawFacts = () => {
+    numbers.replaceChildren(...(model.get("counts") ?? []).map(([name, number]) => h("div", { class: "rx-number-card" }, h("div", { class: "rx-big" }, count(number)), h("div", { class: "rx-dim" }, name))));
+    facts.replaceChildren(...(model.get("facts") ?? []).flatMap(([name, text]) => [h("dt", {}, name), h("dd", {}, visible(text))]));
+    const waiting = model.get("pending") ?? [];
+    pending.replaceChildren(
+      ...waiting.map(([version, stage, keys]) => h("div", { class: "rx-logline" }, h("span", { class: "rx-chip" }, stage), h("span", { class: "rx-dim" }, visible(version)), h("span", { class: "rx-keys" }, keys.map((key) => h("span", { class: "rx-chip rx-plain" }, visible(key)))))),
+      waiting.length ? "" : h("div", { class: "rx-dim" }, "Nothing waits for its commit"),
+    );
+    tabs[2].textContent = waiting.length ? `Pending (${waiting.length})` : "Pending";
+  };
+
+  const panels = [
+    h("div", { class: "rx-split" }, h("div", { class: "rx-side" }, find, tree), value),
+    log,
+    pending,
+    h("div", { class: "rx-status" }, numbers, facts),
+  ];
+  const tabs = ["Keys", "Log", "Pending", "Status"].map((name, at) => h("button", { class: "rx-tab", type: "button", role: "tab", id: `${life.id}-tab-${at}`, "aria-controls": `${life.id}-panel-${at}`, onclick: () => show(at) }, name));
+  const show = (shown) => {
+    tabs.forEach((tab, at) => {
+      tab.setAttribute("aria-selected", String(at === shown));
+      tab.tabIndex = at === shown ? 0 : -1;
+      panels[at].hidden = at !== shown;
+    });
+  };
+  const bar = h("div", { class: "rx-tabs", role: "tablist" }, tabs);
+  bar.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const next = (tabs.indexOf(document.activeElement) + step + tabs.length) % tabs.length;
+    show(next);
+    tabs[next].focus();
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  panels.forEach((panel, at) => {
+    panel.setAttribute("role", "tabpanel");
+    panel.id = `${life.id}-panel-${at}`;
+    panel.setAttribute("aria-labelledby", `${life.id}-tab-${at}`);
+  });
+  life.body.append(h("div", { class: "rx-panel rx-inspector" }, bar, ...panels));
+
+  // -- what is heard -----------------------------------------------------------------------------------------
+
+  let again = 0;
+  const refresh = () => {
+    again = 0;
+    for (const path of open) ask(path);
+    if (found && find.value) life.ask("find", { text: find.value });
+  };
+  const heard = (message) => {
+    if (message.kind === "touched") again ||= setTimeout(refresh, 300);
+    if (message.view !== life.id) return;
+    if (message.kind === "children") {
+      known.set(message.path, message);
+      draw();
+    } else if (message.kind === "find" && message.text === find.value.toLowerCase()) {
+      found = message;
+      draw();
+    } else if (message.kind === "value" && message.key === chosen) drawValue(message);
+  };
+  const named = () => {
+    title.textContent = visible(model.get("title") || "");
+  };
+  const offs = [
+    model.on("message", heard),
+    model.on("log", drawLog),
+    ...["facts", "counts", "pending"].map((name) => model.on(name, drawFacts)),
+    model.on("total", () => (again ||= setTimeout(refresh, 300))),
+    model.on("title", named),
+  ];
+  named();
+  show(0);
+  drawLog();
+  drawFacts();
+  draw();
+  ask("");
+  return () => {
+    clearTimeout(again);
+    clearTimeout(timer);
+    for (const off of offs) off();
+    life.end();
+  };
+}
+
+const TOKEN = /("(?:\\.|[^"\\])*")(\s*:)?|\b(true|false|null)\b|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+
+/** JSON text as text nodes and coloured spans. */
+function colored(text) {
+  if (text.length > 20000) return [visible(text)];
+  const parts = [];
+  let at = 0;
+  for (const found of text.matchAll(TOKEN)) {
+    if (found.index > at) parts.push(text.slice(at, found.index));
+    const kind = found[1] ? (found[2] ? "name" : "string") : found[3] ? "word" : "digits";
+    parts.push(h("span", { class: `rx-${kind}` }, visible(found[1] ?? found[0])), found[2] ?? "");
+    at = found.index + found[0].length;
+  }
+  parts.push(text.slice(at));
+  return parts.filter(Boolean);
+}

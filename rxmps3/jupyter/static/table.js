@@ -1,0 +1,431 @@
+// A table of which the page has only the rows that it shows.
+
+import { h, icon, visible, clock, count, eachFrame, face } from "./dom.js";
+import { frame } from "./heart.js";
+import { cellText, cellKind, cellSource, isCut } from "./cells.js";
+
+const ROW = 29;
+const AHEAD = 30; // rows beyond the edges, so that scrolling finds them there
+const WHO = 190; // pixels of the last column
+const KEY = "\0key";
+
+/** What all keys begin with, up to the last part of it that is whole. */
+const common = (model) => (model.get("prefix") || "").replace(/[^/]*$/, "");
+
+export function render(model, el) {
+  const life = frame(model, el, { label: "Table" });
+  const title = h("div", { class: "rx-title" });
+  const search = h("input", { class: "rx-input rx-search", type: "search", placeholder: "Search", "aria-label": "Search in all columns" });
+  const total = h("span", { class: "rx-dim rx-total" });
+  life.head.prepend(title, search, total);
+
+  const head = h("div", { class: "rx-thead", role: "rowgroup" });
+  const space = h("div", { class: "rx-space", role: "rowgroup" });
+  const scroller = h("div", { class: "rx-scroll" }, head, space);
+  const empty = h("div", { class: "rx-empty" });
+  const grid = h("div", { class: "rx-table rx-panel", role: "grid", tabindex: "0", "aria-multiselectable": "true", "aria-label": "Rows" }, scroller, empty);
+  const said = h("div", { class: "rx-away", "aria-live": "polite" });
+  life.body.append(grid, said);
+
+  const asked = { sort: KEY, down: false, search: "", filters: {} };
+  let keys = []; // of the window
+  let start = 0;
+  let length = 0;
+  let rows = new Map(); // what is known of the window's rows
+  let needed = []; // the widest that each column was, in pixels
+  let columns = [];
+  let shown = new Map(); // key → element
+  let focus = { row: 0, column: 0 };
+  let anchor = null;
+  let editing = null;
+  let wanted = "";
+  let selected = new Set(model.get("selected") ?? []);
+
+  // -- asking ------------------------------------------------------------------------------------------------
+
+  const ask = (anew = false) => {
+    const first = Math.max(0, Math.floor(scroller.scrollTop / ROW) - AHEAD);
+    const visibleRows = Math.ceil(scroller.clientHeight / ROW);
+    const request = { ...asked, filters: { ...asked.filters }, start: first, count: visibleRows + 2 * AHEAD };
+    const text = JSON.stringify(request);
+    if (text === wanted && !anew) return;
+    wanted = text;
+    life.ask("rows", anew ? { ...request, anew: true } : request);
+  };
+
+  const scrolled = eachFrame(() => {
+    const first = Math.floor(scroller.scrollTop / ROW);
+    const last = first + Math.ceil(scroller.clientHeight / ROW);
+    const near = first - start < AHEAD / 3 && start > 0;
+    if (near || (last + AHEAD / 3 > start + keys.length && start + keys.length < length)) ask();
+    head.classList.toggle("rx-lifted", scroller.scrollTop > 0);
+    draw();
+  });
+
+  // -- drawing -----------------------------------------------------------------------------------------------
+
+  const measure = () => {
+    columns = [[KEY, false], ...(model.get("columns") ?? [])];
+    const prefix = common(model);
+    const longest = columns.map(([name]) => (name === KEY ? 5 : visible(name).length + 2));
+    for (const key of keys.slice(0, 100)) {
+      longest[0] = Math.max(longest[0], visible(key).length - prefix.length + 2);
+      const cells = rows.get(key)?.[0] ?? {};
+      columns.forEach(([name], at) => {
+        if (at && name in cells) longest[at] = Math.max(longest[at], cellText(cells[name]).length);
+      });
+    }
+    const fresh = longest.map((letters) => Math.min(Math.max(letters * 7.6 + 26, 70), 320));
+    needed = fresh.map((width, at) => Math.max(width, columns.length === needed.length ? needed[at] : 0));
+    const sum = needed.reduce((all, width) => all + width, WHO);
+    const more = Math.min(Math.max((scroller.clientWidth - sum) / (columns.length + 1), 0), 60);
+    const widths = needed.map((width) => `${Math.round(width + more)}px`);
+    grid.style.setProperty("--rx-columns", `${widths.join(" ")} minmax(${WHO}px, 1fr)`);
+    grid.style.setProperty("--rx-width", `${Math.round(sum)}px`);
+  };
+
+  const drawHead = () => {
+    const prefix = common(model);
+    const titles = columns.map(([name, numbers], at) => {
+      const sorted = asked.sort === name ? (asked.down ? "descending" : "ascending") : "none";
+      const text = name === KEY ? (prefix ? visible(prefix) + "…" : "key") : visible(name);
+      const button = h("button", { class: "rx-sort", title: `Sort by ${text}`, onclick: () => sortBy(name) }, text, h("span", { class: "rx-arrow", "aria-hidden": "true" }, sorted === "none" ? "" : asked.down ? "↓" : "↑"));
+      return h("div", { class: `rx-th${numbers ? " rx-number" : ""}${at ? "" : " rx-key"}`, role: "columnheader", "aria-sort": sorted, "aria-colindex": at + 1 }, button);
+    });
+    const filters = columns.map(([name], at) => {
+      const input = h("input", { class: "rx-filter", value: asked.filters[name] ?? "", placeholder: "filter", "aria-label": `Filter ${name === KEY ? "keys" : visible(name)}`, title: "Part of the text, or >3, <=3, =a, !=a" });
+      input.addEventListener("input", () => later(() => filterBy(name, input.value)));
+      return h("div", { class: at ? "rx-th" : "rx-th rx-key" }, input);
+    });
+    const written = h("div", { class: "rx-th rx-dim", role: "columnheader", "aria-colindex": columns.length + 1 }, "written by");
+    const focused = document.activeElement?.closest?.(".rx-filter") ? [...head.querySelectorAll(".rx-filter")].indexOf(document.activeElement) : -1;
+    const caret = focused >= 0 ? document.activeElement.selectionStart : 0;
+    head.replaceChildren(
+      h("div", { class: "rx-tr rx-titles", role: "row", "aria-rowindex": 1 }, titles, written),
+      h("div", { class: "rx-tr rx-filters", role: "presentation" }, filters, h("div", { class: "rx-th" })),
+    );
+    if (focused >= 0) {
+      const again = head.querySelectorAll(".rx-filter")[focused];
+      again?.focus();
+      again?.setSelectionRange(caret, caret);
+    }
+    grid.setAttribute("aria-colcount", columns.length + 1);
+  };
+
+  const rowOf = (key) => {
+    const cells = columns.map((_, at) => h("div", { class: "rx-td", role: at ? "gridcell" : "rowheader", "aria-colindex": at + 1 }));
+    const who = h("div", { class: "rx-td rx-who", role: "gridcell", "aria-colindex": columns.length + 1 });
+    const element = h("div", { class: "rx-tr", role: "row" }, cells, who);
+    return { element, cells, who, key, texts: [], known: null };
+  };
+
+  const fill = (row, flash) => {
+    const known = rows.get(row.key);
+    const prefix = common(model);
+    row.element.classList.toggle("rx-empty-row", !known);
+    const [values, by, at, pending] = known ?? [{}, "", 0, false];
+    columns.forEach(([name, numbers], index) => {
+      const cell = row.cells[index];
+      const value = index ? values[name] : row.key;
+      const text = index ? cellText(value) : visible(row.key.startsWith(prefix) ? row.key.slice(prefix.length) || row.key : row.key);
+      if (row.texts[index] === text) return;
+      const flashed = flash && row.texts[index] !== undefined && index;
+      row.texts[index] = text;
+      if (editing?.key === row.key && editing.column === name) return;
+      cell.textContent = text;
+      cell.title = text.length > 30 ? text : "";
+      cell.className = `rx-td rx-${index ? cellKind(value) : "key"}${numbers ? " rx-number" : ""}`;
+      if (flashed) flashCell(cell);
+    });
+    row.element.classList.toggle("rx-unsent", Boolean(pending));
+    const mark = JSON.stringify([by, at, pending]);
+    if (row.mark !== mark) {
+      row.mark = mark;
+      const parts = [];
+      if (pending) parts.push(h("span", { class: "rx-chip" }, "pending"));
+      if (by) {
+        const { letters, hue } = face(by);
+        parts.push(h("span", { class: "rx-face rx-small", style: `--hue:${hue}`, "aria-hidden": "true" }, letters), h("span", { class: "rx-by" }, visible(by)));
+      }
+      if (at) parts.push(h("span", { class: "rx-dim" }, clock(at * 1000)));
+      row.who.replaceChildren(...parts);
+    }
+  };
+
+  const flashCell = (cell) => {
+    cell.classList.remove("rx-flash");
+    requestAnimationFrame(() => cell.classList.add("rx-flash"));
+  };
+
+  const draw = () => {
+    space.style.height = `${length * ROW}px`;
+    const first = Math.max(0, Math.floor(scroller.scrollTop / ROW) - 4);
+    const last = Math.min(length, Math.ceil((scroller.scrollTop + scroller.clientHeight) / ROW) + 4);
+    const next = new Map();
+    for (let at = first; at < last; at++) {
+      const key = keys[at - start];
+      const name = key ?? `\0${at}`;
+      let row = shown.get(name);
+      if (row === undefined || row.cells.length !== columns.length) {
+        row?.element.remove();
+        row = rowOf(key ?? "");
+        space.append(row.element);
+      }
+      next.set(name, row);
+      if (row.at !== at) {
+        row.at = at;
+        row.element.style.transform = `translateY(${at * ROW}px)`;
+        row.element.setAttribute("aria-rowindex", at + 2);
+        row.element.id = `${life.id}-${at}`;
+      }
+      const known = key === undefined ? undefined : rows.get(key);
+      if (row.known !== known || known === undefined) fill(row, row.known);
+      row.known = known;
+      const chosen = key !== undefined && selected.has(key);
+      row.element.classList.toggle("rx-chosen", chosen);
+      row.element.setAttribute("aria-selected", chosen);
+    }
+    for (const [name, row] of shown) if (next.get(name) !== row) row.element.remove();
+    shown = next;
+    drawFocus();
+    const searching = asked.search || Object.values(asked.filters).some(Boolean);
+    empty.textContent = length ? "" : !model.get("loaded") ? "Nothing yet" : searching ? "Nothing fits" : "No rows";
+    empty.hidden = length > 0;
+    grid.setAttribute("aria-rowcount", length + 1);
+    const all = model.get("rows") ?? 0;
+    total.textContent = searching ? `${count(length)} of ${count(all)}` : `${count(all)} ${all === 1 ? "row" : "rows"}`;
+  };
+
+  const drawFocus = () => {
+    for (const one of space.querySelectorAll(".rx-focus")) one.classList.remove("rx-focus");
+    const row = [...shown.values()].find((one) => one.at === focus.row);
+    const cell = row?.cells[focus.column];
+    grid.removeAttribute("aria-activedescendant");
+    if (cell && document.activeElement === grid) {
+      cell.classList.add("rx-focus");
+      cell.id = `${life.id}-${focus.row}-${focus.column}`;
+      grid.setAttribute("aria-activedescendant", cell.id);
+    }
+  };
+
+  const layout = () => {
+    measure();
+    drawHead();
+    for (const row of shown.values()) row.element.remove();
+    shown = new Map();
+    scroller.style.height = `${Math.min(Math.max(length, 3), 14) * ROW + 62}px`;
+    draw();
+  };
+
+  const later = (() => {
+    let timer;
+    return (action) => {
+      clearTimeout(timer);
+      timer = setTimeout(action, 200);
+    };
+  })();
+
+  // -- what a user does --------------------------------------------------------------------------------------
+
+  const sortBy = (name) => {
+    asked.down = asked.sort === name ? !asked.down : false;
+    asked.sort = name;
+    drawHead();
+    said.textContent = `Sorted by ${name === KEY ? "key" : name}, ${asked.down ? "largest" : "smallest"} first`;
+    ask();
+  };
+  const filterBy = (name, text) => {
+    asked.filters[name] = text;
+    scroller.scrollTop = 0;
+    ask();
+  };
+  search.addEventListener("input", () => later(() => {
+    asked.search = search.value;
+    scroller.scrollTop = 0;
+    ask();
+  }));
+
+  const choose = (at, { toggle = false, range = false }) => {
+    const key = keys[at - start];
+    if (key === undefined) return;
+    if (range && anchor !== null) {
+      const [from, to] = [Math.min(anchor, at), Math.max(anchor, at)];
+      selected = new Set(keys.slice(Math.max(0, from - start), to - start + 1));
+    } else {
+      const only = selected.size === 1 && selected.has(key);
+      if (!toggle) selected = new Set(only ? [] : [key]);
+      else if (!selected.delete(key)) selected.add(key);
+      anchor = at;
+    }
+    life.ask("select", { keys: [...selected] });
+    draw();
+  };
+
+  const place = (target) => {
+    const cell = target.closest(".rx-td");
+    const row = [...shown.values()].find((one) => one.element === cell?.parentElement);
+    return row ? { row: row.at, column: Math.max(0, row.cells.indexOf(cell)), key: row.key } : null;
+  };
+
+  space.addEventListener("click", (event) => {
+    const at = place(event.target);
+    if (!at || event.target.closest("input")) return;
+    focus = { row: at.row, column: at.column };
+    grid.focus({ preventScroll: true });
+    choose(at.row, { toggle: event.ctrlKey || event.metaKey, range: event.shiftKey });
+  });
+  space.addEventListener("dblclick", (event) => {
+    const at = place(event.target);
+    if (at) edit(at);
+  });
+  grid.addEventListener("focus", drawFocus);
+  grid.addEventListener("blur", drawFocus);
+
+  const reveal = () => {
+    const top = focus.row * ROW;
+    const room = scroller.clientHeight - head.offsetHeight;
+    if (top < scroller.scrollTop) scroller.scrollTop = top;
+    else if (top + ROW > scroller.scrollTop + room) scroller.scrollTop = top + ROW - room;
+    draw();
+  };
+
+  grid.addEventListener("keydown", (event) => {
+    if (event.target !== grid) return;
+    const page = Math.max(1, Math.floor((scroller.clientHeight - head.offsetHeight) / ROW) - 1);
+    const moves = {
+      ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1], PageDown: [page, 0], PageUp: [-page, 0],
+      Home: event.ctrlKey ? [-length, 0] : [0, -columns.length], End: event.ctrlKey ? [length, 0] : [0, columns.length],
+    };
+    const move = moves[event.key];
+    if (move) {
+      focus.row = Math.min(Math.max(focus.row + move[0], 0), Math.max(0, length - 1));
+      focus.column = Math.min(Math.max(focus.column + move[1], 0), columns.length - 1);
+      if (event.shiftKey && move[0]) choose(focus.row, { range: true });
+      reveal();
+    } else if (event.key === "Enter" || event.key === "F2") {
+      edit({ ...focus, key: keys[focus.row - start] });
+    } else if (event.key === " ") {
+      choose(focus.row, { toggle: true });
+    } else if (event.key === "Escape" && selected.size) {
+      selected = new Set();
+      life.ask("select", { keys: [] });
+      draw();
+    } else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+
+  const edit = ({ row: at, column, key }) => {
+    const row = [...shown.values()].find((one) => one.at === at);
+    const name = columns[column]?.[0];
+    if (!row || !column || !model.get("editable") || !rows.has(key)) return;
+    const value = rows.get(key)[0][name];
+    if (isCut(value)) {
+      said.textContent = "This is too long to be edited here";
+      return;
+    }
+    finish(false);
+    const cell = row.cells[column];
+    const input = h("input", { class: "rx-edit", value: cellSource(value), "aria-label": `${visible(name)} of ${visible(key)}` });
+    editing = { key, column: name, input, cell, row, index: column, before: cellSource(value) };
+    cell.replaceChildren(input);
+    cell.classList.remove("rx-refused", "rx-flash");
+    input.focus();
+    input.select();
+    input.addEventListener("keydown", (event) => {
+      if (event.key === "Enter") finish(true);
+      else if (event.key === "Escape") finish(false);
+      else if (event.key === "Tab") finish(true);
+      else {
+        event.stopPropagation();
+        return;
+      }
+      event.stopPropagation();
+      event.preventDefault();
+      grid.focus({ preventScroll: true });
+    });
+    input.addEventListener("blur", () => finish(true));
+  };
+
+  const finish = (keep) => {
+    if (!editing) return;
+    const { key, column, input, cell, row, index, before } = editing;
+    editing = null;
+    if (keep && input.value !== before) {
+      life.ask("edit", { key, column, text: input.value });
+      cell.classList.add("rx-sent");
+    }
+    row.texts[index] = undefined;
+    fill(row, false);
+  };
+
+  // -- what is heard -----------------------------------------------------------------------------------------
+
+  const heard = (message) => {
+    if (message.view !== life.id) return;
+    if (message.kind === "refused" && message.key !== undefined) {
+      const row = shown.get(message.key);
+      const index = columns.findIndex(([name]) => name === message.column);
+      const reason = visible(message.reason);
+      const cell = row?.cells[index];
+      if (cell) {
+        cell.classList.remove("rx-flash");
+        cell.classList.add("rx-refused");
+        cell.title = reason;
+        setTimeout(() => cell.classList.remove("rx-refused"), 4000);
+      }
+      said.textContent = `Not written: ${reason}`;
+      const bubble = h("div", { class: "rx-bubble", role: "alert" }, `Not written: ${reason}`);
+      grid.append(bubble);
+      setTimeout(() => bubble.remove(), 5000);
+      return;
+    }
+    if (message.kind !== "rows") return;
+    const grown = keys.length === 0 || (message.total !== length && Math.min(message.total, length) < 14);
+    length = message.total;
+    if (message.keys) {
+      keys = message.keys;
+      start = message.start;
+      const kept = new Map();
+      for (const key of keys) if (rows.has(key)) kept.set(key, rows.get(key));
+      rows = kept;
+    }
+    for (const [key, row] of Object.entries(message.changed)) rows.set(key, row);
+    if (keys.some((key) => !rows.has(key))) ask(true);
+    if (grown) layout();
+    else update();
+  };
+  const update = eachFrame(draw);
+
+  const named = () => {
+    title.textContent = visible(model.get("title") || "");
+  };
+  const offs = [
+    model.on("message", heard),
+    model.on("columns", layout),
+    model.on("rows", update),
+    model.on("loaded", update),
+    model.on("title", named),
+    model.on("selected", (now) => {
+      selected = new Set(now);
+      update();
+    }),
+  ];
+  scroller.addEventListener("scroll", scrolled, { passive: true });
+  const sized = new ResizeObserver(() => {
+    if (!scroller.clientWidth) return;
+    measure();
+    ask();
+    draw();
+  });
+  sized.observe(scroller);
+  named();
+  layout();
+  return () => {
+    for (const off of offs) off();
+    sized.disconnect();
+    scrolled.cancel();
+    update.cancel();
+    life.end();
+  };
+}

@@ -1,0 +1,115 @@
+// A slider over the log.
+
+import { h, icon, visible, clock, count, face } from "./dom.js";
+import { frame } from "./heart.js";
+
+const SPEEDS = [0.5, 1, 2, 5, 10, 25];
+
+export function render(model, el) {
+  const life = frame(model, el, { label: "Timeline" });
+  const title = h("div", { class: "rx-title" }, visible(model.get("title") || ""));
+  life.head.prepend(title);
+
+  const button = (name, label, act) => h("button", { class: "rx-button", type: "button", "aria-label": label, title: label, onclick: act }, icon(name));
+  const go = (at, follow = false) => {
+    slider.value = at;
+    life.ask("go", { at, follow });
+  };
+  const back = button("back", "One version back", () => go(model.get("at") - 1));
+  const forward = button("forward", "One version forward", () => go(model.get("at") + 1, true));
+  const play = h("button", { class: "rx-button rx-play", type: "button", onclick: () => (model.get("playing") ? life.ask("pause") : life.ask("play", { speed: Number(speed.value) })) });
+  const speed = h("select", { class: "rx-input", "aria-label": "Versions a second" }, SPEEDS.map((one) => h("option", { value: one, selected: one === 2 }, `${one} a second`)));
+  speed.addEventListener("change", () => model.get("playing") && life.ask("play", { speed: Number(speed.value) }));
+  const follow = h("button", { class: "rx-button", type: "button", onclick: () => life.ask("follow") }, icon("end"), "now");
+  const slider = h("input", { type: "range", class: "rx-range", step: 1, "aria-label": "Version of the log" });
+  const place = h("span", { class: "rx-dim rx-place" });
+  let dragging = false;
+  slider.addEventListener("input", () => {
+    dragging = true;
+    fillRange(slider);
+    life.ask("go", { at: Number(slider.value), follow: true });
+  });
+  slider.addEventListener("change", () => {
+    dragging = false;
+  });
+
+  const who = h("div", { class: "rx-moment" });
+  const changes = h("div", { class: "rx-changes", "aria-live": "polite" });
+  const state = h("div", { class: "rx-then" });
+  life.body.append(
+    h("div", { class: "rx-panel rx-timeline" },
+      h("div", { class: "rx-bar" }, back, play, forward, slider, place, speed, follow),
+      who,
+      h("div", { class: "rx-two" },
+        h("section", {}, h("h4", {}, "What it changed"), changes),
+        h("section", {}, h("h4", {}, "What there was"), state))),
+  );
+
+  const drawPlace = () => {
+    const [first, last, at] = [model.get("first"), model.get("last"), model.get("at")];
+    slider.min = first;
+    slider.max = last;
+    if (!dragging) slider.value = at;
+    fillRange(slider);
+    slider.setAttribute("aria-valuetext", `version ${at} of ${last}`);
+    place.textContent = `${count(at)} / ${count(last)}`;
+    back.disabled = at <= first;
+    forward.disabled = at >= last;
+    const playing = model.get("playing");
+    play.replaceChildren(icon(playing ? "pause" : "play"));
+    play.setAttribute("aria-label", playing ? "Pause" : "Play");
+    play.title = playing ? "Pause" : "Play";
+    follow.setAttribute("aria-pressed", Boolean(model.get("following")));
+  };
+
+  const drawMoment = () => {
+    const moment = model.get("moment");
+    if (!moment) {
+      who.replaceChildren(h("span", { class: "rx-dim" }, "Reading…"));
+      return;
+    }
+    const { letters, hue } = face(moment.by || "?");
+    who.replaceChildren(
+      ...(moment.by ? [h("span", { class: "rx-face rx-small", style: `--hue:${hue}`, "aria-hidden": "true" }, letters), h("strong", {}, visible(moment.by))] : []),
+      h("span", { class: "rx-dim" }, moment.date ? clock(moment.date * 1000) : ""),
+      h("span", { class: "rx-dim" }, moment.changed ? `${count(moment.changed)} ${moment.changed === 1 ? "key" : "keys"} changed` : ""),
+    );
+    const touched = new Set(moment.changes.map(([key]) => key));
+    const prefix = (model.get("prefix") || "").replace(/[^/]*$/, "");
+    const short = (key) => visible(key.startsWith(prefix) ? key.slice(prefix.length) || key : key);
+    changes.replaceChildren(
+      ...moment.changes.map(([key, before, after]) =>
+        h("div", { class: "rx-change" },
+          h("span", { class: "rx-key-name", title: visible(key) }, short(key)),
+          h("span", { class: "rx-diff" },
+            before === null ? null : h("del", {}, visible(before)),
+            after === null ? h("em", { class: "rx-dim" }, "deleted") : h("ins", {}, visible(after))))),
+      moment.changed > moment.changes.length ? h("div", { class: "rx-dim" }, `and ${count(moment.changed - moment.changes.length)} more`) : "",
+      moment.changes.length ? "" : h("div", { class: "rx-dim" }, "Nothing here"),
+    );
+    state.replaceChildren(
+      ...moment.keys.map(([key, text]) =>
+        h("div", { class: `rx-change${touched.has(key) ? " rx-touched" : ""}` },
+          h("span", { class: "rx-key-name", title: visible(key) }, short(key)), h("span", { class: "rx-text" }, visible(text)))),
+      moment.total > moment.keys.length ? h("div", { class: "rx-dim" }, `and ${count(moment.total - moment.keys.length)} more`) : "",
+      moment.keys.length ? "" : h("div", { class: "rx-dim" }, "No keys"),
+    );
+  };
+
+  const offs = [
+    ...["first", "last", "at", "playing", "following"].map((name) => model.on(name, drawPlace)),
+    model.on("moment", drawMoment),
+  ];
+  drawPlace();
+  drawMoment();
+  return () => {
+    for (const off of offs) off();
+    life.end();
+  };
+}
+
+/** How far a slider is, for its colours. */
+export function fillRange(slider) {
+  const [low, high] = [Number(slider.min), Number(slider.max)];
+  slider.style.setProperty("--rx-done", `${high > low ? ((slider.value - low) / (high - low)) * 100 : 100}%`);
+}

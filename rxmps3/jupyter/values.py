@@ -1,0 +1,53 @@
+"""Values as fields and as text that shows what is in it. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+__all__ = ["fields_of", "rows_of", "visible"]
+
+_HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+
+
+def visible(text: str) -> str:
+    """A text with its control characters, as those of terminals and of writing direction, as escapes one can see."""
+    return _HIDDEN.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def fields_of(value: Any) -> dict[str, Any] | None:
+    """What a mapping, a data class, a pydantic model or a named tuple consists of; None for anything else."""
+    if isinstance(value, Mapping):
+        return {str(name): part for name, part in cast("Mapping[Any, Any]", value).items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    names: Any = getattr(type(cast(object, value)), "model_fields", None) or getattr(value, "_fields", None)
+    if isinstance(names, (Mapping, tuple)) and all(isinstance(name, str) for name in cast("tuple[Any, ...]", names)):
+        return {name: getattr(value, name) for name in cast("tuple[str, ...]", names)}
+    return None
+
+
+def rows_of(value: Any) -> dict[str, dict[str, Any]] | None:
+    """The rows of what is a table: a mapping, or a list, of which every value has fields; None for anything else."""
+    parts: list[tuple[str, Any]]
+    if isinstance(value, Mapping):
+        parts = [(str(key), part) for key, part in cast("Mapping[Any, Any]", value).items()]
+    elif isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray)) and not _named(value):
+        parts = [(str(number), part) for number, part in enumerate(cast("Sequence[Any]", value))]
+    else:
+        return None
+    rows = {key: fields_of(part) for key, part in parts}
+    if not rows or any(row is None for row in rows.values()):
+        return None
+    return cast("dict[str, dict[str, Any]]", rows)
+
+
+def _named(value: Any) -> bool:
+    return hasattr(cast("type[Any]", type(value)), "_fields")

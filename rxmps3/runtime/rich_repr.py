@@ -1,0 +1,35 @@
+"""What notebooks show of an object: its `repr`, and a few facts as a table. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+__all__ = ["MOST_CHARACTERS", "bundle"]
+
+MOST_CHARACTERS = 300
+"""Of one fact."""
+
+
+def bundle(text: str, title: str, facts: Mapping[str, Any]) -> dict[str, str]:
+    """The media types that a notebook chooses from; all that is in the facts is escaped, none of it is markup.
+
+    Args:
+        text: for consoles, and where no HTML can be shown.
+        title: above the table.
+        facts: names and what there is; what is no text is shown as `repr` does.
+    """
+    rows = "".join(
+        f'<tr><th style="text-align:left;font-weight:500">{escape(name)}</th>'
+        f'<td style="text-align:left;unicode-bidi:isolate">{escape(_short(fact))}</td></tr>'
+        for name, fact in facts.items()
+    )
+    html = f'<table class="rxmps3-facts"><caption style="text-align:left">{escape(title)}</caption>{rows}</table>'
+    return {"text/plain": text, "text/html": html}
+
+
+def _short(fact: Any) -> str:
+    text = fact if isinstance(fact, str) else repr(fact)
+    text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + "…"

@@ -1,0 +1,452 @@
+"""The views in a plain page of a real browser, without a notebook: what they draw, and what a user does with them.
+
+Pictures of the documentation come from here: ``RXMPS3_PICTURES=docs/images python -m pytest -m browser``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import math
+import os
+import random
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+pytest.importorskip("selenium", reason="needs the extra 'browser', and Debian's chromium and chromium-driver")
+
+from pydantic import BaseModel, Field
+from reactivex.subject import BehaviorSubject
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+import rxmps3
+from rxmps3.jupyter.charts import ChartModel
+from rxmps3.jupyter.forms import ControlsModel
+from rxmps3.jupyter.html import drawn
+from rxmps3.jupyter.inspecting import InspectorModel
+from rxmps3.jupyter.people import PeopleModel
+from rxmps3.jupyter.showing import LiveModel
+from rxmps3.jupyter.tables import TableModel, _editing
+from rxmps3.jupyter.timelines import TimelineModel
+from rxmps3.jupyter.viewmodel import ViewModel
+from tests.browser.bare import bare_page
+from tests.browser.pages import chromium
+from tests.docs.blocks import ROOT
+
+pytestmark = [pytest.mark.ui, pytest.mark.browser, pytest.mark.timeout(200)]
+
+EVIL = "<img src=x onerror='window.failed=1'></script><script>window.failed=2</script>"
+BIDI = "invoice\u202egpj.exe \x1b[31mred\x1b[0m"
+LINK = "javascript:window.failed=3"
+
+
+class Optimizer(BaseModel):
+    name: Literal["adam", "sgd", "lion"] = "adam"
+    momentum: float = Field(0.9, ge=0, le=1)
+
+
+class Training(BaseModel):
+    """How a training is steered."""
+
+    learning_rate: float = Field(0.02, ge=0, le=0.1, description="the step of the optimizer")
+    batch_size: int = Field(32, ge=1, le=256)
+    paused: bool = False
+    note: str = ""
+    until: datetime.date | None = None
+    optimizer: Optimizer = Optimizer()
+
+
+class Tab:
+    """A page with views, and a browser that is asked from a thread."""
+
+    def __init__(self, chrome: webdriver.Chrome, url: str) -> None:
+        self.chrome, self.url = chrome, url
+
+    async def do(self, action: Callable[[webdriver.Chrome], Any]) -> Any:
+        return await asyncio.to_thread(action, self.chrome)
+
+    async def open(self, theme: str = "light") -> None:
+        await self.do(lambda chrome: chrome.get(f"{self.url}?theme={theme}"))
+        await self.wait("return window.shown")
+
+    async def ask(self, script: str) -> Any:
+        return await self.do(lambda chrome: chrome.execute_script(script))
+
+    async def wait(self, script: str) -> Any:
+        end = time.monotonic() + 30
+        while not (found := await self.ask(script)):
+            assert time.monotonic() < end, f"never true: {script}"
+            await asyncio.sleep(0.05)
+        return found
+
+    async def press(self, *keys: str) -> None:
+        await self.do(lambda chrome: ActionChains(chrome).send_keys(*keys).perform())
+
+    async def click(self, selector: str, at: int = 0, *, twice: bool = False) -> None:
+        def action(chrome: webdriver.Chrome) -> None:
+            element = chrome.find_elements(By.CSS_SELECTOR, selector)[at]
+            chain = ActionChains(chrome)
+            (chain.double_click if twice else chain.click)(element).perform()
+
+        await self.do(action)
+
+    async def picture(self, selector: str, path: Path) -> None:
+        """One view, with its surroundings cut off."""
+        await self.do(lambda chrome: chrome.find_element(By.CSS_SELECTOR, selector).screenshot(str(path)))
+        assert path.stat().st_size > 3000
+        if "RXMPS3_PICTURES" in os.environ and path.stem.endswith("-light"):
+            shutil.copy(path, ROOT / os.environ["RXMPS3_PICTURES"])
+
+
+@asynccontextmanager
+async def page_of(tmp_path: Path, *, height: int = 900, **models: ViewModel) -> AsyncIterator[Tab]:
+    async with bare_page(models) as url:
+        starting = chromium(tmp_path / "profile")
+        chrome = await asyncio.to_thread(starting.__enter__)
+        try:
+            chrome.set_window_size(960, height)
+            tab = Tab(chrome, url)
+            await tab.open()
+            yield tab
+        finally:
+            await asyncio.to_thread(starting.__exit__, None, None, None)
+            for model in models.values():
+                model.dispose()
+
+
+def table_of(db: Any, prefix: str = "") -> TableModel:
+    model = TableModel(db, prefix, None, _editing(db), prefix, 30, asyncio.get_running_loop())
+    model.follow_status(db.status)
+    return model
+
+
+CELLS = "[...document.querySelectorAll('.rx-space .rx-tr')].sort((a, b) => a.ariaRowIndex - b.ariaRowIndex).map(row => [...row.children].map(cell => cell.textContent))"
+
+
+async def test_a_table_is_sorted_filtered_searched_and_edited_by_mouse_and_keyboard(tmp_path: Path) -> None:
+    async with (
+        rxmps3.connect("memory:browser-table", by="ana", poll=0.05) as db,
+        rxmps3.connect("memory:browser-table", by="bob", poll=0.05, shared=False) as other,
+    ):
+        await db.put_all(
+            {f"job/{n}": {"state": ["ready", "running", "done"][n % 3], "cost": n * 1.5} for n in range(9)}
+        )
+        model = table_of(db, "job/")
+        async with page_of(tmp_path, jobs=model) as tab:
+            await tab.wait(f"return {CELLS}.length === 9")
+            assert await tab.ask("return document.querySelector('[role=grid]').ariaRowCount") == "10"
+            await tab.click(".rx-sort", 1)
+            await tab.click(".rx-sort", 1)
+            await tab.wait(f"return {CELLS}[0][1] === '12'")
+            assert await tab.ask("return document.querySelectorAll('[role=columnheader]')[1].ariaSort") == "descending"
+            await tab.click(".rx-filter", 2)
+            await tab.press("!=done")
+            await tab.wait(f"return {CELLS}.length === 6")
+            await tab.click(".rx-search")
+            await tab.press("run")
+            await tab.wait(f"return {CELLS}.length === 3")
+            assert await tab.ask("return document.querySelector('.rx-total').textContent") == "3 of 9"
+
+            await tab.click(".rx-space .rx-tr:first-child .rx-td", 0)
+            await tab.press(Keys.ARROW_RIGHT, Keys.ENTER)
+            await tab.press("99.5", Keys.ENTER)
+            await tab.wait(f"return {CELLS}[0][1] === '99.5'")
+            assert 99.5 in [job["cost"] for job in (await db.get_prefix("job/")).values()]
+            await tab.press(Keys.ENTER)
+            await tab.press("a lot", Keys.ENTER)
+            bubble = await tab.wait("return document.querySelector('.rx-bubble')?.textContent")
+            assert bubble == "Not written: 'a lot' is not a number"
+            assert (await tab.ask(f"return {CELLS}"))[0][1] == "99.5"
+            assert "Not written" in await tab.ask("return document.querySelector('[aria-live]').textContent")
+
+            key = (await tab.ask(f"return {CELLS}"))[1][0]
+            await other.patch(f"job/{key}", {"cost": 1})
+            await tab.wait("return document.querySelectorAll('.rx-flash').length > 0")
+            await tab.wait(f"return {CELLS}.some(row => row.at(-1).includes('bob'))")
+            await tab.press(Keys.ESCAPE)
+            await tab.wait("return document.querySelectorAll('.rx-chosen').length === 0")
+            await tab.click(".rx-space .rx-tr:first-child .rx-td", 0)
+            await tab.wait("return document.querySelectorAll('.rx-chosen').length === 1")
+            step = Keys.ARROW_DOWN if await tab.ask(f"return {CELLS}[0][0]") == await tab.ask(
+                "return document.querySelector('.rx-chosen .rx-key').textContent"
+            ) else Keys.ARROW_UP  # fmt: skip
+            await tab.do(
+                lambda chrome: ActionChains(chrome).key_down(Keys.SHIFT).send_keys(step).key_up(Keys.SHIFT).perform()
+            )
+            await tab.wait("return document.querySelectorAll('[aria-selected=true]').length === 2")
+            assert len(model.selection.value) == 2
+
+
+async def test_a_hundred_thousand_rows_at_a_thousand_changes_a_second(tmp_path: Path) -> None:
+    """Scrolled, sorted and edited meanwhile: the page is never held up for long, and the loop goes on answering."""
+    async with rxmps3.connect("memory:browser-many", by="ana", poll=0.2, inline_limit=200) as db:
+        chance = random.Random(5)
+        for first in range(0, 100_000, 5_000):
+            await db.put_all({f"row/{n:06}": {"n": n, "x": chance.random()} for n in range(first, first + 5_000)})
+        model = table_of(db, "row/")
+        going, late, made = True, [0.0], 0
+
+        async def change() -> None:
+            nonlocal made
+            while going:
+                db.put_all(
+                    {f"row/{chance.randrange(100_000):06}": {"n": made + i, "x": chance.random()} for i in range(50)}
+                )
+                made += 50
+                await asyncio.sleep(0.05)
+
+        async def answer() -> None:
+            while going:
+                begun = time.monotonic()
+                await asyncio.sleep(0.01)
+                late.append(time.monotonic() - begun - 0.01)
+
+        async with page_of(tmp_path, rows=model) as tab:
+            await tab.wait("return document.querySelector('.rx-total').textContent === '100,000 rows'")
+            await tab.wait(f"return {CELLS}.length > 10")
+            await tab.ask(
+                """
+                window.tasks = []; window.frames_ = 0; window.received = models.rows.received.length;
+                new PerformanceObserver((list) => list.getEntries().forEach((one) => tasks.push(one.duration))).observe({ type: 'longtask' });
+                const tick = () => { frames_++; requestAnimationFrame(tick); }; tick(); window.begun = performance.now();
+                """
+            )
+            tasks = [asyncio.create_task(change()), asyncio.create_task(answer())]
+            scroller = "document.querySelector('.rx-scroll')"
+            for step in range(40):
+                await tab.ask(f"{scroller}.scrollTop += {5000 if step % 4 else 400000}")
+                await asyncio.sleep(0.05)
+            await tab.wait(f"return {CELLS}.filter(row => row[0]).length > 10")
+            await tab.ask(f"{scroller}.scrollTop = 0")
+            await tab.click(".rx-sort", 1)
+            await tab.wait("return document.querySelectorAll('[role=columnheader]')[1].ariaSort === 'ascending'")
+            await asyncio.sleep(1)
+            await tab.click(".rx-filter", 1)
+            await tab.press("=99999")
+            await tab.wait(f"return {CELLS}.length <= 3")
+            await tab.click(".rx-space .rx-tr:first-child .rx-td", 2, twice=True)
+            await tab.press("0.5", Keys.ENTER)
+            await tab.wait(f"return {CELLS}.some(row => row[2] === '0.5')")
+            going = False
+            await asyncio.gather(*tasks)
+            frames, seconds, longest, biggest = await tab.ask(
+                """
+                const seconds = (performance.now() - begun) / 1000;
+                return [frames_, seconds, Math.max(0, ...tasks), Math.max(...models.rows.received.slice(received))];
+                """
+            )
+        print(f"{made} changes, {frames / seconds:.0f} frames a second, longest task {longest:.0f} ms, "
+              f"largest message {biggest} bytes, the loop late by {max(late):.2f} s at most")  # fmt: skip
+        assert made > 1000
+        assert biggest < 40_000, "a window of rows at most, never the table"
+        assert max(late) < 5
+
+
+async def test_whatever_is_in_the_data_is_text(tmp_path: Path) -> None:
+    hostile = {"value": EVIL, "link": LINK, "bidi": BIDI, EVIL: 1, BIDI: 2, "__proto__": {"polluted": 1}}
+    async with rxmps3.connect("memory:browser-evil", by=EVIL, poll=0.05) as db:
+        await db.put_all({EVIL: hostile, BIDI: hostile, LINK: 3, "cfg": {"note": EVIL}})
+        loop = asyncio.get_running_loop()
+        models: dict[str, ViewModel] = {
+            "table": TableModel(db, "", None, _editing(db), EVIL, 30, loop),
+            "lines": ChartModel(db, "", None, None, "line", 30, EVIL, 30, loop),
+            "bars": ChartModel(db, "", None, None, "bar", 0, BIDI, 30, loop),
+            "sparks": ChartModel(db, "", None, None, "spark", 0, LINK, 30, loop),
+            "line": TimelineModel(db, "", loop),
+            "people": PeopleModel(db.presence({"name": EVIL, BIDI: LINK}, every=1, ttl=5), True, loop),
+            "inspector": InspectorModel(db, loop),
+            "form": ControlsModel(Training, db.key("cfg"), 30, loop),
+            "live": LiveModel(db.observe_prefix(), drawn, 30, loop),
+            "error": LiveModel(BehaviorSubject(1), lambda _: 1 / 0, 30, loop),
+        }
+        models["error"].set("problem", EVIL)
+        async with page_of(tmp_path, height=3000, **models) as tab:
+            await db.put(EVIL, hostile | {"n": 1})
+            await asyncio.sleep(1.5)
+            await tab.ask("for (const one of document.querySelectorAll('#inspector .rx-item')) one.click()")
+            await asyncio.sleep(0.5)
+            assert not await tab.ask("return window.failed")
+            assert (
+                await tab.ask("return document.querySelectorAll('img, a[href], body > div script, [onerror]').length")
+                == 0
+            )
+            assert await tab.ask("return ({}).polluted") is None
+            for name in ("table", "line", "people", "inspector", "live", "error", "bars"):
+                text = await tab.ask(f"return document.getElementById('{name}').textContent")
+                assert "<img src=x" in text, name
+            assert await tab.ask("return document.querySelector('#form input[type=text]').value") == EVIL
+            whole = await tab.ask("return document.body.textContent")
+            assert "\\u202egpj.exe \\x1b[31m" in whole
+            assert "\u202e" not in whole
+            assert "\x1b" not in whole
+            await tab.do(lambda chrome: chrome.save_screenshot(str(tmp_path / "evil.png")))
+
+
+async def test_a_badge_says_whether_anybody_is_there(tmp_path: Path) -> None:
+    source: BehaviorSubject[Any] = BehaviorSubject("x")
+    model = LiveModel(source, drawn, 30, asyncio.get_running_loop())
+    async with page_of(tmp_path, live=model) as tab:
+        badge = "document.querySelector('.rx-badge').textContent"
+        await tab.wait(f"return {badge} === 'live'")
+        await tab.ask("window.real = Date.now; Date.now = () => real() + 7000")
+        await tab.wait(f"return /^live · [0-9]+ s old$/.test({badge})")
+        for status, text in (
+            ({"online": False, "pending": 0, "trouble": EVIL}, "offline"),
+            ({"online": True, "pending": 3, "trouble": None}, "3 pending"),
+            ({"closed": True}, "closed"),
+        ):
+            model.set("status", status)
+            await tab.wait(f"return {badge}.startsWith('{text}')")
+        model.set("status", None)
+        model.receive = lambda message: None  # type: ignore[method-assign]  # the kernel hangs
+        await asyncio.sleep(5)  # a "here" that nobody answers
+        await tab.ask("Date.now = () => real() + 20000")
+        await tab.wait(f"return {badge}.startsWith('no answer')")
+        await tab.ask("Date.now = () => real() + 70000")
+        await tab.wait(f"return {badge} === 'kernel gone'")
+        assert await tab.ask("return document.querySelector('.rx-stale') !== null")
+
+
+async def test_a_form_is_moved_by_mouse_and_keyboard_and_moves_with_others(tmp_path: Path) -> None:
+    async with (
+        rxmps3.connect("memory:browser-form", by="ana", poll=0.05) as db,
+        rxmps3.connect("memory:browser-form", by="bob", poll=0.05, shared=False) as other,
+    ):
+        await db.put("cfg", Training().model_dump(mode="json"))
+        model = ControlsModel(Training, db.key("cfg", Training, default=Training()), 30, asyncio.get_running_loop())
+        async with page_of(tmp_path, form=model) as tab:
+            await tab.click(".rx-switch")
+            await tab.wait("return models.form.state.value.paused")
+            await tab.ask("document.querySelectorAll('.rx-range')[1].focus()")
+            await tab.press(Keys.ARROW_RIGHT)
+            await tab.click("input[type=text]")
+            await tab.press("hi")
+            await tab.ask(
+                "const one = document.querySelector('select'); one.value = '\"lion\"'; one.dispatchEvent(new Event('change'))"
+            )
+            await asyncio.sleep(1)
+            cfg = await db.get("cfg")
+            assert (cfg["paused"], cfg["batch_size"], cfg["note"], cfg["optimizer"]["name"]) == (True, 33, "hi", "lion")
+            await other.patch("cfg", {"batch_size": 64})
+            await tab.wait("return document.querySelectorAll('.rx-typed')[1].value === '64'")
+            await tab.wait("return document.querySelector('.rx-head').textContent.includes('by bob')")
+
+
+async def test_pictures_in_light_and_dark(tmp_path: Path) -> None:
+    async with (
+        rxmps3.connect("memory:browser-pictures", by="ana", poll=0.05) as db,
+        rxmps3.connect("memory:browser-pictures", by="bob", poll=0.05, shared=False) as other,
+    ):
+        chance, loop = random.Random(1), asyncio.get_running_loop()
+        for n in range(60):
+            client = (db, other)[n % 2]
+            await client.put(f"job/{n:04}", {
+                "state": chance.choice(["ready", "running", "done", "done"]), "worker": chance.choice(["eva", "max", "lin"]),
+                "loss": round(1 / (n + 1) + chance.random() / 30, 4), "seconds": chance.randrange(900), "gpu": n % 3 == 0,
+            })  # fmt: skip
+        await db.put("cfg", Training(note="warm-up first").model_dump(mode="json"))
+        await db.refresh()
+        models: dict[str, ViewModel] = {
+            "table": table_of(db, "job/"),
+            "chart": ChartModel(db, "metric/", None, None, "line", 20, "metric/", 30, loop),
+            "timeline": TimelineModel(db, "job/", loop),
+            "presence": PeopleModel(db.presence({"name": "Ana", "looks at": "job/0017"}, every=1, ttl=9), True, loop),
+            "inspector": InspectorModel(db, loop),
+            "controls": ControlsModel(Training, db.key("cfg", Training, default=Training()), 30, loop),
+        }
+        for model in models.values():
+            if model.state["status"] is None:
+                model.follow_status(db.status)
+        going = True
+
+        async def work() -> None:
+            n = 0
+            while going:
+                n += 1
+                db.put_all(
+                    {
+                        "metric/loss": 3 * math.exp(-n / 90) + chance.random() / 5,
+                        "metric/accuracy": 3 - 3 * math.exp(-n / 70),
+                    }
+                )
+                if n % 6 == 0:
+                    other.patch(f"job/{chance.randrange(12):04}", {"seconds": chance.randrange(900)})
+                await asyncio.sleep(0.06)
+
+        there = other.presence(
+            {"name": "Bob Miller", "looks at": "metric/loss", "cursor": {"x": 0.66, "y": 0.3}}, every=1, ttl=9
+        )
+        with there:
+            working = asyncio.create_task(work())
+            async with page_of(tmp_path, height=2400, **models) as tab:
+                await asyncio.sleep(12)
+                for theme in ("light", "dark"):
+                    await tab.open(theme)
+                    await asyncio.sleep(1.5)
+                    await tab.ask(
+                        "models.timeline.send({kind: 'go', at: 55, view: 'x'}); models.presence.send({kind: 'cursor', x: .3, y: .6, view: 'x'})"
+                    )
+                    await tab.ask(
+                        "[...document.querySelectorAll('#inspector .rx-item')].find(one => one.textContent.startsWith('job/')).click()"
+                    )
+                    await tab.wait("return document.querySelectorAll('#inspector .rx-item').length > 20")
+                    await tab.ask(
+                        "[...document.querySelectorAll('#inspector .rx-item')].find(one => one.textContent.includes('0003')).click()"
+                    )
+                    await tab.wait("return document.querySelectorAll('.rx-pointer').length === 2")
+                    await asyncio.sleep(1)
+                    for name in models:
+                        await tab.picture(f"#{name}", tmp_path / f"{name}-{theme}.png")
+                going = False
+                await working
+
+
+async def test_charts_with_scripts_of_their_own_are_drawn_in_a_frame_that_nothing_gets_out_of(tmp_path: Path) -> None:
+    graph, plotting = pytest.importorskip("plotly.graph_objects"), pytest.importorskip("bokeh.plotting")
+    figure = plotting.figure(width=300, height=200)
+    figure.line([1, 2, 3], [3, 1, 2])
+    source: BehaviorSubject[Any] = BehaviorSubject(
+        graph.Figure(graph.Scatter(y=[1, 3, 2]), {"title": EVIL, "height": 240})
+    )
+    loop = asyncio.get_running_loop()
+    models = {"one": LiveModel(source, drawn, 30, loop), "two": LiveModel(BehaviorSubject(figure), drawn, 30, loop)}
+    async with page_of(tmp_path, **models) as tab:
+        inside = "return document.querySelectorAll('.js-plotly-plot .scatterlayer .trace').length"
+
+        def traces(chrome: webdriver.Chrome, script: str, frame: int) -> Any:
+            chrome.switch_to.frame(chrome.find_elements(By.TAG_NAME, "iframe")[frame])
+            try:
+                return chrome.execute_script(script)
+            finally:
+                chrome.switch_to.default_content()
+
+        async def until(script: str, frame: int, wanted: Any) -> None:
+            end = time.monotonic() + 60
+            while await tab.do(lambda chrome: traces(chrome, script, frame)) != wanted:
+                assert time.monotonic() < end, script
+                await asyncio.sleep(0.2)
+
+        await until(inside, 0, 1)
+        await until("return document.querySelectorAll('#place > *').length", 1, 1)
+        source.on_next(graph.Figure([graph.Scatter(y=[1, 2]), graph.Scatter(y=[2, 1])]))
+        await until(inside, 0, 2)
+        sent = [len(part) for part in (models["one"].state["chart"]["data"],)]
+        assert sent[0] < 50_000, "the library is sent once, the figure each time"
+        assert (
+            await tab.ask("return [...document.querySelectorAll('iframe')].map(one => one.sandbox.value)")
+            == ["allow-scripts"] * 2
+        )
+        assert not await tab.ask("return window.failed")
+        refused = "try { return parent.document.title } catch (error) { return error.name }"
+        assert await tab.do(lambda chrome: traces(chrome, refused, 0)) == "SecurityError"
+        source.on_next({"a": 1})
+        await tab.wait("return document.querySelectorAll('iframe').length === 1")

@@ -1,0 +1,150 @@
+"""What a chart sends to its pages, without a kernel and without a page."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import math
+from typing import Any
+
+import pytest
+
+pytest.importorskip("anywidget")
+
+from reactivex import Subject
+
+import rxmps3
+from rxmps3.jupyter import charts
+from rxmps3.jupyter.charts import ChartModel, chart
+from rxmps3.jupyter.viewmodel import Message
+
+
+class Page:
+    """A carrier that puts together what a page would draw."""
+
+    def __init__(self, model: ChartModel) -> None:
+        self.model = model
+        self.series: dict[str, list[list[Any]]] = {}
+        self.messages: list[dict[str, Any]] = []
+        model.attach(self)
+        model.receive({"kind": "points", "view": "one"})
+
+    def set_state(self, name: str, value: Any) -> None:
+        pass
+
+    def send(self, message: Message) -> None:
+        said = dict(message)
+        self.messages.append(said)
+        if said["kind"] == "points":
+            self.series = {name: [list(xs), list(ys)] for name, (xs, ys) in said["series"].items()}
+        elif said["kind"] == "add":
+            for name, (xs, ys) in said["series"].items():
+                known = self.series.setdefault(name, [[], []])
+                known[0].extend(xs)
+                known[1].extend(ys)
+        elif said["kind"] == "set":
+            self.series |= said["series"]
+            for name in said["gone"]:
+                del self.series[name]
+
+
+def page_of(source: Any, prefix: str = "", **options: Any) -> Page:
+    wanted = {"x": None, "y": None, "kind": "line", "window": 0.0, "title": ""} | options
+    loop = asyncio.get_running_loop()
+    return Page(ChartModel(source, prefix, wanted["x"], wanted["y"], wanted["kind"], wanted["window"], "", 1000, loop))
+
+
+async def frame() -> None:
+    await asyncio.sleep(0.02)
+
+
+async def test_over_time_each_change_is_a_point_and_only_new_points_are_sent() -> None:
+    source: Subject[Any] = Subject()
+    page = page_of(source)
+    for n in range(5):
+        source.on_next({"a": n, "b": {"x": n, "y": -n}, "text": "no number", "nan": math.nan, "true": True})
+        await frame()
+    assert {name: ys for name, (_, ys) in page.series.items()} == {
+        "a": [0, 1, 2, 3, 4],
+        "b · x": [0, 1, 2, 3, 4],
+        "b · y": [0, -1, -2, -3, -4],
+    }
+    assert [len(message["series"]["a"][0]) for message in page.messages if message["kind"] == "add"] == [1] * 5
+    late = page_of(source)
+    assert late.series == {}
+    again = Page(page.model)
+    assert again.series == page.series, "a page that comes later gets what there is"
+
+
+async def test_a_window_is_all_that_is_kept() -> None:
+    source: Subject[Any] = Subject()
+    page = page_of(source, window=0.1)
+    for n in range(15):
+        source.on_next(n)
+        await frame()
+    assert len(Page(page.model).series["value"][0]) < 12
+    assert len(page.series["value"][0]) == 15
+
+
+async def test_a_key_is_a_line_of_its_name() -> None:
+    async with rxmps3.connect("memory:chart-key") as db:
+        page = page_of(db.key("loss", default=0.5))
+        await frame()
+        db.put("loss", 0.25)
+        await frame()
+        assert list(page.series) == ["loss"]
+        assert page.series["loss"][1] == [0.5, 0.25]
+        page.model.dispose()
+
+
+async def test_over_a_field_each_key_is_a_point_as_it_is_now() -> None:
+    async with rxmps3.connect("memory:chart-field") as db:
+        await db.put_all({f"run/{n}": {"step": 10 - n, "loss": n / 10, "acc": 1} for n in range(5)})
+        page = page_of(db, "run/", x="step", y=["loss"])
+        await frame()
+        assert page.series == {"loss": [[6, 7, 8, 9, 10], [0.4, 0.3, 0.2, 0.1, 0.0]]}
+        await db.put("run/4", {"step": 11, "loss": 2})
+        await db.delete("run/0")
+        await frame()
+        assert page.series == {"loss": [[7, 8, 9, 11], [0.3, 0.2, 0.1, 2]]}
+        await db.put_all({f"run/{n}": rxmps3.MISSING for n in range(5)})
+        await frame()
+        assert page.series == {}
+        page.model.dispose()
+
+
+async def test_bars_are_keys() -> None:
+    source: Subject[Any] = Subject()
+    page = page_of(source, kind="bar")
+    source.on_next({"b": 2, "a": 1})
+    await frame()
+    assert page.series == {"value": [["a", "b"], [1, 2]]}
+    assert page.model.state["axis"] == "text"
+
+
+async def test_the_history_of_a_key_is_a_line_over_its_dates() -> None:
+    async with rxmps3.connect("memory:chart-history") as db:
+        for n in range(3):
+            await db.put("k", n)
+        page = page_of(db.history("k"), x="date", y=["value"])
+        await asyncio.sleep(0.2)
+        assert page.series["value"][1] == [0, 1, 2]
+        assert page.series["value"][0][0] > datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC).timestamp()
+        assert page.model.state["axis"] == "time"
+        assert page.model.state["ended"]
+
+
+async def test_numbers_that_no_json_has_and_too_many_series_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(charts, "MOST_SERIES", 3)
+    source: Subject[Any] = Subject()
+    page = page_of(source)
+    source.on_next({"inf": math.inf, "big": 10**400} | {f"k{n}": n for n in range(5)})
+    await frame()
+    assert len(page.series) == 3
+    assert page.model.state["more"] == 2
+
+
+@pytest.mark.parametrize("options", [{"kind": "pie"}, {"window": -1}, {"window": "x"}, {"fps": 0}])
+async def test_what_makes_no_sense_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(rxmps3.InvalidOption):
+        chart(Subject(), **options)

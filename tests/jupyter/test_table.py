@@ -1,0 +1,281 @@
+"""What a table sends to its pages, without a kernel and without a page."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from typing import Any
+
+import pytest
+
+pytest.importorskip("anywidget")
+
+from hypothesis import given
+from hypothesis import strategies as st
+from reactivex import Subject
+
+import rxmps3
+import rxmps3.blocking
+from rxmps3.jupyter import viewmodel
+from rxmps3.jupyter.ordering import KEY, Ask, Order
+from rxmps3.jupyter.tables import TableModel, _editing, table, typed_like
+from rxmps3.jupyter.viewmodel import Message
+
+
+class Page:
+    """A carrier that keeps what it is given, and a page that puts its rows together from it."""
+
+    def __init__(self, model: TableModel, name: str = "one") -> None:
+        self.model, self.name = model, name
+        self.messages: list[dict[str, Any]] = []
+        self.rows: dict[str, Any] = {}
+        self.keys: list[str] = []
+        model.attach(self)
+
+    def set_state(self, name: str, value: Any) -> None:
+        pass
+
+    def send(self, message: Message) -> None:
+        said = dict(message)
+        self.messages.append(said)
+        if said["kind"] == "rows" and said["view"] == self.name:
+            self.keys = said.get("keys", self.keys)
+            self.rows |= said["changed"]
+
+    def ask(self, **asked: Any) -> None:
+        self.model.receive({"kind": "rows", "view": self.name, "start": 0, "count": 100} | asked)
+
+    def shown(self, column: str) -> list[Any]:
+        return [self.rows[key][0].get(column) for key in self.keys]
+
+
+def model_of(source: Any, prefix: str = "", edit: Any = None) -> TableModel:
+    return TableModel(source, prefix, None, edit, "", 1000, asyncio.get_running_loop())
+
+
+async def frame() -> None:
+    await asyncio.sleep(0.02)
+
+
+VALUES = st.one_of(
+    st.none(), st.integers(-5, 5), st.floats(-5, 5), st.sampled_from(["a", "B", "ab", ""]), st.booleans()
+)
+ROWS = st.dictionaries(st.sampled_from([f"k{n}" for n in range(12)]), st.dictionaries(st.sampled_from("xy"), VALUES))
+ASKS = st.builds(
+    Ask,
+    st.sampled_from([KEY, "x", "y"]),
+    st.booleans(),
+    st.sampled_from(["", "a", "k1"]),
+    st.sampled_from([(), (("x", ">1"),), (("y", "!=a"),), (("x", "b"), ("y", "<=2"))]),
+)
+
+
+@given(st.lists(ROWS, min_size=1, max_size=6), ASKS)
+def test_an_order_that_was_changed_is_one_that_was_made_anew(states: list[dict[str, dict[str, Any]]], ask: Ask) -> None:
+    order = Order(ask, states[0])
+    for before, after in itertools.pairwise(states):
+        for key in {*before, *after}:
+            order.change(key, after.get(key))
+        assert list(order) == list(Order(ask, after))
+        assert order.window(2, 3) == list(order)[2:5]
+
+
+def test_what_is_not_there_is_last_both_ways() -> None:
+    rows = {"a": {"x": 2}, "b": {}, "c": {"x": 1}, "d": {"x": None}}
+    assert list(Order(Ask("x"), rows))[:2] == ["c", "a"]
+    assert list(Order(Ask("x", down=True), rows))[:2] == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("present", "text", "value"),
+    [("a", "12", "12"), (1, "2.5", 2.5), (True, "no", False), (None, "x y", "x y"), (None, "[1]", [1]), ([1], "[2]", [2]), (1, "null", None)],
+)  # fmt: skip
+def test_what_is_typed_becomes_what_was_there(present: Any, text: str, value: Any) -> None:
+    assert typed_like(present, text) == value
+    assert type(typed_like(present, text)) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("present", "text"), [(1, "abc"), (1, "true"), (True, "2"), ([1], "3"), (1.5, "NaN"), (1, "1e999")]
+)
+def test_what_does_not_fit_is_refused(present: Any, text: str) -> None:
+    with pytest.raises(ValueError, match="is no"):
+        typed_like(present, text)
+
+
+async def test_a_page_gets_the_rows_that_it_shows_and_then_only_those_that_change() -> None:
+    source: Subject[Any] = Subject()
+    page = Page(model_of(source))
+    rows = {f"k{n:05}": {"n": n} for n in range(20_000)}
+    source.on_next(rows)
+    await frame()
+    page.ask(sort="n", down=True)
+    assert page.shown("n") == list(range(19_999, 19_899, -1))
+    page.messages.clear()
+    source.on_next(rows | {"k00003": {"n": 3.5}})
+    await frame()
+    assert page.messages == [], "a row beyond the window is nothing to this page"
+    source.on_next(rows | {"k19950": {"n": 19_950.5}})
+    await frame()
+    [message] = page.messages
+    assert "keys" not in message
+    assert list(message["changed"]) == ["k19950"]
+    source.on_next(rows | {"k00001": {"n": 10**6}})
+    await frame()
+    assert page.keys[0] == "k00001"
+    assert set(page.messages[-1]["changed"]) == {"k00001", "k19950"}, "the new one, and the one that is as it was again"
+
+
+async def test_two_pages_have_windows_of_their_own_and_one_that_left_gets_nothing() -> None:
+    source: Subject[Any] = Subject()
+    one = Page(model_of(source))
+    source.on_next([{"a": n} for n in range(10)])
+    await frame()
+    one.ask(count=2)
+    one.ask(view="two", start=5, count=2)
+    assert [len(message["keys"]) for message in one.messages] == [2, 2]
+    one.model.receive({"kind": "bye", "view": "two"})
+    one.messages.clear()
+    source.on_next([{"a": n + 1} for n in range(10)])
+    await frame()
+    assert [message["view"] for message in one.messages] == ["one"]
+
+
+async def test_while_nobody_looks_nothing_is_sent_and_whoever_comes_back_is_brought_up_to_date(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source: Subject[Any] = Subject()
+    page = Page(model_of(source))
+    source.on_next({"a": 1})
+    await frame()
+    page.ask()
+    monkeypatch.setattr(viewmodel, "AWAY_AFTER", 0.0)
+    page.messages.clear()
+    for n in range(20):
+        source.on_next({"a": n})
+        await frame()
+    assert page.messages == []
+    monkeypatch.undo()
+    page.model.receive({"kind": "here", "view": "one"})
+    page.ask(anew=True)
+    await frame()
+    assert page.shown("value") == [19]
+
+
+async def test_a_prefix_says_who_wrote_when_and_what_is_pending() -> None:
+    async with (
+        rxmps3.connect("memory:table-marks", by="ana", poll=0.05) as db,
+        rxmps3.connect("memory:table-marks", by="bob", poll=0.05, shared=False) as other,
+    ):
+        await db.put_all({"t/1": {"x": 1}, "t/2": {"x": 2}, "u": 3})
+        page = Page(model_of(db, "t/"))
+        await frame()
+        page.ask()
+        assert page.keys == ["t/1", "t/2"]
+        await other.patch("t/2", {"x": 5})
+        await db.refresh()
+        await frame()
+        assert page.rows["t/2"][0] == {"x": 5}
+        assert page.rows["t/2"][1] == "bob"
+        assert page.rows["t/2"][2] > 1e9
+        receipt = db.put("t/3", {"x": 9})
+        page.model.flush()
+        assert page.rows["t/3"][3] is True
+        await receipt
+        await frame()
+        assert page.rows["t/3"][3] is False
+        await db.delete("t/1")
+        await frame()
+        assert page.keys == ["t/2", "t/3"]
+        page.model.dispose()
+
+
+async def test_an_edit_is_a_patch_and_what_is_refused_is_told() -> None:
+    async with rxmps3.connect("memory:table-edit", by="ana", poll=0.05) as db:
+        await db.put_all({"a": {"n": 1, "m": 1}, "b": 2})
+        page = Page(model_of(db, "", _editing(db)))
+        await frame()
+        page.ask()
+
+        def edit(**asked: Any) -> None:
+            page.model.receive({"kind": "edit", "view": "one"} | asked)
+
+        edit(key="a", column="n", text="7")
+        edit(key="b", column="value", text="3")
+        assert await db.get_prefix() == {"a": {"n": 7, "m": 1}, "b": 3}
+        page.messages.clear()
+        edit(key="a", column="n", text="seven")
+        edit(key="gone", column="n", text="1")
+        assert [message["reason"] for message in page.messages] == ["'seven' is not a number", "this cannot be edited"]
+        page.model.dispose()
+
+
+async def test_a_write_that_is_rolled_back_is_told() -> None:
+    async with rxmps3.connect("memory:table-back", by="ana", poll=0.05) as db:
+        await db.put("a", {"n": 1})
+        page = Page(
+            model_of(db, "", lambda key, column, value: db.put(key, {column: value}, if_version="000000000000-9"))
+        )
+        await frame()
+        page.ask()
+        page.model.receive({"kind": "edit", "view": "one", "key": "a", "column": "n", "text": "2"})
+        await asyncio.sleep(0.2)
+        assert any(message["kind"] == "refused" and message["key"] == "a" for message in page.messages)
+        assert page.shown("n") == [1]
+        page.model.dispose()
+
+
+async def test_a_blocking_database_will_do_as_well() -> None:
+    with rxmps3.blocking.connect("memory:table-blocking", by="ana") as db:
+        receipt = db.put_all({"a": {"n": 1}, "b": {"n": 2}})
+        await asyncio.to_thread(receipt.wait, 10)
+        page = Page(model_of(db, "", _editing(db)))
+        await asyncio.sleep(0.1)
+        page.ask(sort="n", down=True)
+        assert page.shown("n") == [2, 1]
+        page.model.receive({"kind": "edit", "view": "one", "key": "a", "column": "n", "text": "5"})
+        await asyncio.sleep(0.1)
+        assert page.shown("n") == [5, 2]
+        page.model.dispose()
+        await asyncio.to_thread(db.close)
+
+
+async def test_a_selection_is_an_observable() -> None:
+    source: Subject[Any] = Subject()
+    model = model_of(source)
+    chosen: list[Any] = []
+    model.selection.subscribe(chosen.append)
+    model.receive({"kind": "select", "view": "one", "keys": ["a", "b"]})
+    model.receive({"kind": "select", "view": "one", "keys": ["a", "b"]})
+    assert chosen == [(), ("a", "b")]
+    assert model.state["selected"] == ["a", "b"]
+
+
+@pytest.mark.parametrize("source", ["todo/", 3, [{"a": 1}]])
+async def test_what_is_no_source_is_refused(source: Any) -> None:
+    with pytest.raises(rxmps3.InvalidOption, match="neither a database nor an Observable"):
+        table(source)
+
+
+async def test_changes_of_single_rows_keep_every_order_right() -> None:
+    """A collection's deltas, and what a page has put together in the end is what a new page would get."""
+    source: Subject[Any] = Subject()
+    page = Page(model_of(source))
+    chance, rows = random.Random(3), {}
+    page.ask(sort="n", filters={"n": ">20"})
+    for _ in range(50):
+        deltas: list[rxmps3.Change] = []
+        for _ in range(chance.randrange(1, 20)):
+            key, value = f"k{chance.randrange(60)}", {"n": chance.randrange(100)}
+            after: Any = rxmps3.MISSING if chance.random() < 0.3 else value
+            deltas.append(rxmps3.Change(key, rxmps3.MISSING, after, "", "", False, "remote"))
+            rows.pop(key, None)
+            if after is not rxmps3.MISSING:
+                rows[key] = value
+        source.on_next(tuple(deltas))
+        if chance.random() < 0.5:
+            await asyncio.sleep(0.003)
+    await frame()
+    wanted = sorted((row["n"], key) for key, row in rows.items() if row["n"] > 20)
+    assert [(page.rows[key][0]["n"], key) for key in page.keys] == wanted[:100]

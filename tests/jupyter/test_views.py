@@ -1,0 +1,310 @@
+"""The log as a slider, who is here, a database opened up, forms: what they tell their pages, without a page."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import json
+from collections.abc import Callable
+from typing import Any, Literal
+
+import pytest
+
+pytest.importorskip("anywidget")
+
+from pydantic import BaseModel, Field
+from reactivex import Subject
+
+import rxmps3
+import rxmps3.blocking
+from rxmps3.jupyter import viewmodel
+from rxmps3.jupyter.forms import ControlsModel, controls
+from rxmps3.jupyter.inspecting import InspectorModel, inspector
+from rxmps3.jupyter.people import PeopleModel, presence
+from rxmps3.jupyter.showing import LiveModel
+from rxmps3.jupyter.timelines import TimelineModel, timeline
+from rxmps3.jupyter.viewmodel import AWAY_AFTER, Message, ViewModel
+
+
+class Page:
+    """A page that keeps the state it was told and the messages for it."""
+
+    def __init__(self, model: ViewModel) -> None:
+        self.model = model
+        self.state: dict[str, Any] = dict(model.state)
+        self.messages: list[dict[str, Any]] = []
+        model.attach(self)
+
+    def set_state(self, name: str, value: Any) -> None:
+        self.state[name] = json.loads(json.dumps(value, allow_nan=False))
+
+    def send(self, message: Message) -> None:
+        self.messages.append(json.loads(json.dumps(message, allow_nan=False)))
+
+    def ask(self, kind: str, **more: Any) -> None:
+        self.model.receive({"kind": kind, "view": "one"} | more)
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not true():
+                await asyncio.sleep(0.01)
+
+
+# -- the seam --------------------------------------------------------------------------------------------------------
+
+
+async def test_who_says_here_is_answered_and_what_is_no_message_is_left() -> None:
+    page = Page(ViewModel(asyncio.get_running_loop(), 30))
+    for nonsense in (None, 3, [], {}, {"kind": "here"}, {"kind": 1, "view": "x"}, {"kind": "here", "view": 3}):
+        page.model.receive(nonsense)
+    assert page.messages == []
+    assert page.model.pages == []
+    page.ask("here")
+    assert page.messages == [{"kind": "alive", "view": "one"}]
+    assert page.model.pages == ["one"]
+    page.ask("bye")
+    assert page.model.pages == []
+
+
+async def test_a_page_that_asks_for_nonsense_is_told_and_does_no_harm() -> None:
+    async with rxmps3.connect("memory:views-nonsense") as db:
+        page = Page(TimelineModel(db, "", asyncio.get_running_loop()))
+        page.ask("go", at="x")
+        assert page.messages[-1]["kind"] == "refused"
+        assert "ValueError" in page.messages[-1]["reason"]
+        page.model.dispose()
+
+
+async def test_a_page_that_is_silent_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    page = Page(ViewModel(loop, 30))
+    now = loop.time()
+    page.ask("here")
+    monkeypatch.setattr(loop, "time", lambda: now + AWAY_AFTER - 1)
+    assert page.model.watched
+    monkeypatch.setattr(loop, "time", lambda: now + AWAY_AFTER + 1)
+    assert not page.model.watched
+
+
+async def test_a_view_that_nobody_looks_at_draws_nothing_and_is_brought_up_to_date(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source: Subject[Any] = Subject()
+    drawings: list[Any] = []
+    model = LiveModel(source, lambda value: str(drawings.append(value)), 1000, asyncio.get_running_loop())
+    source.on_next(1)
+    await asyncio.sleep(0.02)
+    assert drawings == [1]
+    monkeypatch.setattr(viewmodel, "AWAY_AFTER", 0.0)
+    for value in range(50):
+        source.on_next(value)
+        await asyncio.sleep(0.002)
+    assert drawings == [1]
+    monkeypatch.undo()
+    page = Page(model)
+    page.ask("here")
+    await asyncio.sleep(0.02)
+    assert drawings == [1, 49]
+    model.dispose()
+
+
+# -- timeline --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_timeline_shows_what_there_was_and_what_changed_it() -> None:
+    async with (
+        rxmps3.connect("memory:views-timeline", by="ana", poll=0.05) as db,
+        rxmps3.connect("memory:views-timeline", by="bob", poll=0.05, shared=False) as other,
+    ):
+        await db.put_all({"a/1": 1, "a/2": 2, "z": 0})
+        await db.refresh()
+        await other.put("a/1", 5)
+        await db.delete("a/2")
+        page = Page(TimelineModel(db, "a/", asyncio.get_running_loop()))
+        await page.until(lambda: page.state["at"] == 3)
+        assert page.state["moment"]["changes"] == [["a/2", "2", None]]
+        page.ask("go", at=2)
+        await page.until(lambda: page.state["at"] == 2)
+        moment = page.state["moment"]
+        assert moment["changes"] == [["a/1", "1", "5"]]
+        assert moment["by"] == "bob"
+        assert moment["keys"] == [["a/1", "5"], ["a/2", "2"]]
+        assert moment["date"] > 1e9
+        await db.put("a/3", "x")
+        await asyncio.sleep(0.2)
+        assert (page.state["last"], page.state["at"]) == (4, 2), "it stays where it was put"
+        page.ask("follow")
+        await page.until(lambda: page.state["at"] == 4)
+        await db.put("a/4", "y")
+        await page.until(lambda: page.state["at"] == 5)
+        page.ask("go", at=10**9)
+        page.ask("go", at=-5)
+        await page.until(lambda: page.state["at"] == 0)
+        assert page.state["moment"]["keys"] == []
+        page.model.dispose()
+
+
+async def test_a_timeline_plays_through_whatever_follows_it() -> None:
+    async with rxmps3.connect("memory:views-play", by="ana", poll=0.05) as db:
+        for n in range(6):
+            await db.put("n", n)
+        page = Page(TimelineModel(db, "", asyncio.get_running_loop()))
+        await page.until(lambda: page.state["at"] == 6)
+        shown: list[Any] = []
+        page.model.shown.subscribe(shown.append)
+        page.ask("play", speed=50)
+        await page.until(lambda: page.state["playing"])
+        await page.until(lambda: not page.state["playing"])
+        assert [state.get("n") for state in shown] == [5, None, 0, 1, 2, 3, 4, 5]
+        assert page.state["following"]
+        page.ask("play", speed=0.1)
+        await page.until(lambda: page.state["at"] == 1)
+        page.ask("pause")
+        assert not page.state["playing"]
+        page.model.dispose()
+
+
+async def test_a_timeline_of_a_log_without_a_past_says_so() -> None:
+    async with rxmps3.connect("memory:views-no-past", protocol="mps3", poll=0.05) as db:
+        await db.put("a", 1)
+        page = Page(TimelineModel(db, "", asyncio.get_running_loop()))
+        await page.until(lambda: bool(page.state["problem"]))
+        assert "keeps no past" in page.state["problem"]
+        page.model.dispose()
+
+
+async def test_a_timeline_of_a_blocking_database() -> None:
+    with rxmps3.blocking.connect("memory:views-blocking", by="ana") as db:
+        await asyncio.to_thread(db.put("a", 1).wait, 10)
+        await asyncio.to_thread(db.put("a", 2).wait, 10)
+        page = Page(TimelineModel(db, "", asyncio.get_running_loop()))
+        await page.until(lambda: page.state["at"] == 2 and page.state["moment"] is not None)
+        assert page.state["moment"]["changes"] == [["a", "1", "2"]]
+        page.model.dispose()
+        await asyncio.to_thread(db.close)
+
+
+# -- presence --------------------------------------------------------------------------------------------------------
+
+
+async def test_faces_say_who_is_here_and_pointers_where_they_point() -> None:
+    async with (
+        rxmps3.connect("memory:views-here", by="ana", poll=0.05) as db,
+        rxmps3.connect("memory:views-here", by="bob", poll=0.05, shared=False) as other,
+    ):
+        page = Page(PeopleModel(db.presence({"name": "Ana"}, every=0.2, ttl=5), True, asyncio.get_running_loop()))
+        with other.presence({"mood": "<b>", "cursor": {"x": 0.25, "y": "no"}}, every=0.2, ttl=5):
+            await page.until(lambda: len(page.state["people"]) == 2)
+            ana, bob = sorted(page.state["people"], key=lambda person: person["name"])
+            assert (ana["name"], ana["own"], bob["name"], bob["own"]) == ("Ana", True, "bob", False)
+            assert bob["says"] == [["mood", "<b>"]]
+            assert bob["cursor"] is None, "what is no place is none"
+            page.ask("cursor", x=0.5, y=2)
+            page.ask("cursor", x=0.5, y=0.125)
+            await page.until(lambda: any(one["cursor"] == {"x": 0.5, "y": 0.125} for one in page.state["people"]))
+            page.ask("cursor")
+            await page.until(lambda: not any(one["cursor"] for one in page.state["people"]))
+        await page.until(lambda: len(page.state["people"]) == 1)
+        page.model.dispose()
+
+
+# -- inspector -------------------------------------------------------------------------------------------------------
+
+
+async def test_an_inspector_opens_a_database_step_by_step() -> None:
+    async with rxmps3.connect("memory:views-inspect", by="ana", poll=0.05) as db:
+        await db.put_all({"a/1": 1, "a/2/x": {"b": [1]}, "a": 0, "b<i>": "text", "/": 1})
+        page = Page(InspectorModel(db, asyncio.get_running_loop()))
+        page.ask("children", path="")
+        assert page.messages[-1]["entries"] == [["/", False, 1], ["a", True, 0], ["a/", False, 2], ["b<i>", True, 0]]
+        page.ask("children", path="a/")
+        assert page.messages[-1]["entries"] == [["1", True, 0], ["2/", False, 1]]
+        page.ask("find", text="2/X")
+        assert page.messages[-1]["keys"] == ["a/2/x"]
+        page.ask("watch", key="a/2/x")
+        await page.until(lambda: page.messages[-1]["kind"] == "value")
+        assert json.loads(page.messages[-1]["text"]) == {"b": [1]}
+        await db.put("a/2/x", 7)
+        await page.until(lambda: page.messages[-1]["kind"] == "value" and page.messages[-1]["text"] == "7")
+        await page.until(lambda: len(page.state["log"]) == 2)
+        assert [line["id"] for line in page.state["log"]] == ["2", "1"], "what was there before, too"
+        assert page.state["log"][1]["more"] == 0
+        assert page.state["log"][0]["keys"] == [["a/2/x", False]]
+        assert page.state["log"][0]["by"] == "ana"
+        assert dict(page.state["counts"])["keys"] == 5
+        assert dict(page.state["counts"])["requests"] > 0
+        page.ask("watch", key="gone")
+        await page.until(lambda: page.messages[-1]["kind"] == "value" and page.messages[-1]["text"] is None)
+        page.model.dispose()
+
+
+# -- controls --------------------------------------------------------------------------------------------------------
+
+
+class Optimizer(BaseModel):
+    name: Literal["adam", "sgd"] = "adam"
+    momentum: float = Field(0.9, ge=0, le=1)
+
+
+class Training(BaseModel):
+    rate: float = Field(0.01, ge=0, le=0.1)
+    paused: bool = False
+    until: datetime.date | None = None
+    optimizer: Optimizer = Optimizer()
+
+
+@pytest.mark.parametrize("typed", [True, False])
+async def test_a_form_and_a_key_are_the_same(typed: bool) -> None:
+    async with rxmps3.connect(f"memory:views-form-{typed}", by="ana", poll=0.05) as db:
+        key: Any = db.key("cfg", Training, default=Training()) if typed else db.key("cfg")
+        page = Page(ControlsModel(Training, key, 200, asyncio.get_running_loop()))
+        await page.until(lambda: page.state["value"] is not None)
+        assert page.state["value"]["optimizer"] == {"name": "adam", "momentum": 0.9}
+        page.ask("field", path=["rate"], value=0.05)
+        page.ask("field", path=["optimizer", "name"], value="sgd")
+        page.ask("field", path=["until"], value="2026-12-24")
+        await asyncio.sleep(0.1)
+        stored = await db.get("cfg")
+        assert (stored["rate"], stored["optimizer"]["name"], stored["until"]) == (0.05, "sgd", "2026-12-24")
+        page.ask("field", path=["optimizer", "momentum"], value=2)
+        assert "optimizer.momentum" in page.state["wrong"]["optimizer/momentum"]
+        page.ask("field", path=["optimizer", "momentum"], value=0.5)
+        assert page.state["wrong"] == {}
+        await db.put("cfg", stored | {"paused": True})
+        await page.until(lambda: page.state["value"]["paused"])
+        await db.put("cfg", "no training")
+        await asyncio.sleep(0.1)
+        assert bool(page.state["problem"]) or page.state["value"] is None
+        page.model.dispose()
+
+
+async def test_a_form_that_is_moved_fast_writes_the_last_and_few() -> None:
+    async with rxmps3.connect("memory:views-fast", poll=0.05) as db:
+        page = Page(
+            ControlsModel(Training, db.key("cfg", Training, default=Training()), 20, asyncio.get_running_loop())
+        )
+        await page.until(lambda: page.state["value"] is not None)
+        written: list[Any] = []
+        db.changes("cfg").subscribe(written.append)
+        for n in range(100):
+            page.ask("field", path=["rate"], value=n / 1000)
+        await asyncio.sleep(0.3)
+        assert (await db.get("cfg"))["rate"] == 0.099
+        assert len(written) <= 3
+        page.model.dispose()
+
+
+# -- arguments -------------------------------------------------------------------------------------------------------
+
+
+async def test_what_makes_no_sense_is_refused() -> None:
+    async with rxmps3.connect("memory:views-refused") as db:
+        for call in (
+            lambda: timeline(Subject()),
+            lambda: inspector("db"),
+            lambda: presence(Subject()),
+            lambda: controls(dict, db.key("k")),
+            lambda: controls(Training, "k"),  # type: ignore[arg-type]
+        ):
+            with pytest.raises(rxmps3.InvalidOption):
+                call()
