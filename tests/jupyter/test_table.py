@@ -241,6 +241,30 @@ async def test_a_blocking_database_will_do_as_well() -> None:
         await asyncio.to_thread(db.close)
 
 
+async def test_a_collection_is_a_table_that_changes_row_by_row() -> None:
+    async with rxmps3.connect("memory:table-collection") as db:
+        await db.put_all({f"t/{n}": {"n": n, "even": n % 2 == 0} for n in range(6)})
+        jobs = db.collection("t/")
+        page = Page(model_of(jobs.filter(lambda key, job: job["n"] > 2)))
+        await frame()
+        page.ask(sort="n")
+        assert page.keys == ["t/3", "t/4", "t/5"]
+        page.messages.clear()
+        await db.put("t/4", {"n": 9, "even": False})
+        await frame()
+        assert page.keys == ["t/3", "t/5", "t/4"]
+        assert list(page.messages[-1]["changed"]) == ["t/4"]
+        await db.put("t/3", {"n": 0})
+        await frame()
+        assert page.keys == ["t/5", "t/4"]
+        page.model.dispose()
+        counts = Page(model_of(jobs.group_by(lambda key, job: job.get("even")).count()))
+        await frame()
+        counts.ask()
+        assert dict(zip(counts.keys, counts.shown("value"), strict=True)) == {"True": 2, "False": 3, "None": 1}
+        counts.model.dispose()
+
+
 async def test_a_selection_is_an_observable() -> None:
     source: Subject[Any] = Subject()
     model = model_of(source)
