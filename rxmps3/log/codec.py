@@ -1,7 +1,7 @@
-"""The bytes of log entries and of the head, both ways. Pure.
+"""Encode and decode log entries, the head and checkpoints. Pure.
 
-Reading trusts nothing: what does not have the right shape is `Corrupt`, and what is of a newer format or requires
-a feature that this version does not know is `Unsupported`; both name the object.
+Decoding trusts nothing. Malformed input raises `Corrupt`; a newer format, or a required feature that this version does
+not know, raises `Unsupported`. Both errors name the object.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ Names = Callable[[str, str], bool]
 
 
 def sequenced_names(name: str, key: str) -> bool:
-    """Names that the sequenced log gives."""
+    """The object names of the sequenced log."""
     try:
         return parse_value_name(name)[0] == key
     except Corrupt:
@@ -65,12 +65,12 @@ def sequenced_names(name: str, key: str) -> bool:
 
 
 def any_names(name: str, key: str) -> bool:
-    """Names of any protocol, in files that only this client writes."""
+    """The object names of any protocol, for files that only this client writes."""
     return bool(name and key)
 
 
 def digest(body: bytes) -> str:
-    """Hex SHA-256: what the next entry's ``previous`` holds of an entry's bytes."""
+    """Hex SHA-256 of an entry's bytes, which the next entry holds as ``previous``."""
     return hashlib.sha256(body).hexdigest()
 
 
@@ -81,7 +81,7 @@ def genesis(incarnation: str) -> str:
 
 @dataclass(frozen=True)
 class CheckpointRef:
-    """Where the state at one number is kept whole.
+    """A reference to the checkpoint of the state at one number.
 
     Attributes:
         seq: the state is the one after this entry.
@@ -101,13 +101,13 @@ class Head:
     """The one mutable object of a manifest.
 
     Attributes:
-        incarnation: the id of the log; a manifest that was deleted and made anew has another.
-        nonce: new at each rewrite, so that a writer recognises its own.
+        incarnation: the id of the log; a manifest that was deleted and created again has a new one.
+        nonce: new at each rewrite, so that a writer recognises its own head.
         checkpoint: the newest checkpoint, None before the first.
-        kept: older checkpoints that are kept for looking back, oldest first.
+        kept: older checkpoints kept for reading past states, oldest first.
         floor: entries up to this number may be deleted.
         raised_at: when the floor was last raised, if the object has been rewritten since.
-        tags: checkpoints that are kept under a name until that is removed, wherever the floor is.
+        tags: checkpoints kept under a name until the tag is removed, wherever the floor is.
     """
 
     incarnation: str
@@ -120,7 +120,7 @@ class Head:
 
     @property
     def refs(self) -> tuple[CheckpointRef, ...]:
-        """Every checkpoint that it names, the oldest first, each once."""
+        """Every checkpoint that the head names, oldest first, without duplicates."""
         named = (*self.kept, self.checkpoint, *self.tags.values())
         by_name = {ref.name: ref for ref in named if ref is not None}
         return tuple(sorted(by_name.values(), key=lambda ref: (ref.seq, ref.name)))
@@ -128,7 +128,7 @@ class Head:
 
 @dataclass(frozen=True)
 class LogEntry:
-    """A log entry as read: the version, and the chain hash it claims to follow."""
+    """A decoded log entry: its version, and the chain hash it claims to follow."""
 
     seq: int
     previous: str
@@ -140,9 +140,9 @@ def _text(value: Any) -> bytes:
 
 
 def encode_write(write: Write, committer: str) -> str:
-    """The text of one write within an entry; ``writer`` is left out where the committer is its writer.
+    """The text of one write within an entry. ``writer`` is left out where it is the committer.
 
-    So is ``by``, the name of its user, where that is the committer's.
+    So is ``by``, the name of the writer's user, where it is the committer's.
     """
     parts = [] if write.by is None else [f'"by":{_quote(write.by)}']
     parts += [f'"nonce":{_quote(write.nonce)}', f'"number":{write.id.number}']
@@ -246,7 +246,7 @@ def decode_write(part: Any, committer: str, what: str, names: Names = sequenced_
         for key, entry in read.object("update").items()
     }
     if not update or "" in update or not all(map(_is_text, update)):
-        raise Corrupt("a write without keys, or with one that is empty or not Unicode", object=what)
+        raise Corrupt("a write without keys, or with a key that is empty or not valid Unicode", object=what)
     by = read.text("by") if "by" in read.members else None
     return Write(WriteId(writer, read.number("number")), read.text("nonce"), update, by=by)
 
@@ -254,7 +254,7 @@ def decode_write(part: Any, committer: str, what: str, names: Names = sequenced_
 def _decode_state_entry(part: Any, key: str, container: str, names: Names) -> Entry:
     what = f"{container}, key {key!r:.80}"
     if not _is_text(key):
-        raise Corrupt("a key that is not Unicode", object=what)
+        raise Corrupt("a key that is not valid Unicode", object=what)
     read = Reader(json_object(part, what), what)
     version = read.text("version")
     if "value" in read.members:
@@ -321,7 +321,7 @@ def _decode_ref(members: dict[str, Any], what: str) -> CheckpointRef:
 
 
 def encode_state(state: State, incarnation: str, seq: int, chain: str) -> bytes:
-    """The JSON of a checkpoint; the same state gives the same bytes."""
+    """The JSON of a checkpoint. Deterministic: equal states give equal bytes."""
     entries = ",".join(f"{_quote(key)}:{_encode_state_entry(entry)}" for key, entry in sorted(state.entries.items()))
     writers = {
         writer: {
@@ -340,7 +340,7 @@ def encode_state(state: State, incarnation: str, seq: int, chain: str) -> bytes:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint as read: the state after entry ``seq``, and the chain hash of that entry."""
+    """A decoded checkpoint: the state after entry ``seq``, and the chain hash of that entry."""
 
     incarnation: str
     seq: int
@@ -372,12 +372,12 @@ def _decode_gaps(members: Mapping[str, Any], what: str) -> tuple[tuple[int, int]
     except (TypeError, ValueError):
         raise Corrupt("'gaps' is not an array of pairs", object=what) from None
     if not all(type(first) is int and type(last) is int and 0 < first <= last for first, last in decoded):
-        raise Corrupt("'gaps' holds other than first and last numbers", object=what)
+        raise Corrupt("'gaps' holds something other than pairs of first and last numbers", object=what)
     return decoded
 
 
 def check_format(members: Mapping[str, Any], what: str) -> None:
-    """Raise unless an object is of a format that is known here. Raises as `decode_entry`."""
+    """Check that this version can read an object's format. Raises as `decode_entry`."""
     found = members.get("format")
     if type(found) is not int or found != FORMAT:
         if type(found) is int and found > FORMAT:
@@ -395,14 +395,14 @@ def check_format(members: Mapping[str, Any], what: str) -> None:
 
 
 def json_object(value: Any, what: str) -> dict[str, Any]:
-    """The value, if it is a JSON object. Raises `Corrupt` naming ``what`` otherwise."""
+    """Return the value if it is a JSON object. Otherwise raises `Corrupt` naming ``what``."""
     if not isinstance(value, dict):
         raise Corrupt(f"not a JSON object but {type(value).__name__}", object=what)
     return cast("dict[str, Any]", value)
 
 
 def _is_text(value: Any) -> bool:
-    """Whether it is text that UTF-8 can hold: a container may have lone surrogates."""
+    """Whether the value is a str that UTF-8 can encode; parsed JSON may contain lone surrogates."""
     if not isinstance(value, str):
         return False
     try:
@@ -413,7 +413,7 @@ def _is_text(value: Any) -> bool:
 
 
 class Reader:
-    """Typed access to the members of a JSON object; each verb raises `Corrupt` if the member is not of its kind."""
+    """Typed access to the members of a JSON object; each method raises `Corrupt` on a member of another type."""
 
     def __init__(self, members: dict[str, Any], what: str) -> None:
         self.members = members

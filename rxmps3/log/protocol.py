@@ -1,6 +1,6 @@
-"""The seam between a log and the rest: what a log is, where its values go, how it is kept small.
+"""The interfaces that a log protocol implements: the log, the placing of its values, and its compaction.
 
-Three protocols implement it: sequenced, versioned, mps3. Each brings a `Kit` for one manifest.
+Three protocols implement them: sequenced, versioned and mps3. Each provides a `Kit` for one manifest.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ __all__ = [
 ]
 
 LogEvent = Committed | Replayed | Loaded | Refused
-"""What a log learns: versions, a whole state, and which pending writes it will never tell of."""
+"""What a log emits: new versions, a whole state, or pending writes that it will never report."""
 
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """Where a client is in a log, for going on there later.
+    """A client's position in a log, from which it can resume later.
 
     Attributes:
-        protocol: the log's.
+        protocol: the log's protocol.
         version: the id of the last version that the state there holds.
-        members: what else the log needs to go on, as JSON values.
+        members: what else the log needs to resume, as JSON values.
     """
 
     protocol: str
@@ -55,16 +55,16 @@ class Log(Protocol):
     """The ordered versions of one manifest.
 
     `read` and `commit` may run at the same time; whichever learns a version first emits it, once. Neither
-    overwrites anything: a log that cannot be understood stays as it is.
+    overwrites anything: a log that cannot be read is left untouched.
     """
 
     @property
     def versions(self) -> Observable[LogEvent]:
-        """What is learned, from the subscription on: each version exactly once, in order, except that `Replayed` brings
-        versions that belong below known ones.
+        """Everything the log learns from the subscription on. Each version comes exactly once and in order, except that
+        `Replayed` inserts versions before ones already emitted.
 
-        An observer may raise `Corrupt`: then the log has not moved, the error comes out of the call that learned the
-        version, and the next one learns it again.
+        An observer may raise `Corrupt`. The log then does not advance, the call that read the version raises the error,
+        and the next call reads it again.
         """
         ...
 
@@ -82,13 +82,13 @@ class Log(Protocol):
     def reached(self) -> tuple[str, int]:
         """How far reading has come: the position, and how much was fetched beyond it.
 
-        It has changed after a read that failed but got further than the one before.
+        It also changes after a read that failed but got further than the one before.
         """
         ...
 
     @property
     def place(self) -> ResumePoint | None:
-        """Where this client is: the state it emitted last is the one there. None before anything was read."""
+        """This client's position: that of the state it emitted last. None before anything was read."""
         ...
 
     @property
@@ -98,22 +98,23 @@ class Log(Protocol):
 
     @property
     def upkeep_is_due(self) -> bool:
-        """Whether the log has grown so much that it should be made small."""
+        """Whether the log has grown enough to be compacted."""
         ...
 
     def resume(self, place: ResumePoint) -> None:
-        """Begin at a place that was reached earlier, whose state is known; call it before `open`.
+        """Start from an earlier position whose state is known. Call it before `open`.
 
-        A log that cannot go on there emits `Loaded` when it opens, as if it had not been called.
+        A log that cannot resume there emits `Loaded` when it opens, as if this had not been called.
         """
         ...
 
     async def open(self) -> None:
-        """Emit the newest state (`Loaded`), or what follows a resumed one. Writes nothing; once is enough.
+        """Emit the newest state (`Loaded`), or the versions after a resumed position. Writes nothing; later calls do
+        nothing.
 
         Raises:
             Unavailable, AccessDenied, BucketNotFound: the storage does not answer or refuses.
-            Corrupt: what is stored is not what it claims to be.
+            Corrupt: a stored object is malformed or contradicts another one.
             Unsupported: written by a newer version of this package, or in another protocol.
         """
         ...
@@ -131,18 +132,18 @@ class Log(Protocol):
         ...
 
     async def ensure_dated(self) -> None:
-        """Ask what time it is if ``date`` was heard long ago: what is sent is dated by it. Raises as `read`."""
+        """Refresh ``date`` from the storage if it is old; new entries are dated by it. Raises as `read`."""
         ...
 
     async def server_time(self) -> datetime:
-        """Ask the storage what time it is. Raises as `read`."""
+        """Request the storage's current time. Raises as `read`."""
         ...
 
     async def commit(self, writes: Sequence[Write]) -> None:
         """Try once to append one entry with these writes, oldest first, as many as fit.
 
-        When it returns, the outcome of the attempt is known and emitted: look at the view to see which writes
-        it committed. When it raises `Unavailable`, the outcome is not known; call it again with what is pending.
+        When it returns, the outcome is known and has been emitted; the view shows which writes were committed. When it
+        raises `Unavailable`, the outcome is unknown; call it again with whatever is still pending.
         """
         ...
 
@@ -154,12 +155,12 @@ Progress = Callable[[str, int, int], None]
 
 
 class Held(NamedTuple):
-    """A value that is to be uploaded before its write is committed.
+    """A value to upload before its write is committed.
 
     Attributes:
         content: its object.
         text: its canonical JSON text.
-        body: the bytes of the object, where they are not what `Placing.body` makes of the text; else None.
+        body: the bytes of the object where they differ from what `Placing.body` returns for the text; else None.
     """
 
     content: ContentObject
@@ -168,14 +169,14 @@ class Held(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """A call's values as a write's update, and what is to be uploaded first."""
+    """The update that a call's values become, and the values to upload first."""
 
     update: dict[str, Entry | None]
     contents: list[Held]
 
 
 class Placing(Protocol):
-    """Where a protocol puts values, and in what form. Pure."""
+    """Where a protocol stores values, and in what form. Pure."""
 
     @property
     def key_limit(self) -> int:
@@ -184,28 +185,28 @@ class Placing(Protocol):
 
     @property
     def in_order(self) -> bool:
-        """Whether the values of one key are to be uploaded in the order of their calls."""
+        """Whether the values of one key have to be uploaded in call order."""
         ...
 
     @property
     def repeatable(self) -> bool:
-        """Whether a committed value can be stored again under the name that the log has for it."""
+        """Whether a committed value can be stored again under the same name."""
         ...
 
     def check_key(self, key: object) -> str:
-        """The key, if it can be one. Raises `InvalidKey`."""
+        """Return the key if it is valid. Raises `InvalidKey`."""
         ...
 
     def normal(self, text: str) -> str:
-        """The canonical text that everybody will read of a value put with this one."""
+        """The canonical text that readers get after a put of this text."""
         ...
 
     def plan(self, id: WriteId, values: Mapping[str, Any], inline_limit: int) -> Planned:
-        """What a call writes; `MISSING` deletes. Raises `InvalidKey`, `InvalidValue`."""
+        """Plan a call's write; `MISSING` deletes a key. Raises `InvalidKey`, `InvalidValue`."""
         ...
 
     def again(self, write: Write, chance: str) -> Write:
-        """The same write, ready to have its values uploaded once more."""
+        """The same write, with its values to be uploaded again."""
         ...
 
     def object_name(self, content: ContentObject) -> str:
@@ -213,15 +214,15 @@ class Placing(Protocol):
         ...
 
     def body(self, text: str) -> bytes:
-        """The bytes of a value's object, of its canonical text."""
+        """The bytes of a value's object, from its canonical text."""
         ...
 
     def uploaded(self, content: ContentObject, stored: Stored) -> ContentObject:
-        """What the log is to say of a value once it is stored."""
+        """What the log records about a value once it is stored."""
         ...
 
     def text(self, content: ContentObject, body: bytes) -> str:
-        """The canonical text of a value's object. Raises `Corrupt` if it is not what the log says of it."""
+        """The canonical text in a value's object. Raises `Corrupt` if it does not match what the log records."""
         ...
 
 
@@ -236,7 +237,7 @@ class Report:
         entries, checkpoints, values: objects or versions of objects deleted.
         bytes: their bytes.
         expired: writer ids whose numbers were forgotten.
-        waiting_until: the time after which the entries below the floor may be deleted, if they wait for it.
+        waiting_until: when the entries below the floor may be deleted, if it is still too early.
     """
 
     checkpoint: int | str | None = None
@@ -251,34 +252,35 @@ class Report:
 
 
 class Collector(Protocol):
-    """Keeps a manifest small that is open here."""
+    """Compacts a manifest that this client has open."""
 
     async def checkpoint(self) -> int | str | None:
-        """Write a checkpoint of the present state, if the protocol has any and none is as new; its number or id."""
+        """Write a checkpoint of the current state and return its number or id. None if the protocol has no checkpoints
+        or one of this state exists."""
         ...
 
     async def collect(self, *, dry_run: bool = False, progress: Progress | None = None) -> Report:
-        """Delete what is no longer needed, as far as that is due.
+        """Delete what is no longer needed and old enough.
 
         Raises:
-            Corrupt: what is stored contradicts itself; nothing more is deleted.
-            Unavailable, AccessDenied: interrupted; what is left is done next time.
+            Corrupt: stored objects contradict each other; deletion stops.
+            Unavailable, AccessDenied: interrupted; the next call continues.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a protocol is given to follow and extend one manifest.
+    """What a protocol needs to follow and extend one manifest.
 
     Attributes:
         storage: where it is.
         manifest: its name.
-        clock: time, ids and chance.
+        clock: time, ids and randomness.
         writer: this client's writer id for this manifest.
         by: the name its user gave, unverified.
-        state: the state that was emitted last.
-        retention: how far back the log is to reach at least.
+        state: returns the state that was emitted last.
+        retention: how far back the log reaches at least.
         versioning: mps3 only: values as versions of one object per key.
     """
 
@@ -300,11 +302,12 @@ class Kit(NamedTuple):
         log: its versions.
         placing: where its values go.
         collector: keeps it small.
-        linear: whether its versions have one order that is known before a commit is sent, so that a write can rest on
-            what is there.
-        suspect: of a log that cannot tell which writes it holds, so that one that is sent once more counts twice: is
-            told of a write of an earlier process that may be in it, after this position; "" is the log's beginning.
-        archive: what the log keeps of its past; None where it keeps nothing that can be promised.
+        linear: whether the position of a commit in the log is known before it is sent, so that writes can have
+            conditions.
+        suspect: for a log that does not record who wrote what, so that resending a write would apply it twice: call it
+            with a write of an earlier process that may be in the log after the given position; "" is the start of the
+            log.
+        archive: access to past states; None where the protocol does not guarantee any.
     """
 
     protocol: ProtocolName

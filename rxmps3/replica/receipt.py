@@ -175,7 +175,10 @@ class Receipt(BoundToProcess):
         Returns:
             Whether it was taken back; False if it may be in the log, or will be.
         """
-        return self._cancel()
+        taken_back = self._cancel()
+        if taken_back:
+            self._committed.looked_at = True  # who asked for it need not be told
+        return taken_back
 
     def done(self) -> bool:
         """Whether it is committed or rejected."""

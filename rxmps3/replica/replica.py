@@ -283,7 +283,7 @@ class Replica:
     def _report_unseen(self, receipt: Receipt, *, early: bool) -> None:
         error = receipt.unseen_failure
         if error is not None:
-            failure = Failure("put", f"keys {', '.join(map(repr, receipt.keys))}", error, "nobody awaited it")
+            failure = Failure("write", f"keys {', '.join(map(repr, receipt.keys))}", error, "nobody awaited it")
             self._health.report(failure, early=early)
 
     # -- writing ---------------------------------------------------------------------------------------------
@@ -489,6 +489,20 @@ class Replica:
         """Raise `Closed` if it is."""
         if self._closed:
             raise Closed("the database is closed", operation=operation, object=self._name)
+        if self.loop.is_closed():
+            raise Closed(
+                "its event loop has ended, so nothing is sent any more",
+                operation=operation,
+                object=self._name,
+                remedy="open it on a loop that runs, or use rxmps3.blocking",
+            )
+
+    def __del__(self) -> None:
+        pending: PendingWrites[Receipt] | None = getattr(self, "_pending", None)
+        waiting = 0 if pending is None or self._closed else len(pending.open)
+        if waiting:
+            kept = "the outbox keeps them" if self._keep is not None else "they are lost"
+            logger.warning("%s was dropped without close(): %d writes were not sent, and %s", self._name, waiting, kept)
 
     def check_loop(self) -> None:
         """Raise `WrongLoop` if another event loop than this replica's runs on the calling thread."""

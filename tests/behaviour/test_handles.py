@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -160,3 +161,40 @@ async def test_unsent_writes_of_all_manifests_are_named() -> None:
 
 async def _awaited(receipt: rxmps3.Receipt) -> str:
     return await receipt
+
+
+# -- a loop that is gone ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.async_only("a loop of the program's own")
+def test_a_write_on_a_handle_whose_loop_is_gone_raises_and_what_was_pending_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def leave_open() -> rxmps3.Database:
+        db = await rxmps3.connect(MemoryStorage(), shared=False)
+        db.put("pending", 1)
+        return db
+
+    db = asyncio.run(leave_open())
+    with pytest.raises(Closed, match="event loop has ended"):
+        db.put("k", 1)
+    with pytest.raises(Closed, match="event loop has ended"):
+        db.delete("k")
+    with pytest.raises(Closed, match="event loop has ended"):
+        db.key("k").put(1)
+    del db
+    gc.collect()
+    told = [record.getMessage() for record in caplog.records if "without close()" in record.getMessage()]
+    assert len(told) == 1
+    assert "1 writes were not sent" in told[0]
+
+
+@pytest.mark.async_only("on a thread of its own it may be sent before it is taken back")
+async def test_a_write_that_is_taken_back_on_purpose_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    async with rxmps3.connect(MemoryStorage(), shared=False) as db:
+        failures: list[rxmps3.Failure] = []
+        db.errors.subscribe(failures.append)
+        assert db.put("k", 1).cancel()
+        await asyncio.sleep(0.05)
+        assert failures == []
+    assert "nobody awaited" not in caplog.text

@@ -229,7 +229,7 @@ async def test_a_write_that_was_not_sent_is_cancelled_also_offline() -> None:
         await a.undo()
         await a.undo()
         assert await a.get_prefix() == {"k": 1}
-        assert not [one for one in errors if one.operation == "put"], "nobody is told who did not ask"
+        assert not [one for one in errors if one.operation == "write"], "nobody is told who did not ask"
 
 
 async def test_undo_of_committed_writes_shows_at_once_offline_and_goes_out_later() -> None:

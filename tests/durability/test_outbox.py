@@ -680,7 +680,7 @@ async def test_an_opening_that_fails_tells_what_it_has_refused(monkeypatch: pyte
             with pytest.raises(Unavailable) as failed:
                 await on(bucket, disk)
         (note,) = failed.value.__notes__
-        assert note.startswith("meanwhile: put keys 'claim': commit write ")
+        assert note.startswith("meanwhile: write keys 'claim': commit write ")
         async with on(bucket, disk) as db:
             assert trace(db.errors) == [], "it was told"
 

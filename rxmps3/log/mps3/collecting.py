@@ -1,12 +1,11 @@
-"""Deleting what the mps3 format leaves behind. The JavaScript client deletes none of it.
+"""Garbage collection for the mps3 format. The JavaScript client deletes nothing.
 
-* Operations of this manifest that are older than the retention and than the window of the newest one.
-* Values in the layout without versions that no manifest of the bucket names within that reach and that are older than
-  a day. Values are shared between manifests, so all of them are read, and an object is taken for a value only if its
-  name ends in a UUID. They are listed before the operations are, so that one that was stored meanwhile is not among
-  them.
+* Operations of this manifest that are older than the retention and outside the window of the newest one.
+* In the layout without versions, values older than a day that no remaining operation of any manifest of the bucket
+  names. Values are shared between manifests, so all manifests are read. An object counts as a value only if its name
+  ends in a UUID. Values are listed before operations, so that a value stored meanwhile is not deleted.
 
-In the layout with versions a value looks like anybody's object: values are left alone there.
+In the layout with versions a value cannot be told from any other object, so values are not deleted.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class Mps3Collector:
         self._log = log
 
     async def checkpoint(self) -> None:
-        """There are none: each operation holds the whole state."""
+        """None: this format has no checkpoints, since each operation holds the whole state."""
 
     async def collect(self, *, dry_run: bool = False, progress: Progress | None = None) -> Report:
         report = Report()
@@ -59,7 +58,7 @@ class Mps3Collector:
         return report
 
     def _aged(self, operations: Sequence[Listed], now: datetime) -> list[Listed]:
-        """Those that nobody replays any more, nor looks back at; the oldest first, so that what is left has no gap."""
+        """Operations that nobody replays or reads back any more; oldest first, so that deletion leaves no gap."""
         stamps = [(stamp, one) for one in operations if (stamp := parse_stamp(self._stamp_of(one.name))) is not None]
         newest = max((stamp.time for stamp, one in stamps if codec.is_valid(stamp, _stored(one))), default=None)
         if newest is None:
@@ -71,7 +70,7 @@ class Mps3Collector:
         return name[len(self._manifest) + 1 :]
 
     async def _named(self) -> set[str]:
-        """The values that any operation of any manifest names, whether it counts or not."""
+        """The values that any operation of any manifest names, valid or not."""
         names = [one.name for one in await list_all(self._storage, "") if manifest_of(one.name) is not None]
         live: set[str] = set()
         for start in range(0, len(names), _READS_AT_ONCE):
@@ -83,7 +82,7 @@ class Mps3Collector:
         stamp = parse_stamp(name.rpartition("@")[2])
         answer = await self._storage.get(name, limit=MAX_OPERATION_BYTES)
         if stamp is None or not isinstance(answer, Found):
-            raise Corrupt("changed while it was looked at", object=f"operation {name!r}", remedy="nothing was deleted")
+            raise Corrupt("changed while it was being read", object=f"operation {name!r}", remedy="nothing was deleted")
         operation = codec.decode(answer.body, stamp, name)
         return {
             f"{key}@{file['version']}"

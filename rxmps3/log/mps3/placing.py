@@ -1,4 +1,4 @@
-"""Where the mps3 format puts values: one object per version of a value, or versions of one object per key."""
+"""Where the mps3 format stores values: one object per version of a value, or versions of one object per key."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _SUFFIX_BYTES = 37
 
 
 class Mps3Placing:
-    """See `rxmps3.log.protocol.Placing`. Keys are names of objects as they are, so the storage has to take them.
+    """See `rxmps3.log.protocol.Placing`. Keys are used as object names unescaped, so the storage must accept them.
 
     Args:
-        manifest: the manifest's name, which no key may have.
-        name_limit: the longest name that the storage takes.
+        manifest: the manifest's name, which no key may equal.
+        name_limit: the longest name in bytes that the storage accepts.
         versioning: values are versions of one object per key.
     """
 
@@ -58,13 +58,13 @@ class Mps3Placing:
                 remedy="shorten it or keep the long part in the value",
             )
         if key == self._manifest or key.startswith(f"{self._manifest}@"):
-            raise InvalidKey("the objects of the manifest itself are called so", object=what, remedy="choose another")
+            raise InvalidKey("reserved for the objects of the manifest itself", object=what, remedy="choose another")
         if self._versioning and key.startswith(PRESENCE_PREFIX):
-            raise InvalidKey("the objects of those who are here are called so", object=what, remedy="choose another")
+            raise InvalidKey("reserved for presence objects", object=what, remedy="choose another")
         return key
 
     def normal(self, text: str) -> str:
-        """1 where 1.0 was put: JavaScript has no such difference."""
+        """1.0 becomes 1: JavaScript does not distinguish them."""
         return jsontext.encode(jsontext.decode(stringify(jsontext.decode(text))))
 
     def plan(self, id: WriteId, values: Mapping[str, Any], inline_limit: int) -> Planned:
@@ -95,7 +95,7 @@ class Mps3Placing:
 
     def again(self, write: Write, chance: str) -> Write:
         if not self._versioning:
-            return write  # the name of a value tells, even after a restart, whether the write is in the log
+            return write  # keep the name: after a restart it tells whether the write is in the log
         return with_contents(write, [replace(content, version=None) for content in contents_of(write)])
 
     def object_name(self, content: ContentObject) -> str:
@@ -120,5 +120,5 @@ class Mps3Placing:
         what = f"value {content.name!r}"
         text = jsontext.encode(jsontext.decode_bytes(body, what), what)
         if content.sha256 and Inline(text).sha256 != content.sha256:
-            raise Corrupt("not the value that was put there", operation="get", object=what, remedy="put the key again")
+            raise Corrupt("not the value that was stored", operation="get", object=what, remedy="put the key again")
         return text
