@@ -85,6 +85,10 @@ class Mutant:
             raise NothingMutated(f"{module.__name__} has the name {names[0]}, and no function there reads it")
         return module, names[0]
 
+    def undo(self) -> None:
+        """Put everything back before the end."""
+        self._patch.undo()
+
     def verify(self) -> None:
         """To be called once the code has run.
 

@@ -21,6 +21,7 @@ from rxmps3.jupyter.people import PeopleModel
 from rxmps3.jupyter.showing import LiveModel
 from rxmps3.jupyter.tables import TableModel
 from rxmps3.jupyter.timelines import TimelineModel
+from tests.mutating import Mutant
 
 VIEWS = [
     one.view for one in (LiveModel, TableModel, ChartModel, TimelineModel, PeopleModel, InspectorModel, ControlsModel)
@@ -52,9 +53,11 @@ def test_the_module_can_be_read(view: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_what_cannot_be_put_into_one_module_is_found_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_put_into_one_module_is_found_at_once(mutant: Mutant) -> None:
     assets.module.cache_clear()
-    monkeypatch.setattr(assets, "source", lambda name: "import * as all from './dom.js';\nexport const render = 1;")
+    mutant.replace(
+        assets.source, lambda name: "import * as all from './dom.js';\nexport const render = 1;", within=assets
+    )
     with pytest.raises(SyntaxError, match="cannot be put into one module"):
         assets.module("live")
     assets.module.cache_clear()

@@ -17,6 +17,7 @@ import rxmps3
 from rxmps3.jupyter import charts
 from rxmps3.jupyter.charts import ChartModel, chart
 from rxmps3.jupyter.viewmodel import Message
+from tests.mutating import Mutant
 
 
 class Page:
@@ -134,8 +135,8 @@ async def test_the_history_of_a_key_is_a_line_over_its_dates() -> None:
         assert page.model.state["ended"]
 
 
-async def test_numbers_that_no_json_has_and_too_many_series_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(charts, "MOST_SERIES", 3)
+async def test_numbers_that_no_json_has_and_too_many_series_do_no_harm(mutant: Mutant) -> None:
+    mutant.replace(charts.MOST_SERIES, 3, within=charts)
     source: Subject[Any] = Subject()
     page = page_of(source)
     source.on_next({"inf": math.inf, "big": 10**400} | {f"k{n}": n for n in range(5)})

@@ -21,6 +21,7 @@ from rxmps3.jupyter import viewmodel
 from rxmps3.jupyter.ordering import KEY, Ask, Order
 from rxmps3.jupyter.tables import TableModel, _editing, table, typed_like
 from rxmps3.jupyter.viewmodel import Message
+from tests.mutating import Mutant
 
 
 class Page:
@@ -143,20 +144,20 @@ async def test_two_pages_have_windows_of_their_own_and_one_that_left_gets_nothin
 
 
 async def test_while_nobody_looks_nothing_is_sent_and_whoever_comes_back_is_brought_up_to_date(
-    monkeypatch: pytest.MonkeyPatch,
+    mutant: Mutant,
 ) -> None:
     source: Subject[Any] = Subject()
     page = Page(model_of(source))
     source.on_next({"a": 1})
     await frame()
     page.ask()
-    monkeypatch.setattr(viewmodel, "AWAY_AFTER", 0.0)
+    mutant.replace(viewmodel.AWAY_AFTER, 0.0, within=viewmodel)
     page.messages.clear()
     for n in range(20):
         source.on_next({"a": n})
         await frame()
     assert page.messages == []
-    monkeypatch.undo()
+    mutant.undo()
     page.model.receive({"kind": "here", "view": "one"})
     page.ask(anew=True)
     await frame()

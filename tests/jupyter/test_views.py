@@ -24,6 +24,7 @@ from rxmps3.jupyter.people import PeopleModel, presence
 from rxmps3.jupyter.showing import LiveModel
 from rxmps3.jupyter.timelines import TimelineModel, timeline
 from rxmps3.jupyter.viewmodel import AWAY_AFTER, Message, ViewModel
+from tests.mutating import Mutant
 
 
 class Page:
@@ -87,7 +88,7 @@ async def test_a_page_that_is_silent_is_gone(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_a_view_that_nobody_looks_at_draws_nothing_and_is_brought_up_to_date(
-    monkeypatch: pytest.MonkeyPatch,
+    mutant: Mutant,
 ) -> None:
     source: Subject[Any] = Subject()
     drawings: list[Any] = []
@@ -95,12 +96,12 @@ async def test_a_view_that_nobody_looks_at_draws_nothing_and_is_brought_up_to_da
     source.on_next(1)
     await asyncio.sleep(0.02)
     assert drawings == [1]
-    monkeypatch.setattr(viewmodel, "AWAY_AFTER", 0.0)
+    mutant.replace(viewmodel.AWAY_AFTER, 0.0, within=viewmodel)
     for value in range(50):
         source.on_next(value)
         await asyncio.sleep(0.002)
     assert drawings == [1]
-    monkeypatch.undo()
+    mutant.undo()
     page = Page(model)
     page.ask("here")
     await asyncio.sleep(0.02)

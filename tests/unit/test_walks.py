@@ -7,9 +7,9 @@ import pytest
 from tests.walks import WALKS, Walk
 
 LONGEST = {
-    "a put to its observer": (30, 65),
-    "a commit to its receipt": (40, 140),
-    "a foreign version to its observer": (42, 115),
+    "a put to its observer": (32, 75),
+    "a commit to its receipt": (44, 170),
+    "a foreign version to its observer": (44, 130),
 }
 """Rooms and moves that each walk may have. Whoever makes a walk shorter lowers them."""
 
