@@ -499,8 +499,9 @@ class Replica:
 
     def __del__(self) -> None:
         pending: PendingWrites[Receipt] | None = getattr(self, "_pending", None)
-        waiting = 0 if pending is None or self._closed else len(pending.open)
-        if waiting:
+        if pending is None or self._closed or not self.loop.is_closed():
+            return
+        if waiting := len(pending.open):
             kept = "the outbox keeps them" if self._keep is not None else "they are lost"
             logger.warning("%s was dropped without close(): %d writes were not sent, and %s", self._name, waiting, kept)
 
