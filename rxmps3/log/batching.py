@@ -1,4 +1,4 @@
-"""How much goes into one entry, and when the entries since a checkpoint are worth another one. Pure."""
+"""The size limits of one entry, and when a new checkpoint is due. Pure."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ MAX_ENTRY_BYTES = 16 << 20
 
 
 class Tail:
-    """The log entries after the last known checkpoint, by number and size."""
+    """The count and size of log entries after the last known checkpoint."""
 
     def __init__(self) -> None:
         self._sizes: deque[tuple[int, int]] = deque()
         self._total = 0
 
     def grew(self, seq: int, size: int) -> None:
-        """One more entry."""
+        """Count one more entry."""
         if self._sizes and self._sizes[-1][0] >= seq:
             return
         self._sizes.append((seq, size))
         self._total += size
 
     def checkpointed(self, seq: int) -> None:
-        """There is a checkpoint of the state after entry ``seq``."""
+        """Note a checkpoint of the state after entry ``seq``."""
         while self._sizes and self._sizes[0][0] <= seq:
             self._total -= self._sizes.popleft()[1]
 
     def is_due(self, last: int) -> bool:
-        """Whether it is time for a checkpoint after one of ``last`` bytes."""
+        """Whether a checkpoint is due, the last one having had ``last`` bytes."""
         return is_due(len(self._sizes), self._total, last)

@@ -1,7 +1,7 @@
-"""Checkpoints: the whole state at one number, so that nobody replays the log from its start.
+"""Checkpoints: the whole state after one entry, so that no client replays the log from its start.
 
-The object is gzip of canonical JSON; the head names it with the SHA-256 and the size of that JSON, so neither a
-replaced object nor a decompression bomb gets further than this file.
+The object is gzipped canonical JSON. The head holds the SHA-256 and the size of that JSON, so a replaced object or a
+decompression bomb is rejected here.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ REQUEST_WEIGHT = 4 << 10
 
 
 def is_due(entries: int, size: int, last: int) -> bool:
-    """Whether it is time for a checkpoint.
+    """Whether a checkpoint is due.
 
     Args:
         entries: log entries since the last one.
         size: their bytes.
-        last: the size of the last checkpoint. Replay weighs as much before a new one is made, so that the cost of
-            checkpoints stays a constant factor of the cost of the log, however large the state.
+        last: the size of the last checkpoint. The entries since must be as large before a new one is due, which keeps
+            the cost of checkpoints within a constant factor of the cost of the log, however large the state.
     """
     return (entries >= LINE_ENTRIES or size >= LINE_BYTES) and size + entries * REQUEST_WEIGHT >= last
 
@@ -42,7 +42,7 @@ def is_due(entries: int, size: int, last: int) -> bool:
 async def store(
     storage: Put, layout: Layout, incarnation: str, state: State, chain: str, nonce: str
 ) -> codec.CheckpointRef:
-    """Write the checkpoint of a state; nothing refers to it yet. Raises as `Storage.put`."""
+    """Write a checkpoint of a state, not yet referenced by anything. Raises as `Storage.put`."""
     seq = int(state.version)
     ref = await store_at(storage, layout.checkpoint(incarnation, seq, nonce), incarnation, seq, state, chain)
     return replace(ref, name=ref.name.removeprefix(layout.root))
@@ -51,7 +51,7 @@ async def store(
 async def store_at(
     storage: Put, name: str, incarnation: str, seq: int, state: State, chain: str
 ) -> codec.CheckpointRef:
-    """`store` under a name that the caller chooses, which is also the one that the reference holds."""
+    """As `store`, under a name that the caller chooses and that the reference will hold."""
 
     def encode() -> tuple[bytes, str, int]:
         body = codec.encode_state(state, incarnation, seq, chain)
@@ -66,7 +66,7 @@ async def load(storage: Get, layout: Layout, incarnation: str, ref: codec.Checkp
     """Read a checkpoint; None if the object is gone.
 
     Raises:
-        Corrupt: it is not the one that the head names.
+        Corrupt: it does not match the reference in the head.
     """
     return await load_at(storage, layout.root + ref.name, incarnation, ref, codec.sequenced_names)
 
@@ -74,7 +74,7 @@ async def load(storage: Get, layout: Layout, incarnation: str, ref: codec.Checkp
 async def load_at(
     storage: Get, name: str, incarnation: str, ref: codec.CheckpointRef, names: codec.Names
 ) -> codec.Checkpoint | None:
-    """`load` from a name that the caller knows; ``names`` are those that a value may have. Raises as `load`."""
+    """As `load`, from the given name; ``names`` checks the object names of values."""
     what = f"checkpoint {name!r}"
     if not 0 < ref.size <= MAX_CHECKPOINT_BYTES:
         raise Corrupt(f"claims {ref.size:,} bytes", object=what)
@@ -95,7 +95,7 @@ def _unpack(packed: bytes, ref: codec.CheckpointRef, what: str) -> bytes:
     except zlib.error as error:
         raise Corrupt(f"not gzip: {error}", object=what) from None
     if len(body) != ref.size or codec.digest(body) != ref.sha256:
-        raise Corrupt("its content is not what the head says of it", object=what)
+        raise Corrupt("its content does not match the head's reference", object=what)
     if not reader.eof or reader.unused_data:
-        raise Corrupt("torn, or longer than its content", object=what)
+        raise Corrupt("truncated, or followed by other data", object=what)
     return body

@@ -1,4 +1,4 @@
-"""What a value's object has to be."""
+"""Verification of value objects."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["verified"]
 
 
 def verified(content: ContentObject, body: bytes, name: str) -> str:
-    """The text of a value's object, if it is what the log says of it.
+    """Decode a value's object after checking it against the log.
 
     Raises:
-        Corrupt: it is not.
+        Corrupt: the SHA-256 differs, or the body is not UTF-8.
     """
     digest = hashlib.sha256(body).hexdigest()
     what = f"value {name!r}"

@@ -170,11 +170,11 @@ class ChosenLog:
                 await self._log.read()  # it may have opened long ago, and looking around have failed
             except (Corrupt, Unsupported):
                 # what another protocol has put there is no wonder to it, but to this one, and it may need less
-                if self._log.exists or not await self._switch_to_what_is_there():
+                if self._log.exists or not await self._switch_if_found_elsewhere():
                     raise
             else:
                 if not self._log.exists:
-                    await self._switch_to_what_is_there()
+                    await self._switch_if_found_elsewhere()
             self._sure = self._log.exists
             self._opened = True
             self._release()
@@ -194,7 +194,7 @@ class ChosenLog:
         if not self._sure and self._clock.monotonic() >= self._look_around_at:
             async with self._choosing:
                 if not self._log.exists:
-                    await self._switch_to_what_is_there()
+                    await self._switch_if_found_elsewhere()
 
     async def prepare(self) -> None:
         await self.open()
@@ -202,15 +202,15 @@ class ChosenLog:
             await self._log.prepare()
             return
         async with self._choosing:
-            found = self._log.exists or await self._switch_to_what_is_there(preparing=True)
+            found = self._log.exists or await self._switch_if_found_elsewhere(preparing=True)
             if found or self._decided:
                 await self._log.prepare()
             else:
-                await self._prepare_the_best()
+                await self._prepare_best_protocol()
                 self._decided = True
             self._sure = self._log.exists
 
-    async def _prepare_the_best(self) -> None:
+    async def _prepare_best_protocol(self) -> None:
         """Make the manifest in the best protocol that the storage can serve, if the user did not name one."""
         refusals: list[str] = []
         for protocol in self._others if self._asked == "auto" else (self.kit.protocol,):
@@ -228,7 +228,7 @@ class ChosenLog:
                     logger.warning("%s is made in protocol %r, since %s", self._name, protocol, "; ".join(refusals))
                 return
 
-    async def _switch_to_what_is_there(self, *, preparing: bool = False) -> bool:
+    async def _switch_if_found_elsewhere(self, *, preparing: bool = False) -> bool:
         """Whether the manifest is there in another protocol; it is used from now on.
 
         Args:

@@ -1,4 +1,4 @@
-"""What the probes of the protocols share."""
+"""Shared by the storage probes of the protocols."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ __all__ = ["place_of"]
 
 
 def place_of(url: str) -> str:
-    """What a verdict holds for: an endpoint and bucket, whatever the prefix."""
+    """The scope of a probe's verdict: endpoint and bucket, without the prefix."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path="")) if parts.scheme == "s3" else url

@@ -1,4 +1,4 @@
-"""The protocols by name, best first: whether a manifest is in one of them, and what each brings along."""
+"""The protocols by name, best first: detecting a manifest's protocol and opening its kit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["PROTOCOLS", "checked_choice", "default_manifest", "fits", "is_there"
 
 
 class _Protocol(NamedTuple):
-    """What a protocol's package offers."""
+    """The interface of a protocol's package."""
 
     open_kit: Callable[[Context], Kit]
     is_there: Callable[[Storage, str], Awaitable[bool]]
@@ -35,17 +35,17 @@ PROTOCOLS: tuple[ProtocolName, ...] = tuple(_PROTOCOLS)
 
 
 def open_kit(protocol: ProtocolName, context: Context) -> Kit:
-    """What a protocol brings along for one manifest."""
+    """Open one manifest in a protocol."""
     return _PROTOCOLS[protocol].open_kit(context)
 
 
 def is_there(storage: Storage, manifest: str) -> dict[ProtocolName, IsThere]:
-    """For each protocol, best first, how to find out whether a manifest is there in it."""
+    """For each protocol, best first, a function that checks whether a manifest exists in it."""
     return {protocol: partial(_PROTOCOLS[protocol].is_there, storage, manifest) for protocol in PROTOCOLS}
 
 
 async def protocol_of(storage: Storage, manifest: str) -> ProtocolName | None:
-    """The protocol that a manifest is in; None if there is no such manifest. Writes nothing.
+    """The protocol of a manifest; None if the manifest does not exist. Writes nothing.
 
     Raises:
         Unavailable, AccessDenied, BucketNotFound: the storage does not answer or refuses.
@@ -55,19 +55,19 @@ async def protocol_of(storage: Storage, manifest: str) -> ProtocolName | None:
             if await found():
                 return protocol
         except (InvalidInput, Unsupported):
-            continue  # no manifest of that protocol can have this name, or be in this storage
+            continue  # that protocol cannot have a manifest of this name, or in this storage
     return None
 
 
 def fits(protocol: ProtocolName, write: Write) -> bool:
-    """Whether a write has its values where the protocol puts them."""
+    """Whether a write's values are stored where the protocol puts them."""
     contents = [(key, entry.content) for key, entry in write.update.items() if entry is not None]
     ours = all(isinstance(content, Inline) or sequenced_names(content.name, key) for key, content in contents)
     return ours if protocol == "sequenced" else not ours or not contents
 
 
 def checked_choice(protocol: str) -> Choice:
-    """The protocol that a user asked for. Raises `InvalidOption` if there is none of this name."""
+    """Return the protocol name if it is valid. Raises `InvalidOption` otherwise."""
     for choice in get_args(Choice):
         if protocol == choice:
             return choice
@@ -77,5 +77,5 @@ def checked_choice(protocol: str) -> Choice:
 
 
 def default_manifest(protocol: str) -> str:
-    """The manifest that is opened if none is named."""
+    """The name of the manifest that is opened by default."""
     return "manifest.json" if protocol == "mps3" else "main"

@@ -1,4 +1,4 @@
-"""The storage's time, as far as it is known, and how long others are waited for by it."""
+"""The storage's time as last seen, and the grace periods measured by it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ are taken from here, so that it matters only that neither is weeks behind."""
 
 
 class ServerDate:
-    """The date of the last answer that told one. Who asks for nothing hears nothing, so it may be weeks old."""
+    """The date of the last answer that carried one. An idle client sends no requests, so it may be weeks old."""
 
     def __init__(self, clock: Clock) -> None:
         self.last: datetime | None = None
@@ -27,12 +27,12 @@ class ServerDate:
         self._monotonic = clock.monotonic()
 
     def heard(self, date: datetime) -> None:
-        """An answer has told this date."""
+        """Note the date of an answer."""
         self.last, self._wall, self._monotonic = date, self._clock.now(), self._clock.monotonic()
 
     @property
     def is_old(self) -> bool:
-        """Whether it was heard over a day ago by a local clock; one of the two stands still while one sleeps."""
+        """Whether it is over a day old by either local clock; one of them stops while the computer sleeps."""
         by_wall = self._clock.now() - self._wall
         by_monotonic = timedelta(seconds=self._clock.monotonic() - self._monotonic)
         return self.last is not None and max(by_wall, by_monotonic) > _FRESH

@@ -117,10 +117,10 @@ class Committer:
             if not self._dataflow.view.pending:
                 return
             await self._log.ensure_dated()
-            await self._give_up_the_unknowable()
-            await self._let_others()
+            await self._reject_unresendable()
+            await self._yield_to_other_writers()
             ready = self._ready()
-            if await self._uploads_have_aged(ready):
+            if await self._expire_old_uploads(ready):
                 ready = self._ready()
             ready = self._about_to_send(await self._standing(ready))
             if not ready:
@@ -173,7 +173,7 @@ class Committer:
         pending = self._dataflow.view.pending
         return [pending[write.id].write for write in writes if write.id in pending]
 
-    async def _let_others(self) -> None:
+    async def _yield_to_other_writers(self) -> None:
         """Beside other writers, wait a moment by chance, and then aim at the end of the log as it is by then."""
         seconds = self._fairness.wait(self._clock.monotonic(), self._clock.rng)
         if seconds > 0:
@@ -206,7 +206,7 @@ class Committer:
                     ready.append(write)
         return ready
 
-    async def _give_up_the_unknowable(self) -> None:
+    async def _reject_unresendable(self) -> None:
         """Never resend what was sent so long ago that the log may have forgotten its writer's number."""
         if self._clock.now() - self._judged_at < JUDGE_EVERY or not (sent := self._pending.all_sent()):
             return
@@ -224,7 +224,7 @@ class Committer:
                 )
                 self._dataflow.refusals.on_next(Refused(id, unknown))
 
-    async def _uploads_have_aged(self, ready: list[Write]) -> bool:
+    async def _expire_old_uploads(self, ready: list[Write]) -> bool:
         """Take back uploads that a collector may have found unused by now; they are to be made again."""
         wall, monotonic = self._clock.now() - ASK_AFTER, self._clock.monotonic() - ASK_AFTER.total_seconds()
         doubtful = [
@@ -273,10 +273,10 @@ class Committer:
 
     async def _try_to_upload(self, one: PendingWrite[Receipt], contents: tuple[ContentObject, ...]) -> None:
         try:
-            if not self._is_to_upload(one, contents):
+            if not self._upload_is_current(one, contents):
                 return
             await self._log.prepare()
-            if not self._is_to_upload(one, contents):
+            if not self._upload_is_current(one, contents):
                 return
             # noted before it is sent, since it may be old already when its answer is heard
             wall, monotonic = self._clock.now(), self._clock.monotonic()
@@ -302,7 +302,7 @@ class Committer:
             one.shared = shared
             raise
 
-    def _is_to_upload(self, one: PendingWrite[Receipt], contents: tuple[ContentObject, ...]) -> bool:
+    def _upload_is_current(self, one: PendingWrite[Receipt], contents: tuple[ContentObject, ...]) -> bool:
         """Whether the write is still pending with these values: not taken back, nor planned anew."""
         pending = self._dataflow.view.pending.get(one.id)
         return pending is not None and contents_of(pending.write) == contents
@@ -314,7 +314,7 @@ class Committer:
         placing = self._values.placing
         named = tuple(placing.uploaded(content, answer) for content, answer in zip(contents, stored, strict=True))
         with self._dataflow.lock:
-            if not self._is_to_upload(one, contents):
+            if not self._upload_is_current(one, contents):
                 return
             if named != contents:
                 write = self._dataflow.view.pending[one.id].write

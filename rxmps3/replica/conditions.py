@@ -81,10 +81,10 @@ class ConditionChecker:
         if self._pending.resting and first.view.loaded:
             steps += self._consequences(first.view)
         if self._pending.followed:
-            steps += self._made_up(steps)
+            steps += self._released_writes(steps)
         return chained(view, steps)
 
-    def _made_up(self, steps: Sequence[Step]) -> Iterator[Step]:
+    def _released_writes(self, steps: Sequence[Step]) -> Iterator[Step]:
         """The writes that stood behind pending ones which have been refused or made anew."""
         settled = {effect.id: effect.error for one in steps for effect in one.effects}
         remade = {one.event.write.id for one in steps if isinstance(one.event, Remade)}
@@ -130,13 +130,13 @@ class ConditionChecker:
         texts = {key: self._values.peek(entry) for key, entry in there.items() if entry is not None}
         known = {key: text for key, text in texts.items() if text is not None}
         if len(known) < len(texts):
-            return self._show_beneath(one, write, there)
+            return self._hide_until_loaded(one, write, there)
         try:
             return self._writer.remake(one, write, _derive(conditions, there, known))
         except (Corrupt, InvalidInput) as error:
             return Refused(write.id, _unmade(error))
 
-    def _show_beneath(self, one: PendingWrite[Receipt], write: Write, there: There) -> Remade | None:
+    def _hide_until_loaded(self, one: PendingWrite[Receipt], write: Write, there: There) -> Remade | None:
         """A value that a write is to be made of is not at hand: until it is, what is beneath the write is shown."""
         self._writer.hide(one)
         one.happened(What.BASE_MISSING)

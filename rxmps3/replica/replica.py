@@ -101,7 +101,7 @@ class Replica:
             self._poller.ticks,
             self._poller.take_look,
             self._log.versions,
-            self._vet,
+            self._check_own_writes,
             lambda view, event: self._conditions.step(view, event),
         )
         self._dataflow.router.add_last(self._follow)
@@ -233,7 +233,7 @@ class Replica:
         found = (self._pending.open.get(write.id) for write in view.queue())
         return tuple(one.receipt for one in found if one is not None)
 
-    def _vet(self, event: LogEvent) -> None:
+    def _check_own_writes(self, event: LogEvent) -> None:
         """Raise `Corrupt` if the log puts words into this client's mouth."""
         if self._write_maker.is_forged(event):
             raise Corrupt(
@@ -345,12 +345,12 @@ class Replica:
         if self._keep is None:
             return
         try:
-            await self._take_up_local(self._keep)
+            await self._restore_local_state(self._keep)
         except Exception as problem:
             error = self._restore_error = unforeseen(problem)
             self._health.report(Failure("restore", self._name, error, "nothing is kept on disk"), early=True)
 
-    async def _take_up_local(self, keep: OpensLocal) -> None:
+    async def _restore_local_state(self, keep: OpensLocal) -> None:
         """Take up what is pending on disk and the last known state."""
         local = self._local = await keep.open(self.manifest)
         found = await local.take_over()

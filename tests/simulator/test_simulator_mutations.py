@@ -54,7 +54,7 @@ def a_412_is_taken_for_a_lost_race(mutant: Mutant) -> None:
             finally:
                 reading.after_refusal = False
             if self._seq < seq:
-                raise self._nothing_there(name, error) from error
+                raise self._not_found_error(name, error) from error
         else:
             if await self._known.counts(seq, stored.date):
                 self._apply(seq, body)

@@ -119,7 +119,7 @@ def what_became_of_an_operation_is_not_found_out_before_the_next(mutant: Mutant)
         del self._own_operations[attempt.stamp.text]
         self._attempt = None
 
-    mutant.replace(Mps3Log._settle, forget)
+    mutant.replace(Mps3Log._resolve_attempt, forget)
 
 
 @mutation("each write is in the log once", *drawn(134))
@@ -132,7 +132,7 @@ def an_operation_that_is_not_seen_at_once_is_given_up(mutant: Mutant) -> None:
             del self._own_operations[attempt.stamp.text]
         self._attempt = None
 
-    mutant.replace(Mps3Log._settle, hasty)
+    mutant.replace(Mps3Log._resolve_attempt, hasty)
 
 
 # -- after a restart -----------------------------------------------------------------------------------------
@@ -210,12 +210,12 @@ def operations_within_the_window_are_collected(mutant: Mutant) -> None:
 
 @mutation("the oldest versions go first", *drawn(1, 4))
 def the_newest_operations_are_collected_first(mutant: Mutant) -> None:
-    aged = Mps3Collector._aged  # pyright: ignore[reportPrivateUsage]
+    aged = Mps3Collector._expired  # pyright: ignore[reportPrivateUsage]
 
     def newest_first(self: Any, *args: Any) -> Any:
         return aged(self, *args)[::-1]
 
-    mutant.replace(Mps3Collector._aged, newest_first)
+    mutant.replace(Mps3Collector._expired, newest_first)
 
 
 @mutation("what is named is not deleted", *drawn(8, 35))

@@ -92,7 +92,7 @@ def what_was_created_counts_without_a_lease(mutant: Mutant) -> None:
         except (PreconditionFailed, Unavailable) as error:
             await self.read()
             if self._seq < seq:
-                raise self._nothing_there(name, error) from error
+                raise self._not_found_error(name, error) from error
         else:
             self._apply(seq, body)
 
@@ -111,7 +111,7 @@ def what_is_found_after_a_refusal_counts_without_a_lease(mutant: Mutant) -> None
             async with believing():
                 await self.read()
             if self._seq < seq:
-                raise self._nothing_there(name, error) from error
+                raise self._not_found_error(name, error) from error
         else:
             if await self._known.counts(seq, stored.date):
                 self._apply(seq, body)

@@ -112,7 +112,7 @@ def nothing_is_named_beside(mutant: Mutant) -> None:
 @mutation("causality: CyclicCF", OVERTAKEN)
 def a_stored_version_is_not_waited_for(mutant: Mutant) -> None:
     """What is stored and not listed is sent again."""
-    look = VersionedLog._is_listed_at_last  # pyright: ignore[reportPrivateUsage]
+    look = VersionedLog._wait_until_listed  # pyright: ignore[reportPrivateUsage]
 
     async def once(self: Any, one: Any) -> bool:
         try:
@@ -121,7 +121,7 @@ def a_stored_version_is_not_waited_for(mutant: Mutant) -> None:
             self._unlisted = None
             raise
 
-    mutant.replace(VersionedLog._is_listed_at_last, once)
+    mutant.replace(VersionedLog._wait_until_listed, once)
 
 
 @mutation(FOLD, 0, 12)
@@ -136,7 +136,7 @@ def a_commit_counts_before_it_is_listed(mutant: Mutant) -> None:
                 self.versions.on_next(event)
         return True
 
-    mutant.replace(VersionedLog._is_listed_at_last, at_once)
+    mutant.replace(VersionedLog._wait_until_listed, at_once)
 
 
 @mutation("what is acknowledged is in the log", 3, 4)

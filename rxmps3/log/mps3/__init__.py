@@ -20,14 +20,14 @@ _MOST_TOUCHED = 1024
 
 
 def open_kit(context: Context) -> Kit:
-    """What the protocol brings along.
+    """The mps3 log of a manifest.
 
     Raises:
-        Unsupported: the storage lists in no order, so the newest operation would not come first.
+        Unsupported: the storage lists in no particular order, so the newest operation would not come first.
     """
     if urlsplit(context.storage.url).netloc.endswith("--x-s3"):
         raise Unsupported(
-            "a directory bucket lists in no order, and the mps3 log lives by its order",
+            "a directory bucket lists in no order, and the mps3 log needs an ordered listing",
             operation="open",
             object=context.storage.url,
             remedy="use protocol='sequenced'",
@@ -38,11 +38,11 @@ def open_kit(context: Context) -> Kit:
 
 
 async def is_there(storage: Storage, manifest: str) -> bool:
-    """Whether the manifest's own object or one of its operations is there."""
+    """Whether the manifest's own object or one of its operations exists."""
     try:
         touch = await storage.get(manifest, limit=_MOST_TOUCHED)
     except Corrupt:
-        touch = None  # another's object: too large for this one
+        touch = None  # too large for a manifest object: it belongs to something else
     if isinstance(touch, Found) and touch.body.strip() == TOUCHED:
         return True
     prefix = f"{manifest}@"

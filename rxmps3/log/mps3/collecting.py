@@ -54,10 +54,10 @@ class Mps3Collector:
         if values:
             live = await self._named()
             await self._delete([one for one in values if one.name not in live], "values", report, dry_run, progress)
-        await self._delete(self._aged(operations, now), "entries", report, dry_run, progress)
+        await self._delete(self._expired(operations, now), "entries", report, dry_run, progress)
         return report
 
-    def _aged(self, operations: Sequence[Listed], now: datetime) -> list[Listed]:
+    def _expired(self, operations: Sequence[Listed], now: datetime) -> list[Listed]:
         """Operations that nobody replays or reads back any more; oldest first, so that deletion leaves no gap."""
         stamps = [(stamp, one) for one in operations if (stamp := parse_stamp(self._stamp_of(one.name))) is not None]
         newest = max((stamp.time for stamp, one in stamps if codec.is_valid(stamp, _stored(one))), default=None)

@@ -49,7 +49,7 @@ def _enclosed(start: str, parts: list[str], end: str, line: str) -> str:
 
 
 def _keys(members: Mapping[str, Any]) -> list[str]:
-    """Array indices come first, ascending; the rest as they were added."""
+    """The keys in JavaScript's order: array indices ascending, then the others in insertion order."""
     indices = [key for key in members if _is_index(key)]
     return [*sorted(indices, key=int), *(key for key in members if not _is_index(key))] if indices else list(members)
 

@@ -1,8 +1,8 @@
-"""The mps3 log: operations named by time, replayed on the state that the newest one's writer had.
+"""The mps3 log: operations named by time, replayed on the base state in the newest operation.
 
-It needs nothing of a storage but that a listing shows what was stored. That is why it promises less than the other
-logs: operations stored at the same time are ordered by their names, one may come to light below known ones, and
-only while it is young is it certain to be seen. ``docs/protocol-mps3.md`` has the argument.
+It only needs a storage whose listings show what was stored, so it guarantees less than the other logs: operations
+    stored at the same time are ordered by their names, an operation may appear before known ones, and it is certain to
+    be seen only while it is young. ``docs/protocol-mps3.md`` has the argument.
 """
 
 from __future__ import annotations
@@ -67,14 +67,14 @@ class _Listed(NamedTuple):
 
 @dataclass(frozen=True)
 class _Attempt:
-    """An operation whose fate is not known yet, and where the log was before it."""
+    """An operation whose outcome is unknown, and the log's position before it."""
 
     stamp: Stamp
     after: str
 
 
 class _Vanished(Exception):
-    """An operation that was listed is gone."""
+    """A listed operation no longer exists."""
 
 
 class Mps3Log:
@@ -93,12 +93,12 @@ class Mps3Log:
         self._dated = ServerDate(context.clock)
         self._session = new_session(self._clock)
         self._count = 0
-        self._fetched: dict[str, Operation] = {}  # what came in before another request failed
+        self._fetched: dict[str, Operation] = {}  # fetched before another request failed
         self._window: list[Operation] = []
         self._seen: dict[str, int] = {}
         self._files: Files = {}
         self._listed_at = 0.0  # the server's time when the newest listing began, in milliseconds
-        self._read_at = 0.0  # and when that did which the state is of
+        self._read_at = 0.0  # and when the listing behind the current state began
         self._state = State()
         self._own_entries: OrderedDict[tuple[str, str], Entry] = OrderedDict()
         self._own_operations: dict[str, tuple[Write, ...]] = {}
@@ -132,10 +132,10 @@ class Mps3Log:
 
     @property
     def upkeep_is_due(self) -> bool:
-        return False  # the bucket is shared with clients that collect nothing: only when somebody asks for it
+        return False  # the bucket is shared with clients that never collect, so compact only on request
 
     def resume(self, place: ResumePoint) -> None:
-        """An operation holds the whole state, so there is nothing to go on from."""
+        """Does nothing: each operation holds the whole state."""
 
     def suspect(self, write: Write, after: str) -> None:
         """See `rxmps3.log.protocol.Kit`."""
@@ -159,7 +159,7 @@ class Mps3Log:
         return self.date or self._clock.now()
 
     async def _refresh(self) -> None:
-        """List, fetch what was not seen before, and emit it."""
+        """List the operations, fetch the new ones and emit them."""
         async with self._turning:
             for _ in range(_TRIES):
                 listed = await self._list()
@@ -171,7 +171,7 @@ class Mps3Log:
                 self._read_at = self._listed_at
                 return
         raise Unavailable(
-            "its operations vanish between being listed and being read",
+            "its operations disappear between being listed and being read",
             operation="read",
             object=f"manifest {self._manifest!r}",
         )
@@ -186,11 +186,12 @@ class Mps3Log:
         return answer
 
     async def _list(self) -> list[_Listed]:
-        """The valid operations of the window, and before it those that were missed, newest first."""
+        """The valid operations in the window and those missed before it, newest first."""
         offset = self._server.offset
         listed = await self._list_by_the_clock()
         if self._server.offset - offset > _FUTURE / 2:
-            return await self._list_by_the_clock()  # it was so far behind that it left out the newest
+            return await self._list_by_the_clock()  # the listing lagged so far behind that it left out the newest
+            operation
         return listed
 
     async def _list_by_the_clock(self) -> list[_Listed]:
@@ -217,7 +218,7 @@ class Mps3Log:
         return [one for one in listed if one.stamp.time >= self._reach(listed)]
 
     def _reach(self, listed: Sequence[_Listed]) -> int:
-        """How far back a read goes: to where the last one did, unless too much was missed since."""
+        """How far back a read goes: to where the last one ended, unless too much was missed since."""
         newest = listed[0].stamp.time
         if self._opened and len(listed) <= _MOST_MISSED:
             newest = min(newest, self._window[0].stamp.time) if self._window else 0
@@ -240,7 +241,8 @@ class Mps3Log:
     # -- emitting -------------------------------------------------------------------------------------------
 
     def _take(self, window: list[Operation]) -> None:
-        """Operations within the window of the newest one, newest first, as they are now; before it may be others."""
+        """Take over the current operations, newest first: those in the window of the newest one, perhaps preceded by
+        older ones."""
         if not window and self._window:
             raise Corrupt(
                 "all its operations are gone",
@@ -270,13 +272,13 @@ class Mps3Log:
                 if followed:
                     self._tell(before, after, new, changed, one_by_one=on_top)
                 else:
-                    self._tell_the_end(after, new)
+                    self._emit_loaded(after, new)
             except Corrupt:
                 self._seen = seen
                 raise
 
     def _tell(self, before: State, after: State, new: list[Operation], changed: list[str], *, one_by_one: bool) -> None:
-        """Emit operations, oldest first: each of its own where they follow what was known, else all at once."""
+        """Emit operations, oldest first: one by one if they follow the known ones, else all at once."""
         keys = self._keys(changed)
         if one_by_one:
             *earlier, last = [[one] for one in new] or [[]]
@@ -291,13 +293,14 @@ class Mps3Log:
         self.versions.on_next(Replayed(self._remember(after), tuple(map(self._version, new)), keys))
 
     def _is_followed_by(self, window: Sequence[Operation]) -> bool:
-        """Whether operations go on from what is known, with none missing in between."""
+        """Whether these operations follow the known ones without a gap."""
         if self._window:
             return self._window[0].stamp.text in {operation.stamp.text for operation in window}
         return not window or not window[-1].files
 
-    def _tell_the_end(self, after: State, new: list[Operation]) -> None:
-        """Emit the state alone, since not all that led to it can be told; and that one's own writes are in it."""
+    def _emit_loaded(self, after: State, new: list[Operation]) -> None:
+        """Emit the state as `Loaded`, since some versions before it were missed, and report own writes that it
+        contains."""
         self.versions.on_next(Loaded(self._remember(after)))
         own = [operation for operation in new if operation.stamp.text in self._own_operations]
         if own:
@@ -323,7 +326,7 @@ class Mps3Log:
         return replace(state, entries=entries.finish())
 
     def _entry(self, key: str, version: str) -> Entry:
-        """What is known of a value: all of one's own, of others' where it is."""
+        """The entry for a value: complete for an own value, only the object's name for anyone else's."""
         own = self._own_entries.get((key, version))
         if own is not None:
             return own
@@ -342,19 +345,19 @@ class Mps3Log:
                 if (key := self._home.key_of(name)) is not None
             }
             writes = (Write(WriteId(stamp.session, stamp.number + 1), stamp.text, update),) if update else ()
-        by = self._by if writer == self._writer else ""  # the format has no room for it
+        by = self._by if writer == self._writer else ""  # the format does not record it
         return ManifestVersion(stamp.text, writer, by, moment(stamp.time), writes)
 
     # -- writing ---------------------------------------------------------------------------------------------
 
     async def prepare(self) -> None:
-        """There is nothing to create: the first operation makes the manifest."""
+        """Does nothing: the first operation creates the manifest."""
         await self.open()
 
     async def commit(self, writes: Sequence[Write]) -> None:
         await self.open()
         if self._attempt is not None:
-            await self._settle(self._attempt)
+            await self._resolve_attempt(self._attempt)
             return
         if await self._recover(writes):
             return
@@ -373,13 +376,13 @@ class Mps3Log:
                 await self._touch()
                 return
         raise Unavailable(
-            "this computer's clock and the server's drift apart too fast",
+            "this computer's clock drifts too fast from the server's",
             operation="commit",
             object=f"manifest {self._manifest!r}",
         )
 
     def _version_of(self, key: str, entry: Entry) -> str:
-        """How an operation names a value; from now on the entry is known by it."""
+        """The version string by which an operation names a value; the entry is remembered under it."""
         content = entry.content
         if isinstance(content, Inline) or (self._versioning and content.version is None):
             raise RuntimeError(f"the value of key {key!r} was not uploaded before its commit")
@@ -390,11 +393,11 @@ class Mps3Log:
         return version
 
     async def _put(self, update: dict[str, File | None], writes: tuple[Write, ...]) -> bool:
-        """Store one operation, newer than every known one; False if its time is too far off for it to count."""
-        await self._until_not_ahead()
+        """Store one operation, newer than every known one; False if its timestamp is too far off to be valid."""
+        await self._wait_out_clock_ahead()
         stamp = self._new_stamp()
         if stamp.time - self._read_at > BASE_AGE:
-            return False  # this process stood still since it read
+            return False  # this process was suspended since its last read
         after = self.position
         operation = Operation(stamp, dict(self._files), update)
         self._own_operations[stamp.text] = writes
@@ -412,21 +415,21 @@ class Mps3Log:
                 self._server.heard(stored.date, self._clock.now(), latency)
             async with self._turning:
                 if stamp.text not in self._seen:
-                    self._take(self._with(operation))
+                    self._take(self._window_with(operation))
             return True
         self._dated.heard(stored.date)
-        self._attempt = _Attempt(stamp, after)  # if one of these requests fails, that is found out later
+        self._attempt = _Attempt(stamp, after)  # if one of these requests fails, the outcome is determined later
         await self._refresh()
         near = stamp.text in self._seen  # enough after all
         if not near:
             self._server.set(stored.date, self._clock.now(), latency)
-            await self._storage.delete(name)  # it counts for nobody
+            await self._storage.delete(name)  # every client ignores it
             del self._own_operations[stamp.text]
         self._attempt = None
         return near
 
-    def _with(self, operation: Operation) -> list[Operation]:
-        """The window with one operation more."""
+    def _window_with(self, operation: Operation) -> list[Operation]:
+        """The window with this operation added."""
         return sorted([operation, *self._window], key=lambda one: one.stamp.text)
 
     def _new_stamp(self) -> Stamp:
@@ -441,32 +444,32 @@ class Mps3Log:
         self._count += 1
         return stamp
 
-    async def _until_not_ahead(self) -> None:
-        """After an operation of a clock that is ahead, wait until one that follows it would count."""
+    async def _wait_out_clock_ahead(self) -> None:
+        """If the newest operation's clock is ahead, wait until a later operation would be valid."""
         if self._window and self.date is not None:
             ahead = self._window[0].stamp.time + 1 - milliseconds(self.date) - (LAG - MARGIN)
             if ahead > 0:
                 await self._clock.sleep(ahead / 1000)
 
     async def _touch(self) -> None:
-        """Tell clients that poll the manifest's own object; what counts is the operation."""
+        """Rewrite the manifest's own object for clients that poll it; the log itself does not depend on it."""
         try:
             await self._storage.put(self._manifest, b'""')
         except Unavailable:
             pass
 
-    # -- what is not known -----------------------------------------------------------------------------------
+    # -- unknown outcomes -----------------------------------------------------------------------------------
 
-    async def _settle(self, attempt: _Attempt) -> None:
-        """Find out what became of an operation whose answer was lost: it is seen while it is young, or never counts.
+    async def _resolve_attempt(self, attempt: _Attempt) -> None:
+        """Determine the outcome of an operation whose answer was lost: it is seen while it is young, or is never valid.
 
-        This process may have stood still for so long that it was collected. Then it is looked for as after a restart.
+        If this process was suspended so long that the operation may have been collected, search as after a restart.
         """
         stamp = attempt.stamp
         while True:
             await self._refresh()
             if stamp.text in self._seen or stamp.text not in self._own_operations:
-                break  # seen, if only for as long as it was in the window
+                break  # it was seen, if only while it was in the window
             now = milliseconds(self.date) if self.date is not None else self._server.time(self._clock.now())
             left = stamp.time + LAG + MARGIN - now
             if left < 0:
@@ -484,7 +487,7 @@ class Mps3Log:
         self._attempt = None
 
     async def _is_in_the_log(self, stamp: Stamp) -> bool | None:
-        """Whether an operation counts that may be older than the window by now; None if nothing as old is left."""
+        """Whether an operation that may be older than the window is valid; None if no operations that old remain."""
         prefix = f"{self._manifest}@"
         page = await self._timed(self._storage.list(prefix, after=prefix + stamp.text[:-1], limit=1))
         if not page.objects:
@@ -493,10 +496,10 @@ class Mps3Log:
         return one.name == prefix + stamp.text and codec.is_valid(stamp, stored_at(one))
 
     async def _recover(self, writes: Sequence[Write]) -> bool:
-        """Whether it was found out of some writes of an earlier process what became of them, which is emitted.
+        """Determine and emit the outcome of writes of an earlier process; True if any was determined.
 
-        Mostly they are there at once, or were never sent. Else the last attempt of that process may still be on its
-        way, so it is waited for as long as it would count.
+        Usually they are found at once, or were never sent. Otherwise that process's last attempt may still be in
+        flight, so wait as long as it would be valid.
         """
         if not self._recovery.doubts(writes) or self._opened_at is None:
             return False

@@ -1,7 +1,7 @@
-"""Every object name of the mps3 format, both ways. Pure.
+"""Format and parse the object names of the mps3 format. Pure.
 
-Names are made of raw keys: that client does not escape them, the HTTP layer does. An operation is named so that
-ascending names are newest first::
+Keys are not escaped in names (only by the HTTP layer), as in the JavaScript client. Operations are named so that
+ascending order is newest first::
 
     <manifest>@<2^42 - 1 - milliseconds, base 32>_<session>_<1023 - operations of the session so far, base 32>
 """
@@ -41,7 +41,7 @@ _CONTENT = re.compile(
 
 
 class Stamp(NamedTuple):
-    """What an operation's name says of it.
+    """The parsed name of an operation.
 
     Attributes:
         text: the part of the name after the manifest and the ``@``; ascending is newest first.
@@ -63,7 +63,7 @@ class Stamp(NamedTuple):
 
 
 def parse_stamp(text: str) -> Stamp | None:
-    """What a name says after its ``@``, or None if it is no operation's."""
+    """Parse the part of a name after ``@``; None if it is not an operation's."""
     match = _STAMP.fullmatch(text)
     if match is None:
         return None
@@ -76,7 +76,7 @@ def parse_stamp(text: str) -> Stamp | None:
 
 
 def stamp_after(time: int) -> str:
-    """What sorts before every operation of that millisecond and the ones before it, and after all later ones."""
+    """Text that sorts before every operation up to this millisecond, and after all later ones."""
     return _time_text(time)
 
 
@@ -113,13 +113,13 @@ def new_uuid(clock: Clock) -> str:
 
 
 def new_session(clock: Clock) -> str:
-    """Three hexadecimal digits by chance."""
+    """Three random hexadecimal digits."""
     return f"{int(clock.new_id(3), 32) & 0xFFF:03x}"
 
 
 @dataclass(frozen=True)
 class Namespace:
-    """Where the keys of a database are: its bucket, and what all its names start with.
+    """Where the keys of a database are: the bucket, and the prefix of all names.
 
     Operations name a value ``<bucket>/<prefix><key>``.
     """
@@ -138,7 +138,7 @@ class Namespace:
 
 
 def namespace_of(url: str) -> Namespace:
-    """The home of a storage by its URL; where that has no bucket, its last part stands for one."""
+    """The namespace of a storage, from its URL; without a bucket, the last part of the URL is used instead."""
     scheme, _, rest = url.partition(":")
     if scheme == "s3":
         bucket, _, prefix = rest.partition("?endpoint_url=")[0].removeprefix("//").partition("/")

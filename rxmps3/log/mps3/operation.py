@@ -1,4 +1,4 @@
-"""The body of an operation, both ways, and the state that operations make together. Pure."""
+"""Encode and decode operations, and compute the state they result in. Pure."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class Operation:
     """One operation: its writer's state before it, and what it changes.
 
     Attributes:
-        stamp: what its name says.
-        files: the state that its writer had.
-        update: by file its new version, None where it is deleted.
+        stamp: from its name.
+        files: its writer's state before it.
+        update: the new version by file; None deletes it.
     """
 
     stamp: Stamp
@@ -58,12 +58,12 @@ class Operation:
 
 
 def file_of(version: str) -> File:
-    """What an operation says of a value."""
+    """How an operation names a value."""
     return {"version": version, "replication": ""}
 
 
 def is_valid(stamp: Stamp, stored: float | None) -> bool:
-    """Whether an operation counts.
+    """Whether an operation is valid.
 
     Args:
         stamp: what its name says.
@@ -90,7 +90,7 @@ def decode(body: bytes, stamp: Stamp, name: str) -> Operation:
         update = _files(members["update"]["files"])
     except (KeyError, TypeError) as error:
         raise Corrupt(
-            f"not of the form of the mps3 format: {error!r:.100}",
+            f"not in the mps3 format: {error!r:.100}",
             object=what,
             remedy="restore or delete the object; nothing is overwritten",
         ) from None
@@ -107,7 +107,7 @@ def _files(value: Any) -> dict[str, File | None]:
 
 
 def resolve(newest_first: Sequence[Operation]) -> Files:
-    """The state that valid operations make: the newest one's base, and all of them replayed on it, oldest first.
+    """The state after valid operations: the newest one's base, with all of them replayed on it, oldest first.
 
     Args:
         newest_first: the newest operation and the others within `WINDOW` before it.

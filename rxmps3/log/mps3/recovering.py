@@ -1,11 +1,11 @@
-"""Which operations hold the writes that a dead process had sent. The format has no room for who wrote what.
+"""Find the operations that hold the writes of a dead process. The format does not record who wrote what.
 
-In the layout without versions a value's name tells its write. A deletion, and a value in the layout with versions, is
-told by what it does: an operation that does the same, and that the dead process did not know when it sent the write,
-leaves nothing for it to do.
+In the layout without versions, a value's name identifies its write. A deletion, and a value in the layout with
+versions, is identified by its effect: if an operation that the dead process had not seen when it sent the write has the
+same effect, the write need not be sent again.
 
-Operations of that time may have been collected. Then the base of the oldest one that is left may still show the write;
-if it does not, nobody can tell.
+Operations of that time may have been collected. The base of the oldest remaining one may still show the write; if it
+does not, the outcome is unknown.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ Word = tuple[WriteId, str]
 
 
 class Recovery:
-    """The writes, of earlier processes mostly, of which it is not known whether they are in the log.
+    """Writes, mostly of earlier processes, that may or may not be in the log.
 
     Args:
         storage: where the manifest is.
         manifest: its name.
-        home: where its keys are.
+        home: the namespace of its keys.
         versioning: values are versions of one object per key.
     """
 
@@ -57,32 +57,33 @@ class Recovery:
         self._reach = _BEGINNING
 
     def suspect(self, write: Write, after: str) -> None:
-        """A write may be in the log, in an operation newer than this one; "" if it is not known since when."""
+        """Add a write that may be in the log, in an operation newer than this one; "" if that is unknown."""
         known = parse_stamp(after)
         self._suspects[write.id] = write
         self._sent_after[write.id] = known.time if known is not None else _BEGINNING
 
     def doubts(self, writes: Sequence[Write]) -> bool:
-        """Whether it is not known of some of these."""
+        """Whether the outcome of any of these is unknown."""
         return any(write.id in self._suspects for write in writes)
 
     def lacking(self) -> list[Write]:
-        """All of which it is not known, oldest first; an operation that holds several has only their last words."""
+        """All writes of unknown outcome, oldest first. An operation that holds several shows only the last value per
+        key."""
         return list(self._suspects.values())
 
     def known(self, writes: Sequence[Write]) -> None:
-        """Of these it is known now."""
+        """The outcome of these is known now."""
         for write in writes:
             del self._suspects[write.id], self._sent_after[write.id]
         if not self._suspects:
             self._operations.clear()
 
     def out_of_reach(self) -> list[Write]:
-        """Those that were sent so long ago that the operations of that time have been collected, by the last search."""
+        """Writes sent so long ago that, as of the last search, the operations of that time have been collected."""
         return [write for write in self._suspects.values() if self._sent_after[write.id] < self._reach]
 
     async def search(self, lacking: Sequence[Write]) -> list[tuple[Stamp, list[Write]]]:
-        """The operations that hold some of these writes, each with those that it holds; the oldest first."""
+        """The operations that hold some of these writes, oldest first, each with the writes it holds."""
         queues: dict[str, list[Write]] = {}
         for write in lacking:
             queues.setdefault(write.id.writer, []).append(write)
@@ -99,7 +100,7 @@ class Recovery:
 
         if self._reach != _BEGINNING:
             oldest = await self._operation(stamps[0])
-            if oldest.files:  # what was collected before it has left its traces there
+            if oldest.files:  # its base shows the effects of operations that were collected
                 await look(oldest.stamp, {name: oldest.files.get(name) for name in self._names(lacking)})
             elif oldest.update:
                 self._reach = _BEGINNING  # it was the first
@@ -115,7 +116,7 @@ class Recovery:
         return {self._home.file_of(key) for write in writes for key in write.update}
 
     async def _stamps_after(self, time: int) -> list[Stamp]:
-        """The valid operations that are newer, the oldest first; sets how far back they reach."""
+        """The valid operations newer than this one, oldest first; also records how far back they reach."""
         stamps: list[Stamp] = []
         cursor: str | None = None
         self._reach = _BEGINNING
@@ -134,7 +135,7 @@ class Recovery:
                 return stamps[::-1][:_MOST]
 
     async def _operation(self, stamp: Stamp) -> Operation:
-        """An operation; one that says nothing if it has been collected meanwhile, or is none."""
+        """Read an operation; an empty one if it has been collected meanwhile or is malformed."""
         known = self._operations.get(stamp.text)
         if known is not None:
             return known
@@ -164,7 +165,7 @@ class Recovery:
         return held(sent, same, named.keys()) if same else []
 
     async def _sets(self, key: str, file: File | None, entry: Entry | None) -> bool:
-        """Whether what an operation says of a key is what a write says of it."""
+        """Whether an operation sets a key to the same version as a write."""
         if file is None or entry is None:
             return file is None and entry is None
         content = entry.content
@@ -183,13 +184,13 @@ class Recovery:
 def held(queues: Mapping[str, Sequence[Write]], same: Collection[Word], keys: Collection[str]) -> list[Write]:
     """The writes that one operation holds. Pure.
 
-    Writers commit in order, and of several words on a key an operation has the last. So it holds the first writes of
-    a queue if of each of their keys it has their last word, or that of another writer's write that it holds too.
+    Writers commit in order, and an operation keeps the last value per key. So it holds the first writes of a queue if,
+    for each of their keys, it has the last value of these writes or of another writer's write that it also holds.
 
     Args:
-        queues: by writer the writes that it may hold, in order.
-        same: the words that it has.
-        keys: those that it has a word on.
+        queues: the writes that it may hold, by writer, in order.
+        same: the writes' values that it contains.
+        keys: the keys that it changes.
     """
     left = {writer: list(queue) for writer, queue in queues.items()}
     taken: dict[str, list[Write]] = {writer: [] for writer in queues}
@@ -216,5 +217,5 @@ def _held_first(queue: Sequence[Write], same: Collection[Word], keys: Collection
 
 
 def stored_at(one: Listed) -> float | None:
-    """When the server stored an object, in milliseconds since the epoch, if it says so."""
+    """When the server stored an object, in milliseconds since the epoch; None if unknown."""
     return None if one.modified is None else milliseconds(one.modified)

@@ -1,4 +1,4 @@
-"""The clock by which operations are named: the local one, moved to the server's. Pure."""
+"""The clock that names operations: the local clock, corrected to the server's. Pure."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ def moment(milliseconds: float) -> datetime:
 
 
 class ServerClock:
-    """A clock that stays within what answers tell of the server's, whatever the local one says.
+    """A clock kept within the range that answers imply for the server's clock, whatever the local clock says.
 
-    A ``Date`` has whole seconds and is old by the time it arrives, so it leaves a range. The JavaScript client moves
-    its clock forward only; an operation of one that is ahead, whose answer is lost, could come to count much later.
+    A ``Date`` has whole seconds and has aged by the time it arrives, so it gives a range. The JavaScript client only
+    moves its clock forward; with a clock that is ahead, an operation whose answer was lost could become valid much
+    later.
     """
 
     def __init__(self) -> None:
         self.offset = 0.0
 
     def time(self, now: datetime) -> float:
-        """Milliseconds since the epoch, as operations tell it; ``now`` is the local time."""
+        """Corrected time in milliseconds since the epoch; ``now`` is the local time."""
         return milliseconds(now) + self.offset
 
     def heard(self, date: datetime, now: datetime, latency: float) -> None:
-        """An answer came in that the server had dated; ``latency`` is how many seconds it took."""
+        """Use the date of an answer; ``latency`` is the seconds that the request took."""
         time = self.time(now)
         earliest = milliseconds(date) - latency * 1000
         latest = milliseconds(date) + 1000 + latency * 1000
         self.offset += min(max(time, earliest), latest) - time
 
     def set(self, date: datetime, now: datetime, latency: float) -> None:
-        """Take the server's time as it is."""
+        """Set the clock to the server's exact time."""
         self.offset = milliseconds(date) - milliseconds(now) + latency * 1000

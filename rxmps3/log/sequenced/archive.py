@@ -37,7 +37,7 @@ _READS_AT_ONCE = 16
 _TRIES = 5
 
 
-class _Sight(NamedTuple):
+class _HeadView(NamedTuple):
     """The head as it was a moment ago, and which answers may be believed under it."""
 
     head: codec.Head
@@ -84,7 +84,7 @@ class SequencedArchive:
         """
         return await self._point(seq, await self._look())
 
-    async def _point(self, number: int | None, sight: _Sight | None) -> Point:
+    async def _point(self, number: int | None, sight: _HeadView | None) -> Point:
         for _ in range(_TRIES):
             if sight is None:
                 return _beginning("")
@@ -100,7 +100,7 @@ class SequencedArchive:
                 sight = await self._look()
             else:
                 return await self._described(sight, point) if ref is not None and ref.seq == seq else point
-        raise self._restless()
+        raise self._head_changes_too_often()
 
     async def since(self, point: Point, last: int) -> AsyncGenerator[Logged, None]:
         """The entries after a point up to number ``last``, in order; a few are in memory at a time.
@@ -109,7 +109,7 @@ class SequencedArchive:
             NotKept: the log has been collected beyond the next one meanwhile.
             Corrupt, Unsupported, Unavailable, AccessDenied: as `Log.read`.
         """
-        sight = _Sight(self._log.head, self._log.lease)  # the point's; it is looked at anew once it is old
+        sight = _HeadView(self._log.head, self._log.lease)  # the point's; it is looked at anew once it is old
         async with aclosing(self._entries(sight, point, last)) as entries:
             async for logged in entries:
                 yield logged
@@ -148,7 +148,7 @@ class SequencedArchive:
                 if found == head.floor and head.floor and not await self._is_kept_since(sight, moment):
                     raise self._not_kept(sight, f"what there was at {moment.isoformat()} is")
                 return await self._point(found, sight)
-        raise self._restless()
+        raise self._head_changes_too_often()
 
     async def find(self, version: str, last: int) -> Point | None:
         """The state after the entry, up to number ``last``, whose writes include the one of this version id.
@@ -179,7 +179,7 @@ class SequencedArchive:
                     if any(write.id == id for write in logged.version.writes):
                         return point
             return None
-        raise self._restless()
+        raise self._head_changes_too_often()
 
     async def check_kept(self, seq: int) -> None:
         """Raise `NotKept` if the values of the state after entry ``seq`` are kept no longer."""
@@ -240,11 +240,11 @@ class SequencedArchive:
 
     # -- the parts -------------------------------------------------------------------------------------------
 
-    async def _look(self) -> _Sight | None:
+    async def _look(self) -> _HeadView | None:
         seen = await self._log.look()
-        return None if seen is None else _Sight(*seen)
+        return None if seen is None else _HeadView(*seen)
 
-    async def _load(self, sight: _Sight, ref: codec.CheckpointRef) -> Point:
+    async def _load(self, sight: _HeadView, ref: codec.CheckpointRef) -> Point:
         """The state of a checkpoint. Raises `_Gone` if the head names it no longer, `Corrupt` if it does."""
         checkpoint = await load(self._storage, self._layout, sight.head.incarnation, ref)
         if checkpoint is None:
@@ -254,7 +254,7 @@ class SequencedArchive:
             raise _Gone
         return Point(checkpoint.seq, checkpoint.chain, checkpoint.state)
 
-    async def _described(self, sight: _Sight, point: Point) -> Point:
+    async def _described(self, sight: _HeadView, point: Point) -> Point:
         """The place of a checkpoint, with what its entry says of itself while that is in the log."""
         if point.seq <= sight.head.floor:
             return point
@@ -266,7 +266,7 @@ class SequencedArchive:
             raise self._broken_chain(point.seq)
         return replace(point, by=logged.version.by, time=logged.version.time, date=logged.date)
 
-    async def _before(self, sight: _Sight, id: WriteId) -> Point | None:
+    async def _before(self, sight: _HeadView, id: WriteId) -> Point | None:
         """A state without this write, as late as a checkpoint shows it; None if the oldest one has it already."""
         refs = sight.refs
         latest = None if sight.head.floor else _beginning(sight.head.incarnation)
@@ -281,7 +281,7 @@ class SequencedArchive:
                 low, latest = middle + 1, point
         return latest
 
-    async def _entries(self, sight: _Sight, point: Point, last: int) -> AsyncGenerator[Logged, None]:
+    async def _entries(self, sight: _HeadView, point: Point, last: int) -> AsyncGenerator[Logged, None]:
         chain = point.chain
         for start in range(point.seq + 1, last + 1, _READS_AT_ONCE):
             batch = range(start, min(start + _READS_AT_ONCE, last + 1))
@@ -293,10 +293,12 @@ class SequencedArchive:
                 chain = logged.chain
                 yield logged
 
-    async def _read(self, sight: _Sight, seq: int) -> Found | Missing | NotModified:
+    async def _read(self, sight: _HeadView, seq: int) -> Found | Missing | NotModified:
         return await self._storage.get(self._layout.entry(sight.head.incarnation, seq), limit=MAX_ENTRY_BYTES)
 
-    async def _logged(self, sight: _Sight, seq: int, answer: Found | Missing | NotModified, chain: str = "") -> Logged:
+    async def _logged(
+        self, sight: _HeadView, seq: int, answer: Found | Missing | NotModified, chain: str = ""
+    ) -> Logged:
         """An entry as it was read, if it may be believed."""
         name = self._layout.entry(sight.head.incarnation, seq)
         if not isinstance(answer, Found):
@@ -314,7 +316,7 @@ class SequencedArchive:
             raise self._broken_chain(seq)
         return Logged(seq, digest, entry.version, answer.modified)
 
-    async def _is_kept_since(self, sight: _Sight, moment: datetime) -> bool:
+    async def _is_kept_since(self, sight: _HeadView, moment: datetime) -> bool:
         """Whether the checkpoint at the floor, whose entry is older than it, was there at this moment."""
         floor = next((ref for ref in sight.refs if ref.seq == sight.head.floor), None)
         if floor is None:
@@ -327,7 +329,7 @@ class SequencedArchive:
             raise Unsupported("answers carry no Date header", object=self._storage.url)
         return date
 
-    def _not_kept(self, sight: _Sight, what: str) -> NotKept:
+    def _not_kept(self, sight: _HeadView, what: str) -> NotKept:
         oldest = str(sight.head.floor)
         return NotKept(
             f"{what} older than what is kept",
@@ -336,7 +338,7 @@ class SequencedArchive:
             remedy=f"the oldest that can be had is log version {oldest}",
         )
 
-    def _restless(self) -> Unavailable:
+    def _head_changes_too_often(self) -> Unavailable:
         return Unavailable("compacted by others at each try", object=f"head {self._layout.head!r}")
 
     def _missing(self, what: str, though: str) -> Corrupt:

@@ -119,7 +119,7 @@ class SequencedCollector:
             Corrupt: what is stored contradicts itself; nothing more is deleted.
             Unavailable, AccessDenied: interrupted; what is left is done next time.
         """
-        tell = progress or _tell_nobody
+        tell = progress or _ignore_progress
         report = Report()
         await self._log.read()
         if not self._log.exists:
@@ -305,7 +305,7 @@ class SequencedCollector:
             await self._log.commit_expiry(report.expired)
 
 
-def _tell_nobody(what: str, done: int, total: int) -> None:
+def _ignore_progress(what: str, done: int, total: int) -> None:
     pass
 
 

@@ -197,11 +197,11 @@ class KnownHead:
         page = await self._storage.list(self._layout.root, limit=1)
         if not page.objects and page.cursor is None:
             return
-        left = await self._left_behind()
+        left = await self._find_leftover()
         if left and isinstance(await self._storage.get(self._layout.head, limit=_MAX_HEAD_BYTES), Missing):
             raise Corrupt(f"no head object, but {left!r} exists", object=root, remedy=remedy)
 
-    async def _left_behind(self) -> str:
+    async def _find_leftover(self) -> str:
         """An object that a manifest of this name had; what a database with a longer prefix has is none."""
         async for page in pages(self._storage, self._layout.root):
             for one in page.objects:

@@ -153,18 +153,18 @@ class SequencedLog:
                     began = self._seq
                     await self._catch_up()
                     if self._seq == began:
-                        await self._read_what_was_not_listed()
+                        await self._read_past_listing()
                     if not self._seq:
-                        await self._check_that_nothing_else_is_there()
+                        await self._check_no_other_log()
             except Corrupt:
-                self._begin_again()
+                self._discard_opening()
                 raise
             if self._opening is not None:
                 state, self._opening = self._opening, None
                 self.versions.on_next(Loaded(state))
             self._opened = True
 
-    def _begin_again(self) -> None:
+    def _discard_opening(self) -> None:
         """Forget what was read of a log that could not be opened; nothing of it was shown."""
         if self._opening is not None:
             self._opening = State()
@@ -172,7 +172,7 @@ class SequencedLog:
             self._seq, self._chain = 0, ""
             self._tail = Tail()
 
-    async def _check_that_nothing_else_is_there(self) -> None:
+    async def _check_no_other_log(self) -> None:
         """An empty log beside another one's entries means that its head was altered."""
         before = await self._storage.list(self._layout.root)
         past_values = self._layout.values.replace("/values/", "/values0")
@@ -198,7 +198,7 @@ class SequencedLog:
             if hits == (_HITS_WHEN_LOSING if self._losing else _HITS_BEFORE_LISTING):
                 await self._catch_up()
                 if not self._losing:  # else the next create finds out
-                    await self._read_what_was_not_listed()
+                    await self._read_past_listing()
                 return
             answer = await self._read_entry(head.incarnation, seq)
             if not await self._known.counts(seq, answer.date):
@@ -237,7 +237,7 @@ class SequencedLog:
             if failed is not None:
                 raise failed
 
-    async def _read_what_was_not_listed(self) -> None:
+    async def _read_past_listing(self) -> None:
         """A listing may be behind, or leave names out; a get by name is not, so the end is where one finds nothing."""
         while True:
             head, seq = self.head, self._seq + 1
@@ -303,12 +303,12 @@ class SequencedLog:
 
     async def _follow(self, head: codec.Head, lease: Lease) -> bool:
         """Be somewhere on the log that this head leaves standing; False if its checkpoint has gone meanwhile."""
-        if not await self._stand(head, lease):
+        if not await self._reposition(head, lease):
             return False
         self._tail.checkpointed(head.checkpoint.seq if head.checkpoint is not None else 0)
         return True
 
-    async def _stand(self, head: codec.Head, lease: Lease) -> bool:
+    async def _reposition(self, head: codec.Head, lease: Lease) -> bool:
         known, ref = self._known.seen, head.checkpoint
         resumed = self._resumed
         if known is None and resumed is not None:
@@ -410,7 +410,7 @@ class SequencedLog:
             # Not known: lost to another writer, our own create resent by the HTTP client, or simply no answer.
             await self.read()
             if self._seq < seq:
-                raise self._nothing_there(name, error) from error
+                raise self._not_found_error(name, error) from error
         else:
             self._losing = False
             if await self._known.counts(seq, stored.date):
@@ -418,7 +418,7 @@ class SequencedLog:
             else:
                 await self.read()
 
-    def _nothing_there(self, name: str, cause: PreconditionFailed | Unavailable) -> Unavailable:
+    def _not_found_error(self, name: str, cause: PreconditionFailed | Unavailable) -> Unavailable:
         if isinstance(cause, Unavailable):
             return cause
         return Unavailable("refused as existing, but not found", operation="commit", object=f"log entry {name!r}")

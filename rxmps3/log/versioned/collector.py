@@ -67,7 +67,7 @@ class VersionedCollector:
         return named.version
 
     async def collect(self, *, dry_run: bool = False, progress: Progress | None = None) -> Report:
-        tell = progress or _tell_nobody
+        tell = progress or _ignore_progress
         report = Report()
         await self._log.read()
         if not self._log.exists:
@@ -202,7 +202,7 @@ class VersionedCollector:
             await self._log.commit_expiry(report.expired)
 
 
-def _tell_nobody(what: str, done: int, total: int) -> None:
+def _ignore_progress(what: str, done: int, total: int) -> None:
     pass
 
 

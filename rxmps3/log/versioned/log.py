@@ -363,7 +363,7 @@ class VersionedLog:
     async def commit(self, writes: Sequence[Write]) -> None:
         await self.open()
         await self.prepare()
-        if self._unlisted is not None and await self._is_listed_at_last(self._unlisted):
+        if self._unlisted is not None and await self._wait_until_listed(self._unlisted):
             return
         if self._unsure:
             await self._look_for(writes)
@@ -399,9 +399,9 @@ class VersionedLog:
             raise not_enabled(self._storage.url)
         own = decode_body(body, stored.version or "", self._names)
         self._unlisted = _Unlisted(own, stored.etag, stored.date)
-        await self._is_listed_at_last(self._unlisted)
+        await self._wait_until_listed(self._unlisted)
 
-    async def _is_listed_at_last(self, one: _Unlisted) -> bool:
+    async def _wait_until_listed(self, one: _Unlisted) -> bool:
         """Whether a version of one's own has come into the listing; False if it will not any more.
 
         Sent once more, its writes could change their place when it comes to light after all, so it is waited for.
