@@ -190,8 +190,7 @@ class Mps3Log:
         offset = self._server.offset
         listed = await self._list_by_the_clock()
         if self._server.offset - offset > _FUTURE / 2:
-            return await self._list_by_the_clock()  # the listing lagged so far behind that it left out the newest
-            operation
+            return await self._list_by_the_clock()  # a lagging listing left out the newest
         return listed
 
     async def _list_by_the_clock(self) -> list[_Listed]:

@@ -66,7 +66,7 @@ def is_valid(stamp: Stamp, stored: float | None) -> bool:
     """Whether an operation is valid.
 
     Args:
-        stamp: what its name says.
+        stamp: from its name.
         stored: when the server stored it, in milliseconds since the epoch; None if it does not say.
     """
     return stored is None or abs(stamp.time - stored) < LAG
