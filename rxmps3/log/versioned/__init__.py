@@ -28,7 +28,7 @@ def open_kit(context: Context) -> Kit:
 
 
 async def is_there(storage: Storage, manifest: str) -> bool:
-    """Whether there is a versioned manifest of this name, in whatever state. Writes nothing.
+    """Whether there is a versioned manifest of this name, intact or not. Writes nothing.
 
     Raises:
         Unavailable, AccessDenied, BucketNotFound: the storage does not answer or refuses.

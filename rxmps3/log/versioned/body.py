@@ -1,6 +1,6 @@
-"""The body of a version of the manifest object, both ways. Pure.
+"""Encode and decode the versions of the manifest object. Pure.
 
-Reading trusts nothing, as in `rxmps3.log.codec`.
+Decoding trusts nothing, as in `rxmps3.log.codec`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SIGN = f'"log":"{PROTOCOL}"'.encode()
 
 @dataclass(frozen=True)
 class Named:
-    """A checkpoint as a body names it.
+    """A reference to a checkpoint in a body.
 
     Attributes:
         version: the version of the manifest object after which the state was taken.
@@ -36,15 +36,15 @@ class Named:
 
 @dataclass(frozen=True)
 class Body:
-    """A version of the manifest object as read.
+    """A decoded version of the manifest object.
 
     Attributes:
-        version: what it says; its id is the version id that the storage gave it.
+        version: its content; the id is the version id given by the storage.
         previous: the last version that its writer had applied, "" if none.
         own: the last version of the same writer that was seen committed, "" if none.
         checkpoint: the newest checkpoint that its writer knew.
         size: bytes.
-        beside: what else its writer had applied, as far as ``previous`` and ``own`` do not come after it.
+        beside: other versions its writer had applied that neither ``previous`` nor ``own`` follows.
     """
 
     version: ManifestVersion
@@ -61,12 +61,12 @@ class Body:
 
     @property
     def follows(self) -> tuple[str, ...]:
-        """The versions that come before this one wherever they are known."""
+        """The versions that have to come before this one."""
         return tuple(id for id in (self.previous, self.own, *self.beside) if id)
 
 
 def is_ours(body: bytes) -> bool:
-    """Whether an object claims to be a manifest of this protocol, in whatever format and state."""
+    """Whether an object claims to be a manifest of this protocol, whatever its format and whether it is intact."""
     return _SIGN in body
 
 
@@ -86,7 +86,7 @@ def encode_body(
 ) -> bytes:
     """The bytes of a version; ``writes`` are texts made by `rxmps3.log.codec.encode_write`.
 
-    The nonce makes every body another one, so that no two versions have one ETag.
+    The nonce makes each body unique, so that no two versions have the same ETag.
     """
     named = None
     if checkpoint is not None:

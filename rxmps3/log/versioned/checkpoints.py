@@ -15,7 +15,7 @@ __all__ = ["load_base", "store_base"]
 
 
 async def store_base(storage: Put, names: VersionedNames, base: Base, clock: Clock) -> Named:
-    """Write a checkpoint of a base; nothing names it yet. Raises as `Storage.put`."""
+    """Write a checkpoint of a base, not yet named by any version. Raises as `Storage.put`."""
     name = names.checkpoint(base.count, clock.new_id())
     return Named(base.id, await store_at(storage, name, PROTOCOL, base.count, base.state, base.chain))
 
@@ -24,7 +24,7 @@ async def load_base(storage: Get, names: VersionedNames, named: Named) -> Base |
     """The base that a checkpoint holds; None if the object is gone.
 
     Raises:
-        Corrupt: it is not the one that the body names.
+        Corrupt: it does not match the reference in the body.
         Unavailable, AccessDenied, BucketNotFound: the storage does not answer or refuses.
     """
     if not named.version:

@@ -1,17 +1,17 @@
 """Keeping a versioned manifest small: checkpoints, and deletion by version id.
 
-What is deleted lies below the *pivot*: the newest checkpoint whose version is older than the retention and all
-that could still come to light or be under way, and which a settled version names. In this order, each step
-interruptible anywhere and taken up by anyone:
+Everything deleted lies below the *pivot*: the newest checkpoint that a settled version names and whose version is older
+than the retention and than anything that could still appear or be in flight. The steps, in this order; each may be
+interrupted at any point and continued by any client:
 
-1. values that a version below the pivot or an older checkpoint names, and neither the pivot nor anything above it;
-2. the versions of the manifest below the pivot's, oldest first, so that what is left is always one piece: who finds
-   his base there misses nothing above it;
+1. values named by a version below the pivot or by an older checkpoint, but not by the pivot or anything above it;
+2. the versions of the manifest below the pivot's, oldest first, so that the rest has no gaps: a client whose base is
+   still listed misses nothing above it;
 3. the older checkpoints.
 
-Only what this manifest's own log has named is ever deleted, for other manifests keep their values under the same
-names, and other programs their objects: a version id belongs to one put, and so to one log. The price is that an
-upload which never came to be committed stays; there is no telling it from another manifest's.
+Only values named by this manifest's own log are deleted, since other manifests and other programs may use the same
+object names; a version id belongs to one put, hence to one log. The cost: an upload that was never committed is kept,
+because it cannot be told from another manifest's value.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class VersionedCollector:
     """Compacts one versioned manifest that is open here. See `rxmps3.log.protocol.Collector`.
 
     Args:
-        context: where it is, and for how long it is to be kept.
-        names: its names.
+        context: where it is, and its retention.
+        names: its object names.
         log: the client's own log, open.
     """
 
@@ -80,7 +80,7 @@ class VersionedCollector:
             bodies = await fetch_bodies(self._storage, self._names, ids)
         except Gone as gone:
             raise Unavailable(
-                "compacted by others meanwhile", object=f"manifest {self._names.object!r}, version {gone.id!r}"
+                "compacted by another client meanwhile", object=f"manifest {self._names.object!r}, version {gone.id!r}"
             ) from None
         tell("versions read", len(ids), len(ids))
         pivot = await self._pivot(listing, [bodies[id] for id in ids])
@@ -90,7 +90,7 @@ class VersionedCollector:
         return report
 
     async def _pivot(self, listing: Listing, bodies: Sequence[Body]) -> tuple[Named, State] | None:
-        """The newest checkpoint below which everything may go, and its state."""
+        """The newest checkpoint below which everything may be deleted, and its state."""
         modified = listing.modified
         settled = [body for body in bodies if _age(modified, body.id, listing.date) >= SETTLED_AFTER]
         named = {body.checkpoint.ref.name: body.checkpoint for body in settled if body.checkpoint is not None}
@@ -122,7 +122,7 @@ class VersionedCollector:
         doomed = sorted(once - live, key=lambda content: (content.name, content.version or ""))
         if doomed and not live and _named_in(self._state()):
             raise Corrupt(
-                "no value seems to be in use, though the state names some",
+                "no value appears to be in use, although the state names some",
                 object=f"manifest {self._names.object!r}",
                 remedy="nothing was deleted",
             )
@@ -143,7 +143,7 @@ class VersionedCollector:
             report.bytes += one.size
 
     async def _older_checkpoints(self, pivot: Named) -> list[ListedVersion]:
-        """The versions of all checkpoint objects of fewer versions than the pivot's."""
+        """The versions of all checkpoint objects that cover fewer versions than the pivot's."""
         older: list[ListedVersion] = []
         cursor: str | None = None
         while True:
@@ -157,7 +157,7 @@ class VersionedCollector:
             cursor = page.cursor
 
     async def _named_in(self, checkpoint: str, bodies: Iterable[Body]) -> set[ContentObject]:
-        """The values that an older checkpoint names, if any version vouches for it."""
+        """The values named by an older checkpoint, if some version names that checkpoint."""
         for body in bodies:
             if body.checkpoint is not None and body.checkpoint.ref.name == checkpoint:
                 base = await load_base(self._storage, self._names, body.checkpoint)
@@ -181,7 +181,7 @@ class VersionedCollector:
                 await all_of(map(self._tidy, bare[start : start + _DELETES_AT_ONCE]))
 
     async def _tidy(self, name: str) -> None:
-        """Remove the delete markers of an object of which nothing else is left."""
+        """Remove the delete markers of an object that has no other versions left."""
         page = await versions_of(self._storage).list_versions(name)
         versions = [one for one in page.versions if one.name == name]
         if versions and page.cursor is None and all(one.is_delete_marker for one in versions):
@@ -189,7 +189,7 @@ class VersionedCollector:
                 await self._storage.delete(name, version=one.version)
 
     async def _expire_writers(self, report: Report, now: datetime, dry_run: bool) -> None:
-        """Forget the numbers of writers that have been silent for long, by an ordinary version."""
+        """Forget the numbers of long inactive writers, by appending an ordinary version."""
         silent = [
             writer
             for writer, mark in self._state().writers.items()
@@ -207,7 +207,7 @@ def _ignore_progress(what: str, done: int, total: int) -> None:
 
 
 def _age(modified: dict[str, datetime], id: str, now: datetime) -> timedelta:
-    """How old a version is by the storage's clock; negative if it does not say or there is no such version."""
+    """The age of a version by the storage's clock; negative if unknown."""
     return now - modified[id] if id in modified else timedelta(-1)
 
 

@@ -1,4 +1,5 @@
-"""The ends of what is known: versions that no other known one follows. Whoever names them names all that it knows."""
+"""The ends of the known history: versions that no other known version follows. Naming them implies all known
+versions."""
 
 from __future__ import annotations
 
@@ -16,13 +17,13 @@ _NAMED_FOR = 2 * SETTLED_AFTER
 
 
 class Ends:
-    """Those below the base, as long as they matter, and those above it."""
+    """The ends below the base, while they matter, and those above it."""
 
     def __init__(self) -> None:
         self._below: dict[str, datetime] = {}
 
     def settled(self, below: Sequence[Body], modified: Mapping[str, datetime], now: datetime) -> None:
-        """These versions, in order, are below the base now."""
+        """Note that these versions, in order, are now below the base."""
         ends = self._below | {body.id: modified[body.id] for body in below if body.id in modified}
         for body in below:
             for id in body.follows:
@@ -30,7 +31,7 @@ class Ends:
         self._below = {id: made for id, made in ends.items() if now - made < _NAMED_FOR}
 
     def beside(self, history: History, named: Sequence[str]) -> tuple[str, ...]:
-        """The ends but for these, which are named anyway."""
+        """The ends other than these, which are named anyway."""
         followed = {id for body in history.placed for id in body.follows}
         ids = (*self._below, *(body.id for body in history.placed))
         return tuple(id for id in ids if id not in followed and id not in named)

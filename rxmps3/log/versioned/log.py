@@ -1,14 +1,14 @@
-"""The versioned log: the versions of one object, in the order in which the storage lists them.
+"""The versioned log: the versions of one object, in the order the storage lists them.
 
-It needs a storage that keeps every version of an object, and no conditional write. The argument, in short
-(``docs/protocol-versioned.md`` has it whole):
+It needs a storage that keeps every version of an object, but no conditional writes. The argument in short (in full in
+``docs/protocol-versioned.md``):
 
-* a put never fails for what others do, so there is nothing to lose a race for: each writer appends, and the listing
-  tells where;
-* a version counts once it was seen in a listing, also for its own writer;
-* a version may come to light below known ones as long as they are younger than `SETTLED_AFTER`, so the listing is
-  looked at again, ever more rarely, until the newest one is that old;
-* a write counts once however many versions hold it, so whoever has heard nothing may send it again.
+* a put never fails because of other writers, so there are no lost races: each writer appends, and the listing shows
+  where;
+* a version counts once it was seen in a listing, even for its own writer;
+* a version may appear below known ones while they are younger than `SETTLED_AFTER`, so the listing is read again, less
+  and less often, until the newest version is that old;
+* a write counts once however many versions hold it, so a writer that got no answer may send it again.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _COARSE = timedelta(seconds=1)
 
 @dataclass(frozen=True)
 class _Unlisted:
-    """A version of one's own that is stored, and was not in the listing yet when it was last looked at."""
+    """An own version that is stored but was not yet in the last listing."""
 
     body: Body
     etag: str
@@ -65,8 +65,8 @@ class VersionedLog:
     """One manifest's versioned log, as one client follows and extends it.
 
     Args:
-        context: its storage, which keeps versions, and who follows it.
-        names: the manifest's.
+        context: its storage, which keeps versions, and the client that follows it.
+        names: the manifest's object names.
     """
 
     def __init__(self, context: Context, names: VersionedNames) -> None:
@@ -78,7 +78,7 @@ class VersionedLog:
         self._names = names
         self._opened = False
         self._history = History()
-        self._fetched: dict[str, Body] = {}  # what came in before another request failed
+        self._fetched: dict[str, Body] = {}  # fetched before another request failed
         self._etag = ""
         self._own = ""
         self._named: Named | None = None
@@ -89,7 +89,7 @@ class VersionedLog:
         self._resumed = False
         self._capable = False
         self._unlisted: _Unlisted | None = None
-        self._unsure = False  # whether to look at the log before the next put: the outcome of the last is not known
+        self._unsure = False  # whether to read the log before the next put: the outcome of the last one is unknown
         self._turning = asyncio.Lock()
 
     @property
@@ -119,7 +119,7 @@ class VersionedLog:
 
     @property
     def checkpoint(self) -> Named | None:
-        """The newest checkpoint that is known."""
+        """The newest known checkpoint."""
         return self._named
 
     @property
@@ -153,7 +153,7 @@ class VersionedLog:
                 raise
 
     async def list_again(self) -> None:
-        """Go through the listing whether or not that is due. Raises as `read`."""
+        """Read the whole listing even if it is not due. Raises as `read`."""
         await self.open()
         async with self._turning:
             if self.exists:
@@ -161,11 +161,11 @@ class VersionedLog:
                 await self._catch_up(None)
 
     async def _look(self) -> Found | None:
-        """The newest version, if it is another one than last time.
+        """The newest version, if it has changed since the last call.
 
         Raises:
-            Corrupt: a manifest that was there is gone.
-            Unsupported: what is there was written without versioning.
+            Corrupt: a known manifest has disappeared.
+            Unsupported: the object was written without versioning.
         """
         answer = await self._storage.get(self._names.object, unless=self._etag or None, limit=MAX_ENTRY_BYTES)
         self._learn_date(answer.date)
@@ -177,7 +177,9 @@ class VersionedLog:
             return None
         if not is_version_id(answer.version):
             if answer.version is None or not self.exists:
-                decode_body(answer.body, answer.version or "null", self._names)  # is it ours at all?
+                decode_body(
+                    answer.body, answer.version or "null", self._names
+                )  # check that this is a versioned manifest
             raise Unsupported(
                 "its newest version was written while versioning was not enabled",
                 object=manifest_at(self._storage, self._names),
@@ -202,7 +204,7 @@ class VersionedLog:
         """Read the log from the newest checkpoint in reach and emit the state.
 
         Raises:
-            Corrupt, Unsupported: what is there is not, or not any more, a versioned log that is known here.
+            Corrupt, Unsupported: there is no versioned log, or it is damaged or of an unknown format.
         """
         problem: Error = self._behind()
         for attempt in range(_TRIES):
@@ -224,7 +226,7 @@ class VersionedLog:
         raise problem
 
     async def _load_from(self, newest: Found) -> None:
-        """Load, beginning with a newest version in hand.
+        """Load, starting from an already fetched newest version.
 
         Raises:
             Gone: something was collected meanwhile.
@@ -241,12 +243,12 @@ class VersionedLog:
         self.versions.on_next(Loaded(history.state))
 
     async def _catch_up(self, newest: Found | None, own: Body | None = None, etag: str = "") -> None:
-        """Look at the listing and emit what is new in it.
+        """Read the listing and emit the new versions.
 
         Args:
-            newest: the newest version, if it has been read.
-            own: the version that this client has just made.
-            etag: of that one.
+            newest: the newest version, if already fetched.
+            own: the version that this client has just written.
+            etag: the ETag of that version.
 
         Raises:
             Unavailable: the listing does not show one of these two yet.
@@ -272,7 +274,7 @@ class VersionedLog:
         raise problem
 
     async def _catch_up_once(self, seen: Mapping[str, Body]) -> None:
-        """One look at the listing. Raises `Gone` if something in it vanished meanwhile."""
+        """Read the listing once. Raises `Gone` if a listed version has disappeared meanwhile."""
         before = self._history
         until = (before.base.id,) if before.base.id else ()
         known = frozenset(before.listed)
@@ -297,14 +299,14 @@ class VersionedLog:
             self.versions.on_next(event)
 
     def _is_out_of_reach(self, listing: Listing, new: Mapping[str, Body]) -> bool:
-        """Whether what is known does not reach up to what the listing still shows."""
+        """Whether the known history ends before the oldest version in the listing."""
         oldest = self._history.oldest
         if not oldest:
             return any(body.checkpoint is not None for body in new.values())
         return not listing.partial and listing.stopped_at != oldest and oldest not in listing.ids
 
     def _adopt(self, history: History, new: Mapping[str, Body], listing: Listing) -> None:
-        """Know this history from now on, as far as it is settled without the way to it."""
+        """Adopt this history; its settled part is reduced to the base."""
         self._fetched.clear()
         self._pace.saw(listing, len(history.listed))
         for body in history.placed:
@@ -329,7 +331,7 @@ class VersionedLog:
         self._tail.checkpointed(self._named.ref.seq if self._named is not None else 0)
 
     def name_checkpoint(self, named: Named) -> None:
-        """Let later versions name this checkpoint, if none newer is known."""
+        """Name this checkpoint in later versions, unless a newer one is known."""
         if self._named is None or named.ref.seq > self._named.ref.seq:
             self._named = named
             self._tail.checkpointed(named.ref.seq)
@@ -378,9 +380,10 @@ class VersionedLog:
         await self._append((), self._encode((), writers))
 
     async def _look_for(self, writes: Sequence[Write]) -> None:
-        """After an attempt of unknown outcome: is one of these writes in the log? Then that attempt has arrived."""
+        """After an attempt of unknown outcome, check whether the log holds one of its writes and thus the attempt
+        succeeded."""
         async with self._turning:
-            self._pace.hurry()  # it may have come to light below what is known
+            self._pace.hurry()  # it may have appeared below known versions
             await self._catch_up(await self._look())
         if any(map(self._history.state.has_committed, writes)):
             self._unsure = False
@@ -402,12 +405,13 @@ class VersionedLog:
         await self._wait_until_listed(self._unlisted)
 
     async def _wait_until_listed(self, one: _Unlisted) -> bool:
-        """Whether a version of one's own has come into the listing; False if it will not any more.
+        """Whether the listing shows an own version; False if it can no longer appear.
 
-        Sent once more, its writes could change their place when it comes to light after all, so it is waited for.
+        If its writes were sent again and it then appeared after all, they would change their place in the log; so wait
+        for it.
 
         Raises:
-            Unavailable: it is not there yet.
+            Unavailable: it is not listed yet.
         """
         try:
             async with self._turning:
@@ -421,7 +425,7 @@ class VersionedLog:
         return True
 
     def _pack(self, writes: Sequence[Write]) -> tuple[Sequence[Write], list[str]]:
-        """The oldest of these writes, as many as the size of a group allows and at least one, and their texts."""
+        """The oldest of these writes, at least one and at most as many as fit into a group, and their texts."""
         texts: list[str] = []
         size = 0
         for write in writes:
@@ -448,7 +452,7 @@ class VersionedLog:
         )
 
     async def _mark_deleted(self, writes: Sequence[Write]) -> None:
-        """Let deleted keys be missing for other tools, too, by delete markers; the log does without them."""
+        """Put delete markers on deleted keys for the sake of other tools; the log itself does not need them."""
         entries = self._history.state.entries
         keys = {key for write in writes for key, entry in write.update.items() if entry is None and key not in entries}
         names = sorted(map(escape, keys))

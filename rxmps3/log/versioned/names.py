@@ -1,4 +1,4 @@
-"""The object names of a versioned manifest, both ways. Pure.
+"""Format and parse the object names of a versioned manifest. Pure.
 
 Below the prefix of the database::
 
@@ -6,10 +6,10 @@ Below the prefix of the database::
     <escaped key>                                                its versions are the key's values
     .rxmps3/<manifest>/checkpoint/<count, 20 digits>-<nonce>     the state after so many log versions
 
-The manifest's name is escaped with its slashes, so that it is one segment and no other manifest's folder.
+The slashes in the manifest's name are escaped too, so that it is one path segment and cannot contain another manifest.
 
-Several manifests below one prefix share the names of values. That is harmless: a log names each value by name *and*
-version id, and no two writes ever share a version.
+Manifests below the same prefix share the object names of values. That is harmless: a log refers to a value by name
+*and* version id, and no two writes share a version.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ class VersionedNames:
     """The folder of its checkpoints."""
 
     def __post_init__(self) -> None:
-        folder = Layout(self.manifest, self.key_limit).root  # one segment, so that no folder lies within another
+        folder = Layout(self.manifest, self.key_limit).root  # one segment: no folder within another
         object.__setattr__(self, "object", folder.removesuffix("/"))
         object.__setattr__(self, "checkpoints", f"{RESERVED}/{folder}checkpoint/")
 
     def check_key(self, key: object) -> str:
-        """Return ``key`` if it can be one here.
+        """Return ``key`` if it is valid in this manifest.
 
         Raises:
-            InvalidKey: as `layout.check_key`; or it would share its object with the manifest, or with what this
-                package keeps for itself.
+            InvalidKey: as `layout.check_key`; or its object would be the manifest's own, or one that this package
+                reserves.
         """
         checked = check_key(key, self.key_limit)
         name = escape(checked)
@@ -68,7 +68,9 @@ class VersionedNames:
             )
         if name.startswith(RESERVED):
             raise InvalidKey(
-                f"in this protocol no key begins with {RESERVED!r}", object=f"key {key!r:.80}", remedy="choose another"
+                f"in this protocol no key may begin with {RESERVED!r}",
+                object=f"key {key!r:.80}",
+                remedy="choose another",
             )
         return checked
 
@@ -77,7 +79,7 @@ class VersionedNames:
         return f"{self.checkpoints}{count:0{_COUNT_DIGITS}d}-{nonce}"
 
     def count_of(self, name: str) -> int | None:
-        """How many versions the checkpoint of this name covers; None if it is no such name."""
+        """How many versions the checkpoint of this name covers; None if this is not a checkpoint's name."""
         digits, dash, nonce = name.removeprefix(self.checkpoints).partition("-")
         if len(digits) != _COUNT_DIGITS or not (digits.isascii() and digits.isdigit()) or not dash or not nonce:
             return None

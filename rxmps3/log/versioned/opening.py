@@ -1,4 +1,4 @@
-"""Where a client begins that knows nothing: a checkpoint, and what is listed above it."""
+"""Where a new client starts: a checkpoint, and the versions listed above it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ __all__ = ["begin", "check_emptiness", "gone", "manifest_at"]
 
 
 def manifest_at(storage: Storage, names: VersionedNames) -> str:
-    """The manifest, for messages."""
+    """How messages name the manifest."""
     return f"manifest {names.object!r} at {storage.url}"
 
 
 def gone(storage: Storage, names: VersionedNames, what: str) -> Corrupt:
-    """What to say if something is gone that nobody may have deleted."""
+    """The error for an object that is gone although nothing may delete it."""
     return Corrupt(what, object=manifest_at(storage, names), remedy="restore it from a backup; nothing is overwritten")
 
 
 async def check_emptiness(storage: Storage, names: VersionedNames) -> None:
-    """Nothing is there: fine for a manifest that never was.
+    """Check that a manifest that is not there was never created.
 
     Raises:
-        Corrupt: it lies under a delete marker.
+        Corrupt: it was deleted: its newest version is a delete marker.
         Unavailable, AccessDenied, BucketNotFound: the storage does not answer or refuses.
     """
     try:
@@ -50,7 +50,7 @@ async def check_emptiness(storage: Storage, names: VersionedNames) -> None:
 async def begin(
     storage: Storage, names: VersionedNames, newest: Body, fetched: dict[str, Body]
 ) -> tuple[Base, Listing, dict[str, Body]]:
-    """The newest base in reach, the listing above it, and the bodies of the versions there.
+    """The newest available base, the listing above it, and the bodies of the versions listed.
 
     Args:
         storage, names: of the manifest.
@@ -58,7 +58,7 @@ async def begin(
         fetched: as for `read_versions`.
 
     Raises:
-        Corrupt: versions name checkpoints, and none is there.
+        Corrupt: versions name checkpoints, but none of them exists.
         as `read_versions` and `load_base`.
     """
     seen = {newest.id: newest}
@@ -74,7 +74,7 @@ async def begin(
 async def _best_base(
     storage: Storage, names: VersionedNames, listing: Listing, bodies: Mapping[str, Body]
 ) -> tuple[Base, Listing]:
-    """The newest checkpoint that any version names and that is still there, and the listing above it."""
+    """The newest named checkpoint that still exists, and the listing above it."""
     ids = listing.ids
     named: dict[str, Named] = {one.ref.name: one for id in ids if (one := bodies[id].checkpoint) is not None}
     for one in sorted(named.values(), key=lambda one: one.ref.seq, reverse=True):
@@ -82,5 +82,5 @@ async def _best_base(
             above = len(ids) - 1 - ids.index(one.version)
             return base, Listing(listing.lines[:above], one.version, listing.date)
     if named:
-        raise gone(storage, names, f"none of its {len(named)} checkpoints is there")
+        raise gone(storage, names, f"none of its {len(named)} checkpoints exists")
     return Base(), listing

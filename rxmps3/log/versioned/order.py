@@ -1,14 +1,13 @@
-"""The order of versions and the state that follows from it. Pure.
+"""The order of versions, and the state that results from it. Pure.
 
-The storage lists the versions of the manifest object; its order is the order, except where it contradicts itself: a
-version that names another one as its past comes after it wherever both are known (`resolve`). So every client that
-has seen the same versions has the same order, and in it no effect comes before its cause, even where a server's
-clocks run apart.
+Versions are ordered as the storage lists them, with one exception: a version comes after every known version that it
+    names as its past (`resolve`). So all clients that have seen the same versions agree on the order, and no effect
+    precedes its cause, even if the clocks of servers differ.
 
-A version may come to light below known ones. Then the state goes back to the one before it and is computed anew
-(`learn`): each state is the fold of *all* versions before it, never what some writer believed its past to be.
+A version may appear below known ones. The state is then recomputed from there (`learn`): each state is the fold of
+*all* versions before it, never of what some writer believed its past to be.
 
-What is old enough never changes any more and becomes the `Base`.
+Versions that are old enough no longer change and become part of the `Base`.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ __all__ = ["Base", "History", "learn", "merged", "resolve", "settle"]
 
 @dataclass(frozen=True)
 class Base:
-    """Where knowledge begins. Nothing up to here changes any more.
+    """The start of the known history. Nothing up to here can change.
 
     Attributes:
-        state: after all versions up to here; its ``version`` is the last of them, also in the listing.
-        count: how many versions that are.
-        chain: a digest of their ids in order: two clients with the same one have the same past.
+        state: after all versions up to here; its ``version`` is the last of them, and also the last in the listing.
+        count: the number of these versions.
+        chain: a digest of their ids in order; clients with equal digests have the same past.
     """
 
     state: State = field(default_factory=State)
@@ -45,7 +44,7 @@ class Base:
 
 @dataclass(frozen=True)
 class History:
-    """The versions that are known above the base.
+    """The known versions above the base.
 
     Attributes:
         listed: their ids, oldest first, as the storage orders them.
@@ -60,12 +59,12 @@ class History:
 
     @property
     def state(self) -> State:
-        """After all of them."""
+        """The state after all known versions."""
         return self.states[-1] if self.states else self.base.state
 
     @property
     def oldest(self) -> str:
-        """The oldest version that is known to be there still, the base's own if there is one; "" if none is."""
+        """The oldest version known to still exist: the base's own if there is one; "" if none is known."""
         return self.base.id or (self.listed[0] if self.listed else "")
 
     def knows(self, id: str) -> bool:
@@ -74,10 +73,10 @@ class History:
 
 
 def resolve(bodies: Sequence[Body]) -> list[Body]:
-    """The bodies in an order in which none comes before one that it follows.
+    """Sort the bodies so that none comes before one that it follows.
 
-    It is the given order but for those that are held back, each until the last of what it follows is placed. What is
-    not among the bodies counts as placed. Bodies that wait for each other, which no client writes, come at the end.
+    The given order is kept, except that a body is held back until everything it follows has been placed. Versions not
+    among the bodies count as placed. Bodies in a cycle, which no client writes, come at the end.
     """
     present = {body.id for body in bodies}
     placed: dict[str, Body] = {}
@@ -96,14 +95,14 @@ def resolve(bodies: Sequence[Body]) -> list[Body]:
 
 
 def _not_placed(body: Body, present: set[str], placed: Mapping[str, Body]) -> Iterable[str]:
-    """What a body has to wait for."""
+    """The versions that a body has to wait for."""
     return (id for id in body.follows if id in present and id not in placed)
 
 
 def merged(known: Sequence[str], listed: Sequence[str]) -> list[str]:
-    """The ids of a listing, oldest first, and the known ones that it lacks, each after the one it came after before.
+    """The ids of a listing, oldest first, with missing known ids put back after their former predecessors.
 
-    A listing that ends early lacks the oldest; one that forgets a version for a while must not take anybody back.
+    A listing that ends early lacks the oldest ids. A listing that omits a version for a while must not undo it.
     """
     present = set(listed)
     below = next((at for at, id in enumerate(known) if id in present), len(known))
@@ -117,18 +116,18 @@ def merged(known: Sequence[str], listed: Sequence[str]) -> list[str]:
 def learn(
     history: History, listed: Sequence[str], bodies: Mapping[str, Body]
 ) -> tuple[History, list[Committed | Replayed]]:
-    """What is known after one more listing, and what to tell of it.
+    """Update the history with one more listing, and return the events to emit.
 
     Args:
         history: what was known before.
-        listed: the ids above the base that a listing shows, oldest first, down to the base or to any known one.
-        bodies: of those that were not known before; others may be among them.
+        listed: the ids above the base in the listing, oldest first, down to the base or to any known id.
+        bodies: those of the ids not known before; may contain others.
 
     Returns:
         The history, and one `Committed` per version if all new ones came at the end, else one `Replayed`.
 
     Raises:
-        Corrupt: two different writes carry one number.
+        Corrupt: two different writes have the same number.
     """
     before = history.placed
     known = {body.id: body for body in before}
@@ -153,13 +152,13 @@ def learn(
 
 
 def settle(history: History, count: int) -> tuple[History, tuple[Body, ...]]:
-    """Move the base up, as far as possible, over the oldest ``count`` listed versions, which are settled.
+    """Move the base up as far as possible over the oldest ``count`` listed versions, which are settled.
 
-    The base must be a clean cut: none of the versions up to it is held back behind one above it, or a client that
-    starts at the base would place it elsewhere.
+    The base must be a clean cut: no version up to it may be held back behind one above it, or a client that starts at
+        the base would order it differently.
 
     Returns:
-        The history with the new base, and the bodies that are below it now, in order.
+        The history with the new base, and the bodies that are now below it, in order.
     """
     cut, unpaired = 0, set[str]()
     for at in range(min(count, len(history.listed))):

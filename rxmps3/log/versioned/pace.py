@@ -1,4 +1,4 @@
-"""When the listing is gone through whole though nothing seems new, since a version may come to light below others."""
+"""When to read the whole listing although nothing seems new, since a version may appear below known ones."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _LINES_PER_SECOND = 100
 
 
 class ListingPace:
-    """When it is due: first soon after a change, then whenever the newest version is twice as old as the last time,
-    and for the last time when that is settled."""
+    """When a full listing is due: soon after a change, then each time the newest version has doubled in age, and once
+    more when it is settled."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -25,20 +25,20 @@ class ListingPace:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to go through the whole listing."""
+        """Whether a full listing is due."""
         return self._due_at is not None and self._clock.monotonic() >= self._due_at
 
     @property
     def whole_until(self) -> datetime | None:
-        """Before this moment by the storage's clock a part of the listing may do; None if it may not."""
+        """The moment, by the storage's clock, until which a partial listing suffices; None if it does not."""
         return None if self._whole_at is None else self._whole_at + SETTLED_AFTER
 
     def hurry(self) -> None:
-        """Let it be due now."""
+        """Make a full listing due now."""
         self._due_at = self._clock.monotonic()
 
     def saw(self, listing: Listing, known: int) -> None:
-        """The listing has been looked at; so many versions above the base are known."""
+        """Note that the listing was read, and how many versions above the base are known."""
         if listing.partial:
             soon = self._clock.monotonic() + _fair_wait(known).total_seconds()
             self._due_at = soon if self._due_at is None else min(soon, self._due_at)

@@ -1,4 +1,4 @@
-"""Where the versioned log puts values: at their keys' own names, one version per write."""
+"""Where the versioned log stores values: in one object per key, named by the key, with one version per write."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["VersionedPlacing"]
 
 
 class VersionedPlacing:
-    """See `rxmps3.log.protocol.Placing`. Every value is an object, so that any S3 tool sees it, however small it is."""
+    """See `rxmps3.log.protocol.Placing`. Every value, however small, is an object, so that any S3 tool can read it."""
 
     in_order = True
     repeatable = False

@@ -1,6 +1,6 @@
-"""Does this storage keep versions, as the versioned log needs it? Asked before the first write.
+"""Probe whether a storage keeps versions as the versioned log requires. Done before the first write.
 
-A good verdict is remembered per endpoint and bucket for as long as the process lives.
+A positive verdict is cached per endpoint and bucket for the lifetime of the process.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _passed: set[str] = set()
 
 
 async def ensure_versions(storage: Storage, clock: Clock) -> None:
-    """Return if every put makes a version that stays readable, and versions are listed newest first.
+    """Check that every put creates a version that stays readable, and that versions are listed newest first.
 
     Raises:
         Unsupported: names the condition that the storage breaks.
-        Unavailable, AccessDenied: the probe could not be carried out; nothing is known.
+        Unavailable, AccessDenied: the probe could not be completed.
     """
     place = place_of(storage.url)
     if place in _passed:
@@ -58,13 +58,13 @@ async def _probe(storage: Storage, name: str) -> None:
         raise _broken(storage, "If-None-Match with the current ETag returned the object again")
     if latest.date is None:
         raise _broken(storage, "answers carry no Date header")
-    listed = [id for id in await _listed(storage, name) if id in ids]  # a put that was sent twice made one more
+    listed = [id for id in await _listed(storage, name) if id in ids]  # a put sent twice makes one more
     if listed != [second, first]:
         raise _broken(storage, "the versions of an object are not listed newest first")
 
 
 async def _listed(storage: Storage, name: str) -> list[str]:
-    """The version ids of an object, as they are listed."""
+    """The version ids of an object, in listing order."""
     ids: list[str] = []
     cursor: str | None = None
     while True:
@@ -76,7 +76,7 @@ async def _listed(storage: Storage, name: str) -> list[str]:
 
 
 def not_enabled(url: str) -> Unsupported:
-    """What to say of a storage that answers a put without a version id."""
+    """The error for a storage that answers a put without a version id."""
     return Unsupported(
         "versioning is not enabled: a put got no version id",
         object=url,
@@ -103,4 +103,4 @@ async def _try_to_remove(storage: Storage, name: str) -> None:
         for id in ids:
             await storage.delete(name, version=id)
     except Error:
-        pass  # a left-over of some bytes outside every manifest; nobody ever reads it
+        pass  # it leaves a few bytes outside every manifest, which nothing reads

@@ -35,7 +35,7 @@ _PAGE = 1000
 
 
 class Gone(Exception):
-    """A version was listed and is not there: it was collected in between, or the storage is damaged."""
+    """A listed version does not exist: it was collected meanwhile, or the storage is damaged."""
 
     def __init__(self, id: str) -> None:
         super().__init__(id)
@@ -44,14 +44,14 @@ class Gone(Exception):
 
 @dataclass(frozen=True)
 class Listing:
-    """The versions of the manifest object, as one walk through the listing showed them.
+    """The versions of the manifest object, from one pass over the listing.
 
     Attributes:
         lines: newest first, without the one it stopped at.
-        stopped_at: the version at which the walk ended, None if it went through to the end.
-        partial: whether it ended before both.
+        stopped_at: the version at which the pass stopped, None if it reached the end.
+        partial: whether it stopped before either of these.
         date: the storage's time when it began.
-        pages: how many it took. Later ones show what happened meanwhile, the first does not.
+        pages: the number of pages. Later pages may show changes made since the first one.
     """
 
     lines: Sequence[ListedVersion]
@@ -67,31 +67,31 @@ class Listing:
 
     @property
     def modified(self) -> dict[str, datetime]:
-        """When each version was made, where the storage tells."""
+        """When each version was written, where the storage reports it."""
         return {line.version: line.modified for line in self.lines if line.modified is not None}
 
     def age(self) -> timedelta:
-        """Of the youngest version shown; as good as settled if none is."""
+        """The age of the youngest version listed; that of a settled one if none is listed."""
         return min((self.date - moment for moment in self.modified.values()), default=SETTLED_AFTER)
 
 
 def is_version_id(id: str | None) -> bool:
-    """Whether a storage that says this keeps versions."""
+    """Whether this version id shows that the storage keeps versions."""
     return bool(id) and id != NULL_VERSION
 
 
 async def list_versions(
     storage: Storage, names: VersionedNames, until: Collection[str] = (), enough: Collection[str] = ()
 ) -> Listing:
-    """Walk through the versions of the manifest object, newest first, down to one of ``until`` or to the oldest.
+    """List the versions of the manifest object, newest first, down to one of ``until`` or to the oldest.
 
-    A page that holds one of ``enough`` is the last in any case, and with any of these the first one is a small one.
+    A page that contains one of ``enough`` is the last one read; if ``enough`` is not empty, the first page is small.
 
-    Names that begin like the manifest's are listed along with it, as a rule after it, on some servers among them.
+    Objects whose names start with the manifest's are listed too, usually after it, on some servers interleaved.
 
     Raises:
         Corrupt: the manifest was deleted.
-        Unsupported: some version was written while versioning was suspended, or answers carry no date.
+        Unsupported: a version was written while versioning was suspended, or responses have no ``Date``.
         Unavailable, AccessDenied, BucketNotFound: the storage does not answer or refuses.
     """
     inner = versions_of(storage)
@@ -104,7 +104,9 @@ async def list_versions(
         page = await inner.list_versions(names.object, cursor=cursor, limit=limit)
         date = date or page.date
         if date is None:
-            raise Unsupported("answers carry no Date header, which tells how old a version is", object=storage.url)
+            raise Unsupported(
+                "responses have no Date header, which is needed to tell how old a version is", object=storage.url
+            )
         here = [one for one in page.versions if one.name == names.object]
         for one in here:
             if one.is_delete_marker:
@@ -143,16 +145,16 @@ def _check_id(id: str, names: VersionedNames) -> None:
 async def fetch_bodies(
     storage: Get, names: VersionedNames, ids: Sequence[str], known: dict[str, Body] | None = None
 ) -> dict[str, Body]:
-    """The bodies of these versions.
+    """Fetch the bodies of these versions.
 
     Args:
         storage: where they are.
         names: of the manifest.
         ids: of the versions.
-        known: bodies that need not be fetched; those that come in are added, also if others fail.
+        known: bodies that need not be fetched; fetched ones are added, even if others fail.
 
     Raises:
-        Gone: one of them is not there.
+        Gone: one of them does not exist.
         Corrupt, Unsupported: as `decode_body`.
         Unavailable, AccessDenied, BucketNotFound: the storage does not answer or refuses.
     """
@@ -182,21 +184,20 @@ async def read_versions(
     fetched: dict[str, Body] | None = None,
     whole_until: datetime | None = None,
 ) -> tuple[Listing, dict[str, Body]]:
-    """Walk through the listing and fetch what is new there, and do both once more for what comes before that.
+    """List versions and fetch the new ones; do both again if a new version follows one that was not listed.
 
-    A new version may follow one that is not in the listing: one of those that were left out, or one that came to light
-    on a page that had been read by then. Both are in a whole listing that begins now. What is not there either lies
-    below, or is collected.
+    That version may have been left out of a partial listing, or have appeared on a page already read. Either way a full
+    listing started now contains it. If it does not, the version is below the base or was collected.
 
     Args:
         storage, names, until, enough: as `list_versions`.
         known: versions that need not be fetched.
-        seen: bodies of versions that are new, and need not be fetched either.
+        seen: bodies of new versions that need not be fetched either.
         fetched: as ``known`` of `fetch_bodies`.
-        whole_until: from this moment on, by the storage's clock, a part of the listing is not enough.
+        whole_until: from this moment on, by the storage's clock, a partial listing does not suffice.
 
     Returns:
-        The listing, and the bodies of the versions in it that are not known.
+        The listing, and the bodies of the unknown versions in it.
 
     Raises:
         as `list_versions` and `fetch_bodies`.
