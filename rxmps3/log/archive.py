@@ -1,4 +1,4 @@
-"""The seam between a log that keeps its past and those who look back: a place in it, an entry of it."""
+"""The interface for reading the past of a log."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Logged(NamedTuple):
     Attributes:
         seq: its number.
         chain: the hash of its bytes.
-        version: what it says.
-        date: when it was stored, by the storage's clock; None where that does not say.
+        version: its content.
+        date: when it was stored, by the storage's clock; None if unknown.
     """
 
     seq: int
@@ -31,15 +31,15 @@ class Logged(NamedTuple):
 
 @dataclass(frozen=True)
 class Point:
-    """A place in the log, and the state there.
+    """A position in the log, and the state there.
 
     Attributes:
         seq: the state is the one after this entry; 0 is before the first.
         chain: the hash of that entry.
-        state: what the log says up to there.
-        by: who committed the entry, unverified; "" where it is no longer in the log.
-        time: the committer's own clock then; None where that is not known.
-        date: when the entry was stored, by the storage's clock; None where that is not known.
+        state: the result of the log up to there.
+        by: who committed the entry, unverified; "" if the entry is no longer in the log.
+        time: when it was committed, by the committer's clock; None if unknown.
+        date: when the entry was stored, by the storage's clock; None if unknown.
     """
 
     seq: int
@@ -50,7 +50,7 @@ class Point:
     date: datetime | None = None
 
     def after(self, logged: Logged) -> Point:
-        """The place after one more entry. Raises `Corrupt` as `fold`."""
+        """The point after one more entry. Raises `Corrupt` as `fold`."""
         version = logged.version
         try:
             state = fold(self.state, version)
@@ -60,32 +60,32 @@ class Point:
 
 
 class Archive(Protocol):
-    """What a manifest's log still has of its past."""
+    """The kept past of a manifest's log."""
 
     async def point(self, seq: int | None) -> Point:
-        """The state after entry ``seq``, which the log is known to have had; None is the oldest that can be had.
+        """The state after entry ``seq``, which must have existed; None gives the oldest state kept.
 
         Raises:
-            NotKept: it is older than what is kept.
+            NotKept: it is older than the oldest state kept.
             Corrupt, Unsupported, Unavailable, AccessDenied: as `Log.read`.
         """
         ...
 
     def since(self, point: Point, last: int) -> AsyncGenerator[Logged, None]:
-        """The entries after a point up to number ``last``, in order; a few are in memory at a time.
+        """The entries after a point, up to number ``last``, in order; only a few are in memory at a time.
 
         Raises:
-            NotKept: the log has been collected beyond the next one meanwhile.
+            NotKept: the next entry has been collected meanwhile.
             Corrupt, Unsupported, Unavailable, AccessDenied: as `Log.read`.
         """
         ...
 
     async def point_at(self, moment: datetime) -> Point:
-        """The state after the last entry that was stored no later than an aware moment, by the storage's clock.
+        """The state after the last entry stored at or before a moment (an aware datetime), by the storage's clock.
 
         Raises:
-            NotKept: that was before what is kept.
-            InvalidOption: it is still to come.
+            NotKept: the moment is before the oldest state kept.
+            InvalidOption: the moment is in the future.
             Corrupt, Unsupported, Unavailable, AccessDenied: as `Log.read`.
         """
         ...
@@ -94,31 +94,31 @@ class Archive(Protocol):
         """The state after the first entry, up to number ``last``, that holds this version id; None if none does.
 
         Raises:
-            NotKept: it has been collected; the oldest state that can be had covers it.
+            NotKept: the entry has been collected; the oldest state kept already includes the write.
         """
         ...
 
     async def check_kept(self, seq: int) -> None:
-        """Raise `NotKept` if the values of the state after entry ``seq`` are kept no longer."""
+        """Raise `NotKept` if the values of the state after entry ``seq`` are no longer kept."""
         ...
 
     async def tags(self) -> dict[str, int]:
-        """The names under which states are kept, and the numbers of their entries, oldest first."""
+        """The tags and the numbers of their entries, oldest first."""
         ...
 
     async def point_of(self, tag: str) -> Point | None:
-        """The state that is kept under a name; None if there is none. Raises as `point`."""
+        """The state of a tag; None if there is no such tag. Raises as `point`."""
         ...
 
     async def tag(self, name: str, seq: int) -> bool:
-        """Keep the state after entry ``seq`` under a name, if the head names its checkpoint.
+        """Tag the state after entry ``seq``, if the head names its checkpoint.
 
         Raises:
-            InvalidOption: another state has this name, or there are too many.
-            Unavailable, AccessDenied: it may have been done or not; trying again is safe.
+            InvalidOption: the tag exists for another state, or there are too many tags.
+            Unavailable, AccessDenied: the outcome is unknown; trying again is safe.
         """
         ...
 
     async def untag(self, name: str) -> None:
-        """Keep nothing under this name any more. Raises `Unavailable`, `AccessDenied` as `tag`."""
+        """Remove a tag. Raises `Unavailable`, `AccessDenied` as `tag`."""
         ...

@@ -1,7 +1,7 @@
-"""The log of a manifest whose protocol is known only once the manifest has been seen.
+"""A log that detects the protocol of its manifest.
 
-The protocol is what the manifest already is. It starts with a guess; what the guessed log says while it opens is held
-back until it is sure that the manifest is not in another protocol::
+An existing manifest determines the protocol. Until it has been read, one protocol is assumed; what that log emits while
+opening is held back until it is certain that the manifest is not in another protocol::
 
     guess opens, finds it        → it is that
     guess opens, finds nothing   → is one of the others there? → switch to it, or say so if another was asked for
@@ -40,13 +40,13 @@ _TRUST_ABSENCE_FOR = 30.0
 
 
 class ChosenLog:
-    """One manifest's log, in the protocol that it turns out to have. See `rxmps3.log.protocol.Log`.
+    """One manifest's log, in the protocol that is detected. See `rxmps3.log.protocol.Log`.
 
     Args:
         asked: the protocol that the user named, or ``"auto"``.
-        open_kit: makes the kit of a protocol.
-        others: for each protocol whether the manifest is there in it.
-        switched: is told of each kit that is taken instead of the one before, before it opens.
+        open_kit: opens the manifest in a protocol.
+        others: for each protocol, a function that checks whether the manifest exists in it.
+        switched: called with each kit that replaces the one before, before it is opened.
         name: of the manifest, for messages.
     """
 
@@ -71,8 +71,10 @@ class ChosenLog:
         self._sure = False
         self._opened = False
         self._suspects: dict[WriteId, tuple[Write, str]] = {}
-        self._decided = False  # which protocol a manifest is to be made in that is not there yet
-        self._absent: dict[ProtocolName, float] = {}  # when it was last not there in a protocol, before a first write
+        self._decided = False  # the protocol in which to create a manifest that does not exist yet
+        self._absent: dict[
+            ProtocolName, float
+        ] = {}  # when each protocol was last checked without finding it, before a first write
         self._look_around_at = 0.0
         self._look_around_every = 0.5
         self._choosing = asyncio.Lock()
@@ -100,7 +102,7 @@ class ChosenLog:
             del self._held[0]
         self._held = None
 
-    # -- what is passed on -----------------------------------------------------------------------------------
+    # -- delegation -----------------------------------------------------------------------------------
 
     @property
     def _log(self) -> Log:
@@ -151,7 +153,7 @@ class ChosenLog:
         self._log.resume(place)
 
     def suspect(self, write: Write, after: str) -> None:
-        """See `rxmps3.log.protocol.Kit`; a log that knows its writes need not be told."""
+        """See `rxmps3.log.protocol.Kit`; does nothing for a log that knows its writes."""
         self._suspects[write.id] = write, after
         if self.kit.suspect is not None:
             self.kit.suspect(write, after)
@@ -160,16 +162,16 @@ class ChosenLog:
         await self._open_now()
 
     async def _open_now(self) -> bool:
-        """Open; False if that was done already, or by somebody else while this waited."""
+        """Open; False if already open, or opened by another caller while this one waited."""
         if self._opened:
             return False
         async with self._choosing:
             if self._opened:
                 return False
             try:
-                await self._log.read()  # it may have opened long ago, and looking around have failed
+                await self._log.read()  # it may be open already, only the check of the other protocols having failed
             except (Corrupt, Unsupported):
-                # what another protocol has put there is no wonder to it, but to this one, and it may need less
+                # an error here may come from objects of another protocol, or from rights that protocol does not need
                 if self._log.exists or not await self._switch_if_found_elsewhere():
                     raise
             else:
@@ -181,7 +183,7 @@ class ChosenLog:
             return True
 
     def look_around(self) -> None:
-        """Let the next read look for the manifest in the other protocols, too, if it is not there."""
+        """Make the next read look in the other protocols too, if the manifest does not exist in this one."""
         self._look_around_at = 0.0
 
     async def read(self) -> None:
@@ -211,7 +213,7 @@ class ChosenLog:
             self._sure = self._log.exists
 
     async def _prepare_best_protocol(self) -> None:
-        """Make the manifest in the best protocol that the storage can serve, if the user did not name one."""
+        """Create the manifest in the best protocol that the storage supports, unless the user named one."""
         refusals: list[str] = []
         for protocol in self._others if self._asked == "auto" else (self.kit.protocol,):
             if protocol != self.kit.protocol:
@@ -229,14 +231,14 @@ class ChosenLog:
                 return
 
     async def _switch_if_found_elsewhere(self, *, preparing: bool = False) -> bool:
-        """Whether the manifest is there in another protocol; it is used from now on.
+        """Switch to another protocol if the manifest exists in it; returns whether it does.
 
         Args:
-            preparing: a first write is about to be made. If it has to be tried again soon, only what has not been
-                answered is asked again.
+            preparing: a first write is about to be made. If it is retried soon, only the unanswered checks are
+                repeated.
 
         Raises:
-            Unsupported: it is, but the user named the present one.
+            Unsupported: it does, but the user asked for the current protocol.
         """
         now = self._clock.monotonic()
         self._look_around_at = now + self._look_around_every
@@ -248,7 +250,7 @@ class ChosenLog:
             try:
                 found = await is_there()
             except (AccessDenied, InvalidInput, Unsupported):
-                continue  # rights to the one protocol's objects are enough, and a name that one of them can have
+                continue  # access to one protocol's objects is enough, and so is a name valid in one protocol
             if found:
                 if self._asked != "auto":
                     raise self._other(protocol)

@@ -1,4 +1,4 @@
-"""The sequenced log: one object per version, created if absent, in one order that is known before a commit is sent."""
+"""The sequenced log: one object per version, created if absent; a commit's position is known before it is sent."""
 
 from __future__ import annotations
 

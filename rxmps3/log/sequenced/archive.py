@@ -1,8 +1,9 @@
-"""Looking back in a sequenced log: the state after an earlier entry, and the entries since, as far as they are kept.
+"""Reading the past of a sequenced log: the state after an earlier entry, and the entries since, as far as they are
+kept.
 
-What is kept begins at the head's ``floor``, whose number is that of a kept checkpoint: from there on there is every
-entry, and every value that a state from there on names. Entries are believed under the same fence as elsewhere, and
-each has to continue the chain of hashes.
+The kept past begins at the head's ``floor``, which is the number of a kept checkpoint. From there on every entry
+exists, and every value named by a state from there on. Reads are subject to the usual fence, and each entry has to
+continue the hash chain.
 """
 
 from __future__ import annotations
@@ -38,35 +39,35 @@ _TRIES = 5
 
 
 class _HeadView(NamedTuple):
-    """The head as it was a moment ago, and which answers may be believed under it."""
+    """A recently read head, and its lease."""
 
     head: codec.Head
     lease: Lease
 
     @property
     def refs(self) -> list[codec.CheckpointRef]:
-        """The checkpoints from which every later state can be had, oldest first."""
+        """The checkpoints from which every later state can be computed, oldest first."""
         return [ref for ref in self.head.refs if ref.seq >= self.head.floor]
 
     def before(self, seq: int) -> codec.CheckpointRef | None:
-        """The newest checkpoint from which the state after entry ``seq`` can be had, one of a tag at that very place
-        included."""
+        """The newest checkpoint from which the state after entry ``seq`` can be computed; that of a tag only if it is
+        exactly there."""
         tagged = [ref for ref in self.head.tags.values() if ref.seq == seq]
         return max((ref for ref in (*self.refs, *tagged) if ref.seq <= seq), key=lambda ref: ref.seq, default=None)
 
 
 class _Gone(Exception):
-    """The head names another checkpoint by now."""
+    """The head no longer names this checkpoint."""
 
 
 class SequencedArchive:
-    """What one manifest's log still has of its past. See `rxmps3.log.archive.Archive`.
+    """The kept past of one manifest's log. See `rxmps3.log.archive.Archive`.
 
     Args:
-        storage: where it is; reads that fail are tried again a few times.
+        storage: where it is; failed reads are retried a few times.
         layout: the manifest's names.
         log: the client's own log, open.
-        clock: for the waits between tries.
+        clock: for the waits between retries.
     """
 
     def __init__(self, storage: Storage, layout: Layout, log: SequencedLog, clock: Clock) -> None:
@@ -76,10 +77,10 @@ class SequencedArchive:
         self._clock = clock
 
     async def point(self, seq: int | None) -> Point:
-        """The state after entry ``seq``, which the log is known to have had; None is the oldest that can be had.
+        """The state after entry ``seq``, which must have existed; None gives the oldest state kept.
 
         Raises:
-            NotKept: it is older than what is kept.
+            NotKept: it is older than the oldest state kept.
             Corrupt, Unsupported, Unavailable, AccessDenied: as `Log.read`.
         """
         return await self._point(seq, await self._look())
@@ -96,32 +97,32 @@ class SequencedArchive:
                 point = _beginning(sight.head.incarnation) if ref is None else await self._load(sight, ref)
                 async for logged in self._entries(sight, point, seq):
                     point = point.after(logged)
-            except (_Gone, NotKept):  # the floor came by: there is a newer checkpoint now, or this is too old
+            except (_Gone, NotKept):  # the floor was raised meanwhile: use a newer checkpoint, or find this is too old
                 sight = await self._look()
             else:
                 return await self._described(sight, point) if ref is not None and ref.seq == seq else point
         raise self._head_changes_too_often()
 
     async def since(self, point: Point, last: int) -> AsyncGenerator[Logged, None]:
-        """The entries after a point up to number ``last``, in order; a few are in memory at a time.
+        """The entries after a point, up to number ``last``, in order; only a few are in memory at a time.
 
         Raises:
-            NotKept: the log has been collected beyond the next one meanwhile.
+            NotKept: the next entry has been collected meanwhile.
             Corrupt, Unsupported, Unavailable, AccessDenied: as `Log.read`.
         """
-        sight = _HeadView(self._log.head, self._log.lease)  # the point's; it is looked at anew once it is old
+        sight = _HeadView(self._log.head, self._log.lease)  # read again once it is old
         async with aclosing(self._entries(sight, point, last)) as entries:
             async for logged in entries:
                 yield logged
 
     async def point_at(self, moment: datetime) -> Point:
-        """The state after the last entry that was stored no later than an aware moment, by the storage's clock.
+        """The state after the last entry stored at or before a moment (an aware datetime), by the storage's clock.
 
-        A moment of whole seconds includes its second: many storages tell no more of the time.
+        A moment in whole seconds includes that second, since many storages report whole seconds only.
 
         Raises:
-            NotKept: that was before what is kept.
-            InvalidOption: it is still to come.
+            NotKept: the moment is before the oldest state kept.
+            InvalidOption: the moment is in the future.
             Corrupt, Unsupported, Unavailable, AccessDenied: as `Log.read`.
         """
         for _ in range(_TRIES):
@@ -131,7 +132,7 @@ class SequencedArchive:
             head, lease = sight
             if moment > lease.seen + MARGIN:
                 raise InvalidOption(
-                    f"{moment.isoformat()} is still to come",
+                    f"{moment.isoformat()} is in the future",
                     operation="at",
                     object=f"manifest {self._layout.manifest!r}",
                 )
@@ -153,13 +154,13 @@ class SequencedArchive:
     async def find(self, version: str, last: int) -> Point | None:
         """The state after the entry, up to number ``last``, whose writes include the one of this version id.
 
-        Where an entry holds a write that an earlier one held already, the earlier one counts.
+        If several entries hold the write, the first one counts.
 
         Returns:
             None if there is none.
 
         Raises:
-            NotKept: it has been collected; the oldest state that can be had covers it.
+            NotKept: the entry has been collected; the oldest state kept already includes the write.
         """
         writer, _, number = version.rpartition("-")
         id = WriteId(writer, int(number))
@@ -182,7 +183,7 @@ class SequencedArchive:
         raise self._head_changes_too_often()
 
     async def check_kept(self, seq: int) -> None:
-        """Raise `NotKept` if the values of the state after entry ``seq`` are kept no longer."""
+        """Raise `NotKept` if the values of the state after entry ``seq`` are no longer kept."""
         sight = await self._look()
         if sight is not None and seq < sight.head.floor and sight.before(seq) is None:
             raise self._not_kept(sight, f"log version {seq} is")
@@ -190,23 +191,23 @@ class SequencedArchive:
     # -- tags ------------------------------------------------------------------------------------------------
 
     async def tags(self) -> dict[str, int]:
-        """The names under which states are kept, and the numbers of their entries, oldest first."""
+        """The tags and the numbers of their entries, oldest first."""
         sight = await self._look()
         tags = {} if sight is None else {name: ref.seq for name, ref in sight.head.tags.items()}
         return dict(sorted(tags.items(), key=lambda tag: (tag[1], tag[0])))
 
     async def point_of(self, tag: str) -> Point | None:
-        """The state that is kept under a name; None if there is none. Raises as `point`."""
+        """The state of a tag; None if there is no such tag. Raises as `point`."""
         sight = await self._look()
         ref = None if sight is None else sight.head.tags.get(tag)
         return None if ref is None else await self._point(ref.seq, sight)
 
     async def tag(self, name: str, seq: int) -> bool:
-        """Keep the state after entry ``seq`` under a name, if the head names its checkpoint.
+        """Tag the state after entry ``seq``, if the head names its checkpoint.
 
         Raises:
-            InvalidOption: another state has this name, or there are too many.
-            Unavailable, AccessDenied: it may have been done or not; trying again is safe.
+            InvalidOption: the tag exists for another state, or there are too many tags.
+            Unavailable, AccessDenied: the outcome is unknown; trying again is safe.
         """
         done = False
 
@@ -214,19 +215,19 @@ class SequencedArchive:
             nonlocal done
             known = head.tags.get(name)
             if known is not None and known.seq != seq:
-                raise InvalidOption(f"it names log version {known.seq} already", operation="tag", object=f"{name!r}")
+                raise InvalidOption(f"already tags log version {known.seq}", operation="tag", object=f"{name!r}")
             done = known is not None
             ref = next((ref for ref in head.refs if ref.seq == seq), None)
             if done or ref is None:
                 return None
             if len(head.tags) >= MOST_TAGS:
-                raise InvalidOption(f"there are {MOST_TAGS} tags already", operation="tag", remedy="remove some")
+                raise InvalidOption(f"there are already {MOST_TAGS} tags", operation="tag", remedy="remove some")
             return rewritten(head, modified, self._clock.new_id(), tags={**head.tags, name: ref})
 
         return await self._log.rewrite_head(name_it) or done
 
     async def untag(self, name: str) -> None:
-        """Keep nothing under this name any more. Raises `Unavailable`, `AccessDenied` as `tag`."""
+        """Remove a tag. Raises `Unavailable`, `AccessDenied` as `tag`."""
         if await self._look() is None:
             return
 
@@ -255,7 +256,7 @@ class SequencedArchive:
         return Point(checkpoint.seq, checkpoint.chain, checkpoint.state)
 
     async def _described(self, sight: _HeadView, point: Point) -> Point:
-        """The place of a checkpoint, with what its entry says of itself while that is in the log."""
+        """The point of a checkpoint, with the metadata of its entry if that is still in the log."""
         if point.seq <= sight.head.floor:
             return point
         try:
@@ -267,7 +268,7 @@ class SequencedArchive:
         return replace(point, by=logged.version.by, time=logged.version.time, date=logged.date)
 
     async def _before(self, sight: _HeadView, id: WriteId) -> Point | None:
-        """A state without this write, as late as a checkpoint shows it; None if the oldest one has it already."""
+        """The newest checkpoint's state without this write; None if even the oldest has it."""
         refs = sight.refs
         latest = None if sight.head.floor else _beginning(sight.head.incarnation)
         low, high = 0, len(refs)
@@ -299,7 +300,7 @@ class SequencedArchive:
     async def _logged(
         self, sight: _HeadView, seq: int, answer: Found | Missing | NotModified, chain: str = ""
     ) -> Logged:
-        """An entry as it was read, if it may be believed."""
+        """Decode an entry, if the answer may be believed."""
         name = self._layout.entry(sight.head.incarnation, seq)
         if not isinstance(answer, Found):
             newer = await self._look()
@@ -317,7 +318,7 @@ class SequencedArchive:
         return Logged(seq, digest, entry.version, answer.modified)
 
     async def _is_kept_since(self, sight: _HeadView, moment: datetime) -> bool:
-        """Whether the checkpoint at the floor, whose entry is older than it, was there at this moment."""
+        """Whether the checkpoint at the floor, which is younger than its entry, already existed at this moment."""
         floor = next((ref for ref in sight.refs if ref.seq == sight.head.floor), None)
         if floor is None:
             return False
@@ -339,7 +340,7 @@ class SequencedArchive:
         )
 
     def _head_changes_too_often(self) -> Unavailable:
-        return Unavailable("compacted by others at each try", object=f"head {self._layout.head!r}")
+        return Unavailable("compacted by other clients at each attempt", object=f"head {self._layout.head!r}")
 
     def _missing(self, what: str, though: str) -> Corrupt:
         return Corrupt(f"missing, though {though}", object=what, remedy="restore the object; nothing is overwritten")

@@ -1,6 +1,6 @@
-"""Keeping a manifest small: checkpoints, the rising floor, and collection.
+"""Compaction of a sequenced manifest: checkpoints, the floor, and collection.
 
-Order is everything here; each step may be interrupted anywhere, by a crash or for ever, and be taken up by anyone:
+The order of the steps matters. Each may be interrupted at any point, even for good, and continued by any client:
 
 1. A checkpoint is written, then named by the head.
 2. The floor, always the number of a kept checkpoint older than the retention, is raised in the head.
@@ -47,7 +47,7 @@ MOST_KEPT = 64
 
 
 class SequencedCollector:
-    """Compacts one manifest that is open here.
+    """Compacts one manifest that this client has open.
 
     Args:
         storage: where it is.
@@ -75,11 +75,11 @@ class SequencedCollector:
         self._retention = retention
 
     async def checkpoint(self) -> int | None:
-        """Write a checkpoint of the present state and let the head name it; None if a newer one is there already.
+        """Write a checkpoint of the current state and name it in the head; None if the head already has a newer one.
 
         Raises:
-            Corrupt: somebody made another checkpoint of the same number.
-            Unavailable, AccessDenied: it may have been done or not; trying again is safe.
+            Corrupt: a different checkpoint of the same number exists.
+            Unavailable, AccessDenied: the outcome is unknown; trying again is safe.
         """
         if not self._log.exists:
             return None
@@ -95,7 +95,7 @@ class SequencedCollector:
                     raise Corrupt(
                         f"differs from the state that this client computed after entry {ref.seq}",
                         object=f"checkpoint {known.name!r}",
-                        remedy="run 'rxmps3 verify' before writing on",
+                        remedy="run 'rxmps3 verify' before writing again",
                     )
                 return None
             kept = _thinned((*head.kept, known) if known is not None else head.kept)
@@ -104,20 +104,20 @@ class SequencedCollector:
         if await self._log.rewrite_head(name_it):
             return ref.seq
         if ref in (self._log.head.checkpoint, *self._log.head.kept):
-            return ref.seq  # ours after all: the answer was lost, and somebody else has rewritten the head since
+            return ref.seq  # ours: the answer was lost, and another client has rewritten the head since
         await self._storage.delete(self._layout.root + ref.name)
         return None
 
     async def collect(self, *, dry_run: bool = False, progress: Progress | None = None) -> Report:
-        """Take the steps 2 to 4, as far as they are due.
+        """Carry out steps 2 to 4 as far as they are due.
 
         Args:
-            dry_run: delete and raise nothing; the report says what would be.
-            progress: is told of each batch.
+            dry_run: change nothing; the report says what would be deleted or raised.
+            progress: called after each batch.
 
         Raises:
-            Corrupt: what is stored contradicts itself; nothing more is deleted.
-            Unavailable, AccessDenied: interrupted; what is left is done next time.
+            Corrupt: stored objects contradict each other; deletion stops.
+            Unavailable, AccessDenied: interrupted; the next call continues.
         """
         tell = progress or _ignore_progress
         report = Report()
@@ -136,7 +136,7 @@ class SequencedCollector:
     # -- the floor -------------------------------------------------------------------------------------------
 
     async def _raise_floor(self, report: Report, dry_run: bool) -> int:
-        """Raise the floor if that is due; the floor after it, in a dry run the one that would be."""
+        """Raise the floor if that is due. Returns the new floor; in a dry run, what it would be."""
         head = self._log.head
         aged = await self._aged_checkpoint(head)
         if aged is None or aged.seq <= head.floor:
@@ -179,13 +179,13 @@ class SequencedCollector:
         checkpoint: codec.CheckpointRef,
         kept: tuple[codec.CheckpointRef, ...],
     ) -> codec.Head:
-        """A head that keeps its floor, and with it the time at which that was raised."""
+        """A changed head that keeps the floor and the time at which it was raised."""
         return rewritten(head, modified, self._clock.new_id(), checkpoint=checkpoint, kept=kept)
 
     # -- deleting --------------------------------------------------------------------------------------------
 
     async def _sweep_entries(self, report: Report, dry_run: bool, tell: Progress) -> None:
-        """Delete the entries up to the floor, if it was raised long enough ago, and the checkpoints nobody names."""
+        """Delete the entries up to the floor, if it was raised long enough ago, and unreferenced checkpoints."""
         head, raised_at = self._log.head, self._log.raised_at
         folder = self._layout.log(head.incarnation)
         doomed: list[Listed] = []
@@ -201,7 +201,7 @@ class SequencedCollector:
             if now is None or raised_at is None or now - raised_at < fence.GRACE:
                 report.waiting_until = None if raised_at is None else raised_at + fence.GRACE
                 if raised_at is None:
-                    raise Corrupt("nobody knows when its floor was raised", object=f"head {self._layout.head!r}")
+                    raise Corrupt("does not tell when its floor was raised", object=f"head {self._layout.head!r}")
                 return
             report.entries += await self._delete(doomed, "entries", report, dry_run, tell)
         named = {ref.name for ref in head.refs}
@@ -222,7 +222,7 @@ class SequencedCollector:
         return seq is not None and seq <= head.floor
 
     async def _sweep_values(self, floor: int, report: Report, dry_run: bool, tell: Progress) -> None:
-        """Delete the values that nothing from this floor on names."""
+        """Delete the values that no state from this floor on names."""
         old: list[Listed] = []
         async for page in pages(self._storage, self._layout.values):
             old.extend(one for one in page.objects if _age(one, page.date) >= VALUE_AGE)
@@ -233,7 +233,7 @@ class SequencedCollector:
         doomed = [one for one in old if one.name.removeprefix(self._layout.root) not in live]
         if doomed and not live and _named(self._state()):
             raise Corrupt(
-                "no value seems to be in use, though the state names some",
+                "no value appears to be in use, although the state names some",
                 object=self._layout.values,
                 remedy="nothing was deleted",
             )
@@ -241,7 +241,7 @@ class SequencedCollector:
         report.values += await self._delete(doomed, "values", report, dry_run, tell)
 
     async def _live_values(self, floor: int, tell: Progress) -> set[str]:
-        """What any kept checkpoint names, and any entry above the floor up to the end of the log."""
+        """The values named by any kept checkpoint, or by any entry above the floor up to the end of the log."""
         for _ in range(_TRIES):
             await self._log.read()
             head = self._log.head
@@ -251,7 +251,7 @@ class SequencedCollector:
                 await self._log.server_time()
                 if self._log.head == head:
                     raise
-        raise Unavailable("compacted by others at each try", object=f"head {self._layout.head!r}")
+        raise Unavailable("compacted by other clients at each attempt", object=f"head {self._layout.head!r}")
 
     async def _named_within_reach(self, head: codec.Head, floor: int, tell: Progress) -> set[str]:
         live = _named(self._state())
@@ -261,7 +261,7 @@ class SequencedCollector:
             tell("checkpoints read", done, len(refs))
             checkpoint = await load(self._storage, self._layout, head.incarnation, ref)
             if checkpoint is None:
-                raise Corrupt("missing, though the head names it", object=f"checkpoint {ref.name!r}")
+                raise Corrupt("missing, although the head names it", object=f"checkpoint {ref.name!r}")
             live |= _named(checkpoint.state)
         first = floor + 1
         last = self._log.cursor.seq
@@ -291,7 +291,7 @@ class SequencedCollector:
     # -- writers ---------------------------------------------------------------------------------------------
 
     async def _expire_writers(self, report: Report, dry_run: bool) -> None:
-        """Forget the numbers of writers that have been silent for long, by an ordinary log entry."""
+        """Forget the numbers of long inactive writers, by appending an ordinary log entry."""
         now = self._log.date
         silent = [
             writer
@@ -310,12 +310,12 @@ def _ignore_progress(what: str, done: int, total: int) -> None:
 
 
 def _thinned(refs: tuple[codec.CheckpointRef, ...]) -> tuple[codec.CheckpointRef, ...]:
-    """At most `MOST_KEPT` of them; the oldest, which holds the floor, always stays."""
+    """Keep at most `MOST_KEPT` of them, always including the oldest, whose number is the floor."""
     return refs if len(refs) <= MOST_KEPT else (refs[0], *refs[2::2])
 
 
 def _age(listed: Listed, now: datetime | None) -> timedelta:
-    """How old an object is by the storage's clock; 0 where it does not say."""
+    """The age of an object by the storage's clock; 0 if unknown."""
     return timedelta(0) if now is None or listed.modified is None else now - listed.modified
 
 

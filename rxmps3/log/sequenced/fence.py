@@ -1,10 +1,9 @@
 """The fence: when an answer about a log entry may be believed. Pure.
 
-Create-if-absent forgets what was collected: a writer that slept through a collection could create an old number
-again and believe itself committed, and a reader could take "not there" for "nothing new". So a collector raises
-``floor`` in the head, waits `GRACE`, and only then deletes. Hence an answer about number ``seq`` may be believed if
-it is less than `GRACE` minus `MARGIN` younger than some answer that showed a head with ``floor < seq``: both times
-are the server's own.
+Create-if-absent does not protect collected numbers: a writer suspended during a collection could create an old number
+again and believe it committed, and a reader could mistake "missing" for "nothing new". So a collector raises ``floor``
+in the head, waits `GRACE`, and only then deletes. Hence an answer about number ``seq`` may be believed if it came less
+than `GRACE` minus `MARGIN` after an answer that showed a head with ``floor < seq``, both by the server's clock.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ RENEW_AFTER = GRACE / 2
 
 @dataclass(frozen=True)
 class Lease:
-    """One look at the head: the floor it showed, at the server's time."""
+    """The floor that one read of the head showed, and the server's time of that answer."""
 
     floor: int
     seen: datetime
@@ -32,5 +31,5 @@ class Lease:
         return seq > self.floor and answered - self.seen < GRACE - MARGIN
 
     def wants_renewal(self, answered: datetime) -> bool:
-        """Whether it is time to look at the head again."""
+        """Whether to read the head again."""
         return answered - self.seen >= RENEW_AFTER

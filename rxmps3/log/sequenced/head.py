@@ -1,7 +1,7 @@
-"""The head as one client last saw it, the lease that this look gave, and which answers count under it.
+"""The head as one client last read it, and the lease that decides which answers about entries may be believed.
 
-The head is the one mutable object of a sequenced log: it names the newest checkpoint and holds the floor, and only
-checkpoints and collection rewrite it. Looking at it is what makes answers about log entries believable (`fence`).
+The head is the one mutable object of a sequenced log. It names the newest checkpoint and holds the floor; only
+checkpoints and collection rewrite it. Reading it renews the lease (see `fence`).
 """
 
 from __future__ import annotations
@@ -28,34 +28,35 @@ Follow = Callable[[codec.Head, Lease], Awaitable[bool]]
 
 
 def rewritten(head: codec.Head, modified: datetime | None, nonce: str, **changes: Any) -> codec.Head:
-    """A head with changes that keeps its floor, and with it the time at which that was raised.
+    """A changed head that keeps the floor and the time at which it was raised.
 
     Args:
-        head: the present one.
-        modified: when that was last modified.
-        nonce: of the new one.
-        changes: its other members.
+        head: the current one.
+        modified: when the current head was last modified.
+        nonce: of the new head.
+        changes: the members to replace.
     """
     raised_at = (head.raised_at or modified) if head.floor else None
     return replace(head, nonce=nonce, raised_at=raised_at, **changes)
 
 
 class Outdated(Exception):
-    """The head is too old to judge an answer by: look at it again."""
+    """The known head is too old to judge an answer by; read it again."""
 
 
 class KnownHead:
-    """The head of one manifest. It is known only together with a place in the log that it leaves standing.
+    """The head of one manifest. A head is accepted only together with a position in the log that it does not let be
+    collected.
 
     Args:
         storage: where it is; needs conditional replaces and a ``Date`` in each answer.
         layout: the manifest's names.
-        follow: is asked to go, before a head is taken for known, where that head leaves the log standing; False if
-            the checkpoint that the head names has gone meanwhile. It may raise `Outdated`.
+        follow: called before a head is accepted, to move to such a position; returns False if the head's checkpoint is
+            gone meanwhile. May raise `Outdated`.
 
     Attributes:
-        expected: whether there was a head in an earlier life, so that its absence is a loss.
-        disbelieved: how many answers in a row did not count.
+        expected: whether a head is known from an earlier session, so that its absence is an error.
+        disbelieved: how many answers in a row were not believed.
     """
 
     def __init__(self, storage: Storage, layout: Layout, follow: Follow, dated: ServerDate) -> None:
@@ -87,7 +88,7 @@ class KnownHead:
     def lease(self) -> Lease:
         """Which answers the last look at the head makes believable. Raises RuntimeError before the first one."""
         if self._lease is None:
-            raise RuntimeError("the head has not been looked at yet")
+            raise RuntimeError("the head has not been read yet")
         return self._lease
 
     @property
@@ -104,16 +105,16 @@ class KnownHead:
         """The date of an answer. Raises `Unsupported` if it has none."""
         if date is None:
             raise Unsupported(
-                "answers carry no Date header, which the log needs to know how old they are", object=self._storage.url
+                "responses have no Date header, which the log needs to tell how old they are", object=self._storage.url
             )
         return date
 
     def forget(self) -> None:
-        """Know nothing of it any more."""
+        """Forget the head and its lease."""
         self._head, self._etag, self._lease = None, "", None
 
     async def counts(self, seq: int, answered: datetime | None) -> bool:
-        """Whether an answer about entry ``seq`` may be believed; if not, the head was read anew: ask again.
+        """Whether an answer about entry ``seq`` may be believed. If not, the head was read again: repeat the request.
 
         Raises:
             Unavailable: no answer is believable.
@@ -131,17 +132,17 @@ class KnownHead:
         self.disbelieved += 1
         if self.disbelieved > _TRIES:
             self.disbelieved = 0
-            raise Unavailable("its answers carry dates that are far apart", object=self._storage.url)
+            raise Unavailable("the dates of its responses are too far apart", object=self._storage.url)
         return False
 
     async def look(self) -> bool:
-        """Read the head, renew the lease, and follow where it leads if the log before that is going.
+        """Read the head, renew the lease, and move on if the log at the current position may be collected.
 
         Returns:
             False if there is no manifest yet.
 
         Raises:
-            Corrupt: a head that was there is gone or belongs to another log, or there is none over left-overs.
+            Corrupt: a known head is gone or belongs to another log, or there are objects of a manifest without a head.
         """
         async with self._turning:
             name = self._layout.head
@@ -174,10 +175,10 @@ class KnownHead:
                         remedy="restore the object; nothing is overwritten",
                     )
                 failed_etag = answer.etag
-        raise Unavailable("its checkpoint is replaced faster than it is read", object=f"head {self._layout.head!r}")
+        raise Unavailable("its checkpoint is replaced faster than it can be read", object=f"head {self._layout.head!r}")
 
     def _check_successor(self, head: codec.Head) -> None:
-        """A head belongs to the same log as the one before it, and its floor is no lower."""
+        """Check that a head belongs to the same log as the previous one, and that its floor is no lower."""
         known = self._head
         if known is not None and head.incarnation != known.incarnation:
             raise Corrupt(
@@ -189,7 +190,7 @@ class KnownHead:
             raise Corrupt(f"its floor fell from {known.floor} to {head.floor}", object=f"head {self._layout.head!r}")
 
     async def _check_emptiness(self) -> None:
-        """No head: fine for a manifest that never was; never the time to start anew over what is left of one."""
+        """Without a head: check that the manifest never existed, rather than start over on the remains of one."""
         root = f"manifest {self._layout.root!r} at {self._storage.url}"
         remedy = "restore the head object from a backup; nothing is overwritten"
         if self._head is not None or self.expected:
@@ -202,7 +203,7 @@ class KnownHead:
             raise Corrupt(f"no head object, but {left!r} exists", object=root, remedy=remedy)
 
     async def _find_leftover(self) -> str:
-        """An object that a manifest of this name had; what a database with a longer prefix has is none."""
+        """Find an object left by a manifest of this name, not counting objects of databases with a longer prefix."""
         async for page in pages(self._storage, self._layout.root):
             for one in page.objects:
                 if not self._layout.is_of_another(one.name):
@@ -210,30 +211,30 @@ class KnownHead:
         return ""
 
     async def create(self, head: codec.Head) -> None:
-        """Put a first head there, or adopt the one that is there already.
+        """Create the first head, or adopt an existing one.
 
         Raises:
-            Unavailable: not known; calling again is safe.
+            Unavailable: the outcome is unknown; calling again is safe.
         """
         try:
             await self._storage.put(self._layout.head, codec.encode_head(head), when=ABSENT)
         except PreconditionFailed:
-            pass  # somebody's head is there, perhaps this one: adopt it
+            pass  # a head exists, perhaps this one: adopt it
         if not await self.look():
-            raise Unavailable("the head just created is not there yet", object=f"head {self._layout.head!r}")
+            raise Unavailable("the head that was just created cannot be read yet", object=f"head {self._layout.head!r}")
 
     async def rewrite(self, change: Callable[[codec.Head, datetime | None], codec.Head | None]) -> bool:
         """Replace the head under If-Match.
 
         Args:
-            change: makes the new head, with a nonce of its own, from the present one and the time when that was
-                last modified; None declines.
+            change: returns the new head, with a new nonce, given the current one and the time it was last modified;
+                None declines.
 
         Returns:
-            Whether the head is now the one that ``change`` made.
+            Whether the head is now the one that ``change`` returned.
 
         Raises:
-            Unavailable: not known, or somebody else was faster too often; calling again is safe.
+            Unavailable: the outcome is unknown, or other clients won too often; calling again is safe.
         """
         for _ in range(_TRIES):
             await self.look()
@@ -251,4 +252,4 @@ class KnownHead:
             else:
                 await self.look()
                 return True
-        raise Unavailable("rewritten by others at each try", object=f"head {self._layout.head!r}")
+        raise Unavailable("rewritten by other clients at each attempt", object=f"head {self._layout.head!r}")

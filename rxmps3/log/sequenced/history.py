@@ -1,7 +1,7 @@
-"""Reading a sequenced log back: the entries that it still holds, oldest first.
+"""Reading the entries that a sequenced log still holds, oldest first.
 
-Collection removes entries from the old end, in no order, and only below the head's ``floor``. So what is left is
-read from the start of its unbroken end on, and an entry that is not there is no fault if the floor has passed it.
+Collection removes old entries in no particular order, and only up to the head's ``floor``. So reading starts after the
+last gap, and a missing entry is an error only if the floor has not passed it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAX_HEAD_BYTES = 1 << 20
 
 
 class _GetList(Get, List, Protocol):
-    """The verbs used here."""
+    """The storage operations used here."""
 
 
 async def read_entries(
@@ -31,7 +31,7 @@ async def read_entries(
 ) -> AsyncGenerator[codec.LogEntry, None]:
     """The entries of a manifest's log, in order, as of now; none if there is no such manifest.
 
-    It keeps a few entries in memory at a time, however long the log is, and does not look at values.
+    Only a few entries are in memory at a time, however long the log is. Values are not read.
 
     Args:
         storage: where the manifest is.
@@ -47,9 +47,9 @@ async def read_entries(
     head = await _read_head(storage, layout)
     if head is None or last == 0:
         return
-    after = max(after, head.floor)  # what is left below it is on its way out, or was put there by a stalled writer
+    after = max(after, head.floor)  # entries below it are being collected, or were written by a stalled writer
     if last is not None and head.checkpoint is not None:
-        after = max(after, head.checkpoint.seq - last)  # the log's end is no lower than its checkpoint
+        after = max(after, head.checkpoint.seq - last)  # the log ends at or after its checkpoint
     listed = await list_all(
         storage, layout.log(head.incarnation), after=layout.entry(head.incarnation, after) if after else ""
     )
@@ -73,7 +73,7 @@ async def read_entries(
 
 
 def _unbroken_end(numbers: Sequence[int]) -> Sequence[int]:
-    """The numbers from the last gap on."""
+    """The numbers after the last gap."""
     start = len(numbers)
     while start and (start == len(numbers) or numbers[start - 1] + 1 == numbers[start]):
         start -= 1
@@ -86,14 +86,14 @@ async def _read_head(storage: Get, layout: Layout) -> codec.Head | None:
 
 
 async def _read_bodies(storage: Get, layout: Layout, head: codec.Head, numbers: Sequence[int]) -> list[bytes | None]:
-    """The bodies of these entries, read at once; None for one that is not there."""
+    """Read the bodies of these entries in parallel; None for one that does not exist."""
     names = [layout.entry(head.incarnation, seq) for seq in numbers]
     answers = await together(storage.get(name, limit=MAX_ENTRY_BYTES) for name in names)
     return [None if isinstance(answer, (Missing, NotModified)) else answer.body for answer in answers]
 
 
 async def _check_collected(storage: Get, layout: Layout, head: codec.Head, seq: int) -> None:
-    """Raise `Corrupt` unless entry ``seq`` may have been collected, as the present head says."""
+    """Raise `Corrupt` unless, by the current head, entry ``seq`` may have been collected."""
     if seq <= head.floor:
         return
     now = await _read_head(storage, layout)

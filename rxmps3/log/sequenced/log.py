@@ -1,13 +1,13 @@
-"""The sequenced log: one object per version, created if absent, numbered without holes.
+"""The sequenced log: one object per version, created if absent, numbered without gaps.
 
 It needs a storage with conditional creates (`ABSENT`), conditional replaces (`Matches`) and a ``Date`` in each
-answer. The argument, in short (``docs/protocol.md`` has it whole):
+answer. The argument in short (in full in ``docs/protocol.md``):
 
-* at most one body per number ever exists, since each is created if absent and never replaced;
-* the cursor moves to number n only with the bytes of entry n in hand, and a commit always aims at cursor + 1, so no
-  new number is tried while the outcome of another is unknown: whatever an answer claimed, the next attempt meets
-  what was really stored;
-* an answer about a number counts only under a lease on the head; the head and its lease are `KnownHead`'s.
+* at most one body per number ever exists, since entries are created if absent and never replaced;
+* the cursor moves to number n only once entry n has been read, and a commit always tries cursor + 1. So no new number
+  is tried while the outcome of another is unknown: whatever an answer claimed, the next attempt finds what was really
+  stored;
+* an answer about a number is believed only under a lease on the head; `KnownHead` keeps the head and the lease.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _RESUME_WITHIN = 500
 
 
 class Cursor(NamedTuple):
-    """A place in one log: after entry ``seq``, whose chain hash is ``chain``."""
+    """A position in one log: after entry ``seq``, whose chain hash is ``chain``."""
 
     incarnation: str
     seq: int
@@ -81,9 +81,9 @@ class SequencedLog:
         self._opened = False
         self._opening_once = asyncio.Lock()
         self._resumed: Cursor | None = None
-        self._opening: State | None = None  # what has been read of the log that is being opened
+        self._opening: State | None = None  # what has been read so far of the log being opened
         self._tail = Tail()
-        self._ahead: dict[str, Found] = {}  # what came in before another read failed
+        self._ahead: dict[str, Found] = {}  # fetched before another read failed
 
     @property
     def exists(self) -> bool:
@@ -106,7 +106,7 @@ class SequencedLog:
 
     @property
     def cursor(self) -> Cursor:
-        """Where this client is. The state it emitted last is the one after this entry."""
+        """This client's position: the state it emitted last is the one after this entry."""
         return Cursor(self.head.incarnation, self._seq, self._chain)
 
     @property
@@ -116,7 +116,7 @@ class SequencedLog:
 
     @property
     def lease(self) -> Lease:
-        """Which answers the last look at the head makes believable. Raises RuntimeError before the first one."""
+        """The lease from the last read of the head. Raises RuntimeError before the first one."""
         return self._known.lease
 
     @property
@@ -165,7 +165,7 @@ class SequencedLog:
             self._opened = True
 
     def _discard_opening(self) -> None:
-        """Forget what was read of a log that could not be opened; nothing of it was shown."""
+        """Forget what was read of a log that could not be opened; none of it was emitted."""
         if self._opening is not None:
             self._opening = State()
             self._known.forget()
@@ -173,7 +173,7 @@ class SequencedLog:
             self._tail = Tail()
 
     async def _check_no_other_log(self) -> None:
-        """An empty log beside another one's entries means that its head was altered."""
+        """Check that there are no entries of another log beside an empty one: then its head was altered."""
         before = await self._storage.list(self._layout.root)
         past_values = self._layout.values.replace("/values/", "/values0")
         after = await self._storage.list(self._layout.root, after=past_values) if before.cursor else before
@@ -197,7 +197,7 @@ class SequencedLog:
             head, seq = self.head, self._seq + 1
             if hits == (_HITS_WHEN_LOSING if self._losing else _HITS_BEFORE_LISTING):
                 await self._catch_up()
-                if not self._losing:  # else the next create finds out
+                if not self._losing:  # otherwise the next create finds out
                     await self._read_past_listing()
                 return
             answer = await self._read_entry(head.incarnation, seq)
@@ -209,7 +209,7 @@ class SequencedLog:
             hits += 1
 
     async def _catch_up(self) -> None:
-        """Read to the end of a log that is known to be some entries ahead: one listing, then entries in parallel."""
+        """Read to the end of a log that is several entries ahead: one listing, then the entries in parallel."""
         head, first = self.head, self._seq + 1
         after = self._layout.entry(head.incarnation, self._seq)
         last = self._seq
@@ -238,7 +238,7 @@ class SequencedLog:
                 raise failed
 
     async def _read_past_listing(self) -> None:
-        """A listing may be behind, or leave names out; a get by name is not, so the end is where one finds nothing."""
+        """Read on by name until an entry is missing: a listing may lag or omit names, a get does not."""
         while True:
             head, seq = self.head, self._seq + 1
             answer = await self._read_entry(head.incarnation, seq)
@@ -251,7 +251,8 @@ class SequencedLog:
     async def _read_entries(
         self, incarnation: str, numbers: Sequence[int]
     ) -> tuple[dict[int, Found | NotModified | Missing], Error | None]:
-        """These entries, in order, up to one that could not be read, and why; what came in after it is kept."""
+        """Read these entries, in order, up to the first that failed, and return its error; later ones that were read
+        are kept."""
         answers: dict[int, Found | NotModified | Missing] = {}
         now = self._known.dated(self.date)
         known = {name: one for name, one in self._ahead.items() if one.date is None or now - one.date < _KEPT_FOR}
@@ -274,7 +275,7 @@ class SequencedLog:
         return await self._storage.get(self._layout.entry(incarnation, seq), limit=MAX_ENTRY_BYTES)
 
     def _apply(self, seq: int, body: bytes) -> None:
-        """Move the cursor over entry ``seq``; a no-op if it has moved there already."""
+        """Apply entry ``seq`` and move the cursor to it; does nothing if the cursor is already there."""
         if seq != self._seq + 1:
             return
         name = self._layout.entry(self.head.incarnation, seq)
@@ -302,7 +303,7 @@ class SequencedLog:
     # -- following the head ----------------------------------------------------------------------------------
 
     async def _follow(self, head: codec.Head, lease: Lease) -> bool:
-        """Be somewhere on the log that this head leaves standing; False if its checkpoint has gone meanwhile."""
+        """Move to a position that this head does not let be collected; False if its checkpoint is gone meanwhile."""
         if not await self._reposition(head, lease):
             return False
         self._tail.checkpointed(head.checkpoint.seq if head.checkpoint is not None else 0)
@@ -323,7 +324,7 @@ class SequencedLog:
                 return True
         if ref is None:
             if head.floor:
-                raise Corrupt("a floor without a checkpoint", object=f"head {self._layout.head!r}")
+                raise Corrupt("has a floor, but no checkpoint", object=f"head {self._layout.head!r}")
             if known is None:
                 self._chain = codec.genesis(head.incarnation)
                 self._jump(State())
@@ -339,10 +340,11 @@ class SequencedLog:
         return True
 
     async def _can_resume(self, cursor: Cursor, head: codec.Head, lease: Lease) -> bool:
-        """Whether to go on from a known place; not if the log before it is going, or a checkpoint is far ahead.
+        """Whether to resume from a known position: not if entries there may be collected, or if a checkpoint is far
+        ahead.
 
         Raises:
-            Corrupt: the log is not the one that was known.
+            Corrupt: this is not the log that was known.
         """
         ahead = head.checkpoint.seq - cursor.seq if head.checkpoint is not None else 0
         if cursor.seq <= head.floor or ahead > _RESUME_WITHIN:
@@ -381,9 +383,9 @@ class SequencedLog:
         return await self._known.rewrite(change)
 
     async def look(self) -> tuple[codec.Head, Lease] | None:
-        """The head as it is now, and the answers that may be believed under it; None if there is no manifest.
+        """Read the head; returns it with its lease. None if there is no manifest.
 
-        Raises as `read`; the log has to be open.
+        Raises as `read`. The log has to be open.
         """
         return (self.head, self.lease) if await self._known.look() else None
 
@@ -398,7 +400,7 @@ class SequencedLog:
     async def commit(self, writes: Sequence[Write]) -> None:
         await self.open()
         await self.prepare()
-        seq = self._seq + 1  # nothing was awaited if it is open and prepared: these writes are not in the log yet
+        seq = self._seq + 1  # if open and prepared, nothing was awaited, so these writes are not in the log yet
         await self._append(seq, self._pack(seq, writes))
 
     async def _append(self, seq: int, body: bytes) -> None:
@@ -407,7 +409,7 @@ class SequencedLog:
             stored = await self._storage.put(name, body, when=ABSENT)
         except (PreconditionFailed, Unavailable) as error:
             self._losing = isinstance(error, PreconditionFailed)
-            # Not known: lost to another writer, our own create resent by the HTTP client, or simply no answer.
+            # Unknown: another writer won, the HTTP client resent our own create, or there was no answer.
             await self.read()
             if self._seq < seq:
                 raise self._not_found_error(name, error) from error
@@ -424,7 +426,7 @@ class SequencedLog:
         return Unavailable("refused as existing, but not found", operation="commit", object=f"log entry {name!r}")
 
     def _pack(self, seq: int, writes: Sequence[Write]) -> bytes:
-        """An entry with the oldest of these writes, as many as the size of a group allows and at least one."""
+        """An entry with the oldest of these writes, at least one and at most as many as fit into a group."""
         texts: list[str] = []
         size = 0
         for write in writes:

@@ -1,4 +1,4 @@
-"""Where the sequenced log puts values: small ones into its entries, large ones into objects of the manifest's own."""
+"""Where the sequenced log stores values: small ones in its entries, large ones in objects of their own."""
 
 from __future__ import annotations
 

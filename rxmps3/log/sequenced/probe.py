@@ -1,8 +1,8 @@
-"""Does this storage keep the promises that the sequenced log rests on? Asked before the first write.
+"""Probe whether a storage implements the conditions that the sequenced log needs. Done before the first write.
 
-Some stores accept conditional headers and ignore them, or race on them. The probe writes a few objects under
-`layout.PROBE_PREFIX`, outside every manifest, removes them, and remembers a good verdict per endpoint and bucket
-for as long as the process lives.
+Some stores accept conditional headers but ignore them, or have races. The probe writes a few objects under
+`layout.PROBE_PREFIX`, outside every manifest, and removes them. A positive verdict is cached per endpoint and bucket
+for the lifetime of the process.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _passed: set[str] = set()
 
 
 async def ensure_conditional_writes(storage: Storage, clock: Clock) -> None:
-    """Return if the storage creates an object at most once, compares before it replaces and answers conditionally.
+    """Check that the storage creates an object at most once, compares before replacing, and honours conditional gets.
 
     Raises:
         Unsupported: names the condition that the storage breaks.
-        Unavailable, AccessDenied: the probe could not be carried out; nothing is known.
+        Unavailable, AccessDenied: the probe could not be completed.
     """
     place = place_of(storage.url)
     if place in _passed:
@@ -42,17 +42,17 @@ async def ensure_conditional_writes(storage: Storage, clock: Clock) -> None:
 
 
 class _Probed(PatientStorage):
-    """A storage under probe: it has to get through where some requests fail."""
+    """The storage being probed, with retries, since some requests may fail."""
 
     async def try_put(self, name: str, body: bytes, when: Precondition) -> bool | None:
         """Whether a conditional put took effect.
 
         Returns:
-            None if that is not known, since a try got no answer: a refusal after it may be for its success, and it may
-            still take effect later.
+            None if unknown, because an attempt got no answer: a later refusal may be due to its success, and it may
+                still take effect.
 
         Raises:
-            Unavailable: no try got an answer.
+            Unavailable: no attempt got an answer.
         """
         unanswered = False
         for failures in range(1, _TRIES + 1):
@@ -81,7 +81,7 @@ async def _probe(storage: _Probed, name: str) -> None:
     try:
         await storage.delete(name)
     except AccessDenied:
-        return  # a client that may not delete leaves the probe's object behind, and works all the same
+        return  # a client without permission to delete leaves the probe's object behind, but works
     if certain and not isinstance(await storage.get(name), Missing):
         raise _broken(storage, "a deleted object is still there")
 
@@ -96,10 +96,10 @@ def _broken(storage: _Probed, condition: str) -> Unsupported:
 
 
 async def _check_create(storage: _Probed, name: str) -> bool:
-    """Several creates of one name at once: exactly one body is kept, and nobody else hears that theirs was.
+    """Create one name several times at once: exactly one body is kept, and only its create reports success.
 
     Returns:
-        Whether every create got a definite answer; a server may answer a loser 409 or 503, and apply it later.
+        Whether every create got a definite answer; a server may answer a loser with 409 or 503 and apply it later.
     """
 
     async def create(contender: int) -> bool | None:
@@ -116,7 +116,7 @@ async def _check_create(storage: _Probed, name: str) -> bool:
     kept = await storage.get(name)
     if not isinstance(kept, Found):
         if True not in created and None in created:
-            raise Unavailable("every create was turned away", operation="probe", object=storage.url)
+            raise Unavailable("every create was refused", operation="probe", object=storage.url)
         raise _broken(storage, "an object is not readable right after it was created")
     winner = int(kept.body.strip(b'"'))
     if any(claims and contender != winner for contender, claims in enumerate(created)):
@@ -128,7 +128,7 @@ async def _check_replace(storage: _Probed, name: str) -> str:
     kept = await storage.get(name)
     if not isinstance(kept, Found):
         raise _broken(storage, "an object vanished")
-    # refused perhaps for its own success: what is there decides
+    # perhaps refused because it had succeeded: the stored object decides
     await storage.try_put(name, _REPLACED, Matches(kept.etag))
     replaced = await storage.get(name)
     if not isinstance(replaced, Found) or replaced.body != _REPLACED:
@@ -156,4 +156,4 @@ async def _try_to_remove(storage: _Probed, name: str) -> None:
     try:
         await storage.delete(name)
     except Error:
-        pass  # a left-over of some bytes outside every manifest; nobody ever reads it
+        pass  # it leaves a few bytes outside every manifest, which nothing reads

@@ -1,7 +1,7 @@
-"""Is what is stored what it should be? Recomputes the state from the log and compares.
+"""Verify a manifest: recompute the state from the log and compare it with what is stored.
 
-Reads only. Unlike a replica it does not stop at the first contradiction: it names each object that is wrong and goes
-on as far as that makes sense.
+Read-only. Unlike a replica it does not stop at the first contradiction: it reports each bad object and continues as far
+as possible.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Problem:
-    """One object that is not what it should be."""
+    """One object that is missing or wrong."""
 
     object: str
     what: str
@@ -38,7 +38,7 @@ class Problem:
 
 @dataclass
 class Verification:
-    """What was found.
+    """The result of `verify`.
 
     Attributes:
         problems: everything that is wrong; empty if all is well.
@@ -68,8 +68,8 @@ async def verify(
     Args:
         storage: where it is.
         manifest: its name.
-        contents: download every value that the state names and check its SHA-256; else only that it is there.
-        progress: is told what is going on, how much of it is done, and how much there is.
+        contents: download every value that the state names and check its SHA-256; else only check that it exists.
+        progress: called with the current step, how much of it is done, and the total.
 
     Raises:
         Unavailable, AccessDenied, BucketNotFound: the storage does not answer or refuses.
@@ -123,7 +123,7 @@ class _Verifier:
         return None
 
     async def _other_logs(self, head: codec.Head) -> None:
-        """The manifest's folder holds one log."""
+        """Check that the manifest's folder holds only one log."""
         strangers: dict[str, str] = {}
         async for page in pages(self._storage, self._layout.root):
             for listed in page.objects:
@@ -136,7 +136,7 @@ class _Verifier:
     async def _checkpoints(
         self, head: codec.Head, refs: Sequence[codec.CheckpointRef]
     ) -> tuple[codec.Checkpoint | None, dict[int, codec.CheckpointRef]]:
-        """Where replay begins, and the checkpoints to compare with on the way."""
+        """The checkpoint where replay starts, and the later ones to compare with."""
         loaded: dict[int, codec.Checkpoint] = {}
         for done, ref in enumerate(refs):
             self._tell("checkpoints", done, len(refs))
@@ -163,7 +163,7 @@ class _Verifier:
     async def _log(
         self, head: codec.Head, base: codec.Checkpoint, checkpoints: dict[int, codec.CheckpointRef]
     ) -> State:
-        """Replay the log after ``base``, comparing as it goes."""
+        """Replay the log after ``base``, comparing with checkpoints along the way."""
         state, seq, chain = base.state, base.seq, base.chain
         after = self._layout.entry(head.incarnation, seq)
         listed = await list_all(self._storage, self._layout.log(head.incarnation), after=after)
