@@ -89,7 +89,7 @@ async def test_restore_brings_back_what_there_was(url: str) -> None:
 FAILURES = [
     (("get", "a/1", "--at", "9"), 2, "InvalidOption", "the last one is 4"),
     (("get", "a/1", "--at", "yesterday"), 2, "InvalidOption", "neither"),
-    (("ls", "--at", "2999-01-01"), 2, "InvalidOption", "still to come"),
+    (("ls", "--at", "2999-01-01"), 2, "InvalidOption", "is in the future"),
     (("restore", "nobody-1"), 2, "InvalidOption", "not in the log"),
     (("restore", ""), 2, "InvalidOption", "neither"),
 ]
