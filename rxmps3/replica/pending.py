@@ -1,14 +1,14 @@
-"""The life of each write that was made here, from its call to its end, in one table. Pure.
+"""The state machine of each write made here, from its call to its end. Pure.
 
-A write is on four ways at once::
+A write has four independent states::
 
     sending         MADE ──▶ SENT ──▶ COMMITTED | REJECTED;  MADE ──▶ CANCELLED
     uploading       DUE ──▶ UNDER_WAY ──▶ DONE, and back when they have aged or its values are others
     storing         DUE ──▶ ADDING ──▶ KEPT ──▶ to be dropped ──▶ GONE, or UNKEPT where there is none
     basis           HOLDS, or UNSEEN until the log has been read, or UNKNOWN until a value has been fetched
 
-`TRANSITIONS` has what may happen and what comes of it; whatever else happens raises `InvalidTransition`. Who acts on
-a write asks here how far it is, and says here what it did.
+`TRANSITIONS` lists the allowed events and their effects; any other event raises `InvalidTransition`. Whoever acts on a
+write reads its state here, and reports here what it did.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ R = TypeVar("R")
 
 
 class Sending(Enum):
-    """The way to the log."""
+    """The state of the commit."""
 
     MADE = "made"
     SENT = "sent"
@@ -52,7 +52,7 @@ class Sending(Enum):
 
 
 class Uploading(Enum):
-    """The upload of the values that have objects; a write without any stays at the first."""
+    """The state of the upload of values that have objects; a write without any stays at the first."""
 
     DUE = "due"
     UNDER_WAY = "under way"
@@ -60,7 +60,7 @@ class Uploading(Enum):
 
 
 class Storing(Enum):
-    """The way into the outbox and out of it."""
+    """The state in the outbox."""
 
     UNKEPT = "unkept"
     """There was no outbox when it was made."""
@@ -78,7 +78,7 @@ class Storing(Enum):
 
 
 class Basis(Enum):
-    """Whether what it rests on is there. A write without conditions rests on nothing, and that holds."""
+    """Whether its conditions hold. A write without conditions always HOLDS."""
 
     HOLDS = "holds"
     UNSEEN = "unseen"
@@ -91,7 +91,7 @@ State = Sending | Uploading | Storing | Basis
 
 
 class What(Enum):
-    """What happens to a write."""
+    """An event in the life of a write."""
 
     SENT = "sent"
     COMMITTED = "committed"
@@ -118,7 +118,7 @@ class What(Enum):
 
 TRANSITIONS: Mapping[What, Mapping[State, State]] = {
     What.SENT: {Sending.MADE: Sending.SENT, Sending.SENT: Sending.SENT},
-    # another copy of an outbox may have sent it: it is found in the log without having been sent here
+    # found in the log without having been sent here: another copy of the outbox sent it
     What.COMMITTED: {Sending.MADE: Sending.COMMITTED, Sending.SENT: Sending.COMMITTED},
     What.REJECTED: {Sending.MADE: Sending.REJECTED, Sending.SENT: Sending.REJECTED},
     What.CANCELLED: {Sending.MADE: Sending.CANCELLED},
@@ -128,7 +128,7 @@ TRANSITIONS: Mapping[What, Mapping[State, State]] = {
     What.UPLOAD_AGED: {Uploading.DONE: Uploading.DUE},
     What.REPLANNED: {
         Uploading.DUE: Uploading.DUE,
-        Uploading.UNDER_WAY: Uploading.UNDER_WAY,  # who uploads sees that at the end, and it ends without success
+        Uploading.UNDER_WAY: Uploading.UNDER_WAY,  # the upload notices this when it ends, and counts as unsuccessful
         Uploading.DONE: Uploading.DUE,
     },
     What.STORE_BEGUN: {
@@ -158,11 +158,11 @@ _ENDS = frozenset({Sending.COMMITTED, Sending.REJECTED, Sending.CANCELLED})
 
 
 class InvalidTransition(AssertionError):
-    """Something was said to happen to a write that cannot happen to it: a fault in rxmps3 itself."""
+    """An event that is not allowed in a write's state: a bug in rxmps3."""
 
 
 class Upload(NamedTuple):
-    """When a write's values were stored: by the server's clock and by both local ones."""
+    """When a write's values were stored, by the server's clock and by both local clocks."""
 
     date: datetime | None
     wall: datetime
@@ -170,7 +170,7 @@ class Upload(NamedTuple):
 
 
 class SentUnkept(NamedTuple):
-    """The storage's date when a write was sent that the disk had refused, and where the log was."""
+    """For a write that was sent although the disk had refused it: the storage's date then, and the log's position."""
 
     date: datetime | None
     position: str
@@ -181,13 +181,13 @@ Shown = Callable[[View], bool]
 
 
 class Behind(NamedTuple):
-    """A write that was not made, since a pending one shows the same of its key.
+    """A write that was not made, since a pending write already shows the same value for its key.
 
     Attributes:
         key: its key.
-        after: the ordinals of the pending writes that were made before it are below this one.
-        shown: whether a view shows the same.
-        draft: what is to be made of it should the pending one not be committed.
+        after: pending writes with lower ordinals were made before it.
+        shown: whether a view shows the same value.
+        draft: the write to make if the pending one is not committed.
     """
 
     key: str
@@ -196,12 +196,12 @@ class Behind(NamedTuple):
     draft: Any
 
     def is_like(self, other: Behind) -> bool:
-        """Whether nothing was made between the two that one origin would have made of one key."""
+        """Whether both come from one origin for one key, with no other write made in between."""
         return self[:2] == other[:2] and self.draft.origin is other.draft.origin
 
 
 class SharedUpload(Protocol):
-    """Objects that one call puts into several manifests: whoever comes first uploads them."""
+    """Objects that one call puts into several manifests; the first to need them uploads them."""
 
     async def upload(self, upload: Any) -> Any:
         """As `rxmps3.replica.shared_values.SharedValues.upload`."""
@@ -209,21 +209,21 @@ class SharedUpload(Protocol):
 
 
 class PendingWrite(Generic[R]):
-    """One write and how far it is.
+    """One write and its state.
 
     Attributes:
-        id: which.
-        order: its place in the order of the calls.
-        receipt: what its caller holds.
-        write: as it was made, for the disk.
-        texts: the texts of its objects then, by name.
+        id: its id.
+        order: its position in call order.
+        receipt: the receipt that its caller holds.
+        write: the write as first made, for the outbox.
+        texts: the texts of its objects as first made, by name.
         contents: its objects, whose texts are held until it ends.
-        shared: what uploads the same objects for several manifests, if there is one.
-        sent_at: the storage's date when it was first sent, as far as it was known.
-        upload: when its objects were stored; None while they are not.
-        committing: as it was last sent, where it has objects.
+        shared: the upload shared with other manifests, if any.
+        sent_at: the storage's date when it was first sent, if known.
+        upload: when its objects were stored; None until then.
+        committing: the write as last sent, if it has objects.
         sent_unkept: if it was sent while the disk refused it.
-        behind: writes that were not made since this one shows the same.
+        behind: writes that were not made because this one shows the same value.
     """
 
     shared: SharedUpload | None = None
@@ -254,11 +254,11 @@ class PendingWrite(Generic[R]):
 
     @property
     def is_uploaded(self) -> bool:
-        """Whether all its objects are stored, or it has none."""
+        """Whether all its objects, if any, are stored."""
         return not self.contents or self.uploading is Uploading.DONE
 
     def happened(self, what: What) -> None:
-        """Take the step that the table has for it. Raises `InvalidTransition` if it has none."""
+        """Apply an event. Raises `InvalidTransition` if it is not allowed in this state."""
         way, table = _STEPS[what]
         after = table.get(getattr(self, way))
         if after is None:
@@ -272,13 +272,13 @@ class PendingWrite(Generic[R]):
 
 
 class PendingWrites(Generic[R]):
-    """Every write that was made here and is not over yet, or that the disk still has.
+    """Every write made here that is not over yet or is still on disk.
 
     Attributes:
-        open: those that have not been told their end, oldest first, by id.
-        resting: those of them that rest on something.
-        followed: those that others were not made behind.
-        kept: whether there is a disk that is to have them.
+        open: those not ended yet, oldest first, by id.
+        resting: the open writes that have conditions.
+        followed: the open writes that have `Behind` entries.
+        kept: whether they are to be stored on disk.
     """
 
     def __init__(self) -> None:
@@ -294,7 +294,7 @@ class PendingWrites(Generic[R]):
     def add(
         self, write: Write, receipt: R, contents: tuple[ContentObject, ...], texts: Mapping[str, str]
     ) -> PendingWrite[R]:
-        """A write was made. On any thread, one at a time."""
+        """Add a new write. Callable on any thread, one call at a time."""
         self._made += 1
         one = self.open[write.id] = PendingWrite(self._made, write, receipt, contents, texts)
         if write.conditions is not None:
@@ -306,9 +306,9 @@ class PendingWrites(Generic[R]):
     def restore(
         self, write: Write, receipt: R, contents: tuple[ContentObject, ...], *, sent: bool, at: datetime | None
     ) -> PendingWrite[R]:
-        """A write of an earlier process is pending again: the disk has it, and it may have been sent.
+        """Add a pending write of an earlier process: it is on disk and may have been sent.
 
-        Whether what it rests on is there is not known.
+        Whether its conditions hold is unknown.
         """
         self._made += 1
         one = self.open[write.id] = PendingWrite(self._made, write, receipt, contents, {})
@@ -321,14 +321,14 @@ class PendingWrites(Generic[R]):
         return one
 
     def put_behind(self, id: WriteId, behind: Behind) -> None:
-        """A write is not made since this one shows the same. Once is enough, while that is so."""
+        """Note a write that is not made because this one shows the same value. Equal ones are noted only once."""
         one = self.followed[id] = self.open[id]
         behind_now = one.behind or []
         if not any(behind.is_like(known) for known in behind_now):
             one.behind = [*behind_now, behind]
 
     def take_behind(self, ids: Iterable[WriteId]) -> list[Behind]:
-        """What was not made since these writes showed the same, which they do no more, or for good; newest first."""
+        """Remove and return the `Behind` entries of these writes, which are over or have changed; newest first."""
         found: list[Behind] = []
         for id in ids:
             one = self.followed.pop(id, None)
@@ -340,7 +340,7 @@ class PendingWrites(Generic[R]):
     # -- to the log ------------------------------------------------------------------------------------------
 
     def sent(self, write: Write, date: datetime | None) -> None:
-        """A write is about to be sent; from now on it cannot be cancelled. Raises `InvalidTransition`."""
+        """The write is about to be sent; from now on it cannot be cancelled. Raises `InvalidTransition`."""
         one = self.open[write.id]
         if not one.is_uploaded:
             raise InvalidTransition(f"write {one.id.version} cannot be sent before its objects are stored: {one!r}")
@@ -352,16 +352,16 @@ class PendingWrites(Generic[R]):
         one.committing = write if one.contents else None
 
     def was_sent(self, id: WriteId) -> bool:
-        """Whether the write was given to the storage, so that it may be in the log already."""
+        """Whether the write was sent to the storage, so that it may be in the log already."""
         one = self.open.get(id)
         return one is not None and one.sending is Sending.SENT
 
     def all_sent(self) -> list[PendingWrite[R]]:
-        """Those that may be in the log, and have not ended."""
+        """The open writes that may be in the log."""
         return [one for one in list(self.open.values()) if one.sending is Sending.SENT]
 
     def end(self, id: WriteId, *, committed: bool) -> PendingWrite[R] | None:
-        """A write has met its end, which its receipt is to be told of; None if it was told before."""
+        """End a write and return it, so that its receipt can be settled; None if it had ended before."""
         one = self.open.pop(id, None)
         if one is None:
             return None
@@ -380,7 +380,7 @@ class PendingWrites(Generic[R]):
 
     @property
     def uploading(self) -> int:
-        """How many writes have objects under way."""
+        """The number of writes whose objects are being uploaded."""
         return self._uploading
 
     def upload_begun(self, one: PendingWrite[R]) -> None:
@@ -395,59 +395,59 @@ class PendingWrites(Generic[R]):
         one.upload = upload
 
     def upload_ended(self, one: PendingWrite[R]) -> None:
-        """Its upload came to an end without success: it was given up, or its values are others by now."""
+        """The upload ended without success: it was cancelled, or the values have changed meanwhile."""
         one.happened(What.UPLOAD_ENDED)
         self._uploading -= 1
 
     def replanned(self, one: PendingWrite[R], contents: tuple[ContentObject, ...]) -> None:
-        """It has other objects now. On any thread, one at a time."""
+        """The write has different objects now. Callable on any thread, one call at a time."""
         one.happened(What.REPLANNED)
         one.contents, one.upload = contents, None
 
     def upload_aged(self, one: PendingWrite[R]) -> None:
-        """A collector may have found its objects unused by now: they are to be stored once more."""
+        """Its objects have to be uploaded again, since a collector may have considered them unused."""
         one.happened(What.UPLOAD_AGED)
         one.upload = None
 
     # -- to the disk -----------------------------------------------------------------------------------------
 
     def to_store(self) -> list[PendingWrite[R]]:
-        """What is to be added to the outbox, oldest first."""
+        """The writes to add to the outbox, oldest first."""
         due = [
             one for way in (Storing.WITHDRAWN, Storing.ADDING, Storing.DUE) for one in list(self._on_disk[way].values())
         ]
         return sorted(due, key=lambda one: one.order)
 
     def store_begun(self, some: Iterable[PendingWrite[R]]) -> None:
-        """These are about to be added: the disk may have them from now on."""
+        """These are about to be added; from now on they may be on disk."""
         for one in some:
             self._happened_on_disk(one, What.STORE_BEGUN)
 
     def stored(self, one: PendingWrite[R]) -> bool:
-        """The disk has it; False if it is to be removed at once, since it was dropped meanwhile."""
+        """The write is on disk; False if it was dropped meanwhile and has to be removed at once."""
         self._happened_on_disk(one, What.STORED)
         one.texts, one.sent_unkept = {}, None
         return one.storing is Storing.KEPT
 
     def to_refuse(self) -> list[PendingWrite[R]]:
-        """What is to be noted on disk as refused, and removed."""
+        """The writes to record on disk as refused, and to remove."""
         return list(self._on_disk[Storing.REFUSED].values())
 
     def to_remove(self) -> list[PendingWrite[R]]:
-        """What is to be removed from the disk, since a state there has it."""
+        """The writes to remove from disk, since a saved state includes them."""
         return list(self._on_disk[Storing.OVER].values())
 
     def removed(self, some: Iterable[PendingWrite[R]]) -> None:
-        """The disk has them no more."""
+        """These are no longer on disk."""
         for one in some:
             self._happened_on_disk(one, What.REMOVED)
 
     def unsaved(self) -> list[PendingWrite[R]]:
-        """The committed writes that no state on disk has yet. Pass them to `saved` once one does."""
+        """The committed writes not yet in a state on disk. Pass them to `saved` once they are."""
         return list(self._unsaved.values())
 
     def saved(self, some: Iterable[PendingWrite[R]]) -> None:
-        """A state that has these is on disk."""
+        """A state that includes these is on disk."""
         for one in some:
             del self._unsaved[one.id]
             self._happened_on_disk(one, What.SAVED)

@@ -1,4 +1,4 @@
-"""From one step to the streams that it concerns: cost follows the change, not the number of observers."""
+"""Routes each step to the streams it concerns: the cost depends on the change, not on the number of observers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["Router", "Sink", "Turn"]
 
 
 class Turn:
-    """One step in the order of delivery: turn ``number`` is seen by the sinks that were there before it.
+    """One step in the order of delivery: turn ``number`` goes to the sinks added before it.
 
-    ``before`` is the confirmed state that the step began with.
+    ``before`` is the confirmed state before the step.
     """
 
     __slots__ = ("before", "number", "step")
@@ -32,14 +32,14 @@ class Sink(Protocol):
     """One subscription to the view."""
 
     def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
-        """Take those changes of a turn that it asked for; never raises."""
+        """Receive the changes of a turn that it subscribed to; never raises."""
         ...
 
 
 class Router:
-    """Knows which sink asked for which keys.
+    """Keeps which sinks subscribed to which keys.
 
-    Sinks of one turn are served in the order of their subscription, each once, with all their changes.
+    The sinks of one turn are served in subscription order, each once, with all its changes.
     """
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class Router:
         return Disposable(remove)
 
     def add_last(self, take: Callable[[Turn], None]) -> None:
-        """Hand on every turn once all sinks have been served."""
+        """Deliver every turn to this one after all other sinks."""
         self._last.append(take)
 
     def deliver(self, turn: Turn) -> None:

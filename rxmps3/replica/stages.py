@@ -1,4 +1,4 @@
-"""The stages of one write, told to one observer."""
+"""Delivery of the stages of one write to one observer."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ ObserverRaised = Callable[[str, BaseException], None]
 
 
 class Teller:
-    """Tells each stage once and in order, and completes after the last.
+    """Emits each stage once and in order, and completes after the last.
 
-    `tell` may be called from several threads at once, and by the observer. An observer that raises is told nothing
-    more; who reaches a stage never notices.
+    `tell` may be called from several threads at once, and by the observer. An observer that raises gets no further
+    items; the caller that reached the stage is not affected.
 
     Args:
         name: of the stream, for reports.
-        present: the stage it is at now.
-        observer: is told.
-        raised: is told what the observer raised.
+        present: returns the current stage.
+        observer: receives the stages.
+        raised: called with what the observer raised.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Teller:
         self._open = True
 
     def tell(self) -> None:
-        """Have the present stage told, here or by the thread that is telling another one."""
+        """Emit the current stage, here or on the thread that is already emitting one."""
         with self._lock:
             self._due.append(self._present())
             if self._telling:
@@ -54,7 +54,7 @@ class Teller:
             self._pass_on(stage)
 
     def close(self) -> None:
-        """Tell nothing more."""
+        """Stop emitting."""
         self._open = False
 
     def _next(self) -> Stage | None:

@@ -1,4 +1,4 @@
-"""Values that have an object of their own: upload, download, verification, and a bounded cache of their texts."""
+"""Values in objects of their own: upload, download, verification, and a bounded cache of their texts."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _TRANSFERS_AT_ONCE = 16
 
 
 class TextCache:
-    """Least recently used texts by SHA-256, bounded by their total length; the newest one is always kept.
+    """An LRU cache of texts by SHA-256, bounded by their total length; the newest text is always kept.
 
-    A text that is longer than the whole cache takes all of it: who has just downloaded it goes on to read it here.
+    A text longer than the limit evicts everything else: whoever downloaded it is about to read it from here.
     """
 
     def __init__(self, limit: int = DEFAULT_CACHE_BYTES) -> None:
@@ -49,7 +49,7 @@ class TextCache:
 
 
 class _GetPut(Get, Put, Protocol):
-    """The verbs used here."""
+    """The storage operations used here."""
 
 
 class _KnownValues(Protocol):
@@ -61,7 +61,7 @@ class _KnownValues(Protocol):
 
 
 class _Own(NamedTuple):
-    """A value of one's own that is not committed yet, and how many writes wait for that."""
+    """An own value that is not committed yet, and the number of writes that hold it."""
 
     text: str
     body: bytes | None
@@ -73,7 +73,7 @@ class Values:
 
     Args:
         storage: where the content objects are.
-        placing: where their objects are, and in what form.
+        placing: their object names and format.
         cache_bytes: how much text to keep of downloaded and own values.
     """
 
@@ -88,23 +88,23 @@ class Values:
         self._slots = asyncio.Semaphore(_TRANSFERS_AT_ONCE)
 
     def keep_in(self, known: _KnownValues) -> None:
-        """Keep known values on disk, too, and look for them there first."""
+        """Also keep known values on disk, and look for them there first."""
         self._known = known
 
     def peek(self, entry: Entry) -> str | None:
-        """The entry's text if it is at hand without I/O. May be called from any thread."""
+        """The entry's text if available without I/O. May be called from any thread."""
         content = entry.content
         return content.text if isinstance(content, Inline) else self.peek_content(content)
 
     def peek_content(self, content: ContentObject) -> str | None:
-        """The text of a value's object if it is at hand without I/O. May be called from any thread."""
+        """The text of a value's object if available without I/O. May be called from any thread."""
         own = self._own.get(content.identity)
         return own.text if own is not None else self._cache.get(content.identity)
 
     def hold(self, content: ContentObject, text: str, body: bytes | None = None) -> None:
         """Keep the text of an own value, outside the bounded cache, until it is released.
 
-        ``body`` is what its object is to hold, where that is not what the placing makes of the text.
+        ``body`` is the content of its object, where it differs from what the placing returns for the text.
         """
         with self._lock:
             held = self._own.get(content.identity)
@@ -117,7 +117,7 @@ class Values:
             self._own[content.identity] = held._replace(holders=held.holders + 1)
 
     def release(self, content: ContentObject) -> str:
-        """The own value is committed or given up: from now on the cache decides how long its text stays."""
+        """The own value is committed or dropped: from now on its text may be evicted from the cache."""
         with self._lock:
             held = self._own.pop(content.identity)
             if held.holders > 1:
@@ -127,23 +127,23 @@ class Values:
         return held.text
 
     async def upload(self, content: ContentObject) -> Stored | None:
-        """Write a held value's object; its SHA-256 goes along for the server to check. Raises as `Storage.put`.
+        """Upload a held value's object, with its SHA-256 for the server to check. Raises as `Storage.put`.
 
         Returns:
-            The server's answer; None if the value was given up before.
+            The server's answer; None if the value had been dropped before.
         """
         async with self._slots:
             held = self._own.get(content.identity)
             if held is None:
-                return None  # given up while it waited for its turn
+                return None  # dropped while waiting for its turn
             body = self.placing.body(held.text) if held.body is None else held.body
             return await self._storage.put(self.placing.object_name(content), body, sha256=await _digest(body))
 
     async def fetch(self, entry: Entry) -> str:
-        """The entry's text, downloaded and verified if it is not at hand; concurrent calls share one download.
+        """The entry's text, downloaded and verified if not available locally; concurrent calls share one download.
 
         Raises:
-            Corrupt: the object is missing, or not what the log says of it.
+            Corrupt: the object is missing, or does not match the log.
             Unavailable, AccessDenied: the storage does not answer or refuses.
         """
         text = self.peek(entry)
@@ -163,7 +163,7 @@ class Values:
             return text
 
     async def save(self, content: ContentObject, text: str) -> None:
-        """Keep a value on disk, if there is one to keep it on; a disk that refuses costs a download later."""
+        """Keep a value on disk, if there is a local directory; if that fails, it is downloaded again later."""
         if self._known is not None:
             with suppress(Error):
                 await self._known.save_value(content.identity, text)
@@ -174,7 +174,7 @@ class Values:
         answer = await self._storage.get(name, version=content.version, limit=limit)
         if not isinstance(answer, Found):
             raise Corrupt(
-                "missing, though the log names it",
+                "missing, although the log names it",
                 operation="get",
                 object=f"value {name!r}",
                 remedy="restore the object, or put the key again",
