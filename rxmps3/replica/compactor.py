@@ -1,4 +1,4 @@
-"""Keeping the manifest small, off the hot path: a checkpoint when the log has grown, then what collection is due."""
+"""Background compaction of the manifest: a checkpoint when the log has grown, then any collection that is due."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Compactor:
         self._collected_at = -_COLLECT_EVERY
 
     def grown(self, *, mine: bool) -> None:
-        """The log has one more version, by this client or another."""
+        """The log has one more version, from this client or another."""
         if self._log.upkeep_is_due:
             self._grown = True
             self._mine = self._mine or mine
@@ -45,7 +45,7 @@ class Compactor:
         if self._grown and not self._mine:
             await self._clock.sleep(self._clock.rng.uniform(*_OTHERS_WAIT))
         if not self._grown:
-            return  # that was seen to while others were let go first
+            return  # another client compacted while this one yielded
         self._grown = self._mine = False
         await self._log.server_time()
         if not self._log.upkeep_is_due:

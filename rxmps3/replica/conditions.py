@@ -1,7 +1,7 @@
-"""Writes that rest on something: up to which they may be sent, and what becomes of one whose basis is gone.
+"""Writes with conditions: which may be sent, and what happens to those whose conditions no longer hold.
 
-The view is what the log says with every pending write on top that stands, each made of what is beneath it. So when
-something beneath one changes, it is made anew or refused in the same step, be the storage in reach or not.
+The view is the state of the log with the pending writes on top, each computed from what is beneath it. So when
+something beneath a write changes, the write is recomputed or refused in the same step, even offline.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ There = Mapping[str, Entry | None]
 
 
 class Derived(NamedTuple):
-    """What is made of the present values: canonical texts by key, None for no value, and what they now rest on."""
+    """A derived write's new values, as canonical texts by key (None for no value), and its new conditions."""
 
     texts: Mapping[str, str | None]
     conditions: Conditions
@@ -46,7 +46,7 @@ class _Writer(Protocol):
 
 
 class ConditionChecker:
-    """Judges the pending writes that have a basis.
+    """Decides on the pending writes that have conditions.
 
     Args:
         writer: plans writes.
@@ -67,12 +67,12 @@ class ConditionChecker:
         self._writer = writer
         self._read_since = 0  # pending writes with a lower ordinal were made before the last read of the log began
 
-    # -- at once, with what changed --------------------------------------------------------------------------
+    # -- in the step of a change --------------------------------------------------------------------------
 
     def step(self, view: View, event: Event) -> Step:
-        """As `rxmps3.model.state.step`; what rests on what it changed is made anew or refused in the same step.
+        """As `rxmps3.model.state.step`; writes that depend on the change are recomputed or refused in the same step.
 
-        So is made what was not made before since a pending write showed the same that does so no more.
+        So are writes made that were skipped because a pending write showed the same value, if it no longer does.
         """
         first = step(view, event)
         if isinstance(event, (Wrote, Amended)):
@@ -85,7 +85,7 @@ class ConditionChecker:
         return chained(view, steps)
 
     def _released_writes(self, steps: Sequence[Step]) -> Iterator[Step]:
-        """The writes that stood behind pending ones which have been refused or made anew."""
+        """The skipped writes behind pending ones that have been refused or recomputed."""
         settled = {effect.id: effect.error for one in steps for effect in one.effects}
         remade = {one.event.write.id for one in steps if isinstance(one.event, Remade)}
         view = steps[-1].view
@@ -116,7 +116,7 @@ class ConditionChecker:
     def _judge(
         self, one: PendingWrite[Receipt], write: Write, confirmed: Mapping[str, Entry], ahead: There
     ) -> Remade | Refused | None:
-        """What becomes of a write by what is beneath it now; None if it stays as it is."""
+        """The event for a write given what is beneath it now; None if it stays unchanged."""
         conditions = write.conditions
         if conditions is None:
             return None
@@ -124,7 +124,7 @@ class ConditionChecker:
         if not what and one.basis is not Basis.UNKNOWN:
             one.happened(What.HELD)
             return None
-        if not conditions.derived:  # what was never seen to hold is for the next look to decide
+        if not conditions.derived:  # conditions that were never seen to hold are decided after the next read
             return Refused(write.id, _conflict(write.id, what)) if one.basis is Basis.HOLDS else None
         there = _there(conditions, confirmed, ahead)
         texts = {key: self._values.peek(entry) for key, entry in there.items() if entry is not None}
@@ -137,7 +137,7 @@ class ConditionChecker:
             return Refused(write.id, _unmade(error))
 
     def _hide_until_loaded(self, one: PendingWrite[Receipt], write: Write, there: There) -> Remade | None:
-        """A value that a write is to be made of is not at hand: until it is, what is beneath the write is shown."""
+        """Show what is beneath a write until a value that it is computed from has been loaded."""
         self._writer.hide(one)
         one.happened(What.BASE_MISSING)
         update = {key: there.get(key) for key in write.update}
@@ -148,7 +148,7 @@ class ConditionChecker:
     # -- before a commit -------------------------------------------------------------------------------------
 
     def standing(self, ready: Sequence[Write]) -> list[Write]:
-        """Of the oldest pending writes those before the first whose basis does not hold as far as the log is known."""
+        """The oldest pending writes, up to the first whose conditions do not hold in the log as known here."""
         if all(write.conditions is None for write in ready):
             return list(ready)
         confirmed = self._dataflow.view.confirmed.entries
@@ -166,10 +166,10 @@ class ConditionChecker:
         return one is not None and one.basis is Basis.UNKNOWN
 
     async def reconsider(self) -> None:
-        """Decide on those pending writes that could not be judged at once: look whether they rest on what is there.
+        """Decide on the pending writes that could not be decided at once, reading the log as needed.
 
-        A write is judged by a state that has all that was committed before it was made; one that needs a newer look is
-        left for the next call. What a write is to be made of is fetched.
+        A write is decided by a state that includes everything committed before it was made; one that needs a newer read
+        is left for the next call. Values that a write is computed from are fetched.
 
         Raises:
             Unavailable, AccessDenied, BucketNotFound: not all could be decided.
@@ -195,24 +195,24 @@ class ConditionChecker:
                 ahead.update(pending.write.update)
 
     async def _look(self) -> int:
-        """Read to the end of the log; the ordinal from which on writes were made after that began."""
+        """Read to the end of the log; returns the ordinal from which on writes were made after the read began."""
         newest = self._dataflow.view.next_ordinal
         for _ in range(_LOOKS):
             before = self._log.reached
             await self._log.read()
             if self._log.reached == before:
-                break  # while much was read, more may have come, and what is made of it would come too late
+                break  # during a long read more may have been committed, and a write computed now would come too late
         return newest
 
     def _needs_a_look(self) -> bool:
-        """Whether there is a write to be judged that was made since the last look began."""
+        """Whether an undecided write was made since the last read began."""
         view = self._dataflow.view
         queue = view.queue()
         standing = len(self.standing(queue))
         return standing < len(queue) and view.pending[queue[standing].id].ordinal >= self._read_since
 
     async def _mend(self, write: Write, conditions: Conditions, what: str, ahead: There) -> None:
-        """Refuse a write whose basis does not hold, or make it anew."""
+        """Refuse or recompute a write whose conditions do not hold."""
         if not conditions.derived:
             self._dataflow.refusals.on_next(Refused(write.id, _conflict(write.id, what)))
             return
@@ -233,7 +233,7 @@ def _there(conditions: Conditions, confirmed: Mapping[str, Entry], ahead: There)
 
 
 def _derive(conditions: Conditions, there: There, before: Mapping[str, str]) -> Derived:
-    """What is made of these texts. Raises `Corrupt`, `InvalidInput`."""
+    """Compute a derived write from these texts. Raises `Corrupt`, `InvalidInput`."""
     texts = {key: derivation.apply(before.get(key)) for key, derivation in conditions.derived.items()}
     return Derived(texts, Conditions({key: seen(entry) for key, entry in there.items()}, derived=conditions.derived))
 

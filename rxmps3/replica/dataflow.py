@@ -1,4 +1,4 @@
-"""The pipeline: from the versions of a manifest and the writes made here to what observers see.
+"""The pipeline from the versions of a manifest and the writes made here to what observers see.
 
 ::
 
@@ -6,8 +6,8 @@
     writes ───────────────────────┼──▶ folded(step): view ──▶ one turn at a time ┤
     refusals ─────────────────────┘                                              └──▶ receipts, upkeep
 
-Each source may push on any thread: the view is stepped at once, under a lock; what came of it is delivered on the
-loop's thread.
+Each source may push on any thread. The view is stepped at once, under a lock; the result is delivered on the loop's
+thread.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ __all__ = ["Dataflow"]
 
 
 class Dataflow:
-    """The view of one manifest, and all that follows from it.
+    """The view of one manifest, and everything derived from it.
 
     Args:
-        loop: where turns are delivered.
-        ticks: each means "look now".
-        look: reads the log to its end; raises nothing.
-        learned: what the log learns by that, and by commits. Where the view refuses an item, the error goes to the log.
-        check: raises what is wrong with such an item.
-        step: the view after an event, and what that changed. Called under the lock.
+        loop: the event loop on which turns are delivered.
+        ticks: each item triggers a read of the log.
+        look: reads the log to its end; never raises.
+        learned: the events of the log, from reads and commits. If the view rejects an item, the error goes to the log.
+        check: raises if such an item is invalid.
+        step: returns the view after an event, and the changes. Called under the lock.
 
     Attributes:
-        writes: a write made here is one ``on_next``.
-        refusals: so is the end of a pending write that will never be committed.
-        saved: so is a state that was kept on disk.
-        ended: there are no more looks after its first item.
-        lock: who decides by the view what to push does so within ``with dataflow.lock:``.
-        versions: each version of the log, in its turn.
-        router: each step of the view, in its turn, shared by key.
+        writes: push each write made here.
+        refusals: push the end of each pending write that will never be committed.
+        saved: push the state that was kept on disk.
+        ended: its first item stops all reads.
+        lock: hold it (``with dataflow.lock:``) to decide from the view what to push.
+        versions: each version of the log, in turn order.
+        router: each step of the view, in turn order, shared by key.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Dataflow:
 
     @property
     def view(self) -> View:
-        """The view as of now. From any thread."""
+        """The current view. Callable from any thread."""
         return self._latest.step.view
 
     def latest(self) -> tuple[int, View]:
@@ -98,7 +98,7 @@ class Dataflow:
         return latest.number, latest.step.view
 
     def keys(self, prefix: str) -> list[str]:
-        """The present keys that start with ``prefix``, sorted by code point. From any thread."""
+        """The existing keys that start with ``prefix``, sorted by code point. Callable from any thread."""
         with self.lock:
             return self._keys.with_prefix(prefix)
 

@@ -1,8 +1,8 @@
-"""When a writer lets others go first. Pure but for its own memory; time and chance are arguments.
+"""When a writer yields to other writers. No I/O; time and randomness are arguments.
 
-Whoever has just committed knows the end of the log first and would win every race for the next number; and a writer
-that never wins is never seen. So a writer waits a moment by chance after a lost race and beside others it has seen,
-and, while it commits without a break, pauses now and then even when it seems to be alone.
+The writer that has just committed knows the end of the log first and would win every race for the next number, and the
+others would never notice a writer that never wins. So a writer waits a random time after a lost race and while it sees
+other writers, and during uninterrupted commits pauses now and then even if it seems to be alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LONGEST_PAUSE = 4.0
 
 
 class Fairness:
-    """One client's manners towards other writers of the same log."""
+    """One client's back-off towards other writers of the same log."""
 
     def __init__(self) -> None:
         self.contended = False
@@ -39,22 +39,22 @@ class Fairness:
         self._has_waited = False
 
     def foreign_seen(self, now: float) -> None:
-        """Another writer has committed."""
+        """Note that another writer has committed."""
         self._foreign_at = now
 
     def ended(self, now: float, began: float, *, won: bool) -> None:
-        """A commit was tried."""
+        """Note that a commit was attempted."""
         self._lost = not won
         if won:
             self._took = now - began
             self._ended_at = now
 
     def passed(self) -> None:
-        """The turn that was waited for was not used: the next try need not wait again."""
+        """The turn that was waited for was not used, so the next attempt need not wait again."""
         self._has_waited = True
 
     def wait(self, now: float, rng: Random) -> float:
-        """Seconds to wait before the next try; ``contended`` then tells whether others are about."""
+        """Seconds to wait before the next attempt; also updates ``contended``, whether other writers are active."""
         if self._has_waited:
             self._has_waited = False
             return 0.0
@@ -63,7 +63,7 @@ class Fairness:
         if self._lost:
             return rng.uniform(0, moment)
         if now - self._ended_at > _BREAK_MOMENTS * moment + _BREAK_SECONDS:
-            self._paused_at = now  # there was a break just now
+            self._paused_at = now  # there was a pause just now
             return 0.0
         company = now - self._foreign_at < _COMPANY
         if now - self._paused_at >= (_PAUSE_IN_COMPANY if company else _PAUSE_ALONE):

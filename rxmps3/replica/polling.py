@@ -1,4 +1,4 @@
-"""When the log is looked at: when a caller asks, and at the ticks that run while something is observed."""
+"""When the log is read: when a caller asks, and at the ticks that run while something is observed."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ __all__ = ["Poller"]
 
 
 class Poller:
-    """Says when to look, and looks.
+    """Decides when to read the log, and reads it.
 
     Args:
-        started: is awaited before each look.
+        started: awaited before each read.
 
     Attributes:
-        ticks: each item means "look now"; they may come from any thread.
+        ticks: each item triggers a read; items may come from any thread.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class Poller:
         self.ticks: Observable[Any] = rx.merge(self._asked, self._sources.pipe(ops.switch_latest()))
 
     async def look(self, patience: float | None = None) -> None:
-        """Read to the end of the log, by a look that begins after this call.
+        """Read to the end of the log, by a read that starts after this call.
 
         Args:
-            patience: wait for so many seconds at most; the look itself goes on.
+            patience: wait at most this many seconds; the read itself continues.
 
         Raises:
-            Unavailable, AccessDenied, BucketNotFound, Corrupt, Unsupported: what the storage or the log said.
+            Unavailable, AccessDenied, BucketNotFound, Corrupt, Unsupported: the error of the storage or the log.
         """
         looked = self._loop.loop.create_future()
         self._waiting.append(looked)
@@ -89,19 +89,19 @@ class Poller:
 
     @property
     def has_looked(self) -> bool:
-        """Whether a look has succeeded."""
+        """Whether a read has succeeded."""
         return self._looked_at is not None
 
     def is_stale(self) -> bool:
-        """Whether the last look is older than the poll interval."""
+        """Whether the last read is older than the poll interval."""
         return self._looked_at is None or self._clock.monotonic() - self._looked_at >= self._options.interval
 
     def active(self) -> None:
-        """Something changed: the timer ticks sooner for a while."""
+        """Note a change: the timer ticks faster for a while."""
         self._pace.active()
 
     async def take_look(self, _: object = None) -> None:
-        """Read the log, and tell whoever waits for that. A look that fails is made again at the next tick."""
+        """Read the log and wake the callers waiting for that. A failed read is repeated at the next tick."""
         await self._started()
         waiting, self._waiting = [one for one in self._waiting if not one.done()], []
         began = self._clock.monotonic()
@@ -133,7 +133,7 @@ class Poller:
     # -- ticks -----------------------------------------------------------------------------------------------
 
     def demand(self) -> DisposableBase:
-        """Keep looking at the pace of the ticks until disposed; there is one source of ticks for all."""
+        """Keep reading at each tick until disposed; all demands share one source of ticks."""
         if not self._options.online:
             return Disposable()
         self._demands += 1
@@ -148,7 +148,7 @@ class Poller:
         return Disposable(release)
 
     def share(self, options: Options) -> None:
-        """Another handle asks for another pace."""
+        """Adopt the faster pace if another handle asks for one."""
         faster = options.interval < self._options.interval
         self._options = options
         self._pace.interval = options.interval
@@ -156,7 +156,7 @@ class Poller:
             self._start_ticking()
 
     def close(self, error: Error) -> None:
-        """No more looks: whoever waits for one gets ``error``."""
+        """Stop reading; callers waiting for a read get ``error``."""
         for looked in self._waiting:
             if not looked.done():
                 looked.set_exception(error)
@@ -179,7 +179,7 @@ class Poller:
         )
 
     def _instead(self, error: Exception | None) -> Observable[None]:
-        """What ticks when the user's source has ended."""
+        """The ticks that replace the user's source after it has ended."""
         cause = error or Unavailable("the source of ticks completed", operation="poll")
         note = f"from now on a timer looks every {self._options.interval} s"
         self._health.report(Failure("poll", self._loop.name, cause, note))

@@ -1,4 +1,4 @@
-"""What a put returns: the stages of one write, to await, to observe or to ignore."""
+"""Receipts: the stages of one write, to await, observe or ignore."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class _Milestone:
             callback()
 
     def on_reached(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back once it is reached, at once if it is; returns what takes the wish back."""
+        """Call back once it is reached, or at once if it already is; returns a function that cancels this."""
         with self._lock:
             if self._outcome is None:
                 self._callbacks.append(callback)
@@ -73,7 +73,7 @@ class _Milestone:
     def result(self) -> str:
         self.looked_at = True
         if isinstance(self._outcome, Error):
-            raise self._outcome.with_traceback(self._trace)  # not with the frames of everybody who waited before
+            raise self._outcome.with_traceback(self._trace)  # without the frames of earlier waiters
         return self._outcome or ""
 
     def __await__(self) -> Generator[Any, None, str]:
@@ -114,9 +114,9 @@ class Receipt(BoundToProcess):
     and cancelling a wait never cancels the write.
 
     Raises (when awaited):
-        Rejected: the write was at fault and rolled back; ``__cause__`` says why.
+        Rejected: the write was refused and rolled back; ``__cause__`` says why.
         Closed, NotSent: the database closed first.
-        OutcomeUnknown: nobody can tell any more whether it was committed.
+        OutcomeUnknown: it can no longer be determined whether it was committed.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Receipt(BoundToProcess):
 
     @property
     def stage(self) -> Stage:
-        """The stage it is at now."""
+        """The current stage."""
         outcome = self._committed.outcome
         if outcome is not None:
             return "rejected" if isinstance(outcome, Error) else "committed"
@@ -145,14 +145,14 @@ class Receipt(BoundToProcess):
 
     @property
     def stored(self) -> _Milestone:
-        """Awaitable: the write survives this process, on disk with ``local=``, else by being committed."""
+        """Awaitable: resolves once the write survives this process: on disk with ``local=``, else when committed."""
         return self._stored
 
     @property
     def stages(self) -> Observable[Stage]:
-        """The stages from the present one on; completes after the last, rejected included.
+        """The stages from the current one on; completes after the last, including rejected.
 
-        The present one is told on the thread that subscribes, the others on the database's event loop.
+        The current one is emitted on the subscribing thread, the others on the database's event loop.
         """
 
         def subscribe(observer: ObserverBase[Stage], _: SchedulerBase | None) -> DisposableBase:
@@ -170,10 +170,10 @@ class Receipt(BoundToProcess):
         return Observable(subscribe)
 
     def cancel(self) -> bool:
-        """Take the write back, if it was never sent: it is rolled back and its receipt raises `Rejected`.
+        """Cancel the write if it was never sent: it is rolled back and its receipt raises `Rejected`.
 
         Returns:
-            Whether it was taken back; False if it may be in the log, or will be.
+            Whether it was cancelled; False if it is or may come to be in the log.
         """
         taken_back = self._cancel()
         if taken_back:
@@ -203,7 +203,7 @@ class Receipt(BoundToProcess):
         return f"<Receipt {self.version} {self.stage}: {', '.join(map(repr, self.keys[:3]))}>"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        """For notebooks: what becomes of the write."""
+        """The notebook display: the state of the write."""
         outcome = self._committed.outcome
         why = {"why": str(outcome)} if isinstance(outcome, Error) else {}
         keys = ", ".join(map(repr, self.keys[:20])) + (
@@ -218,7 +218,7 @@ class Receipt(BoundToProcess):
         self._stored.reach(self.version)
 
     def settle(self, error: Error | None) -> None:
-        """The write has met its end."""
+        """The write is committed or rejected."""
         outcome: Outcome = self.version if error is None else error
         if error is None:
             self._stored.reach(outcome)
@@ -229,7 +229,7 @@ class Receipt(BoundToProcess):
 
     @property
     def unseen_failure(self) -> Error | None:
-        """The failure that nobody has awaited, if there is one."""
+        """The failure, if there is one and nobody has awaited it."""
         outcome = self._committed.outcome
         seen = self._committed.looked_at or self._stored.looked_at
         return outcome if isinstance(outcome, Error) and not seen else None

@@ -1,4 +1,4 @@
-"""Values that one call puts into several manifests, where the protocol lets them have one object."""
+"""Values that one call puts into several manifests, for protocols where manifests can share an object."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["SharedValues"]
 
 
 class SharedValues:
-    """The values of a call: planned by the first manifest, and uploaded by whichever comes to it first.
+    """The values of a call: planned for the first manifest, and uploaded by whichever needs them first.
 
     Args:
-        planned: what the first manifest made of the call.
+        planned: the plan for the first manifest.
     """
 
     def __init__(self, planned: Planned) -> None:
@@ -26,7 +26,7 @@ class SharedValues:
         self._uploading = asyncio.Lock()
 
     def planned_for(self, id: WriteId) -> Planned:
-        """The same values as another manifest's write."""
+        """The same values, as a write to another manifest."""
         update = {
             key: None if entry is None else replace(entry, version=id.version)
             for key, entry in self._planned.update.items()
@@ -34,7 +34,7 @@ class SharedValues:
         return Planned(update, self._planned.contents)
 
     async def upload(self, upload: Callable[[], Awaitable[list[Stored | None]]]) -> list[Stored | None]:
-        """Upload them, or take the answers of who has."""
+        """Upload them, or wait for the upload that is already running and return its answers."""
         async with self._uploading:
             if self._answers is None:
                 self._answers = await upload()

@@ -1,9 +1,9 @@
-"""Operators that reactivex lacks, for the one pipeline that moves the view.
+"""Operators that reactivex lacks, for the pipeline that steps the view.
 
-`folded` is ``scan`` whose accumulator may refuse an item: the error reaches the producer and the pipeline lives on.
-`checked` is ``do_action`` that may do the same.
-`Turns` takes items from any thread and delivers what became of them one at a time, in order, on one thread, also where
-an observer that is being served is their cause (re-entrant items of a plain ``Subject`` overtake each other).
+`folded` is ``scan`` whose accumulator may reject an item: the error reaches the producer and the pipeline goes on.
+`checked` is ``do_action`` that may reject items in the same way.
+`Turns` takes items from any thread and delivers the results one at a time, in order, on one thread, even for items
+pushed by an observer during delivery (re-entrant items of a plain ``Subject`` overtake each other).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ S = TypeVar("S")
 
 
 def folded(accumulator: Callable[[S, T], S], seed: S) -> Callable[[Observable[T]], Observable[S]]:
-    """Each item folded into what came before, as ``scan`` does.
+    """Fold each item into the accumulation, as ``scan`` does.
 
-    An accumulator that raises leaves the accumulation as it was; its error goes to whoever pushed the item.
+    If the accumulator raises, the accumulation stays unchanged and the error goes to whoever pushed the item.
 
     ::
 
@@ -51,7 +51,7 @@ def folded(accumulator: Callable[[S, T], S], seed: S) -> Callable[[Observable[T]
 
 
 def checked(check: Callable[[T], None]) -> Callable[[Observable[T]], Observable[T]]:
-    """Each item that ``check`` lets pass; what it raises goes to whoever pushed the item.
+    """Pass on each item for which ``check`` does not raise; the error goes to whoever pushed the item.
 
     ::
 
@@ -73,18 +73,18 @@ def checked(check: Callable[[T], None]) -> Callable[[Observable[T]], Observable[
 
 
 class Turns:
-    """A lock to push items under, and the queue of what they became.
+    """A lock under which items are pushed, and a queue of the results.
 
     ::
 
         source ──▶ entered ──▶ … (under the lock, on any thread) ──▶ queued ──▶ … (on the delivering thread)
 
-    Who decides by what the pipeline has come to holds the lock, too: ``with turns: …``. When it is let go of, what is
-    queued is delivered: before that returns on the delivering thread, unless a delivery is going on there already,
-    which then takes care of it; from any other thread, soon.
+    Hold the lock (``with turns: …``) to make a decision based on the current state of the pipeline. Releasing it
+    delivers the queue: synchronously on the delivering thread (or by a delivery already running there), soon afterwards
+    from any other thread.
 
     Args:
-        hand_over: runs a function on the delivering thread soon; may be called from any thread.
+        hand_over: schedules a function on the delivering thread; may be called from any thread.
     """
 
     def __init__(self, hand_over: Callable[[Callable[[], None]], None]) -> None:
@@ -113,7 +113,7 @@ class Turns:
             self._run()
 
     def entered(self, source: Observable[T]) -> Observable[T]:
-        """Items pass under the lock; one that is refused on its way leaves nothing in the queue."""
+        """Push items under the lock; an item that is rejected downstream leaves nothing in the queue."""
 
         def subscribe(observer: ObserverBase[T], scheduler: SchedulerBase | None) -> DisposableBase:
             def on_next(item: T) -> None:
@@ -130,7 +130,8 @@ class Turns:
         return Observable(subscribe)
 
     def queued(self, source: Observable[T]) -> Observable[T]:
-        """Items that come under the lock, in turn; a subscription has no part in what was queued before it."""
+        """Queue items that come under the lock and deliver them in turn; a subscriber gets nothing queued before it
+        subscribed."""
 
         def subscribe(observer: ObserverBase[T], scheduler: SchedulerBase | None) -> DisposableBase:
             def on_next(item: T) -> None:
@@ -141,7 +142,7 @@ class Turns:
         return Observable(subscribe)
 
     def take(self, action: Callable[[], None]) -> None:
-        """Let an action have a turn, at once, on the delivering thread: what is pushed meanwhile comes after it."""
+        """Run an action as a turn, at once, on the delivering thread: items pushed meanwhile are delivered after it."""
         if self._running:
             action()
         else:

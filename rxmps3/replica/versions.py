@@ -1,4 +1,4 @@
-"""What the log learns, as the versions that observers are told of. Pure."""
+"""The events of the log as the versions that observers get. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["Reset", "versions_of"]
 
 @dataclass(frozen=True)
 class Reset:
-    """The state was loaded anew from a checkpoint: the versions up to this one are no longer in the log."""
+    """The state was reloaded from a checkpoint: the versions up to this one are no longer in the log."""
 
     id: str
 
 
 def versions_of(event: LogEvent, *, loaded: bool) -> Sequence[ManifestVersion | Reset]:
-    """The versions that an event brings; ``loaded`` says whether there was a state before it to begin from."""
+    """The versions in an event; ``loaded`` says whether a state was loaded before it."""
     match event:
         case Committed(version):
             return (version,)

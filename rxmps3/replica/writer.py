@@ -1,6 +1,6 @@
-"""This client's writes: planned, given a number and a receipt, and put on top of the view.
+"""Making this client's writes: planning, numbering, receipts, and showing them on top of the view.
 
-What becomes of them then is the committer's business; it may come back with a write that has to be planned anew.
+The committer takes over from there; it may ask for a write to be planned again.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ __all__ = ["Draft", "WriteMaker"]
 
 
 class Draft(NamedTuple):
-    """What a call asks for: one atomic write.
+    """One atomic write as requested by a call.
 
     Attributes:
-        values: what each key is to hold; `MISSING` deletes it.
-        conditions: what it rests on; it is refused with `Conflict` if they do not hold where it is committed.
-        unchanged: whether they are to hold in the view as well, as it is now. What rests on an own write that is to be
-            refused would be refused with it: so none is shown that has to be.
-        derived: instead of values, how those of its keys are made of the present ones. It is made anew when others
-            write them before it is committed.
-        shared: the same values as they were planned for several manifests.
-        origin: who asks for it, for observers to know their own by; see `Wrote.origin`.
+        values: the new value of each key; `MISSING` deletes it.
+        conditions: the write is refused with `Conflict` if they do not hold where it is committed.
+        unchanged: whether the conditions also have to hold in the current view. A write that depends on an own write
+            that will be refused would be refused with it, so it is refused at once.
+        derived: instead of values, how to compute them from the current ones. They are recomputed if others write these
+            keys before the commit.
+        shared: the same values, planned for several manifests.
+        origin: the caller's mark, by which observers recognise their own writes; see `Wrote.origin`.
     """
 
     values: Mapping[str, Any] = {}
@@ -67,14 +67,14 @@ class Draft(NamedTuple):
 
 
 class WriteMaker:
-    """Makes the writes of one replica, on any thread.
+    """Makes the writes of one replica. Callable on any thread.
 
     Args:
         writer: the writer id.
-        kit: the protocol as it is known now.
-        pending: where writes are entered.
-        made: is told of each new write, on the loop's thread, in the order of the calls.
-        observer_raised: is told of observers of receipts that raised, on any thread.
+        kit: returns the current protocol kit.
+        pending: the table in which writes are entered.
+        made: called with each new write, on the loop's thread, in call order.
+        observer_raised: called when an observer of a receipt raises, on any thread.
     """
 
     def __init__(
@@ -105,11 +105,11 @@ class WriteMaker:
         self._observer_raised = observer_raised
 
     def check(self, values: Mapping[str, Any]) -> Planned:
-        """What a write of these would be. Raises `InvalidKey`, `InvalidValue`."""
+        """Plan a write of these values without making it. Raises `InvalidKey`, `InvalidValue`."""
         return self._plan(WriteId(self.writer, 0), values)
 
     def check_linear(self, operation: str) -> None:
-        """Raise `Unsupported` if the log's protocol has no one order of commits that a write could rest on."""
+        """Raise `Unsupported` if the log's protocol does not support writes with conditions."""
         if not self._kit().linear:
             raise self._unsupported(self._kit(), operation)
 
@@ -145,7 +145,7 @@ class WriteMaker:
                     self._pending.put_behind(id, behind)
 
     def _derived(self, draft: Draft) -> Draft:
-        """The values that the present ones make, and what they rest on."""
+        """The values computed from the current ones, and the conditions on those."""
         before = {self._kit().placing.check_key(key): self._at_hand(key) for key in draft.derived}
         texts = {key: derivation.apply(before[key].text) for key, derivation in draft.derived.items()}
         conditions = Conditions({key: one.seen for key, one in before.items()}, derived=draft.derived)
@@ -166,7 +166,7 @@ class WriteMaker:
         return self._pending.open[wrote.write.id].receipt
 
     def make(self, draft: Draft) -> Wrote:
-        """A new write as an event, for a caller that holds the lock of the view and steps it."""
+        """Make a new write as an event. The caller holds the lock of the view and steps it."""
         id = WriteId(self.writer, self.number + 1)
         planned = self._plan(id, draft.values) if draft.shared is None else draft.shared.planned_for(id)
         self.number = id.number
@@ -205,7 +205,7 @@ class WriteMaker:
         return _Known(seen(entry), text)
 
     def _cancel(self, id: WriteId) -> bool:
-        """Take back a write that was never sent."""
+        """Cancel a write that was never sent."""
         with self._dataflow.lock:
             if id not in self._dataflow.view.pending or self._pending.was_sent(id):
                 return False
@@ -214,12 +214,13 @@ class WriteMaker:
             self._dataflow.refusals.on_next(Refused(id, error))
         return True
 
-    # -- planning anew ---------------------------------------------------------------------------------------
+    # -- planning again ---------------------------------------------------------------------------------------
 
     def remake(self, one: PendingWrite[Receipt], write: Write, derived: Derived) -> Remade:
-        """A pending write with other values, in objects of other names: what it is made of has changed.
+        """Give a pending write new values, in objects with new names, because the values it is computed from have
+        changed.
 
-        For a caller that holds the lock of the view. Raises as `write`, and then nothing has changed.
+        The caller holds the lock of the view. Raises as `write`, without effect.
         """
         planned = self._plan(write.id, _decoded(derived.texts))
         planned_write = replace(write, update=planned.update, conditions=derived.conditions)
@@ -229,11 +230,11 @@ class WriteMaker:
         return Remade(renamed, self._options.by)
 
     def hide(self, one: PendingWrite[Receipt]) -> None:
-        """The values of a pending write are not known any more. For a caller that holds the lock of the view."""
+        """Note that the values of a pending write are unknown for now. The caller holds the lock of the view."""
         self._replan(one, ())
 
     def plan_for(self, kit: Kit) -> None:
-        """The manifest is in another protocol than was assumed: plan what is pending anew for it."""
+        """Plan the pending writes again, for another protocol than was assumed."""
         with self._dataflow.lock:
             self._values.placing = kit.placing
             for write in self._dataflow.view.queue():
@@ -242,7 +243,7 @@ class WriteMaker:
     def _plan_for(self, kit: Kit, write: Write) -> None:
         one = self._pending.open[write.id]
         if one.basis is Basis.UNKNOWN:
-            return  # it is planned once they are
+            return  # it is planned once its values are known
         texts = {content.name: self._values.peek_content(content) or "" for content in one.contents}
         try:
             if write.conditions is not None and not kit.linear:
@@ -262,7 +263,7 @@ class WriteMaker:
         self._pending.replanned(one, self._hold(contents))
 
     def take_up(self, restored: Restored) -> None:
-        """A write of an earlier process is pending again, under its old id; its large values are uploaded anew."""
+        """Restore a pending write of an earlier process, under its old id; its large values are uploaded again."""
         kit, named_here = self._kit(), restored.by == self._options.by
         write = replace(restored.write, by=None if named_here else restored.by)
         if fits(kit.protocol, write):
@@ -281,10 +282,10 @@ class WriteMaker:
             rejected.__cause__ = self._unsupported(kit, "commit")
             self._dataflow.refusals.on_next(Refused(write.id, rejected))
 
-    # -- what others say of it -------------------------------------------------------------------------------
+    # -- checks -------------------------------------------------------------------------------
 
     def is_forged(self, event: Committed | Replayed | Loaded | Refused) -> bool:
-        """Whether the log holds a write of this client's that it never made."""
+        """Whether a write in the log claims to be this client's but was never made here."""
         if isinstance(event, Refused):
             return False
         if isinstance(event, Loaded):
@@ -311,7 +312,7 @@ class WriteMaker:
 
 
 class _Known(NamedTuple):
-    """What is at hand of a key: its entry and its text; None if it is missing."""
+    """A key's entry and its text, None if it does not exist."""
 
     seen: Seen | None
     text: str | None
