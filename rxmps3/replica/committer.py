@@ -1,4 +1,4 @@
-"""Sending what is pending: uploads first, then commits, oldest first, until the log holds it."""
+"""Sending pending writes: uploads first, then commits, oldest first, until they are in the log."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ ASK_AFTER = timedelta(hours=1)
 
 
 class Committer:
-    """Keeps one commit under way while something is pending.
+    """Keeps one commit in flight while writes are pending.
 
-    Writes of one client are committed in the order of its calls, so a write whose values are still being uploaded
-    holds back the later ones; anything else would let a reader see an effect without its cause.
+    The writes of one client are committed in call order, so a write whose values are still being uploaded holds back
+    the later ones; otherwise a reader could see an effect without its cause.
     """
 
     def __init__(
@@ -78,11 +78,11 @@ class Committer:
         health.on_recovery(self.wake)
 
     def foreign_seen(self) -> None:
-        """Another writer has committed."""
+        """Note that another writer has committed."""
         self._fairness.foreign_seen(self._clock.monotonic())
 
     def ended(self, one: PendingWrite[Receipt]) -> None:
-        """A write has met its end."""
+        """Note that a write has ended."""
         if one.sending is not Sending.COMMITTED or one.upload is None or one.committing is None:
             return
         if self._values.placing.repeatable and self._is_old(one.upload, self._log.date):
@@ -92,11 +92,11 @@ class Committer:
             self._loop.spawn(self._mend(contents), "upload")
 
     def restored(self) -> None:
-        """Writes of an earlier process are pending again that it may have sent."""
+        """Note restored writes that an earlier process may have sent."""
         self._judged_at = self._clock.now() - JUDGE_EVERY
 
     async def run(self, ready_to_start: Awaitable[None]) -> None:
-        """Commit whenever something is ready."""
+        """Commit whenever writes are ready."""
         await ready_to_start
         await self._worker.run()
 
@@ -106,7 +106,7 @@ class Committer:
             await self._commit_what_is_ready()
         except Exception:
             if self._log.reached != reached:
-                self._retries.start_over()  # a try that got further
+                self._retries.start_over()  # this attempt got further
             raise
 
     async def _commit_what_is_ready(self) -> None:
@@ -129,9 +129,9 @@ class Committer:
             await self._log.prepare()
             if self._values.placing is not placing:
                 self.wake()
-                return  # the manifest turned out to be in another protocol: they are uploaded for that one first
-            pending = self._still_pending(ready)  # a look may have found some of them in the log meanwhile
-            ready = await self._standing(pending)  # what is known of the log now is what the commit is to follow
+                return  # the manifest is in another protocol: they have to be uploaded for that one first
+            pending = self._still_pending(ready)  # a read may have found some of them in the log meanwhile
+            ready = await self._standing(pending)  # the commit is to follow the log as known now
             if not ready:
                 return
             began = self._clock.monotonic()
@@ -147,9 +147,9 @@ class Committer:
             self.wake()
 
     async def _standing(self, writes: list[Write]) -> list[Write]:
-        """Of the oldest pending writes those up to the first that rests on something else than what is there.
+        """The oldest pending writes, up to the first whose conditions do not hold.
 
-        If it is the first of all, it is refused or made anew, and the next turn sees what is left.
+        If that is the oldest of all, it is refused or recomputed, and the next turn handles the rest.
         """
         standing = self._conditions.standing(writes)
         if writes and not standing:
@@ -159,7 +159,8 @@ class Committer:
         return standing
 
     def _about_to_send(self, ready: list[Write]) -> list[Write]:
-        """Those still pending, up to the first that has other objects now; they can no longer be taken back."""
+        """Mark the writes still pending as sent, up to the first whose objects have changed; they can no longer be
+        cancelled."""
         with self._dataflow.lock:
             still = self._still_pending(ready)
             for at, write in enumerate(still):
@@ -174,7 +175,7 @@ class Committer:
         return [pending[write.id].write for write in writes if write.id in pending]
 
     async def _yield_to_other_writers(self) -> None:
-        """Beside other writers, wait a moment by chance, and then aim at the end of the log as it is by then."""
+        """With other writers active, wait a random moment, then commit at the end the log has by then."""
         seconds = self._fairness.wait(self._clock.monotonic(), self._clock.rng)
         if seconds > 0:
             await self._clock.sleep(seconds)
@@ -182,7 +183,8 @@ class Committer:
                 await self._log.read()
 
     def _ready(self) -> list[Write]:
-        """The pending writes, oldest first, up to the first whose values are not all uploaded; starts the uploads."""
+        """The pending writes, oldest first, up to the first whose values are not all uploaded. Starts missing
+        uploads."""
         ready: list[Write] = []
         waiting = False
         in_order = self._values.placing.in_order
@@ -190,7 +192,7 @@ class Committer:
         for write in self._dataflow.view.queue():
             one = self._pending.open.get(write.id)
             if one is None:
-                continue  # it was dropped, and is about to be told
+                continue  # it was dropped and will be rejected
             if not one.is_uploaded:
                 waiting = True
                 behind = in_order and not arriving.isdisjoint(write.update)
@@ -207,7 +209,8 @@ class Committer:
         return ready
 
     async def _reject_unresendable(self) -> None:
-        """Never resend what was sent so long ago that the log may have forgotten its writer's number."""
+        """Reject writes sent so long ago that the log may have forgotten their writer's number: resending could
+        duplicate them."""
         if self._clock.now() - self._judged_at < JUDGE_EVERY or not (sent := self._pending.all_sent()):
             return
         now = await self._log.server_time()
@@ -225,7 +228,7 @@ class Committer:
                 self._dataflow.refusals.on_next(Refused(id, unknown))
 
     async def _expire_old_uploads(self, ready: list[Write]) -> bool:
-        """Take back uploads that a collector may have found unused by now; they are to be made again."""
+        """Mark uploads so old that a collector may have deleted them, to be uploaded again."""
         wall, monotonic = self._clock.now() - ASK_AFTER, self._clock.monotonic() - ASK_AFTER.total_seconds()
         doubtful = [
             one
@@ -238,7 +241,7 @@ class Committer:
         now = await self._log.server_time()
         with self._dataflow.lock:
             aged = [
-                one  # unless it met its end meanwhile, or was planned anew
+                one  # unless it has ended meanwhile, or was planned again
                 for one in doubtful
                 if one.id in self._dataflow.view.pending and one.upload is not None and self._is_old(one.upload, now)
             ]
@@ -252,9 +255,10 @@ class Committer:
         return upload.date is not None and now is not None and now - upload.date >= TRUST_UPLOADS_FOR
 
     async def _mend(self, contents: tuple[ContentObject, ...]) -> None:
-        """Store values again under the names that the log has for them.
+        """Store committed values again under the same names.
 
-        They were young when their commit was sent and old when it arrived: a collector may have found them unused.
+        They were recent when their commit was sent but old when it arrived, so a collector may have deleted them as
+        unused.
         """
         try:
             await persist(lambda: all_of(map(self._values.upload, contents)), self._retrying("upload"))
@@ -263,7 +267,7 @@ class Committer:
                 self._values.release(content)
 
     async def _upload(self, one: PendingWrite[Receipt], contents: tuple[ContentObject, ...]) -> None:
-        """Upload the values of one write, in parallel, for as long as it takes."""
+        """Upload the values of one write, in parallel, retrying until done."""
         try:
             await persist(lambda: self._try_to_upload(one, contents), self._retrying("upload"))
         finally:
@@ -278,7 +282,7 @@ class Committer:
             await self._log.prepare()
             if not self._upload_is_current(one, contents):
                 return
-            # noted before it is sent, since it may be old already when its answer is heard
+            # taken before the request, since the upload may be old by the time the answer arrives
             wall, monotonic = self._clock.now(), self._clock.monotonic()
             answers = await self._upload_all(one, contents)
             stored = [answer for answer in answers if answer is not None]
@@ -293,7 +297,7 @@ class Committer:
             self._dataflow.refusals.on_next(Refused(one.id, rejected))
 
     async def _upload_all(self, one: PendingWrite[Receipt], contents: tuple[ContentObject, ...]) -> list[Stored | None]:
-        shared, one.shared = one.shared, None  # if they have to be stored once more, this write does so for itself
+        shared, one.shared = one.shared, None  # if they have to be stored again, this write does so on its own
         if shared is None:
             return await all_of(map(self._values.upload, contents))
         try:
@@ -303,14 +307,14 @@ class Committer:
             raise
 
     def _upload_is_current(self, one: PendingWrite[Receipt], contents: tuple[ContentObject, ...]) -> bool:
-        """Whether the write is still pending with these values: not taken back, nor planned anew."""
+        """Whether the write is still pending with these values, neither cancelled nor planned again."""
         pending = self._dataflow.view.pending.get(one.id)
         return pending is not None and contents_of(pending.write) == contents
 
     def _uploaded(
         self, one: PendingWrite[Receipt], contents: tuple[ContentObject, ...], stored: list[Stored], upload: Upload
     ) -> None:
-        """Let the write name its values as the storage has them, if they are its values still."""
+        """Record the stored objects in the write, if they are still its values."""
         placing = self._values.placing
         named = tuple(placing.uploaded(content, answer) for content, answer in zip(contents, stored, strict=True))
         with self._dataflow.lock:

@@ -1,4 +1,4 @@
-"""How a replica is doing: its status, and the failures it tells of."""
+"""A replica's status, and the failures it reports."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _MOST_EARLY = 100
 
 
 class Health:
-    """Notes answers and failures, and tells the observers of status and errors. On the loop's thread.
+    """Records answers and failures, and notifies the observers of status and errors. On the loop's thread.
 
     Args:
-        name: what it is about.
+        name: the replica's name, for messages.
         clock: for ``since``.
-        complete: fills in the members of a status that others know.
-        take_turn: tells observers; what they put is delivered after it.
+        complete: fills in the members of a status that come from elsewhere.
+        take_turn: notifies observers; their own puts are delivered afterwards.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Health:
 
     @property
     def status(self) -> Status:
-        """As of now. From any thread."""
+        """The current status. Callable from any thread."""
         return self._complete(self._status)
 
     def on_recovery(self, action: Callable[[], None]) -> None:
@@ -61,7 +61,7 @@ class Health:
 
     @property
     def failures(self) -> Observable[Failure]:
-        """Each failure, from the subscription on; the first observer also hears of the early ones."""
+        """Each failure, from the subscription on; the first observer also gets the early ones."""
 
         def subscribe(observer: ObserverBase[Failure], scheduler: SchedulerBase | None) -> DisposableBase:
             watching = self._failures.subscribe(observer, scheduler=scheduler)
@@ -72,11 +72,11 @@ class Health:
         return Observable(subscribe)
 
     def report(self, failure: Failure, *, early: bool = False) -> None:
-        """Tell of trouble: on the log, and to the observers of errors.
+        """Report a failure to the logger and to the observers of errors.
 
         Args:
-            early: it is about what an earlier process has left, and may come before anybody can observe errors. Then it
-                waits for the first who does.
+            early: it concerns the remains of an earlier process and may come before errors can be observed; then it is
+                kept for the first observer.
         """
         logger.warning("%s", failure)
         if early and not self._failures.observers:
@@ -85,7 +85,7 @@ class Health:
             self._tell_of(failure)
 
     def take_early(self) -> list[Failure]:
-        """The early failures that nobody has observed."""
+        """Return and clear the early failures that nobody has observed."""
         early = list(self._early)
         self._early.clear()
         return early
@@ -94,7 +94,7 @@ class Health:
         self._take_turn(lambda: self._failures.on_next(failure))
 
     def answered(self) -> None:
-        """The storage did what it was asked."""
+        """Note that a request succeeded."""
         self._reported.clear()
         if self._status.online is not True:
             self._status = replace(self._status, online=True, since=self._clock.now(), last_error=None, next_try=None)
@@ -103,9 +103,10 @@ class Health:
                 action()
 
     def failed(self, operation: str, error: Error, wait: float, *, heard: bool = False) -> None:
-        """The storage or the log failed; it is tried again in ``wait`` seconds.
+        """Note that the storage or the log failed, to be retried in ``wait`` seconds.
 
-        It is reported unless a caller has ``heard`` of it, or the same kind was told of this operation already.
+        It is reported unless a caller has already got it (``heard``), or the same kind of error was already reported
+        for this operation.
         """
         if not heard and self._reported.get(operation) is not type(error):
             self._reported[operation] = type(error)
@@ -115,11 +116,11 @@ class Health:
         self.tell()
 
     def tell(self) -> None:
-        """Tell the observers of status."""
+        """Notify the observers of status."""
         if self.statuses.observers:
             self._take_turn(lambda: self.statuses.on_next(self.status))
 
     def complete(self) -> None:
-        """No more news."""
+        """Complete the status and error streams."""
         self._failures.on_completed()
         self.statuses.on_completed()

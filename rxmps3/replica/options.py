@@ -1,4 +1,4 @@
-"""How a replica is to behave, and how it is doing. Pure."""
+"""A replica's options and status. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAY_DIFFER = ("poll", "live", "protocol")
 
 
 class ReplicaOptions(TypedDict, total=False):
-    """What `connect` takes for the replica: the fields of `Options`."""
+    """The keyword arguments of `connect` that concern the replica: the fields of `Options`."""
 
     poll: float | Observable[Any]
     live: bool
@@ -35,19 +35,19 @@ class ReplicaOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Options:
-    """How a replica behaves.
+    """The options of a replica.
 
     Attributes:
-        poll: seconds between two looks at most while something is observed, or an Observable of ticks.
-        live: keep looking even while nothing is observed.
+        poll: the most seconds between two reads of the log while something is observed, or an Observable of ticks.
+        live: keep reading even while nothing is observed.
         by: recorded in each log entry, unverified.
         inline_limit: values of more bytes get an object of their own.
-        max_pending: so many writes may wait for their commit.
-        cache_bytes: text of large values kept in memory.
+        max_pending: how many writes may wait for their commit.
+        cache_bytes: how much text of large values to keep in memory.
         online: False makes no request at all.
-        protocol: the log's, or "auto".
+        protocol: the log's protocol, or "auto".
         versioning: mps3 only: values as versions of one object per key.
-        retention: how far back the log reaches at least before it is collected.
+        retention: how far back the log reaches at least; older entries may be collected.
     """
 
     poll: float | Observable[Any] = 1.0
@@ -63,23 +63,23 @@ class Options:
 
     @property
     def interval(self) -> float:
-        """The age in seconds at which a look is old; 1 where ticks come from an Observable."""
+        """The age in seconds from which a read is stale; 1 if ticks come from an Observable."""
         return 1.0 if isinstance(self.poll, Observable) else self.poll
 
 
 @dataclass(frozen=True)
 class Status:
-    """How a replica is doing.
+    """The status of a replica.
 
     Attributes:
-        online: whether the storage answered when it was last asked; None before it was asked.
-        since: when that became so, by the local clock.
+        online: whether the storage answered the last request; None before the first one.
+        since: when ``online`` last changed, by the local clock.
         loaded: whether the state has been loaded.
-        last_error: the newest error of the storage or the log; None once it works again.
-        next_try: seconds from the failure until it is tried again; None while all is well.
-        pending: writes that wait for their commit.
-        head: the id of the newest version known here.
-        requests, bytes_up, bytes_down: made and moved so far.
+        last_error: the latest error of the storage or the log; None once it works again.
+        next_try: seconds from the failure until the retry; None while there is no failure.
+        pending: the number of writes waiting for their commit.
+        head: the id of the newest known version.
+        requests, bytes_up, bytes_down: totals so far.
     """
 
     online: bool | None = None
@@ -94,15 +94,15 @@ class Status:
     bytes_down: int = 0
 
     def without_counts(self) -> Status:
-        """The same without what every request changes."""
+        """The same status without the members that every request changes."""
         return replace(self, requests=0, bytes_up=0, bytes_down=0)
 
 
 def merged(known: Options, asked: Options, what: str, protocol: str) -> Options:
-    """The options of a replica that one more handle asks for. ``protocol`` is the one that it has.
+    """The options of a replica after one more handle asks for it. ``protocol`` is the replica's current one.
 
     Raises:
-        InvalidOption: they differ in more than how often to look.
+        InvalidOption: they differ in more than how often to read.
     """
     differing = [
         option.name
@@ -116,7 +116,7 @@ def merged(known: Options, asked: Options, what: str, protocol: str) -> Options:
         differing.append("poll")
     if differing:
         raise InvalidOption(
-            f"open in this process already with another {', '.join(differing)}",
+            f"already open in this process with a different {', '.join(differing)}",
             operation="connect",
             object=what,
             remedy="pass shared=False for a replica of its own",

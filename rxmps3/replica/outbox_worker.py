@@ -1,4 +1,4 @@
-"""Making pending writes durable: one task that keeps the outbox in step with the pending writes."""
+"""Making pending writes durable: a task that keeps the outbox in sync with the pending writes."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ logger = logging.getLogger("rxmps3")
 
 
 class OutboxWorker:
-    """Adds new writes to the outbox in batches, oldest first, and removes those that have met their end.
+    """Adds new writes to the outbox in batches, oldest first, and removes those that have ended.
 
-    A disk that refuses is reported and tried again; meanwhile its writes may be sent, since committing them is the
-    only way left to keep them.
+    A disk error is reported and retried; meanwhile the writes concerned may be sent, since committing them is the only
+    way left to keep them.
 
-    Some logs cannot tell after a restart which writes they hold. For them the outbox notes of every write that it
-    holds, before it is sent or else before it is added, that it was sent and where the log was; a write that it holds
-    waits for a disk that refuses that, since it is safe where it is and would be written twice otherwise.
+    Some logs cannot tell after a restart which writes they hold. For those, the outbox records for each of its writes
+    that it is sent, and the log's position, before sending it (or before adding it, if it was sent first). If the disk
+    refuses this record, a write already in the outbox is not sent: it is safe there, and could otherwise be applied
+    twice.
 
     Args:
-        pending: what there is to keep.
-        by: the name that the writes made here are kept under.
-        sendable: is told when other writes may be sent than before.
-        notes_first: whether the log is one of those.
+        pending: the pending writes.
+        by: the user name recorded with writes made here.
+        sendable: called when more writes may be sent.
+        notes_first: whether the log is one that cannot tell which writes it holds.
     """
 
     def __init__(
@@ -67,18 +68,18 @@ class OutboxWorker:
         self._failing = False
 
     def use(self, outbox: Outbox) -> None:
-        """From now on this is the outbox, and what is made is put there."""
+        """Use this outbox from now on."""
         self._outbox = outbox
         self._pending.kept = True
 
     def wake(self) -> None:
-        """There may be something to add or to remove. On the loop's thread."""
+        """Check for writes to add or remove. On the loop's thread."""
         if self._outbox is not None:
             self._idle.clear()
             self._worker.wake()
 
     async def finish(self) -> None:
-        """Remove what can be removed, at the end."""
+        """Before closing, remove what can be removed."""
         if self._outbox is not None:
             try:
                 await self._store(self._outbox)
@@ -88,11 +89,12 @@ class OutboxWorker:
                 logger.warning("the outbox could not be tidied: %s", error)
 
     def may_be_sent(self, one: PendingWrite[Receipt]) -> bool:
-        """Whether the write is durable, or will not be."""
+        """Whether the write is durable or cannot be made durable."""
         return self._failing or one.storing in (Storing.KEPT, Storing.UNKEPT)
 
     async def mark_sent(self, ids: Sequence[WriteId]) -> int:
-        """These are about to be sent, oldest first; how many of them may be, which may take until the disk works."""
+        """Record that these writes, oldest first, are about to be sent; returns how many may be. May wait for the disk
+        to work."""
         outbox = self._outbox
         if outbox is None:
             return len(ids)
@@ -103,7 +105,7 @@ class OutboxWorker:
             return len(ids)
         retries = Retries(self._clock, self._backoff, lambda error, _: self._not_sent(retries.failures, error))
         while True:
-            async with self._using:  # nothing is being added meanwhile, and so either in the outbox or not
+            async with self._using:  # nothing is being added meanwhile, so each write is either in the outbox or not
                 error = await self._try_to_mark(outbox, ids)
                 unnoted = (at for at, id in enumerate(ids) if id in outbox and not outbox.is_noted(id))
                 count = next(unnoted, len(ids))
@@ -131,7 +133,7 @@ class OutboxWorker:
             self._health.report(Failure("outbox", error.object, error, "not sent before the disk has noted that"))
 
     async def settle(self) -> None:
-        """Wait until everything that was asked for is done; not if the disk refuses."""
+        """Wait until all requested changes are on disk; stops waiting on a disk error."""
         await self._idle.wait()
 
     async def _work(self) -> None:
@@ -163,13 +165,13 @@ class OutboxWorker:
     def _stored(self, new: Sequence[PendingWrite[Receipt]]) -> None:
         for one in new:
             if not self._pending.stored(one):
-                self.wake()  # it was dropped meanwhile
+                self.wake()  # dropped meanwhile
             elif not one.is_over:
                 one.receipt.mark_stored()
                 self._sendable()
 
     async def _mark_coming(self, outbox: Outbox, new: Sequence[PendingWrite[Receipt]]) -> None:
-        """Note of writes that are about to be added that they were sent while the disk refused them."""
+        """For writes about to be added that were sent while the disk refused them, record that they were sent."""
         unkept = [(at, one.sent_unkept) for at, one in enumerate(new) if one.sent_unkept is not None]
         if unkept:
             await outbox.mark_coming(unkept[-1][0] + 1, *unkept[0][1])

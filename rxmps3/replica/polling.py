@@ -148,7 +148,7 @@ class Poller:
         return Disposable(release)
 
     def share(self, options: Options) -> None:
-        """Adopt the faster pace if another handle asks for one."""
+        """Apply the options of another handle, which may ask for a faster pace."""
         faster = options.interval < self._options.interval
         self._options = options
         self._pace.interval = options.interval

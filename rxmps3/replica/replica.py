@@ -1,7 +1,7 @@
 """One manifest as this process follows and extends it.
 
-`Dataflow` is the pipeline; `Poller` makes the log look, `Committer` extends it, `Health` says how it goes. The two that
-do I/O only feed the pipeline; no decision about the data is made here.
+`Dataflow` is the pipeline, `Poller` reads the log, `Committer` appends to it, `Health` reports the status. Poller and
+committer do the I/O and only feed the pipeline; no decision about the data is made here.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ logger = logging.getLogger("rxmps3")
 
 
 class Replica:
-    """One manifest, followed and extended. Made, started and closed on one event loop.
+    """One manifest, followed and extended. Created, started and closed on one event loop.
 
     Args:
         storage: where the bucket is; several replicas may share one.
         manifest: its name.
-        clock: time, ids and chance.
-        options: how to behave.
-        keep: opens what is kept on disk; None keeps nothing.
+        clock: time, ids and randomness.
+        options: the replica's options.
+        keep: opens the local directory; None keeps nothing on disk.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Replica:
 
     @property
     def protocol(self) -> ProtocolName:
-        """The protocol of the manifest; the one assumed while there is none yet."""
+        """The protocol of the manifest; the assumed one while the manifest does not exist."""
         return self._log.kit.protocol
 
     @property
@@ -173,17 +173,17 @@ class Replica:
 
     @property
     def collector(self) -> Collector:
-        """Keeps the manifest small."""
+        """The compaction of the manifest."""
         return self._log.kit.collector
 
     @property
     def storage(self) -> MeteredStorage:
-        """The storage, for what is no part of the log."""
+        """The storage, for objects that are not part of the log."""
         return self._storage
 
     @property
     def archive(self) -> Archive | None:
-        """What the log keeps of its past; None where the protocol promises nothing of it."""
+        """Access to past states; None where the protocol does not guarantee any."""
         return self._log.kit.archive
 
     def _open_kit(self, protocol: ProtocolName) -> Kit:
@@ -200,24 +200,24 @@ class Replica:
         return open_kit(protocol, context)
 
     def _switched(self, kit: Kit) -> None:
-        """The manifest is in another protocol than was assumed."""
+        """Switch to the detected protocol, which differs from the assumed one."""
         self._write_maker.plan_for(kit)
 
     # -- the view --------------------------------------------------------------------------------------------
 
     @property
     def view(self) -> View:
-        """The view as of now. From any thread."""
+        """The current view. Callable from any thread."""
         return self._dataflow.view
 
     @property
     def router(self) -> Router:
-        """The turns by key."""
+        """The router of turns by key."""
         return self._dataflow.router
 
     @property
     def versions(self) -> Observable[ManifestVersion | Reset]:
-        """Each version of the log, in its turn."""
+        """Each version of the log, in turn order."""
         return self._dataflow.versions
 
     def latest(self) -> tuple[int, View]:
@@ -225,26 +225,26 @@ class Replica:
         return self._dataflow.latest()
 
     def keys(self, prefix: str = "") -> list[str]:
-        """The present keys that start with ``prefix``, sorted by code point. From any thread."""
+        """The existing keys that start with ``prefix``, sorted by code point. Callable from any thread."""
         return self._dataflow.keys(prefix)
 
     def receipts(self, view: View) -> tuple[Receipt, ...]:
-        """The receipts of a view's pending writes that have not settled since, oldest first."""
+        """The receipts of the pending writes in a view that have not settled since, oldest first."""
         found = (self._pending.open.get(write.id) for write in view.queue())
         return tuple(one.receipt for one in found if one is not None)
 
     def _check_own_writes(self, event: LogEvent) -> None:
-        """Raise `Corrupt` if the log puts words into this client's mouth."""
+        """Raise `Corrupt` if the log holds a write in this client's name that it never made."""
         if self._write_maker.is_forged(event):
             raise Corrupt(
                 "carries a write of this client's that it never made",
                 object=self._name,
-                remedy="two running copies of one process, or somebody writes in its name",
+                remedy="two copies of one process are running, or someone else writes in its name",
             )
         self._heard = True
 
     def _follow(self, turn: Turn) -> None:
-        """What a step means to this client itself, once the observers have seen it."""
+        """Handle a step in this client itself, after its delivery to the observers."""
         for settled in turn.step.effects:
             self._settle(settled)
         if turn.step.then:
@@ -275,7 +275,7 @@ class Replica:
                 self._saves.add(saving)
                 saving.add_done_callback(self._saves.discard)
         one.receipt.settle(settled.error)
-        self._committer.wake()  # what waited behind it may go
+        self._committer.wake()  # writes waiting behind it may be sent
         if settled.error is not None:
             early = settled.id.writer != self._write_maker.writer
             self._loop.call_soon(lambda: self._report_unseen(one.receipt, early=early))
@@ -289,40 +289,40 @@ class Replica:
     # -- writing ---------------------------------------------------------------------------------------------
 
     def check(self, values: Mapping[str, Any]) -> Planned:
-        """What a write of these would be. Raises `InvalidKey`, `InvalidValue`, `Closed`."""
+        """Plan a write of these values without making it. Raises `InvalidKey`, `InvalidValue`, `Closed`."""
         self.check_open("put")
         return self._write_maker.check(values)
 
     def check_linear(self, operation: str) -> None:
-        """Raise `Unsupported` if the log's protocol has no one order of commits that a write could rest on."""
+        """Raise `Unsupported` if the log's protocol does not support writes with conditions."""
         self._write_maker.check_linear(operation)
 
     def write_nowait(self, draft: Draft) -> Receipt:
-        """Make one atomic write and step the view; from any thread.
+        """Make one atomic write and step the view. Callable from any thread.
 
         Raises:
-            Conflict: ``draft.unchanged``, and it has changed; nothing was done.
-            NotLoaded: what it is to be made of is not at hand.
+            Conflict: ``draft.unchanged`` is set and the conditions do not hold; nothing was done.
+            NotLoaded: a value that it is computed from is not loaded.
             InvalidKey, InvalidValue, Closed, Overloaded: nothing was done.
         """
         self.check_open("put")
         return self._uninterrupted(lambda: self._write_maker.write(draft))
 
     def write_unless_shown(self, key: str, shown: Shown, draft: Draft) -> Receipt | None:
-        """As `write_nowait`, unless the view shows what the write would make of its key; None if so.
+        """As `write_nowait`, unless the view already shows the new value of its key; then None.
 
-        Where a write that waits for its commit shows it, that is only put off: should that write be cancelled, refused
-        or made anew with another value, this one is made in the same step.
+        If it is a pending write that shows the value, this one is only deferred: if that write is cancelled, refused or
+            recomputed with another value, this one is made in the same step.
         """
         self.check_open("put")
         return self._uninterrupted(lambda: self._write_maker.write_unless_shown(key, shown, draft))
 
     def withdraw(self, version: str, origin: object) -> None:
-        """Forget what this origin would write should a pending write not be committed."""
+        """Drop the deferred writes of this origin."""
         self._write_maker.withdraw(version, origin)
 
     def _uninterrupted(self, write: Callable[[], R]) -> R:
-        """Beside an event loop in a thread of its own the main thread may be interrupted; not in here."""
+        """Run without interruption by Ctrl-C where the event loop has its own thread and this is the main thread."""
         return uninterrupted(write) if self._loop.beside_threads else write()
 
     def _made(self) -> None:
@@ -332,13 +332,13 @@ class Replica:
     # -- what is kept on disk --------------------------------------------------------------------------------
 
     async def restored(self) -> None:
-        """Wait until what was kept on disk is in the view, or known not to be readable."""
+        """Wait until the local state has been restored, or has turned out not to be readable."""
         if self._restoring is not None:
             await asyncio.wait([self._restoring])
 
     @property
     def restore_error(self) -> Error | None:
-        """Why what was kept on disk could not be read."""
+        """Why the local state could not be read, if so."""
         return self._restore_error
 
     async def _restore(self) -> None:
@@ -351,7 +351,7 @@ class Replica:
             self._health.report(Failure("restore", self._name, error, "nothing is kept on disk"), early=True)
 
     async def _restore_local_state(self, keep: OpensLocal) -> None:
-        """Take up what is pending on disk and the last known state."""
+        """Restore the pending writes and the last known state from disk."""
         local = self._local = await keep.open(self.manifest)
         found = await local.take_over()
         for name in local.set_aside:
@@ -375,7 +375,7 @@ class Replica:
         await local.prune_values()
 
     def _take_up(self, restored: Restored) -> None:
-        """A write of an earlier process is pending again."""
+        """Restore a pending write of an earlier process."""
         if restored.write.id in self._pending.open:
             return
         if restored.sent is not None:
@@ -392,7 +392,7 @@ class Replica:
         return self._log.reached
 
     async def look(self, patience: float | None = None) -> None:
-        """Read to the end of the log, by a look that begins after this call. As `Poller.look`."""
+        """Read to the end of the log, by a read that starts after this call. As `Poller.look`."""
         self.check_open("get")
         self.check_loop()
         if not self.options.online:
@@ -401,7 +401,7 @@ class Replica:
         await self._poller.look(patience)
 
     async def look_if_stale(self) -> None:
-        """Look if the last look is older than the poll interval; what is loaded is good enough if that fails."""
+        """Read the log if the last read is older than the poll interval; if that fails, the loaded state is used."""
         if not self._poller.is_stale():
             return
         try:
@@ -411,14 +411,14 @@ class Replica:
                 raise
 
     def demand(self) -> DisposableBase:
-        """Keep looking at the pace of the ticks until disposed."""
+        """Keep reading at each tick until disposed."""
         return self._poller.demand()
 
-    # -- how it goes -----------------------------------------------------------------------------------------
+    # -- status and failures -----------------------------------------------------------------------------------------
 
     @property
     def status(self) -> Status:
-        """As of now. From any thread."""
+        """The current status. Callable from any thread."""
         return self._health.status
 
     def made(self, entry: Entry) -> bool:
@@ -427,29 +427,30 @@ class Replica:
 
     @property
     def from_cache(self) -> bool:
-        """Whether the view comes from what is kept on disk, with the bucket not read since."""
+        """Whether the view was restored from disk and the bucket has not been read since."""
         return not self._heard and not self._poller.has_looked
 
     @property
     def statuses(self) -> Observable[Status]:
-        """The status at each turn and whenever it changes."""
+        """The status, at each turn and whenever it changes."""
         return self._health.statuses
 
     @property
     def failures(self) -> Observable[Failure]:
-        """Each trouble that no caller is waiting for."""
+        """Each failure that no caller is waiting for."""
         return self._health.failures
 
     def take_early_failures(self) -> list[Failure]:
-        """Once it is closed, what befell the writes of an earlier process and nobody has observed."""
+        """After closing: the failures of writes of an earlier process that nobody has observed."""
         return self._health.take_early() if self._closed else []
 
     def report(self, failure: Failure) -> None:
-        """Tell of trouble. On the loop's thread."""
+        """Report a failure. On the loop's thread."""
         self._health.report(failure)
 
     def observer_raised(self, name: str, error: BaseException) -> None:
-        """Report what an observer raised, from any thread. What ends a program does so after the present delivery."""
+        """Report what an observer raised, from any thread. `SystemExit` and the like take effect after the current
+        delivery."""
         ends_program = not self._loop.beside_threads
         failure = failure_of_observer(name, error, ends_program=ends_program)
         if ends_program and isinstance(error, (KeyboardInterrupt, SystemExit)):
@@ -477,7 +478,7 @@ class Replica:
 
     @property
     def rng(self) -> Random:
-        """Chance for waiting times."""
+        """Randomness for waiting times."""
         return self.clock.rng
 
     @property
@@ -486,7 +487,7 @@ class Replica:
         return self._loop.loop
 
     def check_open(self, operation: str) -> None:
-        """Raise `Closed` if it is."""
+        """Raise `Closed` if the replica is closed."""
         if self._closed:
             raise Closed("the database is closed", operation=operation, object=self._name)
         if self.loop.is_closed():
@@ -506,7 +507,7 @@ class Replica:
             logger.warning("%s was dropped without close(): %d writes were not sent, and %s", self._name, waiting, kept)
 
     def check_loop(self) -> None:
-        """Raise `WrongLoop` if another event loop than this replica's runs on the calling thread."""
+        """Raise `WrongLoop` if the calling thread runs an event loop other than this replica's."""
         self._loop.check_loop()
 
     def attach_on_loop(self, action: Callable[[], None]) -> None:
@@ -514,19 +515,20 @@ class Replica:
         self._loop.attach(lambda: self.take_turn(action))
 
     def take_turn(self, action: Callable[[], None]) -> None:
-        """Tell an observer of something that is no step, on the loop's thread: what it puts is delivered after it."""
+        """Deliver something other than a step to an observer, on the loop's thread; its own puts are delivered
+        afterwards."""
         self._dataflow.lock.take(action)
 
     def on_loop(self, action: Callable[[], None]) -> None:
-        """Run on the loop's thread: at once if called there, else soon; nothing once the loop is closed."""
+        """Run on the loop's thread: at once if called there, else soon. Does nothing once the loop is closed."""
         self._loop.on_loop(action)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Start a task that ends with the replica; an error that it does not handle is reported."""
+        """Start a task that ends with the replica; an unhandled error is reported."""
         return self._loop.spawn(coroutine, name)
 
     def start(self) -> None:
-        """Begin to serve looks and commits; no request is made yet unless ``live``."""
+        """Start reading and committing on demand; no request is made yet unless ``live``."""
         self._restoring = self.spawn(self._restore(), "restore")
         if self._keep is not None:
             self.spawn(self._outbox_worker.run(), "store")
@@ -538,7 +540,7 @@ class Replica:
             self.demand()
 
     def share(self, options: Options) -> None:
-        """One more handle asks for this replica. Raises `InvalidOption` if it asks for other options."""
+        """Share this replica with one more handle. Raises `InvalidOption` if its options differ."""
         was_live = self.options.live
         self.options = merged(self.options, options, self._name, self.protocol)
         self._poller.share(self.options)
@@ -546,7 +548,7 @@ class Replica:
             self.demand()
 
     async def close(self, timeout: float) -> None:
-        """Commit what is pending, for at most ``timeout`` seconds, then end every task.
+        """Commit pending writes, for at most ``timeout`` seconds, then end every task.
 
         Raises:
             NotSent: some writes were not committed; ``keys`` names them.

@@ -1,4 +1,4 @@
-"""Keeping the last known state on disk, a moment after it changed."""
+"""Saving the last known state to disk, shortly after each change."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _LONGEST_DELAY = 60.0
 
 
 class StateSaver:
-    """Saves the confirmed state and its place in the log; a copy, so that losing the newest one costs a download.
+    """Saves the confirmed state and its position in the log. This is only a copy: losing it costs a download.
 
     Args:
-        over: is told when the outbox may let go of writes that the saved state has.
+        over: called when the outbox may drop writes that the saved state includes.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class StateSaver:
         self.run = self._worker.run
 
     def changed(self) -> None:
-        """There is something new to save."""
+        """Note a change to save."""
         self._changed = True
         self._worker.wake()
 
     async def _save(self) -> None:
-        """Save what has changed, not too often."""
+        """Save changes, at a limited rate."""
         if not self._changed:
-            return  # it was saved while there was more
+            return  # more changed during the save
         await self._clock.sleep(self._delay)
         began = self._clock.monotonic()
         await self.finish()
@@ -70,7 +70,7 @@ class StateSaver:
         self._delay = min(max(_DELAY, _SHARE * took), _LONGEST_DELAY)
 
     async def finish(self) -> None:
-        """Save now, if something changed."""
+        """Save now if something changed."""
         local = self._local()
         if local is None or not self._changed:
             return
@@ -78,9 +78,9 @@ class StateSaver:
         state = self._state()
         place = self._log.place
         if place is not None and state.version != place.version:
-            return  # between the two moves of one step; the next change saves it
+            return  # in the middle of a step; the next change saves it
         if place is None and state.version:
-            return  # not read since the start: what is on disk is as good
+            return  # not read since the start: the state on disk is the same
         committed = self._pending.unsaved()
         try:
             await local.save_state(SavedState(place, state))

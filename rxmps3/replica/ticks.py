@@ -1,4 +1,4 @@
-"""When to look: an adaptive timer, and ticks of the user's own, as Observables."""
+"""When to read the log: an adaptive timer, or the user's own ticks, as Observables."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _JITTER = 0.2
 
 
 class PollPace:
-    """How long until the next look: short after activity, then longer and longer, never more than the interval.
+    """The wait until the next read: short after activity, then longer and longer, up to the interval.
 
-    Pure but for its own memory; chance is an argument.
+    No I/O; randomness is an argument.
 
     Args:
         interval: the longest wait, in seconds.
@@ -35,11 +35,11 @@ class PollPace:
         self._wait = interval
 
     def active(self) -> None:
-        """Something changed: look again soon."""
+        """Note a change: read again soon."""
         self._wait = self.interval * _FASTEST
 
     def next_wait(self, rng: Random) -> float:
-        """Seconds until the next look, up to a fifth less by chance so that many clients spread out."""
+        """Seconds until the next read, reduced at random by up to a fifth so that many clients spread out."""
         wait = min(self._wait, self.interval)
         self._wait = min(self._wait * _SLOWING, self.interval)
         return wait * (1 - rng.uniform(0, _JITTER))
@@ -59,8 +59,8 @@ def timer(
         clock: sleeps.
         pace: decides how long.
         spawn: starts the sleeping task.
-        at_once: whether the first tick comes without a wait.
-        hold: seconds that the storage wants to be left alone for now, 0 if it does not.
+        at_once: whether the first tick comes immediately.
+        hold: returns the seconds for which the storage asked not to be called, else 0.
     """
 
     def subscribe(observer: ObserverBase[None], _: SchedulerBase | None) -> DisposableBase:
@@ -86,12 +86,13 @@ def timer(
 def followed_by(
     source: Observable[Any], loop: EventLoop, instead: Callable[[Exception | None], Observable[Any]]
 ) -> Observable[Any]:
-    """A source of ticks, and when it ends on whatever thread, what ``instead`` gives, on the loop.
+    """A source of ticks, followed by the observable from ``instead`` when it ends. The end may come on any thread; the
+    switch is made on the loop.
 
-    It is subscribed to with a scheduler of the loop: its timers start no threads.
+    The source is subscribed to with the loop's scheduler, so that its timers start no threads.
 
     Args:
-        instead: is given the error that the source ended by; None if it completed.
+        instead: called with the error that ended the source; None if it completed.
     """
 
     def subscribe(observer: ObserverBase[Any], _: SchedulerBase | None) -> DisposableBase:

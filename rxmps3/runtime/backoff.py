@@ -1,4 +1,4 @@
-"""How long to wait before trying again. Pure: chance is an argument.
+"""How long to wait before a retry. Pure: randomness is an argument.
 
 Exponential back-off with full jitter: before attempt n + 1 wait a random time of at most ``base * 2**n`` seconds,
 never more than ``cap``, and never less than the server asked for, up to `MOST_ASKED`. Source: M. Brooker, "Exponential
@@ -21,7 +21,7 @@ may name a day, and be gone after a minute."""
 
 
 def full_jitter(failures: int, base: float, cap: float, rng: Random) -> float:
-    """Seconds to wait after so many failures in a row (1 or more)."""
+    """Seconds to wait after this many consecutive failures (1 or more)."""
     return rng.uniform(0, min(cap, base * 2 ** min(failures - 1, _MAX_DOUBLINGS)))
 
 
@@ -33,7 +33,7 @@ class Backoff:
         base: the first wait is at most this many seconds.
         cap: no wait is longer, in seconds, unless the server asks for it.
         throttled_cap: the cap after a `Throttled` answer, in seconds.
-        patience: the wait after an error that is not retriable, in seconds: what is wrong needs mending first.
+        patience: the wait after an error that is not retriable, in seconds; the cause has to be fixed first.
     """
 
     base: float = 0.1
@@ -42,7 +42,7 @@ class Backoff:
     patience: float = 30.0
 
     def wait(self, failures: int, error: Error, rng: Random) -> float:
-        """Seconds to wait after so many failures in a row (1 or more), the last being ``error``."""
+        """Seconds to wait after this many consecutive failures (1 or more), the last being ``error``."""
         cap = self.throttled_cap if isinstance(error, Throttled) else self.cap if error.retriable else self.patience
         asked = (error.retry_after if isinstance(error, Unavailable) else None) or 0.0
         return max(full_jitter(failures, self.base, cap, rng), min(asked, MOST_ASKED) if asked > 0 else 0.0)

@@ -1,7 +1,7 @@
-"""The only home of time, sleep, tasks, ids and chance.
+"""The only source of time, sleep, tasks, ids and randomness.
 
-Everything else receives a `Clock`. A test or a simulator passes its own and so owns time; the linter bans the
-originals everywhere but here.
+Everything else receives a `Clock`, so that tests and the simulator can control time. The linter bans the standard
+functions everywhere else.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ ID_ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 
 
 class Clock(Protocol):
-    """Time, sleep, ids and chance for one replica."""
+    """Time, sleep, ids and randomness for one replica."""
 
     @property
     def rng(self) -> Random:
-        """Chance that decides nothing but waiting times: jitter, back-off."""
+        """Randomness for waiting times only: jitter and back-off."""
         ...
 
     def monotonic(self) -> float:
@@ -36,7 +36,7 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait that long."""
+        """Wait this many seconds."""
         ...
 
     def new_id(self, characters: int = 12) -> str:
@@ -64,5 +64,5 @@ class SystemClock:
 
 
 def spawn(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """Start a task that outlives the caller. Whoever calls this keeps the task and awaits it at the end."""
+    """Start a task that outlives the caller. The caller has to keep a reference and await the task in the end."""
     return asyncio.get_running_loop().create_task(coroutine, name=name)

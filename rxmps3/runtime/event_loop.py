@@ -32,11 +32,11 @@ def refuse_on_a_loop() -> None:
 
 
 class EventLoop:
-    """One event loop, as seen from any thread, and the tasks that end with the replica.
+    """One event loop, usable from any thread, and the tasks that end with the replica.
 
     Args:
-        name: of what lives here, for errors and task names.
-        task_failed: is told of an error that a task did not handle.
+        name: of the owner, for errors and task names.
+        task_failed: called with an error that a task did not handle.
     """
 
     def __init__(self, name: str, task_failed: Callable[[str, BaseException], None]) -> None:
@@ -49,7 +49,7 @@ class EventLoop:
         self.beside_threads = BESIDE_THREADS.get()
 
     def check_may_block(self) -> None:
-        """Raise RuntimeError on a thread that must not wait for what happens here, `Closed` in a forked child."""
+        """Raise RuntimeError on a thread that must not wait for this loop, `Closed` in a forked child."""
         self._check_process()
         if threading.get_ident() == self._thread:
             raise RuntimeError("wait() would block the event loop that it waits for; use 'await receipt' here")
@@ -65,7 +65,7 @@ class EventLoop:
             )
 
     def check_loop(self) -> None:
-        """Raise `WrongLoop` if another event loop than this one runs on the calling thread."""
+        """Raise `WrongLoop` if the calling thread runs a different event loop."""
         running = _running_loop()
         if running is not None and running is not self.loop and not self.beside_threads:
             raise WrongLoop(
@@ -75,14 +75,14 @@ class EventLoop:
             )
 
     def on_loop(self, action: Callable[[], None]) -> None:
-        """Run on the loop's thread: at once if called there, else soon; nothing once the loop is closed."""
+        """Run on the loop's thread: at once if called there, else soon. Does nothing once the loop is closed."""
         if threading.get_ident() == self._thread:
             action()
         else:
             self.call_soon(action)
 
     def attach(self, action: Callable[[], None]) -> None:
-        """As `on_loop`, but on a thread that may block here wait until it is done: what follows is not missed."""
+        """As `on_loop`, but on a thread that may block, wait until it is done, so that no later event is missed."""
         self._check_process()
         if threading.get_ident() == self._thread or not self.beside_threads or not self.loop.is_running():
             self.on_loop(action)
@@ -99,7 +99,7 @@ class EventLoop:
         done.wait(_LONGEST_ATTACH)
 
     def call_soon(self, action: Callable[[], None]) -> None:
-        """Run on the loop's thread soon, from any thread; nothing once the loop is closed."""
+        """Schedule on the loop's thread, from any thread. Does nothing once the loop is closed."""
         try:
             self.loop.call_soon_threadsafe(action)
         except RuntimeError:
@@ -107,7 +107,7 @@ class EventLoop:
                 raise
 
     def end_program(self, error: KeyboardInterrupt | SystemExit) -> None:
-        """Let an interrupt or an exit leave the event loop, soon, from any thread: no caller here is what it is for."""
+        """Raise an interrupt or exit out of the event loop, soon, rather than into the caller. From any thread."""
 
         def leave() -> None:
             raise error
@@ -135,7 +135,7 @@ class EventLoop:
 
 
 def runs_here(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether a loop runs on this thread."""
+    """Whether this thread runs the loop."""
     return _running_loop() is loop
 
 

@@ -1,4 +1,4 @@
-"""Several coroutines at once, none of them left behind."""
+"""Running several coroutines concurrently, with none left running."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """What they return, in their order; the first to fail ends the others, and its error is raised.
+    """Return the results in order; the first failure cancels the others and is raised.
 
-    Unlike `asyncio.gather`, none of them is still running when this ends, however it ends. For reads: a write that is
-    cancelled may still arrive.
+    Unlike with `asyncio.gather`, none is still running when this returns or raises. Use it for reads: a cancelled write
+    may still take effect.
     """
     try:
         async with asyncio.TaskGroup() as group:
@@ -26,7 +26,7 @@ async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 async def all_of(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """What they return, in their order; all of them come to their own end before the first error is raised."""
+    """Return the results in order; waits for all of them before raising the first error."""
     results = await asyncio.gather(*coroutines, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):

@@ -1,4 +1,4 @@
-"""What Ctrl-C does not break in the middle."""
+"""Deferring Ctrl-C during short critical sections."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ T = TypeVar("T")
 
 
 def uninterrupted(call: Callable[[], T]) -> T:
-    """Call it; a Ctrl-C that comes meanwhile is heard right after it. For what takes microseconds.
+    """Call a function, deferring a Ctrl-C until it has returned. For functions that take microseconds.
 
-    Only the main thread hears of Ctrl-C, between any two steps of what it does; so only there it has to wait.
+    Python raises KeyboardInterrupt only on the main thread, between any two bytecodes, so only there it has to be
+    deferred.
     """
     if threading.current_thread() is not threading.main_thread():
         return call()
     handler: Any = signal.getsignal(signal.SIGINT)
-    if not callable(handler):  # it is ignored, ends the process, or is no business of Python's
+    if not callable(handler):  # ignored, ends the process, or not handled by Python
         return call()
     came: list[tuple[Any, ...]] = []
 

@@ -1,4 +1,4 @@
-"""What notebooks show of an object: its `repr`, and a few facts as a table. Pure."""
+"""The notebook display of an object: its `repr`, and a few facts as a table. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ MOST_CHARACTERS = 300
 
 
 def bundle(text: str, title: str, facts: Mapping[str, Any]) -> dict[str, str]:
-    """The media types that a notebook chooses from; all that is in the facts is escaped, none of it is markup.
+    """The representations by media type that a notebook chooses from. All facts are escaped.
 
     Args:
-        text: for consoles, and where no HTML can be shown.
-        title: above the table.
-        facts: names and what there is; what is no text is shown as `repr` does.
+        text: for consoles and wherever HTML cannot be shown.
+        title: the heading of the table.
+        facts: values by name; a value that is not a str is shown by its `repr`.
     """
     rows = "".join(
         f'<tr><th style="text-align:left;font-weight:500">{escape(name)}</th>'

@@ -1,7 +1,7 @@
-"""What works in the background: woken when there is something to do, and patient when that fails.
+"""Background workers: woken when there is work, and retrying after failures.
 
-`Retries` waits after a failure, longer each time; `persist` tries one thing until it is done; a `Worker` is a task
-that does what there is to do whenever it is woken, and again after a failure.
+`Retries` waits after a failure, longer each time. `persist` repeats one action until it succeeds. A `Worker` is a task
+that works whenever it is woken, and again after a failure.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Failed = Callable[[Error, float], None]
 
 
 class Retries:
-    """Failures in a row, and the waiting after each.
+    """Counts consecutive failures, and waits after each.
 
     Args:
-        clock: time and chance.
+        clock: time and randomness.
         backoff: how long to wait.
-        failed: is told of each failure before the waiting begins.
+        failed: called with each failure, before the wait.
     """
 
     def __init__(self, clock: Clock, backoff: Backoff, failed: Failed) -> None:
@@ -38,11 +38,11 @@ class Retries:
         self.failures = 0
 
     def start_over(self) -> None:
-        """It worked, or got further than before: the next failure counts as the first."""
+        """Reset the count after a success or progress: the next failure counts as the first."""
         self.failures = 0
 
     async def wait(self, problem: Exception) -> None:
-        """It failed: tell of it, and wait until it is to be tried again."""
+        """Report a failure, then wait until the next attempt is due."""
         error = unforeseen(problem)
         self.failures += 1
         seconds = self._backoff.wait(self.failures, error, self._clock.rng)
@@ -51,7 +51,7 @@ class Retries:
 
 
 async def persist(work: Callable[[], Awaitable[T]], retries: Retries) -> T:
-    """Do it, again after each failure, until it is done."""
+    """Repeat an action, waiting after each failure, until it succeeds."""
     while True:
         try:
             return await work()
@@ -60,12 +60,12 @@ async def persist(work: Callable[[], Awaitable[T]], retries: Retries) -> T:
 
 
 class Worker:
-    """Does its work each time it is woken, once at a time; woken while it works, it works once more.
+    """Runs its work each time it is woken, one run at a time; if woken during a run, it runs once more.
 
     Args:
-        work: what there is to do.
+        work: the function to run.
         retries: how long to wait after an error.
-        again: whether it is then done again; else it waits to be woken.
+        again: whether to run again after an error; else it waits to be woken.
     """
 
     def __init__(self, work: Callable[[], Awaitable[None]], retries: Retries, *, again: bool = True) -> None:
@@ -76,15 +76,15 @@ class Worker:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether it was woken since it began to work."""
+        """Whether it was woken since the current run began."""
         return self._wanted.is_set()
 
     def wake(self) -> None:
-        """There is something to do. On the loop's thread."""
+        """Wake the worker. On the loop's thread."""
         self._wanted.set()
 
     async def run(self) -> None:
-        """Work for as long as the task lives."""
+        """Run until the task is cancelled."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
