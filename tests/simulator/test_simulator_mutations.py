@@ -271,7 +271,7 @@ class OneWriterId(SimClock):
         return first or super().new_id(characters)
 
 
-@mutation("nothing unexpected fails", RESTARTER, saying="somebody writes in its name")
+@mutation("nothing unexpected fails", RESTARTER, saying="someone else writes in its name")
 def a_restart_keeps_the_writer_id(mutant: Mutant) -> None:
     """The numbers of two processes are the same, and their writes are not: the second one notices."""
     mutant.replace(session.SimClock, OneWriterId, within=session)
