@@ -35,7 +35,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ConnectOptions(ReplicaOptions, StorageOptions, total=False):
-    """What `connect` takes beside the URL, here and on the blocking face."""
+    """The options of `connect`, here and in the blocking interface."""
 
     manifest: str | None
     local: str | os.PathLike[str] | OpensLocal | None
@@ -73,34 +73,34 @@ def connect(url: str | Storage, **options: Unpack[ConnectOptions]) -> Connecting
     It returns once the state is loaded. Opening writes nothing; the first write creates the manifest.
 
     Args:
-        url: ``memory:``, ``memory:NAME``, ``file:PATH``, ``s3://bucket/prefix``, or a `Storage` of your own, which
-            stays yours to close.
+        url: ``memory:``, ``memory:NAME``, ``file:PATH``, ``s3://bucket/prefix``, or a `Storage`, which you have to
+            close yourself.
         manifest: the named group of keys to open; by default ``"main"``, with ``protocol="mps3"`` ``"manifest.json"``.
-        poll: look for news at least every so many seconds while something is observed, sooner after activity; or
-            an Observable whose every item means "look now".
-        live: keep looking even while nothing is observed.
+        poll: read the log at least every this many seconds while something is observed, sooner after activity; or an
+            Observable whose items each trigger a read.
+        live: keep reading even while nothing is observed.
         local: a directory that keeps pending writes, the last known state and known large values, so that writes
             survive the process and a database opens without its bucket. None keeps nothing.
-        online: False makes no request at all: what ``local`` knows is served and writes wait in the outbox.
-        by: who writes, recorded in each log entry and not verified by anyone.
-        read_only: refuse to write; needs no right but to get and to list.
+        online: False makes no request at all: reads are served from ``local`` and writes wait in the outbox.
+        by: the name of the writer, recorded in each log entry; not verified.
+        read_only: refuse to write; needs only permission to get and list.
         protocol: how the manifest is kept in the bucket: ``"sequenced"``, ``"versioned"`` or ``"mps3"``. ``"auto"``
-            takes what the manifest is already, and for a new one the first of these that the storage can serve.
+            uses the existing manifest's protocol, and for a new one the first of these that the storage supports.
         versioning: with ``protocol="mps3"``, values as versions of one object per key. A ``memory:`` storage keeps
             versions with it.
-        shared: let handles of this process and event loop on the same URL and manifest share one replica.
+        shared: share one replica between handles of this process and event loop on the same URL and manifest.
         inline_limit: values whose JSON is longer than this many bytes get an object of their own.
-        max_pending: so many writes may wait for their commit before ``put`` raises `Overloaded`.
+        max_pending: how many writes may wait for their commit before ``put`` raises `Overloaded`.
         cache_bytes: how much text of large values to keep in memory.
-        retention: how far back the log is to reach at least; what is older is folded into checkpoints and deleted.
-        clock: time, ids and chance; for tests.
+        retention: how far back the log reaches at least; older entries are folded into checkpoints and deleted.
+        clock: time, ids and randomness; for tests.
         storage_options: for ``s3:`` boto3's names, such as ``endpoint_url``, ``region_name``, ``profile_name``,
             ``aws_access_key_id``, ``aws_secret_access_key``; what is not given comes from the environment.
 
     Raises (when awaited or entered):
         AccessDenied, BucketNotFound, Unavailable: within seconds, naming the bucket and the remedy.
-        Corrupt, Unsupported: what is stored there cannot be trusted or read, or is in another protocol.
-        InvalidOption: an argument that makes no sense.
+        Corrupt, Unsupported: the stored objects are damaged, of an unknown format, or in another protocol.
+        InvalidOption: an argument is invalid.
     """
     rest: dict[str, Any] = dict(options)
     chosen = Options(**{option.name: rest.pop(option.name) for option in fields(Options) if option.name in rest})
@@ -134,7 +134,7 @@ def connect(url: str | Storage, **options: Unpack[ConnectOptions]) -> Connecting
 
 
 class Connecting:
-    """A database about to be opened: await it, or enter it with ``async with``."""
+    """A database being opened: await it, or enter it with ``async with``."""
 
     def __init__(self, open_database: Callable[[], Any]) -> None:
         self._open = open_database
@@ -155,10 +155,10 @@ class Connecting:
 
 
 async def _load(replica: Replica) -> None:
-    """Read the state for the first time; a passing trouble gets some more chances, within seconds.
+    """Read the state for the first time; temporary failures are retried for some seconds.
 
-    A look that got further into the log than the one before was no failure: a long log is read to its end through a
-    network that loses many answers. A state that is known from an earlier time will do if the bucket is slow to answer.
+    A read that got further than the one before does not count as a failure, so that a long log can be read through a
+    network that loses many answers. If the bucket is slow, a state restored from disk is used.
     """
     await replica.restored()
     if replica.restore_error is not None:

@@ -1,4 +1,4 @@
-"""`Database`: the words that programs use."""
+"""`Database`: the public interface."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ logger = logging.getLogger("rxmps3")
 class Database(BoundToProcess):
     """One handle on one manifest. Made by `connect`.
 
-    Everything that writes acts when it is called, on any thread, and returns a `Receipt`; everything that reads
-    from the bucket is awaited on the event loop the database was opened on.
+    Methods that write take effect when called, on any thread, and return a `Receipt`. Methods that read from the bucket
+    are awaited on the event loop on which the database was opened.
     """
 
     def __init__(
@@ -97,18 +97,18 @@ class Database(BoundToProcess):
     ) -> Receipt | Receipts:
         """Set a key to a JSON value.
 
-        The view holds it when this returns; it is sent in the background. Awaiting the receipt waits for the
-        commit and gives the version id. May be called from any thread. `MISSING` as the value deletes.
+        The value is visible here when this returns, and is sent in the background. Awaiting the receipt waits for the
+        commit and gives the version id. May be called from any thread. `MISSING` as the value deletes the key.
 
         Args:
-            if_version: commit it only where the key is at this version, or is not there, for `MISSING`; else the write
+            if_version: commit only if the key is at this version then, or does not exist, for `MISSING`; else the write
                 is rolled back and the receipt raises `Conflict`. Own earlier writes count, committed or not.
-            manifests: write into these manifests of the database instead, with one write and one receipt each. They are
-                independent: nothing makes them atomic together. In the protocol mps3 they share the value's object.
+            manifests: write into these manifests of the database instead, with one write and one receipt each. The
+                writes are independent, not atomic together. In the protocol mps3 they share the value's object.
 
         Raises:
             InvalidKey, InvalidValue, InvalidOption: at the call; nothing was changed.
-            Unsupported: ``if_version`` on a manifest whose protocol has no one order of commits.
+            Unsupported: ``if_version`` on a manifest whose protocol does not support conditions.
             Closed: the database is closed.
             Overloaded: more than ``max_pending`` writes wait for their commit.
         """
@@ -133,7 +133,7 @@ class Database(BoundToProcess):
     def delete(
         self, key: str, *, if_version: str | MissingType | None = None, manifests: Iterable[str] | None = None
     ) -> Receipt | Receipts:
-        """Delete a key; deleting what is not there is fine. Otherwise as `put`."""
+        """Delete a key; deleting a missing key is allowed. Otherwise as `put`."""
         return self._write("delete", {key: MISSING}, manifests, basis_of(key, if_version))
 
     def _write(
@@ -168,36 +168,37 @@ class Database(BoundToProcess):
         self._check_may_write("put")
         self._replica.write_unless_shown(key, shown, Draft({key: value}, origin=self._undo))
 
-    # -- changing what is there ------------------------------------------------------------------------------
+    # -- changing values ------------------------------------------------------------------------------
 
     def create(self, key: str, value: Any) -> Receipt:
-        """Set a key that is not there; if it is, the receipt raises `Conflict`. Short for ``if_version=MISSING``."""
+        """Set a key that does not exist; if it does, the receipt raises `Conflict`. Short for
+        ``if_version=MISSING``."""
         return self.put(key, value, if_version=MISSING)
 
     def patch(self, key: str, patch: Any) -> Receipt:
-        """Change a part of a key's value by a JSON merge patch (RFC 7386): null deletes a member, arrays are replaced.
+        """Change part of a key's value by a JSON merge patch (RFC 7386): null deletes a member, arrays are replaced.
 
-        The view holds the result when this returns. Where others write the key before this is committed, the patch is
-        applied to what they wrote: no other part of the value is lost. A key that is not there counts as ``{}``.
+        The result is visible here when this returns. If others write the key before this is committed, the patch is
+        applied to their value, so no other part of it is lost. A missing key counts as ``{}``.
 
         Raises:
-            NotLoaded: the present value is not at hand, since it is large and was not read yet: await `get` first.
-            Unsupported: the manifest's protocol has no one order of commits.
+            NotLoaded: the current value is large and has not been loaded yet: await `get` first.
+            Unsupported: the manifest's protocol does not support conditions.
             InvalidKey, InvalidValue, Closed, Overloaded: as `put`.
         """
         return self._derive(key, MergePatch(jsontext.encode(patch, f"patch of key {key!r:.80}")), "patch")
 
     def merge(self, key: str, value: Any, schema: Mapping[str, Any] | None = None) -> Receipt:
-        """Merge a value into a key's, part by part, as `patch` does where ``schema`` does not say otherwise.
+        """Merge a value into a key's value, part by part: as `patch`, unless ``schema`` specifies another strategy.
 
         Args:
             schema: a JSON Schema whose parts may name a ``mergeStrategy`` of the package jsonmerge, such as ``append``,
-                ``arrayMergeById`` or ``discard``. It may refer to itself alone.
+                ``arrayMergeById`` or ``discard``. It may contain references to itself only.
 
         Raises:
-            InvalidValue: the strategies cannot merge this into what is there. Found out when others wrote the key
-                before this is committed, it makes the receipt raise `Rejected`.
-            InvalidOption: the schema is none.
+            InvalidValue: the strategies cannot merge this into the current value. If that happens with a value that
+                others wrote before the commit, the receipt raises `Rejected`.
+            InvalidOption: the schema is invalid.
             NotLoaded, Unsupported, InvalidKey, Closed, Overloaded: as `patch`.
         """
         text = jsontext.encode(value, f"value of key {key!r:.80}")
@@ -209,66 +210,67 @@ class Database(BoundToProcess):
         return self._make(Draft(derived={key: derivation}))
 
     async def transact(self, fn: Callable[[Transaction], Awaitable[T] | T], attempts: int = 10) -> T:
-        """Read and change several keys as if nobody else wrote meanwhile; returns what ``fn`` returned.
+        """Read and change several keys in a serializable transaction; returns the result of ``fn``.
 
         ``fn`` gets a `Transaction` with ``get``, ``get_many``, ``get_prefix``, ``put``, ``put_all`` and ``delete``. It
-        sees all that was committed before this call. Its changes are committed together, if what it read is still so
-        where they are committed; else it is called again with what is there by then. So it should do nothing but that;
-        what it raises is raised, and nothing is written.
+        sees everything committed before this call. Its changes are committed together, provided that nothing it read
+        has changed by then; otherwise it is called again on the newer state. So it should have no other side effects.
+        An exception that it raises is passed on, and nothing is written.
 
         Args:
             fn: an async function, or a plain one.
             attempts: how often it is called at most.
 
         Raises:
-            Conflict: others wrote what it read in between, each time.
-            Unsupported: the manifest's protocol has no one order of commits.
+            Conflict: in every attempt, others changed something that it had read.
+            Unsupported: the manifest's protocol does not support conditions.
             Rejected, Closed, NotSent, OutcomeUnknown: as awaiting a receipt.
             Unavailable, AccessDenied, BucketNotFound: the end of the log cannot be read, or a value.
         """
         return await self._transactions.run(fn, attempts)
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """One attempt of `transact`, for ``async with``: committed at the end of the block, which may raise `Conflict`.
+        """A single attempt of `transact`, for ``async with``: committed at the end of the block, which may raise
+        `Conflict`.
 
-        An exception of the block leaves everything as it was.
+        If the block raises an exception, nothing is written.
         """
         return self._transactions.one()
 
     async def update(
         self, key: str, fn: Callable[[Any], Awaitable[T] | T], default: Any = None, attempts: int = 10
     ) -> T:
-        """Set a key to what ``fn`` makes of its value; returns that. A `transact` of one key, and raises as that.
+        """Set a key to ``fn`` of its value, and return the new value. A `transact` of one key; raises as that.
 
         Args:
             fn: a plain or an async function of the value; `MISSING` as its result deletes the key.
-            default: what it gets where the key is not there.
+            default: the argument of ``fn`` if the key does not exist.
         """
         return await self._transactions.run(lambda tx: changed(tx, key, fn, default), attempts, "update")
 
     async def undo(self) -> str:
-        """Take back the newest write of this handle that is not undone yet, in one atomic write.
+        """Undo the newest write of this handle that is not yet undone, in one atomic write.
 
-        Each of its keys holds again what it held just before that write in the log. That shows at once and goes out in
-        the background, as any write. The last 100 writes can be undone, but none that was made with ``manifests``.
+        Each of its keys gets back the value it had in the log just before that write. Like any write, this is visible
+        at once and sent in the background. The last 100 writes can be undone, except those made with ``manifests``.
 
         Returns:
-            The version id, once it is committed. A write that was not sent yet is cancelled instead, and one that was
-            refused needs no undoing: then it is the version id of that. "" if there is nothing to undo.
+            The version id, once it is committed. If the write was not sent yet, it is cancelled instead, and if it was
+            rejected there is nothing to undo; then the version id of that write. "" if no write is left to undo.
 
         Raises:
-            Conflict: somebody else has written one of the keys since. Nothing was changed, and the next undo goes on
+            Conflict: another client has written one of the keys since. Nothing was changed; the next undo continues
                 with the write before.
-            NotKept: what was there before is no longer kept. The next undo goes on with the write before.
-            Unsupported: the manifest's protocol has no one order of commits.
-            Unavailable, AccessDenied: a large value is not at hand; nothing was changed.
+            NotKept: the earlier values are no longer kept. The next undo continues with the write before.
+            Unsupported: the manifest's protocol does not support conditions.
+            Unavailable, AccessDenied: a large value could not be fetched; nothing was changed.
             Rejected, Closed, NotSent, OutcomeUnknown, Overloaded: as `put` and its receipt.
         """
         self._check_may_write("undo")
         return await self._undo.undo()
 
     async def redo(self) -> str:
-        """Do again the write that was undone last, if this handle has made no other one since. As `undo`."""
+        """Redo the write that was undone last, unless this handle has made another write since. As `undo`."""
         self._check_may_write("redo")
         return await self._undo.redo()
 
@@ -277,20 +279,20 @@ class Database(BoundToProcess):
         self._check_writable(operation)
 
     def new_key(self, prefix: str = "") -> str:
-        """A key that nobody else makes and that sorts after those made before: time first, then chance."""
+        """A unique key that sorts after those made before: a timestamp followed by random bits."""
         return self._new_keys.make(prefix)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
     async def get(self, key: str, default: Any = None) -> Any:
-        """The value of a key as seen here, own pending writes included; ``default`` if there is none.
+        """The value of a key as visible here, including own pending writes; ``default`` if it does not exist.
 
-        Looks for news first if the last look is older than ``poll``. What is loaded is good enough if that fails.
+        Reads the log first if the last read is older than ``poll``; if that fails, the loaded state is used.
 
         Raises:
             InvalidKey: no storage could hold such a key.
-            Unavailable, AccessDenied, BucketNotFound: nothing is loaded yet, or the value is not at hand.
-            Corrupt: the value's object is not what the log says.
+            Unavailable, AccessDenied, BucketNotFound: the state or the value could not be loaded.
+            Corrupt: the value's object does not match the log.
         """
         return (await self.get_many((key,), default))[key]
 
@@ -302,16 +304,16 @@ class Database(BoundToProcess):
         return {key: read_text(key, texts[key]) if key in texts else default for key in asked}
 
     def get_prefix(self, prefix: str = "", *, first: int | None = None, last: int | None = None) -> PrefixRead:
-        """The values of the keys under a prefix at one moment, sorted by key: await it, or take it page by page.
+        """The values of the keys under a prefix at one moment, sorted by key; await it, or iterate over pages.
 
-        Awaited it gives a `Snapshot`, a mapping that decodes a value when it is asked for. ``async for page in
-        db.get_prefix()`` gives such mappings of up to 1,000 keys each, all of one moment, and downloads the values of
-        a page when it is its turn. Otherwise as `get`; a page raises `Corrupt` if its values were collected meanwhile.
+        Awaiting it gives a `Snapshot`, a mapping that decodes values on access. ``async for page in db.get_prefix()``
+        gives such mappings of up to 1,000 keys each, all of one moment, and downloads the values of each page on
+        demand. Otherwise as `get`; a page raises `Corrupt` if its values were collected meanwhile.
 
         Args:
             prefix: a plain string prefix.
-            first: only so many, from the start.
-            last: only so many, from the end.
+            first: at most this many, from the start.
+            last: at most this many, from the end.
         """
         check_prefix(prefix)
         check_window(first, last)
@@ -332,7 +334,7 @@ class Database(BoundToProcess):
         return PrefixRead(read, pages)
 
     async def refresh(self) -> None:
-        """Read to the end of the log. A ``get`` right after it sees every write committed before this call.
+        """Read to the end of the log. A following ``get`` sees every write committed before this call.
 
         Raises:
             Unavailable, AccessDenied, BucketNotFound, Corrupt, Unsupported: the end could not be reached.
@@ -346,7 +348,7 @@ class Database(BoundToProcess):
         await self._replica.look_if_stale()
 
     async def _read_texts(self, select: Callable[[View], dict[str, Entry | None]]) -> dict[str, str]:
-        """The texts of the selected entries of the present view; once more of a newer one if an object has gone."""
+        """The texts of the selected entries of the current view; retried on a newer view if an object was collected."""
         try:
             return await self._read_once(select)
         except Corrupt:
@@ -358,7 +360,7 @@ class Database(BoundToProcess):
         return await self._checked_texts(entries)
 
     async def _checked_texts(self, entries: Mapping[str, Entry]) -> dict[str, str]:
-        """The texts of entries, of which those that came from objects are known to be JSON."""
+        """The texts of entries; those from objects are checked to be JSON."""
         texts = await self.read_texts(entries)
         for key, entry in entries.items():
             if isinstance(entry.content, ContentObject):
@@ -366,10 +368,10 @@ class Database(BoundToProcess):
         return texts
 
     async def read_texts(self, entries: Mapping[str, Entry]) -> dict[str, str]:
-        """The JSON texts of entries of ``states.value``, downloaded in parallel where they are not at hand.
+        """The JSON texts of entries of ``states.value``, downloaded in parallel where not available locally.
 
         Raises:
-            Corrupt: a value's object is missing or not what the log says of it.
+            Corrupt: a value's object is missing or does not match the log.
             Unavailable, AccessDenied: the storage does not answer or refuses.
         """
         values = self._replica.values
@@ -379,7 +381,7 @@ class Database(BoundToProcess):
         return {key: text for key, text in texts.items() if text is not None}
 
     def keys(self, prefix: str = "") -> list[str]:
-        """The keys under a prefix as of the last look, sorted by code point, own pending writes included. No I/O."""
+        """The keys under a prefix as of the last read, sorted by code point, including own pending writes. No I/O."""
         return self._replica.keys(prefix)
 
     def __contains__(self, key: object) -> bool:
@@ -414,13 +416,13 @@ class Database(BoundToProcess):
 
         Args:
             key: the key.
-            type: what its values are; anything that pydantic's TypeAdapter takes, which needs the extra ``typed``.
-                The default takes every JSON value as it is.
-            default: what stands for a missing value.
+            type: the type of its values: anything that pydantic's TypeAdapter accepts (needs the extra ``typed``). By
+                default, any JSON value.
+            default: the value if the key does not exist.
 
         Raises:
             InvalidKey: no storage could hold such a key.
-            InvalidOption: ``type`` is none that pydantic can check.
+            InvalidOption: pydantic cannot validate ``type``.
             Unsupported: ``type`` is given and pydantic is not installed.
         """
         return self._make_key(Key, key, type, default)
@@ -430,17 +432,17 @@ class Database(BoundToProcess):
         return kind(self._replica, self._streams, self, key, codec, default, self._put_unless_shown)
 
     def subscribe(self, key: str, on_next: Callable[[Any], None], default: Any = None) -> DisposableBase:
-        """Call back with the value of a key, now and at each change: short for ``observe(key).subscribe``."""
+        """Call back with the current value of a key and with each change: short for ``observe(key).subscribe``."""
         return self.observe(key, default).subscribe(on_next)
 
     def observe_many(self, *keys: str, default: Any = None) -> Observable[Mapping[str, Any]]:
-        """The values of several keys, every asked key present, in one emission per change."""
+        """The values of several keys, as a mapping with all of them, in one emission per change."""
         return self._streams.observe_many(keys, default)
 
     def observe_prefix(
         self, prefix: str = "", *, first: int | None = None, last: int | None = None
     ) -> Observable[Mapping[str, Any]]:
-        """The values of the keys that start with a plain string, sorted; only the first or last n if asked."""
+        """The values of the keys that start with a string, sorted; optionally only the first or last n."""
         return self._streams.observe_prefix(prefix, first, last)
 
     @overload
@@ -455,14 +457,14 @@ class Database(BoundToProcess):
     def collection(self, *sources: str | Observable[Any], T: Any = None) -> Collection[Any, Any]:
         """A live query: the rows under prefixes, from which `filter`, `join`, `group_by` and others make new ones.
 
-        An Observable of tuples of `Delta`, of which the first is the present content; `Collection.value` is a sorted
-        mapping. A change costs what it changes, however many rows there are.
+        An Observable of tuples of `Delta`, the first of which is the current content; `Collection.value` is a sorted
+        mapping. The cost of a change depends on what it changes, not on the number of rows.
 
         Args:
             sources: prefixes of keys, all keys by default; or Observables of deltas (of anything that has a ``key``
                 and an ``after``, or tuples of such), which are added up. Where two have a key, the first counts.
-            T: what the values under the prefixes are; anything that pydantic's TypeAdapter takes, which needs the
-                extra ``typed``. A value that does not fit is left out, and told on `errors`.
+            T: the type of the values under the prefixes: anything that pydantic's TypeAdapter accepts (needs the extra
+                ``typed``). A value that does not fit is left out and reported on `errors`.
 
         Raises:
             InvalidOption: a source is neither, or ``T`` is no type that pydantic can check.
@@ -477,13 +479,13 @@ class Database(BoundToProcess):
 
         Args:
             observable: any Observable.
-            keep: how many of the latest items wait for a slow consumer; ``"all"`` keeps up to 10,000 and then
+            keep: how many of the latest items are buffered for a slow consumer; ``"all"`` buffers up to 10,000 and then
                 raises `Overloaded` in the consumer.
         """
         return Iteration(observable, keep)
 
     def changes(self, prefix: str = "") -> Observable[Change]:
-        """Each change of a value under a prefix, from now on, own pending writes included."""
+        """Each change of a value under a prefix, from now on, including own pending writes."""
         return self._streams.changes(prefix)
 
     @property
@@ -493,7 +495,7 @@ class Database(BoundToProcess):
 
     @property
     def errors(self) -> Observable[Failure]:
-        """Each trouble that no caller is waiting for, from now on."""
+        """Each error that no caller is waiting for, from now on."""
         return self._streams.errors()
 
     @property
@@ -503,12 +505,12 @@ class Database(BoundToProcess):
 
     @property
     def pending(self) -> Live[tuple[Receipt, ...]]:
-        """The receipts of the writes that wait for their commit, oldest first."""
+        """The receipts of the writes waiting for their commit, oldest first."""
         return self._streams.pending()
 
     @property
     def status(self) -> Live[Status]:
-        """How it goes: online or not, the last error, the next try, requests and bytes so far."""
+        """The status: online or not, the last error, the next retry, requests and bytes so far."""
         return self._streams.status()
 
     @property
@@ -518,7 +520,7 @@ class Database(BoundToProcess):
 
     @property
     def key_limit(self) -> int:
-        """The longest key in bytes, once escaped, that this database takes."""
+        """The longest key that this database accepts, in bytes after escaping."""
         return self._replica.placing.key_limit
 
     @property
@@ -528,21 +530,21 @@ class Database(BoundToProcess):
 
     @property
     def protocol(self) -> ProtocolName:
-        """The protocol of the manifest's log; while there is no manifest yet, the one it is expected to get."""
+        """The protocol of the manifest's log; the expected one while the manifest does not exist."""
         return self._replica.protocol
 
     # -- the past --------------------------------------------------------------------------------------------
 
     async def at(self, when: When) -> Past:
-        """What there was at an earlier version of the log, as far back as that is kept (the sequenced log alone).
+        """The state at an earlier version of the log, as far back as it is kept (sequenced protocol only).
 
         Args:
-            when: a version id as an awaited write gives it; the id of a log version, as text or number; a tag; or an
-                aware datetime, which means the last version that was stored no later, by the storage's clock.
+            when: the version id of a write; the id of a log version, as text or number; a tag; or an aware datetime,
+                for the last version stored by then, by the storage's clock.
 
         Raises:
-            NotKept: it is older than what is kept; the error says what is oldest.
-            InvalidOption: there is no such version, a datetime is naive or still to come.
+            NotKept: it is no longer kept; the error names the oldest version kept.
+            InvalidOption: there is no such version, or a datetime is naive or in the future.
             Unsupported: the protocol keeps no past.
             Unavailable, AccessDenied, Corrupt: as `refresh`.
         """
@@ -551,9 +553,9 @@ class Database(BoundToProcess):
     def history(self, key: str) -> Recorded[KeyVersion]:
         """The versions of a key that the log still has, oldest first: an Observable that completes.
 
-        It is an async iterable, too, and awaiting it gives the list. Nothing is read before. An error ends it; it may
-        be any that `at` raises, and `Closed`. A key that was set before what the log still has begins with what it
-        held in the oldest kept checkpoint.
+        It is also an async iterable, and awaiting it gives a list. Nothing is read before. It may end with any error
+        that `at` raises, or `Closed`. For a key set before the oldest kept entry, the first item is its value in the
+        oldest kept checkpoint.
         """
         return self._past.history(key)
 
@@ -562,30 +564,30 @@ class Database(BoundToProcess):
         return await self._past.diff(a, b)
 
     def replay(self, start: When, stop: When | None = None, speed: float | None = 10) -> Recorded[tuple[Change, ...]]:
-        """What happened between two versions once more, as fast as it happened or ``speed`` times faster.
+        """Replay the changes between two versions, in their original timing or ``speed`` times faster.
 
-        An Observable that completes; otherwise as `history`. Each item is one version: its changes, in a tuple that is
-        empty where no value changed. So nobody sees half of an atomic write, and the n-th item leads to what `at` shows
-        of the n-th version after ``start``.
+        An Observable that completes; otherwise as `history`. Each item is the tuple of changes of one version, empty if
+        no value changed. So an atomic write is never split, and the n-th item leads to the state that `at` returns for
+        the n-th version after ``start``.
 
         Args:
-            start: a version as for `at`; what came after it is replayed.
-            stop: the last one; None stops at what is the last one when it begins.
-            speed: how much faster, by the times at which the versions were stored; None does not wait at all.
+            start: a version as for `at`; the versions after it are replayed.
+            stop: the last version; None stops at the last one when the replay begins.
+            speed: how much faster than the times at which the versions were stored; None does not wait at all.
         """
         return self._past.replay(start, stop, speed)
 
     async def restore(self, when: When | Past, prefix: str = "") -> str:
-        """Bring every key under a prefix back to what it held at an earlier version, in one atomic write.
+        """Restore every key under a prefix to its value at an earlier version, in one atomic write.
 
-        Keys that have been made since are deleted. It reads to the end of the log first, and does so again if others
-        write under the prefix before it is committed: right after it, the keys are as they were then.
+        Keys created since are deleted. It reads to the end of the log first, and again if others write under the prefix
+        before the commit, so that right after the commit the keys are as they were at that version.
 
         Returns:
             The version id, once it is committed; "" if nothing differed, and nothing was written.
 
         Raises:
-            InvalidValue: what differs does not fit one atomic write.
+            InvalidValue: the differences do not fit into one atomic write.
             Conflict: others wrote under the prefix in between, ten times in a row.
             Rejected, Closed, Overloaded: as `put` and its receipt; the rest as `at`.
         """
@@ -594,22 +596,22 @@ class Database(BoundToProcess):
         return await self._past.restore(when, prefix)
 
     async def tag(self, name: str) -> str:
-        """Keep the present end of the log under a name, beyond what is kept otherwise, until `untag`.
+        """Tag the current end of the log: that state is kept, whatever the retention, until `untag`.
 
-        It reads to the end of the log and makes a checkpoint. `at` takes the name. A tag that is there stays.
+        It reads to the end of the log and makes a checkpoint. `at` accepts the tag. An existing tag is not moved.
 
         Returns:
             The id of the log version.
 
         Raises:
-            InvalidOption: nothing was written yet, another version has this name, or no tag can have it.
-            Unavailable, AccessDenied: it may have been made or not: see `tags`. The rest as `at`.
+            InvalidOption: nothing has been written yet, the tag exists for another version, or the name is not valid.
+            Unavailable, AccessDenied: it may or may not have been made: see `tags`. The rest as `at`.
         """
         self._check_writable("tag")
         return await self._past.tag(name)
 
     async def untag(self, name: str) -> None:
-        """Remove a tag; removing what is not there is fine. Raises as `tag`."""
+        """Remove a tag; removing a missing one is allowed. Raises as `tag`."""
         self._check_writable("untag")
         await self._past.untag(name)
 
@@ -620,17 +622,17 @@ class Database(BoundToProcess):
     # -- upkeep ----------------------------------------------------------------------------------------------
 
     async def compact(self, *, dry_run: bool = False, progress: Progress | None = None) -> Report:
-        """Write a checkpoint and delete what is no longer needed; clients that write do so by themselves, too.
+        """Write a checkpoint and delete what is no longer needed; clients that write also do so automatically.
 
-        Deleting log entries takes two calls, an hour apart at least: the first announces it.
+        Deleting log entries takes two calls, at least an hour apart: the first announces it.
 
         Args:
             dry_run: change nothing; the report says what would be done.
-            progress: is called with what is going on, how much of it is done and how much there is.
+            progress: called with the current step, how much of it is done, and the total.
 
         Raises:
-            Corrupt: what is stored contradicts itself; nothing more is deleted.
-            Unavailable, AccessDenied: interrupted; what is left is done next time.
+            Corrupt: stored objects contradict each other; deletion stops.
+            Unavailable, AccessDenied: interrupted; the next call continues.
         """
         self._check_open("compact")
         if not dry_run:
@@ -641,23 +643,22 @@ class Database(BoundToProcess):
         report.checkpoint = made
         return report
 
-    # -- others ----------------------------------------------------------------------------------------------
+    # -- presence ----------------------------------------------------------------------------------------------
 
     def presence(
         self, me: Any = None, *, every: float = DEFAULT_EVERY, ttl: float = DEFAULT_TTL, poll: float | None = None
     ) -> Presence:
-        """Who is here: a `Live` mapping of client ids to participants, and oneself among them if ``me`` is given.
+        """Who is here: a `Live` mapping of client ids to participants, including this client if ``me`` is given.
 
-        It is used while it is observed, and within ``with``; otherwise there is no request, and nobody sees one.
-        It has nothing to do with the log: no write waits for it, and no version tells of it.
+        It is active while it is observed, and within ``with``; otherwise it makes no requests, and this client is not
+        visible. It is independent of the log: no write waits for it, and no version mentions it.
 
         Args:
-            me: what others see of this client, a JSON value of up to 4,096 bytes. None only looks, and needs no right
-                to write.
-            every: seconds between two signs of life.
-            ttl: seconds after which a client that gave none counts as gone, by the storage's clock.
-            poll: seconds between two looks at most; None takes the database's, or ``every`` where an Observable says
-                when to look.
+            me: what others see of this client, a JSON value of up to 4,096 bytes. None only observes, and needs no
+                permission to write.
+            every: seconds between two heartbeats.
+            ttl: seconds without a heartbeat after which a client counts as gone, by the storage's clock.
+            poll: the most seconds between two reads; None takes the database's, or ``every`` if that is an Observable.
 
         Raises:
             InvalidValue: JSON cannot express ``me``, or it is too long.
@@ -670,15 +671,15 @@ class Database(BoundToProcess):
         return self._presences.make(me, every, ttl, poll, read_only=self._read_only)
 
     def _leave(self) -> list[asyncio.Task[None]]:
-        """End the presences of this handle and of those that live in it; what is given back deletes their objects."""
+        """End the presences of this handle and of its sub-handles; the returned tasks delete their objects."""
         return [*self._presences.close(), *(ending for child in self._children for ending in child._leave())]
 
-    # -- life ------------------------------------------------------------------------------------------------
+    # -- lifetime ------------------------------------------------------------------------------------------------
 
     def manifest(self, name: str) -> Database:
-        """A handle on another manifest of the same database; it is loaded when it is first used.
+        """A handle on another manifest of the same database, loaded on first use.
 
-        It lives as long as this handle, and closes with it.
+        It is closed with this handle.
         """
         self._check_open("manifest")
         self._replica.check_loop()
@@ -688,15 +689,15 @@ class Database(BoundToProcess):
         return child
 
     async def close(self, timeout: float = 10.0) -> None:
-        """Complete the streams of this handle and end what no other handle shares, once what is pending is committed.
+        """Wait for pending commits, then complete the streams of this handle and stop what no other handle shares.
 
-        Where another handle of this process shares the replica, that one goes on committing, and this returns at once.
+        If another handle of this process shares the replica, that one continues committing, and this returns at once.
 
         Args:
             timeout: seconds to wait for pending writes.
 
         Raises:
-            NotSent: writes that were not committed in time and that nothing on disk keeps; ``keys`` names them.
+            NotSent: some writes were not committed in time and are not kept on disk; ``keys`` names them.
         """
         if self._closed:
             return
@@ -731,7 +732,7 @@ class Database(BoundToProcess):
         except NotSent as not_sent:
             if error is None:
                 raise
-            logger.error("%s", not_sent)  # the error on its way out matters more, and is not to be hidden
+            logger.error("%s", not_sent)  # do not hide the original error
 
     def _check_open(self, operation: str) -> None:
         if self._closed:
@@ -747,7 +748,7 @@ class Database(BoundToProcess):
         return f"<Database {self._connection.storage.url} manifest {self._replica.manifest!r}, {state}>"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        """For notebooks: where it is, and how it goes."""
+        """The notebook display: location and status."""
         status = self._replica.status
         facts: dict[str, Any] = {
             "manifest": self._replica.manifest,
@@ -763,10 +764,10 @@ class Database(BoundToProcess):
 
 
 def transactions_of(database: Database) -> Transactions:
-    """Begins and commits transactions, for other faces of a database."""
+    """The transactions of a database, for the other interfaces built on it."""
     return database._transactions  # pyright: ignore[reportPrivateUsage]  # of the same module
 
 
 def make_key(database: Database, kind: Callable[..., K], key: str, type: Any, default: Any) -> K:
-    """As `Database.key`, with a class of its own, for other faces of a database."""
+    """As `Database.key`, with another class, for the other interfaces built on it."""
     return database._make_key(kind, key, type, default)  # pyright: ignore[reportPrivateUsage]  # of the same module

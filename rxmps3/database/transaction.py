@@ -1,4 +1,4 @@
-"""Changing what was read: reads of one moment, and writes that are committed only if nothing read has changed."""
+"""Optimistic transactions: consistent reads, and writes that are committed only if nothing read has changed."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ ReadTexts = Callable[[Mapping[str, Entry]], Awaitable[Mapping[str, str]]]
 
 
 class Transaction:
-    """The view of one moment, and changes to it that nobody sees before they are committed together.
+    """A consistent snapshot, and changes to it that become visible only when committed together.
 
-    It reads its own changes. What it reads it rests on: the keys, whether they were there or not, and all that there is
-    under a prefix. If any of that is something else where the changes would be committed, they are not. Keys that it
-    writes without reading them are no part of that.
+    It reads its own changes. Everything it reads becomes a condition: keys, existing or not, and the whole content of a
+    prefix. If any of that has changed by the time of the commit, nothing is committed. Keys written without being read
+    are not conditions.
 
     Attributes:
-        version: the version id of what it has committed, "" before that and where it changed nothing.
+        version: the version id of its commit; "" before that, or if it changed nothing.
     """
 
     def __init__(self, replica: Replica, read_texts: ReadTexts) -> None:
@@ -64,7 +64,7 @@ class Transaction:
 
         Raises:
             InvalidKey: no storage could hold such a key.
-            Unavailable, AccessDenied: the value is not at hand.
+            Unavailable, AccessDenied: the value could not be fetched.
             Closed: the transaction is over.
         """
         return (await self.get_many((key,), default))[key]
@@ -92,20 +92,21 @@ class Transaction:
         return await self._values(window(present, first, last))
 
     def entries(self, prefix: str = "") -> Mapping[str, Entry]:
-        """The entries under a prefix, sorted by key, without its own changes. No I/O. It rests on them as on a read."""
+        """The entries under a prefix, sorted by key, without its own changes. No I/O. They become conditions, as in a
+        read."""
         self._check_running()
         return self._under(prefix, None, None)
 
     def _under(self, prefix: str, first: int | None, last: int | None) -> dict[str, Entry]:
         keys = self._replica.keys(prefix)
-        if self._replica.view is not self._view:  # they are those of the present view, which is not this one any more
+        if self._replica.view is not self._view:  # they belong to the current view, which is a newer one
             keys = sorted(key for key in self._view if key.startswith(prefix))
         there = {key: self._view[key] for key in window(keys, first, last)}
         self._ranges.append(Range(prefix, first, last, {key: Seen.of(entry) for key, entry in there.items()}))
         return there
 
     async def _values(self, keys: Iterable[str]) -> dict[str, Any]:
-        """The values of those of these keys that are present, in their order."""
+        """The values of the given keys that exist, in order."""
         stored = {
             key: entry for key in keys if key not in self._changes and (entry := self._view.look_up(key)) is not None
         }
@@ -130,13 +131,13 @@ class Transaction:
         self._changes.update(texts)
 
     def delete(self, key: str) -> None:
-        """Delete a key; deleting what is not there is fine."""
+        """Delete a key; deleting a missing key is allowed."""
         self.put(key, MISSING)
 
-    # -- its end ---------------------------------------------------------------------------------------------
+    # -- ending ---------------------------------------------------------------------------------------------
 
     def end(self) -> tuple[dict[str, Any], Conditions]:
-        """What it changes, and what that rests on; after this it cannot be used any more."""
+        """End the transaction; returns its changes and conditions."""
         self._check_running()
         self._over = True
         values = {
@@ -146,7 +147,7 @@ class Transaction:
         return values, Conditions(self._seen, tuple(self._ranges))
 
     def abandon(self) -> None:
-        """It cannot be used any more, and nothing comes of it."""
+        """End the transaction without writing anything."""
         self._over = True
 
     def _check_running(self) -> None:
@@ -177,13 +178,13 @@ class Transactions:
         self._write = write
 
     async def begin(self, operation: str = "transact", *, look: bool = True) -> Transaction:
-        """A transaction on all that was committed before this call.
+        """Begin a transaction on everything committed before this call.
 
         Args:
             look: False if the end of the log has been read since the call.
 
         Raises:
-            Unsupported: the manifest's protocol has no one order of commits.
+            Unsupported: the manifest's protocol does not support conditions.
             Closed, InvalidOption, Unavailable, AccessDenied, BucketNotFound: it cannot be written or read.
         """
         self._check(operation)
@@ -193,20 +194,20 @@ class Transactions:
         return Transaction(self._replica, self._read_texts)
 
     async def _look(self) -> None:
-        """Read to the end of the log, through a network that loses a request now and then, and beside fast writers."""
+        """Read to the end of the log, despite occasional lost requests and fast writers."""
         replica = self._replica
         tries = _TRIES if replica.options.online else 1
         for _ in range(_LOOKS):
             before = replica.reached
             await patiently(replica.look, replica.clock, replica.backoff, tries)
             if replica.reached == before:
-                return  # while much was read, more may have come
+                return  # during a long read more may have been committed
 
     def hand_over(self, transaction: Transaction) -> Receipt | None:
-        """End it and make a write of what it changed; None if that is nothing.
+        """End a transaction and make a write of its changes; None if there are none.
 
         Raises:
-            Conflict: what it read has changed already, as far as is known here.
+            Conflict: something it read has already changed, as known here.
             Closed, InvalidValue, Overloaded: nothing was changed.
         """
         values, conditions = transaction.end()
@@ -223,7 +224,7 @@ class Transactions:
 
     @asynccontextmanager
     async def one(self) -> AsyncGenerator[Transaction]:
-        """One attempt; an exception of the body leaves everything as it was."""
+        """One attempt; if the body raises, nothing is written."""
         transaction = await self.begin("transaction")
         try:
             yield transaction
@@ -233,11 +234,11 @@ class Transactions:
         await self.commit(transaction)
 
     def attempts(self, most: int, operation: str = "transact") -> Attempts:
-        """So many attempts at most. Raises `InvalidOption` if there is to be none."""
+        """At most this many attempts. Raises `InvalidOption` if fewer than 1."""
         return Attempts(self, self._replica, most, operation)
 
     async def run(self, fn: Callable[[Transaction], Awaitable[T] | T], attempts: int, operation: str = "transact") -> T:
-        """Call ``fn`` with a transaction and commit it, again and again until nothing came in between."""
+        """Call ``fn`` with a transaction and commit it, retrying on conflicts."""
         trying = self.attempts(attempts, operation)
         while True:
             transaction = await trying.begin()
@@ -252,10 +253,9 @@ class Transactions:
 
 
 class Attempts:
-    """The attempts at one change, until nothing comes in between.
+    """The attempts at one change, until one has no conflict.
 
-    The second begins at once, on what the first has met. Those after it wait for a random time, as others who try the
-    same do.
+    The second begins at once, on the state that the first one met. Later ones first wait for a random time.
     """
 
     def __init__(self, transactions: Transactions, replica: Replica, most: int, operation: str) -> None:
@@ -274,13 +274,13 @@ class Attempts:
         if self._made > 1:
             await self._replica.clock.sleep(self._replica.rng.uniform(0, min(self._took, _LONGEST)))
         self._made += 1
-        look = self._made != 2  # the first attempt has looked since the call
+        look = self._made != 2  # the first attempt has read the log since the call
         transaction = await self._transactions.begin(self._operation, look=look)
         self._began = self._replica.clock.monotonic()
         return transaction
 
     async def commit(self, transaction: Transaction) -> bool:
-        """Whether it is committed; if not, it is to be tried again.
+        """Commit it; returns whether that succeeded. If not, try again.
 
         Raises:
             Conflict: that was the last attempt.
@@ -306,18 +306,18 @@ class Attempts:
 
 
 async def changed(transaction: Transaction, key: str, fn: Callable[[Any], Awaitable[T] | T], default: Any) -> T:
-    """Set a key to what a function makes of its value; returns that."""
-    result = fn(await transaction.get(key, deepcopy(default)))  # a function may change what it gets in place
+    """Set a key to a function of its value, and return the new value."""
+    result = fn(await transaction.get(key, deepcopy(default)))  # the function may change its argument in place
     value = await cast("Awaitable[T]", result) if isawaitable(result) else cast("T", result)
     transaction.put(key, value)
     return value
 
 
 def basis_of(key: str, if_version: object) -> Conditions | None:
-    """What a write rests on that asks for one version of its key; `MISSING` asks for none to be there.
+    """The condition that a key is at one version; `MISSING` requires that it does not exist.
 
     Raises:
-        InvalidOption: it is no version id.
+        InvalidOption: not a version id.
     """
     if if_version is None:
         return None
@@ -334,6 +334,6 @@ def basis_of(key: str, if_version: object) -> Conditions | None:
 
 
 def check_alone(if_version: object) -> None:
-    """Raise `InvalidOption` if a write into several manifests is to rest on a version."""
+    """Raise `InvalidOption` if a write into several manifests has ``if_version``."""
     if if_version is not None:
         raise InvalidOption("if_version and manifests exclude each other", operation="put")
