@@ -16,7 +16,7 @@ from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 from rxmps3.blocking.past import BlockingPast, BlockingRecorded, past_of
 from rxmps3.blocking.portal import Portal
 from rxmps3.database.database import Database
-from rxmps3.database.past.history import Difference, KeyVersion, When
+from rxmps3.database.past.history import Difference, When
 from rxmps3.database.presence.presence import DEFAULT_EVERY, DEFAULT_TTL, Presence
 from rxmps3.errors import Failure
 from rxmps3.log.protocol import Progress, ProtocolName, Report
@@ -43,60 +43,62 @@ class DatabaseDelegation:
         """The async one."""
 
     def create(self, key: str, value: Any) -> Receipt:
-        """Set a key that is not there; if it is, the receipt raises `Conflict`. Short for ``if_version=MISSING``."""
+        """Set a key that does not exist; if it does, the receipt raises `Conflict`. Short for
+        ``if_version=MISSING``.
+        """
         return self._database.create(key, value)
 
     def patch(self, key: str, patch: Any) -> Receipt:
-        """Change a part of a key's value by a JSON merge patch (RFC 7386): null deletes a member, arrays are replaced.
+        """Change part of a key's value by a JSON merge patch (RFC 7386): null deletes a member, arrays are replaced.
 
-        The view holds the result when this returns. Where others write the key before this is committed, the patch is
-        applied to what they wrote: no other part of the value is lost. A key that is not there counts as ``{}``.
+        The result is visible here when this returns. If others write the key before this is committed, the patch is
+        applied to their value, so no other part of it is lost. A missing key counts as ``{}``.
 
         Raises:
-            NotLoaded: the present value is not at hand, since it is large and was not read yet: call `get` first.
-            Unsupported: the manifest's protocol has no one order of commits.
+            NotLoaded: the current value is large and has not been loaded yet: call `get` first.
+            Unsupported: the manifest's protocol does not support conditions.
             InvalidKey, InvalidValue, Closed, Overloaded: as `put`.
         """
         return self._database.patch(key, patch)
 
     def merge(self, key: str, value: Any, schema: Mapping[str, Any] | None = None) -> Receipt:
-        """Merge a value into a key's, part by part, as `patch` does where ``schema`` does not say otherwise.
+        """Merge a value into a key's value, part by part: as `patch`, unless ``schema`` specifies another strategy.
 
         Args:
             schema: a JSON Schema whose parts may name a ``mergeStrategy`` of the package jsonmerge, such as ``append``,
-                ``arrayMergeById`` or ``discard``. It may refer to itself alone.
+                ``arrayMergeById`` or ``discard``. It may contain references to itself only.
 
         Raises:
-            InvalidValue: the strategies cannot merge this into what is there. Found out when others wrote the key
-                before this is committed, it makes the receipt raise `Rejected`.
-            InvalidOption: the schema is none.
+            InvalidValue: the strategies cannot merge this into the current value. If that happens with a value that
+                others wrote before the commit, the receipt raises `Rejected`.
+            InvalidOption: the schema is invalid.
             NotLoaded, Unsupported, InvalidKey, Closed, Overloaded: as `patch`.
         """
         return self._database.merge(key, value, schema)
 
     def undo(self, *, timeout: float | None = None) -> str:
-        """Take back the newest write of this handle that is not undone yet, in one atomic write.
+        """Undo the newest write of this handle that is not yet undone, in one atomic write.
 
-        Each of its keys holds again what it held just before that write in the log. That shows at once and goes out in
-        the background, as any write. The last 100 writes can be undone, but none that was made with ``manifests``.
+        Each of its keys gets back the value it had in the log just before that write. Like any write, this is visible
+        at once and sent in the background. The last 100 writes can be undone, except those made with ``manifests``.
 
         Returns:
-            The version id, once it is committed. A write that was not sent yet is cancelled instead, and one that was
-            refused needs no undoing: then it is the version id of that. "" if there is nothing to undo.
+            The version id, once it is committed. If the write was not sent yet, it is cancelled instead, and if it was
+            rejected there is nothing to undo; then the version id of that write. "" if no write is left to undo.
 
         Raises:
-            Conflict: somebody else has written one of the keys since. Nothing was changed, and the next undo goes on
+            Conflict: another client has written one of the keys since. Nothing was changed; the next undo continues
                 with the write before.
-            NotKept: what was there before is no longer kept. The next undo goes on with the write before.
-            Unsupported: the manifest's protocol has no one order of commits.
-            Unavailable, AccessDenied: a large value is not at hand; nothing was changed.
+            NotKept: the earlier values are no longer kept. The next undo continues with the write before.
+            Unsupported: the manifest's protocol does not support conditions.
+            Unavailable, AccessDenied: a large value could not be fetched; nothing was changed.
             Rejected, Closed, NotSent, OutcomeUnknown, Overloaded: as `put` and its receipt.
             TimeoutError: it was not done within ``timeout`` seconds.
         """
         return self._portal.call("undo", self._database.undo, timeout)
 
     def redo(self, *, timeout: float | None = None) -> str:
-        """Do again the write that was undone last, if this handle has made no other one since. As `undo`.
+        """Redo the write that was undone last, unless this handle has made another write since. As `undo`.
 
         Raises:
             TimeoutError: it was not done within ``timeout`` seconds.
@@ -104,7 +106,7 @@ class DatabaseDelegation:
         return self._portal.call("redo", self._database.redo, timeout)
 
     def new_key(self, prefix: str = "") -> str:
-        """A key that nobody else makes and that sorts after those made before: time first, then chance."""
+        """A unique key that sorts after those made before: a timestamp followed by random bits."""
         return self._database.new_key(prefix)
 
     def get_many(self, keys: Iterable[str], default: Any = None, *, timeout: float | None = None) -> dict[str, Any]:
@@ -117,7 +119,7 @@ class DatabaseDelegation:
         return self._portal.call("get_many", lambda: self._database.get_many(keys, default), timeout)
 
     def refresh(self, *, timeout: float | None = None) -> None:
-        """Read to the end of the log. A ``get`` right after it sees every write committed before this call.
+        """Read to the end of the log. A following ``get`` sees every write committed before this call.
 
         Raises:
             Unavailable, AccessDenied, BucketNotFound, Corrupt, Unsupported: the end could not be reached.
@@ -126,10 +128,10 @@ class DatabaseDelegation:
         self._portal.call("refresh", self._database.refresh, timeout)
 
     def read_texts(self, entries: Mapping[str, Entry], *, timeout: float | None = None) -> dict[str, str]:
-        """The JSON texts of entries of ``states.value``, downloaded in parallel where they are not at hand.
+        """The JSON texts of entries of ``states.value``, downloaded in parallel where not available locally.
 
         Raises:
-            Corrupt: a value's object is missing or not what the log says of it.
+            Corrupt: a value's object is missing or does not match the log.
             Unavailable, AccessDenied: the storage does not answer or refuses.
             TimeoutError: it was not done within ``timeout`` seconds.
         """
@@ -140,17 +142,17 @@ class DatabaseDelegation:
         return self._database.observe(key, default)
 
     def subscribe(self, key: str, on_next: Callable[[Any], None], default: Any = None) -> DisposableBase:
-        """Call back with the value of a key, now and at each change: short for ``observe(key).subscribe``."""
+        """Call back with the current value of a key and with each change: short for ``observe(key).subscribe``."""
         return self._database.subscribe(key, on_next, default)
 
     def observe_many(self, *keys: str, default: Any = None) -> Observable[Mapping[str, Any]]:
-        """The values of several keys, every asked key present, in one emission per change."""
+        """The values of several keys, as a mapping with all of them, in one emission per change."""
         return self._database.observe_many(*keys, default=default)
 
     def observe_prefix(
         self, prefix: str = "", *, first: int | None = None, last: int | None = None
     ) -> Observable[Mapping[str, Any]]:
-        """The values of the keys that start with a plain string, sorted; only the first or last n if asked."""
+        """The values of the keys that start with a string, sorted; optionally only the first or last n."""
         return self._database.observe_prefix(prefix, first=first, last=last)
 
     @overload
@@ -165,14 +167,14 @@ class DatabaseDelegation:
     def collection(self, *sources: str | Observable[Any], T: Any = None) -> Collection[Any, Any]:
         """A live query: the rows under prefixes, from which `filter`, `join`, `group_by` and others make new ones.
 
-        An Observable of tuples of `Delta`, of which the first is the present content; `Collection.value` is a sorted
-        mapping. A change costs what it changes, however many rows there are.
+        An Observable of tuples of `Delta`, the first of which is the current content; `Collection.value` is a sorted
+        mapping. The cost of a change depends on what it changes, not on the number of rows.
 
         Args:
             sources: prefixes of keys, all keys by default; or Observables of deltas (of anything that has a ``key``
                 and an ``after``, or tuples of such), which are added up. Where two have a key, the first counts.
-            T: what the values under the prefixes are; anything that pydantic's TypeAdapter takes, which needs the
-                extra ``typed``. A value that does not fit is left out, and told on `errors`.
+            T: the type of the values under the prefixes: anything that pydantic's TypeAdapter accepts (needs the extra
+                ``typed``). A value that does not fit is left out and reported on `errors`.
 
         Raises:
             InvalidOption: a source is neither, or ``T`` is no type that pydantic can check.
@@ -182,7 +184,7 @@ class DatabaseDelegation:
         return self._database.collection(*sources, T=T)
 
     def changes(self, prefix: str = "") -> Observable[Change]:
-        """Each change of a value under a prefix, from now on, own pending writes included."""
+        """Each change of a value under a prefix, from now on, including own pending writes."""
         return self._database.changes(prefix)
 
     @property
@@ -192,7 +194,7 @@ class DatabaseDelegation:
 
     @property
     def errors(self) -> Observable[Failure]:
-        """Each trouble that no caller is waiting for, from now on."""
+        """Each error that no caller is waiting for, from now on."""
         return self._database.errors
 
     @property
@@ -202,12 +204,12 @@ class DatabaseDelegation:
 
     @property
     def pending(self) -> Live[tuple[Receipt, ...]]:
-        """The receipts of the writes that wait for their commit, oldest first."""
+        """The receipts of the writes waiting for their commit, oldest first."""
         return self._database.pending
 
     @property
     def status(self) -> Live[Status]:
-        """How it goes: online or not, the last error, the next try, requests and bytes so far."""
+        """The status: online or not, the last error, the next retry, requests and bytes so far."""
         return self._database.status
 
     @property
@@ -217,7 +219,7 @@ class DatabaseDelegation:
 
     @property
     def key_limit(self) -> int:
-        """The longest key in bytes, once escaped, that this database takes."""
+        """The longest key that this database accepts, in bytes after escaping."""
         return self._database.key_limit
 
     @property
@@ -227,32 +229,24 @@ class DatabaseDelegation:
 
     @property
     def protocol(self) -> ProtocolName:
-        """The protocol of the manifest's log; while there is no manifest yet, the one it is expected to get."""
+        """The protocol of the manifest's log; the expected one while the manifest does not exist."""
         return self._database.protocol
 
     def at(self, when: When, *, timeout: float | None = None) -> BlockingPast:
-        """What there was at an earlier version of the log, as far back as that is kept (the sequenced log alone).
+        """The state at an earlier version of the log, as far back as it is kept (sequenced protocol only).
 
         Args:
-            when: a version id as a committed write gives it; the id of a log version, as text or number; a tag; or an
-                aware datetime, which means the last version that was stored no later, by the storage's clock.
+            when: the version id of a write; the id of a log version, as text or number; a tag; or an aware datetime,
+                for the last version stored by then, by the storage's clock.
 
         Raises:
-            NotKept: it is older than what is kept; the error says what is oldest.
-            InvalidOption: there is no such version, a datetime is naive or still to come.
+            NotKept: it is no longer kept; the error names the oldest version kept.
+            InvalidOption: there is no such version, or a datetime is naive or in the future.
             Unsupported: the protocol keeps no past.
             Unavailable, AccessDenied, Corrupt: as `refresh`.
             TimeoutError: it was not done within ``timeout`` seconds.
         """
         return BlockingPast(self._portal, self._portal.call("at", lambda: self._database.at(when), timeout))
-
-    def history(self, key: str) -> BlockingRecorded[KeyVersion]:
-        """The versions of a key that the log still has, oldest first: an Observable that completes.
-
-        It is an iterable, too. Nothing is read before. An error ends it; it may be any that `at` raises, and `Closed`.
-        A key that was set before what the log still has begins with what it held in the oldest kept checkpoint.
-        """
-        return BlockingRecorded(self._portal, self._database.history(key))
 
     def diff(
         self, a: When | BlockingPast, b: When | BlockingPast, *, timeout: float | None = None
@@ -267,30 +261,30 @@ class DatabaseDelegation:
     def replay(
         self, start: When, stop: When | None = None, speed: float | None = 10
     ) -> BlockingRecorded[tuple[Change, ...]]:
-        """What happened between two versions once more, as fast as it happened or ``speed`` times faster.
+        """Replay the changes between two versions, in their original timing or ``speed`` times faster.
 
-        An Observable that completes; otherwise as `history`. Each item is one version: its changes, in a tuple that is
-        empty where no value changed. So nobody sees half of an atomic write, and the n-th item leads to what `at` shows
-        of the n-th version after ``start``.
+        An Observable that completes; otherwise as `history`. Each item is the tuple of changes of one version, empty if
+        no value changed. So an atomic write is never split, and the n-th item leads to the state that `at` returns for
+        the n-th version after ``start``.
 
         Args:
-            start: a version as for `at`; what came after it is replayed.
-            stop: the last one; None stops at what is the last one when it begins.
-            speed: how much faster, by the times at which the versions were stored; None does not wait at all.
+            start: a version as for `at`; the versions after it are replayed.
+            stop: the last version; None stops at the last one when the replay begins.
+            speed: how much faster than the times at which the versions were stored; None does not wait at all.
         """
         return BlockingRecorded(self._portal, self._database.replay(start, stop, speed))
 
     def restore(self, when: When | BlockingPast, prefix: str = "", *, timeout: float | None = None) -> str:
-        """Bring every key under a prefix back to what it held at an earlier version, in one atomic write.
+        """Restore every key under a prefix to its value at an earlier version, in one atomic write.
 
-        Keys that have been made since are deleted. It reads to the end of the log first, and does so again if others
-        write under the prefix before it is committed: right after it, the keys are as they were then.
+        Keys created since are deleted. It reads to the end of the log first, and again if others write under the prefix
+        before the commit, so that right after the commit the keys are as they were at that version.
 
         Returns:
             The version id, once it is committed; "" if nothing differed, and nothing was written.
 
         Raises:
-            InvalidValue: what differs does not fit one atomic write.
+            InvalidValue: the differences do not fit into one atomic write.
             Conflict: others wrote under the prefix in between, ten times in a row.
             Rejected, Closed, Overloaded: as `put` and its receipt; the rest as `at`.
             TimeoutError: it was not done within ``timeout`` seconds.
@@ -298,22 +292,22 @@ class DatabaseDelegation:
         return self._portal.call("restore", lambda: self._database.restore(past_of(when), prefix), timeout)
 
     def tag(self, name: str, *, timeout: float | None = None) -> str:
-        """Keep the present end of the log under a name, beyond what is kept otherwise, until `untag`.
+        """Tag the current end of the log: that state is kept, whatever the retention, until `untag`.
 
-        It reads to the end of the log and makes a checkpoint. `at` takes the name. A tag that is there stays.
+        It reads to the end of the log and makes a checkpoint. `at` accepts the tag. An existing tag is not moved.
 
         Returns:
             The id of the log version.
 
         Raises:
-            InvalidOption: nothing was written yet, another version has this name, or no tag can have it.
-            Unavailable, AccessDenied: it may have been made or not: see `tags`. The rest as `at`.
+            InvalidOption: nothing has been written yet, the tag exists for another version, or the name is not valid.
+            Unavailable, AccessDenied: it may or may not have been made: see `tags`. The rest as `at`.
             TimeoutError: it was not done within ``timeout`` seconds.
         """
         return self._portal.call("tag", lambda: self._database.tag(name), timeout)
 
     def untag(self, name: str, *, timeout: float | None = None) -> None:
-        """Remove a tag; removing what is not there is fine. Raises as `tag`.
+        """Remove a tag; removing a missing one is allowed. Raises as `tag`.
 
         Raises:
             TimeoutError: it was not done within ``timeout`` seconds.
@@ -331,17 +325,17 @@ class DatabaseDelegation:
     def compact(
         self, *, dry_run: bool = False, progress: Progress | None = None, timeout: float | None = None
     ) -> Report:
-        """Write a checkpoint and delete what is no longer needed; clients that write do so by themselves, too.
+        """Write a checkpoint and delete what is no longer needed; clients that write also do so automatically.
 
-        Deleting log entries takes two calls, an hour apart at least: the first announces it.
+        Deleting log entries takes two calls, at least an hour apart: the first announces it.
 
         Args:
             dry_run: change nothing; the report says what would be done.
-            progress: is called with what is going on, how much of it is done and how much there is.
+            progress: called with the current step, how much of it is done, and the total.
 
         Raises:
-            Corrupt: what is stored contradicts itself; nothing more is deleted.
-            Unavailable, AccessDenied: interrupted; what is left is done next time.
+            Corrupt: stored objects contradict each other; deletion stops.
+            Unavailable, AccessDenied: interrupted; the next call continues.
             TimeoutError: it was not done within ``timeout`` seconds.
         """
         return self._portal.call("compact", lambda: self._database.compact(dry_run=dry_run, progress=progress), timeout)
@@ -349,18 +343,17 @@ class DatabaseDelegation:
     def presence(
         self, me: Any = None, *, every: float = DEFAULT_EVERY, ttl: float = DEFAULT_TTL, poll: float | None = None
     ) -> Presence:
-        """Who is here: a `Live` mapping of client ids to participants, and oneself among them if ``me`` is given.
+        """Who is here: a `Live` mapping of client ids to participants, including this client if ``me`` is given.
 
-        It is used while it is observed, and within ``with``; otherwise there is no request, and nobody sees one.
-        It has nothing to do with the log: no write waits for it, and no version tells of it.
+        It is active while it is observed, and within ``with``; otherwise it makes no requests, and this client is not
+        visible. It is independent of the log: no write waits for it, and no version mentions it.
 
         Args:
-            me: what others see of this client, a JSON value of up to 4,096 bytes. None only looks, and needs no right
-                to write.
-            every: seconds between two signs of life.
-            ttl: seconds after which a client that gave none counts as gone, by the storage's clock.
-            poll: seconds between two looks at most; None takes the database's, or ``every`` where an Observable says
-                when to look.
+            me: what others see of this client, a JSON value of up to 4,096 bytes. None only observes, and needs no
+                permission to write.
+            every: seconds between two heartbeats.
+            ttl: seconds without a heartbeat after which a client counts as gone, by the storage's clock.
+            poll: the most seconds between two reads; None takes the database's, or ``every`` if that is an Observable.
 
         Raises:
             InvalidValue: JSON cannot express ``me``, or it is too long.

@@ -30,7 +30,7 @@ class TransactionDelegation:
 
         Raises:
             InvalidKey: no storage could hold such a key.
-            Unavailable, AccessDenied: the value is not at hand.
+            Unavailable, AccessDenied: the value could not be fetched.
             Closed: the transaction is over.
         """
         return self._portal.call("transact", lambda: self.inner.get(key, default))
@@ -53,5 +53,5 @@ class TransactionDelegation:
         self.inner.put_all(values)
 
     def delete(self, key: str) -> None:
-        """Delete a key; deleting what is not there is fine."""
+        """Delete a key; deleting a missing key is allowed."""
         self.inner.delete(key)
