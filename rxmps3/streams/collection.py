@@ -81,7 +81,7 @@ class _Prefixes:
     typed: bool
 
     def changes(self, shown: Shown) -> Changes:
-        """What one emission changed here."""
+        """The changes of one emission within these prefixes."""
         found: Changes = {}
         for key in shown.changed:
             if key.startswith(self.prefixes):
@@ -91,10 +91,12 @@ class _Prefixes:
         return found
 
     def content(self, view_of: Replica) -> Changes:
-        """All there is in the view, without I/O. Raises `NotLoaded`."""
+        """The full content in the view, without I/O. Raises `NotLoaded`."""
         view, found = view_of.view, cast("Changes", {})
         if not view.loaded:
-            raise NotLoaded("nothing was read yet", object=f"manifest {view_of.manifest!r}", remedy="observe it first")
+            raise NotLoaded(
+                "nothing has been read yet", object=f"manifest {view_of.manifest!r}", remedy="observe it first"
+            )
         for prefix in self.prefixes:
             for key in view_of.keys(prefix):
                 entry = view.look_up(key)
@@ -107,7 +109,7 @@ class _Prefixes:
         return found
 
     def cell(self, key: str, text: str | None, *, told: bool = False) -> Cell | None:
-        """The row of a text; none if it does not fit the type."""
+        """The row of a JSON text; no row if the value does not fit the type."""
         if text is None:
             return None
         if self.typed:
@@ -123,7 +125,7 @@ class _Prefixes:
 
 @dataclass(frozen=True, eq=False)
 class _Deltas:
-    """What an Observable of deltas adds up to."""
+    """The accumulated content of an Observable of deltas."""
 
     observable: Observable[Any]
 
@@ -136,7 +138,7 @@ _Sources = dict[Plan, _Source]
 
 
 class _Step:
-    """What one push changed, told to several observers."""
+    """The result of one push, shared by several observers."""
 
     def __init__(self, run: _Run, changes: Changes, reset: Reset | None) -> None:
         self._run = run
@@ -154,7 +156,7 @@ class _Step:
 
 class _Observer(Protocol):
     def begin(self, run: _Run) -> None:
-        """Tell of the present content."""
+        """Emit the current content."""
         ...
 
     def step(self, run: _Run, step: _Step) -> None: ...
@@ -169,7 +171,7 @@ class _Run:
         host: the replica whose loop, clock and tasks it uses.
         plan: the query.
         sources: where the rows of its sources come from.
-        ended: is called when nobody observes it any more, or a function of the user's has raised.
+        ended: called when no observer is left, or when a function of the user's has raised.
     """
 
     def __init__(self, host: Replica, plan: Plan, sources: _Sources, ended: Callable[[], None]) -> None:
@@ -188,7 +190,7 @@ class _Run:
         self._timer: tuple[float, asyncio.Task[None]] | None = None
 
     def add(self, observer: _Observer) -> DisposableBase:
-        """Tell an observer of the content and of each change, until disposed."""
+        """Emit the content and each change to an observer, until disposed."""
         order = next(self._order)
         self._observers[order] = observer
         if self.ready:
@@ -203,7 +205,7 @@ class _Run:
         return Disposable(remove)
 
     def snapshot(self) -> Snapshot[Any, Any]:
-        """The present content. From any thread."""
+        """The current content. Callable from any thread."""
         return Snapshot(self.graph.rows(), _read_cell)
 
     # -- from the sources ------------------------------------------------------------------------------------
@@ -256,7 +258,7 @@ class _Run:
                 self._fail(error)
 
     def feed(self, feed: object, sources: dict[Plan, Changes], reset: Reset | None) -> None:
-        """What one step changed in some sources."""
+        """Push the changes that one step made in some sources."""
         self._waiting.discard(feed)
         if self._waiting:
             for plan, changes in sources.items():
@@ -356,7 +358,7 @@ def _read_cell(key: Any, cell: Cell) -> Any:
 
 
 class _Teller(Generic[R]):
-    """Passes on to one observer what is made of the content and of each change; a result like the last is no news."""
+    """Emits to one observer a function of the content, initially and after each change; equal results are skipped."""
 
     def __init__(self, sender: Sender[R], begin: Callable[[_Run], R], step: Callable[[_Run, _Step], R]) -> None:
         self._sender = sender
@@ -373,16 +375,18 @@ class _Teller(Generic[R]):
         self._sender.fail(error)
 
 
-# -- the words ---------------------------------------------------------------------------------------------------
+# -- the public classes
+# ---------------------------------------------------------------------------------------------------
 
 
 class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
-    """Rows with keys, kept up to date: made by `Database.collection`, and of other collections.
+    """A live set of rows with keys, made by `Database.collection` or derived from other collections.
 
-    An Observable of tuples of `Delta`: the first is the present content, then one for each step that changes it, with
-    a `Reset` in front if the log was loaded anew. Its words make other collections; nothing is computed before one is
-    observed, and then each step costs what it changes. A function gets a key and its value, which is its own, and may
-    look at nothing else. If it raises, the observers of that collection get its error, and their subscription ends.
+    An Observable of tuples of `Delta`: first the current content, then one tuple for each step that changes it,
+        preceded by a `Reset` if the log was reloaded. Its methods make derived collections. Nothing is computed before
+        one is observed; after that, the cost of a step depends on what it changes. The functions passed in get a key
+        and its value (their own copy) and must depend on nothing else. If one raises, the observers of that collection
+        get the error and their subscriptions end.
     """
 
     def __init__(self, streams: Streams, name: str, plan: Plan, sources: _Sources) -> None:
@@ -392,33 +396,34 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
         self._run: _Run | None = None
         super().__init__(streams.replica, name, self._attach_with(_present_deltas, _changed_deltas))
 
-    # -- what is in it ---------------------------------------------------------------------------------------
+    # -- content ---------------------------------------------------------------------------------------
 
     @property
     def value(self) -> Snapshot[K, V]:
-        """The present content, sorted by key (by rank after `sort_by`), without I/O, from any thread.
+        """The current content, sorted by key (by rank after `sort_by`), without I/O, from any thread.
 
-        O(1) while it is observed: then it is what its observers were told last. Otherwise it is computed from the
-        view, in the time of the whole query.
+        O(1) while it is observed: then it is what its observers received last. Otherwise the whole query is computed
+        from the view.
 
         Raises:
-            NotLoaded: nothing was read yet, or a value is not at hand: observe it first.
-            Exception: what a function of the query raises.
+            NotLoaded: nothing has been read yet, or a value is not loaded: observe it first.
+            Exception: whatever a function of the query raises.
         """
         run = self._run
         return run.snapshot() if run is not None and run.ready else self._computed()
 
     def observe(self) -> Stream[Snapshot[K, V]]:
-        """The content: the present one first, then after each change. Snapshots share what they have in common."""
+        """The current content, then the new content after each change. Snapshots share structure."""
         attach = self._attach_with(_Run.snapshot, _changed_snapshot)
         return Stream(self._streams.replica, f"{self._name}.observe()", attach)
 
     def as_observable(self) -> Observable[tuple[Delta[K, V] | Reset, ...]]:
-        """The same deltas as an Observable with nothing but the words of Rx."""
+        """The same deltas as a plain Observable, without the methods of a collection."""
         return self.pipe(ops.as_observable())
 
     def to_pandas(self) -> Any:
-        """The present content as a ``pandas.DataFrame``, a column a field of the values, the keys as its index.
+        """The current content as a ``pandas.DataFrame``, with one column per field of the values and the keys as its
+        index.
 
         Raises:
             Unsupported: pandas is not installed (the extra ``tables``). The rest as `value`.
@@ -426,7 +431,8 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
         return tables.to_pandas(self.value)
 
     def to_arrow(self) -> Any:
-        """The present content as a ``pyarrow.Table``, a column a field of the values, the keys in the column ``key``.
+        """The current content as a ``pyarrow.Table``, with one column per field of the values and the keys in the
+        column ``key``.
 
         Raises:
             InvalidValue: Arrow has no type for a column, or a field is called ``key``.
@@ -434,7 +440,7 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
         """
         return tables.to_arrow(self.value)
 
-    # -- rows of rows ----------------------------------------------------------------------------------------
+    # -- row by row ----------------------------------------------------------------------------------------
 
     def filter(self, fn: Callable[[K, V], object]) -> Collection[K, V]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The rows for which ``fn(key, value)`` is true. A change costs O(1)."""
@@ -453,9 +459,9 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
         return self._derived("flat_map", lambda inputs: FlatMap(_function(fn)), fn, of_text=False)
 
     def sort_by(self, fn: Callable[[K, V], Any], reverse: bool = False) -> Sorted[K, V]:
-        """The same rows in the order of ``fn(key, value)``, then of their keys; ``reverse`` turns the first round.
+        """The same rows sorted by ``fn(key, value)``, then by key; ``reverse`` reverses the first criterion.
 
-        Values of different types are in the order None, numbers, text, tuples. A change costs O(log n).
+        Values of different types sort as None, numbers, text, tuples. A change costs O(log n).
         """
         rank = self._plan.key_rank
         plan = Plan((self._plan,), lambda inputs: Sort(fn, reverse, rank), self._plan.of_text)
@@ -463,7 +469,7 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
         return Sorted(self._streams, f"{self._name}.sort_by()", plan, self._sources)
 
     def distinct(self) -> Collection[K, V]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Of the rows with the same value the one with the first key. A change costs O(log n)."""
+        """One row per distinct value: the one with the first key. A change costs O(log n)."""
         rank = self._plan.key_rank
         return self._derived("distinct", lambda inputs: Distinct(rank))
 
@@ -472,15 +478,15 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
         return cast("Collection[K | L, V | W]", self._with(other, "union", lambda inputs: Union()))
 
     def window(self, seconds: float) -> Collection[K, V]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The rows that were set within the last seconds, by the time when they were seen here.
+        """The rows set within the last ``seconds``, by the time when they were seen here.
 
-        What is there when the collection is first observed counts as set at that moment. A change costs O(1).
+        Rows that exist when the collection is first observed count as set at that moment. A change costs O(1).
         """
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < float("inf"):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidOption(f"a window is a positive number of seconds, not {seconds!r}", operation="window")
         return self._derived("window", lambda inputs: Window(seconds))
 
-    # -- rows of two collections -----------------------------------------------------------------------------
+    # -- joins -----------------------------------------------------------------------------
 
     def join(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -488,16 +494,16 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
         on: Callable[[K, V], Any] | None = None,
         other_on: Callable[[L, W], Any] | None = None,
     ) -> Collection[tuple[K, L], tuple[V, W]]:
-        """The pairs of a row of this and a row of the other that are joined on the same.
+        """The pairs of a row of this collection and a row of the other with equal join values.
 
         A value is the pair of their values, keyed by the pair of their keys. One step of the view changes it in one
-        emission, also if both are of one manifest. A change costs O(partners of the row).
+        emission, even if both are of one manifest. A change costs O(partners of the row).
 
         Args:
             other: the other collection.
-            on: what a row of this is joined on, ``on(key, value)``; its key by default. A row for which it returns
-                `MISSING` has no partner.
-            other_on: the same for the rows of the other.
+            on: the join value of a row, ``on(key, value)``; its key by default. A row for which it returns `MISSING`
+                has no partner.
+            other_on: the same for the rows of the other collection.
         """
         return cast("Collection[tuple[K, L], tuple[V, W]]", self._joined(other, on, other_on, outer=False))
 
@@ -507,14 +513,14 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
         on: Callable[[K, V], Any] | None = None,
         other_on: Callable[[L, W], Any] | None = None,
     ) -> Collection[tuple[K, L | MissingType], tuple[V, W | MissingType]]:
-        """As `join`, and the rows of this without a partner: with `MISSING` in its place, as value and as key."""
+        """As `join`, plus the rows of this collection without a partner, paired with `MISSING` as key and value."""
         joined = self._joined(other, on, other_on, outer=True)
         return cast("Collection[tuple[K, L | MissingType], tuple[V, W | MissingType]]", joined)
 
-    # -- one value of many rows ------------------------------------------------------------------------------
+    # -- aggregation ------------------------------------------------------------------------------
 
     def group_by(self, fn: Callable[[K, V], G]) -> Grouped[K, V, G]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The rows by ``fn(key, value)``: what is told of each group is a collection by group."""
+        """Group the rows by ``fn(key, value)``; an aggregate of the groups is a collection keyed by group."""
         return Grouped(self, _function(fn))
 
     def count(self) -> Live[int]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -522,14 +528,14 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
         return self._told("count", None, Count, 0)
 
     def sum(self, fn: Callable[[K, V], float]) -> Live[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The sum of ``fn(key, value)``, a number: exact, rounded once at the end if there are floats among them.
+        """The sum of ``fn(key, value)``, a number. It is exact; with floats it is rounded once at the end.
 
-        A change costs O(1). The sum of nothing is 0.
+        A change costs O(1). The sum of no rows is 0.
         """
         return self._told("sum", fn, Sum, 0)
 
     def mean(self, fn: Callable[[K, V], float]) -> Live[float | MissingType]:
-        """The arithmetic mean of ``fn(key, value)``, the float nearest to the exact one; `MISSING` of nothing. O(1)."""
+        """The arithmetic mean of ``fn(key, value)``, correctly rounded; `MISSING` if there are no rows. O(1)."""
         return self._told("mean", fn, Mean, MISSING)
 
     def min(self, fn: Callable[[K, V], R]) -> Live[R | MissingType]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -541,15 +547,15 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
         return self._told("max", fn, partial(Extreme, greatest=True), MISSING)
 
     def reduce(self, add: Callable[[R, V], R], remove: Callable[[R, V], R], seed: R) -> Live[R]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """What ``add(total, value)`` makes of all values, from ``seed`` on; ``remove(total, value)`` takes one out.
+        """Fold all values with ``add(total, value)``, starting from ``seed``; ``remove(total, value)`` takes one out.
 
-        Values come and go in any order, so ``remove`` must undo ``add``, and the order must not matter. A change costs
-        a call of each.
+        Values come and go in any order, so ``remove`` must undo ``add``, and the result must not depend on the order. A
+        change costs a call of each.
         """
         total = partial(Reduce, _function(add), _function(remove), seed)
         return self._told("reduce", None, total, seed, rows=True)
 
-    # -- how it is made --------------------------------------------------------------------------------------
+    # -- construction --------------------------------------------------------------------------------------
 
     def _derived(
         self, word: str, make: Callable[[list[Any]], Operator], fn: Any = len, of_text: bool | None = None
@@ -613,7 +619,9 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
         for plan in self._plan.in_order():
             if (source := self._sources.get(plan)) is not None:
                 if isinstance(source, _Deltas):
-                    raise NotLoaded("it adds up what an Observable emits", object=self._name, remedy="observe it first")
+                    raise NotLoaded(
+                        "it accumulates the items of an Observable", object=self._name, remedy="observe it first"
+                    )
                 found[plan] = source.content(source.streams.replica)
         graph = Graph(self._plan)
         graph.push(found, self._streams.replica.clock.monotonic())
@@ -633,10 +641,10 @@ def _changed_snapshot(run: _Run, step: _Step) -> Snapshot[Any, Any]:
 
 
 class Sorted(Collection[K, V]):
-    """A collection whose `value` is in the order of a rank."""
+    """A collection whose `value` is sorted by a rank."""
 
     def limit(self, n: int, offset: int = 0) -> Collection[K, V]:
-        """The ``n`` first rows in this order, after ``offset`` others; in this order. A change costs O(log n)."""
+        """The first ``n`` rows in this order, after skipping ``offset``. A change costs O(log n)."""
         for name, number in (("n", n), ("offset", offset)):
             if type(number) is not int or number < 0:
                 raise InvalidOption(f"{name} is a number of rows, not {number!r:.80}", operation="limit")
@@ -645,34 +653,34 @@ class Sorted(Collection[K, V]):
 
 
 class Grouped(Generic[K, V, G]):
-    """Rows by group. Its words tell one value of each group that has rows: a collection keyed by group."""
+    """Rows by group. Its methods aggregate each non-empty group into one value: a collection keyed by group."""
 
     def __init__(self, rows: Collection[K, V], group: Callable[[K, V], G]) -> None:
         self._rows = rows
         self._group = group
 
     def count(self) -> Collection[G, int]:
-        """How many rows each has. A change costs O(1)."""
+        """The number of rows of each group. A change costs O(1)."""
         return self._told("count", None, Count)
 
     def sum(self, fn: Callable[[K, V], float]) -> Collection[G, Any]:
-        """The sum of ``fn(key, value)`` of each, as `Collection.sum`."""
+        """The sum of ``fn(key, value)`` per group, as `Collection.sum`."""
         return self._told("sum", fn, Sum)
 
     def mean(self, fn: Callable[[K, V], float]) -> Collection[G, float]:
-        """The arithmetic mean of ``fn(key, value)`` of each, as `Collection.mean`."""
+        """The arithmetic mean of ``fn(key, value)`` per group, as `Collection.mean`."""
         return self._told("mean", fn, Mean)
 
     def min(self, fn: Callable[[K, V], R]) -> Collection[G, R]:
-        """The least ``fn(key, value)`` of each. A change costs O(log n)."""
+        """The least ``fn(key, value)`` per group. A change costs O(log n)."""
         return self._told("min", fn, partial(Extreme, greatest=False))
 
     def max(self, fn: Callable[[K, V], R]) -> Collection[G, R]:
-        """The greatest ``fn(key, value)`` of each. A change costs O(log n)."""
+        """The greatest ``fn(key, value)`` per group. A change costs O(log n)."""
         return self._told("max", fn, partial(Extreme, greatest=True))
 
     def reduce(self, add: Callable[[R, V], R], remove: Callable[[R, V], R], seed: R) -> Collection[G, R]:
-        """What two functions make of the values of each, as `Collection.reduce`."""
+        """Fold the values per group, as `Collection.reduce`."""
         return self._told("reduce", None, partial(Reduce, _function(add), _function(remove), seed), rows=True)
 
     def _told(self, word: str, item: Any, total: Callable[[], Total], rows: bool = False) -> Collection[Any, Any]:
@@ -686,7 +694,7 @@ def _function(fn: Any) -> Any:
 
 
 def collection_of(streams: Streams, sources: tuple[str | Observable[Any], ...], type: Any) -> Collection[Any, Any]:
-    """The rows under some prefixes of a manifest and those that Observables of deltas add up to.
+    """The rows under some prefixes of a manifest, combined with those of Observables of deltas.
 
     Raises:
         InvalidOption: a source is neither a prefix nor an Observable, or the type is none that pydantic can check.

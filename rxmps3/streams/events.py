@@ -29,9 +29,9 @@ class Change:
         key: the key.
         before, after: its value before and after; `MISSING` where it has none. A large ``before`` that was not at
             hand and is no longer stored is `MISSING` too.
-        by: the name of who wrote it, unverified.
+        by: the name of its writer, unverified.
         version: the version id of ``after``; "" where the key was deleted.
-        pending: whether it waits for its commit.
+        pending: whether it is waiting for its commit.
         cause: ``"own"``, ``"remote"`` or ``"rollback"``.
     """
 
@@ -45,7 +45,7 @@ class Change:
 
 
 class _Queued(NamedTuple):
-    """A change that waits for its turn, with the texts that only this process may have; None: to be looked up."""
+    """A queued change, with texts that perhaps only this process has; None means to be looked up."""
 
     change: EntryChange
     before: str | None
@@ -55,7 +55,7 @@ class _Queued(NamedTuple):
 class ChangeSink:
     """One subscription to the changes of the keys under a prefix.
 
-    Values that are not at hand are fetched; later changes wait behind them, since events keep their order.
+    Values that are not loaded are fetched; later changes wait for them, so that events stay in order.
     """
 
     def __init__(self, replica: Replica, sender: Sender[Change]) -> None:
@@ -100,7 +100,7 @@ class ChangeSink:
     def _send(self, change: EntryChange, before_text: str, after_text: str) -> None:
         what = f"key {change.key!r}"
         if before_text and before_text == after_text:
-            return  # the log did not tell that the values are the same
+            return  # the log does not show that the values are equal
         try:
             before = jsontext.decode(before_text, what) if before_text else MISSING
             after = jsontext.decode(after_text, what) if after_text else MISSING
@@ -139,7 +139,7 @@ class ChangeSink:
         return "" if entry is None else await self._replica.values.fetch(entry)
 
     async def _fetch_before(self, entry: Entry | None) -> str:
-        """What a key held before may have been collected meanwhile: then nothing is known of it."""
+        """Fetch a key's previous value; `MISSING` if it has been collected meanwhile."""
         try:
             return await self._fetch(entry)
         except Corrupt:

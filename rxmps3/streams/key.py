@@ -1,4 +1,4 @@
-"""A key as a two-way stream: an Observable of its values, an Observer that writes, and a present value."""
+"""A key as a two-way stream: an Observable of its values, an Observer that writes, and a current value."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ R = TypeVar("R")
 
 
 class Writes(Protocol):
-    """The writes of a database handle."""
+    """The writing methods of a database handle."""
 
     def put(self, key: str, value: Any, *, if_version: str | MissingType | None = None) -> Receipt: ...
 
@@ -50,16 +50,16 @@ class Writes(Protocol):
 
 @dataclass(frozen=True)
 class KeyEntry(Generic[T]):
-    """What is known of a key.
+    """The current entry of a key.
 
     Attributes:
-        value: its value, or the default where it has none or none that fits the type.
-        version: the version id of the write that set it; "" where it has none.
-        pending: whether that write waits for its commit.
-        by: the name of who wrote it, unverified; "" where that was somebody else before the subscription.
-        cause: a write made here, one from the log, or the roll-back of one made here.
-        from_cache: whether it comes from what is kept on disk, with the bucket not read since.
-        error: why what is stored does not fit the type; None where it does.
+        value: its value, or the default if it has none or one that does not fit the type.
+        version: the version id of the write that set it; "" if it has no value.
+        pending: whether that write is waiting for its commit.
+        by: the name of its writer, unverified; "" if another client wrote it before the subscription.
+        cause: an own write, a write from the log, or the rollback of an own write.
+        from_cache: whether it was restored from disk and the bucket has not been read since.
+        error: why the stored value does not fit the type; None if it does.
     """
 
     value: T
@@ -74,12 +74,12 @@ class KeyEntry(Generic[T]):
 class Key(Live[T], abc.ObserverBase[T]):
     """One key of a database.
 
-    Subscribe to it for its values, or let it subscribe to a source (``source.subscribe(key)``) to write what comes.
+    Subscribe to it for its values, or subscribe it to a source (``source.subscribe(key)``) to write the source's items.
     A stored value that does not fit its type is reported on ``db.errors`` and skipped; ``value`` raises
     `InvalidValue` for it.
 
-    A default that is no value of the type, such as None beside ``int``, stands for "there is none": writing it
-    deletes the key, which then reads as it was written. `MISSING` always deletes.
+    A default that is not a value of the type, such as None with ``int``, stands for "no value": writing it deletes the
+    key, which then reads as the default. `MISSING` always deletes.
 
     Args:
         replica: the view.
@@ -87,8 +87,8 @@ class Key(Live[T], abc.ObserverBase[T]):
         writes: writes for the handle.
         name: the key.
         codec: between values and JSON.
-        default: what stands for a missing value.
-        put_unless_shown: puts a value, unless a view shows it that stands; see `Replica.write_unless_shown`.
+        default: the value if the key does not exist.
+        put_unless_shown: puts a value unless the view already shows it; see `Replica.write_unless_shown`.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Key(Live[T], abc.ObserverBase[T]):
         if self._default_text is not None:
             self._default = codec.load(codec.dump(default))
         elif default is None:
-            self._default_text = "null"  # None hides null, whatever the type
+            self._default_text = "null"  # a default of None hides null, whatever the type
         equal_to = MISSING if self._default_text is None else jsontext.decode(self._default_text)
         source = streams.observe(name, ABSENT, equal_to)
 
@@ -126,7 +126,8 @@ class Key(Live[T], abc.ObserverBase[T]):
     # -- writing ---------------------------------------------------------------------------------------------
 
     def put(self, value: T, *, if_version: str | MissingType | None = None) -> Receipt:
-        """Set the key, always. Raises `InvalidValue` if the value does not fit the type; else as ``db.put``."""
+        """Set the key, even to the same value. Raises `InvalidValue` if the value does not fit the type; else as
+        ``db.put``."""
         return self._writes.put(self.name, self.dumped(value), if_version=if_version)
 
     def delete(self, *, if_version: str | MissingType | None = None) -> Receipt:
@@ -134,11 +135,11 @@ class Key(Live[T], abc.ObserverBase[T]):
         return self._writes.delete(self.name, if_version=if_version)
 
     def patch(self, patch: Any) -> Receipt:
-        """Change a part of what is stored by a JSON merge patch, as ``db.patch``.
+        """Change part of the stored value by a JSON merge patch, as ``db.patch``.
 
         Raises:
-            InvalidValue: what it would make of the present value does not fit the type. Where others write the key
-                before it is committed, it is applied to what they wrote, whether that fits or not.
+            InvalidValue: the patched value does not fit the type. If others write the key before the commit, the patch
+                is applied to their value without this check.
             NotLoaded, Unsupported, Closed, Overloaded: as ``db.patch``.
         """
         entry = self._replica.view.look_up(self.name)
@@ -149,12 +150,12 @@ class Key(Live[T], abc.ObserverBase[T]):
         return self._writes.patch(self.name, patch)
 
     async def update(self, fn: Callable[[T], Awaitable[T] | T], attempts: int = 10) -> T:
-        """Set the key to what ``fn`` makes of its value, and return that, as ``db.update``.
+        """Set the key to ``fn`` of its value, and return the new value, as ``db.update``.
 
-        ``fn`` gets the default where there is no value. Its result is written as `put` writes it.
+        ``fn`` gets the default if there is no value. Its result is written as by `put`.
 
         Raises:
-            InvalidValue: what is stored does not fit the type, or the result does not.
+            InvalidValue: the stored value or the result does not fit the type.
             Conflict, Unsupported, and the rest: as ``db.update``.
         """
 
@@ -169,9 +170,9 @@ class Key(Live[T], abc.ObserverBase[T]):
         return values[-1]
 
     def on_next(self, value: T) -> None:
-        """Set the key, unless the view shows this value already. From any thread; trouble goes to ``db.errors``.
+        """Set the key unless the view already shows this value. From any thread; errors go to ``db.errors``.
 
-        A value that is shown but not committed yet is put after all as soon as its write is cancelled or refused.
+        If the value shown is not committed yet and its write is cancelled or refused, this value is put after all.
         """
         try:
             dumped = self.dumped(value)
@@ -180,14 +181,14 @@ class Key(Live[T], abc.ObserverBase[T]):
             self._report("put", error, "the value was not written")
 
     def on_error(self, error: Exception) -> None:
-        """A source has failed: reported; the key lives on."""
+        """A source failed: the error is reported; the key stays usable."""
         self._report("observe", error, "the source of its values failed")
 
     def on_completed(self) -> None:
-        """A source has ended: the key lives on."""
+        """A source completed: the key stays usable."""
 
     def dumped(self, value: T) -> Any:
-        """What to put; `MISSING` to delete."""
+        """The JSON value to put; `MISSING` to delete."""
         if value is MISSING or (self._default_deletes and self._is_default(value)):
             return MISSING
         return self._codec.dump(value)
@@ -198,11 +199,11 @@ class Key(Live[T], abc.ObserverBase[T]):
         return type(value) is type(self._default) and value == self._default
 
     def _own_default(self) -> T:
-        """The default for one reader: a copy, unless it is a sign whose identity counts."""
+        """The default for one reader: a copy, unless it is a sentinel."""
         return self._default if self._default_is_shared else deepcopy(self._default)
 
     def _shows(self, view: View, value: T, dumped: Any) -> bool:
-        """Whether a reader of this key sees this value in a view, the default included."""
+        """Whether a reader of this key sees this value in a view, considering the default."""
         entry = view.look_up(self.name)
         if entry is None and not view.loaded and not view.is_pending(self.name):
             return False
@@ -219,7 +220,7 @@ class Key(Live[T], abc.ObserverBase[T]):
         return shown is not None and self._same_text(text, shown)
 
     def _same_text(self, text: str, shown: str) -> bool:
-        """Whether a dumped value is what a stored one is shown as."""
+        """Whether a stored value reads the same as a dumped one."""
         if text == shown:
             return True
         try:
@@ -233,8 +234,8 @@ class Key(Live[T], abc.ObserverBase[T]):
     def entries(self) -> Stream[KeyEntry[T]]:
         """The key's value with its version, whether it is pending, who wrote it and why it changed.
 
-        It emits what the values' stream does, and when a version is confirmed or replaced by an equal value, when the
-        bucket has been read for the first time, and where a value does not fit the type (``error`` says why).
+        It emits whenever the stream of values does; also when a version is confirmed or replaced by an equal value,
+        when the bucket has been read for the first time, and for a value that does not fit the type (see ``error``).
         """
         replica = self._replica
 
@@ -247,7 +248,7 @@ class Key(Live[T], abc.ObserverBase[T]):
         return self._streams.stream(f"entries of {self.name!r}", attach)
 
     def entry_of(self, change: EntryChange, text: str | None) -> KeyEntry[T]:
-        """What a change makes of the key, whose value has this JSON text, None if it has no value."""
+        """The entry after a change, given the JSON text of the value; None if it has no value."""
         found = self.decode(ABSENT if text is None else jsontext.decode(text, f"key {self.name!r}"))
         error = found if isinstance(found, InvalidValue) else None
         value = self._own_default() if isinstance(found, InvalidValue) else found[0]
@@ -257,7 +258,7 @@ class Key(Live[T], abc.ObserverBase[T]):
         )
 
     def decode(self, value: Any) -> tuple[T] | InvalidValue:
-        """A JSON value, or `ABSENT`, as one of the type, in a box; what is wrong with it is returned and reported."""
+        """Decode a JSON value, or `ABSENT`, into a boxed value of the type; an error is returned and reported."""
         try:
             return (self.loaded(value),)
         except InvalidValue as error:
@@ -265,11 +266,11 @@ class Key(Live[T], abc.ObserverBase[T]):
             return error
 
     def text_of(self, value: Any) -> str | None:
-        """The text by which readers tell a JSON value, or `ABSENT`, from others."""
+        """The text by which readers compare a JSON value, or `ABSENT`."""
         return self._default_text if value is ABSENT else jsontext.encode(value)
 
     def loaded(self, value: Any) -> T:
-        """A JSON value, or `ABSENT`, as one of the type. Raises `InvalidValue`."""
+        """Convert a JSON value, or `ABSENT`, to the type. Raises `InvalidValue`."""
         if value is ABSENT or (value is None and self._default is None):
             return self._own_default()
         return self._codec.load(value)
@@ -294,7 +295,7 @@ class Key(Live[T], abc.ObserverBase[T]):
 
 
 def _text_of_default(codec: Codec[T], default: T) -> str | None:
-    """The JSON text of a default that is a value of its type."""
+    """The JSON text of a default, if it is a value of its type."""
     try:
         return jsontext.encode(codec.dump(default))
     except InvalidValue:
@@ -302,7 +303,8 @@ def _text_of_default(codec: Codec[T], default: T) -> str | None:
 
 
 class _ValueSink(Generic[T]):
-    """One subscription to the values of a key: skips what does not fit, and what was shown before it and is back."""
+    """One subscription to the values of a key: skips values that do not fit, and repetitions of the last emitted
+    value."""
 
     __slots__ = ("_key", "_sender", "_shown", "_skipped")
 
@@ -329,8 +331,8 @@ class _ValueSink(Generic[T]):
 class _EntrySink(Generic[T]):
     """One subscription to the entries of a key.
 
-    It waits for a value that is not at hand, tells that entry, then goes to the newest; what was put here is told at
-    once and ends the waiting, and so does a newer entry once a download has failed.
+    If a value is not loaded, it waits for it, emits that entry, then continues with the newest. An own put is emitted
+    at once and ends the wait, as does a newer entry after a failed download.
     """
 
     def __init__(self, replica: Replica, key: Key[T], sender: Sender[KeyEntry[T]]) -> None:
@@ -346,7 +348,7 @@ class _EntrySink(Generic[T]):
         self._sent: tuple[EntryChange, str | None] | None = None
 
     def start(self) -> None:
-        """Begin with the entry as it is."""
+        """Emit the current entry."""
         self._since, view = self._replica.latest()
         entry, pending = view.look_up(self._key.name), view.is_pending(self._key.name)
         own = pending or (entry is not None and self._replica.made(entry))
@@ -380,7 +382,7 @@ class _EntrySink(Generic[T]):
             fetching.cancel()
 
     def _read_at_last(self) -> None:
-        """The status has changed: if the bucket has been read by now, what came from the disk is told once more."""
+        """On a status change: once the bucket has been read, emit an entry restored from disk again."""
         if not self._replica.from_cache:
             self._first_read.dispose()
             sent, self._sent = self._sent, None
@@ -388,7 +390,7 @@ class _EntrySink(Generic[T]):
                 self._send(*sent)
 
     def _go_to(self, change: EntryChange) -> None:
-        """Tell of a change now, or wait for its value."""
+        """Emit a change now, or wait for its value."""
         self._stop_waiting()
         text = self._replica.values.peek(change.after) if change.after is not None else None
         if change.after is None or text is not None:

@@ -1,4 +1,4 @@
-"""What a stream of values looks at: some keys, or a window of the keys under prefixes. Pure."""
+"""The keys that a stream of values follows: given keys, or a window of the keys under prefixes. Pure."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Selection(Protocol):
     """Follows the view, one turn at a time."""
 
     def update(self, changes: Iterable[EntryChange]) -> Collection[str]:
-        """Take one turn's changes. Returns the selected keys that may differ. O(changes · log n)."""
+        """Apply one turn's changes. Returns the selected keys that may differ. O(changes · log n)."""
         ...
 
     def snapshot(self) -> Entries:
-        """What is selected now. O(1)."""
+        """The current selection. O(1)."""
         ...
 
     def overlay(
@@ -33,14 +33,14 @@ class Selection(Protocol):
 
         Args:
             snapshot: the older one.
-            own: what goes on top of it, of the selected keys.
-            behind: where else the selected keys' entries were others then than they are now.
+            own: the own entries to put on top, of the selected keys.
+            behind: the older entries of other selected keys that have changed since.
         """
         ...
 
 
 class KeySelection:
-    """Certain keys, present or not."""
+    """Given keys, existing or not."""
 
     def __init__(self, entries: Mapping[str, Entry | None]) -> None:
         present = sorted(key for key, entry in entries.items() if entry is not None)
@@ -60,7 +60,7 @@ class KeySelection:
 
 
 class PrefixSelection:
-    """The present keys under some prefixes, sorted by code point; all, the ``first`` n or the ``last`` n of them."""
+    """The existing keys under some prefixes, sorted by code point: all, the ``first`` n or the ``last`` n of them."""
 
     def __init__(
         self, entries: Mapping[str, Entry], prefixes: tuple[str, ...], first: int | None, last: int | None
@@ -90,7 +90,7 @@ class PrefixSelection:
         if self._first is self._last is None:
             return _laid_over(snapshot, own)
         known: dict[str, Entry | None] = {**behind, **dict(snapshot.items()), **own}
-        more = len(known)  # so many of today's keys may not have been there then
+        more = len(known)  # this many of the current keys may not have existed then
         first = None if self._first is None else self._first + more
         last = None if self._last is None else self._last + more
         then, _ = _laid_over(self._all.slice(*_bounds(len(self._all), first, last)), known)
@@ -102,7 +102,7 @@ class PrefixSelection:
 
 
 def _bounds(length: int, first: int | None, last: int | None) -> tuple[int, int]:
-    """The places of the first or last n of so many."""
+    """The index range of the first or last n of a number of items."""
     return (0, length if first is None else first) if last is None else (max(0, length - last), length)
 
 
@@ -111,7 +111,7 @@ def _entries(keys: list[str], entries: Mapping[str, Entry | None]) -> Entries:
 
 
 def _laid_over(entries: Entries, changed: Mapping[str, Entry | None]) -> tuple[Entries, list[str]]:
-    """Some entries with others in their place, and the keys where they are others."""
+    """Entries with some replaced, and the keys whose entries changed."""
     changes: dict[str, Entry | MissingType] = {
         key: MISSING if entry is None else entry for key, entry in changed.items() if entries.get(key) is not entry
     }

@@ -1,8 +1,8 @@
-"""`Stream`, the Observable that this package hands out, and `Live`, one with a present value.
+"""`Stream`, the Observable type of this package, and `Live`, a stream with a current value.
 
-A stream gives what reactivex by itself does not: an observer that raises is detached and reported and nobody else
-notices; subscribing from another thread is handed over to the loop; ``await`` and coroutine functions, which Rx
-would accept and never serve, are refused with the remedy.
+A stream adds to reactivex: an observer that raises is detached and reported, without affecting others; subscribing from
+    another thread is handed over to the loop; ``await`` and coroutine functions, which Rx would accept but never run,
+    are refused with an explanation.
 """
 
 from __future__ import annotations
@@ -27,22 +27,23 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class StreamHost(Protocol):
-    """What a stream needs of the replica behind it."""
+    """The part of a replica that a stream needs."""
 
     def check_loop(self) -> None:
-        """Raise `WrongLoop` if another event loop than the database's runs on this thread."""
+        """Raise `WrongLoop` if this thread runs an event loop other than the database's."""
         ...
 
     def attach_on_loop(self, action: Callable[[], None]) -> None:
-        """Run it on the loop's thread; where threads may wait for that, it is done when this returns."""
+        """Run on the loop's thread; on a thread that may block, wait until it is done."""
         ...
 
     def on_loop(self, action: Callable[[], None]) -> None:
-        """Run ``action`` on the loop's thread: at once if called there, else soon. Nothing, once the loop is closed."""
+        """Run ``action`` on the loop's thread: at once if called there, else soon. Does nothing once the loop is
+        closed."""
         ...
 
     def observer_raised(self, name: str, error: BaseException) -> None:
-        """Report what an observer of a stream raised; raise what the program is to end by."""
+        """Report what an observer of a stream raised; re-raise it if it ends the program."""
         ...
 
 
@@ -58,7 +59,7 @@ class Sender(Protocol[T_contra]):
         ...
 
     def fail(self, error: Exception) -> None:
-        """End the observer with an error, for a stream whose source ends by one. Never raises."""
+        """End the observer with an error, for a stream whose source fails. Never raises."""
         ...
 
 
@@ -130,7 +131,7 @@ class Stream(BoundToProcess, Observable[T_co]):
 
     Args:
         host: the replica behind it.
-        name: what it is, for reports, such as ``"key 'a'"``.
+        name: its name for reports, such as ``"key 'a'"``.
         attach: connects one subscription.
     """
 
@@ -179,10 +180,10 @@ class Stream(BoundToProcess, Observable[T_co]):
 
 
 class Live(Stream[T_co]):
-    """A stream with a present value.
+    """A stream with a current value.
 
     Args:
-        read: returns the present value; raises `NotLoaded` if it is not at hand.
+        read: returns the current value; raises `NotLoaded` if it is not loaded.
     """
 
     def __init__(self, host: StreamHost, name: str, attach: Attach[T_co], read: Callable[[], T_co]) -> None:
@@ -191,15 +192,15 @@ class Live(Stream[T_co]):
 
     @property
     def value(self) -> T_co:
-        """The present value, without I/O, from any thread.
+        """The current value, without I/O, from any thread.
 
         Raises:
-            NotLoaded: it is not at hand yet; observe it or await a ``get`` first.
+            NotLoaded: it is not loaded yet; observe it or await a ``get`` first.
         """
         return self._read()
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        """For notebooks: what it is, and its present value."""
+        """The notebook display: its name and current value."""
         try:
             value: Any = self._read()
         except Error as error:
