@@ -102,10 +102,9 @@ ON_BOTH = {"Receipt", "Receipts"}
 WITHOUT_AWAIT = (
     ("await `get` first", "call `get` first"),
     ("Awaiting the receipt waits for the", "``wait`` of the receipt waits for the"),
-    ("a version id as an awaited write gives it", "a version id as a committed write gives it"),
-    ("It is an async iterable, too, and awaiting it gives the list.", "It is an iterable, too."),
+    ("It is also an async iterable, and awaiting it gives a list.", "It is also an iterable."),
 )
-"""What docstrings say otherwise on the blocking face."""
+"""Phrases of the docstrings, and what replaces them in the blocking interface."""
 TIMEOUT = "TimeoutError: it was not done within ``timeout`` seconds."
 
 

@@ -304,7 +304,7 @@ class WriteMaker:
 
     def _unsupported(self, kit: Kit, operation: str) -> Unsupported:
         return Unsupported(
-            f"protocol {kit.protocol!r} has no one order of commits that a write could rest on",
+            f"protocol {kit.protocol!r} does not support writes with conditions",
             operation=operation,
             object=self._name,
             remedy="use a manifest in protocol 'sequenced', on storage with conditional writes",

@@ -139,7 +139,7 @@ class ChangeSink:
         return "" if entry is None else await self._replica.values.fetch(entry)
 
     async def _fetch_before(self, entry: Entry | None) -> str:
-        """Fetch a key's previous value; `MISSING` if it has been collected meanwhile."""
+        """Fetch the text of a previous value; "" if it has been collected meanwhile."""
         try:
             return await self._fetch(entry)
         except Corrupt:

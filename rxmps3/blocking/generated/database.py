@@ -16,7 +16,7 @@ from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 from rxmps3.blocking.past import BlockingPast, BlockingRecorded, past_of
 from rxmps3.blocking.portal import Portal
 from rxmps3.database.database import Database
-from rxmps3.database.past.history import Difference, When
+from rxmps3.database.past.history import Difference, KeyVersion, When
 from rxmps3.database.presence.presence import DEFAULT_EVERY, DEFAULT_TTL, Presence
 from rxmps3.errors import Failure
 from rxmps3.log.protocol import Progress, ProtocolName, Report
@@ -247,6 +247,14 @@ class DatabaseDelegation:
             TimeoutError: it was not done within ``timeout`` seconds.
         """
         return BlockingPast(self._portal, self._portal.call("at", lambda: self._database.at(when), timeout))
+
+    def history(self, key: str) -> BlockingRecorded[KeyVersion]:
+        """The versions of a key that the log still has, oldest first: an Observable that completes.
+
+        It is also an iterable. Nothing is read before. It may end with any error that `at` raises, or `Closed`. For a
+        key set before the oldest kept entry, the first item is its value in the oldest kept checkpoint.
+        """
+        return BlockingRecorded(self._portal, self._database.history(key))
 
     def diff(
         self, a: When | BlockingPast, b: When | BlockingPast, *, timeout: float | None = None
