@@ -1,4 +1,4 @@
-"""What a write into several manifests returns: one receipt each."""
+"""The receipts of a write into several manifests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`undo` and `redo` of one handle: its writes are noted as they are made, and what each found as it is committed."""
+"""`undo` and `redo` of one handle: records its writes as they are made, and the values each replaced when committed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["UndoActions"]
 
 
 class UndoActions:
-    """The writes of one handle, which it can take back: an observer of the turns, who knows them by their origin.
+    """Undo and redo of the writes of one handle: an observer of the turns, which recognises them by their origin.
 
     Made, used and closed on the loop's thread.
 
@@ -37,13 +37,13 @@ class UndoActions:
         self._route = replica.router.add_every(self)
 
     def close(self) -> None:
-        """Follow the log no more."""
+        """Stop following the log."""
         self._route.dispose()
 
-    # -- what becomes of the view ----------------------------------------------------------------------------
+    # -- following the view ----------------------------------------------------------------------------
 
     def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
-        """Take own writes, and what became of them."""
+        """Record own writes and their outcomes."""
         for event in (turn.step.event, *turn.step.then):
             if isinstance(event, Wrote):
                 self._take_note(event)
@@ -71,7 +71,8 @@ class UndoActions:
             note(origin.step, write.id.version, write.update)
 
     def _take_up(self, turn: Turn, event: Committed, mine: set[WriteId]) -> None:
-        """Own writes are committed: each found what there was before this log version, changed by those before it."""
+        """Own writes were committed: each replaced the values before this log version, as changed by the earlier
+        ones."""
         ahead: dict[str, Entry | None] = {}
         counted: set[WriteId] = set()
         confirmed = turn.before.entries
@@ -84,7 +85,7 @@ class UndoActions:
                 self._steps.committed(write.id.version, before, write.update, turn.before.version)
             ahead.update(write.update)
 
-    # -- the words -------------------------------------------------------------------------------------------
+    # -- undo and redo -------------------------------------------------------------------------------------------
 
     async def undo(self) -> str:
         """See `Database.undo`."""
@@ -120,7 +121,7 @@ class UndoActions:
         return await receipt
 
     async def _write(self, operation: str, step: UndoStep, wanted: Side, present: Side) -> Receipt:
-        """Write again what one side of a step has, where its keys are still at the other side."""
+        """Write one side of a step, provided that its keys are still at the other side."""
         self._check(operation, step, present)
         values = await self._values(operation, step, wanted)
         self._check(operation, step, present)
@@ -143,23 +144,23 @@ class UndoActions:
             raise
         return {key: jsontext.decode(texts[key], f"key {key!r}") if key in texts else MISSING for key in side}
 
-    # -- what is not committed yet ---------------------------------------------------------------------------
+    # -- pending writes ---------------------------------------------------------------------------
 
     async def _ended(self, step: UndoStep, version: str) -> bool:
-        """Take a write back that waits for its commit, or wait with it; whether it is gone by that."""
+        """Cancel a pending write, or wait for its commit; returns whether that ended it without a commit."""
         while step.before is None and not step.lost:
             self._replica.check_open("undo")
             view = self._replica.view
             receipt = next((one for one in self._replica.receipts(view) if one.version == version), None)
             pending = view.pending.get(WriteId.of(version))
-            if receipt is None or pending is None:  # over, and about to be told here
+            if receipt is None or pending is None:  # over; the notification is about to arrive here
                 if version not in self._steps:
                     return True
                 await self._replica.clock.sleep(0)
                 continue
             self._check("undo", step, pending.write.update)
             if self._take_back(step, receipt, pending.write.update):
-                with suppress(Rejected):  # so that nobody is told of it who did not ask
+                with suppress(Rejected):  # mark the failure as seen, so that it is not reported
                     await receipt
                 return True
             try:
@@ -171,18 +172,18 @@ class UndoActions:
     def _take_back(self, step: UndoStep, receipt: Receipt, update: Side) -> bool:
         after = {key: self._kept(entry) for key, entry in update.items()}
         made = self._steps.made
-        self._replica.withdraw(receipt.version, self)  # what is undone is not to come back by a write that it stood for
+        self._replica.withdraw(receipt.version, self)  # a deferred write with the same value must not bring it back
         if not receipt.cancel():
             return False
         if all(entry is None or entry.version == receipt.version for entry in update.values()):
             view = self._replica.view
             self._steps.took_back(step, {key: view.look_up(key) for key in after}, after, made)
         else:
-            self._steps.drop(step)  # it was not known yet what it would have written
+            self._steps.drop(step)  # its values were not known yet
         return True
 
     def _kept(self, entry: Entry | None) -> Entry | None:
-        """An entry that does not need its object, which may never be stored."""
+        """An entry that keeps its text and needs no object, since that may never be stored."""
         if entry is None or isinstance(entry.content, Inline):
             return entry
         return Entry(entry.version, Inline(self._replica.values.peek(entry) or "null"))

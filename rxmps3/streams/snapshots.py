@@ -1,12 +1,12 @@
 """Streams of values: the current snapshot first, then one emission per change.
 
-One subscription is a `SnapshotSink`. It shows snapshots whole: all keys that one write changed change in one
-emission. When a snapshot names a value that is not at hand, this sink alone waits for it, emits that snapshot, and
-then goes to the newest. Own writes never wait: while a download is under way they are put on top of what was shown
-last, and of what is waited for.
+Each subscription is a `SnapshotSink`. It emits whole snapshots: all keys changed by one write change in one emission.
+When a snapshot needs a value that is not loaded, only this sink waits for it, emits that snapshot, and then continues
+with the newest. Own writes never wait: during a download they are put on top of the snapshot emitted last, and of the
+one being waited for.
 
-A turn costs O(changes · log n), whatever the selection holds: snapshots share structure, only keys that were touched
-are compared, and what is missing is known by key. The first emission costs O(n).
+A turn costs O(changes · log n), whatever the size of the selection: snapshots share structure, only changed keys are
+compared, and missing values are tracked by key. The first emission costs O(n).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Texts = SortedMap[str]
 
 
 class Shown(NamedTuple):
-    """What one emission shows.
+    """The content of one emission.
 
     Attributes:
         texts: of the snapshot.
@@ -50,7 +50,7 @@ class Shown(NamedTuple):
 
 
 def same_texts(left: Shown, right: Shown) -> bool:
-    """Whether an emission shows what the one before it shows. O(1)."""
+    """Whether an emission equals the one before it. O(1)."""
     return not right.changed
 
 
@@ -62,13 +62,13 @@ def routed_to(
     default: Entry | None = None,
     watch: Callable[[Turn, bool], None] | None = None,
 ) -> Observable[Shown]:
-    """What is shown of some keys, from the turns that a router has for them.
+    """The snapshots of some keys, from the turns routed for them.
 
     Args:
         add: routes their turns to a sink.
         once_loaded: calls back when the state has been loaded.
         replica, select, default: see `SnapshotSink`.
-        watch: is called before each turn that concerns it, with whether values of an earlier one are waited for.
+        watch: called before each turn that concerns it, with whether values of an earlier turn are being waited for.
     """
 
     def subscribe(observer: ObserverBase[Shown], _: SchedulerBase | None) -> DisposableBase:
@@ -80,7 +80,7 @@ def routed_to(
 
 
 class _Watched:
-    """A sink whose turns another one sees first."""
+    """A sink with a callback before each turn."""
 
     def __init__(self, sink: SnapshotSink, watch: Callable[[Turn, bool], None]) -> None:
         self._sink = sink
@@ -92,12 +92,12 @@ class _Watched:
 
 
 class _Past:
-    """What an older snapshot of a selection was of: needed while a newer one is waited for.
+    """The state behind an older snapshot of a selection, needed while a newer snapshot is waited for.
 
     Attributes:
         confirmed: the state under it.
-        behind: of the keys that others have changed since, the entries before.
-        own: what own writes and roll-backs have put on top of it since.
+        behind: the older entries of keys that others have changed since.
+        own: the entries from own writes and rollbacks since.
     """
 
     __slots__ = ("behind", "confirmed", "own")
@@ -113,7 +113,7 @@ class _Past:
             if change.cause == "remote":
                 self.behind.setdefault(change.key, change.before)
             elif change.cause == "rollback" and not change.pending:
-                self.own[change.key] = self.confirmed.get(change.key)  # under it is what was there then
+                self.own[change.key] = self.confirmed.get(change.key)  # beneath it is the older entry
             else:
                 self.own[change.key] = change.after
 
@@ -125,8 +125,8 @@ class _Target:
     """The snapshot that a sink waits for.
 
     Attributes:
-        texts: by each key that may differ from what is shown, None where it is not present.
-        lacking: those of them whose texts are not at hand, with their entries.
+        texts: the text of each key that may differ from the last emission; None if the key does not exist.
+        lacking: the entries of those keys whose texts are not loaded.
     """
 
     __slots__ = ("lacking", "past", "snapshot", "texts")
@@ -143,9 +143,9 @@ class SnapshotSink:
 
     Args:
         replica: the view, its values and its tasks.
-        select: makes the selection from the present view.
-        default: the entry that stands for a missing one when snapshots are compared.
-        observer: receives each snapshot once its texts are at hand.
+        select: makes the selection from the current view.
+        default: the entry used for a missing key when snapshots are compared.
+        observer: receives each snapshot once its texts are loaded.
     """
 
     __slots__ = (
@@ -194,19 +194,19 @@ class SnapshotSink:
         self._failures = 0
 
     def start(self) -> None:
-        """Begin with the current snapshot of the loaded state, and follow it from there."""
+        """Start with the current snapshot of the loaded state."""
         self._since, view = self._replica.latest()
         self._selection = self._select()
         self._touched = dict.fromkeys(self._selection.snapshot())
         self._go_to(self._selection.snapshot(), view.confirmed, _Past(view.confirmed))
 
     def stop(self) -> None:
-        """Drop what is being waited for."""
+        """Stop, cancelling any download."""
         self._stop_fetching()
 
     @property
     def waits(self) -> bool:
-        """Whether it waits for values that are not at hand."""
+        """Whether it is waiting for values that are not loaded."""
         return self._target is not None
 
     def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
@@ -229,12 +229,12 @@ class SnapshotSink:
             self._put_on_top(changes)
 
     def _go_to(self, snapshot: Entries, confirmed: State, past: _Past) -> None:
-        """Emit a snapshot now, or wait for the values that it lacks.
+        """Emit a snapshot now, or wait for its missing values.
 
         Args:
             snapshot: of the selection.
-            confirmed: the state that it is of.
-            past: what is known of the snapshot that is shown now.
+            confirmed: the confirmed state beneath it.
+            past: the state behind the snapshot emitted last.
         """
         target = _Target(snapshot, _Past(confirmed))
         self._look_up(target, self._touched)
@@ -246,7 +246,7 @@ class SnapshotSink:
             self._show(snapshot, target.texts)
 
     def _look_up(self, target: _Target, keys: Iterable[str]) -> None:
-        """Note for these keys of a target what differs from what is shown, and what of it is at hand."""
+        """For these keys, record in the target which texts differ from the last emission and which are missing."""
         for key in keys:
             target.lacking.pop(key, None)
             entry = target.snapshot.get(key)
@@ -262,7 +262,8 @@ class SnapshotSink:
                 target.lacking[key] = entry
 
     def _put_on_top(self, changes: list[EntryChange]) -> None:
-        """Show own changes while a target is awaited: on top of it if that completes it, else of what was shown."""
+        """Emit own changes while waiting for a target: on top of the target if that completes it, else of the last
+        emission."""
         target, selection = self._target, self._selection
         if selection is None or target is None or all(change.cause == "remote" for change in changes):
             return
@@ -280,7 +281,7 @@ class SnapshotSink:
                 self._look_up(target, touched)
 
     def _show(self, snapshot: Entries, texts: dict[str, str | None]) -> None:
-        """Show a snapshot; ``texts`` are of the keys that may differ from what is shown."""
+        """Emit a snapshot; ``texts`` has the keys that may differ from the last emission."""
         self._shown = snapshot
         changed = {key: text for key, text in texts.items() if text != self._texts.get(key)}
         updates: dict[str, str | MissingType] = {}
@@ -302,7 +303,7 @@ class SnapshotSink:
         return (default if before is None else before) != (default if after is None else after)
 
     def _check(self, key: str, text: str) -> None:
-        """Note a text that came from outside and is no JSON, which a reader would stumble over."""
+        """Check that a downloaded text is JSON, and record the key if it is not."""
         try:
             jsontext.decode(text, f"key {key!r}")
         except Corrupt as error:
@@ -342,13 +343,13 @@ class SnapshotSink:
                     return
 
     async def _fetch(self, lacking: dict[str, Entry]) -> dict[str, str]:
-        """All texts that a target lacks, held here even where the cache is too small for them."""
+        """Fetch all missing texts of a target, keeping them even if the cache is too small."""
         entries = dict(lacking)
         texts = await all_of(map(self._replica.values.fetch, entries.values()))
         return dict(zip(entries, texts, strict=True))
 
     def _given_up(self, target: _Target) -> bool:
-        """Whether fetching failed, and what failed is no longer the newest of its key."""
+        """Whether fetching failed for a value that is no longer the newest of its key."""
         if not self._failures or self._selection is None:
             return False
         newest, values = self._selection.snapshot(), self._replica.values

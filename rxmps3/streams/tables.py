@@ -1,4 +1,4 @@
-"""The rows of a mapping as a table of pandas or Arrow (the extra ``tables``)."""
+"""The rows of a mapping as a pandas or Arrow table (the extra ``tables``)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _VALUE = "value"
 
 
 def to_pandas(rows: Mapping[Any, Any]) -> Any:
-    """A ``pandas.DataFrame`` with the keys as its index: a column a field if all values have fields, else ``value``."""
+    """A ``pandas.DataFrame`` indexed by key, with one column per field if all values have fields, else ``value``."""
     pandas = _package("pandas")
     keys, columns = list(rows), _columns(list(rows.values()))
     return pandas.DataFrame(columns, index=pandas.Index(keys, name=_KEY, tupleize_cols=False))
@@ -37,7 +37,7 @@ def to_arrow(rows: Mapping[Any, Any]) -> Any:
 
 
 def _columns(values: list[Any]) -> dict[str, list[Any]]:
-    """The values by field, None where one lacks it."""
+    """The values by field; None if a row lacks it."""
     records = [_record(value) for value in values]
     if not all(record is not None for record in records):
         return {_VALUE: values}

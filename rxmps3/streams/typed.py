@@ -1,4 +1,4 @@
-"""Between Python types and JSON values: nothing for `Any`, pydantic's TypeAdapter for everything else."""
+"""Conversion between Python types and JSON values: none for `Any`, pydantic's TypeAdapter for everything else."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ T = TypeVar("T")
 
 
 class Codec(Protocol[T]):
-    """Turns values of one type into JSON values and back. Both raise `InvalidValue` for what does not fit."""
+    """Converts values of one type to JSON values and back. Both raise `InvalidValue` if a value does not fit."""
 
     def dump(self, value: T) -> Any: ...
 
     def load(self, value: Any) -> T: ...
 
     def again(self, text: str) -> str:
-        """The JSON text that the value of one is dumped to. Raises `InvalidValue` if it does not fit."""
+        """The JSON text after loading a JSON text and dumping it again. Raises `InvalidValue` if it does not fit."""
         ...
 
     def same(self, left: str, right: str) -> bool:
-        """Whether two different dumped JSON texts are of one value."""
+        """Whether two different dumped JSON texts represent equal values."""
         ...
 
 
@@ -44,9 +44,9 @@ class _Untyped:
 
 
 class _Typed(Generic[T]):
-    """Validates with pydantic (the extra ``typed``), whose rules for JSON hold: strict types take what JSON has.
+    """Validates with pydantic (the extra ``typed``) by its rules for JSON: strict types accept JSON's representations.
 
-    Whatever a validator or serializer of the type raises says that the value does not fit.
+    Any exception of the type's validators or serializers means that the value does not fit.
     """
 
     def __init__(self, type: Any, what: str) -> None:
@@ -67,7 +67,7 @@ class _Typed(Generic[T]):
             raise InvalidOption(f"{type!r} is no type that pydantic can check: {reason}", object=what) from None
 
     def dump(self, value: T) -> Any:
-        """The JSON value, which is what `load` takes: an object that was changed after it was made is checked, too."""
+        """The JSON value that `load` accepts; an object modified after its creation is validated again."""
         try:
             checked = self._adapter.validate_python(value)
             dumped = self._adapter.dump_python(checked, mode="json", by_alias=True, round_trip=True, warnings=False)
@@ -93,7 +93,7 @@ class _Typed(Generic[T]):
         return _mentions_sets(self._adapter.core_schema)
 
     def same(self, left: str, right: str) -> bool:
-        """Whether they differ by the order of sets alone, which is nobody's choice and differs between processes."""
+        """Whether they differ only in the order of sets, which is arbitrary and varies between processes."""
         if len(left) != len(right) or not self._has_sets:
             return False
         one, other = jsontext.decode(left), jsontext.decode(right)
@@ -104,7 +104,7 @@ class _Typed(Generic[T]):
 
 
 def _mentions_sets(schema: Any) -> bool:
-    """Whether sets are among the types of a schema of pydantic's."""
+    """Whether a pydantic schema contains sets."""
     if isinstance(schema, dict):
         members = cast("dict[Any, Any]", schema)
         return members.get("type") in ("set", "frozenset") or any(map(_mentions_sets, members.values()))
@@ -122,7 +122,7 @@ def _without_order(value: Any) -> str:
 
 
 def _told(error: Exception) -> str:
-    """What does not fit, in one line."""
+    """A one-line description of a validation error."""
     from pydantic import ValidationError
 
     if isinstance(error, ValidationError):
@@ -136,7 +136,7 @@ def codec_for(type: Any, what: str) -> Codec[Any]:
     """The codec of a type.
 
     Raises:
-        Unsupported: it needs pydantic and that is not installed.
-        InvalidOption: pydantic cannot check such a type.
+        Unsupported: pydantic is needed and not installed.
+        InvalidOption: pydantic cannot validate this type.
     """
     return cast("Codec[Any]", _Untyped() if type is Any or type is object else _Typed[Any](type, what))

@@ -47,7 +47,7 @@ class Streams:
 
     @property
     def replica(self) -> Replica:
-        """What the streams are of."""
+        """The replica behind the streams."""
         return self._replica
 
     def complete(self) -> None:
@@ -56,10 +56,10 @@ class Streams:
         for sender in list(self._senders.values()):
             sender.complete()
 
-    # -- about values ----------------------------------------------------------------------------------------
+    # -- values ----------------------------------------------------------------------------------------
 
     def observe(self, key: str, default: Any, equal_to: Any = MISSING) -> Stream[Any]:
-        """The value of one key, or the default, which counts as the same as the JSON value ``equal_to`` if given."""
+        """The value of one key, or the default, which compares equal to the JSON value ``equal_to`` if given."""
         self._replica.placing.check_key(key)
         missing = _Default(default, default if equal_to is MISSING else equal_to)
 
@@ -70,7 +70,7 @@ class Streams:
         return self._of_keys(f"key {key!r}", (key,), render, missing)
 
     def observe_many(self, keys: tuple[str, ...], default: Any) -> Stream[Mapping[str, Any]]:
-        """The values of several keys, every one of them present, in the order asked for."""
+        """The values of several keys, with every key present, in the given order."""
         for key in keys:
             self._replica.placing.check_key(key)
         missing = _Default(default, default)
@@ -85,7 +85,7 @@ class Streams:
         return self._of_keys(f"keys {', '.join(map(repr, keys))}", keys, render, missing)
 
     def observe_prefix(self, prefix: str, first: int | None, last: int | None) -> Stream[Mapping[str, Any]]:
-        """The values of the present keys under a prefix, sorted, or of the first or last n of them."""
+        """The values of the keys under a prefix, sorted, or of the first or last n of them."""
         check_prefix(prefix)
         check_window(first, last)
 
@@ -102,7 +102,7 @@ class Streams:
         last: int | None = None,
         watch: Callable[[Turn, bool], None] | None = None,
     ) -> Observable[Shown]:
-        """What is shown of the present keys under some prefixes, together; for ``watch`` see `routed_to`."""
+        """The snapshots of the keys under some prefixes together; for ``watch`` see `routed_to`."""
         replica = self._replica
         disjoint = _disjoint(prefixes)
 
@@ -132,7 +132,7 @@ class Streams:
         return self._of_values(name, shown.pipe(ops.distinct_until_changed(comparer=same_texts)), render)
 
     def _of_values(self, name: str, shown: Observable[Shown], render: Callable[[Shown], T]) -> Stream[T]:
-        """What is shown of some keys, as an item of each reader's own."""
+        """The snapshots of some keys, rendered separately for each observer."""
 
         def attach(sender: Sender[T]) -> DisposableBase:
             def send(shown: Shown) -> None:
@@ -149,7 +149,7 @@ class Streams:
         return Stream(self._replica, name, counted)
 
     def once_loaded(self, action: Callable[[], None]) -> DisposableBase:
-        """Do it now if the state is loaded, else in the turn that loads it; until disposed."""
+        """Run an action now if the state is loaded, else in the turn that loads it, unless disposed before."""
         waiting = SingleAssignmentDisposable()
         if self._replica.view.loaded:
             action()
@@ -168,7 +168,7 @@ class Streams:
         counted = cast(Attach[U], self.counted(attach))
         return Stream(self._replica, name, counted)
 
-    # -- about events ----------------------------------------------------------------------------------------
+    # -- events ----------------------------------------------------------------------------------------
 
     def changes(self, prefix: str) -> Stream[Change]:
         """Each change of a value under a prefix, from now on."""
@@ -192,12 +192,12 @@ class Streams:
         return Stream(replica, "versions", self.counted(attach))
 
     def errors(self) -> Stream[Failure]:
-        """Each trouble, from now on."""
+        """Each error that no caller is waiting for, from now on."""
         return Stream(
             self._replica, "errors", self.counted(lambda sender: self._replica.failures.subscribe(sender.send))
         )
 
-    # -- about the whole -------------------------------------------------------------------------------------
+    # -- the whole view -------------------------------------------------------------------------------------
 
     def states(self) -> Live[View]:
         """The view after each step."""
@@ -216,7 +216,7 @@ class Streams:
         return Live(replica, "states", self.counted(attach), lambda: replica.view)
 
     def pending(self) -> Live[tuple[Receipt, ...]]:
-        """The writes made here that wait for their commit, oldest first."""
+        """The receipts of own writes waiting for their commit, oldest first."""
         replica = self._replica
 
         def attach(sender: Sender[tuple[Receipt, ...]]) -> DisposableBase:
@@ -234,7 +234,7 @@ class Streams:
         return Live(replica, "pending", self.counted(attach), lambda: replica.receipts(replica.view))
 
     def status(self) -> Live[Status]:
-        """How it goes."""
+        """The status, at each change."""
         replica = self._replica
 
         def attach(sender: Sender[Status]) -> DisposableBase:
@@ -270,19 +270,19 @@ class Streams:
 
 
 def read_text(key: str, text: str) -> Any:
-    """The value of a key's text, a new one at every call."""
+    """Decode a key's text, to a new value at every call."""
     return jsontext.decode(text, f"key {key!r}")
 
 
 def snapshot_of(texts: Texts | Mapping[str, str]) -> Snapshot[str, Any]:
-    """The mapping that readers get of texts; of a plain mapping, in its order, which is that of its keys."""
+    """The mapping that readers get for these texts; a plain mapping has to be sorted by key."""
     if not isinstance(texts, SortedMap):
         texts = SortedMap[Any].of(list(texts), list(texts.values()))
     return Snapshot(Keyed(texts), read_text)
 
 
 def _disjoint(prefixes: tuple[str, ...]) -> tuple[str, ...]:
-    """The prefixes that no other one is a prefix of, sorted: each key is under one of them at most."""
+    """The prefixes that have no other one as a prefix, sorted; each key is under at most one of them."""
     kept: list[str] = []
     for prefix in sorted(prefixes):
         if not kept or not prefix.startswith(kept[-1]):
@@ -291,14 +291,14 @@ def _disjoint(prefixes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _common(texts: tuple[str, ...]) -> str:
-    """The longest text that all of these sorted ones start with."""
+    """The longest common prefix of these sorted texts."""
     first, last = (texts[0], texts[-1]) if texts else ("", "")
     same = (one == other for one, other in zip(first, last, strict=False))
     return first[: sum(takewhile(bool, same))]
 
 
 class _Default:
-    """What stands for a missing key: compared by its JSON text if it has one, a new value for each reader."""
+    """The default for a missing key: compared by its JSON text if it has one, copied for each reader."""
 
     def __init__(self, value: Any, equal_to: Any) -> None:
         self._value = value

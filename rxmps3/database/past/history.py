@@ -1,4 +1,4 @@
-"""What a database says of its past."""
+"""Reading the past of a database."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class KeyVersion:
     """One version of a key.
 
     Attributes:
-        value: what it was set to; `MISSING` where it was deleted.
+        value: the value set; `MISSING` if it was deleted.
         version: the version id of the write.
         id: the id of the log version that committed it.
-        by: the name of who did, unverified; "" where that is no longer known.
-        time: the writer's own clock then, informative only; None where that is no longer known.
-        date: when the log version was stored, by the storage's clock; None where that is no longer known.
+        by: the name of the committer, unverified; "" if no longer known.
+        time: when it was committed, by the writer's clock, informative only; None if no longer known.
+        date: when the log version was stored, by the storage's clock; None if no longer known.
     """
 
     value: Any
@@ -60,14 +60,14 @@ class KeyVersion:
 
 
 class Difference(NamedTuple):
-    """What one key held at two versions; `MISSING` where there was none."""
+    """The values of one key at two versions; `MISSING` if there was none."""
 
     before: Any
     after: Any
 
 
 class History:
-    """The words of the past of one handle.
+    """The methods of one handle that read the past.
 
     Args:
         replica: the manifest.
@@ -80,7 +80,7 @@ class History:
         self._reads = Reads(replica)
 
     def close(self) -> None:
-        """End what is being read. On the loop's thread."""
+        """End the reads in progress. On the loop's thread."""
         self._reads.close()
 
     async def at(self, when: When) -> Past:
@@ -141,7 +141,7 @@ class History:
             seq = self._end if made is None else int(made)
             if await archive.tag(name, seq):
                 return str(seq)
-        raise Unavailable("others write faster than it can be tagged", operation="tag", object=f"{name!r}")
+        raise Unavailable("other clients write faster than it can be tagged", operation="tag", object=f"{name!r}")
 
     async def untag(self, name: str) -> None:
         """See `Database.untag`."""
@@ -152,10 +152,10 @@ class History:
         archive = await self._ready("tags")
         return {name: str(seq) for name, seq in (await archive.tags()).items()}
 
-    # -- finding a place -------------------------------------------------------------------------------------
+    # -- finding a version -------------------------------------------------------------------------------------
 
     async def _ready(self, operation: str) -> Archive:
-        """What the log keeps of its past, once it has been read here: what is known from a local copy is not enough."""
+        """The log's archive, after reading the log, since a state restored from disk does not suffice."""
         self._reads.check_open(operation)
         replica = self._replica
         if not replica.view.loaded or replica.from_cache:
@@ -199,7 +199,7 @@ class History:
         return (await self._point(archive, when)).seq
 
     async def _seq(self, when: str | int) -> int:
-        """The number of a log version that is known to have been. Looks for news if it is beyond what is known."""
+        """The number of an existing log version. Reads the log if the number is beyond the last known one."""
         number = isinstance(when, int) and not isinstance(when, bool) and 0 <= when < 10**18
         if not number and not (isinstance(when, str) and _SEQ.fullmatch(when)):
             raise InvalidOption(
@@ -222,7 +222,7 @@ class History:
 
     @property
     def _end(self) -> int:
-        """The number of the last log version that is known here."""
+        """The number of the last log version known here."""
         return int(self._replica.view.confirmed.version or 0)
 
     async def _find(self, archive: Archive, version: str) -> Point:
@@ -273,7 +273,7 @@ class History:
         return KeyVersion(value, version, str(place.seq), by, place.version.time, place.date)
 
     async def _value(self, archive: Archive, seq: int, key: str, entry: Entry) -> Any:
-        """The value of an entry of the state after ``seq``; a download that fails is tried again a few times."""
+        """The value of an entry of the state after ``seq``; a failed download is retried a few times."""
 
         async def fetch() -> str:
             self._reads.check_open("get")
@@ -326,13 +326,13 @@ class History:
 
 
 def _check_speed(speed: object) -> None:
-    """Raise `InvalidOption` unless a replay may go so much faster."""
+    """Raise `InvalidOption` unless ``speed`` is valid."""
     if speed is not None and not (isinstance(speed, int | float) and 0 < speed <= sys.float_info.max):
         raise InvalidOption(f"speed is a positive number or None, not {speed!r:.80}", operation="replay")
 
 
 def _check_tag(name: object) -> None:
-    """Raise `InvalidOption` unless a tag may have this name."""
+    """Raise `InvalidOption` unless this is a valid tag name."""
     what = f"{name!r:.100}"
     if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_TAG or not name.isprintable():
         raise InvalidOption(
@@ -348,12 +348,12 @@ def _check_tag(name: object) -> None:
 
 
 def differ(one: Entry | None, other: Entry | None) -> bool:
-    """Whether two entries hold other JSON texts."""
+    """Whether two entries have different JSON texts."""
     return (one is not other) if one is None or other is None else not one.same_value(other)
 
 
 def too_large(error: InvalidValue, prefix: str) -> InvalidValue:
-    """The error for a restore that does not fit one atomic write."""
+    """The error for a restore that does not fit into one atomic write."""
     return InvalidValue(
         f"what differs does not fit one atomic write ({error.what})",
         operation="restore",

@@ -19,9 +19,9 @@ __all__ = ["Past"]
 
 
 class Past(BoundToProcess):
-    """What a manifest held after one version of its log. Made by `Database.at`; it never changes.
+    """The state of a manifest after one version of its log. Made by `Database.at`; immutable.
 
-    Large values stay in the bucket until they are read, and are kept there as long as the log reaches back so far.
+    Large values stay in the bucket until they are read, and are kept there as long as the log reaches back that far.
     """
 
     def __init__(self, replica: Replica, archive: Archive, point: Point) -> None:
@@ -37,39 +37,39 @@ class Past(BoundToProcess):
 
     @property
     def by(self) -> str:
-        """The name of who committed it, unverified; "" where its entry is no longer in the log."""
+        """The name of its committer, unverified; "" if its entry is no longer in the log."""
         return self._point.by
 
     @property
     def time(self) -> datetime | None:
-        """When it was committed by the writer's own clock, informative only; None where that is not known."""
+        """When it was committed, by the writer's clock, informative only; None if unknown."""
         return self._point.time
 
     @property
     def date(self) -> datetime | None:
-        """When it was stored, by the storage's clock; None where its entry is no longer in the log."""
+        """When it was stored, by the storage's clock; None if its entry is no longer in the log."""
         return self._point.date
 
     @property
     def entries(self) -> Mapping[str, Entry]:
-        """Each key's `Entry`: the version that wrote it, and its value or where that is."""
+        """The `Entry` of each key: the version that wrote it, and the value or its location."""
         return self._point.state
 
     @property
     def point(self) -> Point:
-        """The place in the log, for what reads on from there."""
+        """The position in the log, for reading on from there."""
         return self._point
 
     # -- reading ---------------------------------------------------------------------------------------------
 
     async def get(self, key: str, default: Any = None) -> Any:
-        """The value that a key had; ``default`` if there was none.
+        """The value of a key; ``default`` if it did not exist.
 
         Raises:
             InvalidKey: no storage could hold such a key.
             NotKept: the value is in an object that has been collected since.
             Unavailable, AccessDenied: the value is in an object that cannot be fetched now.
-            Corrupt: the value's object is not what the log says.
+            Corrupt: the value's object does not match the log.
         """
         return (await self.get_many((key,), default))[key]
 
@@ -87,7 +87,7 @@ class Past(BoundToProcess):
         return await self._read(window(self.keys(prefix), first, last))
 
     def keys(self, prefix: str = "") -> list[str]:
-        """The keys that there were under a prefix, sorted by code point. No I/O."""
+        """The keys that existed under a prefix, sorted by code point. No I/O."""
         return self._keys.with_prefix(prefix)
 
     def __contains__(self, key: object) -> bool:
@@ -101,7 +101,7 @@ class Past(BoundToProcess):
         return {key: jsontext.decode(text, f"key {key!r}") for key, text in texts.items()}
 
     async def read_texts(self, entries: Mapping[str, Entry]) -> dict[str, str]:
-        """The JSON texts of some of ``entries``, downloaded where they are not at hand. Raises as `get`."""
+        """The JSON texts of some of ``entries``, downloaded where not available locally. Raises as `get`."""
         self._replica.check_open("get")
         self._replica.check_loop()
         try:

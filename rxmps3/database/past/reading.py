@@ -1,4 +1,4 @@
-"""Streams of what is stored: each subscription reads it anew, and completes at its end."""
+"""Finite streams of stored data: each subscription reads from the start and completes at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Reads:
-    """The subscriptions of one handle that are reading; they end with it."""
+    """The active reads of one handle; they end when it is closed."""
 
     def __init__(self, replica: Replica) -> None:
         self.replica = replica
@@ -66,7 +66,7 @@ class Reads:
             sender.complete()
 
     async def pause(self, seconds: float) -> None:
-        """Wait so long. Raises `Closed` as soon as the handle is, however long there is to wait."""
+        """Wait this many seconds. Raises `Closed` as soon as the handle is closed."""
         pause = self.replica.spawn(self.replica.clock.sleep(seconds), "pause")
         self._pauses.add(pause)
         try:
@@ -84,15 +84,15 @@ class Reads:
 
 
 class Recorded(Stream[T_co]):
-    """An Observable of what is stored. Each subscription reads it from the start, on the event loop, and completes.
+    """An Observable of stored data. Each subscription reads it from the start, on the event loop, and completes.
 
-    It is an async iterable, too, which reads on as fast as it is consumed, and can be awaited: that gives the list of
-    all items. Both raise `Closed` once the handle is.
+    It is also an async iterable, which reads only as fast as it is consumed, and can be awaited for the list of all
+    items. Both raise `Closed` once the handle is closed.
 
     Args:
         reads: of the handle.
         name: what it is, for reports.
-        read: reads it once.
+        read: reads the data once.
     """
 
     def __init__(self, reads: Reads, name: str, read: Callable[[], AsyncGenerator[T_co, None]]) -> None:
