@@ -1,4 +1,4 @@
-"""Where bytes live: one protocol, kept by memory, a directory and S3."""
+"""Storages: one interface, implemented in memory, in a directory and on S3."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ MAX_PAGE = 1000
 
 
 def check_name(name: str, operation: str, limit: int = MAX_NAME_BYTES) -> None:
-    """Refuse a name that no storage could hold: empty, not Unicode, with a NUL, or of more bytes than ``limit``.
+    """Reject a name that is empty, not valid Unicode, contains a NUL, or has more bytes than ``limit``.
 
     Raises:
         InvalidKey: the name is one of these.
@@ -42,10 +42,10 @@ def page_size(limit: int) -> int:
 
 
 def check_sha256(body: bytes, sha256: bytes | None, where: str) -> None:
-    """Compare a body with the digest that its writer sent along, as an S3 server does.
+    """Compare a body with the digest sent with it, as an S3 server does.
 
     Raises:
-        Unavailable: they differ, so the body was damaged on its way and is worth sending again.
+        Unavailable: they differ: the body was damaged in transit and can be sent again.
     """
     if sha256 is not None and hashlib.sha256(body).digest() != sha256:
         raise Unavailable("the body does not have the sha256 that was sent with it", operation="put", object=where)
@@ -62,5 +62,5 @@ def check_size(size: int, limit: int | None, where: str) -> None:
 
 
 def etag_of(body: bytes) -> str:
-    """The ETag that S3 gives to a body put in one piece: its quoted md5."""
+    """The ETag that S3 gives to a body put in one part: its quoted MD5."""
     return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'

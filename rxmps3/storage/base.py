@@ -1,8 +1,8 @@
-"""Where bytes live: the protocol that every storage implements, one small protocol per verb.
+"""The storage interface: one small protocol per operation.
 
-A precondition is a value (`ABSENT`, `Matches`), and so is an answer: a missing object is `Missing`, not an
-exception, because its `date` is evidence. Every answer carries the *server's* clock as `date` (the HTTP ``Date``
-header, one second of resolution on many servers): the protocols measure time by it and never by a client's clock.
+Preconditions are values (`ABSENT`, `Matches`), and so are answers: a missing object is `Missing`, not an exception,
+because its `date` is needed. Every answer has the *server's* time as `date` (the HTTP ``Date`` header, with a
+resolution of one second on many servers); the log protocols measure time by it, never by a client's clock.
 
 Errors raised by every verb: `Unavailable` (no answer or a temporary refusal: the outcome of a put or delete is
 then unknown), `Throttled`, `AccessDenied`, `BucketNotFound`. `put` and `delete` also raise `PreconditionFailed`.
@@ -62,7 +62,7 @@ Precondition = Absent | Matches
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An object, whole."""
+    """A complete object."""
 
     body: bytes
     etag: str
@@ -96,7 +96,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One line of a listing."""
+    """One entry of a listing."""
 
     name: str
     size: int
@@ -160,14 +160,14 @@ class Put(Protocol):
         sha256: bytes | None = None,
         content_type: str = "application/json",
     ) -> Stored:
-        """Write one object whole.
+        """Write a complete object.
 
         Args:
             name: the object's name, below the storage's prefix.
             body: its bytes.
-            when: the precondition under which it is written; None writes always.
-            sha256: the 32-byte digest of the body, for the server to check what arrived.
-            content_type: the media type that is stored with it.
+            when: the precondition of the write; None writes unconditionally.
+            sha256: the 32-byte digest of the body, for the server to verify.
+            content_type: the media type stored with it.
 
         Raises:
             PreconditionFailed: the precondition does not hold, or an earlier attempt of this same put succeeded.
@@ -190,7 +190,7 @@ class List(Protocol):
 
 class Delete(Protocol):
     async def delete(self, name: str, *, version: str | None = None) -> None:
-        """Remove one object, or one version of it. Removing what is not there is no error."""
+        """Remove one object, or one version of it. Removing a missing object is not an error."""
         ...
 
 
@@ -201,11 +201,11 @@ class ListVersions(Protocol):
 
 
 class Storage(Get, Put, List, Delete, Protocol):
-    """What every storage can do."""
+    """The operations of every storage."""
 
     @property
     def url(self) -> str:
-        """Where this storage is, for messages; it never contains a secret."""
+        """The location of this storage, for messages; never contains a secret."""
         ...
 
     @property
@@ -226,7 +226,7 @@ def versions_of(storage: Storage) -> ListVersions:
     """The storage, if it can list versions.
 
     Raises:
-        Unsupported: it keeps none.
+        Unsupported: it keeps no versions.
     """
     if not hasattr(storage, "list_versions"):
         raise Unsupported("this storage keeps no versions", operation="list versions", object=storage.url)

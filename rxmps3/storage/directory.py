@@ -20,7 +20,7 @@ from rxmps3.storage.paths import INTERNAL, Paths, goes_on
 
 __all__ = ["DirectoryStorage", "make_directories"]
 
-# reading this much takes less time than handing it to a thread and back
+# reading this much is faster than a round trip to a thread
 _INLINE_BYTES = 64 * 1024
 _PATH_SLACK = 16  # slashes, and the marks of names that are split
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -41,10 +41,10 @@ class DirectoryStorage:
     Args:
         path: the directory; the first put creates it.
         clock: the source of ``date`` and ``modified``, and of the names of temporary files.
-        private: what is made is for this user alone, instead of for whom the process's umask says.
+        private: create files for this user only, instead of by the process's umask.
 
-    Only regular files below real directories are objects: symbolic links, pipes and devices are not there for readers,
-    and a name that would lead through a link is refused to writers.
+    Only regular files below real directories are objects: readers ignore symbolic links, pipes and devices, and writing
+        a name whose path leads through a link is refused.
 
     Raises (from the verbs, beyond the usual):
         Unsupported: an object would stand beside objects below it, or the file system has no locks.
@@ -117,7 +117,7 @@ class DirectoryStorage:
         if self._known_paths is not None:
             return self._known_paths
         paths = Paths(ignores_case=os.path.exists(self._case_mark))
-        if os.path.exists(self._temporary):  # the last thing that setting up creates
+        if os.path.exists(self._temporary):  # created last during setup
             self._known_paths = paths
         return paths
 
@@ -159,7 +159,7 @@ class DirectoryStorage:
         return Found(body, etag, modified, self._clock.now())
 
     def _load(self, name: str, limit: int | None = None) -> tuple[bytes, datetime] | None:
-        """Body and time of the object, None if there is none."""
+        """The body and modification time of an object; None if it does not exist."""
         path = self._path(name)
         try:
             file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -179,7 +179,7 @@ class DirectoryStorage:
             os.close(file)
 
     def _leads_through_a_link(self, path: str) -> bool:
-        """Whether a directory between the root and this path is a symbolic link, and so may lie anywhere."""
+        """Whether a directory between the root and this path is a symbolic link."""
         directory = os.path.dirname(path)
         while len(directory) > len(self._root):
             if os.path.islink(directory):
@@ -331,7 +331,7 @@ class DirectoryStorage:
                     raise
             _sync_directory(os.path.dirname(target))
 
-    # What is ours beside the objects
+    # Internal files
 
     def _set_up(self) -> None:
         make_directories(self._internal, self._directory_mode)
@@ -342,7 +342,7 @@ class DirectoryStorage:
         self._known_paths = None
 
     def _open_internal(self, path: str, flags: int) -> int:
-        """The descriptor of a file of ours, whose directory is made if need be."""
+        """Open an internal file, creating its directory if necessary; returns the descriptor."""
         try:
             return os.open(path, flags, self._file_mode)
         except FileNotFoundError:
@@ -351,7 +351,7 @@ class DirectoryStorage:
 
     @contextmanager
     def _temporary_file(self, body: bytes, now: datetime) -> Generator[str]:
-        """The path of a new file with this body, safe on disk; it is gone, or installed, afterwards."""
+        """A new file with this body, synced to disk; yields its path. It is removed afterwards unless installed."""
         if not self._swept:
             self._sweep()
             self._swept = True
@@ -376,7 +376,7 @@ class DirectoryStorage:
             path = os.path.join(self._temporary, self._clock.new_id(20))
             file = self._open_internal(path, flags)
             try:
-                _flock(file)  # it tells `_sweep` that we live
+                _flock(file)  # tells `_sweep` that this process is alive
                 if os.path.lexists(path):
                     return path, file
             except BaseException:
@@ -384,12 +384,12 @@ class DirectoryStorage:
                     os.unlink(path)
                 os.close(file)
                 raise
-            os.close(file)  # somebody else's `_sweep` was faster
+            os.close(file)  # another process's `_sweep` removed it
 
     def _sweep(self) -> None:
-        """Remove the temporary files of dead processes, which are those that nobody holds locked.
+        """Remove the temporary files of dead processes: those that are not locked.
 
-        It may hit one that a living process had no time to lock, which then makes another.
+        This may remove one that a live process has not locked yet; that process then creates another.
         """
         if not os.path.isdir(self._temporary):
             return
@@ -475,13 +475,13 @@ def _ignores_case(path: str) -> bool:
 
 
 def make_directories(path: str, mode: int = 0o777, *, again: bool = True) -> None:
-    """Make a directory and those above it, as far as they are missing; they are safe on disk when it returns."""
+    """Create a directory and its missing parents, synced to disk on return."""
     try:
         os.mkdir(path, mode)
     except FileNotFoundError:
         if not again:
-            raise  # the parent was removed just now, or takes no directories
-        make_directories(os.path.dirname(path), mode)  # somebody else may have made it by now
+            raise  # the parent was just removed, or cannot contain directories
+        make_directories(os.path.dirname(path), mode)  # another process may have created it meanwhile
         make_directories(path, mode, again=False)
     except FileExistsError:
         if not os.path.isdir(path):
@@ -495,7 +495,7 @@ def _sync_directory(path: str) -> None:
     try:
         os.fsync(directory)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # some file systems cannot, and need not
+        if error.errno != errno.EINVAL:  # some file systems cannot do this and do not need it
             raise
     finally:
         os.close(directory)

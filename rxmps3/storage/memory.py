@@ -42,7 +42,7 @@ class _Version:
 
 @dataclass(slots=True)
 class _Objects:
-    """The objects of one place: each name's versions, oldest first, at least one."""
+    """The objects of one storage: the versions of each name, oldest first, at least one."""
 
     versioning: bool
     lock: Lock = field(default_factory=Lock)
@@ -57,7 +57,7 @@ class _Objects:
 
     def append(self, name: str, body: bytes | None, etag: str, now: datetime) -> _Version:
         self.count += 1
-        # a digest: nobody can take an id for a number and sort by it
+        # a digest, so that nobody can sort by ids
         id = hashlib.sha256(b"version %d" % self.count).hexdigest()[:32]
         version = _Version(self.count, id, body, etag, now)
         if name not in self.names:
@@ -74,7 +74,7 @@ class _Objects:
         yield from names[bisect_left(names, first) :]
 
     def forget(self, name: str) -> None:
-        """Remove an object with all its versions, if it is there."""
+        """Remove an object with all its versions, if it exists."""
         if self.names.pop(name, None) is not None:
             self.order.remove([name])
 
@@ -84,13 +84,13 @@ _shared_lock = Lock()
 
 
 class MemoryStorage:
-    """Objects in this process; also versioned ones. It may be used from several event loops and threads.
+    """Objects in this process, optionally with versions. It may be used from several event loops and threads.
 
     Args:
         clock: the source of every ``date`` and ``modified``; None takes the machine's.
         versioning: keep every version, as a bucket with versioning enabled does.
         name: all storages of one name in this process see the same objects, for as long as the process lives;
-            without a name this storage is alone.
+            without a name it is private.
 
     Raises:
         InvalidOption: the name is in use with another ``versioning``.
@@ -241,7 +241,7 @@ class MemoryStorage:
         return Page(listed, None, self._clock.now())
 
     async def close(self) -> None:
-        """Nothing is held open: the storage stays usable, and what it holds stays."""
+        """Does nothing: the storage stays usable and keeps its objects."""
 
     def _refuse_version(self, version: str | None, operation: str) -> None:
         if version is not None and not self.versioning:

@@ -1,4 +1,4 @@
-"""A storage that keeps count of its requests and bytes."""
+"""A storage that counts requests and bytes."""
 
 from __future__ import annotations
 

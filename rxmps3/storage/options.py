@@ -1,4 +1,4 @@
-"""What the storage of a URL may be told beside it."""
+"""The options of a storage given by a URL."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["StorageOptions"]
 
 
 class StorageOptions(TypedDict, total=False):
-    """The options of S3, by boto3's names and with its meanings; other URLs take none of them."""
+    """The options of S3, with boto3's names and meanings; other URLs take none of them."""
 
     endpoint_url: str | None
     region_name: str | None

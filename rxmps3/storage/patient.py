@@ -1,4 +1,4 @@
-"""Trying again: an action, and a storage whose reads and deletes are tried again a few times before they fail."""
+"""Retries: for one action, and for a storage whose reads and deletes are retried a few times."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ATTEMPTS = 6
 
 
 async def patiently(action: Callable[[], Awaitable[T]], clock: Clock, backoff: Backoff, attempts: int = _ATTEMPTS) -> T:
-    """Do it, again if there is no answer, so often at most. It must do no harm when it is done twice."""
+    """Run an action, retrying up to a limit if there is no answer. The action has to be idempotent."""
     for failures in range(1, attempts):
         try:
             return await action()
@@ -29,14 +29,14 @@ async def patiently(action: Callable[[], Awaitable[T]], clock: Clock, backoff: B
 
 
 class PatientStorage(StorageWrapper):
-    """Tries what does no harm when it is done twice up to six times.
+    """Tries idempotent requests up to six times.
 
-    A put is not among that: whoever puts has to read back what became of it.
+    Puts are not retried: the caller has to read back their outcome.
 
     Args:
         inner: the storage.
         clock: for the waits.
-        backoff: how long they are.
+        backoff: the length of the waits.
     """
 
     def __init__(self, inner: Storage, clock: Clock, backoff: Backoff | None = None) -> None:

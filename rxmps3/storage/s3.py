@@ -65,21 +65,21 @@ _SLOWEST_BYTES_PER_SECOND = 16 * 1024
 
 
 class S3Storage:
-    """Objects of an S3 bucket below a prefix, through one aiobotocore client that the first request opens.
+    """The objects of an S3 bucket below a prefix, through one aiobotocore client opened by the first request.
 
-    The client's own retries are off: an answer that did not come is `Unavailable`, and the caller decides. Credentials,
-    region and endpoint come from the options, else from the environment and profiles, as botocore finds them; endpoint
-    and profile as of the moment when the storage is made.
+    The client's own retries are off: a missing answer raises `Unavailable`, and the caller decides. Credentials, region
+    and endpoint come from the options, else from the environment and profiles, as botocore resolves them; endpoint and
+    profile are fixed when the storage is created.
 
     Args:
         bucket: the bucket's name.
-        prefix: what all names start with; empty, or ending in a slash.
+        prefix: the prefix of all names; empty, or ending in a slash.
         options: boto3's, as far as `OPTIONS` names them. ``session`` is an `aioboto3.Session` or one of
             aiobotocore to take credentials from, ``config`` a botocore ``Config`` whose settings override ours.
         clock: not used for requests; S3 brings its own time.
 
     Raises:
-        InvalidOption: an option is unknown or of a wrong type, or is no address.
+        InvalidOption: an option is unknown, of a wrong type, or not a valid address.
         AccessDenied: there is no such profile, or the configuration files cannot be read.
 
     A storage belongs to the event loop of its first request; use from another one raises `WrongLoop`, and use after
@@ -293,7 +293,7 @@ class S3Storage:
             raise self._translate(error, "list versions", prefix) from error
 
     async def request(self, operation: str, method: str, **arguments: Any) -> Any:
-        """Any other request about the bucket: a method of boto3's S3 client by its name, with its arguments.
+        """Make any other request about the bucket: a method of boto3's S3 client by name, with its arguments.
 
         Raises:
             Error: as every verb does; its ``__cause__`` is what the client library raised.
@@ -320,7 +320,7 @@ class S3Storage:
         return await self._ask(client, "put_object", **{"ChecksumSHA256": sum, **arguments})
 
     async def _ask(self, client: Any, method: str, **arguments: Any) -> Any:
-        """One request; a second one if the server refuses the credentials and there are others by now."""
+        """Make a request; repeat it if the server refuses the credentials and new ones are available."""
         credentials = self._clients.credentials
         generation = credentials.generation if credentials is not None else 0
         try:

@@ -1,4 +1,4 @@
-"""The client library behind the S3 storage: aiobotocore's session, and what it lacks. Here is its only import.
+"""The client library of the S3 storage: aiobotocore's session, with additions. Only this module imports it.
 
 It is imported when the first S3 storage is made: that takes about half a second.
 """
@@ -42,7 +42,7 @@ _quiet: ContextVar[bool] = ContextVar("_quiet", default=False)
 
 
 class S3Client:
-    """Opens clients for S3 with one set of options. Endpoint, region and profile are those of the moment it is made.
+    """Opens clients for S3 with one set of options. Endpoint, region and profile are determined when it is created.
 
     Args:
         session: an `aioboto3.Session` or aiobotocore's own, to take credentials, region and endpoint from.
@@ -52,8 +52,8 @@ class S3Client:
         options: of botocore's ``create_client``.
 
     Raises:
-        InvalidOption: the session is of a synchronous library.
-        botocore.exceptions.BotoCoreError, ValueError: it cannot tell where to go.
+        InvalidOption: the session belongs to a synchronous library.
+        botocore.exceptions.BotoCoreError, ValueError: endpoint or region cannot be determined.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class S3Client:
         return self._session.get_config_variable("profile") or ""
 
     async def _resolve(self) -> None:
-        """Where botocore would go; a client without credentials tells it without asking anybody."""
+        """The endpoint that botocore resolves, taken from a client without credentials, with no request."""
         config = self._settings(path_style=False).merge(Config(signature_version=UNSIGNED, defaults_mode="legacy"))
         config.warm_up_loader_caches = False
         async with self._session.create_client("s3", config=config, **self._options) as client:
@@ -113,7 +113,7 @@ class S3Client:
     @asynccontextmanager
     async def open(self, bucket: str) -> AsyncGenerator[Any]:
         """A client for a bucket; its own retries are off, and names are sent as they are."""
-        # a server of another maker rarely has a host name per bucket; an access point always has one
+        # other servers rarely have a host name per bucket; an access point always has one
         config = self._settings(path_style=bool(self.endpoint) and not bucket.startswith("arn:"))
         async with self._session.create_client("s3", config=config, **self._options) as client:
             client.meta.events.unregister("before-call.s3", cast(Any, handlers).add_expect_header)
@@ -127,7 +127,7 @@ class S3Client:
         params["headers"].update(self._headers)
 
     def _settings(self, *, path_style: bool) -> Any:
-        """A configuration without the work that this package does itself or does not need."""
+        """A configuration that disables what this package does itself or does not need."""
         chosen = self._config
         settings: dict[str, Any] = {"s3": {"addressing_style": "path"}} if path_style else {}
         config: Any = AioConfig(
@@ -148,7 +148,7 @@ class S3Client:
 
 
 def _follow_no_further(params: dict[str, Any], **_: Any) -> None:
-    """botocore asks for a bucket's region by a request that may be redirected as well, and would ask again for ever."""
+    """Stop botocore's region lookup from following redirects, which could go on for ever."""
     params["context"].get("s3_redirect", {})["redirected"] = True
 
 
@@ -184,7 +184,7 @@ class _NotFollowing:
 
 
 class _Session(_aio_session):
-    """A session whose clients, those that it asks for credentials too, check certificates."""
+    """A session whose clients check certificates, including those that fetch credentials."""
 
     def create_client(self, service_name: str, *args: Any, config: Any = None, **kwargs: Any) -> Any:
         settings: Any = AioConfig()
@@ -201,7 +201,7 @@ def _checking(config: Any, chosen: Any) -> Any:
 
 
 def _new_session(profile_name: str | None, of_environment: str | None = None) -> Any:
-    """A session of its own, but for S3's description, which takes most of a client's making and never changes."""
+    """A new session that shares only S3's service description, the slowest part of creating a client."""
     session: Any = _Session()
     session.register_component("data_loader", _loader())
     if profile_name is not None:
@@ -214,7 +214,7 @@ def _new_session(profile_name: str | None, of_environment: str | None = None) ->
 
 
 class _Signing(_aio_credentials):
-    """What a client signs with: whatever the live credentials are when it does."""
+    """Signs each request with the live credentials current at that time."""
 
     def __init__(self, live: LiveCredentials) -> None:
         inherited: Any = super()
@@ -229,11 +229,11 @@ class _Signing(_aio_credentials):
 
 
 class _ChainSource:
-    """botocore's chain of sources, anew each time, so that it reads files and environment as they are by then.
+    """botocore's chain of credential sources, rebuilt each time so that it rereads files and environment.
 
     Args:
-        session: whose profile counts.
-        region: where a role is asked for.
+        session: determines the profile.
+        region: the region in which a role is requested.
     """
 
     def __init__(self, session: Any, region: str) -> None:
@@ -245,8 +245,8 @@ class _ChainSource:
         """Ask one source after the other; each has `_PATIENCE` seconds.
 
         Raises:
-            AccessDenied: one took longer, or wants to ask a human.
-            botocore.exceptions.BotoCoreError: one has no good answer, or none has any.
+            AccessDenied: a source took longer, or requires user input.
+            botocore.exceptions.BotoCoreError: a source failed, or none has credentials.
         """
         session = _new_session(*self._profiles)
         if self._region:
@@ -265,7 +265,8 @@ class _ChainSource:
 
 
 class _SessionSource:
-    """A session of the user's: it refreshes its own credentials, and is asked for others if a server refuses them."""
+    """A session given by the user: it refreshes its own credentials, and is asked for new ones if a server refuses
+    them."""
 
     def __init__(self, session: Any) -> None:
         self._session = getattr(session, "_session", session)
@@ -333,7 +334,7 @@ def _nobody_to_ask(prompt: str) -> str:
 
 
 class _Programs:
-    """The programs that a source has started; what still runs when it has been asked is killed."""
+    """The processes started by a credential source; those still running afterwards are killed."""
 
     def __init__(self, provider: Any) -> None:
         self._started: list[asyncio.subprocess.Process] = []
@@ -347,7 +348,7 @@ class _Programs:
         return process
 
     async def end(self) -> None:
-        """Kill what still runs."""
+        """Kill the processes still running."""
         for process in self._started:
             if process.returncode is None:
                 process.kill()
@@ -355,7 +356,7 @@ class _Programs:
 
 
 class _Quiet(logging.Filter):
-    """Lets nothing through that botocore logs while credentials are fetched here: whoever asked gets the error."""
+    """Suppresses botocore's log messages while credentials are fetched: the caller gets the error instead."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not _quiet.get() or record.levelno < logging.WARNING
@@ -391,7 +392,7 @@ def _check_certificates(verify: object) -> None:
 
 
 def _copied(session: Any) -> Any:
-    """Shares all with the user's session, but for what is set on it here."""
+    """A copy that shares everything with the user's session except what is set on it here."""
     inner = getattr(session, "_session", session)
     if not isinstance(inner, AioSession):
         raise InvalidOption(
@@ -414,7 +415,7 @@ def _loader() -> Any:
 
 
 def _finished(work: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that has nothing to wait for."""
+    """The result of a coroutine that never suspends."""
     try:
         work.send(None)
     except StopIteration as done:

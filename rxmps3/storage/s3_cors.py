@@ -1,4 +1,4 @@
-"""The CORS rules of an S3 bucket: which web pages' scripts may use it from a browser."""
+"""The CORS rules of an S3 bucket: which web pages may use it from a browser."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ async def write(storage: S3Storage, rules: Sequence[Rule]) -> None:
 
 
 def origins_of(rules: Sequence[Rule]) -> list[str]:
-    """The origins of the rule that is ours."""
+    """The origins in our rule."""
     return [origin for rule in rules if _is_ours(rule) for origin in rule["AllowedOrigins"]]
 
 
 def allowing(rules: Sequence[Rule], origins: Iterable[str]) -> list[Rule]:
-    """The rules with one of ours that allows these origins besides those that it allowed before.
+    """The rules with ours extended by these origins.
 
-    It goes first, since a server takes the first rule that fits; the others stay as they are.
+    Ours goes first, since a server takes the first matching rule; the others stay unchanged.
 
     Raises:
-        InvalidOption: an origin is none.
+        InvalidOption: not a valid origin.
     """
     allowed = list(dict.fromkeys([*origins_of(rules), *map(_checked, origins)]))
     return _with_ours(rules, allowed)
@@ -107,7 +107,7 @@ def _with_ours(rules: Sequence[Rule], origins: list[str]) -> list[Rule]:
 
 
 def _is_ours(rule: Rule) -> bool:
-    """By its ID, or by its content on a server that forgets the ID."""
+    """Whether the rule is ours: by its ID, or by its content if the server does not keep IDs."""
     if "ID" in rule:
         return rule["ID"] == RULE_ID
     return sorted(rule.get("ExposeHeaders", ())) == sorted(EXPOSED) and sorted(rule["AllowedMethods"]) == sorted(

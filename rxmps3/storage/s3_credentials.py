@@ -1,4 +1,4 @@
-"""Credentials that go on by themselves: fetched ahead of their end, and anew when a server refuses them."""
+"""Credentials that renew themselves: before they expire, and when a server refuses them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _NOT_SOONER = 10.0
 
 @dataclass(frozen=True)
 class Fetched:
-    """Credentials as of now.
+    """The current credentials.
 
     Attributes:
-        frozen: what requests are signed with.
-        ends_within: whether they end within so many seconds; None asks for the client library's own margin.
+        frozen: the credentials that sign requests.
+        ends_within: whether they expire within this many seconds; None means the client library's own margin.
     """
 
     frozen: Any
@@ -34,10 +34,12 @@ class Fetched:
 
 
 class LiveCredentials:
-    """One source of credentials, asked by one at a time, with back-off, and never while a good answer is at hand.
+    """One source of credentials, asked by one caller at a time, with back-off, and only when no valid credentials are
+    cached.
 
     Args:
-        fetch: asks the source, within bounds of its own; is told whether a server has refused what it gave last.
+        fetch: asks the source, with a timeout of its own; its argument tells whether a server has refused the last
+            credentials.
     """
 
     def __init__(self, fetch: Callable[[bool], Awaitable[Fetched]]) -> None:
@@ -51,10 +53,10 @@ class LiveCredentials:
         """How often they have changed."""
 
     async def frozen(self) -> Any:
-        """What to sign a request with.
+        """The credentials to sign a request with.
 
         Raises:
-            Exception: there is nothing to sign with, for the reason that the source gave when it was last asked.
+            Exception: there are none; the error of the source when it was last asked.
         """
         known = self._known
         if known is None or known.ends_within(0):
@@ -66,10 +68,10 @@ class LiveCredentials:
         return self._known.frozen if self._known is not None else None
 
     async def renewed(self, generation: int) -> bool:
-        """Ask the source anew, since a server has refused what it gave; whether there are others now.
+        """Ask the source again after a server has refused its credentials; returns whether there are new ones.
 
         Args:
-            generation: the `generation` of those that were refused.
+            generation: the `generation` of the refused credentials.
         """
         if self.generation == generation:
             await self._fetched(refused=True)

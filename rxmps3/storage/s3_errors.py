@@ -1,4 +1,4 @@
-"""What an S3 server, its client library or the network says, as errors of this package; pure."""
+"""Translation of errors of S3 servers, the client library and the network into this package's errors. Pure."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ _CONNECTION_ERRORS = frozenset({"HTTPClientError", "ConnectionError", "Incomplet
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer that is not a success: HTTP status, S3's error code and message, and when the server said so."""
+    """An error response: HTTP status, S3's error code and message, and the server's date."""
 
     status: int
     code: str
@@ -130,7 +130,7 @@ class Refusal:
 
     @classmethod
     def of(cls, error: BaseException) -> Refusal | None:
-        """What the server answered, None if the error is no answer."""
+        """The server's error response; None if the error is not a response."""
         answer: Mapping[str, Any] | None = getattr(error, "response", None)
         if not isinstance(answer, dict):
             return None
@@ -148,27 +148,27 @@ class Refusal:
 
     @property
     def is_of_credentials(self) -> bool:
-        """Whether the server does not know these credentials, or not any more; others may do."""
+        """Whether the server does not accept these credentials (any more); others may work."""
         return self.code in _UNKNOWN_CREDENTIALS or self.status == 401
 
     @property
     def wants_checksum(self) -> bool:
-        """Whether a put is refused for want of a checksum, as where Object Lock is on."""
+        """Whether a put is refused because it lacks a checksum, as with Object Lock."""
         said = self.message.lower()
         return self.status == 400 and ("content-md5" in said or "checksum" in said) and self.code not in _DAMAGED
 
     @property
     def means_missing(self) -> bool:
-        """Whether there is no such object; a 404 that S3 did not sign with its code is no evidence."""
+        """Whether there is no such object; a 404 without S3's error code proves nothing."""
         return self.code in _NO_OBJECT or (self.status == 405 and self.code == "MethodNotAllowed")
 
 
 def translate(error: BaseException, *, operation: str, where: str, bucket: str) -> Error:
-    """The error of this package for one from botocore, aiohttp or the operating system.
+    """Translate an error from botocore, aiohttp or the operating system.
 
     Args:
         error: what was caught.
-        operation: the verb.
+        operation: the storage operation.
         where: the object, for the message.
         bucket: the bucket and its endpoint, for the message.
     """
@@ -246,7 +246,7 @@ def _of_refusal(refusal: Refusal, operation: str, where: str, bucket: str) -> Er
 
 
 def _names_header(refusal: Refusal) -> bool:
-    """Whether the server says that it does not know a header; of any other 400 nobody knows that it means so."""
+    """Whether the server says that it does not support a header; other 400 responses may have other causes."""
     return refusal.status == 400 and "unsupported header" in refusal.message.lower()
 
 
@@ -262,7 +262,7 @@ def parse_date(text: str | None) -> datetime | None:
 
 
 def _retry_after(text: str | None, date: datetime | None) -> float | None:
-    """Seconds to wait, which a server names as a number or as a moment on its own clock."""
+    """The seconds to wait from Retry-After, given as a number or as a time on the server's clock."""
     if not text:
         return None
     try:

@@ -1,4 +1,4 @@
-"""From a URL to a storage."""
+"""Opening a storage by its URL."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def open_storage(url: str, *, clock: Clock, **options: Any) -> Storage:
             absolute or with ``~``) or ``s3://BUCKET/PREFIX``, where the bucket may be the ARN of an access point. The
             prefix gets its trailing slash. The options of S3 that are text may also follow as a query,
             ``?endpoint_url=http://127.0.0.1:9000``.
-        clock: time and chance for the storage.
+        clock: time and randomness for the storage.
         options: for ``memory:`` ``versioning``; for ``s3:`` what `rxmps3.storage.s3.S3Storage` takes.
 
     Raises:
-        InvalidOption: the URL or an option makes no sense; the message says what is accepted.
+        InvalidOption: the URL or an option is invalid; the message says what is accepted.
     """
     scheme, colon, rest = url.partition(":")
     opener = _OPENERS.get(scheme.lower())
@@ -119,7 +119,7 @@ def _refuse(where: str, options: dict[str, Any], *, accepted: list[str]) -> None
 
 
 def without_secrets(url: str) -> str:
-    """A URL as it may be shown: no query, and nothing before an ``@``, where people put keys and passwords."""
+    """A URL safe to show: without the query and without anything before an ``@``, where secrets may be."""
     scheme, colon, rest = url.partition("?")[0].partition(":")
     slashes = rest[: len(rest) - len(rest.lstrip("/"))]
     _, at, place = rest[len(slashes) :].rpartition("@")

@@ -1,4 +1,4 @@
-"""One storage around another: the base of all that count, delay, repeat or spoil requests. They stack in any order."""
+"""The base class of storages that wrap another one to count, delay, repeat or corrupt requests. They can be stacked."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class Request:
 
 
 class StorageWrapper:
-    """A storage that passes every request on, through `around`, which a subclass overrides.
+    """A storage that passes every request through `around`, which subclasses override.
 
-    A verb that the protocol gains is wrapped here, once, and every wrapper sees it.
+    A new operation of the interface has to be wrapped only here.
     """
 
     def __init__(self, inner: Storage) -> None:
@@ -65,7 +65,7 @@ class StorageWrapper:
         return self.inner.name_limit
 
     async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
-        """Answer a request; ``proceed`` carries it out, as often as it is called."""
+        """Answer a request; each call of ``proceed`` carries it out once."""
         return await proceed()
 
     async def get(
