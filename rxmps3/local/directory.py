@@ -7,8 +7,8 @@
     DIR/<database>/<manifest>/known/values/<…>   known large values
     DIR/<database>/<manifest>/slots/<n>/…        one outbox a process; locked while its process lives
 
-A database under another address, be it another port of the same server, is another folder: what waits there to be sent
-is told when the first address opens, and `rxmps3.local.unsent` finds it.
+Each address of a database, even another port of the same server, has its own folder. Opening one address reports unsent
+writes under the others, and `rxmps3.local.unsent` finds them.
 
 The state and the values are shared by the processes of one directory; they are copies of what the bucket has, and
 may be deleted at any time. The slot of a process that has died is adopted by the next one that opens.
@@ -60,7 +60,7 @@ class Local:
     Args:
         storage: holds the shared part.
         outboxes: the own one first, then those of dead processes; each is locked.
-        release: lets the locks go.
+        release: releases the locks.
         elsewhere: other addresses of the same bucket and prefix, for which the directory holds unsent writes.
     """
 
@@ -73,7 +73,7 @@ class Local:
         self._release = release
 
     async def take_over(self) -> list[Restored]:
-        """The pending writes of all outboxes, oldest first in each; from now on they are in the own one.
+        """The pending writes of all outboxes, oldest first in each; moves them to the own outbox.
 
         Raises:
             Unavailable, AccessDenied: the disk refuses.
@@ -91,7 +91,7 @@ class Local:
 
     @property
     def set_aside(self) -> list[str]:
-        """What could not be read of the outboxes, as file names with the reason."""
+        """The outbox files that could not be read, with the reasons."""
         return [name for outbox in self.outboxes for name in outbox.set_aside]
 
     async def load_state(self) -> SavedState | None:
@@ -132,7 +132,7 @@ class Local:
             await self._storage.delete(one.name)
 
     async def close(self) -> None:
-        """Let go of files and locks."""
+        """Release files and locks."""
         for outbox in self.outboxes:
             await outbox.close()
         await self._storage.close()
@@ -182,7 +182,7 @@ class LocalDirectory:
         slots = folder / "slots"
         make_directories(os.path.abspath(slots), 0o700)
         with suppress(PermissionError):
-            os.chmod(self._root, 0o700)  # earlier versions left it open to everybody
+            os.chmod(self._root, 0o700)  # earlier versions made it readable by everyone
         self._check_address()
         locks = [lock for slot in sorted(slots.iterdir()) if (lock := lock_slot(slot)) is not None]
         number = 1
@@ -205,7 +205,7 @@ class LocalDirectory:
         return Local(known, outboxes, release, self._elsewhere(folder.name))
 
     def _check_address(self) -> None:
-        """Write down which database this is, or refuse to keep another's there."""
+        """Record which database this folder is for, or refuse if it is another's."""
         address = address_of(self._root)
         if address is None:
             spare = self._root / f"{_ADDRESS}.{os.getpid()}"
@@ -230,7 +230,7 @@ class LocalDirectory:
 
 
 def address_of(folder: Path) -> str | None:
-    """Which database a folder of a local directory belongs to; None if it is none, or of an earlier version."""
+    """The database of a folder in a local directory; None if it has none or is of an earlier version."""
     try:
         return (folder / _ADDRESS).read_text().strip() or None
     except (FileNotFoundError, NotADirectoryError):
@@ -258,7 +258,7 @@ class LocalMemory:
 
 
 def lock_slot(slot: Path) -> tuple[Path, int] | None:
-    """Lock a slot, if the process that used it is gone."""
+    """Lock a slot, unless a live process has it locked."""
     try:
         import fcntl
     except ImportError:

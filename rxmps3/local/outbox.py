@@ -1,4 +1,4 @@
-"""Pending writes that survive the process: stored before they are called stored, kept until they are in the log.
+"""Durable pending writes: stored on disk before they are reported as stored, and kept until they are in the log.
 
 An outbox is a few objects on a `Storage` of its own, a directory as a rule::
 
@@ -92,10 +92,10 @@ class Outbox:
         self.set_aside: list[str] = []
 
     async def restore(self, *, untouched: bool = False) -> list[Restored]:
-        """What is in it, oldest first. ``set_aside`` then names what could not be read.
+        """The stored writes, oldest first. Afterwards ``set_aside`` names the files that could not be read.
 
         Args:
-            untouched: move and delete nothing; for an outbox that is only looked into.
+            untouched: move and delete nothing; for inspecting an outbox.
 
         Raises:
             Unavailable, AccessDenied: the storage does not answer.
@@ -109,7 +109,7 @@ class Outbox:
             if not isinstance(answer, Found):
                 continue
             if not re.fullmatch(f"{_WRITES}[0-9]{{20}}", listed.name):
-                continue  # not one of ours
+                continue  # not a file of an outbox
             first = _first_of(listed.name)
             try:
                 batch = _decode_batch(answer.body, listed.name)
@@ -138,7 +138,7 @@ class Outbox:
         """Store writes; they are durable when it returns.
 
         Raises:
-            Unavailable, AccessDenied: they may not be.
+            Unavailable, AccessDenied: they may not be durable.
         """
         name = f"{_WRITES}{self._next:020d}"
         first = self._next
@@ -161,27 +161,27 @@ class Outbox:
         await self.remove(list(self._place))
 
     async def mark_sent(self, ids: Sequence[WriteId], date: datetime | None, position: str) -> None:
-        """These writes are about to be sent; durable when it returns.
+        """Record that these writes are about to be sent; durable when it returns.
 
         Args:
             ids: the writes.
             date: the bucket's time as last seen.
-            position: where the log is, as far as it is known here.
+            position: the log's position as known here.
         """
         ordinals = [self._place[id][1] for id in ids if id in self._place]
         if ordinals:
             await self._note_sent(max(ordinals), date, position)
 
     async def mark_coming(self, count: int, date: datetime | None, position: str) -> None:
-        """The next so many writes that are added have been sent already; durable when it returns.
+        """Record that the next writes to be added, this many, have been sent already; durable when it returns.
 
-        A process that dies between this and `add` leaves numbers that no write has, which does no harm; the other way
-        round it would leave writes of which nobody knows that they were sent.
+        A process that dies between this and `add` leaves records without writes, which is harmless; in the opposite
+        order it would leave writes not recorded as sent.
         """
         await self._note_sent(self._next + count - 1, date, position)
 
     def is_noted(self, id: WriteId) -> bool:
-        """Whether it is durable that a write here may have been sent."""
+        """Whether it is durably recorded that a write here may have been sent."""
         return self._place[id][1] <= self._noted
 
     async def _note_sent(self, last: int, date: datetime | None, position: str) -> None:
@@ -202,7 +202,7 @@ class Outbox:
         self._noted = max(self._noted, through)
 
     async def refuse(self, ids: Sequence[WriteId]) -> None:
-        """These will never be committed and are not to come back; durable when it returns."""
+        """Record that these will never be committed and must not be restored; durable when it returns."""
         known = [id for id in ids if id in self._place]
         if known:
             kept = {id: name for id, name in self._refused.items() if name in self._batches}
@@ -210,7 +210,7 @@ class Outbox:
             await self._storage.put(_REFUSED, seal(jsontext.encode(sorted(self._refused))))
 
     async def remove(self, ids: Sequence[WriteId]) -> None:
-        """These writes have met their end."""
+        """Remove writes that have ended."""
         for id in ids:
             name, _ = self._place.pop(id, ("", 0))
             batch = self._batches.get(name)
@@ -228,7 +228,7 @@ class Outbox:
         return len(self._place)
 
     async def close(self) -> None:
-        """Let the storage go."""
+        """Close the storage."""
         await self._storage.close()
 
     def _note(self, name: str, id: WriteId, ordinal: int) -> None:
@@ -267,13 +267,13 @@ class Outbox:
 
 
 def seal(text: str) -> bytes:
-    """A text with its SHA-256 in front, so that it can be told from a torn or altered one."""
+    """A text prefixed with its SHA-256, so that a truncated or altered one is detected."""
     body = text.encode()
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
 def open_sealed(body: bytes, name: str) -> str:
-    """The text that was sealed. Raises `Corrupt` if it is not whole."""
+    """The sealed text. Raises `Corrupt` if it is damaged."""
     digest, _, rest = body.partition(b"\n")
     if hashlib.sha256(rest).hexdigest().encode() != digest:
         raise Corrupt("torn or altered", object=f"file {name!r}")

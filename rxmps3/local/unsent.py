@@ -1,4 +1,4 @@
-"""What waits to be sent in a local directory, for whichever address: found, and moved to another one."""
+"""Finding the unsent writes in a local directory, for any address, and moving them to another address."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class Unsent:
 
 
 async def find_unsent(directory: str | os.PathLike[str], clock: Clock) -> list[Unsent]:
-    """The outboxes below a local directory that hold writes, by address and manifest. Nothing is changed.
+    """The outboxes below a local directory that hold writes, by address and manifest. Read-only.
 
     Raises:
-        InvalidOption: it is no directory.
+        InvalidOption: not a directory.
         Unavailable, AccessDenied: the disk refuses.
     """
     found: list[Unsent] = []

@@ -1,8 +1,7 @@
-"""What a write rests on, and whether that is still so. Pure.
+"""The conditions of a write, and whether they hold. Pure.
 
-A write with a basis is committed only at a place of the log where its basis holds. That place is known before it is
-sent, since a commit aims at the number after the last entry that was read: a log with one order of commits can promise
-this, and only such a one.
+A write with conditions is committed only at a position of the log where they hold. That position has to be known before
+the write is sent, as in the sequenced log, where a commit aims at the number after the last entry read.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ class _Entry(Protocol):
 
 
 class Seen(NamedTuple):
-    """What a key was seen to be at.
+    """The entry of a key that was seen.
 
     Attributes:
         version: its version.
-        value: what tells its value from others, since an own write that waits for its commit may be made anew under
-            its version; "" takes any.
+        value: identifies its value, since an own pending write may be recomputed under the same version; "" matches
+            any.
     """
 
     version: str
@@ -39,23 +38,23 @@ class Seen(NamedTuple):
 
     @classmethod
     def of(cls, entry: _Entry) -> Seen:
-        """An entry as it is now."""
+        """From an existing entry."""
         return cls(entry.version, entry.identity)
 
 
 def seen(entry: _Entry | None) -> Seen | None:
-    """An entry as it is now; None if there is none."""
+    """The `Seen` of an entry; None if there is none."""
     return None if entry is None else Seen.of(entry)
 
 
 @dataclass(frozen=True)
 class Range:
-    """What was seen under a prefix.
+    """The keys that were seen under a prefix.
 
     Attributes:
         prefix: a plain string prefix.
-        first, last: how many keys from the start or the end were looked at; None for no bound.
-        keys: what each key was at that was seen there.
+        first, last: how many keys from the start or the end were read; None for no bound.
+        keys: what was seen of each key there.
     """
 
     prefix: str
@@ -66,13 +65,13 @@ class Range:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a write rests on.
+    """The conditions of a write.
 
     Attributes:
-        keys: what each of these keys is to be at; None where there is to be none.
-        ranges: what is to be seen under prefixes.
-        derived: how the values of its keys are made of those before, which are at ``keys``. Such a write is made anew
-            on what is there instead of being refused.
+        keys: the required entry of each key; None requires that it does not exist.
+        ranges: the required content of prefixes.
+        derived: how its values are computed from the earlier values, which are in ``keys``. Such a write is recomputed
+            from the current values instead of being refused.
     """
 
     keys: Mapping[str, Seen | None]
@@ -81,12 +80,12 @@ class Conditions:
 
 
 def broken(conditions: Conditions, confirmed: Mapping[str, _Entry], ahead: Mapping[str, _Entry | None]) -> str:
-    """What of a basis does not hold, in words; "" if all of it does.
+    """Describe a condition that does not hold; "" if all hold.
 
     Args:
-        conditions: what is asked for.
-        confirmed: what the log says.
-        ahead: what the client's own earlier writes make of it, which wait for their commit; None deletes.
+        conditions: the conditions.
+        confirmed: the state of the log.
+        ahead: the entries from the client's own earlier pending writes; None deletes.
     """
     for key, wanted in conditions.keys.items():
         there = ahead[key] if key in ahead else confirmed.get(key)

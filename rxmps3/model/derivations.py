@@ -1,6 +1,6 @@
-"""Values that are made of what was there before: merge patches, and merges by a schema. Pure.
+"""Values computed from earlier values: merge patches, and merges by a schema. Pure.
 
-A derivation is a value itself: it can be kept on disk, and applied again when what it was applied to has changed.
+A derivation is itself a value: it can be stored on disk, and applied again when its input has changed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class MergePatch:
     text: str
 
     def apply(self, before: str | None) -> str:
-        """The text of the value that it makes of one with this text, or of none."""
+        """Apply it to a value, given as text or None; returns the text of the result."""
         target = None if before is None else jsontext.decode(before)
         return jsontext.encode(merge(target, jsontext.decode(self.text)))
 

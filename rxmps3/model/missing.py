@@ -1,4 +1,4 @@
-"""`MISSING`, the sign for a key that is not there: ``None`` is a value, JSON's null."""
+"""`MISSING`, the sentinel for a missing key; ``None`` is a value, JSON's null."""
 
 from __future__ import annotations
 

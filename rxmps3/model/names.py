@@ -1,4 +1,4 @@
-"""Every object name, both ways. Pure.
+"""Format and parse the object names of the sequenced log. Pure.
 
 Below the prefix of the database a manifest owns one folder::
 

@@ -1,6 +1,6 @@
-"""The state of a manifest and how it moves: pure, synchronous, and the only place where it does.
+"""The state of a manifest and its transitions, all of which are here. Pure and synchronous.
 
-`State` is what the log says; `View` is the state with this replica's own pending writes on top. One function
+`State` is the result of the log; `View` is the state with this replica's own pending writes on top. One function
 changes a view::
 
     step(view, event) -> Step(view, changes, effects)
@@ -303,7 +303,7 @@ class Pending(NamedTuple):
 
 
 class _Top(NamedTuple):
-    """The newest pending word on a key."""
+    """The newest pending write to a key."""
 
     ordinal: int
     entry: Entry | None
@@ -386,7 +386,7 @@ Cause = Literal["own", "remote", "rollback"]
 
 @dataclass(frozen=True)
 class Wrote:
-    """A write was made here.
+    """A write made here.
 
     Attributes:
         write: the write.
@@ -408,9 +408,10 @@ class Amended:
 
 @dataclass(frozen=True)
 class Remade:
-    """A pending write has other values now, of the same keys: what they are made of has changed.
+    """A pending write was recomputed: it has other values for the same keys.
 
-    While what they are to be made of is not at hand, the write has the entries beneath it, and ``cause`` is "remote".
+    While the values it is computed from are not loaded, the write has the entries beneath it, and ``cause`` is
+    "remote".
     """
 
     write: Write
@@ -427,10 +428,10 @@ class Committed:
 
 @dataclass(frozen=True)
 class Replayed:
-    """Versions came to light that belong below known ones; the state was computed anew with them in their place.
+    """Versions appeared that belong below known ones; the state was recomputed with them in place.
 
     Attributes:
-        state: what the log says now.
+        state: the new state of the log.
         versions: those that were not known before, oldest first.
         keys: every key whose entry may differ from before.
         told: whether they were known after all, and only that they hold pending writes was not.
@@ -444,7 +445,7 @@ class Replayed:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The state was read whole, at first or because the log before it is gone."""
+    """The whole state was read, for the first time or because the log before it is gone."""
 
     state: State
 

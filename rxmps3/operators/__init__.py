@@ -1,7 +1,7 @@
 """Operators for any Observable that reactivex does not have; use them in ``pipe`` beside those of reactivex.
 
-Each docstring holds marble diagrams in the notation of `rxmps3.testing.marbles`; they are played as tests. Timers run
-on a scheduler that is passed, given at the subscription, or made for the running event loop; nothing starts a thread.
+Each docstring has marble diagrams in the notation of `rxmps3.testing.marbles`, which are run as tests. Timers use the
+scheduler passed as an argument or at the subscription, else one for the running event loop; no threads are started.
 """
 
 from rxmps3.operators.async_iterables import from_async_iterable, to_async_iterator

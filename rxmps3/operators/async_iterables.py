@@ -21,11 +21,11 @@ T = TypeVar("T")
 
 
 def from_async_iterable(iterable: AsyncIterable[T] | Callable[[], AsyncIterable[T]]) -> Observable[T]:
-    """An Observable of what an async iterable gives, pulled by a task on the event loop that subscribes.
+    """An Observable of the items of an async iterable, pulled by a task on the subscriber's event loop.
 
-    It asks for the next item when every observer is done with the last, so nothing is buffered. Disposing cancels
-    the pulling and closes a generator; its ``finally`` runs on the loop soon after. What the iterable raises goes to
-    ``on_error``, also that it was cancelled by somebody else.
+    It requests the next item once every observer has handled the last one, so nothing is buffered. Disposing cancels
+    the task and closes a generator; its ``finally`` runs on the loop soon after. An exception of the iterable,
+    including a cancellation from elsewhere, goes to ``on_error``.
 
     ::
 
@@ -43,7 +43,7 @@ def from_async_iterable(iterable: AsyncIterable[T] | Callable[[], AsyncIterable[
             function that makes one for each subscription.
 
     Raises:
-        InvalidOption: it is neither.
+        InvalidOption: it is neither of these.
         WrongLoop: (to ``on_error``) no event loop runs on the thread that subscribes.
     """
 
@@ -108,16 +108,16 @@ class _Pulling(Generic[T]):
 
 
 def _tell(task: asyncio.Task[None]) -> None:
-    """What an observer raised goes to the loop's exception handler."""
+    """Report what an observer raised to the loop's exception handler."""
     if not task.cancelled():
         task.result()
 
 
 def to_async_iterator(keep: int | Literal["all"] = 1) -> Callable[[Observable[T]], Iteration[T]]:
-    """The last in a ``pipe``: ``async with source.pipe(to_async_iterator()) as items: async for item in items``.
+    """For the end of a ``pipe``: ``async with source.pipe(to_async_iterator()) as items: async for item in items``.
 
-    What ``db.iterate(source, keep)`` gives, for any Observable and without a database: the context manager subscribes
-    and disposes; inside it, ``async for`` gives what arrives, with a bounded number of items waiting.
+    As ``db.iterate(source, keep)``, but without a database: the context manager subscribes and disposes; inside it,
+    ``async for`` gives the items, with a bounded buffer.
 
     ``every(4, …)`` shows a consumer that needs 4 seconds for an item.
 
@@ -136,15 +136,15 @@ def to_async_iterator(keep: int | Literal["all"] = 1) -> Callable[[Observable[T]
         result  a-#
 
     Args:
-        keep: how many of the latest items wait for a slow consumer; ``"all"`` waits with up to 10,000 of them and
-            raises `Overloaded` in the consumer if there are more.
+        keep: how many of the latest items are buffered for a slow consumer; ``"all"`` buffers up to 10,000 and raises
+            `Overloaded` in the consumer beyond that.
 
     Raises:
-        InvalidOption: ``keep`` is neither.
+        InvalidOption: ``keep`` is neither of these.
     """
 
     def iterated(source: Observable[T]) -> Iteration[T]:
         return Iteration(source, keep)
 
-    Iteration[T](Observable[T](), keep)  # the options are checked where they are given
+    Iteration[T](Observable[T](), keep)  # check the options at the call
     return iterated

@@ -1,4 +1,4 @@
-"""At most so many items a second, and the last one always."""
+"""Rate limiting that never loses the last item."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ T = TypeVar("T")
 def coalesce(
     seconds: float | None = None, *, fps: float | None = None, scheduler: SchedulerBase | None = None
 ) -> Callable[[Observable[T]], Observable[T]]:
-    """Pass items on at most once in so many seconds; those between give way to the latest, which always comes.
+    """Limit the rate of items; of those in between only the latest is emitted, and it is never lost.
 
     The first item passes at once, unlike with ``debounce``; the latest one is not lost, unlike with
-    ``throttle_first``; and nothing ticks while nothing comes, unlike with ``sample``. When the source ends or fails,
-    the item held back comes first. An observer that raises is detached, and the error goes to who emitted, or to the
-    loop's exception handler.
+    ``throttle_first``; and no timer runs while no items arrive, unlike with ``sample``. When the source completes or
+    fails, a pending item is emitted first. An observer that raises is detached, and the error goes to the emitter, or
+    to the loop's exception handler.
 
     ::
 
@@ -45,12 +45,12 @@ def coalesce(
         result  a---(b#)
 
     Args:
-        seconds: the least time between two items, counted from when the observer is done with the first.
+        seconds: the least time between two items, counted from when the observer has handled the first.
         fps: the same as items (frames) per second; give one of the two.
-        scheduler: where it waits; by default that of the subscription, else the running event loop.
+        scheduler: for the timers; by default that of the subscription, else the running event loop.
 
     Raises:
-        InvalidOption: not exactly one of ``seconds`` and ``fps`` is given, or it is no positive number.
+        InvalidOption: not exactly one of ``seconds`` and ``fps`` is given, or it is not a positive number.
     """
     rate: Any = fps if seconds is None else seconds
     if (seconds is None) == (fps is None):

@@ -1,4 +1,4 @@
-"""Where the timers and tasks of an operator live: on the event loop of the subscription."""
+"""The event loop of a subscription, on which an operator's timers and tasks run."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ T = TypeVar("T")
 
 
 def is_count(value: object, least: int) -> bool:
-    """Whether an option is a whole number, no less than that."""
+    """Whether an option is an integer of at least this value."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def is_seconds(value: object) -> bool:
-    """Whether an option is a number of seconds, 0 included."""
+    """Whether an option is a number of seconds, 0 or more."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
 
 
@@ -42,7 +42,7 @@ def running_loop(operation: str) -> asyncio.AbstractEventLoop:
 
 
 def timers_of(operation: str, *given: SchedulerBase | None) -> SchedulerBase:
-    """The first scheduler that was given, else one for the running loop."""
+    """The first scheduler given, else one for the running loop."""
     for scheduler in given:
         if scheduler is not None:
             return scheduler
@@ -50,7 +50,7 @@ def timers_of(operation: str, *given: SchedulerBase | None) -> SchedulerBase:
 
 
 def on_loop(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:
-    """Run it on the loop's thread: at once if called there, else soon. Nothing, once the loop is closed."""
+    """Run on the loop's thread: at once if called there, else soon. Does nothing once the loop is closed."""
     if runs_here(loop):
         action()
     elif not loop.is_closed():
@@ -58,12 +58,12 @@ def on_loop(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None
 
 
 class Inbox(Generic[T]):
-    """Takes items from any thread to the loop's: at once if they come there, else soon, all that came meanwhile.
+    """Passes items from any thread to the loop's thread: at once if already there, else soon, in batches.
 
     Args:
         loop: the loop.
         take: called on its thread with each item.
-        most: how many wait for the loop; what comes on top is dropped. None: only the latest waits.
+        most: how many items may wait for the loop; further ones are dropped. None: only the latest waits.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, take: Callable[[T], None], most: int | None) -> None:
@@ -75,7 +75,7 @@ class Inbox(Generic[T]):
         self._called = False
 
     def put(self, item: T) -> None:
-        """Take an item. From any thread."""
+        """Pass an item. Callable from any thread."""
         with self._lock:
             if self._most is None or len(self._items) < self._most:
                 self._items.append(item)

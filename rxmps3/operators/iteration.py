@@ -24,12 +24,12 @@ MOST_BEHIND = 10_000
 
 
 class Iteration(Generic[T]):
-    """An async context manager that subscribes; inside it, the async iterator of what arrives.
+    """An async context manager that subscribes and gives an async iterator of the items.
 
     Args:
-        source: any Observable, of this package or not; it may emit on any thread.
-        keep: how many of the latest items wait for a slow consumer; ``"all"`` waits with up to 10,000 of them and
-            raises `Overloaded` in the consumer if there are more.
+        source: any Observable, which may emit on any thread.
+        keep: how many of the latest items are buffered for a slow consumer; ``"all"`` buffers up to 10,000 and raises
+            `Overloaded` in the consumer beyond that.
     """
 
     def __init__(self, source: Observable[T], keep: int | Literal["all"] = 1) -> None:
@@ -76,7 +76,7 @@ class Iteration(Generic[T]):
         return self._items.popleft()
 
     def _take(self, item: T) -> None:
-        """An item, on any thread: it is bounded where it arrives, however long the loop is busy."""
+        """Receive an item, on any thread; the buffer is bounded here, however long the loop is busy."""
         with self._lock:
             if self._ended:
                 return
@@ -95,7 +95,8 @@ class Iteration(Generic[T]):
         self._wake()
 
     def _wake(self) -> None:
-        """Wake the consumer; from other threads with one message to the loop, however many items come meanwhile."""
+        """Wake the consumer; from other threads with a single message to the loop for all items that arrive
+        meanwhile."""
         loop = self._loop
         if loop is None or loop.is_closed():
             return
@@ -106,7 +107,7 @@ class Iteration(Generic[T]):
             if self._waking:
                 return
             self._waking = True
-        with suppress(RuntimeError):  # the loop was closed meanwhile
+        with suppress(RuntimeError):  # the loop has been closed meanwhile
             loop.call_soon_threadsafe(self._woken)
 
     def _woken(self) -> None:

@@ -41,10 +41,10 @@ def map_async(
 ) -> Callable[[Observable[T]], Observable[U]]:
     """Map each item with a coroutine function, on the event loop of the thread that subscribes.
 
-    ``ordering`` says in which order results come: ``"preserve"`` in that of the items, ``"arrival"`` as they are
-    ready, ``"latest"`` only that of the latest item: a new item cancels the call for the one before, and its own call
-    begins when that one has ended. ``"conflate"`` cancels nothing: of the items that come during a call the latest one
-    waits, and the others are dropped.
+    ``ordering`` determines the order of the results: ``"preserve"`` keeps that of the items; ``"arrival"`` emits them
+        as they are ready; ``"latest"`` emits only that of the latest item: a new item cancels the call for the one
+        before, and its own call starts when that one has ended. ``"conflate"`` cancels nothing: of the items that
+        arrive during a call the latest one waits, and the others are dropped.
 
     ``takes(a=3)`` is a coroutine function that takes 3 seconds for ``a``, 1 for others, and gives the capital letter.
 
@@ -74,19 +74,18 @@ def map_async(
         map_async(fails_at("a"))
         result  --#
 
-    An error of ``fn``, also that it was cancelled by somebody else, goes to ``on_error``: with ``"preserve"`` after
-    the results of the items before. An error of the source does so at once. Either cancels the calls that run, as
-    disposing does. The end of the source waits for the results. An observer that raises is detached, and its error goes
-    to the loop's exception handler.
+    An error of ``fn``, including a cancellation from elsewhere, goes to ``on_error``, with ``"preserve"`` after the
+    results of the earlier items. An error of the source goes there at once. Either cancels the running calls, as
+    disposing does. The completion of the source waits for the results. An observer that raises is detached, and its
+    error goes to the loop's exception handler.
 
     Args:
         fn: called with each item; what it returns is awaited in a task.
         concurrency: how many calls may run at once; with ``"latest"`` and ``"conflate"`` it is one.
         ordering: ``"preserve"``, ``"arrival"``, ``"latest"`` or ``"conflate"``.
-        buffer: how many items may wait, for their call or for their turn; one more, and `Overloaded` goes to
-            ``on_error``.
-        create_task: starts each call, with the arguments of `asyncio.TaskGroup.create_task`, for who keeps account of
-            tasks; by default on the running event loop.
+        buffer: how many items may wait for their call or their turn; beyond that, `Overloaded` goes to ``on_error``.
+        create_task: starts each call, with the arguments of `asyncio.TaskGroup.create_task`, for callers that track
+            their tasks; by default on the running event loop.
 
     Raises:
         InvalidOption: ``fn`` cannot be called, or an option is none of these.
@@ -143,13 +142,13 @@ class _Call(Generic[T, U]):
         self.result.append(await fn(self.item))
 
     def drop(self) -> None:
-        """Nobody wants the result any more."""
+        """Discard the result."""
         self.dropped = True
         if self.task is not None and not self.task.done():
             self.task.cancel()
 
     def settle(self, task: asyncio.Task[None]) -> None:
-        """Take over how the task ended."""
+        """Record the task's outcome."""
         self.done = True
         error = None if task.cancelled() else task.exception()
         if self.dropped:
@@ -214,7 +213,7 @@ class _Calls(Generic[T, U]):
         self._drop_all()
 
     def _drop_all(self) -> None:
-        """What waits or runs is no longer wanted; a call that runs counts until it has ended."""
+        """Drop waiting items and running calls; a running call counts until it has ended."""
         self._waiting.clear()
         started, self._started = self._started, deque()
         for call in started:
@@ -226,7 +225,7 @@ class _Calls(Generic[T, U]):
             coroutine = call.run(self._fn)
             try:
                 call.task = self._create_task(coroutine, name="map_async")
-            except Exception as error:  # a group of tasks that has ended takes no more
+            except Exception as error:  # a task group that has ended accepts no tasks
                 coroutine.close()
                 self.fail(error)
                 return

@@ -1,4 +1,4 @@
-"""Try again, later and later."""
+"""Retrying with exponential back-off."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def retry_with_backoff(
     rng: Random | None = None,
     scheduler: SchedulerBase | None = None,
 ) -> Callable[[Observable[T]], Observable[T]]:
-    """Subscribe again to a source that fails, after a random time whose bound doubles: back-off with full jitter.
+    """Resubscribe to a source that fails, with exponential back-off and full jitter.
 
-    Before try n + 1 it waits a random time between 0 and ``base * 2**(n - 1)`` seconds, never more than ``cap``. The
-    error of the last try goes on to ``on_error``.
+    Before attempt n + 1 it waits a random time between 0 and ``base * 2**(n - 1)`` seconds, never more than ``cap``.
+    The error of the last attempt goes to ``on_error``.
 
     The diagrams show the longest waits; a line per subscription to the source.
 
@@ -50,16 +50,16 @@ def retry_with_backoff(
         result  ---#
 
     Args:
-        attempts: how often the source is subscribed to at most, the first time included.
+        attempts: how often the source is subscribed to at most, including the first time.
         base: the bound of the first wait, in seconds.
         cap: the bound of all waits, in seconds.
-        retry_if: whether to try again after such an error; by default after any. If it raises, that is the error.
-        reset_on_success: whether an item starts the counting of tries, and the bound, anew: for sources that last.
-        rng: chance for the jitter; by default of its own.
-        scheduler: where it waits; by default that of the subscription, else the running event loop.
+        retry_if: whether to retry after an error; by default always. If it raises, its exception becomes the error.
+        reset_on_success: whether an item resets the number of attempts and the wait: for long-lived sources.
+        rng: randomness for the jitter; by default a generator of its own.
+        scheduler: for the waits; by default that of the subscription, else the running event loop.
 
     Raises:
-        InvalidOption: ``attempts`` is no positive number, or ``base`` or ``cap`` is negative or no number.
+        InvalidOption: ``attempts`` is not a positive number, or ``base`` or ``cap`` is negative or not a number.
     """
     if not is_count(attempts, 1):
         raise InvalidOption(f"attempts is 1 or more, not {attempts!r}", operation="retry_with_backoff")

@@ -1,4 +1,4 @@
-"""One thing after the other, whoever asks and on whatever thread."""
+"""Serialising actions across threads and re-entrant calls."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ __all__ = ["Serial"]
 
 
 class Serial:
-    """Runs actions one at a time, in the order in which they were asked for; no lock is held meanwhile.
+    """Runs actions one at a time, in the order of the calls, without holding a lock meanwhile.
 
-    An action asked for inside another one, or by another thread meanwhile, runs after it, on the thread that is at it.
+    An action requested from within another one, or by another thread meanwhile, runs afterwards, on the thread already
+    running.
     """
 
     def __init__(self) -> None:
@@ -21,7 +22,7 @@ class Serial:
         self._busy = False
 
     def run(self, action: Callable[[], None]) -> None:
-        """Run it, and what is asked for meanwhile. Raises, at the end, the first error of any of them."""
+        """Run an action, and those requested meanwhile. At the end, raises the first error of any of them."""
         with self._lock:
             self._queue.append(action)
             if self._busy:

@@ -1,4 +1,4 @@
-"""One subscription to the source for many observers, and its present value for those who come late."""
+"""One subscription to the source for many observers, and its current value for late ones."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _log = logging.getLogger("rxmps3")
 def share_latest() -> Callable[[Observable[T]], Observable[T]]:
     """Share one subscription to the source; a new observer gets the latest item first, if there is one.
 
-    When the last observer leaves, and when the source ends or fails, the latest item is forgotten and the next
-    observer subscribes to the source anew: nobody gets an item from before, as with ``replay`` and ``ref_count``. An
-    observer that raises is detached and logged as a warning; the others do not notice.
+    When the last observer leaves, or the source completes or fails, the latest item is dropped and the next observer
+    subscribes to the source again; so nobody gets an outdated item, as could happen with ``replay`` and ``ref_count``.
+    An observer that raises is detached and logged as a warning, without affecting the others.
 
     ::
 
@@ -37,8 +37,8 @@ def share_latest() -> Callable[[Observable[T]], Observable[T]]:
     (``^`` subscribes, ``!`` disposes. The second comes before the first leaves and sees ``b``; the third comes when
     nobody is left, and does not see ``c``.)
 
-    Items, joining and leaving are served one after the other: an item that an observer causes comes after the one it
-    was told of, for everybody.
+    Items, subscriptions and disposals are handled one at a time: an item caused by an observer comes after the one
+        being delivered, for all observers.
     """
 
     def shared(source: Observable[T]) -> Observable[T]:

@@ -1,4 +1,4 @@
-"""What is told of a group of rows in one value: how many, their sum, their least. Pure."""
+"""Aggregates of groups of rows, such as count, sum and minimum. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Aggregate", "Count", "Extreme", "Mean", "Reduce", "Sum"]
 
 
 class Total(Protocol):
-    """What is told of some items, kept up to date as they come and go."""
+    """An aggregate of some items, updated incrementally."""
 
     def add(self, item: Any) -> None: ...
 
@@ -29,7 +29,7 @@ class Total(Protocol):
 
 
 class Count:
-    """How many they are. O(1)."""
+    """The number of items. O(1)."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -49,10 +49,10 @@ _UNIT: Final = 1074
 
 
 class Sum:
-    """Their sum, exact for ints; with floats the float nearest to the exact sum, in whatever order they came. O(1).
+    """The sum, exact for ints; with floats the float nearest to the exact sum, whatever the order. O(1).
 
-    Floats are added up as whole numbers of 2**-1074, so that nothing is rounded before the end: what came and went
-    leaves no trace. Infinities and NaN are counted beside.
+    Floats are summed as integer multiples of 2**-1074, so nothing is rounded before the end and removed items leave no
+    error. Infinities and NaN are counted separately.
     """
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Sum:
 
 
 class Mean(Sum):
-    """Their arithmetic mean: the float nearest to the exact one. O(1)."""
+    """The arithmetic mean: the float nearest to the exact one. O(1)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class Mean(Sum):
 
 
 class Extreme:
-    """The least of them, or the greatest. O(log items)."""
+    """The least or greatest item. O(log items)."""
 
     def __init__(self, greatest: bool) -> None:
         self._greatest = greatest
@@ -135,7 +135,7 @@ class Extreme:
 
 
 class Reduce:
-    """What two functions of the user's make of them: one that adds an item to a total, one that takes it out again."""
+    """A fold by two user functions: one adds an item to a total, the other takes it out again."""
 
     def __init__(self, add: Callable[[Any, Any], Any], remove: Callable[[Any, Any], Any], seed: Any) -> None:
         self._add = add
@@ -153,14 +153,14 @@ class Reduce:
 
 
 class Aggregate(Timeless):
-    """What is told of each group of rows, by group; of all rows, under None, if there is no ``group``.
+    """An aggregate per group of rows, by group; of all rows, under None, if there is no ``group``.
 
-    O(changes · what the total costs).
+    O(changes · cost of the total).
 
     Args:
         group: the group of a row.
-        item: what of a row goes into the total; None takes nothing of it, and `Reduce` gets the row itself.
-        total: makes an empty one.
+        item: the item of a row that goes into the total; None for none of it, and `Reduce` gets the row itself.
+        total: creates an empty total.
     """
 
     def __init__(self, group: Fn | None, item: Fn | None, total: Callable[[], Total], *, rows: bool = False) -> None:
