@@ -38,7 +38,7 @@ class Seen(NamedTuple):
 
     @classmethod
     def of(cls, entry: _Entry) -> Seen:
-        """From an existing entry."""
+        """The `Seen` of an existing entry."""
         return cls(entry.version, entry.identity)
 
 
