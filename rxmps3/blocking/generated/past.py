@@ -34,22 +34,22 @@ class PastDelegation:
 
     @property
     def by(self) -> str:
-        """The name of who committed it, unverified; "" where its entry is no longer in the log."""
+        """The name of its committer, unverified; "" if its entry is no longer in the log."""
         return self.past.by
 
     @property
     def time(self) -> datetime | None:
-        """When it was committed by the writer's own clock, informative only; None where that is not known."""
+        """When it was committed, by the writer's clock, informative only; None if unknown."""
         return self.past.time
 
     @property
     def date(self) -> datetime | None:
-        """When it was stored, by the storage's clock; None where its entry is no longer in the log."""
+        """When it was stored, by the storage's clock; None if its entry is no longer in the log."""
         return self.past.date
 
     @property
     def entries(self) -> Mapping[str, Entry]:
-        """Each key's `Entry`: the version that wrote it, and its value or where that is."""
+        """The `Entry` of each key: the version that wrote it, and the value or its location."""
         return self.past.entries
 
     def get_many(self, keys: Iterable[str], default: Any = None, *, timeout: float | None = None) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class PastDelegation:
         return self._portal.call("get_prefix", lambda: self.past.get_prefix(prefix, first=first, last=last), timeout)
 
     def read_texts(self, entries: Mapping[str, Entry], *, timeout: float | None = None) -> dict[str, str]:
-        """The JSON texts of some of ``entries``, downloaded where they are not at hand. Raises as `get`.
+        """The JSON texts of some of ``entries``, downloaded where not available locally. Raises as `get`.
 
         Raises:
             TimeoutError: it was not done within ``timeout`` seconds.
