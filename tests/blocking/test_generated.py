@@ -88,7 +88,7 @@ def test_a_method_that_is_added_changed_or_removed_is_told_by_name_and_generated
     )
     copied.change(DATABASE, "async def untag(self, name: str) -> None:", "async def forget(self, name: str) -> None:")
     copied.change(DATABASE, "async def tag(self, name: str) -> str:", 'async def tag(self, name: str = "now") -> str:')
-    copied.change("rxmps3/database/past/past.py", "Each key's `Entry`", "Every key's `Entry`")
+    copied.change("rxmps3/database/past/past.py", "The `Entry` of each key", "The `Entry` of every key")
     said = copied.run("--check")
     command = "run python -m tests.generate_blocking"
     database, past = "rxmps3/blocking/generated/database.py", "rxmps3/blocking/generated/past.py"

@@ -138,5 +138,5 @@ def suspects(sample_names: dict[str, str], role: str) -> list[str]:
     if kind == "entry" and (after := sample_names.get(f"entry {int(number) + 1}")):
         found.append(after)
     if kind == "head":
-        found += [f"manifest {MAIN.root!r}", "the head names it", "the head says of it"]
+        found += [f"manifest {MAIN.root!r}", "the head names it", "the head's reference"]
     return found
