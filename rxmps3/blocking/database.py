@@ -27,7 +27,6 @@ from rxmps3.database.receipts import Receipts
 from rxmps3.database.transaction import check_alone
 from rxmps3.errors import InvalidKey, NotSent
 from rxmps3.model.missing import MISSING, MissingType
-from rxmps3.model.snapshot import Snapshot
 from rxmps3.replica.receipt import Receipt
 from rxmps3.runtime.clock import spawn
 from rxmps3.storage.base import Storage
@@ -179,7 +178,7 @@ class Database(DatabaseDelegation, KeyMapping):
 
     def get_prefix(
         self, prefix: str = "", *, first: int | None = None, last: int | None = None, timeout: float | None = None
-    ) -> Snapshot[str, Any]:
+    ) -> dict[str, Any]:
         """The values of the keys under a prefix at one moment, as awaiting `rxmps3.Database.get_prefix` gives them.
 
         Raises:

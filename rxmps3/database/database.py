@@ -306,9 +306,9 @@ class Database(BoundToProcess):
     def get_prefix(self, prefix: str = "", *, first: int | None = None, last: int | None = None) -> PrefixRead:
         """The values of the keys under a prefix at one moment, sorted by key; await it, or iterate over pages.
 
-        Awaiting it gives a `Snapshot`, a mapping that decodes values on access. ``async for page in db.get_prefix()``
-        gives such mappings of up to 1,000 keys each, all of one moment, and downloads the values of each page on
-        demand. Otherwise as `get`; a page raises `Corrupt` if its values were collected meanwhile.
+        Awaiting it gives a dict of your own. ``async for page in db.get_prefix()`` gives a `Snapshot` of up to 1,000
+        keys at a time, a mapping that decodes values on access; all pages are of one moment, and the values of each
+        are downloaded on demand. Otherwise as `get`; a page raises `Corrupt` if its values were collected meanwhile.
 
         Args:
             prefix: a plain string prefix.

@@ -28,8 +28,11 @@ class PrefixRead:
         self._read = read
         self._pages = pages
 
-    def __await__(self) -> Generator[Any, None, Snapshot[str, Any]]:
-        return self._read().__await__()
+    def __await__(self) -> Generator[Any, None, dict[str, Any]]:
+        return self._all().__await__()
+
+    async def _all(self) -> dict[str, Any]:
+        return (await self._read()).to_dict()
 
     def __aiter__(self) -> AsyncIterator[Snapshot[str, Any]]:
         return self._pages()

@@ -209,6 +209,7 @@ class LocalDirectory:
         address = address_of(self._root)
         if address is None:
             spare = self._root / f"{_ADDRESS}.{os.getpid()}"
+            spare.touch(0o600)
             spare.write_text(f"{self._url}\n")
             spare.replace(self._root / _ADDRESS)
         elif address != self._url:

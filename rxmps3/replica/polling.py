@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import reactivex as rx
@@ -101,7 +102,15 @@ class Poller:
         self._pace.active()
 
     async def take_look(self, _: object = None) -> None:
-        """Read the log and wake the callers waiting for that. A failed read is repeated at the next tick."""
+        """Read the log and wake the callers waiting for that. A failed read is repeated at the next tick.
+
+        A cancelled one ends without an error, which would end the pipeline: a program that is interrupted cancels every
+        task, and still closes its databases afterwards.
+        """
+        with suppress(asyncio.CancelledError):
+            await self._read()
+
+    async def _read(self) -> None:
         await self._started()
         waiting, self._waiting = [one for one in self._waiting if not one.done()], []
         began = self._clock.monotonic()

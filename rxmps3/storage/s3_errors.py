@@ -240,9 +240,17 @@ def _of_refusal(refusal: Refusal, operation: str, where: str, bucket: str) -> Er
         return PreconditionFailed("it does not exist", operation=operation, object=where, date=refusal.date)
     if status == 404:
         return temporary(Unavailable, f"no S3 server signs an answer like this: {_MEND_ENDPOINT}")
+    if status == 400 and _is_odd(where):
+        return make(InvalidKey, "the server takes no object of this name")
     if status == 400:
         return make(Error, f"settings or policies of {bucket} may ask for options or headers that were not given")
     return make(Error)
+
+
+def _is_odd(where: str) -> bool:
+    """Whether an object's name has empty segments, ``.``, ``..`` or control characters, which some servers refuse."""
+    segments = where.partition("://")[2].partition("?")[0].split("/")[1:]
+    return any(segment in ("", ".", "..") for segment in segments) or any(ord(sign) < 32 for sign in where)
 
 
 def _names_header(refusal: Refusal) -> bool:

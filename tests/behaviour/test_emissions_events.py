@@ -220,7 +220,7 @@ async def test_an_awaited_refusal_is_told_only_to_who_awaits() -> None:
         ignored = a.put("k", 2)
         await eventually(lambda: errors)
         assert ignored.stage == "rejected"
-        assert [failure.operation for failure in errors] == ["put"]
+        assert [failure.operation for failure in errors] == ["write"]
         assert "'k'" in str(errors[0])
 
 

@@ -77,7 +77,7 @@ async def _moves(latencies: list[float]) -> list[list[float]]:
 
 
 @pytest.mark.parametrize(
-    ("latencies", "longest"), [([0.03] * 3, 10), ([0.03] * 8, 10), ([0.03, 0.15], 30)], ids=["3", "8", "a slow one"]
+    ("latencies", "longest"), [([0.03] * 3, 12), ([0.03] * 8, 12), ([0.03, 0.15], 30)], ids=["3", "8", "a slow one"]
 )
 def test_transactions_that_meet_all_others_wait_for_seconds_at_most(latencies: list[float], longest: int) -> None:
     for moments in run_virtually(_moves(latencies)):

@@ -153,7 +153,7 @@ class SequencedLog:
                     began = self._seq
                     await self._catch_up()
                     if self._seq == began:
-                        await self._read_past_listing()
+                        await self._read_past_listing(self.date)
                     if not self._seq:
                         await self._check_no_other_log()
             except Corrupt:
@@ -193,14 +193,17 @@ class SequencedLog:
         if not self.exists and not await self._known.look():
             return
         self._known.disbelieved = hits = 0
+        began: datetime | None = None
         while True:
             head, seq = self.head, self._seq + 1
             if hits == (_HITS_WHEN_LOSING if self._losing else _HITS_BEFORE_LISTING):
+                known = self._seq
                 await self._catch_up()
-                if not self._losing:  # otherwise the next create finds out
-                    await self._read_past_listing()
+                if self._seq == known and not self._losing:  # otherwise the next look or create finds out
+                    await self._read_past_listing(began)
                 return
             answer = await self._read_entry(head.incarnation, seq)
+            began = began or answer.date
             if not await self._known.counts(seq, answer.date):
                 continue
             if not isinstance(answer, Found):
@@ -237,8 +240,12 @@ class SequencedLog:
             if failed is not None:
                 raise failed
 
-    async def _read_past_listing(self) -> None:
-        """Read on by name until an entry is missing: a listing may lag or omit names, a get does not."""
+    async def _read_past_listing(self, began: datetime | None) -> None:
+        """Read on by name until an entry is missing: a listing may lag or omit names, a get does not.
+
+        An entry stored after ``began``, by the server's clock, is the last: a slow client beside a fast writer would
+        never see the end otherwise.
+        """
         while True:
             head, seq = self.head, self._seq + 1
             answer = await self._read_entry(head.incarnation, seq)
@@ -247,6 +254,8 @@ class SequencedLog:
             if not isinstance(answer, Found):
                 return
             self._apply(seq, answer.body)
+            if began is None or answer.modified is None or answer.modified > began:
+                return
 
     async def _read_entries(
         self, incarnation: str, numbers: Sequence[int]

@@ -15,7 +15,7 @@ async def main(url: str, me: str, other: str) -> None:
         finished = asyncio.Event()
 
         def show(scores: dict[str, int]) -> None:
-            print(json.dumps(scores), flush=True)
+            print(json.dumps(dict(scores)), flush=True)
             if scores.get(f"score/{me}") == scores.get(f"score/{other}") == 3:
                 finished.set()
 
