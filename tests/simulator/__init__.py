@@ -9,6 +9,8 @@ A `Plan` says what is to happen: what each client does, when it stands still or 
 request. It follows from a seed. Every rule that `recorder.Violation` can name is checked while it runs or at its end.
 """
 
+import logging
+
 from tests.simulator.drawing import draw_plan
 from tests.simulator.plan import ClientPlan, Fault, Outage, Plan, Stall, Step, Weather
 from tests.simulator.recorder import Violation
@@ -31,3 +33,6 @@ __all__ = [
     "run_many",
     "simulate",
 ]
+
+logging.getLogger("rxmps3").addHandler(logging.NullHandler())
+"""What the processes of a history leave behind when they die is no news: nothing is printed by default."""

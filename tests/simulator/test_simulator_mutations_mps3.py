@@ -40,7 +40,7 @@ mutation = MUTATIONS.add
 # -- what an operation is based on ---------------------------------------------------------------------------
 
 
-@mutation("streams converge", *drawn(39, 129))
+@mutation("causality: WriteCORead", *drawn(155))
 def the_age_of_a_base_is_not_checked(mutant: Mutant) -> None:
     """A process that stood still between reading and storing hides what others stored meanwhile."""
     mutant.replace(mps3.BASE_AGE, float("inf"), within=mps3)
