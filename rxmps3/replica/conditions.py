@@ -15,7 +15,7 @@ from rxmps3.log.protocol import Log
 from rxmps3.model.conditions import Conditions, broken, seen
 from rxmps3.model.state import Amended, Entry, Event, Refused, Remade, Step, View, Write, WriteId, Wrote, chained, step
 from rxmps3.replica.dataflow import Dataflow
-from rxmps3.replica.pending import Basis, PendingWrite, PendingWrites, What
+from rxmps3.replica.pending import Basis, PendingWrite, PendingWrites, Sending, What
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.values import Values
 
@@ -37,6 +37,8 @@ class Derived(NamedTuple):
 
 class _Writer(Protocol):
     """Plans writes, for a caller that holds the lock of the view."""
+
+    writer: str
 
     def remake(self, one: PendingWrite[Receipt], write: Write, derived: Derived) -> Remade: ...
 
@@ -125,7 +127,10 @@ class ConditionChecker:
             one.happened(What.HELD)
             return None
         if not conditions.derived:  # conditions that were never seen to hold are decided after the next read
-            return Refused(write.id, _conflict(write.id, what)) if one.basis is Basis.HOLDS else None
+            decided = (
+                one.basis is Basis.HOLDS and one.sending is not Sending.SENT
+            )  # a write once sent may be in the log
+            return Refused(write.id, _conflict(write.id, what)) if decided else None
         there = _there(conditions, confirmed, ahead)
         texts = {key: self._values.peek(entry) for key, entry in there.items() if entry is not None}
         known = {key: text for key, text in texts.items() if text is not None}
