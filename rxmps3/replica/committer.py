@@ -14,7 +14,7 @@ from rxmps3.replica.dataflow import Dataflow
 from rxmps3.replica.fairness import Fairness
 from rxmps3.replica.health import Health
 from rxmps3.replica.outbox_worker import OutboxWorker
-from rxmps3.replica.pending import Basis, PendingWrite, PendingWrites, Sending, Upload, Uploading
+from rxmps3.replica.pending import FORGOTTEN_AFTER, Basis, PendingWrite, PendingWrites, Sending, Upload, Uploading
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.values import Values
 from rxmps3.runtime.backoff import Backoff
@@ -29,8 +29,6 @@ __all__ = ["Committer"]
 TRUST_UPLOADS_FOR = timedelta(hours=6)
 """An upload older than this, by the server's clock, is made again under another name before it is committed: the
 collector deletes values that nothing names once they are a day old."""
-FORGOTTEN_AFTER = timedelta(days=29)
-"""The log may forget a writer that is silent for 30 days."""
 JUDGE_EVERY = timedelta(days=1)
 """How often, by the local clock, a client with unsettled writes asks whether they have become too old."""
 _UPLOADS_AT_ONCE = 64

@@ -14,13 +14,14 @@ write reads its state here, and reports here what it did.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from rxmps3.model.state import ContentObject, View, Write, WriteId
 
 __all__ = [
+    "FORGOTTEN_AFTER",
     "TRANSITIONS",
     "Basis",
     "Behind",
@@ -36,6 +37,9 @@ __all__ = [
     "Uploading",
     "What",
 ]
+
+FORGOTTEN_AFTER = timedelta(days=29)
+"""The log may forget a writer that is silent for 30 days."""
 
 R = TypeVar("R")
 
