@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from rxmps3.replica import Replica
 from rxmps3.replica.router import Turn
 from rxmps3.replica.versions import Reset
 from rxmps3.streams.stream import Sender
+from rxmps3.streams.texts import TextWait
 
 __all__ = ["Change", "ChangeSink", "Reset", "TurnSink"]
 
@@ -64,7 +64,7 @@ class ChangeSink:
         self._since, view = replica.latest()
         self._loaded = view.loaded
         self._queue: deque[_Queued] = deque()
-        self._fetching: asyncio.Task[None] | None = None
+        self._wait = TextWait(replica, "this stream waits for it")
 
     def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
         if turn.number <= self._since:
@@ -73,13 +73,12 @@ class ChangeSink:
             self._loaded = True  # the first load is where "from now on" begins, not a change
             return
         self._queue.extend(self._queued(change) for change in changes if change.changed)
-        if self._fetching is None:
+        if not self._wait.running:
             self._send_what_is_at_hand()
 
     def stop(self) -> None:
         self._queue.clear()
-        if self._fetching is not None:
-            self._fetching.cancel()
+        self._wait.stop()
 
     def _queued(self, change: EntryChange) -> _Queued:
         if change.cause == "remote":
@@ -92,7 +91,8 @@ class ChangeSink:
             before = self._peek(change.before) if before is None else before
             after = self._peek(change.after) if after is None else after
             if before is None or after is None:
-                self._fetching = self._replica.spawn(self._fetch_and_send(), "fetch")
+                first = self._queue[0]
+                self._wait.start(partial(self._fetch_both, first), partial(self._send_first, first))
                 return
             self._queue.popleft()
             self._send(change, before, after)
@@ -110,27 +110,29 @@ class ChangeSink:
         version = change.after.version if change.after is not None else ""
         self._sender.send(Change(change.key, before, after, change.by, version, change.pending, change.cause))
 
-    async def _fetch_and_send(self) -> None:
-        failures = 0
-        while self._queue:
-            queued = change, before, after = self._queue[0]
-            try:
-                before = await self._fetch_before(change.before) if before is None else before
-                after = await self._fetch(change.after) if after is None else after
-            except Error as error:
-                if not error.retriable:
-                    self._queue.popleft()
-                    self._skip(error)
-                else:
-                    failures += 1
-                    self._replica.report(Failure("fetch", error.object, error, "this stream waits for it"))
-                    await self._replica.clock.sleep(self._replica.backoff.wait(failures, error, self._replica.rng))
-                continue
-            failures = 0
-            if self._queue and self._queue[0] is queued:
-                self._queue.popleft()
-                self._replica.take_turn(partial(self._send, change, before, after))
-        self._fetching = None
+    async def _fetch_both(self, queued: _Queued) -> tuple[str, str] | Error:
+        """The texts before and after a change; the error if they cannot be had."""
+        change, before, after = queued
+        try:
+            before = await self._fetch_before(change.before) if before is None else before
+            after = await self._fetch(change.after) if after is None else after
+        except Error as error:
+            if error.retriable:
+                raise
+            return error
+        return before, after
+
+    def _send_first(self, queued: _Queued, texts: tuple[str, str] | Error) -> None:
+        if not self._queue or self._queue[0] is not queued:
+            return
+        self._wait.stop()
+        self._queue.popleft()
+        if isinstance(texts, Error):
+            self._skip(texts)
+        else:
+            self._send(queued.change, *texts)
+        if not self._wait.running:
+            self._send_what_is_at_hand()
 
     def _peek(self, entry: Entry | None) -> str | None:
         return "" if entry is None else self._replica.values.peek(entry)

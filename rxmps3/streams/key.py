@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from rxmps3.replica.pending import Shown
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.router import Turn
 from rxmps3.streams.stream import Live, Sender, Stream
+from rxmps3.streams.texts import Action, TextWait
 from rxmps3.streams.typed import Codec
 from rxmps3.streams.views import Streams
 
@@ -342,8 +342,7 @@ class _EntrySink(Generic[T]):
         self._since: int | None = None
         self._target: EntryChange | None = None
         self._newer: EntryChange | None = None
-        self._fetching: asyncio.Task[None] | None = None
-        self._failures = 0
+        self._wait = TextWait(replica, "this stream waits for it; others do not")
         self._first_read = SerialDisposable()
         self._sent: tuple[EntryChange, str | None] | None = None
 
@@ -364,7 +363,7 @@ class _EntrySink(Generic[T]):
         if self._since is None or turn.number <= self._since:
             return
         change = changes[-1]
-        if self._target is not None and change.cause == "remote" and not self._failures:
+        if self._target is not None and change.cause == "remote" and not self._wait.has_failed:
             self._newer = change
         else:
             self._go_to(change)
@@ -375,11 +374,8 @@ class _EntrySink(Generic[T]):
         self._first_read.dispose()
 
     def _stop_waiting(self) -> None:
-        fetching, self._fetching = self._fetching, None
         self._target = self._newer = None
-        self._failures = 0
-        if fetching is not None:
-            fetching.cancel()
+        self._wait.stop()
 
     def _read_at_last(self) -> None:
         """On a status change: once the bucket has been read, emit an entry restored from disk again."""
@@ -397,7 +393,9 @@ class _EntrySink(Generic[T]):
             self._send(change, text)
         else:
             self._target = change
-            self._fetching = self._replica.spawn(self._wait_for(change, change.after), "fetch")
+            self._wait.start(
+                partial(self._replica.values.fetch, change.after), partial(self._reach_target, change), self._overtaken
+            )
 
     def _send(self, change: EntryChange, text: str | None) -> None:
         try:
@@ -408,27 +406,13 @@ class _EntrySink(Generic[T]):
         self._sent = (change, text) if entry.from_cache else None
         self._sender.send(entry)
 
-    async def _wait_for(self, target: EntryChange, entry: Entry) -> None:
-        while True:
-            try:
-                text = await self._replica.values.fetch(entry)
-            except Error as error:
-                self._failures += 1
-                self._replica.report(Failure("fetch", error.object, error, "this stream waits for it; others do not"))
-                if target is not self._target:
-                    return
-                if self._newer is not None:
-                    self._fetching = None
-                    self._replica.take_turn(partial(self._go_to, self._newer))
-                    return
-                await self._replica.clock.sleep(self._replica.backoff.wait(self._failures, error, self._replica.rng))
-            else:
-                if target is self._target:
-                    self._replica.take_turn(partial(self._reach_target, target, text))
-                return
+    def _overtaken(self) -> Action | None:
+        return None if self._newer is None else partial(self._go_to, self._newer)
 
     def _reach_target(self, target: EntryChange, text: str) -> None:
-        newer, self._fetching = self._newer, None
+        if target is not self._target:
+            return
+        newer = self._newer
         self._stop_waiting()
         self._send(target, text)
         if newer is not None and self._since is not None:

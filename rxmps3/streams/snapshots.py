@@ -11,7 +11,6 @@ compared, and missing values are tracked by key. The first emission costs O(n).
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
@@ -19,7 +18,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable, Disposable
 
-from rxmps3.errors import Corrupt, Error, Failure
+from rxmps3.errors import Corrupt, Failure
 from rxmps3.model import jsontext
 from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.sortedmap import SortedMap
@@ -28,6 +27,7 @@ from rxmps3.replica import Replica
 from rxmps3.replica.router import Sink, Turn
 from rxmps3.runtime.gather import all_of
 from rxmps3.streams.selection import Entries, Selection
+from rxmps3.streams.texts import Action, TextWait
 
 __all__ = ["Shown", "SnapshotSink", "Texts", "routed_to", "same_texts"]
 
@@ -150,8 +150,6 @@ class SnapshotSink:
 
     __slots__ = (
         "_default",
-        "_failures",
-        "_fetching",
         "_newest",
         "_observer",
         "_past",
@@ -166,6 +164,7 @@ class SnapshotSink:
         "_touched",
         "_unreadable",
         "_unsent",
+        "_wait",
     )
 
     def __init__(
@@ -190,8 +189,7 @@ class SnapshotSink:
         self._target: _Target | None = None
         self._past = _NOTHING
         self._newest = _NOTHING.confirmed
-        self._fetching: asyncio.Task[None] | None = None
-        self._failures = 0
+        self._wait = TextWait(replica, "this stream waits for it; others do not")
 
     def start(self) -> None:
         """Start with the current snapshot of the loaded state."""
@@ -202,7 +200,7 @@ class SnapshotSink:
 
     def stop(self) -> None:
         """Stop, cancelling any download."""
-        self._stop_fetching()
+        self._wait.stop()
 
     @property
     def waits(self) -> bool:
@@ -223,7 +221,7 @@ class SnapshotSink:
         self._newest = confirmed
         for past in (self._past, self._target.past):
             past.move_on(changes)
-        if self._given_up(self._target):
+        if self._wait.has_failed and self._is_overtaken(self._target):
             self._skip_target()
         else:
             self._put_on_top(changes)
@@ -240,7 +238,7 @@ class SnapshotSink:
         self._look_up(target, self._touched)
         if target.lacking:
             self._target, self._past, self._newest = target, past, confirmed
-            self._fetching = self._replica.spawn(self._wait_for_target(), "fetch")
+            self._fetch(target)
         else:
             self._touched = {}
             self._show(snapshot, target.texts)
@@ -321,36 +319,32 @@ class SnapshotSink:
 
     # -- waiting for values ----------------------------------------------------------------------------------
 
-    async def _wait_for_target(self) -> None:
-        while (target := self._target) is not None:
-            snapshot = target.snapshot
-            try:
-                texts = await self._fetch(target.lacking)
-            except Error as error:
-                self._failures += 1
-                self._replica.report(Failure("fetch", error.object, error, "this stream waits for it; others do not"))
-                if self._given_up(target):
-                    self._fetching = None
-                    self._replica.take_turn(self._skip_target)
-                    return
-                await self._replica.clock.sleep(self._replica.backoff.wait(self._failures, error, self._replica.rng))
-            else:
-                if target is self._target and snapshot is target.snapshot:
-                    self._fetching = None
-                    target.texts |= texts
-                    target.lacking.clear()
-                    self._replica.take_turn(self._reach_target)
-                    return
-
-    async def _fetch(self, lacking: dict[str, Entry]) -> dict[str, str]:
+    def _fetch(self, target: _Target) -> None:
         """Fetch all missing texts of a target, keeping them even if the cache is too small."""
-        entries = dict(lacking)
-        texts = await all_of(map(self._replica.values.fetch, entries.values()))
-        return dict(zip(entries, texts, strict=True))
+        snapshot, lacking = target.snapshot, dict(target.lacking)
 
-    def _given_up(self, target: _Target) -> bool:
-        """Whether fetching failed for a value that is no longer the newest of its key."""
-        if not self._failures or self._selection is None:
+        async def fetch() -> dict[str, str]:
+            texts = await all_of(map(self._replica.values.fetch, lacking.values()))
+            return dict(zip(lacking, texts, strict=True))
+
+        def arrived(texts: dict[str, str]) -> None:
+            if target is not self._target:
+                return
+            if snapshot is not target.snapshot:
+                self._fetch(target)  # an own put has changed what is missing
+                return
+            target.texts |= texts
+            target.lacking.clear()
+            self._reach_target()
+
+        def overtaken() -> Action | None:
+            return self._skip_target if self._is_overtaken(target) else None
+
+        self._wait.start(fetch, arrived, overtaken)
+
+    def _is_overtaken(self, target: _Target) -> bool:
+        """Whether a missing value is no longer the newest of its key."""
+        if self._selection is None:
             return False
         newest, values = self._selection.snapshot(), self._replica.values
         return any(
@@ -359,12 +353,12 @@ class SnapshotSink:
         )
 
     def _skip_target(self) -> None:
-        self._stop_fetching()
+        self._wait.stop()
         self._to_newest(self._past)
 
     def _reach_target(self) -> None:
         target = self._target
-        self._stop_fetching()
+        self._wait.stop()
         if target is None:
             return
         self._show(target.snapshot, target.texts)
@@ -375,12 +369,6 @@ class SnapshotSink:
         if self._selection is not None:
             newest, self._newest = self._newest, _NOTHING.confirmed
             self._go_to(self._selection.snapshot(), newest, past)
-
-    def _stop_fetching(self) -> None:
-        fetching, self._fetching = self._fetching, None
-        self._failures = 0
-        if fetching is not None:
-            fetching.cancel()
 
 
 def _same(left: Entry | None, right: Entry | None) -> bool:
