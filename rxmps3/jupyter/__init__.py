@@ -1,6 +1,6 @@
-"""Streams in notebooks: live values, tables, charts, the log as a slider, who is here, forms, widgets bound to keys.
+"""Notebook views of streams: live values, tables, charts, timelines, presence, forms, and widgets bound to keys.
 
-It needs the extra: ``pip install 'rxmps3[jupyter]'``.
+Requires the extra: ``pip install 'rxmps3[jupyter]'``.
 """
 
 from rxmps3.jupyter import displays

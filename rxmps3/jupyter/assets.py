@@ -1,9 +1,9 @@
-"""The front end's sources, as one module where only one can be given.
+"""The front-end sources, also bundled into one module per view.
 
-The files in ``static`` are ES modules that a web page imports as they are. A notebook's front end takes one module per
-widget, so what a view imports is put in front of it, each file in a function of its own: no build step, nothing
-generated that could be out of date. For that the modules keep to ``import { a, b } from "./file.js"`` on one line and
-to ``export`` before a declaration, or ``export { a };``.
+The files in ``static`` are ES modules. A web page imports them as they are; anywidget takes a single module per widget,
+so the modules that a view imports are placed before it, each wrapped in a function. There is no build step and no
+generated file. The modules therefore write each import as ``import { a, b } from "./file.js"`` on one line, and export
+either before a declaration or as ``export { a };``.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _LEFT = re.compile(r"^(?:import|export)\b.*$", re.MULTILINE)
 
 @cache
 def source(name: str) -> str:
-    """A file of ``static``, such as ``"table.js"``."""
+    """The text of a file in ``static``, such as ``"table.js"``."""
     return files("rxmps3.jupyter").joinpath("static", *name.split("/")).read_text("utf-8")
 
 
 @cache
 def module(view: str) -> str:
-    """An ES module for anywidget that draws one view, with all that it imports.
+    """The ES module of one view, with everything that it imports.
 
     Args:
         view: the name of the file that exports ``render(model, el)``.
@@ -41,7 +41,7 @@ def module(view: str) -> str:
 
 
 def style() -> str:
-    """The style sheet of all views."""
+    """The style sheet shared by all views."""
     return source("vendor/uplot.css") + source("rxmps3.css")
 
 

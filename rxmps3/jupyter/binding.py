@@ -1,4 +1,4 @@
-"""A widget's trait and a key, the same value in both."""
+"""Two-way binding between a widget's trait and a key."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class _Widget(Protocol):
-    """What is needed of an ipywidget or an anywidget: traits."""
+    """An ipywidget or anywidget, as far as it is used here: its traits."""
 
     def has_trait(self, name: str) -> bool: ...
 
@@ -47,12 +47,12 @@ MOST_STEPS = 100
 
 @dataclass
 class _Step:
-    """What a user did in one go, as one drag of a slider.
+    """One user action, such as one drag of a slider.
 
     Attributes:
-        before: what the key held before it; `MISSING` where it had no value.
-        after: what it was moved to last.
-        at: when that was, by the loop's clock.
+        before: the key's value before the action; `MISSING` if it had none.
+        after: its last value during the action.
+        at: the loop time of that value.
     """
 
     before: Any
@@ -61,7 +61,7 @@ class _Step:
 
 
 class Binding(DisposableBase):
-    """One trait bound to one key. Made by `bind`."""
+    """One trait bound to one key. Created by `bind`."""
 
     def __init__(self, widget: _Widget, trait: str, key: Key[Any], fps: float) -> None:
         loop = kernel_loop()
@@ -86,7 +86,7 @@ class Binding(DisposableBase):
         return f"<Binding of {self._trait!r} and key {self._key.name!r}>"
 
     def dispose(self) -> None:
-        """Let go of both; what was moved last is still written."""
+        """End the binding. The last user input is still written."""
         if self._disposed:
             return
         self._disposed = True
@@ -99,28 +99,28 @@ class Binding(DisposableBase):
     # -- undo ------------------------------------------------------------------------------------------------
 
     def undo(self) -> bool:
-        """Take back what was done with the widget last: a drag is one step, however many writes it was.
+        """Undo the last user action; a drag counts as one action.
 
         Returns:
-            Whether there was anything to take back.
+            Whether there was an action to undo.
 
         Raises:
-            Conflict: the key holds something else by now, since others have moved it; nothing was changed.
+            Conflict: someone else has changed the key since; nothing was changed.
         """
         return self._back(self._done, self._undone, undoing=True)
 
     def redo(self) -> bool:
-        """Do again what was undone last, until the widget is moved. Raises as `undo`."""
+        """Redo the last undone action, unless the widget has been moved since. Raises as `undo`."""
         return self._back(self._undone, self._done, undoing=False)
 
     @property
     def last_done(self) -> float:
-        """When the step that `undo` would take back ended, by the loop's clock; below 0 if there is none."""
+        """The loop time of the action that `undo` would undo; negative if there is none."""
         return self._done[-1].at if self._done else -1.0
 
     @property
     def last_undone(self) -> float:
-        """The same of the step that `redo` would do again."""
+        """The loop time of the action that `redo` would redo; negative if there is none."""
         return self._undone[-1].at if self._undone else -1.0
 
     def _back(self, steps: deque[_Step] | list[_Step], others: deque[_Step] | list[_Step], *, undoing: bool) -> bool:
@@ -142,7 +142,7 @@ class Binding(DisposableBase):
         return MISSING if there is None or not there.version else there.value
 
     def _note(self, value: Any) -> None:
-        """The user has moved the widget."""
+        """Record a change made by the user."""
         now = self._loop.time()
         newest = self._done[-1] if self._done else None
         if newest is None or now - newest.at > DRAG_ENDS_AFTER or self._undone:
@@ -163,7 +163,7 @@ class Binding(DisposableBase):
             self._leaving.push(change["new"])
 
     def _arrived(self, entry: KeyEntry[Any]) -> None:
-        """Show the key's value, unless the user is moving the widget just now: then theirs is newer."""
+        """Show the key's value, unless the user is moving the widget: then the user's value is newer."""
         if self._leaving.waiting or entry.error is not None or entry.value is MISSING:
             return
         nothing = entry.value is None and not entry.version
@@ -187,7 +187,7 @@ class Binding(DisposableBase):
 
 
 class Bindings(DisposableBase):
-    """Several traits of one widget, each bound to a key. Made by `bind`."""
+    """Several traits of one widget, each bound to a key. Created by `bind`."""
 
     def __init__(self, bindings: Mapping[str, Binding]) -> None:
         self._bindings = dict(bindings)
@@ -199,11 +199,11 @@ class Bindings(DisposableBase):
         return f"<Bindings of {', '.join(map(repr, self._bindings))}>"
 
     def undo(self) -> bool:
-        """Take back the step that was done last, whichever trait it moved, as `Binding.undo`."""
+        """Undo the last user action on any of the traits, as `Binding.undo`."""
         return max(self._bindings.values(), key=lambda one: one.last_done).undo()
 
     def redo(self) -> bool:
-        """Do again the step that was undone last, as `Binding.redo`."""
+        """Redo the last undone action, as `Binding.redo`."""
         return min(
             (one for one in self._bindings.values() if one.last_undone >= 0),
             key=lambda one: one.last_undone,
@@ -211,7 +211,7 @@ class Bindings(DisposableBase):
         ).redo()
 
     def dispose(self) -> None:
-        """As `Binding.dispose`, of each."""
+        """Dispose each binding."""
         for binding in self._bindings.values():
             binding.dispose()
 
@@ -227,27 +227,26 @@ def bind(widget: _Widget, trait: Mapping[str, Key[Any]], *, fps: float = DEFAULT
 def bind(
     widget: _Widget, trait: str | Mapping[str, Key[Any]], key: Key[Any] | None = None, *, fps: float = DEFAULT_FPS
 ) -> Binding | Bindings:
-    """Keep a widget's trait and a key the same, both ways.
+    """Keep a widget's trait and a key equal, both ways.
 
-    The widget takes the key's value as soon as there is one, and every later one; what the user does is written to
-    the key, at most ``fps`` times a second and always the last of it. What the key says already is not written again,
-    so nothing echoes, however many widgets share a key. A key without a value leaves the widget as it is; one that
-    loses its value empties the widget, if that can be empty (None). A value that the widget refuses is reported on
-    the log ``rxmps3`` and shown by nobody; one that the key refuses stays in the widget and is reported on
-    ``db.errors``.
+    The widget takes the key's value as soon as there is one, and each later one. User input is written to the key at
+    most ``fps`` times a second; the last value is always written. A value equal to the key's is not written, so nothing
+    echoes, however many widgets share the key. While the key has no value the widget is left alone; when it loses its
+    value, the trait becomes None if it accepts that. A value that the widget rejects is logged to ``rxmps3``; a value
+    that the key rejects stays in the widget and is reported on ``db.errors``.
 
-    It holds until it is disposed or its cell runs again; one that was made outside of a cell's run, as in the callback
-    of a button, until it is disposed.
+    The binding lasts until it is disposed or its cell runs again. One made outside a cell run, such as in a button's
+    callback, lasts until it is disposed.
 
     Args:
         widget: any ipywidget or anywidget.
-        trait: the name of its trait, mostly ``"value"``; or a mapping of names of traits to keys.
-        key: from ``db.key``, for one trait.
-        fps: the most updates a second, each way.
+        trait: a trait name, usually ``"value"``, or a mapping from trait names to keys.
+        key: from ``db.key``, if ``trait`` is a name.
+        fps: the maximum number of updates a second, in each direction.
 
     Raises:
-        WrongLoop: called where no event loop runs, as on another thread.
-        InvalidOption: an argument is not what it has to be, or the widget has no such trait.
+        WrongLoop: no event loop is running in this thread.
+        InvalidOption: an argument is invalid, or the widget has no such trait.
     """
     if not callable(getattr(widget, "has_trait", None)):
         raise InvalidOption(f"{widget!r} is no widget", operation="bind", remedy="give an ipywidget or an anywidget")
@@ -266,7 +265,7 @@ def bind(
 
 
 def _same(left: Any, right: Any) -> bool:
-    """Whether they are the same JSON text, or what JSON makes the same of."""
+    """Whether two values have the same JSON text."""
     try:
         return encode(left) == encode(right)
     except Exception:
@@ -274,7 +273,7 @@ def _same(left: Any, right: Any) -> bool:
 
 
 def _flush_all() -> None:
-    """At the end of the kernel, just before the blocking databases send what is pending."""
+    """Write what is pending at kernel exit, just before the blocking databases flush."""
     for moved in list(_leaving):
         try:
             moved.flush()

@@ -1,4 +1,4 @@
-"""What a notebook cell has made lives until the cell runs again."""
+"""The lifetime of what a notebook cell creates: until the cell runs again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Run(NamedTuple):
     execution: str
 
     def is_again(self, earlier: Run | None) -> bool:
-        """Whether it runs a cell anew, so that what the earlier run has put out is gone."""
+        """Whether this run replaces the output of an earlier run of the same cell."""
         return earlier is not None and self.cell == earlier.cell and self.execution != earlier.execution
 
 
@@ -26,10 +26,10 @@ _watched: list[Any] = []
 
 
 def this_run() -> Run | None:
-    """The execution that is going on; None outside a kernel, and while it handles something else, such as a click.
+    """The current cell execution; None outside a kernel, and while the kernel handles another message, such as a click.
 
-    Front ends send the id of the cell along; where one does not, the compiled name of the cell stands for it, which
-    is made from its text. That of a cell whose code has ended is known if it has made something.
+    A cell is identified by the id that the front end sends, or else by its compiled name, which depends on its text. A
+    cell whose code has ended is known only if it created something.
     """
     parent = _request(_shell())
     if not parent:
@@ -41,7 +41,7 @@ def this_run() -> Run | None:
 
 
 def belongs_to_this_cell(thing: DisposableBase) -> None:
-    """Dispose it when the cell that is running now runs again, or when JupyterLab says that it was deleted."""
+    """Dispose a resource when the current cell runs again or JupyterLab reports that it was deleted."""
     run = this_run()
     if run is None:
         return
@@ -52,7 +52,7 @@ def belongs_to_this_cell(thing: DisposableBase) -> None:
 
 
 def _watch(shell: Any) -> None:
-    """Have each cell begin with the end of what it made before, also where it makes nothing of the kind any more."""
+    """Dispose, before each execution, what the cell created the last time."""
     if shell not in _watched:
         _watched.append(shell)
         shell.events.register("pre_run_cell", _before_a_cell)
@@ -84,7 +84,7 @@ def _shell() -> Any:
 
 
 def _request(shell: Any) -> dict[str, Any]:
-    """The request of a front end to run a cell, while one runs; empty else."""
+    """The front end's request for the cell being executed; empty otherwise."""
     parent: dict[str, Any] = shell.get_parent() if hasattr(shell, "get_parent") else {}
     return parent if parent.get("header", {}).get("msg_type") == "execute_request" else {}
 

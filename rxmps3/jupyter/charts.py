@@ -1,4 +1,4 @@
-"""Lines, bars and sparklines of values as they come."""
+"""Lines, bars and sparklines of live numbers."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ MOST_BARS = 200
 
 
 class ChartModel(ViewModel):
-    """Numbers of a source, over time or over a field.
+    """The numbers of a source, over time or over a field.
 
-    States: ``chart``, the kind; ``axis``, ``"time"``, ``"number"`` or ``"text"``; ``window``, seconds that are shown, 0
-    for all; ``across``, what goes across; ``sliding``, whether the axis is the time at which values came; ``title``;
-    ``more``, how many series are not shown; ``ended``.
+    States: ``chart``, the kind; ``axis``, ``"time"``, ``"number"`` or ``"text"``; ``window``, the seconds shown, 0 for
+    all; ``across``, the x field; ``sliding``, whether x is the arrival time; ``title``; ``more``, the number of series
+    not shown; ``ended``.
 
-    A page asks for ``points`` and gets ``points`` with ``series``: by name two lists, of what is across and what is up.
-    From then on every page gets ``add`` with ``series`` of the new points alone, while values are shown over time, and
-    ``set`` with the ``series`` that have changed, and what is ``gone``, while they are shown over a field.
+    A page requests ``points`` and receives ``points`` with ``series``: for each name, a list of x and a list of y.
+    After that every page receives ``add`` with the new points per series, if x is the arrival time, or ``set`` with the
+    changed series and ``gone``, the removed ones, if x is a field.
     """
 
     view = "chart"
@@ -79,7 +79,7 @@ class ChartModel(ViewModel):
                 self._place(key, row)
 
     def _numbers(self, key: str, row: dict[str, Any]) -> dict[str, float]:
-        """The numbers of a row, by the names of their series."""
+        """The numbers of a row, by series name."""
         wanted = self._y if self._y is not None else list(row)
         numbers = {name: number for name in wanted if (number := number_of(row.get(name))) is not None}
         short = key.removeprefix(self._prefix) or key
@@ -102,7 +102,7 @@ class ChartModel(ViewModel):
         self._added.setdefault(name, []).append((at, number))
 
     def _place(self, key: str, row: dict[str, Any]) -> None:
-        """One point of each series, at the row's field ``x`` or at its key."""
+        """One point per series, at the row's field ``x`` or at its key."""
         across: Any = key.removeprefix(self._prefix) or key
         if self._x is not None:
             value = row.get(self._x)
@@ -176,7 +176,7 @@ def _name_of(source: object) -> str:
 
 
 def number_of(value: Any) -> float | None:
-    """A number that can be drawn."""
+    """The value as a number, or None if it cannot be drawn."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     number = float(value) if abs(value) < 1e300 else math.inf
@@ -184,7 +184,7 @@ def number_of(value: Any) -> float | None:
 
 
 class ChartView(Widget[ChartModel]):
-    """A widget that draws numbers. Made by `chart`."""
+    """A chart widget. Created by `chart`."""
 
     chart = traitlets.Any().tag(sync=True)
     axis = traitlets.Any().tag(sync=True)
@@ -210,26 +210,25 @@ def chart(
     title: str = "",
     fps: float = DEFAULT_FPS,
 ) -> ChartView:
-    """Draw numbers as they come: over time, over a field, or as bars.
+    """Draw numbers as they arrive: over time, over a field, or as bars.
 
-    Without ``x`` each number is a point at the moment when it came here, and each key, or each field of it, is a
-    line. With ``x`` each key is a point at that field, as it is now. ``kind="bar"`` has a bar for each key,
-    ``kind="spark"`` a small line and the latest number. Choose on the legend what is drawn; drag over the drawing to
-    look closer.
+    Without ``x`` each number is a point at its arrival time, and each key or field is a line. With ``x`` each key is a
+    point at that field's current value. ``kind="bar"`` draws one bar per key; ``kind="spark"`` a small line and the
+    latest number. Click the legend to choose what is drawn; drag over the plot to zoom.
 
     Args:
-        source: a database, a key, or an Observable: of numbers, of records, or of what `table` takes.
-        prefix: which keys of the database.
-        x: the field that goes across: numbers, datetimes or texts.
-        y: the fields that go up; by default all that are numbers.
+        source: a database, a key, or an Observable of numbers, of records, or of anything `table` accepts.
+        prefix: the keys of the database to draw.
+        x: the field on the x axis: numbers, datetimes or texts.
+        y: the fields on the y axis; by default all numeric fields.
         kind: ``"line"``, ``"bar"`` or ``"spark"``.
-        window: seconds that are shown of what comes over time, 60 by default; 0 for all.
-        title: what stands above it.
-        fps: the most updates a second.
+        window: the seconds shown of a chart over time, 60 by default; 0 for all.
+        title: the heading.
+        fps: the maximum number of updates a second.
 
     Raises:
-        WrongLoop: called where no event loop runs, as on another thread.
-        InvalidOption: an argument is not what it has to be.
+        WrongLoop: no event loop is running in this thread.
+        InvalidOption: an argument is invalid.
     """
     if kind not in get_args(Kind):
         raise InvalidOption(f"kind={kind!r} is none of {', '.join(get_args(Kind))}", operation="chart")

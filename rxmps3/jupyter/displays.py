@@ -1,4 +1,4 @@
-"""What is left as the last line of a cell and has a present value is shown live, once this package is imported."""
+"""Live display of the last expression of a cell, registered when this package is imported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["register"]
 
 
 def register() -> None:
-    """Have the kernel show keys, and whatever else is `rxmps3.Live`, as `live` does. Nothing outside of a kernel."""
+    """Make the kernel show keys and other `rxmps3.Live` streams as `live` does. Does nothing outside a kernel."""
     shell: Any = get_ipython()
     if shell is None or not hasattr(shell, "kernel"):
         return

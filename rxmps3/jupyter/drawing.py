@@ -1,6 +1,6 @@
-"""Charts of other libraries: as a picture, or by the library's own JavaScript in a frame that nothing gets out of.
+"""Figures of other libraries, as a picture or, for those drawn by JavaScript, in a sandboxed frame.
 
-Nothing is imported that the program has not imported: a value of a library is there only if the library is.
+No library is imported: a value of a library exists only if the program has imported the library.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ __all__ = ["Scripted", "let_go_of", "library", "no_figures_left", "picture", "sc
 
 
 class Scripted(NamedTuple):
-    """A chart that a library's own JavaScript draws.
+    """A chart drawn by a library's own JavaScript.
 
     Attributes:
-        library: which, for `library`.
-        data: JSON text of the chart.
+        library: the library's name, for `library`.
+        data: the chart as JSON text.
     """
 
     library: str
@@ -29,7 +29,7 @@ class Scripted(NamedTuple):
 
 
 def scripted(value: Any) -> Scripted | None:
-    """A chart of plotly or bokeh; None for anything else."""
+    """The chart, if the value is one of plotly or bokeh; else None."""
     plotly: Any = sys.modules.get("plotly.basedatatypes")
     if plotly is not None and isinstance(value, plotly.BaseFigure):
         return Scripted("plotly", value.to_json())
@@ -40,12 +40,12 @@ def scripted(value: Any) -> Scripted | None:
 
 
 def _imported(name: str) -> Any:
-    """A module of a library that the program uses, whatever types it has."""
+    """A library's module, if the program has imported it."""
     return importlib.import_module(name)
 
 
 def library(name: str) -> list[str]:
-    """The JavaScript of a library, as its Python package has it: scripts to run in order. Nothing is downloaded."""
+    """A library's JavaScript, taken from its Python package: the scripts to run, in order. Nothing is downloaded."""
     if name == "plotly":
         return [_imported("plotly.offline").get_plotlyjs()]
     if name == "bokeh":
@@ -54,10 +54,10 @@ def library(name: str) -> list[str]:
 
 
 def picture(value: Any) -> tuple[str, bytes] | None:
-    """A figure of matplotlib, what is in one (axes, lines, bars, a grid of seaborn), or a chart of altair, as an image.
+    """A matplotlib figure, an artist or container in one (including seaborn grids), or an altair chart, as an image.
 
     Returns:
-        Its media type and its bytes; None for anything else.
+        The media type and the bytes; None for any other value.
     """
     figure = figure_of(value)
     if figure is not None:
@@ -74,12 +74,12 @@ def picture(value: Any) -> tuple[str, bytes] | None:
 
 
 def _sharp(figure: Any) -> float:
-    """Dots per inch for screens with two dots per pixel; the page shows it at half its size."""
+    """The resolution for high-density screens, in dots per inch; the page shows the image at half its size."""
     return 2 * figure.get_dpi()
 
 
 def figure_of(value: Any) -> Any:
-    """The matplotlib figure that a value is or is in."""
+    """The matplotlib figure that a value is or belongs to."""
     matplotlib: Any = sys.modules.get("matplotlib.figure")
     if matplotlib is None:
         return None
@@ -94,7 +94,7 @@ def figure_of(value: Any) -> Any:
 
 
 def let_go_of(value: Any) -> None:
-    """Have pyplot forget a figure, which it keeps otherwise until the kernel ends, and draws under the next cell."""
+    """Remove a figure from pyplot, which would keep it until kernel exit and draw it under the next cell."""
     pyplot: Any = sys.modules.get("matplotlib.pyplot")
     figure = figure_of(value)
     if pyplot is not None and figure is not None:
@@ -103,7 +103,7 @@ def let_go_of(value: Any) -> None:
 
 @contextmanager
 def no_figures_left() -> Generator[None]:
-    """Have pyplot forget what figures are made meanwhile."""
+    """Remove from pyplot the figures created within the block."""
     numbers: Callable[[], list[int]] = lambda: getattr(sys.modules.get("matplotlib.pyplot"), "get_fignums", list)()  # noqa: E731
     before = set(numbers())
     try:

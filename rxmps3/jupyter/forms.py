@@ -1,4 +1,4 @@
-"""A form of a pydantic model whose value is a key's."""
+"""A form for a pydantic model stored in a key."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ __all__ = ["ControlsModel", "ControlsView", "controls"]
 
 
 class ControlsModel(ViewModel):
-    """A key's value, field by field.
+    """The fields of a key's value.
 
-    States: ``schema``, the model's JSON Schema with its references resolved one by one by the page; ``value``, the JSON
-    value; ``by`` and ``pending``, of the write that set it; ``wrong``, by path (joined by ``/``) why it was not
-    written.
+    States: ``schema``, the model's JSON Schema (the page resolves its references); ``value``, the JSON value; ``by``
+    and ``pending``, of the last write; ``wrong``, for each path (joined by ``/``) the reason why it was not written.
 
     A page sends ``field`` with ``path``, a list of names, and ``value``.
     """
@@ -61,7 +60,7 @@ class ControlsModel(ViewModel):
         self.set("pending", entry.pending)
 
     def _json(self, value: Any) -> Any:
-        """What the page shows: the key's value, with the model's defaults for what it lacks."""
+        """The value shown: the key's value, with the model's defaults for missing fields."""
         if value is None or value is MISSING:
             value = {}
         try:
@@ -89,7 +88,7 @@ class ControlsModel(ViewModel):
         self._leaving.push(None)
 
     def _write(self, _: None) -> None:
-        """Write what was moved, beside what others have written into the other fields meanwhile."""
+        """Write a changed field, keeping what others have written to the other fields."""
         edits, self._edits = self._edits, {}
         there: dict[str, Any] = {}
         if self._entry is not None:
@@ -105,7 +104,7 @@ class ControlsModel(ViewModel):
         self.wake()
 
     def _patched(self, patch: dict[str, Any], parts: list[Any]) -> bool:
-        """Write it as a patch, where there is something to patch, and a patch says the same: in one, null deletes."""
+        """Write the field as a patch, if there is a value to patch and a patch can express it (null would delete)."""
         if (
             self._entry is None
             or not self._entry.version
@@ -125,7 +124,7 @@ class ControlsModel(ViewModel):
 
 
 def _with(value: dict[str, Any], path: list[str], part: Any) -> dict[str, Any]:
-    """A value with another part at a path."""
+    """A copy of a value with one part replaced."""
     name, *rest = path
     if rest:
         inner = value.get(name)
@@ -134,7 +133,7 @@ def _with(value: dict[str, Any], path: list[str], part: Any) -> dict[str, Any]:
 
 
 class ControlsView(Widget[ControlsModel]):
-    """A form. Made by `controls`."""
+    """A form widget. Created by `controls`."""
 
     schema = traitlets.Any().tag(sync=True)
     value = traitlets.Any().tag(sync=True)
@@ -148,20 +147,19 @@ class ControlsView(Widget[ControlsModel]):
 
 
 def controls(kind: Any, key: Key[Any], *, fps: float = DEFAULT_FPS) -> ControlsView:
-    """A form for a key whose value is a pydantic model, the same in every page that shows it.
+    """Show a form for a key that holds a pydantic model; every page that shows it stays in step.
 
-    A number with bounds is a slider, a truth value a switch, an enumeration or a literal a menu, dates are dates,
-    models in the model are groups, and what else there is is JSON. What the model refuses is not written, and the
-    form says why.
+    A bounded number is a slider, a bool a switch, an enum or literal a menu, a date a date picker, a nested model a
+    group; any other type is edited as JSON. A value that the model rejects is not written, and the form shows why.
 
     Args:
-        kind: the model's class.
-        key: from ``db.key``, typed by that class or not at all.
-        fps: how often what is moved is written, at most, a second; always the last of it.
+        kind: the model class.
+        key: from ``db.key``, untyped or typed by that class.
+        fps: the maximum number of writes a second; the last value is always written.
 
     Raises:
-        WrongLoop: called where no event loop runs, as on another thread.
-        InvalidOption: an argument is not what it has to be.
+        WrongLoop: no event loop is running in this thread.
+        InvalidOption: an argument is invalid.
     """
     if not callable(getattr(kind, "model_json_schema", None)):
         raise InvalidOption(f"{kind!r} is no pydantic model", operation="controls", remedy="give its class")

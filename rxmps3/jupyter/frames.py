@@ -1,4 +1,4 @@
-"""From any thread to one event loop, at most so often, always ending on the latest."""
+"""Rate-limited delivery of the latest item, from any thread to one event loop."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ DEFAULT_FPS = 30.0
 
 
 def kernel_loop() -> asyncio.AbstractEventLoop:
-    """The loop that the cells of a notebook run on.
+    """The event loop that the notebook's cells run on.
 
     Raises:
-        WrongLoop: called where none is running.
+        WrongLoop: no event loop is running in this thread.
     """
     try:
         return asyncio.get_running_loop()
@@ -31,10 +31,10 @@ def kernel_loop() -> asyncio.AbstractEventLoop:
 
 
 def checked_fps(fps: float) -> float:
-    """It, if there can be so many updates a second.
+    """Return ``fps`` if it is a valid rate.
 
     Raises:
-        InvalidOption: it is not above 0, or infinite.
+        InvalidOption: it is not positive and finite.
     """
     if not (fps > 0 and math.isfinite(fps)):
         raise InvalidOption(f"fps={fps!r} is not above 0", remedy="give the most updates a second, such as 30")
@@ -42,14 +42,14 @@ def checked_fps(fps: float) -> float:
 
 
 class Frames(Generic[T]):
-    """Keeps the latest item and shows it on the loop: the first at once, later ones at the pace of the frames.
+    """Holds the latest item and shows it on the loop: the first at once, later ones at the frame rate.
 
-    However fast items come, the loop gets one call per frame; an item that another replaced is never shown. Where
-    showing takes long, the loop is free for as long as a frame before the next.
+    The loop is called once per frame, however fast items arrive; an item that was replaced is never shown. After a slow
+    ``show`` the loop is free for one frame before the next.
 
     Args:
         loop: where ``show`` is called.
-        fps: at most so many calls a second.
+        fps: the maximum number of calls a second.
         show: takes the latest item.
     """
 
@@ -66,11 +66,11 @@ class Frames(Generic[T]):
 
     @property
     def waiting(self) -> bool:
-        """Whether an item waits to be shown."""
+        """Whether an item is waiting to be shown."""
         return bool(self._latest)
 
     def push(self, item: T) -> None:
-        """A new latest item; from any thread. After the loop has closed it goes nowhere."""
+        """Set the latest item. Callable from any thread; ignored once the loop is closed."""
         with self._lock:
             self._latest = [item]
             if self._due or self._stopped:
@@ -82,14 +82,14 @@ class Frames(Generic[T]):
             self._stopped = True  # the kernel is shutting down
 
     def stop(self) -> None:
-        """Show nothing any more. On the loop's thread."""
+        """Show nothing more. On the loop's thread."""
         self._stopped = True
         self._latest = []
         if self._timer is not None:
             self._timer.cancel()
 
     def flush(self) -> None:
-        """Show now what waits. On the loop's thread."""
+        """Show the waiting item now. On the loop's thread."""
         with self._lock:
             latest, self._latest = self._latest, []
             self._due = False

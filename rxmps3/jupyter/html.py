@@ -1,4 +1,4 @@
-"""Values as HTML; whatever comes from the database is escaped."""
+"""Values as HTML. Everything that comes from the database is escaped."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _MOST_COLUMNS = 30
 
 
 def drawn(value: Any) -> str | Scripted:
-    """What an object draws for notebooks, a table for what has rows or fields, else its text."""
+    """A value's own notebook representation, else a table if it has rows or fields, else its text."""
     return scripted(value) or to_html(value)
 
 
 def to_html(value: Any) -> str:
-    """As `drawn`, without what needs scripts."""
+    """As `drawn`, without anything that needs scripts."""
     own = None if type(value) in _PLAIN or isinstance(value, type) else _drawn(value)
     if own is not None:
         return own
@@ -41,7 +41,7 @@ def to_html(value: Any) -> str:
 
 
 def note(text: str, *, wrong: bool = False) -> str:
-    """A remark under the value."""
+    """A remark below the value."""
     return f'<div class="rxmps3-note{" rxmps3-wrong" if wrong else ""}">{escape(visible(text))}</div>'
 
 
@@ -54,7 +54,7 @@ def _table(mapping: Mapping[Any, Any]) -> str:
 
 
 def _rows(rows: Mapping[str, Mapping[str, Any]], named: bool) -> str:
-    """A table with a column for each field; one for the keys where there are any."""
+    """A table with one column per field, and one for the keys if there are any."""
     shown = list(rows.items())[:MOST_ROWS]
     columns = list(dict.fromkeys(name for _, row in shown for name in row))[:_MOST_COLUMNS]
     head = ("<td></td>" if named else "") + "".join(f'<th scope="col">{_cell(name)}</th>' for name in columns)
@@ -117,21 +117,21 @@ def _drawn(value: Any) -> str | None:
 
 
 def _markdown(text: str) -> str:
-    """Markdown as HTML; what is HTML in it is shown as text, and no link runs a script."""
+    """Markdown as HTML. HTML in it is shown as text, and links cannot run scripts."""
     from markdown_it import MarkdownIt
 
     return MarkdownIt("js-default").render(text)
 
 
 def _made(value: Any, method: str, **arguments: Any) -> Any:
-    """What a method makes, without the metadata that may go with it; None if there is no such method."""
+    """The result of a representation method without its metadata; None if the object has no such method."""
     own: Any = getattr(value, method, None)
     made: Any = own(**arguments) if callable(own) else None
     return cast(Any, made)[0] if isinstance(made, tuple) else made
 
 
 def _registered(value: Any, mime: str) -> Any:
-    """What the kernel was told to make of the type, as plotting libraries do for their figures."""
+    """The result of a formatter registered in the kernel for the type, as plotting libraries do."""
     shell: Any = get_ipython()
     formatter: Any = shell.display_formatter if shell is not None else DisplayFormatter()
     try:
@@ -153,5 +153,5 @@ def _element(mime: str, made: Any) -> str:
 
 
 def _doubled(png: bytes) -> bool:
-    """Whether a picture is one of matplotlib's own, which are made for two dots per pixel here."""
+    """Whether the picture was made by matplotlib, which draws at two dots per pixel here."""
     return b"Software\x00Matplotlib" in png[:400]

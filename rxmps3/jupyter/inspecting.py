@@ -1,4 +1,4 @@
-"""A database opened up: its keys as a tree, values, the end of the log, what is pending, how it goes."""
+"""A database inspector: key tree, values, end of the log, pending writes and status."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ MOST_CHARACTERS = 100_000
 
 
 class InspectorModel(ViewModel):
-    """What is in a database, and how it goes.
+    """The contents and the state of a database.
 
     States: ``facts`` (names and texts), ``counts`` (names and numbers), ``log`` (newest first: ``id``, ``by``,
     ``time``, ``keys``, ``more``), ``pending`` (version, stage and keys), ``total``.
 
-    A page asks for ``children`` of a ``path`` (what is one ``/`` further), for what it can ``find`` by a ``text``,
-    and to ``watch`` a ``key``; it is answered by messages of the same kind. A change of a key is told by ``touched``
-    with ``keys``.
+    A page sends ``children`` with a ``path`` (what follows it up to the next ``/``), ``find`` with a ``text``, and
+    ``watch`` with a ``key``, and receives messages of the same kinds. Changed keys are announced by ``touched`` with
+    ``keys``.
     """
 
     view = "inspector"
@@ -62,7 +62,7 @@ class InspectorModel(ViewModel):
         self.wake()
 
     def _tick(self) -> None:
-        """What every request changes is told by nobody."""
+        """Update the counts, which change with every request and are announced by no stream."""
         if self.watched:
             self.wake()
         self._timer = self.loop.call_later(1, self._tick)
@@ -72,7 +72,7 @@ class InspectorModel(ViewModel):
         super().dispose()
 
     def _read_earlier(self) -> None:
-        """The last versions before now, from a log that keeps its past; nothing of them from any other."""
+        """The last versions before now, if the log keeps its past; else none."""
         last = self._db.states.value.confirmed.version
         if not last.isdecimal():
             return
@@ -155,7 +155,7 @@ class InspectorModel(ViewModel):
         self._watched.pop(page, None)
 
     def children(self, path: str) -> dict[str, Any]:
-        """What is one step below a path: names, whether it is a key, and how many keys are below it."""
+        """The names one level below a path: for each, whether it is a key and how many keys are below it."""
         below: dict[str, list[int]] = {}
         for key in self._db.keys(path):
             name, slash, _ = key[len(path) :].partition("/")
@@ -165,7 +165,7 @@ class InspectorModel(ViewModel):
         return {"path": path, "entries": entries, "more": max(0, len(below) - MOST_CHILDREN)}
 
     def _tell_value(self, page: str, key: str) -> None:
-        """Send a value, as soon as it is at hand."""
+        """Send a value as soon as it is loaded."""
 
         def tell(value: Any) -> None:
             view = self._db.states.value
@@ -192,13 +192,13 @@ class InspectorModel(ViewModel):
 
 
 def _line(id: str, by: str, time: float, keys: list[list[Any]]) -> dict[str, Any]:
-    """A line of the log."""
+    """One row of the log."""
     more = max(0, len(keys) - MOST_NAMED)
     return {"id": id, "by": by, "time": time, "keys": keys[:MOST_NAMED], "more": more}
 
 
 class InspectorView(Widget[InspectorModel]):
-    """A widget that shows what is in a database. Made by `inspector`."""
+    """An inspector widget. Created by `inspector`."""
 
     facts = traitlets.Any().tag(sync=True)
     counts = traitlets.Any().tag(sync=True)
@@ -214,11 +214,11 @@ class InspectorView(Widget[InspectorModel]):
 
 
 def inspector(db: Any) -> InspectorView:
-    """Look into a database: keys as a tree, values as they change, the end of the log, what is pending, requests.
+    """Inspect a database: keys as a tree, live values, the end of the log, pending writes and requests.
 
     Raises:
-        WrongLoop: called where no event loop runs, as on another thread.
-        InvalidOption: it is no database.
+        WrongLoop: no event loop is running in this thread.
+        InvalidOption: the argument is not a database.
     """
     if not is_database(db):
         raise InvalidOption(f"{db!r} is no database", operation="inspector")

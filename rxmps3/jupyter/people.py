@@ -1,4 +1,4 @@
-"""Who is here: faces, what each says, and where each one's pointer is."""
+"""Participants: faces, what each publishes, and where each one points."""
 
 from __future__ import annotations
 
@@ -28,11 +28,10 @@ CURSOR = "cursor"
 class PeopleModel(ViewModel):
     """The participants.
 
-    States: ``people``, of each ``id``, ``name``, ``own``, ``since`` and ``seen`` (seconds since 1970), ``says``
-    (names and texts), ``cursor``; ``cursors``, whether there is a field to point at; ``more``, how many are not
-    shown.
+    States: ``people``, for each ``id``, ``name``, ``own``, ``since`` and ``seen`` (seconds since 1970), ``says`` (names
+    and texts), ``cursor``; ``cursors``, whether there is an area to point at; ``more``, the number not shown.
 
-    A page says where its user points by ``cursor`` with ``x`` and ``y``, or with neither.
+    A page reports its user's pointer by ``cursor`` with ``x`` and ``y``, or with neither.
     """
 
     view = "presence"
@@ -53,7 +52,7 @@ class PeopleModel(ViewModel):
 
     @property
     def people(self) -> Mapping[str, Participant]:
-        """Who is here."""
+        """The current participants."""
         return self._latest or {}
 
     def show(self) -> None:
@@ -99,7 +98,7 @@ def _is_place(cursor: Any) -> bool:
 
 
 class PeopleView(Widget[PeopleModel]):
-    """A widget that shows who is here. Made by `presence`."""
+    """A presence widget. Created by `presence`."""
 
     people = traitlets.Any().tag(sync=True)
     cursors = traitlets.Any().tag(sync=True)
@@ -111,21 +110,21 @@ class PeopleView(Widget[PeopleModel]):
 
 
 def presence(here: Any, me: Any = None, *, cursors: bool = False, **options: Any) -> PeopleView:
-    """Show who is here: a face for each client, what it says of itself, and since when.
+    """Show who is here: a face for each client, what it publishes, and since when.
 
-    One is here oneself while the view is there and ``me`` is given. ``name`` in it is what the face is called, else
-    it is the name that the client connected with.
+    If ``me`` is given, this client is present for as long as the view exists. A face is labelled with the field
+    ``name`` of its state, or else with the name that the client connected with.
 
     Args:
-        here: a database, or what its ``presence(…)`` gave.
-        me: what others see of this client.
-        cursors: whether there is a field in which everybody sees where everybody else points.
+        here: a database, or the result of its ``presence(…)``.
+        me: the state that others see of this client.
+        cursors: whether to show an area in which everyone's pointer is visible.
         **options: as for ``db.presence``.
 
     Raises:
-        WrongLoop: called where no event loop runs, as on another thread.
-        InvalidOption: it is neither.
-        InvalidValue: JSON cannot express ``me``, or it is too long.
+        WrongLoop: no event loop is running in this thread.
+        InvalidOption: ``here`` is neither.
+        InvalidValue: ``me`` is not JSON, or too long.
     """
     if is_database(here):
         here = here.presence(me, **options)

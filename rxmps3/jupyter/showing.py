@@ -1,4 +1,4 @@
-"""The latest value of an Observable in a cell's output."""
+"""The latest value of an Observable, in a cell's output."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NOTHING: Any = object()
 
 
 class _Seen(NamedTuple):
-    """What the source has come to."""
+    """The latest notification of the source."""
 
     value: Any = _NOTHING
     remark: str = ""
@@ -33,8 +33,8 @@ class _Seen(NamedTuple):
 class LiveModel(ViewModel):
     """The latest value of a source.
 
-    States: ``html``, what to show; ``chart``, what a library draws instead; ``at``, the milliseconds since 1970 when
-    the value came; ``ended``, whether no more will come.
+    States: ``html``, the content; ``chart``, for content drawn by a library's JavaScript; ``at``, the arrival time in
+    milliseconds since 1970; ``ended``, whether the source has ended.
     """
 
     view = "live"
@@ -59,13 +59,13 @@ class LiveModel(ViewModel):
         self.flush()
 
     def on_end(self, ended: Any) -> None:
-        """Call back once the source has ended."""
+        """Register a callback for the end of the source."""
         self._ended_seen = ended
         if self.seen.remark:
             ended()
 
     def asked(self, kind: str, page: str, message: dict[str, Any]) -> None:
-        """A page lacks a library."""
+        """A page asks for a library's JavaScript."""
         if kind == "library":
             self.send({"kind": "library", "view": page, "scripts": library(str(message.get("name")))})
 
@@ -104,10 +104,10 @@ class LiveModel(ViewModel):
 
 
 class LiveView(Widget[LiveModel]):
-    """A widget that shows what an Observable emitted last. Made by `live`.
+    """A widget that shows the latest value of an Observable. Created by `live`.
 
     Attributes:
-        html: what it shows, the same in every page that shows it.
+        html: the content, the same in every page.
     """
 
     html = traitlets.Any().tag(sync=True)
@@ -121,7 +121,7 @@ class LiveView(Widget[LiveModel]):
 
     @property
     def frames(self) -> int:
-        """How often it was brought up to date."""
+        """The number of updates so far."""
         return self.model.frames
 
     def __repr__(self) -> str:
@@ -136,24 +136,23 @@ class LiveView(Widget[LiveModel]):
 
 
 def live(source: Observable[Any], *, render: Render = drawn, fps: float = DEFAULT_FPS, db: Any = None) -> LiveView:
-    """Show the latest value of an Observable, and keep showing it while cells are idle.
+    """Show the latest value of an Observable, and keep it current while no cell is running.
 
-    Leave it as the last line of a cell, or ``display`` it. It follows its source until the cell runs again, and one
-    that was made outside of a cell's run, as in the callback of a button, until it is disposed. A source may emit on
-    any thread and as fast as it likes. Its error, or its end, is shown under the last value. While no page shows it, it
-    draws nothing.
+    Make it the last expression of a cell, or ``display`` it. It follows its source until the cell runs again; one made
+    outside a cell run, such as in a button's callback, until it is disposed. The source may emit on any thread, at any
+    rate. Its error or completion is shown below the last value. Nothing is drawn while no page shows it.
 
     Args:
         source: any Observable.
-        render: makes the HTML of a value, a str, or another value that is drawn instead. By default mappings and lists
-            of records are tables, objects that draw themselves for notebooks are asked, figures are drawn, and the
-            rest is text, escaped.
-        fps: the most updates a second.
-        db: the database behind it: whether it is offline, and what waits for its commit, is then shown beside.
+        render: returns the HTML of a value as a str, or another value to draw instead. By default mappings and lists of
+            records become tables, objects with a notebook representation use it, figures are drawn, and anything else
+            is escaped text. A str from ``render``, and what an object's own representation returns, is trusted as HTML.
+        fps: the maximum number of updates a second.
+        db: the database behind the source; its connection state and pending writes are then shown beside the value.
 
     Raises:
-        WrongLoop: called where no event loop runs, as on another thread.
-        InvalidOption: an argument is not what it has to be.
+        WrongLoop: no event loop is running in this thread.
+        InvalidOption: an argument is invalid.
     """
     checked_source(source, "live")
     if not callable(render):
@@ -165,10 +164,10 @@ def live(source: Observable[Any], *, render: Render = drawn, fps: float = DEFAUL
 
 
 def checked_source(source: object, operation: str) -> Observable[Any]:
-    """It, if it is an Observable.
+    """Return the source if it is an Observable.
 
     Raises:
-        InvalidOption: it is not, even if it has a method of that name, as a database has.
+        InvalidOption: it is not, even if it has a ``subscribe`` method, as a database has.
     """
     if isinstance(source, Observable):
         return cast("Observable[Any]", source)

@@ -1,4 +1,4 @@
-"""What tables and charts follow: a prefix of a database, or any Observable of rows, as changes of single rows."""
+"""The rows behind tables and charts: a prefix of a database or an Observable of rows, as changes of single rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VALUE = "value"
 
 
 class Mark(NamedTuple):
-    """Who wrote a row last, and when; "" and 0 where that was before anybody looked."""
+    """The last writer of a row and the time; "" and 0 if it was written before the view existed."""
 
     by: str = ""
     at: float = 0.0
@@ -31,20 +31,20 @@ class Mark(NamedTuple):
 
 
 def is_database(source: object) -> bool:
-    """Whether it has a database's words, with or without await."""
+    """Whether the object has a database's methods, async or blocking."""
     return all(hasattr(source, name) for name in ("observe_prefix", "changes", "put", "status"))
 
 
 def row_of(value: Any) -> dict[str, Any]:
-    """The fields of a value, or the value itself in the one column it has."""
+    """The fields of a value; a value without fields is a single column."""
     fields = fields_of(value)
     return {VALUE: value} if fields is None else fields
 
 
 class Rows:
-    """Values by key, kept up to date; what has changed is asked for once a frame.
+    """The current rows by key; changes are collected once per frame.
 
-    ``take`` is called on the view model's loop; everything else comes from any thread and waits for it.
+    ``take`` is called on the view model's loop; items arrive on any thread and are queued for it.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Rows:
         self._records = 0
 
     def take(self) -> set[str]:
-        """Take in what has come; the keys whose row may look another."""
+        """Apply the queued items; returns the keys whose rows may look different."""
         changed: set[str] = set()
         while self._queue:
             kind, what = self._queue.popleft()
@@ -65,11 +65,11 @@ class Rows:
         return changed
 
     def put(self, kind: str, what: Any) -> None:
-        """Something has come. From any thread."""
+        """Queue an item. Callable from any thread."""
         self._queue.append((kind, what))
 
     def _take_whole(self, mapping: Mapping[str, Any], changed: set[str]) -> None:
-        """All there is."""
+        """An item that replaces all rows."""
         self.loaded = True
         for key in [key for key in self.values if key not in mapping]:
             self._set(key, MISSING, changed)
@@ -88,13 +88,13 @@ class Rows:
                 self.marks[_key_of(delta.key)] = Mark(by, self.marks.get(delta.key, Mark()).at)
 
     def _take_one(self, record: Any, changed: set[str]) -> None:
-        """A record beside those before it."""
+        """A record to append."""
         self.loaded = True
         self._set(str(self._records), record, changed)
         self._records += 1
 
     def _take_version(self, version: Any, changed: set[str]) -> None:
-        """An entry of the log: who, and when."""
+        """A version of the log: writer and time."""
         mark = Mark(version.by, version.time.timestamp() if version.time is not None else 0.0)
         for write in version.writes:
             for key in write.update:
@@ -126,7 +126,7 @@ def follow(source: Any, prefix: str, model: ViewModel, operation: str) -> tuple[
     """Follow a database's keys under a prefix, or an Observable.
 
     Raises:
-        InvalidOption: it is neither.
+        InvalidOption: the source is neither.
     """
     rows = Rows()
 

@@ -1,4 +1,4 @@
-"""A table of keys: sorted, filtered, searched, edited, and only what is on the screen is sent."""
+"""A table of keys: sorted, filtered, searched and edited. Only the visible rows are sent."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ Edit = Callable[[str, str, Any], Any]
 
 @dataclass
 class _Page:
-    """What one page shows.
+    """The state of one page.
 
     Attributes:
-        sent: the stamp of each row that it has.
+        sent: the stamp of each row that it has received.
         keys: the rows of its window, in order.
     """
 
@@ -53,14 +53,14 @@ class _Page:
 
 
 class TableModel(ViewModel):
-    """The rows of a source, and what each page shows of them.
+    """The rows of a source, and the window of each page.
 
-    States: ``columns``, a list of ``[name, whether numbers]``; ``rows``, how many there are; ``selected``, keys;
-    ``editable``; ``title``; ``loaded``; ``ended``.
+    States: ``columns``, a list of ``[name, is numeric]``; ``rows``, their number; ``selected``, keys; ``editable``;
+    ``title``; ``loaded``; ``ended``.
 
-    A page asks for ``rows`` with ``start``, ``count``, ``sort``, ``down``, ``search`` and ``filters``, and gets
-    ``rows`` with ``start``, ``total``, ``keys`` (left out while they are the same) and ``changed``: by key the row's
-    cells, its writer, the time, and whether it is pending, of those rows alone that it does not have as they are now.
+    A page requests ``rows`` with ``start``, ``count``, ``sort``, ``down``, ``search`` and ``filters``. It receives
+    ``rows`` with ``start``, ``total``, ``keys`` (omitted while unchanged) and ``changed``: for each row that the page
+    does not have in its current form, the cells, the writer, the time, and whether it is pending.
     """
 
     view = "table"
@@ -90,7 +90,7 @@ class TableModel(ViewModel):
 
     @property
     def values(self) -> Mapping[str, Any]:
-        """What the source has come to."""
+        """The current values of the source."""
         return self._source.values
 
     def take(self) -> None:
@@ -193,7 +193,7 @@ class TableModel(ViewModel):
         self._bring_up_to_date(name)
 
     def _write(self, page: str, key: str, column: str, text: str) -> None:
-        """What a user has typed into a cell."""
+        """Write what a user has typed into a cell."""
 
         def refuse(reason: str) -> None:
             self.send({"kind": "refused", "view": page, "key": key, "column": column, "reason": reason})
@@ -225,10 +225,10 @@ def _reason(receipt: Any) -> str:
 
 
 def typed_like(present: Any, text: str) -> Any:
-    """What somebody means who types a text over a value: the same kind of value where that goes.
+    """Parse a text typed over a value: as the value's own type if possible.
 
     Raises:
-        ValueError: it cannot be read so.
+        ValueError: it cannot be parsed.
     """
     if isinstance(present, str):
         return text
@@ -257,9 +257,9 @@ def typed_like(present: Any, text: str) -> Any:
 
 
 def _cell(value: Any) -> Any:
-    """What a page shows of a value: numbers, truth values, None and short texts as they are.
+    """A value as sent to a page: numbers, bools, None and short texts as they are.
 
-    A list of one text stands for what is more than that, as JSON; with a true behind it the text is cut off.
+    Any other value is sent as a list with its JSON text, and True as a second element if the text is truncated.
     """
     if value is None or isinstance(value, (bool, int)):
         return value if not isinstance(value, int) or abs(value) < 2**53 else [str(value)]
@@ -279,7 +279,7 @@ def _is_number(value: Any) -> bool:
 
 
 class TableView(Widget[TableModel]):
-    """A widget that shows rows. Made by `table`."""
+    """A table widget. Created by `table`."""
 
     columns = traitlets.Any().tag(sync=True)
     rows = traitlets.Any().tag(sync=True)
@@ -292,7 +292,7 @@ class TableView(Widget[TableModel]):
 
     @property
     def selection(self) -> Observable[tuple[str, ...]]:
-        """The keys that are selected, now and whenever that changes."""
+        """The selected keys, now and whenever they change."""
         return self.model.selection
 
     def __repr__(self) -> str:
@@ -308,26 +308,26 @@ def table(
     title: str = "",
     fps: float = DEFAULT_FPS,
 ) -> TableView:
-    """Show the keys under a prefix, or the rows that any Observable emits, and keep showing them.
+    """Show the keys under a prefix, or the rows that an Observable emits, and keep them current.
 
-    A row is a key; its columns are the fields of its value, or ``value`` where that has none. A page has only the rows
-    that it shows, and gets only those that change, so a hundred thousand rows are fine. Click a heading to sort, type
-    into the field below it to filter (``>3``, ``!=done``, or a part of the text), double-click or press Enter to
-    edit, click rows to select them. The table lives as long as a view of `live` does.
+    A row is a key; its columns are the fields of its value, or ``value`` if it has none. A page holds only its visible
+    rows and receives only those that change, so 100,000 rows are fine. Click a heading to sort; type below it to filter
+    (``>3``, ``!=done``, or a part of the text); double-click or press Enter to edit; click rows to select them. The
+    table lives as long as a view of `live` does.
 
     Args:
-        source: a database; or an Observable of mappings of keys to values, of lists of records, or of changes (as a
-            collection's deltas are).
-        prefix: which keys of the database.
-        columns: which fields, in this order; by default all there are.
-        edit: whether cells of a database can be edited: what is typed is written at once as a patch of that field, and
-            comes back if it is refused. For other sources a function of key, column and value that writes.
-        title: what stands above it.
-        fps: the most updates a second.
+        source: a database; or an Observable of mappings from keys to values, of lists of records, or of changes (such
+            as a collection's deltas).
+        prefix: the keys of the database to show.
+        columns: the fields to show, in this order; by default all.
+        edit: whether cells of a database can be edited: input is written at once as a patch of that field, and rolled
+            back visibly if it is rejected. For other sources, a function of key, column and value that writes.
+        title: the heading.
+        fps: the maximum number of updates a second.
 
     Raises:
-        WrongLoop: called where no event loop runs, as on another thread.
-        InvalidOption: an argument is not what it has to be.
+        WrongLoop: no event loop is running in this thread.
+        InvalidOption: an argument is invalid.
     """
     database = is_database(source)
     if edit is True and database:
@@ -344,7 +344,7 @@ def table(
 
 
 def _editing(db: Any) -> Edit:
-    """Writes a field into a database, beside what others write into the other fields where the protocol can."""
+    """A function that writes one field to a database, as a patch if the protocol supports it."""
 
     def write(key: str, column: str, value: Any) -> Any:
         entry = db.key(key)

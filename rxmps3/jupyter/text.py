@@ -17,14 +17,14 @@ _WIDEST_KEY = 40
 
 
 def to_text(value: Any) -> str:
-    """A line per key for a mapping, a text as it is, else what `repr` makes of it; no control characters."""
+    """One line per key for a mapping, a str as it is, anything else by `repr`; without control characters."""
     if isinstance(value, Mapping):
         return visible(_lines(cast("Mapping[Any, Any]", value)) or "{}")
     return visible(short(value))
 
 
 def short(value: Any, most: int = MOST_CHARACTERS) -> str:
-    """A value in one piece, cut off where it is too much to look at."""
+    """A value on one line, truncated if it is long."""
     if isinstance(value, (list, tuple)):
         value = cast("list[Any] | tuple[Any, ...]", value)[:most]  # each item takes at least one character
     if isinstance(value, datetime):

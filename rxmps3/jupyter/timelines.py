@@ -1,4 +1,4 @@
-"""A slider over the log: what there was at any version, what it changed, and who did."""
+"""A slider over the log: the state at each version, what changed, and who changed it."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ FASTEST = 50.0
 
 
 class TimelineModel(ViewModel):
-    """A place in the log, and what was there.
+    """A position in the log, and the state there.
 
-    States: ``first`` and ``last``, the log versions that can be had; ``at``, the one that is shown; ``following``,
-    whether it stays at the end; ``playing``; ``speed``, versions a second; ``moment``: of the shown one ``by``,
-    ``date`` (seconds since 1970), ``changes`` (key, before, after, as texts), ``keys`` (key and text), ``total``.
+    States: ``first`` and ``last``, the available log versions; ``at``, the one shown; ``following``, whether it stays
+    at the end; ``playing``; ``speed``, versions a second; ``moment``, of the version shown: ``by``, ``date`` (seconds
+    since 1970), ``changes`` (key, before, after, as texts), ``keys`` (key and text), ``total``.
 
-    Pages ask to ``go`` (``at``), ``follow``, ``play`` (``speed``) and ``pause``.
+    Pages send ``go`` (with ``at``), ``follow``, ``play`` (with ``speed``) and ``pause``.
     """
 
     view = "timeline"
@@ -105,11 +105,11 @@ class TimelineModel(ViewModel):
     # -- reading ---------------------------------------------------------------------------------------------
 
     async def _ask(self, call: Callable[[], Any]) -> Any:
-        """What the database answers, with or without await."""
+        """Call a database method, async or blocking."""
         return await asyncio.to_thread(call) if self._blocking else await call()
 
     async def _run(self) -> None:
-        """Show what is wanted, always the newest wish, and step while it plays."""
+        """Show the newest requested version, and step while playing."""
         await self._begin()
         while True:
             if self._wanted is None and not self.state["playing"]:
@@ -201,7 +201,7 @@ def _json(value: Any) -> str:
 
 
 class TimelineView(Widget[TimelineModel]):
-    """A widget that shows what there was. Made by `timeline`."""
+    """A timeline widget. Created by `timeline`."""
 
     first = traitlets.Any().tag(sync=True)
     last = traitlets.Any().tag(sync=True)
@@ -215,7 +215,7 @@ class TimelineView(Widget[TimelineModel]):
 
     @property
     def state_then(self) -> Observable[Mapping[str, Any]]:
-        """The keys and values at the version that is shown, for `table`, `chart`, `live` or your own operators."""
+        """The keys and values at the version shown, for `table`, `chart`, `live` or your own operators."""
         return self.model.shown
 
     def __repr__(self) -> str:
@@ -227,19 +227,19 @@ class TimelineView(Widget[TimelineModel]):
 
 
 def timeline(db: Any, prefix: str = "") -> TimelineView:
-    """Go back and forth in the log, and play it.
+    """Step through the log, or play it.
 
-    It shows the state at any version that the log still has, what that version changed, who committed it and when. What
-    it shows is ``state_then``, an Observable: ``table(line.state_then)`` goes back and forth with it. It reads as
-    ``db.at`` does, so each version costs what that costs, once.
+    It shows the state at any version that the log still has, what that version changed, who committed it and when. The
+    state is also the Observable ``state_then``: ``table(line.state_then)`` moves with the slider. It reads by
+    ``db.at``, so each version costs what that costs, once.
 
     Args:
         db: a database whose protocol keeps its past, as the sequenced log does.
-        prefix: which keys.
+        prefix: the keys to show.
 
     Raises:
-        WrongLoop: called where no event loop runs, as on another thread.
-        InvalidOption: it is no database.
+        WrongLoop: no event loop is running in this thread.
+        InvalidOption: the argument is not a database.
     """
     if not is_database(db):
         raise InvalidOption(f"{db!r} is no database", operation="timeline")

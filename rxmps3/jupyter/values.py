@@ -1,4 +1,4 @@
-"""Values as fields and as text that shows what is in it. Pure."""
+"""Values as fields and as visible text. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202
 
 
 def visible(text: str) -> str:
-    """A text with its control characters, as those of terminals and of writing direction, as escapes one can see."""
+    """A text with control characters, including terminal and bidirectional ones, as visible escapes."""
     return _HIDDEN.sub(_escape, text)
 
 
@@ -23,7 +23,7 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def fields_of(value: Any) -> dict[str, Any] | None:
-    """What a mapping, a data class, a pydantic model or a named tuple consists of; None for anything else."""
+    """The fields of a mapping, dataclass, pydantic model or named tuple; None for anything else."""
     if isinstance(value, Mapping):
         return {str(name): part for name, part in cast("Mapping[Any, Any]", value).items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -35,7 +35,7 @@ def fields_of(value: Any) -> dict[str, Any] | None:
 
 
 def rows_of(value: Any) -> dict[str, dict[str, Any]] | None:
-    """The rows of what is a table: a mapping, or a list, of which every value has fields; None for anything else."""
+    """The rows of a mapping or list whose values all have fields; None for anything else."""
     parts: list[tuple[str, Any]]
     if isinstance(value, Mapping):
         parts = [(str(key), part) for key, part in cast("Mapping[Any, Any]", value).items()]

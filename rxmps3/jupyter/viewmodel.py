@@ -1,21 +1,20 @@
-"""What a widget shows, apart from what carries it to a page.
+"""The state and messages of a view, independent of what carries them to a page.
 
-The seam has two halves, and neither knows of Jupyter:
+The interface has two halves, and neither knows about Jupyter:
 
-* here a `ViewModel` holds **state** (named JSON values, the same for every page) and takes and sends **messages** (JSON
-  objects with a ``kind``). A `Carrier` brings both to the pages: anywidget's comm in a notebook, a websocket elsewhere.
-* in a page ``render(model, el)`` of ``static/VIEW.js`` draws into an element. Its model is
-  ``{get(name), set(name, value), on(name, fn), send(message)}``: ``on`` calls back with each new value of a state, with
-  each message for ``"message"``, and returns what ends that.
+* In Python a `ViewModel` holds **state** (named JSON values, the same for every page) and exchanges **messages** (JSON
+  objects with a ``kind``). A `Carrier` takes both to the pages: anywidget's comm in a notebook, a websocket elsewhere.
+* In a page ``render(model, el)`` of ``static/VIEW.js`` draws into an element. Its model is ``{get(name), set(name,
+  value), on(name, fn), send(message)}``: ``on`` calls back with each new value of a state, or with each message if the
+  name is ``"message"``, and returns a function that unsubscribes.
 
-Every page that shows a view has an id of its own, and says every few seconds ``{"kind": "here", "view": id}`` while it
-can be seen, and ``bye`` when it goes. It is answered with ``alive``, which is how a page knows that somebody is
-there. A message for one page names its ``view``; pages leave what is for others. While no page has said anything for
-`AWAY_AFTER` seconds the view model goes on following its source and sends nothing; the next ``here`` brings all pages
-up to date.
+Every page that shows a view has an id. While it is visible it sends ``{"kind": "here", "view": id}`` every few seconds,
+and ``bye`` when it closes. The answer is ``alive``, which tells the page that the kernel responds. A message for one
+page names its ``view``; other pages ignore it. When no page has reported for `AWAY_AFTER` seconds, the view model
+follows its source without sending; the next ``here`` brings all pages up to date.
 
-A carrier for a websocket sends ``state`` whole when it is attached, passes on `Carrier.set_state` and `Carrier.send`,
-and calls `ViewModel.receive` and `ViewModel.changed` on the view model's event loop.
+A websocket carrier sends the whole state when it is attached, forwards `Carrier.set_state` and `Carrier.send`, and
+calls `ViewModel.receive` and `ViewModel.changed` on the view model's event loop.
 """
 
 from __future__ import annotations
@@ -42,24 +41,24 @@ Message = Mapping[str, Any]
 
 
 class Carrier(Protocol):
-    """What brings a view model to pages. Called on the view model's loop."""
+    """Takes a view model to pages. Called on the view model's loop."""
 
     def set_state(self, name: str, value: Any) -> None:
-        """A state has another value."""
+        """A state has a new value."""
         ...
 
     def send(self, message: Message) -> None:
-        """A message to every page."""
+        """Send a message to every page."""
         ...
 
 
 class ViewModel(DisposableBase):
-    """State and messages of one widget.
+    """The state and messages of one view.
 
     Args:
-        loop: where everything happens.
-        fps: how often pages are brought up to date, at most, a second.
-        **state: the states there are and what they are at first.
+        loop: where everything runs.
+        fps: the maximum number of page updates a second.
+        **state: the states and their initial values.
     """
 
     view = ""
@@ -79,11 +78,11 @@ class ViewModel(DisposableBase):
     # -- for a carrier ---------------------------------------------------------------------------------------
 
     def attach(self, carrier: Carrier) -> None:
-        """Bring this to pages from now on; what the state is now, the carrier reads itself."""
+        """Attach the carrier. It reads the current state itself."""
         self._carrier = carrier
 
     def receive(self, message: Any) -> None:
-        """A message from a page. What is none is left."""
+        """Handle a message from a page; anything malformed is ignored."""
         if not isinstance(message, dict):
             return
         said = cast("dict[str, Any]", message)
@@ -107,26 +106,26 @@ class ViewModel(DisposableBase):
             self.send({"kind": "refused", "view": page, "reason": f"{type(error).__name__}: {error}"})
 
     def changed(self, name: str, value: Any) -> None:
-        """A page has set a state."""
+        """Handle a state set by a page."""
         if self.state.get(name) != value:
             self.state[name] = value
 
     # -- for view models -------------------------------------------------------------------------------------
 
     def asked(self, kind: str, page: str, message: dict[str, Any]) -> None:
-        """A page wants something. To be overridden."""
+        """Handle a page's request. To be overridden."""
 
     def left(self, page: str) -> None:
-        """A page shows this no longer. To be overridden."""
+        """A page has closed the view. To be overridden."""
 
     def take(self) -> None:
-        """Take in what has come since the last frame, watched or not. To be overridden."""
+        """Apply what has arrived since the last frame, watched or not. To be overridden."""
 
     def show(self) -> None:
-        """Bring the pages up to date. Called while somebody looks. To be overridden."""
+        """Bring the pages up to date. Called while the view is watched. To be overridden."""
 
     def set(self, name: str, value: Any) -> None:
-        """Give a state another value. On the loop."""
+        """Set a state. On the loop."""
         if self.state.get(name) != value:
             self.state[name] = value
             if self._carrier is not None:
@@ -138,19 +137,19 @@ class ViewModel(DisposableBase):
             self._carrier.send(message)
 
     def wake(self) -> None:
-        """Something has come: take it in and show it with the next frame. From any thread."""
+        """Schedule the next frame. Callable from any thread."""
         self._frames.push(None)
 
     def flush(self) -> None:
-        """Take in and show now what waits. On the loop."""
+        """Apply and show what is waiting now. On the loop."""
         self._frames.flush()
 
     def owns(self, subscription: DisposableBase) -> None:
-        """Dispose it with this."""
+        """Dispose a resource together with this view model."""
         self._subscriptions.add(subscription)
 
     def follow_status(self, status: Observable[Any]) -> None:
-        """Keep the state ``status`` what a database says of itself."""
+        """Keep the state ``status`` equal to a database's status."""
 
         def told(status: Any) -> None:
             trouble = None if status.last_error is None else str(status.last_error)
@@ -163,7 +162,7 @@ class ViewModel(DisposableBase):
         self.owns(status.subscribe(told, on_completed=closed))
 
     def call(self, action: Any) -> None:
-        """Do something soon, on the loop. From any thread; nothing once the loop has closed."""
+        """Call a function soon, on the loop. Callable from any thread; ignored once the loop is closed."""
         try:
             self.loop.call_soon_threadsafe(lambda: None if self.disposed else action())
         except RuntimeError:
@@ -171,7 +170,7 @@ class ViewModel(DisposableBase):
 
     @property
     def pages(self) -> list[str]:
-        """The pages that show this now."""
+        """The pages that show the view."""
         since = self.loop.time() - AWAY_AFTER
         for page in [page for page, heard in self._pages.items() if heard < since]:
             del self._pages[page]
@@ -180,11 +179,11 @@ class ViewModel(DisposableBase):
 
     @property
     def watched(self) -> bool:
-        """Whether somebody looks, or may be about to."""
+        """Whether a page shows the view, or may be about to."""
         return bool(self.pages) or self.loop.time() - self._begun < AWAY_AFTER
 
     def dispose(self) -> None:
-        """Follow nothing any more; what is on the screen stays there. On the loop."""
+        """Stop following the source; pages keep what they show. On the loop."""
         if self.disposed:
             return
         self._subscriptions.dispose()

@@ -1,4 +1,4 @@
-"""A view model in a notebook: anywidget's comm carries it, and a cell shows it."""
+"""A view model as a notebook widget, carried by anywidget's comm and bound to its cell's lifetime."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Comm:
         self._setting = False
 
     def set_state(self, name: str, value: Any) -> None:
-        """See `Carrier`."""
+        """As `Carrier.set_state`."""
         self._setting = True
         try:
             setattr(self._widget(), name, value)
@@ -35,26 +35,26 @@ class _Comm:
             self._setting = False
 
     def send(self, message: Message) -> None:
-        """See `Carrier`."""
+        """As `Carrier.send`."""
         widget: Any = self._widget()
         if widget is not None and widget.comm is not None:
             widget.send(dict(message))
 
     def received(self, widget: Any, content: Any, _buffers: Any) -> None:
-        """A page has sent a message."""
+        """Handle a message from a page."""
         widget.model.receive(content)
 
     def set_by_a_page(self, change: Any) -> None:
-        """A trait has changed, in a page or in a cell."""
+        """Handle a trait changed by a page or a cell."""
         if not self._setting:
             change["owner"].model.changed(change["name"], change["new"])
 
 
 class Widget(anywidget.AnyWidget, Generic[M]):
-    """A widget that shows a view model, as long as its cell has not run again.
+    """A widget that shows a view model, until its cell runs again.
 
-    Its ``repr`` is plain text. That is what a console shows, and a saved notebook where no widget can be drawn: the
-    text of the moment when it was displayed, and the last one as soon as it has stopped.
+    Its ``repr`` is plain text, shown in consoles and in saved notebooks where no widget can be drawn: the text at
+    display time, updated once more when the widget stops.
     """
 
     _css = ""  # has anywidget make a trait of it, which the constructor sets
@@ -75,19 +75,19 @@ class Widget(anywidget.AnyWidget, Generic[M]):
     # -- life ------------------------------------------------------------------------------------------------
 
     def dispose(self) -> None:
-        """Stop following the source; what is on the screen stays there."""
+        """Stop following the source; pages keep what they show."""
         self.model.dispose()
         self.write_down()
 
     def close(self) -> None:
-        """Stop, and take the widget off the screen."""
+        """Stop, and remove the widget from the page."""
         self._outputs.clear()
         self.dispose()
         super().close()
         self._own_layout.close()
 
     def end_with_cell(self) -> None:
-        """The cell has begun to run again. What was shown nowhere else is gone, and does not stay in the kernel."""
+        """End with the cell's run; a widget that was never displayed is removed from the kernel as well."""
         now = this_run()
         shown_elsewhere = any(now is None or not now.is_again(run) for run, _ in self._outputs)
         if self._outputs and not shown_elsewhere:
@@ -98,7 +98,7 @@ class Widget(anywidget.AnyWidget, Generic[M]):
     # -- text ------------------------------------------------------------------------------------------------
 
     def _ipython_display_(self) -> None:
-        """Make an output whose text can be brought up to date later, which that of a cell's result cannot."""
+        """Display an output whose plain text can be updated later, unlike a cell's result."""
         if self.comm is None:
             display({"text/plain": repr(self)}, raw=True)
             return
@@ -106,11 +106,11 @@ class Widget(anywidget.AnyWidget, Generic[M]):
         self._outputs.append((this_run(), display(data, raw=True, metadata=metadata, display_id=True)))
 
     def _bundle(self) -> Any:
-        """The widget, and its text for who cannot draw it; and what the front end wants to know beside."""
+        """The MIME bundle: the widget, and its plain text for front ends that cannot draw it."""
         return cast(Any, self)._repr_mimebundle_()
 
     def write_down(self) -> None:
-        """Put the last text into the outputs. Front ends draw the widget anew then, so it is done once, in the end."""
+        """Store the last text in the outputs. Front ends redraw the widget then, so it is done once, at the end."""
         outputs, self._outputs = self._outputs, []
         now = this_run()
         for run, output in outputs:
