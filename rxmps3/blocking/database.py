@@ -50,8 +50,8 @@ _closings: dict[client.Database, asyncio.Task[None]] = {}
 def connect(url: str | Storage, **options: Unpack[opening.ConnectOptions]) -> Database:
     """Open a database and block until its state is loaded; the options and errors are those of `rxmps3.connect`.
 
-    It lives on an event loop of its own, in a thread that all blocking databases of the process share. What is
-    pending when the interpreter ends is sent before it does, for at most ten seconds.
+    It runs on an event loop in a thread shared by all blocking databases of the process. What is pending at interpreter
+    exit is sent first, for at most ten seconds.
 
     Raises:
         WrongLoop: called by an observer, on that very thread.
@@ -66,14 +66,14 @@ def connect(url: str | Storage, **options: Unpack[opening.ConnectOptions]) -> Da
 
 
 class Database(DatabaseDelegation, KeyMapping):
-    """One handle on one manifest, for code that blocks. Made by `connect`.
+    """One handle on one manifest, for blocking code. Created by `connect`.
 
     Writes return at once with a `rxmps3.Receipt`: ``receipt.wait(timeout)`` blocks until it is committed,
     ``receipt.stored.wait()`` until it survives the process. Reads block until they are done. Everything may be called
-    from any thread but the one that observers run on, where a call that would block raises `WrongLoop` at once.
+    from any thread except the one that observers run on, where a call that would block raises `WrongLoop` at once.
 
-    It is a mapping, too: ``db[key]``, ``key in db``, ``len(db)``, ``for key in db``, ``dict(db.items())``. ``in``,
-    ``len`` and ``keys`` are as of the last look and do no I/O; the rest looks first, as `get` does.
+    It is also a mapping: ``db[key]``, ``key in db``, ``len(db)``, ``for key in db``, ``dict(db.items())``. ``in``,
+    ``len`` and ``keys`` use the state of the last look and do no I/O; the others look first, as `get` does.
 
     Observers run on the thread ``rxmps3 blocking``; move on with ``ops.observe_on`` of any scheduler, or with a
     `rxmps3.blocking.UiQueue`.
@@ -87,7 +87,7 @@ class Database(DatabaseDelegation, KeyMapping):
 
     @property
     def _database(self) -> client.Database:
-        """The async handle. Raises `Closed` in a forked child, which has no part in it."""
+        """The async handle. Raises `Closed` in a forked child, where it cannot be used."""
         self._portal.check_process("use")
         return self._handle
 
@@ -150,9 +150,9 @@ class Database(DatabaseDelegation, KeyMapping):
     # -- changing what is there ------------------------------------------------------------------------------
 
     def transact(self, fn: Callable[[Transaction], T], attempts: int = 10) -> T:
-        """Read and change several keys as if nobody else wrote meanwhile, as `rxmps3.Database.transact`.
+        """Read and change several keys as one transaction, as `rxmps3.Database.transact`.
 
-        ``fn`` is a plain function; it runs on this thread, and what it gets is used without ``await``.
+        ``fn`` is a plain function; it runs on this thread, and its argument is used without ``await``.
         """
         return transaction.run(self._portal, client.transactions_of(self._database), fn, attempts)
 
@@ -161,13 +161,13 @@ class Database(DatabaseDelegation, KeyMapping):
         return transaction.one(self._portal, client.transactions_of(self._database))
 
     def update(self, key: str, fn: Callable[[Any], T], default: Any = None, attempts: int = 10) -> T:
-        """Set a key to what a plain function makes of its value, as `rxmps3.Database.update`."""
+        """Set a key to the result of a plain function of its value, as `rxmps3.Database.update`."""
         return transaction.update(self._portal, client.transactions_of(self._database), key, fn, default, attempts)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
     def get(self, key: str, default: Any = None, *, timeout: float | None = None) -> Any:
-        """The value of a key, as `rxmps3.Database.get`; ``default`` for what can be no key, too, as in a mapping.
+        """The value of a key, as `rxmps3.Database.get`; as in a mapping, ``default`` also for what cannot be a key.
 
         Raises:
             TimeoutError: it was not done within ``timeout`` seconds.
@@ -187,7 +187,7 @@ class Database(DatabaseDelegation, KeyMapping):
         return self._portal.call("get", lambda: self._database.get_prefix(prefix, first=first, last=last), timeout)
 
     def keys(self, prefix: str = "") -> KeyList:
-        """The keys under a prefix as of the last look, sorted by code point; a set, too. No I/O."""
+        """The keys under a prefix as of the last look, sorted by code point; also a set. No I/O."""
         return KeyList(self._database.keys(prefix))
 
     def __contains__(self, key: object) -> bool:
@@ -221,11 +221,12 @@ class Database(DatabaseDelegation, KeyMapping):
     def iterate(
         self, observable: Observable[T], keep: int | Literal["all"] = 1, *, timeout: float | None = None
     ) -> BlockingIteration[T]:
-        """An iterator of what an Observable emits, for ``for``; subscribed from now on.
+        """Iterate over the items of an Observable with ``for``; it is subscribed to immediately.
 
         Args:
             observable: of this database, or any other.
-            keep: how many of the latest items wait for a slow consumer; ``"all"`` raises `Overloaded` at 10,000.
+            keep: how many of the latest items are buffered for a slow consumer; ``"all"`` raises `Overloaded` at
+                10,000.
             timeout: seconds to wait for each item before TimeoutError; None waits for ever.
         """
         self._portal.check("iterate")
@@ -244,8 +245,8 @@ class Database(DatabaseDelegation, KeyMapping):
     def close(self, timeout: float = _CLOSE_WITHIN) -> None:
         """Send what is pending, for at most ``timeout`` seconds, and close. Raises as `rxmps3.Database.close`.
 
-        If the wait is interrupted the closing goes on; another ``close``, and the end of the interpreter, wait for it.
-        What is closed stays so: closing it again does nothing, not even when the interpreter has done it at its end.
+        If the wait is interrupted, closing continues; another ``close``, and the end of the interpreter, wait for it.
+        Closing a closed database does nothing.
         """
         if self._portal.in_its_process and self._portal.ended:
             return
@@ -284,7 +285,7 @@ async def _closed(database: client.Database, timeout: float) -> None:
 
 
 def _close_all() -> None:
-    """At the end of the interpreter: send what is pending, of all databases at once."""
+    """At interpreter exit: send what is pending, of all databases at once."""
     left = list(_open)
     if not left:
         return
@@ -314,7 +315,7 @@ def _interrupted(database: client.Database) -> NotSent:
 
 
 def _forget_all() -> None:
-    """In a forked child: they belong to the parent."""
+    """In a forked child: the databases belong to the parent."""
     _open.clear()
     _closings.clear()
 

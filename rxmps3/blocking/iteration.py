@@ -1,4 +1,4 @@
-"""From an Observable to ``for``, with bounded memory."""
+"""An Observable as a blocking iterator, with bounded memory."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ T = TypeVar("T")
 
 
 class BlockingIteration(Generic[T]):
-    """Subscribes at once; an iterator of what arrives, which blocks until something does.
+    """A blocking iterator over the items of a source, subscribed to immediately.
 
-    Use it with ``with``, or ``close`` it, so that it lets go of its source; a loop that ends with the stream needs not.
+    Use it with ``with``, or ``close`` it, to unsubscribe; this is not needed once the stream has ended.
 
     Args:
         source: any Observable; it may emit on any thread.
-        keep: how many of the latest items wait for a slow consumer; ``"all"`` waits with up to 10,000 of them and
-            raises `Overloaded` in the consumer if there are more.
+        keep: how many of the latest items are buffered for a slow consumer; ``"all"`` buffers up to 10,000 and raises
+            `Overloaded` in the consumer if there are more.
         timeout: seconds to wait for each item, None for ever.
         check: raises on a thread that must not block.
     """
@@ -55,7 +55,7 @@ class BlockingIteration(Generic[T]):
         """The next item.
 
         Raises:
-            TimeoutError: none came in time; a later call waits anew.
+            TimeoutError: none arrived in time; a later call waits anew.
         """
         self._check()
         with self._arrived:
@@ -68,7 +68,7 @@ class BlockingIteration(Generic[T]):
         raise StopIteration
 
     def close(self) -> None:
-        """Let go of the source."""
+        """Unsubscribe from the source."""
         self._subscription.dispose()
         self._finish()
 

@@ -32,7 +32,7 @@ class BlockingKey(Key[T]):
         self._transactions = transactions
 
     def update(self, fn: Callable[[T], T], attempts: int = 10) -> T:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]  # as elsewhere on this face
-        """Set the key to what a plain function makes of its value, as `rxmps3.Key.update`."""
+        """Set the key to the result of a plain function of its value, as `rxmps3.Key.update`."""
 
         def change(begun: Transaction) -> T:
             value = fn(self.loaded(begun.get(self.name, ABSENT)))

@@ -1,4 +1,4 @@
-"""The keys of a mapping, in order."""
+"""The result of ``keys``: a sorted list that is also a set."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["KeyList"]
 
 
 class KeyList(list[str], Set[str]):  # type: ignore[misc]  # pyright: ignore[reportIncompatibleMethodOverride]
-    """A sorted list of keys that is a set, too, as what ``dict.keys`` gives is: ``db.keys() - {"a"}``.
+    """A sorted list of keys that also behaves as a set, like ``dict.keys``: ``db.keys() - {"a"}``.
 
-    It holds what there was when it was asked for. It equals a list with the same keys in the same order, and a set with
-    the same keys; ``<=`` and the like compare it with a set as a set, and with a list as a list.
+    It is a copy, not a live view. It equals a list with the same keys in the same order, and a set with the same keys;
+    ``<=`` and the like compare it with a set as a set, and with a list as a list.
     """
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What a blocking database and a blocking look at its past have in common: both are mappings."""
+"""The mapping interface shared by a blocking database and a blocking view of its past."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["KeyMapping"]
 
 
 class KeyMapping(BoundToProcess, Mapping[str, Any]):
-    """A mapping over `get`, `get_prefix` and `keys`; two are equal only if they are one."""
+    """A mapping over `get`, `get_prefix` and `keys`; compared by identity."""
 
     @abstractmethod
     def get(self, key: str, default: Any = None, *, timeout: float | None = None) -> Any:
-        """The value of a key; ``default`` if there is none, or if nothing can have such a key."""
+        """The value of a key; ``default`` if it is missing, or cannot be a key."""
 
     @abstractmethod
     def get_prefix(
@@ -28,7 +28,7 @@ class KeyMapping(BoundToProcess, Mapping[str, Any]):
 
     @abstractmethod
     def keys(self, prefix: str = "") -> KeyList:  # pyright: ignore[reportIncompatibleMethodOverride]  # as on the async face
-        """The keys under a prefix, sorted by code point; a set, too. No I/O."""
+        """The keys under a prefix, sorted by code point; also a set. No I/O."""
 
     def items(self) -> ItemsView[str, Any]:
         """All keys and values at one moment."""
@@ -48,7 +48,7 @@ class KeyMapping(BoundToProcess, Mapping[str, Any]):
         return iter(self.keys())
 
     def __eq__(self, other: object) -> bool:
-        """Whether it is this very object: comparing what is in two of them would read both."""
+        """Identity: comparing the contents would read both databases."""
         return self is other
 
     def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]  # a Mapping has none

@@ -1,4 +1,4 @@
-"""The blocking faces of what looks back."""
+"""The blocking interfaces to the past."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _END = object()
 
 
 class BlockingPast(PastDelegation, KeyMapping):
-    """What a manifest held after one version of its log, as `rxmps3.Past`; a mapping. Made by `Database.at`."""
+    """The state of a manifest after one version of its log, as `rxmps3.Past`; a mapping. Created by `Database.at`."""
 
     def __init__(self, home: Portal, past: Past) -> None:
         self._portal = home
@@ -55,7 +55,7 @@ class BlockingPast(PastDelegation, KeyMapping):
 
     @property
     def past(self) -> Past:
-        """What it is the face of."""
+        """The async counterpart."""
         return self._past
 
 
@@ -90,5 +90,5 @@ class BlockingRecorded(BoundToProcess, Observable[T]):
 
 
 def past_of(when: When | BlockingPast) -> When | Past:
-    """What the async face takes for it."""
+    """The async counterpart of an argument."""
     return when.past if isinstance(when, BlockingPast) else when

@@ -1,4 +1,4 @@
-"""One event loop in a thread of its own, for all blocking databases of a process."""
+"""One event loop in its own thread, shared by all blocking databases of a process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ logger = logging.getLogger("rxmps3")
 
 
 class Portal:
-    """Runs coroutines for threads that block until they are done."""
+    """Runs coroutines on behalf of threads that block until they are done."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -46,7 +46,7 @@ class Portal:
         self.loop.close()
 
     def _run_until_stopped(self) -> None:
-        """Others live on this loop: what raises SystemExit or KeyboardInterrupt here does not end it."""
+        """The loop is shared: SystemExit or KeyboardInterrupt raised here does not end it."""
         while True:
             try:
                 self.loop.run_forever()
@@ -61,19 +61,19 @@ class Portal:
 
     @property
     def in_its_process(self) -> bool:
-        """Whether this process is the one that the loop runs in, and not forked from it."""
+        """Whether this process runs the loop, and was not forked from the one that does."""
         return os.getpid() == self._pid
 
     @property
     def ended(self) -> bool:
-        """Whether everything here was closed at the end of the interpreter."""
+        """Whether everything was closed at interpreter exit."""
         return self._ending
 
     def check(self, operation: str) -> None:
-        """See whether this thread may block here.
+        """Check that this thread may block.
 
         Raises:
-            Closed: this process was forked from the one that the loop runs in, or is ending.
+            Closed: this process was forked from the one that runs the loop, or is exiting.
             WrongLoop: this is the loop's own thread, on which observers run.
         """
         self.check_process(operation)
@@ -87,7 +87,7 @@ class Portal:
             )
 
     def check_process(self, operation: str) -> None:
-        """Raise `Closed` in a process that was forked from the one that the loop runs in."""
+        """Raise `Closed` in a process that was forked from the one that runs the loop."""
         if not self.in_its_process:
             raise Closed(
                 "it was opened before this process was forked, and its thread is not here",
@@ -96,10 +96,10 @@ class Portal:
             )
 
     def call(self, operation: str, coroutine: Callable[[], Awaitable[T]], timeout: float | None = None) -> T:
-        """Block until a coroutine is done, and return or raise what it does.
+        """Block until a coroutine is done, and return or raise its result.
 
         Raises:
-            TimeoutError: it was not done in time, and is cancelled. So it is when the wait is interrupted.
+            TimeoutError: it was not done in time, and is cancelled, as it is if the wait is interrupted.
         """
         self.check(operation)
 
@@ -125,7 +125,7 @@ class Portal:
             raise
 
     def soon(self, coroutine: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        """Run a coroutine there without waiting for it, from any finalizer; not at all once this is ending."""
+        """Run a coroutine on the loop without waiting, from any finalizer; ignored at interpreter exit."""
 
         def start() -> None:
             task = self.loop.create_task(coroutine())
@@ -137,7 +137,7 @@ class Portal:
                 self.loop.call_soon_threadsafe(start)
 
     def stop(self) -> None:
-        """End the thread and close the loop. Calls that still wait, and later ones, raise `Closed`."""
+        """End the thread and close the loop. Pending and later calls raise `Closed`."""
         with self._lock:
             self._ending = True
             self.loop.call_soon_threadsafe(self.loop.stop)  # what was called before comes before
@@ -159,10 +159,10 @@ _exiting: list[Callable[[], None]] = []
 
 
 def portal() -> Portal:
-    """The portal of this process; it is made when it is first asked for.
+    """The portal of this process, created at first use.
 
     Raises:
-        Closed: the interpreter is ending, and what would be written could not be sent any more.
+        Closed: the interpreter is exiting, and writes could not be sent any more.
     """
     global _portal
     with _lock:
@@ -174,11 +174,11 @@ def portal() -> Portal:
 
 
 def at_exit(action: Callable[[], None]) -> None:
-    """Have something done when the interpreter ends, while threads and name resolution still work.
+    """Register a function to run at interpreter exit, while threads and name resolution still work.
 
-    The usual ``atexit`` comes too late for that: executors refuse work by then. `threading` runs its own hooks when
-    the main thread ends, the newest first; they are not public, so where they are missing ``atexit`` has to do.
-    Threads that are still at work then, and may write, have some seconds to end before.
+    ``atexit`` would be too late: executors refuse work by then. `threading` runs its own hooks when the main thread
+    ends, newest first; they are not public, so ``atexit`` is the fallback. Threads that are still running, and may
+    write, first get some seconds to end.
     """
     _exiting.append(action)
 
@@ -195,10 +195,10 @@ def _leave() -> None:
 
 
 def _wait_for_threads() -> None:
-    """Let others end, which the interpreter would wait for next: all but daemons and the workers of executors.
+    """Wait for the threads that the interpreter would wait for next: all but daemons and executor workers.
 
-    Those too that have not connected to anything yet, and those that are started meanwhile. Not for ever: one that
-    waits for the main thread to end does so until this returns. Ctrl-C ends the wait.
+    This includes threads that have not connected to anything yet, and those started meanwhile. The wait is bounded: a
+    thread that waits for the main thread to end does so until this returns. Ctrl-C ends the wait.
     """
     clock = SystemClock()
     until = clock.monotonic() + _PATIENCE
@@ -216,7 +216,7 @@ def _at_work() -> list[threading.Thread]:
 
 
 def _forget() -> None:
-    """In a forked child: the thread is not here, and its lock may be held for ever."""
+    """In a forked child: the thread does not exist, and its lock may be held for ever."""
     global _portal, _lock, _left
     _portal, _left = None, False
     _lock = threading.Lock()

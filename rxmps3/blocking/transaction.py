@@ -1,4 +1,4 @@
-"""Transactions for code that blocks: `fn` runs on the thread of the caller, its reads on that of the database."""
+"""Transactions for blocking code: `fn` runs on the caller's thread, its reads on the database's."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Transaction(TransactionDelegation):
 
     @property
     def version(self) -> str:
-        """The version id of what it has committed, "" before that and where it changed nothing."""
+        """The version id that it committed; "" before that, and if it changed nothing."""
         return self.inner.version
 
 

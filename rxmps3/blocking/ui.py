@@ -1,4 +1,4 @@
-"""From streams to a user interface that has a thread of its own, such as Tk or Qt."""
+"""From streams to a user interface with its own thread, such as Tk or Qt."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class UiQueue:
         self._numbers = count()
 
     def watch(self, source: Observable[T], show: Callable[[T], object]) -> DisposableBase:
-        """Have ``show`` called with the latest item, by `drain`, until disposed."""
+        """Have `drain` call ``show`` with the latest item, until disposed."""
         number = next(self._numbers)
         watching = True
 
@@ -58,12 +58,13 @@ class UiQueue:
         return CompositeDisposable(Disposable(forget), source.subscribe(keep))
 
     def drain(self) -> int:
-        """Show what has arrived since the last call. On the thread of the user interface.
+        """Show what has arrived since the last call. On the user interface's thread.
 
-        What arrives meanwhile is for the next call, so that a ``show`` that writes cannot hold up the interface.
+        Items that arrive meanwhile are left for the next call, so that a ``show`` that writes cannot block the
+        interface.
 
         Returns:
-            How many streams had something new. What ``show`` raises is raised here; the others' items stay.
+            How many streams had a new item. An exception from ``show`` is raised here; the items of others stay.
         """
         shown = 0
         with self._lock:

@@ -1,4 +1,4 @@
-"""The command ``rxmps3``: look into a database, change it and watch it, from a shell or from other programs."""
+"""The command ``rxmps3``: read, change and watch a database from a shell or from other programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """The entry point. What it takes is imported here only, so that ``import rxmps3`` stays light."""
+    """The entry point. The imports are deferred, so that ``import rxmps3`` stays light."""
     try:
         from rxmps3.cli.commands import main as perform
 

@@ -1,4 +1,4 @@
-"""The words of the command ``rxmps3`` and what each does."""
+"""The subcommands for reading, writing and watching."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ Poll = Annotated[float, typer.Option("--poll", metavar="SECONDS", help="Look for
 
 
 def command(function: Command) -> Command:
-    """Make a command of a coroutine function of a `Run`: its own parameters, then those of `Target`."""
+    """Turn a coroutine function of a `Run` into a command: its own parameters, then those of `Target`."""
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
     url, *common = inspect.signature(Target, eval_str=True).parameters.values()
 
@@ -90,10 +90,10 @@ def demo(
     profile: Profile = None,
     json: AsJson = False,
 ) -> int:
-    """Watch two processes share a database for some seconds, and check what each of them saw.
+    """Watch two processes share a database for a few seconds, and check what each of them saw.
 
-    They play in a temporary folder or, with --url, in a bucket in a manifest of their own, which is removed afterwards.
-    With --json each line is an event, the last one the summary.
+    They use a temporary folder, or with --url a separate manifest in that bucket; it is removed afterwards. With --json
+    each line is an event, and the last line the summary.
     """
     from rxmps3.cli.demo.show import show
 
@@ -118,7 +118,7 @@ async def put(
 ) -> None:
     """Set a key to a JSON value, wait for the commit and print the version.
 
-    A negative number, or anything else that begins with a dash, goes after two dashes: put URL KEY -- -1
+    Precede a value that begins with a dash, such as a negative number, with two dashes: put URL KEY -- -1
     """
     if create and if_version is not None:
         raise InvalidOption("--create and --if-version exclude each other")
@@ -139,9 +139,9 @@ async def patch(
     ],
     by: By = "",
 ) -> None:
-    """Change a part of a key's value by a JSON merge patch (RFC 7386), wait for the commit and print the version.
+    """Change part of a key's value by a JSON merge patch (RFC 7386), wait for the commit and print the version.
 
-    null deletes a member, arrays are replaced. A key that is not there counts as {}.
+    null deletes a member; arrays are replaced. A missing key counts as {}.
     """
     text = _standard_input() if patch == "-" else patch
     content = _parsed(text, f"patch of key {key!r:.80}", remedy='a patch is JSON, such as \'{"name": "Ann"}\'')
@@ -178,7 +178,7 @@ async def delete(
 ) -> None:
     """Delete a key, wait for the commit and print the version.
 
-    Nothing is written if the key is not there: that ends with 3, with --missing-ok with 0.
+    If the key does not exist, nothing is written and the exit code is 3, or 0 with --missing-ok.
     """
     async with run.deadline(), run.database(by=by) as db:
         check_key(key, sys.maxsize)
@@ -209,7 +209,7 @@ async def get(
     raw: Annotated[bool, typer.Option("--raw", help="Print a string without quotes.")] = False,
     at: At = None,
 ) -> None:
-    """Print the value of a key as JSON: spread out on a terminal, else in one line."""
+    """Print the value of a key as JSON: indented on a terminal, otherwise on one line."""
     if raw and run.at.json:
         raise InvalidOption("--raw and --json exclude each other")
     async with run.deadline(), run.database() as db, run.terminal.busy("Reading"):
@@ -287,9 +287,9 @@ async def watch(
 ) -> None:
     """Print a key's value now, and each change of it, until interrupted.
 
-    After --timeout it ends: with 5 if --count changes have not come by then, else with 0.
-    With --json each line is an object with "event" (current or change), "key", "missing", "value", "version" and
-    "time" (when it was seen here); a change also has "by", "pending" and "cause".
+    After --timeout it ends: with exit code 5 if --count changes have not arrived by then, otherwise with 0. With --json
+    each line is an object with "event" (current or change), "key", "missing", "value", "version" and "time" (when it
+    was seen here); a change also has "by", "pending" and "cause".
     """
     await following.watch(run, key, prefix=prefix, count=count, current=current, poll=poll)
 
@@ -301,10 +301,10 @@ async def log(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with each new version.")] = False,
     poll: Poll = 1.0,
 ) -> None:
-    """Show the versions in the log, oldest first: number, time, who, and which keys were put and deleted.
+    """Show the versions in the log, oldest first: number, time, writer, and the keys put and deleted.
 
-    The time is the writer's own. With --json each line is an object with "id", "time", "by", "writer" and "writes",
-    a list of objects with "version", "put" and "deleted".
+    The time is the writer's own. With --json each line is an object with "id", "time", "by", "writer" and "writes", a
+    list of objects with "version", "put" and "deleted".
     """
     await (following.follow_log(run, last, poll) if follow else following.show_log(run, last))
 
@@ -316,9 +316,9 @@ async def who(
         float, typer.Option("--ttl", metavar="SECONDS", help="Here without a sign of life for no longer than this.")
     ] = DEFAULT_TTL,
 ) -> None:
-    """Show who is here now, in the order in which they came: since when, who, and what each says of itself.
+    """Show who is here now, in order of arrival: since when, who, and the state that each publishes.
 
-    With --json each line is an object with "id", "me", "by", "since" and "seen", both by the storage's clock.
+    With --json each line is an object with "id", "me", "by", "since" and "seen", the last two by the storage's clock.
     """
     await following.show_who(run, ttl)
 

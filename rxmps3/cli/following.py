@@ -1,4 +1,4 @@
-"""The commands that tell what happens: ``watch``, ``log`` and ``who``."""
+"""The commands that follow a database: ``watch``, ``log`` and ``who``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _KEYS_ON_A_LINE = 8
 
 
 async def watch(run: Run, key: str, *, prefix: bool, count: int | None, current: bool, poll: float) -> None:
-    """Print what a key, or each key under a prefix, holds, and then each change of it."""
+    """Print the value of a key, or of each key under a prefix, and then each change."""
     try:
         async with asyncio.timeout(run.at.timeout), run.database(poll=poll) as db:
             if not prefix:
@@ -49,7 +49,7 @@ async def watch(run: Run, key: str, *, prefix: bool, count: int | None, current:
 
 
 async def _show_current(run: Run, db: Database, key: str, prefix: bool) -> None:
-    """What is there now. When this returns, the view is still the one that was shown."""
+    """Print the current values. On return the view is still the one printed."""
     while True:
         view = db.states.value
         values = await db.get_prefix(key) if prefix else await db.get_many((key,), MISSING)

@@ -1,4 +1,4 @@
-"""The word about what waits on this machine: outbox."""
+"""The command for the unsent writes on this machine: outbox."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def outbox(
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Give up sending after so long.")] = None,
     json: AsJson = False,
 ) -> int:
-    """List the writes that wait in a local directory to be sent; send them, or move them to another address.
+    """List the unsent writes in a local directory; send them, or move them to another address.
 
-    A server whose port, tunnel or host name has changed is another address. --move-to URL --send moves and sends. What
-    a running process has open it sends by itself, and it is left alone.
+    A server whose port, tunnel or host name has changed is another address. --move-to URL --send moves and sends. An
+    outbox that a running process has open is skipped: the process sends it.
     """
     at = Target(move_to or "", "main", endpoint_url, region, profile, timeout, json)
     return Run("outbox", at).perform(lambda run: _outbox(run, directory, database, send, move_to))

@@ -1,4 +1,4 @@
-"""The words that look back: history and restore."""
+"""The commands that read the past: history and restore."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["history", "restore"]
 
 @command
 async def history(run: Run, key: Key) -> None:
-    """Show the versions of a key that the log still has, oldest first: log version, time, who, and the value.
+    """Show the versions of a key that the log still has, oldest first: log version, time, writer, and the value.
 
     The time is the writer's own. With --json each line is an object with "id", "version", "missing", "value", "by",
     "time" and "date" (when it was stored).
@@ -56,10 +56,10 @@ async def restore(
     prefix: Annotated[str, typer.Option("--prefix", metavar="PREFIX", help="Only keys that start so.")] = "",
     by: By = "",
 ) -> None:
-    """Bring every key back to what it held at an earlier version, in one atomic write, and print its version.
+    """Restore every key to its value at an earlier version, in one atomic write, and print the new version.
 
-    Keys that have been made since are deleted. Nothing is written, and nothing printed, if nothing differs. With --json
-    it prints an object with "version", which is null then.
+    Keys created since are deleted. If nothing differs, nothing is written or printed. With --json it prints an object
+    with "version", null in that case.
     """
     when = when_of(at)
     async with run.deadline(), run.database(by=by) as db:

@@ -1,4 +1,4 @@
-"""One run of a command: where it works, how long it tries, and how it ends."""
+"""One run of a command: its target, its deadline, and its exit."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Speak JSON: a document, or
 
 @dataclass(frozen=True)
 class Target:
-    """Where a command works, how long it tries and how it speaks: the arguments that commands share."""
+    """The arguments that commands share: the database, the deadline and the output format."""
 
     url: Annotated[str, typer.Argument(metavar="URL", help="file:PATH or s3://BUCKET/PREFIX", show_default=False)]
     manifest: Annotated[str, typer.Option("--manifest", "-m", metavar="NAME", help="The group of keys.")] = "main"
@@ -70,12 +70,12 @@ class Target:
 
     @property
     def options(self) -> dict[str, str]:
-        """The options of the storage; what is not given comes from the environment, as with boto3."""
+        """The storage options; anything not given comes from the environment, as with boto3."""
         given = {"endpoint_url": self.endpoint_url, "region_name": self.region, "profile_name": self.profile}
         return {name: value for name, value in given.items() if value is not None}
 
     def check(self) -> None:
-        """Raise `InvalidOption` if this makes no sense."""
+        """Raise `InvalidOption` if the arguments contradict each other."""
         if self.timeout is not None and not self.timeout > 0:
             raise InvalidOption(f"--timeout is a positive number of seconds, not {self.timeout}")
         if self.url.lower().startswith("memory:"):
@@ -91,7 +91,7 @@ class Run:
 
     Args:
         name: the command.
-        at: where it works.
+        at: its target.
     """
 
     def __init__(self, name: str, at: Target) -> None:
@@ -108,7 +108,7 @@ class Run:
 
     @asynccontextmanager
     async def deadline(self) -> AsyncGenerator[None, None]:
-        """What must be done within ``--timeout``. Raises `TooLate`."""
+        """Limit a block to ``--timeout``. Raises `TooLate`."""
         seconds = self.at.timeout or PATIENCE
         try:
             async with asyncio.timeout(seconds):
@@ -130,7 +130,7 @@ class Run:
 
     @asynccontextmanager
     async def database(self, *, by: str | None = None, poll: float = 1.0) -> AsyncGenerator[Database, None]:
-        """The manifest, loaded; to read only unless ``by`` says who writes."""
+        """The manifest, loaded; read-only unless ``by`` names the writer."""
         if not poll > 0:
             raise InvalidOption(f"--poll is a positive number of seconds, not {poll}")
         async with self.storage() as storage:
@@ -151,7 +151,7 @@ class Run:
         self.trouble = status.last_error
 
     async def committed(self, db: Database, receipt: Receipt) -> str:
-        """Wait for a commit, but not while something stands in its way that does not pass by itself."""
+        """Wait for a commit, but give up on an obstacle that does not pass by itself."""
         self._wanted = "the write was not confirmed (it may have been made all the same)"
         settled = asyncio.get_running_loop().create_future()
 
@@ -167,7 +167,7 @@ class Run:
         return await receipt
 
     async def unhindered(self, db: Database, write: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """What a write gives that waits for its commit by itself, but not as `committed` does not."""
+        """Await a write that waits for its own commit, giving up as `committed` does."""
         self._wanted = "the write was not confirmed (it may have been made all the same)"
         settled: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
@@ -195,9 +195,9 @@ class Run:
     async def follow(
         self, db: Database, source: Observable[T], show: Callable[[T], None], count: int | None = None
     ) -> None:
-        """Show each item as it comes, until there were enough, nobody reads, or the log cannot be read any more.
+        """Show each item as it arrives, until there were enough, nobody reads the output, or the log cannot be read.
 
-        Trouble that may pass is remarked upon.
+        Transient problems are noted on standard error.
         """
         ended = asyncio.get_running_loop().create_future()
         seen = 0
@@ -252,11 +252,11 @@ class Run:
     # -- how it ends -----------------------------------------------------------------------------------------
 
     def perform(self, work: Callable[[Run], Coroutine[Any, Any, int | None]], *, endless: bool = False) -> int:
-        """Do the work on an event loop of its own and return the code to end with.
+        """Run the work on an event loop of its own and return the exit code.
 
         Args:
-            work: is given this run.
-            endless: it ends only by being ended, so that is no failure.
+            work: receives this run.
+            endless: it ends only when interrupted, which is then not a failure.
         """
         try:
             self.at.check()
@@ -282,7 +282,7 @@ class Run:
         return _leave(code)
 
     def _cancel_on_signals(self) -> None:
-        """Let an interrupt, a request to terminate and the loss of the terminal end the work cleanly."""
+        """End the work cleanly on an interrupt, a termination request or the loss of the terminal."""
         task = asyncio.current_task()
 
         def stop(code: Exit) -> None:
@@ -298,7 +298,7 @@ class Run:
 
 
 def when_of(text: str) -> When:
-    """What a user means by a version: a time, local where it names no zone, or what `Database.at` takes."""
+    """Parse a version argument: a time (local if it has no zone), or whatever `Database.at` takes."""
     if not text.isdigit():
         with suppress(ValueError):
             return datetime.fromisoformat(text).astimezone()
@@ -306,8 +306,10 @@ def when_of(text: str) -> When:
 
 
 def _leave(code: Exit) -> NoReturn:
-    """End the process now. A thread that hangs in a system call (a name server, a lock, a dead mount) could keep it
-    for long otherwise, since Python waits for threads."""
+    """Exit the process now.
+
+    Python would otherwise wait for threads that hang in a system call: name resolution, a lock, a dead mount.
+    """
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()
@@ -315,5 +317,5 @@ def _leave(code: Exit) -> NoReturn:
 
 
 def _lasts(error: Error | None) -> bool:
-    """Whether waiting is no use to someone who wants one thing done."""
+    """Whether an error is unlikely to pass while a one-off command waits."""
     return error is not None and (not error.retriable or isinstance(error, (AccessDenied, BucketNotFound)))

@@ -1,8 +1,8 @@
-"""What a command says, to a person at a terminal or to another program, and with which code it ends.
+"""The output and the exit codes of commands, for people and for programs.
 
-Results go to standard output and everything else to standard error, a line at a time, each flushed at once. To a
-terminal they are coloured; into a pipe they are plain, and as JSON if asked for. Text that others wrote never
-reaches a terminal as control characters.
+Results go to standard output and everything else to standard error, line by line, each flushed at once. Output is
+coloured on a terminal and plain in a pipe, and JSON on request. Text written by others never reaches a terminal as
+control characters.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _UNHURRIED = 0.5
 
 
 class Exit(IntEnum):
-    """The codes that commands end with."""
+    """The exit codes of commands."""
 
     OK = 0
     OTHER = 1
@@ -79,11 +79,11 @@ class Exit(IntEnum):
 
 
 class NoSuchKey(Error):
-    """The key that a command needs is not there."""
+    """The key that a command needs does not exist."""
 
 
 class NoSuchManifest(Error):
-    """The manifest that a command needs is not there."""
+    """The manifest that a command needs does not exist."""
 
 
 class TooLate(Unavailable):
@@ -91,11 +91,11 @@ class TooLate(Unavailable):
 
 
 class CannotWrite(Error):
-    """Standard output takes no more, though somebody reads it: a full disk, for one."""
+    """Writing to standard output failed, for example because the disk is full."""
 
 
 def exit_of(error: BaseException | None) -> Exit:
-    """The code for an error; a rejected write's is that of its cause."""
+    """The exit code of an error; for a rejected write, that of its cause."""
     match error:
         case InvalidInput():
             return Exit.USAGE
@@ -116,14 +116,14 @@ def exit_of(error: BaseException | None) -> Exit:
 
 
 def shown(text: str) -> str:
-    """Text with every character that is no visible one, or that could steer a terminal, escaped as in JSON."""
+    """A text with invisible characters, and all that could control a terminal, escaped as in JSON."""
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() else json.dumps(sign)[1:-1] for sign in text)
 
 
 def local_time(moment: datetime | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
-    """A moment in the time zone of this machine; in UTC where that calendar ends. "" if there is none."""
+    """A time in this machine's time zone, or in UTC if it is out of range there. "" if there is none."""
     if moment is None:
         return ""
     try:
@@ -133,16 +133,16 @@ def local_time(moment: datetime | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
 
 
 def json_text(value: Any) -> str:
-    """A value as compact JSON in one line that is safe to print anywhere."""
+    """A value as compact JSON on one line that is safe to print anywhere."""
     return shown(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
 class Terminal:
-    """Where one command speaks.
+    """The output of one command.
 
     Args:
         command: its name, for errors.
-        as_json: say everything in JSON.
+        as_json: print everything as JSON.
     """
 
     def __init__(self, command: str = "", *, as_json: bool = False) -> None:
@@ -153,12 +153,12 @@ class Terminal:
     # -- results ---------------------------------------------------------------------------------------------
 
     def write(self, text: str) -> None:
-        """Text as it is. Raises `BrokenPipeError` if nobody reads any more, `CannotWrite` if it fails."""
+        """Write a text unchanged. Raises `BrokenPipeError` if nobody reads any more, `CannotWrite` if it fails."""
         with writing_to_stdout():
             sys.stdout.write(text)
 
     def raw(self, text: str) -> None:
-        """Text as it is, but for what could steer a terminal if one reads it."""
+        """Write a text unchanged, except for what could control a terminal if it is one."""
         if sys.stdout.isatty():
             text = "".join(sign if sign in "\n\t" else shown(sign) for sign in text)
         self.write(text)
@@ -179,7 +179,7 @@ class Terminal:
         self.write(json_text(value) + "\n")
 
     def value(self, value: Any) -> None:
-        """A JSON value for whoever reads: spread out and coloured on a terminal, else as `record`."""
+        """Print a JSON value: indented and coloured on a terminal, otherwise as `record`."""
         if self._coloured:
             from rich.highlighter import JSONHighlighter
 
@@ -200,11 +200,11 @@ class Terminal:
     # -- remarks ---------------------------------------------------------------------------------------------
 
     def note(self, text: str) -> None:
-        """A remark that is no result."""
+        """Print a remark to standard error."""
         _say(json_text({"note": text}) if self.as_json else shown(text))
 
     def fail(self, error: Error) -> Exit:
-        """Tell of an error and return the code to end with."""
+        """Report an error and return the exit code."""
         code = exit_of(error)
         self.fault(
             str(error), code, type(error).__name__, operation=error.operation, object=error.object, remedy=error.remedy
@@ -212,7 +212,7 @@ class Terminal:
         return code
 
     def fault(self, text: str, code: Exit, kind: str, **facts: str) -> None:
-        """Tell of an error that a command ends with."""
+        """Report the error that ends a command."""
         if self.as_json:
             _say(json_text({"error": {"kind": kind, "message": text, **facts, "exit": int(code)}}))
         else:
@@ -220,7 +220,7 @@ class Terminal:
 
     @asynccontextmanager
     async def busy(self, what: str) -> AsyncGenerator[None, None]:
-        """Show that something is going on, to a person and only if it takes a while. Nothing else may be said."""
+        """Show progress on a terminal if the block takes a while. Nothing else may be printed in it."""
         if self.as_json or not sys.stderr.isatty():
             yield
             return
@@ -248,8 +248,11 @@ def _say(text: str) -> None:
 
 
 def prepare_streams() -> None:
-    """Let no character stop a command: UTF-8 into pipes, and an escape for what a terminal cannot show. Nor a stream
-    that is closed: there is nothing to read then, and what is written goes nowhere."""
+    """Make the standard streams safe to use.
+
+    Pipes get UTF-8, and characters that a terminal cannot show are escaped. A closed stream reads as empty and swallows
+    writes.
+    """
     sys.stdin = sys.stdin or _nothing("r")
     sys.stdout = sys.stdout or _nothing("w")
     sys.stderr = sys.stderr or _nothing("w")
@@ -264,8 +267,12 @@ def _nothing(mode: str) -> IO[str]:
 
 @contextmanager
 def writing_to_stdout() -> Generator[None]:
-    """Where something is written to standard output, all of it by the end of the block: raises `CannotWrite` if that
-    fails, `BrokenPipeError` as it is."""
+    """Ensure that everything written to standard output in the block has been flushed at its end.
+
+    Raises:
+        CannotWrite: writing failed.
+        BrokenPipeError: nobody reads any more.
+    """
     try:
         yield
         sys.stdout.flush()
@@ -279,16 +286,16 @@ def writing_to_stdout() -> Generator[None]:
 
 
 def let_go_of_stdout() -> None:
-    """After an error of writing: keep the interpreter from failing once more when it flushes at its end."""
+    """Keep the interpreter from failing a second time when it flushes standard output at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
 
 
 def when_stdout_closes(action: Callable[[], None]) -> None:
-    """Call back as soon as the reader of standard output has gone, if it is a pipe and the system can tell.
+    """Call back when the reader of standard output has gone, if it is a pipe and the system can tell.
 
-    Without this a command that waits for news would notice only when it has some.
+    Without it a waiting command would notice only at its next line.
     """
     loop, descriptor = asyncio.get_running_loop(), -1
 

@@ -1,15 +1,15 @@
-"""Moving data: export to a file, import from one, copy between databases. All of it can be interrupted and resumed.
+"""Export to a file, import from one, and copy between databases. Each can be interrupted and resumed.
 
-The file is JSON lines: a header, one line per key in sorted order, and a footer that tells a whole file from a torn
-one::
+The file is JSON lines: a header, one line per key in sorted order, and a footer that distinguishes a complete file from
+a truncated one::
 
     {"rxmps3": "export", "format": 1, "manifest": "main", "version": "42", "prefix": ""}
     {"key": "todo/1", "value": {"title": "milk"}}
     {"keys": 1, "sha256": "<of the lines between>"}
 
-What moves is the present keys and values, not the history. Writing them is by `put_all` in batches, so a reader of
-the target sees each batch whole; a key that holds the same value there already is left alone, which is what makes a
-second run go on where the first one stopped.
+The present keys and values are transferred, not the history. They are written by `put_all` in batches, so a reader of
+the target sees each batch as a whole; a key that has the same value there already is skipped, so a second run continues
+where the first one stopped.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class Moved:
-    """What was moved.
+    """The result of a transfer.
 
     Attributes:
-        keys: keys looked at.
-        written: of these, keys that were written to the target.
-        same: of these, keys that held the same value there already.
+        keys: the number of keys read.
+        written: of these, written to the target.
+        same: of these, skipped because the target had the same value.
     """
 
     keys: int = 0
@@ -52,8 +52,8 @@ async def export_to(db: Database, file: IO[str], *, prefix: str = "", progress: 
     """Write the keys under a prefix to a text file, as of one version.
 
     Raises:
-        Unavailable, AccessDenied: interrupted; the file has no footer and is refused by `import_from`.
-        Corrupt: a value is not what the log says of it.
+        Unavailable, AccessDenied: interrupted; the file has no footer, and `import_from` refuses it.
+        Corrupt: a value does not match the log.
     """
     await db.refresh()
     moved = Moved()
@@ -73,12 +73,12 @@ async def export_to(db: Database, file: IO[str], *, prefix: str = "", progress: 
 
 
 async def import_from(db: Database, file: IO[str], *, progress: Progress | None = None) -> Moved:
-    """Put what `export_to` wrote. The file is checked whole before anything is written.
+    """Write the content of an exported file. The whole file is checked before anything is written.
 
     Raises:
-        Corrupt: the file is torn or altered; nothing was written.
-        Unsupported: of a newer format.
-        Rejected, Unavailable, …: interrupted; run it again to go on.
+        Corrupt: the file is truncated or altered; nothing was written.
+        Unsupported: the file has a newer format.
+        Rejected, Unavailable, …: interrupted; run it again to continue.
     """
     total = _check_file(file, db.key_limit)
     file.seek(0)
@@ -87,7 +87,7 @@ async def import_from(db: Database, file: IO[str], *, progress: Progress | None 
 
 
 async def copy(source: Database, target: Database, *, prefix: str = "", progress: Progress | None = None) -> Moved:
-    """Put the keys under a prefix of one database into another, as of one version. Raises as both do."""
+    """Copy the keys under a prefix from one database to another, as of one version. Raises as both of the above."""
     await source.refresh()
     await target.refresh()
     total = len(source.keys(prefix))
@@ -101,7 +101,7 @@ async def copy(source: Database, target: Database, *, prefix: str = "", progress
 
 
 async def _read(db: Database, prefix: str, progress: Progress | None) -> AsyncIterator[dict[str, str]]:
-    """The texts of the keys under a prefix, as of now, a batch at a time."""
+    """The texts of the keys under a prefix, in batches."""
     view = db.states.value
     keys = sorted(key for key in view if key.startswith(prefix))
     for start in range(0, len(keys), BATCH_KEYS):
@@ -145,7 +145,7 @@ def _batches(items: Iterable[tuple[str, str]]) -> Iterator[dict[str, str]]:
 
 
 def _check_file(file: IO[str], key_limit: int) -> int:
-    """The number of keys in a whole file. Raises `Corrupt` or `Unsupported`."""
+    """The number of keys in a complete file. Raises `Corrupt` or `Unsupported`."""
     name = f"file {getattr(file, 'name', '')!r}"
     header = _object(next(iter(file), ""), name)
     if header.get("rxmps3") != "export":

@@ -1,4 +1,4 @@
-"""The words that look after whole databases: compact, verify, export, import, copy."""
+"""The commands for whole databases: compact, verify, export, import, copy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Prefix = Annotated[str, typer.Option("--prefix", metavar="PREFIX", help="Only ke
 
 @contextmanager
 def progress_bar(run: Run) -> Generator[Callable[[str, int, int], None], None, None]:
-    """A bar on the terminal for whatever reports what it does, how much of it is done and how much there is."""
+    """A progress bar on the terminal: what is being done, how much is done, and the total."""
     if run.at.json or not sys.stderr.isatty():
         yield lambda what, done, total: None
         return
@@ -59,7 +59,7 @@ async def compact(
 ) -> None:
     """Write a checkpoint and delete what is no longer needed.
 
-    Clients that write do so by themselves. Log entries are deleted in two runs an hour apart: the first announces it.
+    Writing clients do this by themselves. Log entries are deleted in two runs an hour apart: the first announces it.
     """
     if retention < 0:
         raise InvalidOption(f"--retention is a number of days, not {retention}")
@@ -108,9 +108,10 @@ async def verify(
     run: Run,
     contents: Annotated[bool, typer.Option(help="Download the large values and check them, too.")] = True,
 ) -> int:
-    """Recompute the state from the log, compare it with the checkpoints and the values, and name what is wrong.
+    """Recompute the state from the log, compare it with the checkpoints and the values, and list every problem.
 
-    Ends with 6 if something is. With --json each problem is a line with "object" and "problem", then the summary.
+    The exit code is 6 if there is one. With --json each problem is a line with "object" and "problem", then the
+    summary.
     """
     async with run.storage() as storage:
         protocol = await protocol_of(storage, run.at.manifest)
@@ -143,7 +144,7 @@ async def verify(
 
 
 async def _verify_by_reading(run: Run, protocol: str, contents: bool, tell: Progress) -> int:
-    """Verify a manifest whose log cannot be recomputed from outside: open it as a client does, and read every value."""
+    """Verify a log that cannot be recomputed from outside: open it as a client and read every value."""
     problems: list[Problem] = []
     values, head, keys = 0, "", list[str]()
     try:
@@ -182,7 +183,7 @@ async def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; - is standard output.", show_default=False)],
     prefix: Prefix = "",
 ) -> None:
-    """Write the keys and values to a file of JSON lines, as of one version. The history stays behind."""
+    """Write the keys and values to a file of JSON lines, as of one version. The history is not exported."""
     if str(file) == "-":
         async with run.database() as db:
             with writing_to_stdout():
@@ -210,7 +211,7 @@ async def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What export wrote.", show_default=False)],
     by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who writes; recorded, and verified by nobody.")] = "",
 ) -> None:
-    """Put the keys and values of a file that export wrote. Run it again to go on after an interruption."""
+    """Put the keys and values of an exported file. Run it again to continue after an interruption."""
     try:
         source = file.open(encoding="utf-8")
     except OSError as error:
@@ -241,9 +242,9 @@ async def copy(
     ] = None,
     by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who writes; recorded, and verified by nobody.")] = "",
 ) -> None:
-    """Copy the keys and values of the database at URL to another one. Run it again to go on after an interruption.
+    """Copy the keys and values of the database at URL to another one. Run it again to continue after an interruption.
 
-    What the target has besides stays. The history is not copied.
+    Other keys of the target stay. The history is not copied.
     """
     options: dict[str, Any] = dict(run.at.options)
     if target_endpoint_url is not None:

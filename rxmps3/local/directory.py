@@ -59,7 +59,7 @@ class Local:
 
     Args:
         storage: holds the shared part.
-        outboxes: the own one first, then those of dead processes; each is locked.
+        outboxes: this process's own first, then those of dead processes; all are locked.
         release: releases the locks.
         elsewhere: other addresses of the same bucket and prefix, for which the directory holds unsent writes.
     """
@@ -231,7 +231,7 @@ class LocalDirectory:
 
 
 def address_of(folder: Path) -> str | None:
-    """The database of a folder in a local directory; None if it has none or is of an earlier version."""
+    """The database of a folder in a local directory; None if it is unknown (created by an earlier release)."""
     try:
         return (folder / _ADDRESS).read_text().strip() or None
     except (FileNotFoundError, NotADirectoryError):
@@ -243,7 +243,7 @@ def _without_query(url: str) -> str:
 
 
 class LocalMemory:
-    """Local copies on storages of the caller's, for tests and simulations.
+    """Local copies on given storages, for tests and simulations.
 
     Args:
         storage: makes the storage of a manifest's shared part and of its outbox, by name.
@@ -259,7 +259,7 @@ class LocalMemory:
 
 
 def lock_slot(slot: Path) -> tuple[Path, int] | None:
-    """Lock a slot, unless a live process has it locked."""
+    """Lock a slot, unless a live process has locked it."""
     try:
         import fcntl
     except ImportError:

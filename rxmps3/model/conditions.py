@@ -123,7 +123,7 @@ def _under(
 
 
 def encode_conditions(conditions: Conditions) -> dict[str, Any]:
-    """As a JSON value."""
+    """Encode as a JSON value."""
     return {
         "keys": dict(conditions.keys),
         "ranges": [
@@ -135,7 +135,7 @@ def encode_conditions(conditions: Conditions) -> dict[str, Any]:
 
 
 def decode_conditions(members: Mapping[str, Any]) -> Conditions:
-    """The way back. Raises KeyError, TypeError."""
+    """Decode from a JSON value. Raises KeyError, TypeError."""
     return Conditions(
         {str(key): None if one is None else Seen(*one) for key, one in members["keys"].items()},
         tuple(

@@ -40,12 +40,12 @@ class MergePatch:
 
 @dataclass(frozen=True)
 class SchemaMerge:
-    """A merge patch some parts of which are merged otherwise, by the ``mergeStrategy`` that a JSON Schema names.
+    """A merge by a JSON Schema, whose ``mergeStrategy`` keywords choose how each part is merged.
 
-    Source of the strategies: the package jsonmerge. Where the schema says nothing it is RFC 7386.
+    The strategies are those of the package jsonmerge; where the schema names none, parts merge by RFC 7386.
 
     Attributes:
-        text: canonical JSON text of what is merged in.
+        text: canonical JSON text of the value merged in.
         schema: canonical JSON text of the schema.
     """
 
@@ -53,11 +53,11 @@ class SchemaMerge:
     schema: str
 
     def apply(self, before: str | None) -> str | None:
-        """The text of the value that it makes of one with this text, or of none; None if there is to be none still.
+        """Apply it to a value, given as text or None; returns the text of the result, or None for no value.
 
         Raises:
-            InvalidValue: the strategies cannot merge these two.
-            InvalidOption: the schema is none, or points to other documents.
+            InvalidValue: the strategies cannot merge these two values.
+            InvalidOption: the schema is invalid, or refers to other documents.
         """
         base, head = None if before is None else jsontext.decode(before), jsontext.decode(self.text)
         schema = jsontext.decode(self.schema)
@@ -81,21 +81,21 @@ Derivation = MergePatch | SchemaMerge
 
 
 def encode_derivation(derivation: Derivation) -> dict[str, str]:
-    """As a JSON value."""
+    """Encode as a JSON value."""
     if isinstance(derivation, MergePatch):
         return {"patch": derivation.text}
     return {"merge": derivation.text, "schema": derivation.schema}
 
 
 def decode_derivation(members: Mapping[str, Any]) -> Derivation:
-    """The way back. Raises KeyError."""
+    """Decode from a JSON value. Raises KeyError."""
     if "patch" in members:
         return MergePatch(str(members["patch"]))
     return SchemaMerge(str(members["merge"]), str(members["schema"]))
 
 
 def schema_text(schema: object) -> str:
-    """The canonical text of a schema; None is the empty one. Raises `InvalidOption` if it is no JSON object."""
+    """The canonical text of a schema; None is the empty schema. Raises `InvalidOption` if it is not a JSON object."""
     if schema is not None and not isinstance(schema, Mapping):
         raise InvalidOption(f"a schema is a JSON object, not {schema!r:.80}", operation="merge")
     try:
@@ -106,7 +106,7 @@ def schema_text(schema: object) -> str:
 
 
 def check_schema(schema: Any) -> None:
-    """Raise `InvalidOption` if it would send this process to other documents, which jsonmerge would fetch."""
+    """Raise `InvalidOption` if the schema refers to other documents, which jsonmerge would fetch."""
     if not isinstance(schema, Mapping):
         raise InvalidOption("a schema is a JSON object", operation="merge")
     waiting: list[Any] = [schema]
@@ -127,7 +127,7 @@ def _refuse_remote(target: str) -> Any:
 
 
 class _MergePatchObjects:
-    """A strategy for objects as RFC 7386 has it: null deletes, and what is no object counts as an empty one."""
+    """The object strategy of RFC 7386: null deletes, and a non-object base counts as an empty object."""
 
     def __init__(self, jsonmerge_objects: Any, json_value: Any) -> None:
         self._objects = jsonmerge_objects
@@ -148,7 +148,7 @@ class _MergePatchObjects:
 
 
 class _JsonMerge(NamedTuple):
-    """What is taken from jsonmerge."""
+    """The names used from jsonmerge."""
 
     merger: Any
     objects: _MergePatchObjects
@@ -157,7 +157,7 @@ class _JsonMerge(NamedTuple):
 
 @cache
 def _jsonmerge() -> _JsonMerge:
-    """Imported where it is used first."""
+    """Import jsonmerge at first use."""
     from jsonmerge import Merger
     from jsonmerge.exceptions import JSONMergeError
     from jsonmerge.jsonvalue import JSONValue

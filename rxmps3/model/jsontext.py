@@ -1,7 +1,7 @@
-"""Values as JSON text: the one canonical form in which they are compared, hashed and stored. Pure.
+"""Values as JSON text, in the canonical form in which they are compared, hashed and stored. Pure.
 
-Canonical text is what Python's `json` writes with keys sorted, no blanks and non-ASCII characters as they are.
-1, 1.0 and true differ in it, as they do for a reader; two values are the same exactly if their texts are.
+Canonical text is the output of Python's `json` with sorted keys, no whitespace, and non-ASCII characters unescaped. 1,
+1.0 and true differ in it, as they do for a reader; two values are equal exactly if their texts are.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ def encode(value: Any, what: str = "value") -> str:
 
 
 def decode(text: str, what: str = "value") -> Any:
-    """The value of a JSON text, a new one at every call.
+    """The value of a JSON text, a new object at every call.
 
     Raises:
-        Corrupt: it is not JSON; NaN, infinities and integers longer than `MAX_DIGITS` are not, either.
+        Corrupt: it is not JSON, or has NaN, an infinity or an integer longer than `MAX_DIGITS`.
     """
     try:
         value = (_DECODER if sys.get_int_max_str_digits() == MAX_DIGITS else _EXACT).decode(text)
@@ -85,13 +85,13 @@ def decode_bytes(body: bytes, what: str) -> Any:
 
 
 def decode_container(body: bytes, what: str) -> Any:
-    """`decode_bytes` for what holds the values of many keys: one bad number or text in it does not spoil the rest.
+    """As `decode_bytes`, for a document with the values of many keys: one bad number does not affect the others.
 
-    Numbers that `decode` refuses become objects that only `encode_as_read` knows; so do NaN and infinities. Lone
+    Numbers that `decode` refuses, including NaN and infinities, become objects that only `encode_as_read` accepts. Lone
     surrogates pass.
 
     Raises:
-        Corrupt: it is not JSON all the same.
+        Corrupt: it is not JSON even so.
     """
     try:
         return decode_bytes(body, what)
@@ -116,7 +116,7 @@ def _refuse_constant(name: str) -> None:
 
 
 class _RawNumber:
-    """A number as it stands in a JSON text."""
+    """A number as written in a JSON text."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -200,7 +200,7 @@ def _dumps_with_raw(value: Any, *, ensure_ascii: bool = False) -> str:
 
 
 def _with_raw(value: Any, what: str, depth: int = 0) -> Any:
-    """The value with long integers as raw numbers, which no setting of the interpreter refuses to print."""
+    """The value with long integers as raw numbers, which print whatever the interpreter's limit is."""
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 2000:
         digits = str(Decimal(value))
         if len(digits.removeprefix("-")) > MAX_DIGITS:
@@ -225,7 +225,7 @@ def _too_long(what: str) -> InvalidValue:
 
 
 def _check_containers(value: Any, what: str) -> None:
-    """What `json.dumps` lets pass: keys that it would turn into strings, and nesting that readers could not walk."""
+    """Check what `json.dumps` accepts: keys that it would convert to strings, and nesting too deep for readers."""
     level = [value]
     for _ in range(MAX_DEPTH):
         below: list[Any] = []

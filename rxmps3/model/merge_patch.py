@@ -36,7 +36,7 @@ def merge(target: Any, patch: Any) -> Any:
 
 
 def merge_flat(target: Map[str, T], patch: Mapping[str, T | None]) -> Map[str, T]:
-    """Apply a flat merge patch: members are opaque, replaced or (None) deleted whole. What did not change is shared."""
+    """Apply a flat merge patch: members are replaced or (None) deleted as a whole. Unchanged parts are shared."""
     result = target.mutate()
     for name, member in patch.items():
         if member is not None:
@@ -47,9 +47,9 @@ def merge_flat(target: Map[str, T], patch: Mapping[str, T | None]) -> Map[str, T
 
 
 def compose(*patches: Mapping[str, T]) -> dict[str, T]:
-    """One flat patch with the effect of all of them, one after the other.
+    """One flat patch with the effect of all of them in order.
 
-    Only for flat patches does a composed one always exist: with nested ones a later member may be an object where an
-    earlier one was none.
+    Composition is closed for flat patches only: of nested ones, a later member may be an object where an earlier one
+    was not.
     """
     return {name: member for patch in patches for name, member in patch.items()}

@@ -148,7 +148,7 @@ class Layout:
         return self.root + VALUES
 
     def is_of_another(self, name: str) -> bool:
-        """Whether an object below the root belongs to a database whose prefix goes on from there, by its name."""
+        """Whether an object below the root belongs to a database with a longer prefix, judged by its name."""
         parts = name.removeprefix(self.root).split("/")
         return not _is_of_a_manifest(parts) and any(
             _is_of_a_manifest(parts[start:]) or parts[start].startswith(RESERVED) for start in range(len(parts))
@@ -163,7 +163,7 @@ class Layout:
         return f"{self.log(incarnation)}{seq:0{_SEQ_DIGITS}d}"
 
     def seq_of(self, incarnation: str, name: str) -> int | None:
-        """The number of a log entry by its name, or None if the name is no entry of this log."""
+        """The number of a log entry, parsed from its name; None if the name is not an entry of this log."""
         digits = name.removeprefix(self.log(incarnation))
         return int(digits) if len(digits) == _SEQ_DIGITS and digits.isascii() and digits.isdigit() else None
 
@@ -184,7 +184,7 @@ def _is_of_a_manifest(parts: Sequence[str]) -> bool:
 def value_name(key: str, version: str, again: str = "") -> str:
     """The name, relative to its manifest, of the object that holds a key's value at one version.
 
-    ``again`` tells a later upload of the same value from the first one.
+    ``again`` distinguishes a later upload of the same value.
     """
     return f"{VALUES}{escape(key)}@{version}{'.' if again else ''}{again}"
 
@@ -211,7 +211,7 @@ def probe(nonce: str) -> str:
 
 
 def presence_folder(manifest: str) -> str:
-    """The folder of the objects that say who is at a manifest, whatever its protocol; it is outside the manifest.
+    """The folder of a manifest's presence objects, for any protocol; it is outside the manifest.
 
     Raises:
         InvalidOption: the name is not valid Unicode.

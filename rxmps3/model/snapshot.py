@@ -1,4 +1,4 @@
-"""`Snapshot`, what streams of several keys emit: an immutable mapping that decodes what is asked for. Pure."""
+"""`Snapshot`, the item of streams of several keys: an immutable mapping that decodes values on access. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NO_CELL = object()
 
 
 class Rows(Protocol):
-    """Cells by key, in some order; what a cell is, is the business of who reads it."""
+    """Cells by key, in some order; the reader defines what a cell is."""
 
     def __len__(self) -> int: ...
 
@@ -59,7 +59,7 @@ class Keyed:
 
 
 class Asked:
-    """Rows of the keys that were asked for, in that order, whether there is a cell or not."""
+    """Rows of the requested keys, in that order, present or not."""
 
     __slots__ = ("_cells", "_keys", "_missing")
 
@@ -89,7 +89,7 @@ class ByRank:
 
     Args:
         rows: each key and its cell, by rank.
-        rank_of: the rank of a key; raises `LookupError` or `TypeError` for what is none.
+        rank_of: the rank of a key; raises `LookupError` or `TypeError` for an object that cannot be a key.
     """
 
     __slots__ = ("_rank_of", "_rows")
@@ -119,12 +119,12 @@ class ByRank:
 
 
 class Snapshot(Mapping[K, V_co]):
-    """The content of several keys at one moment: a mapping that never changes.
+    """The values of several keys at one moment: an immutable mapping.
 
-    It shares what it has in common with the snapshot before, and decodes a value when that is asked for: looking a
-    key up costs O(log n), iterating over the keys decodes nothing. Each access gives a value of its own, so changing
-    one changes nothing elsewhere. It equals a `dict` with the same content, is shown as one, and pickles to one.
-    `to_dict` makes one, for `json.dumps` and whatever else insists on it.
+    It shares structure with the previous snapshot and decodes a value on access: a look-up costs O(log n), and
+    iterating over the keys decodes nothing. Each access returns a new object, so changing one has no effect elsewhere.
+    A snapshot equals a `dict` with the same content, has its repr, and pickles to one. Use `to_dict` for `json.dumps`
+    and other code that requires a dict.
     """
 
     __slots__ = ("_read", "_rows")
@@ -158,12 +158,12 @@ class Snapshot(Mapping[K, V_co]):
         return _Values(self)
 
     def decoded(self) -> Iterator[tuple[K, V_co]]:
-        """Each key with its value, decoded one by one."""
+        """Each key with its value, decoded one at a time."""
         read = self._read
         return ((key, read(key, cell)) for key, cell in self._rows.items())
 
     def to_dict(self) -> dict[K, V_co]:
-        """A dict of all keys and values, in this order: one's own to change."""
+        """A new dict of all keys and values, in this order."""
         return dict(self.decoded())
 
     def __eq__(self, other: object) -> bool:
@@ -189,7 +189,7 @@ class Snapshot(Mapping[K, V_co]):
 
 
 class _Items(ItemsView[K, V_co]):
-    """As of any mapping, without a look-up for each key."""
+    """Items of a snapshot, without a look-up per key."""
 
     def __init__(self, snapshot: Snapshot[K, V_co]) -> None:
         super().__init__(snapshot)

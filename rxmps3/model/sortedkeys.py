@@ -1,4 +1,4 @@
-"""Keys in code point order, for prefix queries, and windows of them."""
+"""Keys in code point order, with prefix queries and windows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SortedKeys:
         self._keys.update(keys)
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Remove keys, as far as they are there."""
+        """Remove keys; missing ones are ignored."""
         self._keys.difference_update(keys)
 
     def window(self, first: int | None, last: int | None) -> list[str]:
@@ -42,13 +42,13 @@ class SortedKeys:
 
 
 def _after(prefix: str) -> str | None:
-    """The first string after all that start with ``prefix``; None if there is none."""
+    """The smallest string greater than all that start with ``prefix``; None if there is none."""
     shorter = prefix.rstrip(_LAST)
     return shorter[:-1] + chr(ord(shorter[-1]) + 1) if shorter else None
 
 
 def window(keys: list[str], first: int | None, last: int | None) -> list[str]:
-    """All of some sorted keys, or the ``first`` n, or the ``last`` n of them."""
+    """All of some sorted keys, or the ``first`` n, or the ``last`` n."""
     return keys[_window(len(keys), first, last)]
 
 
@@ -57,14 +57,14 @@ def _window(length: int, first: int | None, last: int | None) -> slice:
 
 
 def check_prefix(prefix: object) -> str:
-    """Return a prefix of keys if it is one. Raises `InvalidOption`."""
+    """Return a valid prefix of keys. Raises `InvalidOption`."""
     if not isinstance(prefix, str):
         raise InvalidOption(f"a prefix of keys is a str, not {prefix!r:.80}")
     return prefix
 
 
 def check_window(first: int | None, last: int | None) -> None:
-    """Raise `InvalidOption` unless at most one of them is given, and is a number of keys."""
+    """Raise `InvalidOption` unless at most one is given, and it is a number of keys."""
     if first is not None and last is not None:
         raise InvalidOption("give first or last, not both")
     for name, number in (("first", first), ("last", last)):

@@ -1,9 +1,9 @@
-"""An immutable sorted map whose versions share what they have in common. Pure.
+"""An immutable sorted map whose versions share structure. Pure.
 
-A B+ tree whose nodes are never changed: a change copies the nodes from the root to one leaf, so that it costs
-O(log n) time and memory, and every version stays valid. With nodes of 32 to 64 places 100,000 keys are three levels.
+A B+ tree whose nodes never change: an update copies the nodes from the root to one leaf, which costs O(log n) time and
+memory, and every version stays valid. With 32 to 64 items per node, 100,000 keys are three levels.
 
-The keys of one map are of one order: any two can be compared by ``<``.
+Any two keys of a map have to be comparable by ``<``.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _branch(children: tuple[_Node[V], ...]) -> _Branch[V]:
 
 
 class SortedMap(Generic[V]):
-    """Values by key, in the order of the keys. Made by `of`; every change gives another map."""
+    """Values by key, in key order. Created by `of`; every update returns a new map."""
 
     __slots__ = ("_root",)
 
@@ -64,7 +64,7 @@ class SortedMap(Generic[V]):
 
     @staticmethod
     def of(keys: Sequence[Any], values: Sequence[W]) -> SortedMap[W]:
-        """The map of distinct keys in ascending order, each with its value. O(n)."""
+        """The map of distinct keys in ascending order, and their values. O(n)."""
         if not keys:
             return SortedMap()
         nodes: list[_Node[W]] = [
@@ -106,7 +106,7 @@ class SortedMap(Generic[V]):
         return SortedMap(parts[0] if len(parts) == 1 else _branch(parts))
 
     def delete(self, key: Any) -> SortedMap[V]:
-        """The map without a key, which need not be there. O(log n)."""
+        """The map without a key, which may be missing. O(log n)."""
         root = _delete(self._root, key)
         if root is self._root:
             return self
@@ -130,7 +130,7 @@ class SortedMap(Generic[V]):
         return result
 
     def at(self, index: int) -> tuple[Any, V]:
-        """The key at a place and its value. O(log n). Raises `IndexError`."""
+        """The key at a position, and its value. O(log n). Raises `IndexError`."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         node = self._root
@@ -156,15 +156,15 @@ class SortedMap(Generic[V]):
             yield from zip(leaf.keys, leaf.values, strict=True)
 
     def items_from(self, key: Any) -> Iterator[tuple[Any, V]]:
-        """Those from a key on, in order. O(log n) to the first."""
+        """The items from a key on, in order. O(log n) to the first."""
         return _items_from(self._root, key)
 
     def items_down_from(self, key: Any) -> Iterator[tuple[Any, V]]:
-        """Those from a key on backwards. O(log n) to the first."""
+        """The items from a key on, in descending order. O(log n) to the first."""
         return _items_down_from(self._root, key)
 
     def slice(self, start: int, stop: int) -> SortedMap[V]:
-        """The map of the places from ``start`` to before ``stop``. O(log n + stop - start)."""
+        """The map of the positions from ``start`` to before ``stop``. O(log n + stop - start)."""
         stop = min(stop, len(self))
         if start <= 0 and stop == len(self):
             return self
@@ -181,13 +181,13 @@ class SortedMap(Generic[V]):
 
 
 def _cuts(length: int) -> Iterator[tuple[int, int]]:
-    """Where to cut so many places into nodes of about equal size, with room to grow."""
+    """Where to split that many items into nodes of about equal size, with room to grow."""
     parts = -(-length // (MOST * 3 // 4))
     return ((length * part // parts, length * (part + 1) // parts) for part in range(parts))
 
 
 def _set(node: _Node[V], key: Any, value: V) -> tuple[_Node[V], ...]:
-    """The node with a key set; two if it became too large."""
+    """The node with a key set; two nodes if it became too large."""
     if isinstance(node, _Leaf):
         keys, values = node.keys, node.values
         place = bisect_left(keys, key)
@@ -207,7 +207,7 @@ def _set(node: _Node[V], key: Any, value: V) -> tuple[_Node[V], ...]:
 
 
 def _with_child(node: _Branch[V], place: int, child: _Node[V]) -> _Branch[V]:
-    """The branch with one child in the place of another."""
+    """The branch with one child replaced."""
     keys, children = node.keys, node.children
     if child.keys[0] is not keys[place]:
         keys = (*keys[:place], child.keys[0], *keys[place + 1 :])
@@ -216,7 +216,7 @@ def _with_child(node: _Branch[V], place: int, child: _Node[V]) -> _Branch[V]:
 
 
 def _halved(children: tuple[_Node[V], ...]) -> tuple[_Node[V], ...]:
-    """A branch of these children, or two if they are too many for one."""
+    """A branch with these children, or two if there are too many for one."""
     if len(children) <= MOST:
         return (_branch(children),)
     half = len(children) // 2
@@ -224,7 +224,7 @@ def _halved(children: tuple[_Node[V], ...]) -> tuple[_Node[V], ...]:
 
 
 def _delete(node: _Node[V], key: Any) -> _Node[V]:
-    """The node without a key, maybe with too few places; itself if the key is not there."""
+    """The node without a key, possibly underfull; the same node if the key is missing."""
     if isinstance(node, _Leaf):
         place = bisect_left(node.keys, key)
         if place == node.size or key < node.keys[place]:
@@ -245,7 +245,7 @@ def _delete(node: _Node[V], key: Any) -> _Node[V]:
 
 
 def _joined(left: _Node[V], right: _Node[V]) -> tuple[_Node[V], ...]:
-    """Two neighbours as one node, or as two of about the same size."""
+    """Two neighbours as one node, or as two of about equal size."""
     if isinstance(left, _Leaf) and isinstance(right, _Leaf):
         keys, values = left.keys + right.keys, left.values + right.values
         if len(keys) <= MOST:
@@ -301,18 +301,18 @@ def _items_down_from(node: _Node[V], key: Any) -> Iterator[tuple[Any, V]]:
 def slide(
     window: SortedMap[V], order: SortedMap[V], gone: Iterable[Any], come: Iterable[Any], start: int, stop: int
 ) -> tuple[SortedMap[V], list[Any], list[Any]]:
-    """Keep a window of a sorted map up to date: the places from ``start`` to before ``stop``.
+    """Update a window of a sorted map: the positions from ``start`` to before ``stop``.
 
-    O(changes · log n), and O(window) where no key of the window stayed as it was.
+    O(changes · log n), or O(window) if no key of the window has stayed unchanged.
 
     Args:
-        window: what the places held before.
-        order: the map by now.
-        gone: the keys that were there and have been set or deleted since, each once.
-        come: the keys that have been set since, each once.
+        window: the previous content of those positions.
+        order: the current map.
+        gone: the previous keys that were set or deleted since, each once.
+        come: the keys that were set since, each once.
 
     Returns:
-        The window, the keys that left it, and those that came into it; one that has been set may be in both.
+        The window, the keys that left it, and those that entered it; a key that was set may be in both.
     """
     left = [key for key in gone if key in window]
     for key in left:

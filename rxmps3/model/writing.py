@@ -1,4 +1,4 @@
-"""From the values of a call to a write: what is inline, and what gets an object of its own. Pure."""
+"""From the values of a call to a write: which are inline, and which get an object. Pure."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Texts = dict[str, str | None]
 
 
 def encode_values(values: Mapping[str, Any], check: Callable[[object], str]) -> Texts:
-    """The texts of a call's values. ``check`` returns a key that can be one, and raises `InvalidKey` otherwise.
+    """The texts of a call's values. ``check`` returns a valid key, and raises `InvalidKey` otherwise.
 
     Raises:
-        InvalidKey: a key that no storage could hold.
-        InvalidValue: a value that JSON cannot express, or no keys, or too many for one atomic write.
+        InvalidKey: no storage could hold the key.
+        InvalidValue: a value is not JSON, or there are no keys, or too many for one atomic write.
     """
     if not values:
         raise InvalidValue("a write names at least one key", operation="put_all")
@@ -58,7 +58,7 @@ def contents_of(write: Write) -> tuple[ContentObject, ...]:
 
 
 def values_of(write: Write, texts: Mapping[str, str]) -> dict[str, Any]:
-    """What a write sets each key to; ``texts`` are those of its objects, by name."""
+    """The text that a write sets each key to; ``texts`` are those of its objects, by name."""
     values: dict[str, Any] = {}
     for key, entry in write.update.items():
         if entry is None:
@@ -83,7 +83,7 @@ def with_contents(write: Write, contents: Iterable[ContentObject]) -> Write:
 
 
 def with_new_names(write: Write, again: str) -> Write:
-    """The same write with its values in objects of other names."""
+    """The same write with new names for its objects."""
     update = {
         key: replace(entry, content=replace(entry.content, name=value_name(key, entry.version, again)))
         if entry is not None and isinstance(entry.content, ContentObject)
@@ -94,7 +94,7 @@ def with_new_names(write: Write, again: str) -> Write:
 
 
 def check_size(texts: Texts) -> None:
-    """Raise `InvalidValue` if a write names keys of so many bytes that its log entry might not be readable."""
+    """Raise `InvalidValue` if the keys of a write are so long that its log entry might not be readable."""
     most = MAX_INLINE_PER_WRITE + sum(_ENTRY_BYTES + 6 * len(key) + len(escape(key)) for key in texts)
     if most > MAX_WRITE_BYTES:
         raise InvalidValue(
@@ -111,8 +111,9 @@ def plan(
 
     Args:
         version: the version id of the write's entries.
-        texts: what each key is to hold.
-        inline_limit: texts of more bytes get an object; then the largest of the rest, until what stays fits a write.
+        texts: the text of each key.
+        inline_limit: longer texts, in bytes, get an object; then the largest of the rest, until the write fits an
+            entry.
     """
     sizes = {
         key: len(text) if text.isascii() else len(text.encode()) for key, text in texts.items() if text is not None

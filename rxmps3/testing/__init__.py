@@ -1,4 +1,4 @@
-"""For tests of your own: storages that fail on purpose, a clock that stands still, and the contract of a storage."""
+"""For your own tests: faulty storages, manual and virtual clocks, marble diagrams, and the storage contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A clock that stands still until a test moves it."""
+"""A clock that a test advances."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _MOST_STEPS = 10_000
 
 
 class ManualClock:
-    """Time that passes only in `advance` and `run`; chance and ids that the seed decides. For one event loop.
+    """Time that passes only in `advance` and `run`; randomness and ids come from the seed. For one event loop.
 
     Args:
-        seed: decides `rng` and `new_id`, each its own sequence.
-        start: what `now` says at first.
+        seed: for `rng` and `new_id`, each a sequence of its own.
+        start: the initial value of `now`.
     """
 
     def __init__(self, seed: int | str = 0, *, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
@@ -38,11 +38,11 @@ class ManualClock:
         return self._elapsed
 
     def now(self) -> datetime:
-        """``start`` and what has passed since."""
+        """``start`` plus the time passed since."""
         return self._start + timedelta(seconds=self._elapsed)
 
     def new_id(self, characters: int = 12) -> str:
-        """The next id of the seed."""
+        """The next id from the seed."""
         return "".join(self._ids.choices(ID_ALPHABET, k=characters))
 
     async def sleep(self, seconds: float) -> None:
@@ -57,15 +57,17 @@ class ManualClock:
 
     @property
     def sleeping(self) -> int:
-        """How many are asleep."""
+        """The number of sleepers."""
         return sum(not wake.done() for _, _, wake in self._sleepers)
 
     async def advance(self, seconds: float = 0.0) -> None:
-        """Let time pass. Sleepers wake one by one in the order of their moments, those of one moment in the order
-        they fell asleep; before the next one wakes, everybody does what can be done without time passing.
+        """Let time pass.
+
+        Sleepers wake one by one in the order of their times, and of falling asleep; before the next one wakes,
+        everything that can happen without time passing has happened.
 
         Raises:
-            RuntimeError: some task never comes to rest.
+            RuntimeError: some task never becomes idle.
         """
         until = self._elapsed + seconds
         await settle()
@@ -74,10 +76,10 @@ class ManualClock:
         self._elapsed = max(self._elapsed, until)
 
     async def run(self, awaitable: Awaitable[T]) -> T:
-        """The result of an awaitable; whenever everybody sleeps or waits, time jumps to the next sleeper's moment.
+        """The result of an awaitable; whenever everything is idle, time jumps to the next sleeper.
 
         Raises:
-            RuntimeError: the awaitable waits, and nobody sleeps whose waking could end that.
+            RuntimeError: the awaitable waits, and no sleeper is left to wake it.
         """
         task = asyncio.ensure_future(awaitable)  # noqa: TID251  # awaited below
         try:
@@ -107,7 +109,7 @@ class ManualClock:
 
 
 async def settle() -> None:
-    """Return when every other task on this loop waits for time, a thread, a socket or another task."""
+    """Return when every other task of this loop waits for time, a thread, a socket or another task."""
     ready = cast(Collection[Any] | None, getattr(asyncio.get_running_loop(), "_ready", None))
     if ready is None:  # not one of asyncio's own loops
         for _ in range(100):

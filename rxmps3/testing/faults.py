@@ -1,11 +1,11 @@
-"""What goes wrong between a client and its storage, as plans for `FaultyStorage`::
+"""Faults between a client and its storage, as plans for `FaultyStorage`::
 
     storage = FaultyStorage(inner, [throttle(one_in=20), lose_answers(one_in=5)], rng)
     storage.plan = offline()
     storage.plan = ()
 
-Each fault strikes one in so many requests of its verbs, by the storage's own chance. In a sequence the first one
-sees a request first, and what it lets through is up to the next.
+Each fault strikes one in so many requests of its verbs, at random. In a sequence the first fault sees a request first
+and passes it on to the next.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def offline() -> Fault:
 
 
 def late(one_in: int = 3, seconds: float | Callable[[], float] = 60.0, verbs: Collection[str] = WRITES) -> Fault:
-    """The caller hears `Unavailable` at once, and the request arrives that many seconds later all the same."""
+    """The caller gets `Unavailable` at once, and the request arrives that many seconds later."""
 
     async def delay(request: Request, proceed: Proceed, faults: FaultyStorage) -> Any:
         if not _strikes(one_in, verbs, request, faults):
@@ -100,7 +100,7 @@ def late(one_in: int = 3, seconds: float | Callable[[], float] = 60.0, verbs: Co
 
 
 def throttle(one_in: int = 3, retry_after: float | None = None, verbs: Collection[str] = ALL) -> Fault:
-    """The request is refused: `Throttled`, with the server's wish in seconds."""
+    """The request is refused: `Throttled`, with the given ``Retry-After`` in seconds."""
 
     async def refuse(request: Request, proceed: Proceed, faults: FaultyStorage) -> Any:
         if _strikes(one_in, verbs, request, faults):
@@ -128,7 +128,7 @@ def deny(one_in: int = 1, verbs: Collection[str] = ALL) -> Fault:
 
 
 def fail_on(predicate: Callable[[Request], bool], error: Callable[[], BaseException]) -> Fault:
-    """A request that the predicate picks is not carried out and raises what ``error`` makes."""
+    """A request selected by the predicate is not carried out; it raises the result of ``error``."""
 
     async def fail(request: Request, proceed: Proceed, faults: FaultyStorage) -> Any:
         if predicate(request):

@@ -59,7 +59,7 @@ class Diagram:
 
 
 def diagrams_of(text: str) -> list[Diagram]:
-    """The diagrams of a docstring: the paragraphs that are indented below a ``::``. Others raise ValueError."""
+    """The diagrams of a docstring: the indented paragraphs below a ``::``. Others raise ValueError."""
     found: list[Diagram] = []
     inside = False
     for paragraph in inspect.cleandoc(text).split("\n\n"):
@@ -81,7 +81,7 @@ def _diagram(lines: list[str]) -> Diagram:
 
 
 def events_of(marbles: str) -> list[Event]:
-    """What a line says, in the order of time."""
+    """The events of a line, in order of time."""
     events: list[Event] = []
     opened: float | None = None
     for moment, what in enumerate(marbles):
@@ -95,11 +95,11 @@ def events_of(marbles: str) -> list[Event]:
 
 
 def play(diagram: Diagram, names: Mapping[str, Any]) -> dict[str, list[Event]]:
-    """What each observer of a diagram sees, by the name of its line.
+    """Run a diagram and return what each observer sees, by the name of its line.
 
     Args:
-        diagram: what to play.
-        names: what the expression may name.
+        diagram: the diagram.
+        names: the names that the expression may use.
 
     Raises:
         RuntimeError: a task or a timer is left at the end.
@@ -159,7 +159,7 @@ async def _until(moment: float) -> None:
 
 
 def emit(events: list[Event], observer: ObserverBase[str]) -> DisposableBase:
-    """Emit them from now on; until disposed."""
+    """Emit events from now on, until disposed."""
     loop = asyncio.get_running_loop()
     timers = [loop.call_later(moment, _tell, what, observer) for moment, what in events]
 
@@ -181,7 +181,7 @@ def _tell(what: str, observer: ObserverBase[str]) -> None:
 
 
 def cold(lines: tuple[str, ...]) -> Observable[str]:
-    """A source whose nth subscription gets the nth line."""
+    """A source whose nth subscription plays the nth line."""
     left = iter(lines)
 
     def subscribe(observer: ObserverBase[str], scheduler: SchedulerBase | None = None) -> DisposableBase:
@@ -191,7 +191,7 @@ def cold(lines: tuple[str, ...]) -> Observable[str]:
 
 
 def observe(stream: Observable[Any], into: list[Event]) -> DisposableBase:
-    """Write down what comes and when."""
+    """Record events and their times."""
     loop = asyncio.get_running_loop()
 
     def note(what: Any) -> None:
@@ -204,7 +204,7 @@ def observe(stream: Observable[Any], into: list[Event]) -> DisposableBase:
 
 
 async def items(marbles: str) -> AsyncIterator[str]:
-    """An async generator that gives what the marbles say."""
+    """An async generator that plays the marbles."""
     start = asyncio.get_running_loop().time()
     for moment, what in events_of(marbles):
         await _until(start + moment)
@@ -215,7 +215,7 @@ async def items(marbles: str) -> AsyncIterator[str]:
 
 
 def takes(**seconds: float) -> Callable[[str], Awaitable[str]]:
-    """A coroutine function that takes so many seconds for an item, 1 for others, and gives the capital letter."""
+    """A coroutine function that takes so many seconds for an item, 1 for others, and returns the capital letter."""
 
     async def capital(item: str) -> str:
         await _until(asyncio.get_running_loop().time() + seconds.get(item, 1))
@@ -239,7 +239,7 @@ def fails_at(*bad: str) -> Callable[[str], Awaitable[str]]:
 def every(
     seconds: float, iterated: Callable[[Observable[str]], Iteration[str]]
 ) -> Callable[[Observable[str]], Observable[str]]:
-    """What a consumer sees that needs so many seconds for each item of an async iterator."""
+    """What a consumer of an async iterator sees if it needs so many seconds per item."""
 
     async def consume(source: Observable[str]) -> AsyncIterator[str]:
         async with iterated(source) as arriving:
@@ -251,7 +251,7 @@ def every(
 
 
 class _Longest(Random):
-    """Jitter that waits as long as it may."""
+    """Jitter that is always the maximum."""
 
     def uniform(self, a: float, b: float) -> float:
         return b

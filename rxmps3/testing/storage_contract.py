@@ -1,15 +1,12 @@
 """The contract of a storage as tests. For a storage of your own::
 
     class TestMine(StorageContract):
-        @pytest.fixture
-        async def storage(self):
-            storage = MyStorage()
-            yield storage
-            await storage.close()
+        @pytest.fixture async def storage(self):
+            storage = MyStorage() yield storage await storage.close()
 
-The fixture gives an empty storage to each test. The tests are coroutines: run pytest-asyncio in its auto mode, or mark
-the class with ``pytest.mark.asyncio``. ``pytest.register_assert_rewrite("rxmps3.testing.storage_contract")`` before the
-import gives the failures detail. What a server lawfully does otherwise, the class says by its attributes.
+The fixture returns an empty storage for each test. The tests are coroutines: use pytest-asyncio's auto mode, or mark
+the class with ``pytest.mark.asyncio``. Call ``pytest.register_assert_rewrite("rxmps3.testing.storage_contract")``
+before the import for detailed failures. Permitted differences of a server are declared by class attributes.
 """
 
 from __future__ import annotations
@@ -57,14 +54,14 @@ ODD_NAMES = [
 
 @dataclass
 class Refusal:
-    """What `refused` caught."""
+    """The error caught by `refused`."""
 
     error: Error | None = None
 
 
 @contextmanager
 def refused(*kinds: type[Error]) -> Generator[Refusal]:
-    """The block raises one of these errors."""
+    """Expect the block to raise one of these errors."""
     refusal = Refusal()
     try:
         yield refusal
@@ -75,13 +72,13 @@ def refused(*kinds: type[Error]) -> Generator[Refusal]:
 
 
 def found(answer: object) -> Found:
-    """The answer, which has to be an object."""
+    """Assert that the answer is an object, and return it."""
     assert isinstance(answer, Found), answer
     return answer
 
 
 class StorageContract:
-    """What every storage promises."""
+    """The contract of every storage."""
 
     lists_in_byte_order: ClassVar[bool] = True
     """Whether a listing is ordered by the bytes of the whole name, across slashes."""
@@ -99,7 +96,7 @@ class StorageContract:
     """The longest part of a name between slashes, in bytes."""
 
     async def names(self, storage: Storage, prefix: str, *, after: str = "", limit: int = 1000) -> list[str]:
-        """What a listing shows once it is not behind any more; sorted if it has no order of its own."""
+        """The names of a listing once it has caught up; sorted if it has no order of its own."""
         await SystemClock().sleep(self.listing_lag)
         names: list[str] = []
         cursor: str | None = None
@@ -351,7 +348,7 @@ class StorageContract:
 
 
 class VersionedStorageContract(StorageContract):
-    """What a storage promises that keeps every version."""
+    """The contract of a storage that keeps every version."""
 
     async def versions(self, storage: VersionedStorage, prefix: str, limit: int = 1000) -> list[ListedVersion]:
         """All versions below a prefix, from as many pages as it takes."""

@@ -1,7 +1,7 @@
-"""Virtual time: an event loop that jumps to its next timer instead of waiting, and a clock that lives on it.
+"""Virtual time: an event loop that jumps to its next timer instead of waiting, and a clock for it.
 
-Hours pass in milliseconds and nothing depends on the machine: no sockets, no threads, no real clock, and tasks hash by
-the order of their creation, so that even sets of tasks are walked in the same order in every run.
+Hours pass in milliseconds, and nothing depends on the machine: no sockets, no threads, no real clock. Tasks hash by the
+order of their creation, so that even sets of tasks are iterated in the same order in every run.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _TURNS_TO_END = 10_000
 
 
 class Deadlock(RuntimeError):
-    """Nothing is ready to run and no timer is set, yet what was to be run has not ended."""
+    """No callback is ready and no timer is set, but the main coroutine has not ended."""
 
 
 class Livelock(RuntimeError):
-    """The loop went round more often than it was allowed to."""
+    """The loop ran more iterations than allowed."""
 
 
 class _Task(asyncio.Task[T]):
-    """A task whose hash does not depend on where it lies in memory."""
+    """A task whose hash does not depend on its address."""
 
     number: int
 
@@ -47,7 +47,7 @@ _RESOLUTION = 1e-7
 
 
 class _Jump:
-    """Stands where an event loop keeps its selector: "waiting" moves the time."""
+    """Replaces an event loop's selector: waiting advances the time."""
 
     def __init__(self, loop: VirtualLoop, turns: int) -> None:
         self._loop = loop
@@ -68,7 +68,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     """An event loop in virtual time, starting at 0.
 
     Args:
-        turns: how often it may go round before it raises `Livelock`.
+        turns: the number of iterations after which it raises `Livelock`.
 
     Raises (out of ``run_until_complete``):
         Deadlock: nothing can ever happen any more; the message names what every task waits for.
@@ -90,15 +90,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Let time pass; timers that are due run at the loop's next turn."""
+        """Let time pass; due timers run in the next iteration."""
         self._now += seconds
 
     def allow(self, turns: int) -> None:
-        """How often it may go round from now on."""
+        """Set how many more iterations it may run."""
         self._selector.left = turns
 
     def adopt(self, task: _Task[Any]) -> None:
-        """Number a new task, and hold it until it has ended: one that hangs for ever is not to be collected."""
+        """Number a new task, and keep a reference until it has ended, so that a stuck one is not collected."""
         task.number = next(self._numbers)
         self._unfinished[task.number] = task
 
@@ -111,7 +111,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return list(self._unfinished.values())
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-        """Run it here and now: there are no threads."""
+        """Call it immediately: there are no threads."""
         future: asyncio.Future[T] = self.create_future()
         try:
             future.set_result(func(*args))
@@ -144,7 +144,7 @@ def describe_tasks(loop: VirtualLoop) -> str:
 
 
 def _where(coroutine: Any) -> str:
-    """The innermost place in which a suspended coroutine waits."""
+    """The innermost frame in which a coroutine is suspended."""
     where = "?"
     while coroutine is not None:
         frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
@@ -155,7 +155,7 @@ def _where(coroutine: Any) -> str:
 
 
 def run_virtually(main: Coroutine[Any, Any, T], *, turns: int = DEFAULT_TURNS) -> T:
-    """Run a coroutine on a virtual loop of its own, as ``asyncio.run`` does on a real one."""
+    """Run a coroutine on a new virtual loop, as ``asyncio.run`` does on a real one."""
     loop = VirtualLoop(turns)
     try:
         return loop.run_until_complete(main)
@@ -164,7 +164,7 @@ def run_virtually(main: Coroutine[Any, Any, T], *, turns: int = DEFAULT_TURNS) -
 
 
 def end_loop(loop: VirtualLoop) -> None:
-    """Cancel what is left on a loop, let it end, and close the loop."""
+    """Cancel the remaining tasks of a loop, let them end, and close it."""
     try:
         for _ in range(_MOST_CANCELLATIONS):
             loop.allow(_TURNS_TO_END)
@@ -181,20 +181,20 @@ def end_loop(loop: VirtualLoop) -> None:
 
 
 class Machine(Protocol):
-    """What a clock is part of: it may stand still for a while, or for ever."""
+    """The machine a clock is part of: it may pause, or stop for good."""
 
     @property
     def dead(self) -> bool:
-        """Whether it stands still for ever."""
+        """Whether it has stopped for good."""
         ...
 
     def awake(self, moment: float) -> float:
-        """The first moment, from this one on, at which it runs."""
+        """The first time, from the given one on, at which it runs."""
         ...
 
 
 class _Sound:
-    """A machine that never stands still."""
+    """A machine that never pauses."""
 
     dead = False
 
@@ -203,12 +203,12 @@ class _Sound:
 
 
 class SimClock:
-    """A `rxmps3.runtime.clock.Clock` on the running virtual loop; its chance and ids come from a seed.
+    """A `rxmps3.runtime.clock.Clock` on the running virtual loop; its randomness and ids come from a seed.
 
     Args:
         seed: decides every number and id.
-        skew: seconds by which the wall clock is wrong.
-        machine: where it is; a sleep ends only when that is awake, and never if it has died.
+        skew: the error of the wall clock, in seconds.
+        machine: where it runs; a sleep ends only while that is awake, and never if it has died.
     """
 
     def __init__(self, seed: str, *, skew: float = 0.0, machine: Machine | None = None) -> None:

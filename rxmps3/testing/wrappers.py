@@ -1,4 +1,4 @@
-"""Storages around a storage that count, delay or spoil its requests. They stack in any order."""
+"""Storage wrappers that count, delay or disturb requests. They can be stacked in any order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class CountingStorage(StorageWrapper):
-    """Keeps a record of every request, in the order they were made, in ``requests``."""
+    """Records every request, in order, in ``requests``."""
 
     def __init__(self, inner: Storage) -> None:
         super().__init__(inner)
@@ -27,17 +27,17 @@ class CountingStorage(StorageWrapper):
 
     @property
     def counts(self) -> Counter[str]:
-        """How many requests of each verb."""
+        """The number of requests of each verb."""
         return Counter(request.verb for request in self.requests)
 
     @property
     def bytes_up(self) -> int:
-        """The bytes of all bodies sent."""
+        """The total size of the bodies sent."""
         return sum(request.bytes_up for request in self.requests)
 
     @property
     def bytes_down(self) -> int:
-        """The bytes of all bodies that came back."""
+        """The total size of the bodies received."""
         return sum(request.bytes_down for request in self.requests)
 
     def reset(self) -> None:
@@ -58,13 +58,13 @@ class CountingStorage(StorageWrapper):
 
 
 class LatencyStorage(StorageWrapper):
-    """Takes time: half of the latency before a request takes effect and half of it after.
+    """Delays requests: half of the latency before a request takes effect and half after.
 
     Args:
         inner: the storage.
-        clock: whose time passes.
-        seconds: the latency of each request, or a function that says the next one's.
-        bandwidth: bytes per second that a body takes on top, one way; None is infinite.
+        clock: the clock to sleep on.
+        seconds: the latency of each request, or a function that returns the next one.
+        bandwidth: bytes per second that a body takes in addition, one way; None is infinite.
     """
 
     def __init__(
@@ -96,15 +96,15 @@ class LatencyStorage(StorageWrapper):
 
 
 class ListingStorage(StorageWrapper):
-    """Lists as some servers do: in no order, more than was asked for, refusing ``after``, or behind what was put.
+    """Lists as some servers do: unordered, with more than was asked for, refusing ``after``, or behind the puts.
 
     Args:
         inner: the storage.
-        clock: the time by which a listing lags, and the chance that orders it.
-        in_order: False puts the names in an order of chance, anew for each listing, over all its pages.
-        after: whether ``after`` is ``"kept"``, ``"ignored"`` (names before it are listed, too) or ``"refused"``
+        clock: the time by which a listing lags, and the randomness of its order.
+        in_order: False shuffles the names anew for each listing, across its pages.
+        after: whether ``after`` is ``"kept"``, ``"ignored"`` (names before it are listed too) or ``"refused"``
             (`Unsupported`).
-        lag: seconds for which a listing hides what has been put, as of the clock.
+        lag: seconds for which a listing hides what was put.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class ListingStorage(StorageWrapper):
 
 
 class Fault(Protocol):
-    """What may happen to a request: a function that calls ``proceed`` never, once or more often."""
+    """A disturbance of a request: a function that calls ``proceed`` any number of times."""
 
     async def __call__(self, request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage) -> Any: ...
 
@@ -164,12 +164,12 @@ Plan = Fault | Sequence[Fault]
 
 
 class FaultyStorage(StorageWrapper):
-    """Does to requests what its plan says; `rxmps3.testing.faults` has the plans.
+    """Disturbs requests according to a plan; `rxmps3.testing.faults` has the plans.
 
     Args:
         inner: the storage.
-        plan: what goes wrong; set ``plan`` to change it at any time, to ``()`` for nothing.
-        rng: the chance that decides when; None takes the clock's.
+        plan: the faults; set ``plan`` to change them at any time, to ``()`` for none.
+        rng: decides when; None takes the clock's.
         clock: the time in which late requests are late.
     """
 
@@ -196,11 +196,11 @@ class FaultyStorage(StorageWrapper):
 
     @property
     def late(self) -> int:
-        """How many requests are still to arrive."""
+        """The number of requests that are still to arrive."""
         return len(self._late)
 
     async def arrived(self) -> None:
-        """Wait until no late request is under way any more."""
+        """Wait until no late request is under way."""
         while self._late:
             await asyncio.wait(self._late)
 

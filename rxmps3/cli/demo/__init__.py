@@ -1,1 +1,1 @@
-"""Two processes play with one database: a demonstration that checks what it shows."""
+"""A demonstration: two processes share a database, and what they report is checked."""

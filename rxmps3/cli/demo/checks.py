@@ -1,4 +1,4 @@
-"""Whether the game went as the database promises, judged from what the players reported and from the log. Pure."""
+"""Checks of the demonstration, from the players' reports and the log. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Report = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Verdict:
-    """One promise, whether it was kept, and what says so."""
+    """One promise, whether it was kept, and the evidence."""
 
     promise: str
     kept: bool
@@ -27,11 +27,11 @@ class Verdict:
 
 
 class Evidence:
-    """What there is to judge by.
+    """The input of the checks.
 
     Args:
         players: their names.
-        reports: what they reported, each player's in its order.
+        reports: each player's reports, in order.
         versions: the whole log, read afterwards.
     """
 
@@ -55,7 +55,7 @@ class Evidence:
 
 
 def judge(evidence: Evidence) -> list[Verdict]:
-    """The verdicts on everything that was promised."""
+    """The verdicts on all promises."""
     checks: Sequence[tuple[str, Callable[[Evidence], tuple[bool, str]]]] = (
         ("both players came to the end", _ended),
         ("both ended with the same keys and values", _same),
@@ -113,7 +113,7 @@ def _newest(evidence: Evidence) -> tuple[bool, str]:
 
 
 def _at_once(evidence: Evidence) -> tuple[bool, str]:
-    """Between a put and its return the writer's view showed it as pending; the acknowledgement came later."""
+    """Whether the writer's view showed each put as pending before the call returned, and its commit later."""
     late: list[str] = []
     count = 0
     for who in evidence.players:
@@ -175,7 +175,7 @@ def _gone(evidence: Evidence) -> tuple[bool, str]:
 
 
 def timings(evidence: Evidence) -> dict[str, float]:
-    """Median seconds from a put until its writer saw it, its commit, and the other one seeing it."""
+    """Median seconds from a put until its writer saw it, until its commit, and until the other player saw it."""
     own, commit, other = _delays(evidence)
     found = {"seen_by_its_writer": own, "committed": commit, "seen_by_the_other": other}
     return {name: round(median(delays), 4) for name, delays in found.items() if delays}

@@ -47,13 +47,13 @@ _GIVE_UP = 30.0
 
 @dataclass(frozen=True)
 class Part:
-    """What a player is told.
+    """The instructions for a player.
 
     Attributes:
         who: its name.
-        other: the name of the one it plays with.
-        url, manifest, options: where they play.
-        start: the moment that reports count their time from, in seconds since 1970.
+        other: the name of the other player.
+        url, manifest, options: the database.
+        start: the time from which reports count, in seconds since 1970.
     """
 
     who: str
@@ -64,7 +64,7 @@ class Part:
     start: float
 
     def as_json(self) -> str:
-        """What `main` reads."""
+        """The form that `main` reads."""
         return json.dumps(asdict(self))
 
 
@@ -78,7 +78,7 @@ class Player:
         self._receipts: list[Receipt] = []
 
     async def play(self) -> None:
-        """Meet the other one, play some rounds, wait for each other, and report the end."""
+        """Meet the other player, play some rounds, wait for each other, and report the end."""
         db, who, rng = self._db, self._part.who, self._clock.rng
         self._tell("opened", keys=len(db))
         db.errors.subscribe(lambda failure: self._tell("trouble", message=str(failure)))
@@ -156,7 +156,7 @@ async def _play(part: Part, clock: Clock) -> None:
 
 
 def main() -> None:
-    """Play the part that standard input describes."""
+    """Play the part read from standard input."""
     part, clock = Part(**json.loads(sys.stdin.readline())), SystemClock()
     logging.getLogger("rxmps3").setLevel(logging.ERROR)  # troubles are reported
     try:

@@ -1,4 +1,4 @@
-"""The stage: starts the two players, tells what they report as it comes, and then what is to be made of it."""
+"""Runs the demonstration: starts the players, prints their reports, and checks them."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _DELETES_AT_ONCE = 16
 
 
 async def show(url: str | None, options: Mapping[str, str], terminal: Terminal, clock: Clock) -> Exit:
-    """Let the players play and judge them.
+    """Run both players and check their reports.
 
     Args:
-        url: where they play, under a manifest of their own; None makes a temporary folder.
+        url: the database, in which they get a separate manifest; None makes a temporary folder.
         options: of the storage.
-        terminal: where to tell.
+        terminal: for the output.
         clock: time and ids.
 
     Raises:
-        AccessDenied, BucketNotFound, Unavailable, InvalidOption: there is no playing there.
+        AccessDenied, BucketNotFound, Unavailable, InvalidOption: the database cannot be used.
     """
     manifest = f"demo-{clock.new_id()}"
     async with _place(url, options, manifest, terminal, clock) as storage:
@@ -57,7 +57,7 @@ async def show(url: str | None, options: Mapping[str, str], terminal: Terminal, 
 async def _place(
     url: str | None, options: Mapping[str, str], manifest: str, terminal: Terminal, clock: Clock
 ) -> AsyncGenerator[Storage, None]:
-    """A storage to play in; what was written there is removed afterwards."""
+    """A storage for the demonstration; what was written there is removed afterwards."""
     if url is None:
         with TemporaryDirectory(prefix="rxmps3-demo-") as folder:
             yield open_storage(f"file:{Path(folder, 'bucket')}", clock=clock, **options)
@@ -94,7 +94,7 @@ async def _remove(storage: Storage, prefix: str) -> None:
 async def _played(
     storage: Storage, url: str | None, manifest: str, options: Mapping[str, str], terminal: Terminal, clock: Clock
 ) -> list[dict[str, Any]]:
-    """Both players' reports, each told as it came."""
+    """Both players' reports, printed as they arrive."""
     reports: list[dict[str, Any]] = []
     start = clock.now().timestamp()
     tell = _Trace(terminal)
@@ -120,7 +120,7 @@ async def _played(
 
 @asynccontextmanager
 async def _started(parts: list[player.Part]) -> AsyncGenerator[list[Process], None]:
-    """A process for each part; none is left in the end."""
+    """A process for each part; all have ended when the block does."""
     script = f"import sys; sys.path[:] = {sys.path!r}; from rxmps3.cli.demo.player import main; main()"
     processes: list[Process] = []
     try:
@@ -150,7 +150,7 @@ async def _started(parts: list[player.Part]) -> AsyncGenerator[list[Process], No
 
 
 class _Trace:
-    """Tells the reports: a line for each put, its commit, and each look of the other one at it."""
+    """Prints reports: a line for each put, its commit, and when the other player saw it."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
@@ -159,14 +159,14 @@ class _Trace:
         self._echo: dict[str, list[dict[str, Any]]] = {}
 
     def opening(self, url: str, manifest: str) -> None:
-        """Tell where they play."""
+        """Print the database used."""
         if self._terminal.as_json:
             self._terminal.record({"event": "start", "url": url, "manifest": manifest, "players": PLAYERS})
         else:
             self._terminal.line(("Two processes share one database", "bold"), f": {url}\n")
 
     def report(self, report: dict[str, Any]) -> None:
-        """Tell one report."""
+        """Print one report."""
         if self._terminal.as_json:
             self._terminal.record(report)
             return

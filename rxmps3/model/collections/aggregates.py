@@ -24,7 +24,7 @@ class Total(Protocol):
     def remove(self, item: Any) -> None: ...
 
     def result(self) -> Any:
-        """What there is to tell."""
+        """The current result."""
         ...
 
 
@@ -135,7 +135,7 @@ class Extreme:
 
 
 class Reduce:
-    """A fold by two user functions: one adds an item to a total, the other takes it out again."""
+    """A fold by two user functions: one adds an item to the total, the other removes it."""
 
     def __init__(self, add: Callable[[Any, Any], Any], remove: Callable[[Any, Any], Any], seed: Any) -> None:
         self._add = add

@@ -1,4 +1,4 @@
-"""What a row of a collection holds: a value that each reader gets for their own, decoded when it is read. Pure."""
+"""The content of a row: a value that is decoded on access, a new object for each reader. Pure."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["NOTHING", "Cell", "Pair", "Text", "Value", "own", "same_cell", "same
 
 
 class Cell(Protocol):
-    """The value of a row. Never changed once made."""
+    """The value of a row. Immutable."""
 
     def own(self) -> Any:
-        """The value, for whoever asks to keep and to change."""
+        """The value as a new object that the reader may change."""
         ...
 
 
 class Text:
-    """JSON text, and what makes a value of it."""
+    """JSON text, and the function that decodes it."""
 
     __slots__ = ("load", "text")
 
@@ -33,7 +33,7 @@ class Text:
 
 
 class Value:
-    """Any object, such as a function of the user's returned."""
+    """Any object, such as the result of a user's function."""
 
     __slots__ = ("value",)
 
@@ -65,7 +65,7 @@ _ATOMS = frozenset({type(None), bool, int, float, str, bytes, MissingType})
 
 
 def own(value: Any) -> Any:
-    """A copy that shares nothing which can be changed; what refuses to be copied is given as it is."""
+    """A deep copy; an object that cannot be copied is returned itself."""
     kind = value.__class__
     if kind in _ATOMS:
         return value

@@ -14,9 +14,9 @@ V = TypeVar("V")
 
 
 class Delta(Generic[K, V]):
-    """One change of one row: its key, and its value before and after, `MISSING` where there was or is none.
+    """One change of one row: its key, and its value before and after; `MISSING` for a row that was or is absent.
 
-    The values are decoded when they are read, and each read gives a value of its own.
+    Values are decoded on access, and each access returns a new object.
     """
 
     __slots__ = ("_after", "_before", "key")
@@ -49,7 +49,7 @@ class Delta(Generic[K, V]):
 
     @property
     def kind(self) -> Literal["added", "changed", "removed"]:
-        """What became of the row."""
+        """Whether the row was added, changed or removed."""
         return "removed" if self._after is None else "added" if self._before is None else "changed"
 
     def __eq__(self, other: object) -> bool:

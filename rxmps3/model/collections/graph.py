@@ -1,4 +1,4 @@
-"""The graph of one live query: its operators in an order in which each comes after its inputs. Pure."""
+"""The graph of one live query: its operators in topological order. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _itself(key: Any) -> Any:
 
 
 def _sought(key_rank: Callable[[Any], Any], key: Any) -> Any:
-    """The rank of a key that may be any object. Raises `LookupError` for what cannot be one."""
+    """The rank of any object as a key. Raises `LookupError` if it cannot be a key."""
     try:
         return key_rank(key)
     except InvalidValue as error:
@@ -33,11 +33,11 @@ def _sought(key_rank: Callable[[Any], Any], key: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A query: a source of rows, or an operator on other plans. Two are equal only if they are one.
+    """A query: a source of rows, or an operator on other plans. Compared by identity.
 
     Attributes:
-        inputs: what it is made of; none for a source.
-        make: makes its operator, from those of its inputs; None for a source.
+        inputs: the plans it depends on; none for a source.
+        make: creates its operator, from those of its inputs; None for a source.
         of_text: whether its keys are text, which is compared as it is.
     """
 
@@ -47,11 +47,11 @@ class Plan:
 
     @property
     def key_rank(self) -> Callable[[Any], Any]:
-        """What its keys are compared by."""
+        """The rank by which its keys are compared."""
         return _itself if self.of_text else rank_of
 
     def in_order(self) -> list[Plan]:
-        """This plan and all that it is made of, each after its inputs."""
+        """This plan and all it depends on, each after its inputs."""
         found: dict[Plan, None] = {}
         stack: list[tuple[Plan, bool]] = [(self, False)]
         while stack:
@@ -65,9 +65,9 @@ class Plan:
 
 
 class Graph:
-    """A plan that runs: `push` takes what one step changed in its sources, all of them, and is done with it.
+    """A running plan: `push` takes the changes that one step made to all of its sources.
 
-    So a step changes the output once, also where a source reaches it by two ways.
+    One step changes the output once, even if a source reaches it by two paths.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -84,12 +84,12 @@ class Graph:
 
     @property
     def due(self) -> float | None:
-        """When to push next even if nothing changed."""
+        """When to push next even without changes."""
         times = [operator.due for operator in self._operators.values() if operator.due is not None]
         return min(times) if times else None
 
     def push(self, sources: Mapping[Plan, Changes], now: float) -> Changes:
-        """What a step changes in the output, given what it changed in the sources. Raises what a function raises."""
+        """The changes of the output for one step, given those of the sources. Raises what a user's function raises."""
         done: dict[Plan, Changes] = {}
         for plan in self._plans:
             operator = self._operators.get(plan)
@@ -113,7 +113,7 @@ class Graph:
         return changes
 
     def rows(self) -> Rows:
-        """The present output. O(1)."""
+        """The current output. O(1)."""
         if self._sorted is not None:
             sort = self._sorted.sort if isinstance(self._sorted, Limit) else self._sorted
             ranks = sort.ranks
@@ -121,7 +121,7 @@ class Graph:
         return Keyed(self._cells) if self.plan.of_text else ByRank(self._cells, partial(_sought, rank_of))
 
     def deltas(self, changes: Changes) -> tuple[Delta[Any, Any], ...]:
-        """Changes of the output, in the order of their keys."""
+        """Changes of the output, in key order."""
         keys = sorted(changes, key=self._key_rank)
         return tuple([Delta[Any, Any].of(key, *changes[key]) for key in keys])
 
@@ -130,7 +130,7 @@ _NOTHING: Changes = {}
 
 
 def merged(first: Changes, then: Changes) -> Changes:
-    """What two steps change together."""
+    """The combined changes of two steps."""
     befores: dict[Any, Cell] = {}
     afters: dict[Any, Cell] = {}
     for key in dict.fromkeys([*first, *then]):

@@ -1,7 +1,7 @@
-"""The operators on rows: each takes the changes of its inputs in one step and gives those of its output. Pure.
+"""The operators on rows: each takes the changes of its inputs in one step and returns those of its output. Pure.
 
-In what they cost, n is how many rows an input has. A function of the user's is called once for each row that was set,
-and its result is remembered until the row changes: it may only look at what it is given.
+In the costs, n is the number of rows of an input. A user's function is called once for each row that was set, and its
+result is remembered until the row changes, so it has to be a pure function of the row.
 """
 
 from __future__ import annotations
@@ -41,33 +41,33 @@ Changes = dict[Any, Change]
 
 
 class Operator(Protocol):
-    """Keeps one query up to date."""
+    """Maintains one query."""
 
     @property
     def due(self) -> float | None:
-        """When the output changes by itself, by the clock of ``now``."""
+        """When the output will change by itself, on the clock of ``now``."""
         ...
 
     def apply(self, inputs: Sequence[Changes], now: float) -> Changes:
-        """The changes of the output. Raises what a function of the user's raises; it is of no use afterwards."""
+        """The changes of the output. Raises what a user's function raises; the operator is unusable afterwards."""
         ...
 
 
 class Timeless:
-    """An operator whose output changes with its input alone."""
+    """An operator whose output changes only with its input."""
 
     due: float | None = None
 
 
 def combined(befores: Mapping[Any, Cell], afters: Mapping[Any, Cell]) -> Changes:
-    """The changes from some rows to others, without those that changed nothing."""
+    """The changes between two contents, without those that change nothing."""
     changes: Changes = {key: (before, afters.get(key)) for key, before in befores.items()}
     changes.update({key: (None, after) for key, after in afters.items() if key not in befores})
     return {key: change for key, change in changes.items() if not same_cell(*change)}
 
 
 class Filter(Timeless):
-    """The rows for which a function says yes. O(changes)."""
+    """The rows for which the predicate is true. O(changes)."""
 
     def __init__(self, fn: Fn) -> None:
         self._fn = fn
@@ -88,7 +88,7 @@ class Filter(Timeless):
 
 
 class Map(Timeless):
-    """Each row with what a function makes of it. O(changes)."""
+    """Each row mapped by a function. O(changes)."""
 
     def __init__(self, fn: Fn) -> None:
         self._fn = fn
@@ -137,12 +137,12 @@ def _parts(result: Any) -> Iterable[tuple[Any, Any]]:
 
 
 class Sort(Timeless):
-    """The same rows, in the order of what a function says of them, then of their keys. O(changes · log n).
+    """The same rows, ordered by a function of the row, then by key. O(changes · log n).
 
     Attributes:
         rows: each key and its cell, by rank.
         ranks: the rank of each key, by the rank of the key itself.
-        gone, come: what the last step took out of ``rows`` and put in.
+        gone, come: what the last step removed from ``rows`` and inserted.
     """
 
     def __init__(self, fn: Fn, reverse: bool, key_rank: Callable[[Any], Any]) -> None:
@@ -182,7 +182,7 @@ class Sort(Timeless):
 
 
 class Limit(Timeless):
-    """The rows from one place of a sorted collection on. O(changes · log n)."""
+    """The rows of a sorted collection from one position on. O(changes · log n)."""
 
     def __init__(self, sort: Sort, n: int, offset: int) -> None:
         self.sort = sort
@@ -198,7 +198,7 @@ class Limit(Timeless):
 
 
 class Distinct(Timeless):
-    """Of the rows with the same value the one with the first key. O(changes · log n)."""
+    """For rows with the same value, the one with the first key. O(changes · log n)."""
 
     def __init__(self, key_rank: Callable[[Any], Any]) -> None:
         self._key_rank = key_rank
@@ -230,7 +230,7 @@ class Distinct(Timeless):
 
 
 class Union(Timeless):
-    """The rows of two collections; where both have a key, that of the first. O(changes)."""
+    """The rows of two collections; if both have a key, that of the first. O(changes)."""
 
     def __init__(self) -> None:
         self._first: dict[Any, Cell] = {}
@@ -258,7 +258,7 @@ def _put(rows: dict[Any, Cell], changes: Changes) -> None:
 
 
 class Window:
-    """The rows that were set within the last seconds. O(changes), and O(rows that leave) when their time is up."""
+    """The rows set within the last seconds. O(changes), and O(rows that leave) at their time."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -285,7 +285,7 @@ class Window:
 
 
 class _Index:
-    """The rows of one side of a join, by what they are joined on."""
+    """The rows of one side of a join, by join key."""
 
     def __init__(self, fn: Fn | None, what: str) -> None:
         self._fn = fn
@@ -294,7 +294,7 @@ class _Index:
         self._rows: dict[Any, dict[Any, Cell]] = {}
 
     def on(self, key: Any) -> Any:
-        """What the row of this key is joined on; `MISSING` where there is no row."""
+        """The join key of a row; `MISSING` if there is no such row."""
         return self._joined_on.get(key, MISSING)
 
     def rows(self, on: Any) -> dict[Any, Cell]:
@@ -319,7 +319,7 @@ _NO_ROWS: dict[Any, Cell] = {}
 
 
 class Join(Timeless):
-    """The pairs of rows that are joined on the same; with ``outer`` also the left rows that have no partner.
+    """The pairs of rows with equal join keys; with ``outer`` also the left rows without a partner.
 
     O(changes · partners of a row).
     """
@@ -341,7 +341,7 @@ class Join(Timeless):
         return combined(befores, afters)
 
     def _pairs(self, left: Changes, right: Changes, cells: Mapping[Any, Cell | None]) -> dict[Any, Cell]:
-        """The pairs in which a changed row is."""
+        """The pairs that contain a changed row."""
         pairs: dict[Any, Cell] = {}
         for key in left:
             if (cell := cells[key]) is not None:
@@ -356,7 +356,7 @@ class Join(Timeless):
         return pairs
 
     def _set_alone(self, left: Changes, right: Changes, befores: dict[Any, Cell], afters: dict[Any, Cell]) -> None:
-        """Keep the left rows without a partner, of which those in a changed pair may be another one now."""
+        """Update the left rows without a partner, after pairs have changed."""
         touched: dict[Any, Cell | None] = {key: after for key, (_, after) in left.items()}
         for pairs in (befores, afters):
             for key, _ in pairs:

@@ -1,4 +1,4 @@
-"""One order of all keys, and what tells two values apart in a dict. Pure."""
+"""A total order of keys, and hashable identities of values. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ __all__ = ["Reversed", "fingerprint", "hashable", "rank_of"]
 
 
 def rank_of(key: Any) -> Any:
-    """What to compare a key by: equal for equal keys, and any two have an order.
+    """The sort rank of a key: equal for equal keys; any two ranks can be compared.
 
-    `MISSING`, None, numbers, text, bytes, sequences part by part, then other types by their name and their own order.
+    `MISSING`, None, numbers, text, bytes, sequences element by element, then other types by name and by their own
+    order.
 
     Raises:
-        InvalidValue: the key is not a number, or of a type that has no order.
+        InvalidValue: the key is NaN, or of a type that has no order.
     """
     kind = key.__class__
     if kind is str:
@@ -51,7 +52,7 @@ def rank_of(key: Any) -> Any:
 
 
 class Reversed:
-    """A rank that sorts the other way round."""
+    """A rank in descending order."""
 
     __slots__ = ("rank",)
 
@@ -68,7 +69,7 @@ class Reversed:
 
 
 def hashable(value: Any, what: str) -> Any:
-    """The value, if it can be in a dict. Raises `InvalidValue`."""
+    """The value, if it can be a dict key. Raises `InvalidValue`."""
     try:
         hash(value)
     except TypeError:
@@ -79,7 +80,7 @@ def hashable(value: Any, what: str) -> Any:
 
 
 def fingerprint(value: Any) -> Any:
-    """What is equal for two values exactly if a reader could not tell them apart. Raises `InvalidValue`."""
+    """An identity that is equal for two values exactly if a reader could not tell them apart. Raises `InvalidValue`."""
     kind = value.__class__
     if kind is dict:
         members = cast("dict[Any, Any]", value)
