@@ -7,13 +7,21 @@ from importlib import import_module
 
 __all__ = ["main"]
 
+_COMMANDS = ("past_commands", "upkeep_commands", "doctor_command", "outbox_command", "studio_command")
+
 
 def main() -> None:
     """The entry point. The imports are deferred, so that ``import rxmps3`` stays light."""
     try:
         from rxmps3.cli.commands import main as perform
 
-        for name in ("past_commands", "upkeep_commands", "doctor_command", "outbox_command"):  # each adds its words
+        for name in (
+            "past_commands",
+            "upkeep_commands",
+            "doctor_command",
+            "outbox_command",
+            "studio_command",
+        ):  # each adds its words
             import_module(f"rxmps3.cli.{name}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -29,6 +29,8 @@ __all__ = ["app", "main"]
 Command = Callable[..., Coroutine[Any, Any, int | None]]
 
 _PREVIEW_CHARACTERS = 60
+_ENDLESS = ("watch", "studio", "top")
+"""The commands that end by being interrupted."""
 
 CODES = "\n\n".join(
     (
@@ -69,7 +71,7 @@ def command(function: Command) -> Command:
 
     def perform(**given: Any) -> int:
         at = Target(**{shared.name: given.pop(shared.name) for shared in (url, *common)})
-        endless = function is watch or given.get("follow", False)
+        endless = function.__name__ in _ENDLESS or given.get("follow", False)
         return Run(function.__name__.rstrip("_"), at).perform(partial(function, **given), endless=endless)
 
     keyword_only = inspect.Parameter.KEYWORD_ONLY

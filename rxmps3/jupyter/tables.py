@@ -23,7 +23,7 @@ from rxmps3.jupyter.values import visible
 from rxmps3.jupyter.viewmodel import ViewModel
 from rxmps3.jupyter.widget import Widget
 
-__all__ = ["Edit", "TableModel", "TableView", "table"]
+__all__ = ["Edit", "TableModel", "TableView", "field_writer", "table"]
 
 MOST_COLUMNS = 60
 MOST_CHARACTERS = 300
@@ -331,7 +331,7 @@ def table(
     """
     database = is_database(source)
     if edit is True and database:
-        edit = _editing(source)
+        edit = field_writer(source)
     if not callable(edit):
         edit = False
     if isinstance(columns, str):
@@ -343,8 +343,8 @@ def table(
     return TableView(model)
 
 
-def _editing(db: Any) -> Edit:
-    """A function that writes one field to a database, as a patch if the protocol supports it."""
+def field_writer(db: Any) -> Edit:
+    """A function of key, column and value that writes one field, as a patch if the protocol supports it."""
 
     def write(key: str, column: str, value: Any) -> Any:
         entry = db.key(key)

@@ -35,7 +35,7 @@ from rxmps3.jupyter.html import drawn
 from rxmps3.jupyter.inspecting import InspectorModel
 from rxmps3.jupyter.people import PeopleModel
 from rxmps3.jupyter.showing import LiveModel
-from rxmps3.jupyter.tables import TableModel, _editing
+from rxmps3.jupyter.tables import TableModel, field_writer
 from rxmps3.jupyter.timelines import TimelineModel
 from rxmps3.jupyter.viewmodel import ViewModel
 from tests.browser.bare import bare_page
@@ -124,7 +124,7 @@ async def page_of(tmp_path: Path, *, height: int = 900, **models: ViewModel) -> 
 
 
 def table_of(db: Any, prefix: str = "") -> TableModel:
-    model = TableModel(db, prefix, None, _editing(db), prefix, 30, asyncio.get_running_loop())
+    model = TableModel(db, prefix, None, field_writer(db), prefix, 30, asyncio.get_running_loop())
     model.follow_status(db.status)
     return model
 
@@ -257,7 +257,7 @@ async def test_whatever_is_in_the_data_is_text(tmp_path: Path) -> None:
         await db.put_all({EVIL: hostile, BIDI: hostile, LINK: 3, "cfg": {"note": EVIL}})
         loop = asyncio.get_running_loop()
         models: dict[str, ViewModel] = {
-            "table": TableModel(db, "", None, _editing(db), EVIL, 30, loop),
+            "table": TableModel(db, "", None, field_writer(db), EVIL, 30, loop),
             "lines": ChartModel(db, "", None, None, "line", 30, EVIL, 30, loop),
             "bars": ChartModel(db, "", None, None, "bar", 0, BIDI, 30, loop),
             "sparks": ChartModel(db, "", None, None, "spark", 0, LINK, 30, loop),

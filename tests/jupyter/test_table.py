@@ -19,7 +19,7 @@ import rxmps3
 import rxmps3.blocking
 from rxmps3.jupyter import viewmodel
 from rxmps3.jupyter.ordering import KEY, Ask, Order
-from rxmps3.jupyter.tables import TableModel, _editing, table, typed_like
+from rxmps3.jupyter.tables import TableModel, field_writer, table, typed_like
 from rxmps3.jupyter.viewmodel import Message
 from tests.mutating import Mutant
 
@@ -195,7 +195,7 @@ async def test_a_prefix_says_who_wrote_when_and_what_is_pending() -> None:
 async def test_an_edit_is_a_patch_and_what_is_refused_is_told() -> None:
     async with rxmps3.connect("memory:table-edit", by="ana", poll=0.05) as db:
         await db.put_all({"a": {"n": 1, "m": 1}, "b": 2})
-        page = Page(model_of(db, "", _editing(db)))
+        page = Page(model_of(db, "", field_writer(db)))
         await frame()
         page.ask()
 
@@ -231,7 +231,7 @@ async def test_a_blocking_database_will_do_as_well() -> None:
     with rxmps3.blocking.connect("memory:table-blocking", by="ana") as db:
         receipt = db.put_all({"a": {"n": 1}, "b": {"n": 2}})
         await asyncio.to_thread(receipt.wait, 10)
-        page = Page(model_of(db, "", _editing(db)))
+        page = Page(model_of(db, "", field_writer(db)))
         await asyncio.sleep(0.1)
         page.ask(sort="n", down=True)
         assert page.shown("n") == [2, 1]

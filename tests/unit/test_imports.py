@@ -77,8 +77,11 @@ HOMES = {
     "pytest": ("testing.storage_contract",),
     "rich": ("cli",),
     "sortedcontainers": ("model.sortedkeys",),
+    "starlette": ("cli.studio",),
+    "textual": ("cli.top",),
     "traitlets": ("jupyter",),
     "typer": ("cli",),
+    "uvicorn": ("cli.studio",),
 }
 """Where each package other than reactivex may be imported: these modules, and what is in them."""
 

@@ -1,0 +1,175 @@
+"""The views that the studio has beside those of notebooks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from rxmps3.cli.doctor import Report
+from rxmps3.database.database import Database
+from rxmps3.errors import Error, Failure
+from rxmps3.jupyter.text import short
+from rxmps3.jupyter.viewmodel import ViewModel
+from rxmps3.model.missing import MISSING
+from rxmps3.runtime.clock import Clock, spawn
+
+__all__ = ["CompareModel", "DoctorModel", "ProblemsModel", "ShellModel"]
+
+FPS = 10
+MOST_CHANGES = 500
+MOST_PROBLEMS = 200
+MOST_CHARACTERS = 2000
+
+
+class ShellModel(ViewModel):
+    """The page around the views.
+
+    States: ``title`` and ``subtitle``; ``writable``; ``opened``, whether the database is open; ``trouble``, why it is
+    not, as lines of text; ``views``, the names and labels of the views there are.
+    """
+
+    view = "shell"
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, **state: Any) -> None:
+        super().__init__(loop, FPS, opened=False, trouble=[], views=[], **state)
+
+
+class _Asking(ViewModel):
+    """A view that answers requests by coroutines, one at a time: a newer request replaces the one before."""
+
+    _task: asyncio.Task[None] | None = None
+
+    def answer(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async def run() -> None:
+            self.set("busy", True)
+            try:
+                await work()
+            except Error as error:
+                self.set("problem", str(error))
+            except ValueError as error:
+                self.set("problem", f"not a version: {error}")
+            else:
+                self.set("problem", "")
+            self.set("busy", False)
+
+        if self._task is not None:
+            self._task.cancel()
+        self._task = spawn(run(), "rxmps3 studio")
+
+    def dispose(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        super().dispose()
+
+
+class CompareModel(_Asking):
+    """What changed between two versions.
+
+    States: ``old`` and ``new``, what was asked for; ``head``, the newest version; ``changes``, of each the key, and the
+    text before and after, None where there was none; ``more``, the number not shown; ``busy``.
+
+    A page sends ``compare`` with ``old`` and ``new``, each a version, a tag or a time.
+
+    Args:
+        when: parses a version.
+    """
+
+    view = "compare"
+
+    def __init__(self, db: Database, when: Callable[[str], Any], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop, FPS, old="", new="", head="", changes=[], more=0, busy=False)
+        self._db = db
+        self._when = when
+        self.owns(db.status.subscribe(lambda status: self.set("head", status.head)))
+        self.follow_status(db.status)
+
+    def asked(self, kind: str, page: str, message: dict[str, Any]) -> None:
+        if kind == "compare":
+            old, new = str(message.get("old") or "").strip(), str(message.get("new") or "").strip()
+            self.answer(lambda: self._compare(old, new))
+
+    async def _compare(self, old: str, new: str) -> None:
+        self.set("old", old)
+        self.set("new", new)
+        before = await self._db.at(self._when(old or "0"))
+        after = await self._db.at(self._when(new or self._db.status.value.head or "0"))
+        changes = await self._db.diff(before, after)
+        shown = [[key, _text(one.before), _text(one.after)] for key, one in list(changes.items())[:MOST_CHANGES]]
+        self.set("changes", shown)
+        self.set("more", len(changes) - len(shown))
+
+
+class ProblemsModel(ViewModel):
+    """What has gone wrong since the studio began to look.
+
+    States: ``problems``, newest first: ``time`` (seconds since 1970), ``operation``, ``object``, ``error``, ``note``.
+    """
+
+    view = "problems"
+
+    def __init__(self, db: Database, clock: Clock, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop, FPS, problems=[])
+        self._clock = clock
+        self._problems: deque[dict[str, Any]] = deque(maxlen=MOST_PROBLEMS)
+        self.owns(db.errors.subscribe(self._failed))
+        self.follow_status(db.status)
+
+    def _failed(self, failure: Failure) -> None:
+        self._problems.appendleft(
+            {
+                "time": self._clock.now().timestamp(),
+                "operation": failure.operation,
+                "object": short(failure.object, 200),
+                "error": f"{type(failure.error).__name__}: {failure.error}",
+                "note": failure.note,
+            }
+        )
+        self.wake()
+
+    def show(self) -> None:
+        self.set("problems", list(self._problems))
+
+
+class DoctorModel(_Asking):
+    """What the storage can do.
+
+    States: ``allowed``, whether the examination, which writes, may be made; ``busy``; ``doing``; ``rows``, of each
+    ``check``, ``state``, ``found`` and ``means``; ``protocols``, of each the name, whether it can be used, and the
+    checks that stop it; ``recommended``.
+
+    A page sends ``examine``.
+
+    Args:
+        examine: examines the storage; calls back with what is being tried.
+    """
+
+    view = "doctor"
+
+    def __init__(
+        self,
+        examine: Callable[[Callable[[str], None]], Awaitable[Report]] | None,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        super().__init__(
+            loop, FPS, allowed=examine is not None, busy=False, doing="", rows=[], protocols=[], recommended=None
+        )
+        self._examine = examine
+
+    def asked(self, kind: str, page: str, message: dict[str, Any]) -> None:
+        examine = self._examine
+        if kind == "examine" and examine is not None and not self.state["busy"]:
+            self.answer(lambda: self._run(examine))
+
+    async def _run(self, examine: Callable[[Callable[[str], None]], Awaitable[Report]]) -> None:
+        report = await examine(lambda doing: self.set("doing", doing))
+        self.set("doing", "")
+        self.set("rows", [row.record() for row in report.rows])
+        self.set("protocols", [[one.protocol, one.usable, list(one.stopped_by)] for one in report.protocols])
+        self.set("recommended", report.recommended)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is MISSING else short(json.dumps(value, ensure_ascii=False, indent=1), MOST_CHARACTERS)

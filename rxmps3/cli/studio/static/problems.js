@@ -1,0 +1,27 @@
+// What has gone wrong.
+
+import { h, visible, clock } from "./dom.js";
+import { frame } from "./heart.js";
+
+export function render(model, el) {
+  const life = frame(model, el, { label: "Problems" });
+  const list = h("div", { class: "studio-list", "aria-live": "polite", tabindex: 0 });
+  life.body.append(h("div", { class: "rx-panel" }, list));
+  const draw = () => {
+    const problems = model.get("problems") ?? [];
+    list.replaceChildren(
+      problems.length
+        ? h("table", { class: "studio-table" },
+          h("thead", {}, h("tr", {}, ["time", "while", "object", "what happened"].map((name) => h("th", {}, name)))),
+          h("tbody", {}, problems.map((one) => h("tr", {},
+            h("td", { class: "rx-dim" }, clock(one.time * 1000)), h("td", {}, visible(one.operation)), h("td", {}, visible(one.object)),
+            h("td", {}, visible(one.error), one.note ? h("div", { class: "rx-dim" }, visible(one.note)) : "")))))
+        : h("div", { class: "studio-empty" }, "Nothing has gone wrong since this view was opened"));
+  };
+  const off = model.on("problems", draw);
+  draw();
+  return () => {
+    off();
+    life.end();
+  };
+}

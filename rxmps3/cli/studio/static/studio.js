@@ -1,0 +1,76 @@
+// The page around the views.
+
+import { h, visible } from "./dom.js";
+import { Model } from "./carrier.js";
+
+const shell = new Model("shell");
+const title = h("h1", { class: "studio-title" });
+const subtitle = h("div", { class: "studio-subtitle" });
+const mode = h("span", { class: "studio-mode" });
+const tabs = h("nav", { class: "studio-tabs", role: "tablist", "aria-label": "Views" });
+const main = h("main", { class: "studio-main", id: "view", role: "tabpanel", tabindex: -1 });
+document.body.append(
+  h("header", { class: "studio-head" },
+    h("img", { src: "/static/icon.svg", alt: "", width: 28, height: 28 }),
+    h("div", { class: "studio-names" }, title, subtitle), mode),
+  tabs, main);
+
+let shown = null; // { name, model, end }
+
+async function show(name) {
+  if (shown?.name === name) return;
+  shown?.end?.();
+  shown?.model.end();
+  const model = new Model(name);
+  const here = (shown = { name, model, end: null });
+  history.replaceState(null, "", `${location.pathname}${location.search}#${name}`);
+  for (const tab of tabs.children) {
+    tab.setAttribute("aria-selected", String(tab.dataset.name === name));
+    tab.tabIndex = tab.dataset.name === name ? 0 : -1;
+  }
+  const el = h("div", { class: "studio-view" });
+  main.replaceChildren(el);
+  const { render } = await import(`/static/${name}.js`);
+  await model.ready;
+  if (shown === here) here.end = render(model, el);
+}
+
+function drawTabs() {
+  const views = shell.get("views") ?? [];
+  tabs.replaceChildren(
+    ...views.map(([name, label]) => h("button", { class: "studio-tab", type: "button", role: "tab", "aria-controls": "view", "data-name": name, onclick: () => show(name) }, label)));
+}
+
+tabs.addEventListener("keydown", (event) => {
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  if (!step) return;
+  const all = [...tabs.children];
+  const next = all[(all.indexOf(document.activeElement) + step + all.length) % all.length];
+  next.focus();
+  next.click();
+  event.preventDefault();
+});
+
+function draw() {
+  title.textContent = visible(shell.get("title") ?? "");
+  subtitle.textContent = visible(shell.get("subtitle") ?? "");
+  document.title = `${visible(shell.get("title") ?? "")} · rxmps3 studio`;
+  mode.textContent = !shell.connected ? "no answer" : shell.get("writable") ? "writing" : "read-only";
+  mode.className = `studio-mode${shell.connected ? (shell.get("writable") ? " studio-writing" : "") : " studio-gone"}`;
+  mode.title = shell.connected ? "" : "The command that served this page does not answer";
+  if (shell.get("opened")) {
+    if (!tabs.children.length) drawTabs();
+    const wanted = location.hash.slice(1);
+    const names = (shell.get("views") ?? []).map(([name]) => name);
+    if (!shown) show(names.includes(wanted) ? wanted : names[0]);
+    return;
+  }
+  const trouble = shell.get("trouble") ?? [];
+  main.replaceChildren(
+    h("div", { class: "studio-note", role: "status" },
+      h("h2", {}, trouble.length ? "The database cannot be opened" : "Opening…"),
+      trouble.map((line) => h("p", {}, visible(line)))));
+}
+
+for (const name of ["connected", "opened", "trouble", "views", "title", "subtitle"]) shell.on(name, draw);
+draw();
