@@ -91,15 +91,21 @@ def demo(
     region: Region = None,
     profile: Profile = None,
     json: AsJson = False,
+    open_: Annotated[
+        bool,
+        typer.Option("--open", help="Show two windows side by side in a browser, until interrupted."),
+    ] = False,
 ) -> int:
     """Watch two processes share a database for a few seconds, and check what each of them saw.
 
     They use a temporary folder, or with --url a separate manifest in that bucket; it is removed afterwards. With --json
-    each line is an event, and the last line the summary.
+    each line is an event, and the last line the summary. --open needs the extra: pip install 'rxmps3[studio]'.
     """
-    from rxmps3.cli.demo.show import show
+    from rxmps3.cli.demo.show import show, show_windows
 
     at = Target(url or "", "", endpoint_url, region, profile, None, json)
+    if open_:
+        return Run("demo", at).perform(lambda run: show_windows(url, at.options, run.terminal, run.clock), endless=True)
     return Run("demo", at).perform(lambda run: show(url, at.options, run.terminal, run.clock))
 
 

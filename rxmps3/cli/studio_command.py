@@ -17,8 +17,6 @@ from rxmps3.storage import MemoryStorage, Storage, open_storage
 
 __all__ = ["studio", "top"]
 
-_TOKEN_CHARACTERS = 32
-
 
 @command
 async def studio(
@@ -35,7 +33,7 @@ async def studio(
     a secret; it changes nothing unless --write is given. It needs the extra: pip install 'rxmps3[studio]'.
     """
     try:
-        from rxmps3.cli.studio.server import serving
+        from rxmps3.cli.studio.server import TOKEN_CHARACTERS, serving
         from rxmps3.cli.studio.session import Session
     except ImportError as error:
         raise Unsupported(
@@ -53,7 +51,7 @@ async def studio(
         storage, run.at.manifest, (by or "studio") if write else None, poll, run.clock, run.at.place, export
     )
     try:
-        async with serving(session.model_of, run.clock.new_id(_TOKEN_CHARACTERS), port) as address:
+        async with serving(session.model_of, run.clock.new_id(TOKEN_CHARACTERS), port) as address:
             if run.at.json:
                 run.terminal.record({"address": address})
             else:

@@ -73,7 +73,7 @@ HOMES = {
     "jsonmerge": ("model.derivations",),
     "jsonschema": ("model.derivations",),
     "markdown_it": ("jupyter",),
-    "pydantic": ("streams.typed",),
+    "pydantic": ("cli.studio.windows", "streams.typed"),
     "pytest": ("testing.storage_contract",),
     "rich": ("cli",),
     "sortedcontainers": ("model.sortedkeys",),

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import webbrowser
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -18,7 +19,7 @@ from rxmps3.cli.demo import player
 from rxmps3.cli.demo.checks import Evidence, Verdict, judge, timings
 from rxmps3.cli.terminal import Exit, Part, Terminal, json_text
 from rxmps3.database.connect import connect
-from rxmps3.errors import Error
+from rxmps3.errors import Error, Unsupported
 from rxmps3.log.sequenced.history import read_entries
 from rxmps3.model.names import Layout
 from rxmps3.runtime.clock import Clock
@@ -51,6 +52,31 @@ async def show(url: str | None, options: Mapping[str, str], terminal: Terminal, 
         layout = Layout(manifest, storage.name_limit)
         versions = [entry.version async for entry in read_entries(storage, layout)]
     return _tell_verdicts(Evidence(PLAYERS, reports, versions), terminal)
+
+
+async def show_windows(url: str | None, options: Mapping[str, str], terminal: Terminal, clock: Clock) -> None:
+    """Show two clients side by side in a browser, until interrupted. Arguments and errors are those of `show`.
+
+    Raises:
+        Unsupported: a package of the extra ``studio`` is not installed.
+    """
+    try:
+        from rxmps3.cli.studio.server import TOKEN_CHARACTERS, serving
+        from rxmps3.cli.studio.windows import windows
+    except ImportError as error:
+        raise Unsupported(
+            f"the package {error.name} is not installed", operation="demo", remedy="pip install 'rxmps3[studio]'"
+        ) from error
+    manifest = f"demo-{clock.new_id()}"
+    async with (
+        _place(url, options, manifest, terminal, clock) as storage,
+        windows(storage, manifest, clock) as model_of,
+        serving(model_of, clock.new_id(TOKEN_CHARACTERS), page="windows.html") as address,
+    ):
+        terminal.line(address)
+        if sys.stdout.isatty():
+            webbrowser.open(address)
+        await asyncio.Event().wait()
 
 
 @asynccontextmanager

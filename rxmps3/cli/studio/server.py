@@ -28,9 +28,11 @@ from rxmps3.jupyter import assets
 from rxmps3.jupyter.viewmodel import Message, ViewModel
 from rxmps3.runtime.clock import spawn
 
-__all__ = ["ModelOf", "serving"]
+__all__ = ["TOKEN_CHARACTERS", "ModelOf", "serving"]
 
 HOST = "127.0.0.1"
+TOKEN_CHARACTERS = 32
+"""Of a token from `Clock.new_id`: 160 random bits."""
 _MOST_WAITING = 1000
 """Messages that a page may be behind; then it is told to load itself again."""
 _CLOSING_SECONDS = 1
