@@ -1,0 +1,271 @@
+"""Streams for web pages, with FastAPI or Starlette: server-sent events, and a websocket both ways.
+
+::
+
+    app = FastAPI()
+
+    @app.get("/numbers")
+    async def numbers():
+        return sse(db.observe("number"))
+
+    @app.get("/todo")
+    async def todo(request: Request):
+        return sse_prefix(db, "todo/", request)
+
+    @app.websocket("/ws")
+    async def both_ways(socket: WebSocket):
+        await serve_websocket(db, socket, "todo/", write=True)
+
+`client_js` is a client for web pages, in plain JavaScript. Who may open these addresses is the business of the
+application, as is the origin that a websocket comes from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from importlib.resources import files
+from typing import Any, Final, cast
+
+from reactivex import Observable
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from rxmps3.database.database import Database
+from rxmps3.errors import Error, InvalidOption, NotKept, Overloaded, Unsupported
+from rxmps3.model.collections.delta import Delta
+from rxmps3.model.missing import MISSING
+from rxmps3.operators import to_async_iterator
+from rxmps3.runtime.clock import spawn
+
+__all__ = ["client_js", "serve_websocket", "sse", "sse_prefix"]
+
+COMMENT_SECONDS = 15.0
+"""A comment is sent this often while there is nothing else, so that proxies keep the connection."""
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+def client_js() -> str:
+    """The source of a JavaScript module for web pages: ``import { connect } from …``."""
+    return files("rxmps3.homes").joinpath("static", "rxmps3.js").read_text("utf-8")
+
+
+def sse(source: Observable[Any], encode: Callable[[Any], Any] = lambda item: item) -> StreamingResponse:
+    """The items of an Observable as server-sent events, each as JSON.
+
+    A slow page gets the newest item and skips those between. The stream ends when the source does: an error is an
+    event ``failed`` with its text, completion an event ``completed``.
+
+    Args:
+        source: any Observable; it is subscribed to when the response begins and disposed when the page goes.
+        encode: returns what JSON can express of an item.
+    """
+
+    async def events() -> AsyncGenerator[str]:
+        try:
+            async with source.pipe(to_async_iterator(keep=1)) as items:
+                async for item in _kept_open(items):
+                    yield _COMMENT if item is _NOTHING else _event(encode(item))
+        except Exception as error:
+            yield _event(str(error), event="failed")
+        else:
+            yield _event(None, event="completed")
+
+    return _response(events())
+
+
+def sse_prefix(db: Database, prefix: str, request: Request) -> StreamingResponse:
+    """The values under a prefix as server-sent events: the whole content first, then what changes.
+
+    The events are ``content``, a mapping of keys to values, and ``change``, a mapping of the changed keys to
+    ``{"value": …}``, or to ``{}`` where a key was deleted. Each has the version of the log as its id. A browser that
+    connects again sends the last one (``Last-Event-ID``) and gets what has changed since, if the log still has that
+    version; otherwise the content.
+
+    Args:
+        db: the database.
+        prefix: which keys.
+        request: the request, for its ``Last-Event-ID``.
+    """
+    last = request.headers.get("last-event-id", "")
+
+    async def events() -> AsyncGenerator[str]:
+        try:
+            async for said in _kept_open(_content_and_changes(db, prefix, last)):
+                yield _COMMENT if said is _NOTHING else _event(said["data"], event=said["event"], id=said["version"])
+        except Error as error:
+            yield _event(str(error), event="failed")
+        else:
+            yield _event(None, event="completed")
+
+    return _response(events())
+
+
+async def serve_websocket(db: Database, socket: WebSocket, prefix: str = "", *, write: bool = False) -> None:
+    """Serve a page by a websocket until it goes or the database closes.
+
+    It sends what `sse_prefix` sends, as JSON objects with ``event``, ``data`` and ``version``. If ``write`` is set, a
+    page may send ``{"put": {key: value}, "delete": [key], "ask": anything}``, one atomic write of keys under the
+    prefix; the answer is ``{"event": "committed", "ask": …, "version": …}``, or ``"rejected"`` with ``error``.
+
+    Args:
+        db: the database.
+        socket: the websocket, not yet accepted.
+        prefix: the keys that the page sees, and may write.
+        write: whether it may.
+    """
+    await socket.accept()
+    sending = asyncio.Lock()
+
+    async def send(said: Mapping[str, Any]) -> None:
+        async with sending:
+            with suppress(WebSocketDisconnect, RuntimeError):  # the page has gone, which receiving tells
+                await socket.send_text(json.dumps(said))
+
+    async def follow() -> None:
+        try:
+            async for said in _content_and_changes(db, prefix, ""):
+                await send(said)
+        except Error as error:
+            await send({"event": "failed", "error": str(error)})
+        with suppress(WebSocketDisconnect, RuntimeError):
+            await socket.close()
+
+    tasks: set[asyncio.Task[None]] = {spawn(follow(), "rxmps3 websocket")}
+    try:
+        while True:
+            text = await socket.receive_text()
+            task = spawn(_written(db, prefix, text, write, send), "rxmps3 websocket write")
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+    except (WebSocketDisconnect, RuntimeError):
+        pass
+    finally:
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _written(db: Database, prefix: str, text: str, write: bool, send: Callable[..., Any]) -> None:
+    """Do what a page asks, and answer."""
+    asked: Any = None
+    try:
+        said = _checked(text)
+        asked = said.get("ask")
+        if not write:
+            raise InvalidOption("this page may only read", operation="put")
+        values: dict[str, Any] = {**said.get("put", {}), **dict.fromkeys(said.get("delete", []), MISSING)}
+        for key in values:
+            if not key.startswith(prefix):
+                raise InvalidOption(
+                    f"only keys under {prefix!r} may be written", operation="put", object=f"key {key!r}"
+                )
+        version = await db.put_all(values)
+    except Error as error:
+        await send({"event": "rejected", "ask": asked, "error": str(error)})
+    else:
+        await send({"event": "committed", "ask": asked, "version": version})
+
+
+def _checked(text: str) -> dict[str, Any]:
+    try:
+        said = json.loads(text)
+    except ValueError as error:
+        raise InvalidOption(f"not JSON: {error}", operation="put") from error
+    if not isinstance(said, dict):
+        raise InvalidOption("not a JSON object", operation="put")
+    members = cast("dict[str, Any]", said)
+    put, delete = members.get("put", {}), members.get("delete", [])
+    if not isinstance(put, dict) or not isinstance(delete, list):
+        raise InvalidOption('"put" is an object and "delete" a list', operation="put")
+    if not all(isinstance(key, str) for key in cast("list[Any]", delete)):
+        raise InvalidOption('"delete" is a list of keys', operation="put")
+    return members
+
+
+# -- content and changes -------------------------------------------------------------------------------------------
+
+_NOTHING: Final = object()
+_COMMENT = ":\n\n"
+
+
+async def _content_and_changes(db: Database, prefix: str, last: str) -> AsyncGenerator[dict[str, Any]]:
+    """The content or, if the log still has the last version, what has changed since it; then each change."""
+    since = await _since(db, prefix, last) if last else None
+    while True:
+        try:
+            async with db.collection(prefix).pipe(to_async_iterator(keep="all")) as items:
+                first = True
+                async for deltas in items:
+                    version = db.states.value.confirmed.version
+                    changed = {delta.key: delta.after for delta in deltas if isinstance(delta, Delta)}
+                    if first and since is None:
+                        yield {"event": "content", "data": changed, "version": version}
+                    elif update := _differences(since, changed) if first and since is not None else _said_of(changed):
+                        yield {"event": "change", "data": update, "version": version}
+                    first, since = False, None
+            return
+        except Overloaded:
+            """The page is far behind: it gets the content anew."""
+
+
+async def _since(db: Database, prefix: str, last: str) -> dict[str, Any] | None:
+    """The content at a version; None if the log does not have it any more."""
+    try:
+        past = await db.at(last)
+        return dict(await past.get_prefix(prefix))
+    except (NotKept, Unsupported, InvalidOption):
+        return None
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    changed = {key: _said(value) for key, value in after.items() if key not in before or before[key] != value}
+    return changed | {key: _said(MISSING) for key in before if key not in after}
+
+
+def _said_of(changed: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _said(value) for key, value in changed.items()}
+
+
+def _said(value: Any) -> dict[str, Any]:
+    return {} if value is MISSING else {"value": value}
+
+
+async def _kept_open(items: AsyncIterator[Any]) -> AsyncGenerator[Any]:
+    """The items, and `_NOTHING` whenever there was none for a while."""
+
+    async def following() -> Any:
+        return await anext(items)
+
+    waiting: asyncio.Task[Any] | None = None
+    try:
+        while True:
+            waiting = waiting or asyncio.get_running_loop().create_task(following())
+            done, _ = await asyncio.wait([waiting], timeout=COMMENT_SECONDS)
+            if not done:
+                yield _NOTHING
+                continue
+            arrived, waiting = waiting, None
+            try:
+                item = arrived.result()
+            except StopAsyncIteration:
+                return
+            yield item
+    finally:
+        if waiting is not None:
+            waiting.cancel()
+            with suppress(asyncio.CancelledError, StopAsyncIteration):
+                await waiting
+
+
+def _event(data: Any, *, event: str = "", id: str = "") -> str:
+    lines = [f"event: {event}"] if event else []
+    lines += [f"id: {id}"] if id else []
+    return "\n".join([*lines, f"data: {json.dumps(data)}", "", ""])
+
+
+def _response(events: AsyncGenerator[str]) -> StreamingResponse:
+    return StreamingResponse(events, media_type="text/event-stream", headers=_HEADERS)

@@ -1,0 +1,142 @@
+"""The to-do page in two windows, with its server killed between; and a Streamlit page that runs again by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("selenium", reason="needs the extra 'browser', and Debian's chromium and chromium-driver")
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+import rxmps3
+from tests.browser.pages import chromium
+from tests.docs.blocks import ROOT
+
+pytestmark = [pytest.mark.ui, pytest.mark.browser, pytest.mark.timeout(200)]
+
+EVIL = "<img src=x onerror='window.failed=1'></script><script>window.failed=2</script>"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return one.getsockname()[1]
+
+
+@contextmanager
+def running(*command: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def chrome(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    with chromium(tmp_path / "profile") as chrome:
+        yield chrome
+
+
+def wait(chrome: webdriver.Chrome, script: str) -> Any:
+    end = time.monotonic() + 60
+    while not (found := chrome.execute_script(f"return {script}")):
+        assert time.monotonic() < end, f"never true: {script}"
+        time.sleep(0.05)
+    return found
+
+
+def open_page(chrome: webdriver.Chrome, url: str) -> None:
+    end = time.monotonic() + 60
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", int(url.split(":")[2].strip("/"))), 1):
+                break
+        except OSError:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    chrome.get(url)
+
+
+def add(chrome: webdriver.Chrome, title: str) -> None:
+    chrome.find_element(By.CSS_SELECTOR, "input[type=text]").send_keys(title, Keys.ENTER)
+
+
+TITLES = "[...document.querySelectorAll('li span')].map(one => one.textContent).join('|')"
+
+
+def test_two_windows_share_the_list_and_outlive_the_server(chrome: webdriver.Chrome, tmp_path: Path) -> None:
+    port = free_port()
+    url, place = f"http://127.0.0.1:{port}/", f"file:{tmp_path}/todo"
+    server = [str(ROOT / "examples/todo.py"), place, "--port", str(port)]
+    with running(*server):
+        open_page(chrome, url)
+        one = chrome.current_window_handle
+        wait(chrome, "document.querySelector('#state').textContent === '0 left'")
+        chrome.switch_to.new_window("window")
+        two = chrome.current_window_handle
+        chrome.get(url)
+        add(chrome, "milk")
+        wait(chrome, f"{TITLES} === 'milk'")
+        chrome.switch_to.window(one)
+        wait(chrome, f"{TITLES} === 'milk'")
+        add(chrome, EVIL)
+        chrome.switch_to.window(two)
+        wait(chrome, f"{TITLES}.includes('onerror')")
+        assert chrome.execute_script("return window.failed") is None
+        chrome.find_element(By.CSS_SELECTOR, "li input").click()
+        chrome.switch_to.window(one)
+        wait(chrome, "document.querySelectorAll('li.done').length === 1")
+        chrome.save_screenshot(str(tmp_path / "todo.png"))
+    wait(chrome, "document.querySelector('#state').textContent === 'not connected'")
+
+    async def elsewhere() -> None:
+        async with rxmps3.connect(place, by="ben") as db:
+            await db.put("todo/9", {"title": "written meanwhile", "done": False})
+            await db.put("todo/odd", "no object")
+
+    asyncio.run(elsewhere())
+    with running(*server):
+        for window in (one, two):
+            chrome.switch_to.window(window)
+            wait(chrome, f"{TITLES}.includes('written meanwhile')")
+        add(chrome, "bread")
+        chrome.switch_to.window(one)
+        wait(chrome, f"{TITLES}.includes('bread')")
+        assert chrome.execute_script("return window.failed") is None
+
+
+def test_a_streamlit_page_runs_again_when_a_value_changes_elsewhere(chrome: webdriver.Chrome, tmp_path: Path) -> None:
+    pytest.importorskip("streamlit", reason="needs the extra 'streamlit'")
+    place = f"file:{tmp_path}/app"
+    (tmp_path / "page.py").write_text(
+        "import streamlit as st\n"
+        "from rxmps3.homes.streamlit import database, shared\n"
+        f"db = database({place!r}, poll=0.2)\n"
+        "st.header(shared(db, 'title', 'untitled').value)\n"
+    )
+    port = free_port()
+    options = ["--server.port", str(port), "--server.headless", "true", "--browser.gatherUsageStats", "false"]
+    with running("-m", "streamlit", "run", str(tmp_path / "page.py"), *options):
+        open_page(chrome, f"http://127.0.0.1:{port}/")
+        wait(chrome, "document.querySelector('h2')?.textContent.includes('untitled')")
+
+        async def put(title: str) -> None:
+            async with rxmps3.connect(place, by="ben") as db:
+                await db.put("title", title)
+
+        for title in ("Minutes", "Plans"):
+            asyncio.run(put(title))
+            wait(chrome, f"document.querySelector('h2')?.textContent.includes({title!r})")
