@@ -62,7 +62,7 @@ def open_page(chrome: webdriver.Chrome, url: str) -> None:
     end = time.monotonic() + 60
     while True:
         try:
-            with socket.create_connection(("127.0.0.1", int(url.split(":")[2].strip("/"))), 1):
+            with socket.create_connection(("127.0.0.1", int(url.split(":")[2].split("/")[0])), 1):
                 break
         except OSError:
             assert time.monotonic() < end
@@ -140,3 +140,77 @@ def test_a_streamlit_page_runs_again_when_a_value_changes_elsewhere(chrome: webd
         for title in ("Minutes", "Plans"):
             asyncio.run(put(title))
             wait(chrome, f"document.querySelector('h2')?.textContent.includes({title!r})")
+
+
+def test_a_panel_page_follows_a_key_and_writes_it(chrome: webdriver.Chrome, tmp_path: Path) -> None:
+    pytest.importorskip("panel", reason="needs the extra 'panel'")
+    place = f"file:{tmp_path}/app"
+    (tmp_path / "page.py").write_text(
+        "import panel as pn\n"
+        "from rxmps3.blocking import connect\n"
+        "from rxmps3.homes.panel import bind, reactive\n"
+        f"db = connect({place!r}, live=True, poll=0.2, by='page')\n"
+        "title = pn.bind(lambda title: f'## {title}', reactive(db.observe('title', 'untitled')))\n"
+        "pn.Column(title, bind(pn.widgets.TextInput(name='Title'), db.key('title', default=''))).servable()\n"
+    )
+    port = free_port()
+    shown = "[...document.querySelectorAll('*')].flatMap(function all(one) { return [one, ...[...(one.shadowRoot?.querySelectorAll('*') ?? [])].flatMap(all)]; })"
+    heading = f"{shown}.find(one => one.localName === 'h2')?.textContent"
+    with running("-m", "panel", "serve", str(tmp_path / "page.py"), "--port", str(port)):
+        open_page(chrome, f"http://127.0.0.1:{port}/page")
+        wait(chrome, f"{heading}?.includes('untitled')")
+
+        async def elsewhere() -> None:
+            async with rxmps3.connect(place, by="ben") as db:
+                await db.put("title", "Minutes")
+
+        asyncio.run(elsewhere())
+        wait(chrome, f"{heading}?.includes('Minutes')")
+        field = chrome.execute_script(f"return {shown}.find(one => one.localName === 'input')")
+        field.send_keys(" and plans", Keys.ENTER)
+        wait(chrome, f"{heading}?.includes('Minutes and plans')")
+
+        async def read() -> object:
+            async with rxmps3.connect(place, read_only=True) as db:
+                return await db.get("title")
+
+        assert asyncio.run(read()) == "Minutes and plans"
+
+
+def test_cells_of_marimo_run_again_when_a_value_changes(chrome: webdriver.Chrome, tmp_path: Path) -> None:
+    pytest.importorskip("marimo", reason="needs the extra 'marimo'")
+    place = f"file:{tmp_path}/app"
+    (tmp_path / "page.py").write_text(
+        "import marimo\n"
+        "app = marimo.App()\n"
+        "@app.cell\n"
+        "def _():\n"
+        "    import marimo as mo\n"
+        "    from rxmps3.blocking import connect\n"
+        "    from rxmps3.homes.marimo import state\n"
+        f"    db = connect({place!r}, live=True, poll=0.2)\n"
+        "    return db, mo, state\n"
+        "@app.cell\n"
+        "def _(db, state):\n"
+        "    title = state(db.observe('title', 'untitled'))\n"
+        "    return (title,)\n"
+        "@app.cell\n"
+        "def _(mo, title):\n"
+        "    mo.md(f'# {title()}')\n"
+        "if __name__ == '__main__':\n"
+        "    app.run()\n"
+    )
+    port = free_port()
+    options = ["--port", str(port), "--headless", "--no-token"]
+    with running("-m", "marimo", "run", str(tmp_path / "page.py"), *options):
+        open_page(chrome, f"http://127.0.0.1:{port}/")
+        heading = "[...document.querySelectorAll('h1')].map(one => one.textContent).join()"
+        wait(chrome, f"{heading}.includes('untitled')")
+
+        async def put(title: str) -> None:
+            async with rxmps3.connect(place, by="ben") as db:
+                await db.put("title", title)
+
+        for title in ("Minutes", "Plans"):
+            asyncio.run(put(title))
+            wait(chrome, f"{heading}.includes({title!r})")

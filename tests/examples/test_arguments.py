@@ -20,6 +20,7 @@ ARGUMENTS = {
     "feature_flags": ["set", "URL", "new-checkout", "25"],
     "shared_slider": ["URL"],
     "tick_source": ["URL"],
+    "todo": ["URL"],
 }
 """How to start each that takes a place."""
 
