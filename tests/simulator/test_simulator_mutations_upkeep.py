@@ -79,7 +79,7 @@ def belief(mutant: Mutant) -> Believing:
 @mutation("what is acknowledged is in the log", SLEEPER)
 def a_lease_never_ends(mutant: Mutant) -> None:
     """A writer that slept through a collection believes in the number that it created again."""
-    mutant.replace(Lease.covers, lambda self, seq, answered: True)
+    mutant.replace(Lease.covers, lambda self, seq, answered, now: True)
     mutant.replace(Lease.wants_renewal, lambda self, answered: False)
 
 

@@ -131,6 +131,11 @@ class Mps3Log:
         return self._dated.last
 
     @property
+    def dated(self) -> ServerDate:
+        """What is known of the server's time."""
+        return self._dated
+
+    @property
     def upkeep_is_due(self) -> bool:
         return False  # the bucket is shared with clients that never collect, so compact only on request
 

@@ -130,6 +130,11 @@ class SequencedLog:
         return self._dated.last
 
     @property
+    def dated(self) -> ServerDate:
+        """What is known of the server's time."""
+        return self._dated
+
+    @property
     def upkeep_is_due(self) -> bool:
         last = self._known.seen.checkpoint if self._known.seen is not None else None
         return self._tail.is_due(last.size if last is not None else 0)
@@ -360,7 +365,7 @@ class SequencedLog:
             return cursor.seq == 0 and head.checkpoint is None
         name = self._layout.entry(cursor.incarnation, cursor.seq)
         answer = await self._read_entry(cursor.incarnation, cursor.seq)
-        if not lease.covers(cursor.seq, self._known.dated(answer.date)):
+        if not lease.covers(cursor.seq, self._known.dated(answer.date), self._clock.monotonic()):
             raise Outdated
         if not isinstance(answer, Found) or codec.digest(answer.body) != cursor.chain:
             raise Corrupt(

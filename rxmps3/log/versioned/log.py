@@ -113,6 +113,11 @@ class VersionedLog:
         return self._dated.last
 
     @property
+    def dated(self) -> ServerDate:
+        """What is known of the storage's time."""
+        return self._dated
+
+    @property
     def base(self) -> Base:
         """The newest settled state."""
         return self._history.base
@@ -316,7 +321,7 @@ class VersionedLog:
                 self._own = body.id
             if body.checkpoint is not None:
                 self.name_checkpoint(body.checkpoint)
-        if listing.partial:
+        if listing.partial or self._dated.doubt:
             self._history = history
             return
         modified, settled = listing.modified, 0
