@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -165,13 +165,20 @@ def what_is_listed_counts_without_a_lease(mutant: Mutant) -> None:
     mutant.replace(SequencedLog._catch_up, catch_up_at_once)
 
 
+class Endless(Lease):
+    """Covers everything."""
+
+    def covers(self, seq: int, answered: datetime, now: float) -> bool:
+        return True
+
+
 @mutation("nothing unexpected fails", *SLEEPING_OPENERS, saying="missing; the bucket was rolled back")
 def a_local_copy_goes_on_without_a_lease(mutant: Mutant) -> None:
     """Whoever slept while it compared its local copy with the log takes a collected entry for damage."""
     can_resume = SequencedLog._can_resume  # pyright: ignore[reportPrivateUsage]
 
     async def at_once(self: Any, cursor: Any, head: codec.Head, lease: Lease) -> bool:
-        return await can_resume(self, cursor, head, Lease(lease.floor, datetime.max.replace(tzinfo=UTC)))
+        return await can_resume(self, cursor, head, Endless(lease.floor, lease.seen, lease.taken))
 
     mutant.replace(SequencedLog._can_resume, at_once)
 

@@ -36,8 +36,8 @@ class Lease:
     def covers(self, seq: int, answered: datetime, now: float) -> bool:
         """Whether an answer about ``seq`` may be believed.
 
-        A ``Date`` that went back says nothing about how much time has passed, and one that stands still neither; so an
-        answer dated well before the lease does not count, and nothing does once the lease is old by this client's clock.
+        A ``Date`` that went back says nothing about how much time has passed, nor does one that stands still. So an
+        answer dated well before the lease does not count, and none does once the lease is old by this client's clock.
 
         Args:
             seq: the number.
