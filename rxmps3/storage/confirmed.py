@@ -52,15 +52,22 @@ class ConfirmedStorage(StorageWrapper):
         """See `rxmps3.storage.Get`.
 
         Raises:
-            Corrupt: the object is stored damaged: each answer contradicts the check that it carries.
+            Corrupt: the object is stored damaged: two answers are alike, and contradict the check that they carry.
             Unavailable: no two answers agree.
         """
         answer = await super().get(name, unless=unless, version=version, limit=limit)
         earlier: list[Found] = []
         while isinstance(answer, Found) and not await _counts(answer, earlier):
-            if _has(earlier, answer) or len(earlier) == _READS - 1:
-                raise await _hopeless(name, answer)
+            if _has(earlier, answer):
+                raise Corrupt(
+                    "damaged: its content is not what its own check says",
+                    operation="get",
+                    object=f"object {name!r}",
+                    remedy="restore the object from a backup; nothing is overwritten",
+                )
             earlier.append(answer)
+            if len(earlier) == _READS:
+                raise _hopeless(name)
             answer = await super().get(name, unless=unless, version=version, limit=limit)
         if isinstance(answer, Found):
             for one in earlier:
@@ -85,24 +92,27 @@ class ConfirmedStorage(StorageWrapper):
             limit: as for `get`.
 
         Raises:
-            Corrupt: what ``verify`` says of each answer.
+            Corrupt: the object is stored damaged: what ``verify`` says of two answers that are alike.
+            Unavailable: the answers differ from each other.
         """
+        earlier: list[bytes] = []
         damage = ""
-        for attempt in range(1, _READS + 1):
+        while len(earlier) < _READS:
             answer = await self.inner.get(name, version=version, limit=limit)
             if not isinstance(answer, Found):
                 return None
             try:
                 found = await verify(answer.body)
             except Corrupt as error:
-                if attempt == _READS:
+                if answer.body in earlier:
                     raise
+                earlier.append(answer.body)
                 damage = damage or error.what
             else:
                 if damage:
                     self._report(name, damage)
                 return found
-        raise RuntimeError("unreachable")
+        raise _hopeless(name)
 
 
 async def _counts(answer: Found, earlier: list[Found]) -> bool:
@@ -128,19 +138,11 @@ async def _damage(one: Found, confirmed: Found) -> str:
     return ""
 
 
-async def _hopeless(name: str, last: Found) -> Corrupt | Unavailable:
-    what = f"object {name!r}"
-    if await _in_thread(is_intact, last.body) is False:
-        return Corrupt(
-            "damaged: its content is not what its own check says",
-            operation="get",
-            object=what,
-            remedy="restore the object from a backup; nothing is overwritten",
-        )
+def _hopeless(name: str) -> Unavailable:
     return Unavailable(
         f"{_READS} answers about it differ from each other",
         operation="get",
-        object=what,
+        object=f"object {name!r}",
         remedy="check the network, and what stands between here and the storage",
     )
 
