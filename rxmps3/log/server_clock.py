@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from rxmps3.errors import Error, UnsureTime
+from rxmps3.errors import Error, Unavailable, UnsureTime
 from rxmps3.model.names import probe as probe_name
 from rxmps3.runtime.clock import Clock
 from rxmps3.storage.base import Found, Storage
@@ -19,6 +19,8 @@ MARGIN = timedelta(minutes=5)
 _FRESH = timedelta(days=1)
 """The log forgets a writer 30 days after its last entry's date, and nothing is sent again 29 days after its own: both
 are taken from here, so that it matters only that neither is weeks behind."""
+_SOON = 60.0
+"""Seconds: an answer that took longer may be dated long before it came."""
 _NEW_LINE_AFTER = timedelta(days=1)
 """A time that has jumped is believed once it has run evenly for so long: by then no upload from before the jump waits
 for its commit."""
@@ -53,10 +55,21 @@ class ServerDate:
         """This client's monotonic clock, in seconds."""
         return self._clock.monotonic()
 
-    def heard(self, date: datetime) -> None:
-        """Note the date of an answer."""
+    def heard(self, date: datetime, asked: float | None = None) -> None:
+        """Note the date of an answer.
+
+        Args:
+            date: the date.
+            asked: this client's monotonic clock when it made the request. Without it, and if the answer took long, as
+                where the process stood still meanwhile, the date tells too little to be compared with others.
+        """
         self.last, self._wall, self._monotonic = date, self._clock.now(), self._clock.monotonic()
-        self._compare(_Reading(date, self._wall, self._monotonic))
+        if asked is not None and self._monotonic - asked < _SOON:
+            self._compare(_Reading(date, self._wall, self._monotonic))
+
+    def is_borne_out(self, date: datetime) -> bool:
+        """Whether a date agrees with what was known, and with this computer's own idea of the time."""
+        return not self.doubt and abs(date - self._clock.now()) <= MARGIN
 
     @property
     def is_old(self) -> bool:
@@ -107,17 +120,21 @@ async def certain_time(storage: Storage, clock: Clock, dated: ServerDate, manife
 
     Raises:
         UnsureTime: they contradict each other.
-        Unavailable, AccessDenied: the storage does not answer or refuses.
+        Unavailable, AccessDenied: the storage does not answer in time, or refuses.
     """
     name = probe_name(clock.new_id(16))
+    began = dated.monotonic()
     stored = await storage.put(name, b"{}")
     try:
+        asked = dated.monotonic()
         found = await storage.get(name, version=stored.version)
     finally:
         try:
             await storage.delete(name, version=stored.version)
         except Error:
             pass  # it leaves two bytes outside every manifest, which nothing reads
+    if dated.monotonic() - began >= _SOON:
+        raise Unavailable("it took too long to tell the time by it", operation="compact", object=f"object {name!r}")
     if not isinstance(found, Found) or found.date is None:
         raise _unsure("an object that was written just now is not there, or its answer has no date", manifest)
     for date in (stored.date, found.date):
@@ -127,7 +144,7 @@ async def certain_time(storage: Storage, clock: Clock, dated: ServerDate, manife
                 f"{found.modified:%Y-%m-%d %H:%M:%S}",
                 manifest,
             )
-    dated.heard(found.date)
+    dated.heard(found.date, asked)
     if dated.doubt:
         raise _unsure(dated.doubt, manifest)
     return found.date

@@ -420,7 +420,8 @@ class Mps3Chronicle(Chronicle):
     def stored(self, name: str, body: bytes, who: str, version: str | None, now: float) -> None:
         match = _OPERATION.fullmatch(name)
         if match is None:
-            self._values.setdefault(name, now)
+            if not name.startswith(".rxmps3-probe/"):
+                self._values.setdefault(name, now)
             return
         modified = None if self.bucket is None else self.bucket.modified(name)
         time = 2**42 - 1 - int(match[2], 32)

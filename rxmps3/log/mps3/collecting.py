@@ -54,11 +54,12 @@ class Mps3Collector:
         report = Report()
         await self._log.read()
         now = await self._log.server_time()
-        if not dry_run and self._log.exists:
-            now = await certain_time(self._storage, self._clock, self._log.dated, self._manifest)
         everything = await list_all(self._storage, "") if not self._versioning else []
         values = [one for one in everything if is_content_name(one.name) and _age(one, now) >= VALUE_AGE]
         operations = await list_all(self._storage, f"{self._manifest}@")
+        if not dry_run and (values or self._expired(operations, now)):
+            now = await certain_time(self._storage, self._clock, self._log.dated, self._manifest)
+            values = [one for one in values if _age(one, now) >= VALUE_AGE]
         if values:
             live = await self._named()
             unused = [one for one in values if one.name not in live]

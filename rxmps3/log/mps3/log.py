@@ -193,7 +193,7 @@ class Mps3Log:
         began = self._clock.monotonic()
         answer = await request
         if answer.date is not None:
-            self._dated.heard(answer.date)
+            self._dated.heard(answer.date, began)
             self._server.heard(answer.date, self._clock.now(), self._clock.monotonic() - began)
         return answer
 

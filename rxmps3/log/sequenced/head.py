@@ -151,7 +151,7 @@ class KnownHead:
                 asked = self._dated.monotonic()
                 answer = await self._storage.get(name, unless=self._etag or None, limit=_MAX_HEAD_BYTES)
                 date = self.dated(answer.date)
-                self._dated.heard(date)
+                self._dated.heard(date, asked)
                 if isinstance(answer, Missing):
                     await self._check_emptiness()
                     return False
