@@ -453,7 +453,8 @@ class Replica:
     def _report_damage(self, name: str, what: str) -> None:
         """Report an answer of the storage that was damaged, and has been replaced by another one."""
         error = Corrupt(f"a damaged answer: {what}", operation="get", object=f"object {name!r}")
-        self._health.report(Failure("read", self._name, error, "it was read again; what is stored is intact"))
+        note = "it was read again; what is stored is intact"
+        self._health.report(Failure("read", self._name, error, note), early=True)
 
     def observer_raised(self, name: str, error: BaseException) -> None:
         """Report what an observer raised, from any thread. `SystemExit` and the like take effect after the current

@@ -17,7 +17,7 @@ def damaged(channel: str, nth: int, extra: float, *, opaque: bool = False, proto
     """Bob gets a damaged answer when he reads what Ann has written, and goes on from there."""
     bob = client(
         "bob",
-        Step("get", 10, ("key/0", "big/0")),
+        Step("observe", 10, ("big/0",)),
         Step("put", 1, ("key/1",), follow=True),
         inline_limit=40,
     )
@@ -76,6 +76,6 @@ SLEEPER_FROM_THE_FUTURE = replace(SLEEPER, shifts=(_ahead("ann", 0.0, 16.0),))
 """Ann's lease is dated two days ahead when she falls asleep; her answers afterwards are dated right."""
 
 LATECOMER_FROM_THE_FUTURE = replace(
-    latecomer(0.2, Fault("ann", "put log", 2, "drop", 0.9)), shifts=(_ahead("ann", 0.0, 11.0),)
+    latecomer(0.2, Fault("ann", "put log", 2, "drop", 0.9)), shifts=(_ahead("ann", 0.0, 12.45),)
 )
 """Ann's upload is dated two days ahead; more than a day later, when it has been collected, she commits it."""

@@ -85,8 +85,14 @@ def a_damaged_value_is_not_read_again(mutant: Mutant) -> None:
 
 @pytest.mark.parametrize(
     "plan",
-    [*DAMAGED_ENTRIES[:6], *DAMAGED_OPAQUE_ENTRIES[:6], *DAMAGED_HEADS[:3], *DAMAGED_VALUES[:2]]
-    + [*DAMAGED_OPERATIONS[:6], *DAMAGED_VERSIONS[:12]],
+    [
+        *DAMAGED_ENTRIES[:6],
+        *DAMAGED_OPAQUE_ENTRIES[:6],
+        *DAMAGED_HEADS[:3],
+        *DAMAGED_VALUES[:2],
+        *DAMAGED_OPERATIONS[:6],
+        *DAMAGED_VERSIONS[:12],
+    ],
     ids=lambda plan: f"{plan.protocol}-{plan.faults[0].channel}-{plan.faults[0].extra:.2f}-{plan.weather.opaque}",
 )
 def test_each_damaged_answer_is_reported_once_and_nothing_else_comes_of_it(plan: Plan) -> None:
