@@ -123,7 +123,7 @@ async def test_one_damaged_answer_to_one_client_is_a_report_and_nothing_else(pla
 
 @pytest.mark.parametrize("protocol", ["sequenced", "versioned", "mps3"])
 @pytest.mark.parametrize("opaque", [False, True], ids=["MD5", "opaque"])
-@pytest.mark.parametrize("spot", range(0, 100, 9))
+@pytest.mark.parametrize("spot", range(0, 100, 21))
 async def test_wherever_the_wrong_bit_is(protocol: str, opaque: bool, spot: int) -> None:
     place = Place("memory", "memory:", protocol)
     memory = MemoryStorage(versioning=protocol == "versioned")

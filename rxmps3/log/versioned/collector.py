@@ -89,6 +89,8 @@ class VersionedCollector:
             ) from None
         tell("versions read", len(ids), len(ids))
         pivot = await self._pivot(listing, [bodies[id] for id in ids])
+        if not dry_run and not self._log.dated.is_borne_out(listing.date):
+            await self._certain_time()
         if pivot is not None and not dry_run:
             listing = await self._certain(listing)
             pivot = await self._pivot(listing, [bodies[id] for id in ids])
