@@ -37,7 +37,7 @@ class Look:
     Attributes:
         date: the storage's clock.
         seen: those that were here, by id.
-        rubbish: names of objects that nobody has renewed for a day; none if the reader's own object contradicts the date.
+        rubbish: names of objects that nobody has renewed for a day; none if the reader's own one contradicts the date.
     """
 
     date: datetime
