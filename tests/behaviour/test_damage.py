@@ -266,3 +266,26 @@ async def test_a_listing_that_is_wrong_about_an_age_deletes_nothing() -> None:
             assert lying.lied
             assert report.values == 0
         assert isinstance(await memory.get("main/values/b@unfinished-1"), Found)
+
+
+async def test_a_listing_with_a_wrong_number_is_asked_for_again() -> None:
+    class OnceAhead(StorageWrapper):
+        lied = 0
+
+        async def list(self, prefix: str, **options: Any) -> Page:
+            page = await super().list(prefix, **options)
+            if self.lied or "/log/" not in prefix or not page.objects:
+                return page
+            self.lied += 1
+            last = page.objects[-1]
+            return replace(page, objects=[*page.objects[:-1], replace(last, name=f"{last.name[:-2]}42")])
+
+    memory = MemoryStorage()
+    place = Place("memory", "memory:")
+    async with connected(memory, place, "ann") as ann:
+        for number in range(3):
+            await ann.put("a", number)
+        lying = OnceAhead(memory)
+        async with connected(lying, place, "bob") as bob:
+            assert await bob.get("a") == 2
+            assert lying.lied

@@ -158,9 +158,9 @@ def what_is_listed_counts_without_a_lease(mutant: Mutant) -> None:
     """A reader that slept while it caught up takes the holes that a collection made for damage."""
     believing, catch_up = belief(mutant), SequencedLog._catch_up  # pyright: ignore[reportPrivateUsage]
 
-    async def catch_up_at_once(self: Any) -> None:
+    async def catch_up_at_once(self: Any, **options: Any) -> None:
         async with believing():
-            await catch_up(self)
+            await catch_up(self, **options)
 
     mutant.replace(SequencedLog._catch_up, catch_up_at_once)
 

@@ -216,8 +216,13 @@ class SequencedLog:
             self._apply(seq, answer.body)
             hits += 1
 
-    async def _catch_up(self) -> None:
-        """Read to the end of a log that is several entries ahead: one listing, then the entries in parallel."""
+    async def _catch_up(self, *, again: bool = False) -> None:
+        """Read to the end of a log that is several entries ahead: one listing, then the entries in parallel.
+
+        Args:
+            again: an earlier listing has shown numbers up to one above an entry that was not there. One answer may be
+                wrong, so both are asked for once more.
+        """
         head, first = self.head, self._seq + 1
         after = self._layout.entry(head.incarnation, self._seq)
         last = self._seq
@@ -235,6 +240,9 @@ class SequencedLog:
                     await self._catch_up()
                     return
                 if not isinstance(answer, Found):
+                    if not again:
+                        await self._catch_up(again=True)
+                        return
                     raise Corrupt(
                         f"missing, though entry {last} exists",
                         operation="read",
