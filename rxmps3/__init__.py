@@ -40,6 +40,7 @@ from rxmps3.errors import (
     Throttled,
     Unavailable,
     Unsupported,
+    UnsureTime,
     WrongLoop,
 )
 from rxmps3.model.collections.delta import Delta
@@ -103,6 +104,7 @@ __all__ = [
     "Transaction",
     "Unavailable",
     "Unsupported",
+    "UnsureTime",
     "View",
     "Write",
     "WrongLoop",

@@ -3,7 +3,7 @@
 ==================  =====================================================================
 mend the call       `InvalidKey`, `InvalidValue`, `InvalidOption`, `NotLoaded`, `WrongLoop`
 ask for less        `NotKept`
-wait, it is retried `Unavailable` (and `Throttled`)
+wait, it is retried `Unavailable` (and `Throttled`, `UnsureTime`)
 mend the access     `AccessDenied`, `BucketNotFound`
 look at the data    `Corrupt`, `Unsupported`
 one write is over   `Rejected` (and `Conflict`), `OutcomeUnknown`
@@ -44,6 +44,7 @@ __all__ = [
     "Throttled",
     "Unavailable",
     "Unsupported",
+    "UnsureTime",
     "WrongLoop",
     "failure_of_observer",
     "unforeseen",
@@ -125,6 +126,10 @@ class Unavailable(Error):
 
 class Throttled(Unavailable):
     """The storage asked to slow down (429, 503 SlowDown); ``retry_after`` is its wish in seconds, if it named one."""
+
+
+class UnsureTime(Unavailable):
+    """The storage's dates contradict each other or this computer's clock, so nothing was deleted."""
 
 
 class AccessDenied(Error):

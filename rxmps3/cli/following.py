@@ -96,7 +96,7 @@ async def show_log(run: Run, last: int) -> None:
                 object=f"manifest {run.at.manifest!r} at {run.at.place}",
                 remedy="log --follow shows what comes from now on",
             )
-        versions = await _history(storage, run.at.manifest, last)
+        versions = await _history(run.confirmed(storage), run.at.manifest, last)
     for version in versions:
         _show_version_of_log(run, version)
     if not versions and last:
@@ -123,7 +123,9 @@ async def follow_log(run: Run, last: int, poll: float) -> None:
         async with asyncio.timeout(run.at.timeout), run.storage() as storage, run.database(poll=poll) as db:
             missed: list[ManifestVersion | Reset] = []
             with db.versions.subscribe(missed.append):
-                history = await _history(storage, run.at.manifest, last) if db.protocol == "sequenced" else ()
+                history = (
+                    await _history(run.confirmed(storage), run.at.manifest, last) if db.protocol == "sequenced" else ()
+                )
             for version in history:
                 show(version)
             twice.update(version.id for version in history)

@@ -24,6 +24,7 @@ from rxmps3.replica.options import Status
 from rxmps3.replica.receipt import Receipt
 from rxmps3.runtime.clock import SystemClock, spawn
 from rxmps3.storage import Storage, open_storage
+from rxmps3.storage.confirmed import ConfirmedStorage
 from rxmps3.storage.urls import without_secrets
 
 __all__ = ["AsJson", "At", "Endpoint", "Profile", "Region", "Run", "Target", "when_of"]
@@ -127,6 +128,14 @@ class Run:
             yield storage
         finally:
             await storage.close()
+
+    def confirmed(self, storage: Storage) -> Storage:
+        """The storage, whose answers are read again where they are damaged, and a remark made of it."""
+
+        def remark(name: str, what: str) -> None:
+            self.terminal.note(f"a damaged answer about object {name!r}: {what}; it was read again")
+
+        return ConfirmedStorage(storage, remark)
 
     @asynccontextmanager
     async def database(self, *, by: str | None = None, poll: float = 1.0) -> AsyncGenerator[Database, None]:

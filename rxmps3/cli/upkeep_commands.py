@@ -118,7 +118,7 @@ async def verify(
         with progress_bar(run) as tell:
             if protocol in ("versioned", "mps3"):
                 return await _verify_by_reading(run, protocol, contents, tell)
-            found = await verify_manifest(storage, run.at.manifest, contents=contents, progress=tell)
+            found = await verify_manifest(run.confirmed(storage), run.at.manifest, contents=contents, progress=tell)
         if protocol is None and found.ok:
             raise run.no_such_manifest()
     _show_problems(run, found.problems)

@@ -18,6 +18,7 @@ from immutables import Map
 from rxmps3.errors import Corrupt, Unsupported
 from rxmps3.model import jsontext
 from rxmps3.model.names import parse_value_name
+from rxmps3.model.seal import check_seal, sealed
 from rxmps3.model.state import ContentObject, Entry, Inline, ManifestVersion, Mark, State, Write, WriteId
 
 __all__ = [
@@ -199,7 +200,7 @@ def encode_entry(
         "writer": writer,
         **({"expired": list(expired)} if expired else {}),
     }
-    return f'{jsontext.encode(members)[:-1]},"writes":[{",".join(writes)}]}}'.encode()
+    return sealed(f'{jsontext.encode(members)[:-1]},"writes":[{",".join(writes)}]}}'.encode())
 
 
 def stamp(time: datetime, precision: str) -> str:
@@ -219,6 +220,7 @@ def decode_entry(body: bytes, name: str) -> LogEntry:
         Unsupported: a newer format.
     """
     what = f"log entry {name!r}"
+    check_seal(body, what)
     members = json_object(jsontext.decode_container(body, what), what)
     check_format(members, what)
     read = Reader(members, what)
@@ -274,24 +276,27 @@ def _decode_state_entry(part: Any, key: str, container: str, names: Names) -> En
 def encode_head(head: Head) -> bytes:
     """The bytes of the head object."""
     checkpoint = head.checkpoint
-    return _text(
-        {
-            "format": FORMAT,
-            "requires": [TAGS] if head.tags else [],
-            "log": head.incarnation,
-            "nonce": head.nonce,
-            "checkpoint": None if checkpoint is None else asdict(checkpoint),
-            "kept": [asdict(one) for one in head.kept],
-            "floor": head.floor,
-            "raised_at": None if head.raised_at is None else stamp(head.raised_at, "milliseconds"),
-            **({"tags": {name: asdict(ref) for name, ref in head.tags.items()}} if head.tags else {}),
-        }
+    return sealed(
+        _text(
+            {
+                "format": FORMAT,
+                "requires": [TAGS] if head.tags else [],
+                "log": head.incarnation,
+                "nonce": head.nonce,
+                "checkpoint": None if checkpoint is None else asdict(checkpoint),
+                "kept": [asdict(one) for one in head.kept],
+                "floor": head.floor,
+                "raised_at": None if head.raised_at is None else stamp(head.raised_at, "milliseconds"),
+                **({"tags": {name: asdict(ref) for name, ref in head.tags.items()}} if head.tags else {}),
+            }
+        )
     )
 
 
 def decode_head(body: bytes, name: str) -> Head:
     """Read the head. Raises as `decode_entry`."""
     what = f"head {name!r}"
+    check_seal(body, what)
     members = json_object(jsontext.decode_container(body, what), what)
     check_format(members, what)
     read = Reader(members, what)

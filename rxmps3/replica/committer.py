@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from rxmps3.errors import InvalidInput, OutcomeUnknown, Rejected
 from rxmps3.log.protocol import Log
+from rxmps3.log.server_clock import MARGIN
 from rxmps3.model.state import Amended, ContentObject, Refused, Write
 from rxmps3.model.writing import contents_of, with_contents
 from rxmps3.replica.conditions import ConditionChecker
@@ -250,7 +251,12 @@ class Committer:
         return bool(aged)
 
     def _is_old(self, upload: Upload, now: datetime | None) -> bool:
-        return upload.date is not None and now is not None and now - upload.date >= TRUST_UPLOADS_FOR
+        """Whether it is too old to be trusted, by the server's clock or by this computer's; a date that lies before it
+        tells nothing of its age."""
+        if upload.date is None or now is None:
+            return False
+        passed = timedelta(seconds=self._clock.monotonic() - upload.monotonic)
+        return not -MARGIN <= now - upload.date < TRUST_UPLOADS_FOR or passed >= TRUST_UPLOADS_FOR
 
     async def _mend(self, contents: tuple[ContentObject, ...]) -> None:
         """Store committed values again under the same names.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rxmps3.errors import Failure, UnsureTime
 from rxmps3.log.protocol import Collector, Log
 from rxmps3.replica.health import Health
 from rxmps3.runtime.backoff import Backoff
@@ -27,6 +28,7 @@ class Compactor:
         self._clock = clock
         self._log = log
         self._collector = collector
+        self._health = health
         retries = Retries(clock, backoff, lambda error, wait: health.failed("compact", error, wait))
         self._worker = Worker(self._keep, retries, again=False)
         self.run = self._worker.run
@@ -50,7 +52,10 @@ class Compactor:
         await self._log.server_time()
         if not self._log.upkeep_is_due:
             return
-        await self._collector().checkpoint()
-        if self._clock.monotonic() - self._collected_at >= _COLLECT_EVERY:
-            self._collected_at = self._clock.monotonic()
-            await self._collector().collect()
+        try:
+            await self._collector().checkpoint()
+            if self._clock.monotonic() - self._collected_at >= _COLLECT_EVERY:
+                self._collected_at = self._clock.monotonic()
+                await self._collector().collect()
+        except UnsureTime as error:
+            self._health.report(Failure("compact", error.object, error, "it is tried again later"))

@@ -52,6 +52,7 @@ from rxmps3.runtime.clock import Clock, Random
 from rxmps3.runtime.event_loop import EventLoop
 from rxmps3.runtime.interrupts import uninterrupted
 from rxmps3.storage.base import Storage
+from rxmps3.storage.confirmed import ConfirmedStorage
 from rxmps3.storage.metered import MeteredStorage
 
 __all__ = ["Replica"]
@@ -80,6 +81,7 @@ class Replica:
         self.backoff = Backoff(cap=min(max(options.interval, 1.0), 30.0))
         self._name = f"manifest {manifest!r}"
         self._storage = MeteredStorage(storage)
+        self._confirmed = ConfirmedStorage(self._storage, self._report_damage)
         self._writer = clock.new_id()
         self._heard = False
         self._closed = False
@@ -90,7 +92,7 @@ class Replica:
         self._log = ChosenLog(
             options.protocol,
             self._open_kit,
-            is_there(self._storage, manifest),
+            is_there(self._confirmed, manifest),
             self._switched,
             clock,
             self._name,
@@ -105,7 +107,7 @@ class Replica:
             lambda view, event: self._conditions.step(view, event),
         )
         self._dataflow.router.add_last(self._follow)
-        self.values = Values(self._storage, self._log.kit.placing, options.cache_bytes)
+        self.values = Values(self._confirmed, self._log.kit.placing, options.cache_bytes)
         self._pending: PendingWrites[Receipt] = PendingWrites()
         self._write_maker = WriteMaker(
             self._writer,
@@ -177,9 +179,9 @@ class Replica:
         return self._log.kit.collector
 
     @property
-    def storage(self) -> MeteredStorage:
+    def storage(self) -> Storage:
         """The storage, for objects that are not part of the log."""
-        return self._storage
+        return self._confirmed
 
     @property
     def archive(self) -> Archive | None:
@@ -188,7 +190,7 @@ class Replica:
 
     def _open_kit(self, protocol: ProtocolName) -> Kit:
         context = Context(
-            self._storage,
+            self._confirmed,
             self.manifest,
             self.clock,
             self._writer,
@@ -447,6 +449,12 @@ class Replica:
     def report(self, failure: Failure) -> None:
         """Report a failure. On the loop's thread."""
         self._health.report(failure)
+
+    def _report_damage(self, name: str, what: str) -> None:
+        """Report an answer of the storage that was damaged, and has been replaced by another one."""
+        error = Corrupt(f"a damaged answer: {what}", operation="get", object=f"object {name!r}")
+        note = "it was read again; what is stored is intact"
+        self._health.report(Failure("read", self._name, error, note), early=True)
 
     def observer_raised(self, name: str, error: BaseException) -> None:
         """Report what an observer raised, from any thread. `SystemExit` and the like take effect after the current

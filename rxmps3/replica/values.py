@@ -15,7 +15,8 @@ from cachetools import LRUCache
 from rxmps3.errors import Corrupt, Error
 from rxmps3.log.protocol import Placing
 from rxmps3.model.state import ContentObject, Entry, Inline
-from rxmps3.storage.base import Found, Get, Put, Stored
+from rxmps3.storage.base import Found, Stored
+from rxmps3.storage.confirmed import ConfirmedStorage
 
 __all__ = ["DEFAULT_CACHE_BYTES", "DEFAULT_INLINE_LIMIT", "TextCache", "Values"]
 
@@ -48,10 +49,6 @@ class TextCache:
             self._texts[sha256] = text
 
 
-class _GetPut(Get, Put, Protocol):
-    """The storage operations used here."""
-
-
 class _KnownValues(Protocol):
     """Where known values are kept on disk."""
 
@@ -77,7 +74,7 @@ class Values:
         cache_bytes: how much text to keep of downloaded and own values.
     """
 
-    def __init__(self, storage: _GetPut, placing: Placing, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+    def __init__(self, storage: ConfirmedStorage, placing: Placing, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
         self._storage = storage
         self.placing = placing
         self._cache = TextCache(cache_bytes)
@@ -170,18 +167,26 @@ class Values:
 
     async def _download(self, content: ContentObject) -> str:
         name = self.placing.object_name(content)
-        limit = content.size if content.sha256 else _MAX_UNKNOWN_BYTES
-        answer = await self._storage.get(name, version=content.version, limit=limit)
-        if not isinstance(answer, Found):
-            raise Corrupt(
-                "missing, although the log names it",
-                operation="get",
-                object=f"value {name!r}",
-                remedy="restore the object, or put the key again",
-            )
-        if len(answer.body) < _IN_THREAD_BYTES:
-            return self.placing.text(content, answer.body)
-        return await asyncio.to_thread(self.placing.text, content, answer.body)
+
+        async def text(body: bytes) -> str:
+            if len(body) < _IN_THREAD_BYTES:
+                return self.placing.text(content, body)
+            return await asyncio.to_thread(self.placing.text, content, body)
+
+        if content.sha256:
+            found = await self._storage.get_verified(name, text, version=content.version, limit=content.size)
+            if found is not None:
+                return found
+        else:
+            answer = await self._storage.get(name, version=content.version, limit=_MAX_UNKNOWN_BYTES)
+            if isinstance(answer, Found):
+                return await text(answer.body)
+        raise Corrupt(
+            "missing, although the log names it",
+            operation="get",
+            object=f"value {name!r}",
+            remedy="restore the object, or put the key again",
+        )
 
 
 async def _digest(body: bytes) -> bytes:

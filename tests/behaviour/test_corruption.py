@@ -17,6 +17,7 @@ from rxmps3 import Corrupt, Database, Error, Unsupported
 from rxmps3.storage import MemoryStorage
 from tests.behaviour.facades import ManualClock
 from tests.behaviour.helpers import LARGE, body, eventually, looks, names, player, players, soon, trace
+from tests.forging import resealed
 
 Alter = Callable[[bytes], bytes | None]
 
@@ -80,7 +81,7 @@ def edited(**members: Any) -> Alter:
 
 
 def forged(good: bytes) -> bytes:
-    return good.replace(b'"value":3', b'"value":7')
+    return resealed(good.replace(b'"value":3', b'"value":7'))
 
 
 ENTRY_DAMAGE: dict[str, tuple[Alter, type[Error]]] = {

@@ -22,6 +22,7 @@ from tests.behaviour.helpers import trace
 from tests.durability.helpers import LARGE, Disk, on
 from tests.durability.test_outbox_time import virtually
 from tests.durability.upkeep import DAY, HOUR, LAYOUT, check, head_of
+from tests.forging import resealed
 
 HOURS = 80
 
@@ -260,7 +261,7 @@ async def test_an_entry_that_a_sleeper_put_where_one_was_collected_is_not_believ
         async def collect_and_forge() -> None:
             await collect_everything(story)
             assert not isinstance(await story.bucket.get(name), Found)
-            await story.bucket.put(name, real.body.replace(b'"by":"ana"', b'"by":"eve"'))
+            await story.bucket.put(name, resealed(real.body.replace(b'"by":"ana"', b'"by":"eve"')))
 
         interrupting.part, interrupting.act = "/log/", collect_and_forge
         with pytest.raises(NotKept):
@@ -295,7 +296,7 @@ async def test_another_last_entry_than_this_client_has_read_is_not_believed() ->
         name = LAYOUT.entry((await head_of(story.bucket)).incarnation, last)
         found = await story.bucket.get(name)
         assert isinstance(found, Found)
-        await story.bucket.put(name, found.body.replace(b'"by":"ana"', b'"by":"eve"'))
+        await story.bucket.put(name, resealed(found.body.replace(b'"by":"ana"', b'"by":"eve"')))
         with pytest.raises(Corrupt, match="hash chain"):
             await db.at(last)
         assert await db.at(last - 1)
@@ -316,7 +317,7 @@ def test_what_is_broken_is_corrupt(what: str) -> None:
             if what == "entry":
                 await story.bucket.delete(name)
             elif what == "chain":
-                await story.bucket.put(name, found.body.replace(b'"by":"ana"', b'"by":"eve"'))
+                await story.bucket.put(name, resealed(found.body.replace(b'"by":"ana"', b'"by":"eve"')))
             else:
                 await story.bucket.delete(LAYOUT.root + head.kept[0].name)
             kept = [ref.seq for ref in (*head.kept, head.checkpoint) if ref is not None]

@@ -19,6 +19,7 @@ from rxmps3.model.state import ContentObject, Entry, Write, WriteId
 from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import DirectoryStorage, MemoryStorage
 from rxmps3.testing.virtual import EPOCH
+from tests.forging import resealed
 from tests.hostile.samples import MAIN, Objects, Sample, an_entry, samples, virtually
 from tests.hostile.watching import Place, contents, failure_of, settles, untouched
 
@@ -277,7 +278,7 @@ def raw(text: str) -> Callable[[Objects], bytes]:
     """Entry 8 whose value has this JSON text."""
 
     def make(objects: Objects) -> bytes:
-        return an_entry(8, chain(objects, 7), {"a": "FORGED"}).replace(b'"FORGED"', text.encode())
+        return resealed(an_entry(8, chain(objects, 7), {"a": "FORGED"}).replace(b'"FORGED"', text.encode()))
 
     return make
 

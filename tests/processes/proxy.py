@@ -33,6 +33,8 @@ class Seen:
 
 
 Plan = Callable[[Seen], Verdict]
+Alter = Callable[[Seen, bytes, bytes], tuple[bytes, bytes]]
+"""Changes the head and the body of an answer on their way."""
 
 
 def passing(seen: Seen) -> Verdict:
@@ -70,6 +72,10 @@ class Proxy:
         self._plan: Plan = passing
         self.retry_after: str | None = None
         """What a 503 names as ``Retry-After``."""
+        self.alter: Alter | None = None
+        self.kept: list[tuple[Seen, bytes]] = []
+        """Requests that went through, to be delivered once more, while ``keeping``."""
+        self.keeping = False
         self.verdicts: Counter[Verdict] = Counter()
         self.seen: list[Seen] = []
         self._loop = asyncio.new_event_loop()
@@ -111,6 +117,18 @@ class Proxy:
     def heal(self) -> None:
         """Take connections."""
         self._run(self._heal())
+
+    def deliver_again(self, seen: Seen) -> None:
+        """Deliver the kept requests that are like this one to the server once more."""
+        for request in [request for kept, request in self.kept if kept == seen]:
+            self._run(self._deliver(request))
+
+    async def _deliver(self, request: bytes) -> None:
+        answers, upstream = await asyncio.open_connection(*self._target, limit=1 << 20)
+        upstream.write(request)
+        await upstream.drain()
+        await _read_head(answers)
+        upstream.transport.abort()
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
@@ -167,14 +185,20 @@ class Proxy:
             writer.write(self._refusal(verdict, method))
             await writer.drain()
             return True
+        if self.keeping:
+            self.kept.append((seen, head + body))
         upstream.write(head + body)
         await upstream.drain()
         answer = await _read_head(answers)
         while answer.split(b" ", 2)[1].startswith(b"1"):
             answer = await _read_head(answers)
         status = int(answer.split(b" ", 2)[1])
+        content = b""
         if method != "HEAD" and status not in (204, 304):
-            answer += await _read_body(answers, answer)
+            content = await _read_body(answers, answer)
+        if self.alter is not None:
+            answer, content = self.alter(seen, answer, content)
+        answer += content
         if verdict == "drop answer":
             return False
         writer.write(answer)

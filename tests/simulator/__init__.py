@@ -11,8 +11,8 @@ request. It follows from a seed. Every rule that `recorder.Violation` can name i
 
 import logging
 
-from tests.simulator.drawing import draw_plan
-from tests.simulator.plan import ClientPlan, Fault, Outage, Plan, Stall, Step, Weather
+from tests.simulator.drawing import draw_plan, harmed
+from tests.simulator.plan import ClientPlan, Fault, Outage, Plan, Shift, Stall, Step, Weather
 from tests.simulator.recorder import Violation
 from tests.simulator.running import Report, Summary, main, play, run_many, simulate
 
@@ -22,12 +22,14 @@ __all__ = [
     "Outage",
     "Plan",
     "Report",
+    "Shift",
     "Stall",
     "Step",
     "Summary",
     "Violation",
     "Weather",
     "draw_plan",
+    "harmed",
     "main",
     "play",
     "run_many",

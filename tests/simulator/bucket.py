@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
@@ -9,7 +10,17 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from rxmps3.runtime.clock import Random
-from rxmps3.storage.base import Found, ListedVersion, Missing, NotModified, Page, Precondition, Stored, VersionPage
+from rxmps3.storage.base import (
+    Found,
+    ListedVersion,
+    Matches,
+    Missing,
+    NotModified,
+    Page,
+    Precondition,
+    Stored,
+    VersionPage,
+)
 from rxmps3.storage.memory import MemoryStorage
 from rxmps3.testing.virtual import EPOCH, VirtualLoop
 from tests.simulator.plan import Weather
@@ -59,6 +70,10 @@ class Witness(Protocol):
         """An object was removed, or one version of it."""
         ...
 
+    def read(self, name: str) -> None:
+        """An object is being given out."""
+        ...
+
 
 @dataclass(frozen=True)
 class _Placed:
@@ -90,23 +105,43 @@ class SimBucket:
         self._weather = weather
         self._witness = witness
         self._placed: list[_Placed] = []
+        self._etags: dict[str, str] = {}  # the MD5 behind each ETag that clients have seen
 
     def get(
         self, name: str, unless: str | None, version: str | None, limit: int | None
     ) -> Found | Missing | NotModified:
         if self._versioning and name == MANIFEST and version is None:
             version = self._newest()
-        return at_once(self._objects.get(name, unless=unless, version=version, limit=limit))
+        known = None if unless is None else self._real(unless)
+        answer = at_once(self._objects.get(name, unless=known, version=version, limit=limit))
+        if isinstance(answer, Found):
+            self._witness.read(name)
+            return replace(answer, etag=self._shown(answer.etag))
+        return answer
 
     def put(self, name: str, body: bytes, when: Precondition | None, sha256: bytes | None, who: str) -> Stored:
+        if isinstance(when, Matches):
+            when = Matches(self._real(when.etag))
         stored = at_once(self._objects.put(name, body, when=when, sha256=sha256))
         if name == MANIFEST and stored.version is not None:
             self._place(stored.version)
         self._witness.stored(name, body, who, stored.version)
-        return stored
+        return replace(stored, etag=self._shown(stored.etag))
+
+    def _shown(self, etag: str) -> str:
+        """The ETag as clients see it."""
+        if not self._weather.opaque:
+            return etag
+        shown = f'"{hashlib.sha256(etag.encode()).hexdigest()[:32]}"'
+        self._etags[shown] = etag
+        return shown
+
+    def _real(self, shown: str) -> str:
+        return self._etags.get(shown, shown)
 
     def list(self, prefix: str, after: str, cursor: str | None, limit: int) -> Page:
-        return at_once(self._objects.list(prefix, after=after, cursor=cursor, limit=limit))
+        page = at_once(self._objects.list(prefix, after=after, cursor=cursor, limit=limit))
+        return replace(page, objects=[replace(one, etag=self._shown(one.etag)) for one in page.objects])
 
     def delete(self, name: str, version: str | None, who: str) -> None:
         at_once(self._objects.delete(name, version=version))

@@ -78,6 +78,9 @@ class Chronicle:
         """An object was written."""
         raise NotImplementedError
 
+    def read(self, name: str) -> None:
+        """An object is being given out."""
+
     def deleted(self, name: str, version: str | None, now: float) -> None:
         """An object was removed."""
         raise NotImplementedError
@@ -166,6 +169,7 @@ class VersionedChronicle(Chronicle):
         super().__init__(recorder)
         self._said: dict[str, _Said] = {}
         self._present: set[str] = set()
+        self._read_by_somebody: set[str] = set()
         self._doubtful: set[str] = set()  # deletions that repeat one: which operation holds them cannot be told
         self._copies: dict[str, int] = {}
         self._named: dict[tuple[str, str], str] = {}
@@ -392,6 +396,7 @@ class Mps3Chronicle(Chronicle):
         self._operations: dict[str, _Operation] = {}
         self._bases: list[tuple[float, frozenset[str]]] = []  # when an operation was stored, and the keys in its base
         self._present: set[str] = set()
+        self._read_by_somebody: set[str] = set()
         self._doubtful: set[str] = set()  # deletions that repeat one: which operation holds them cannot be told
         self._ids: dict[tuple[str, str], int] = {}
         self._values: dict[str, float] = {}
@@ -415,14 +420,16 @@ class Mps3Chronicle(Chronicle):
     def stored(self, name: str, body: bytes, who: str, version: str | None, now: float) -> None:
         match = _OPERATION.fullmatch(name)
         if match is None:
-            self._values.setdefault(name, now)
+            if not name.startswith(".rxmps3-probe/"):
+                self._values.setdefault(name, now)
             return
         modified = None if self.bucket is None else self.bucket.modified(name)
         time = 2**42 - 1 - int(match[2], 32)
         if modified is None or abs(time - modified.timestamp() * 1000) >= _LAG:
             self.ghosts += 1
-            self._operations.pop(match[1], None)  # stored once more, and too late
-            self._present.discard(match[1])
+            if not self._is_known(match[1]):  # else whoever has seen it keeps it
+                self._operations.pop(match[1], None)  # stored once more, and too late
+                self._present.discard(match[1])
             return
         if match[1] in self._operations:
             return
@@ -435,6 +442,19 @@ class Mps3Chronicle(Chronicle):
         self._operations[match[1]] = _Operation(match[1], time, update, writes)
         self._present.add(match[1])
         self._add(writes)
+
+    def read(self, name: str) -> None:
+        match = _OPERATION.fullmatch(name)
+        if match is not None:
+            self._read_by_somebody.add(match[1])
+
+    def _is_known(self, stamp: str) -> bool:
+        """Whether anybody knows that an operation counted: one of its readers, or its writer."""
+        operation = self._operations.get(stamp)
+        writes = () if operation is None else operation.writes
+        records = [self._recorder.by_version.get(write.version) for write in writes]
+        acknowledged = any(record is not None and record.settled and record.error is None for record in records)
+        return stamp in self._read_by_somebody or acknowledged
 
     def _value(self, file: str, said: Any) -> tuple[int, Item] | None:
         """The id in a value, and where it is."""

@@ -8,9 +8,9 @@ from typing import Literal, TypeVar
 
 from rxmps3.log.protocol import ProtocolName
 from rxmps3.runtime.clock import Random
-from tests.simulator.plan import ClientPlan, FaultKind, Outage, Plan, Stall, Step, Verb, Weather
+from tests.simulator.plan import ClientPlan, FaultKind, Outage, Plan, Shift, Stall, Step, Verb, Weather
 
-__all__ = ["PAIRS", "draw_plan"]
+__all__ = ["PAIRS", "draw_plan", "harmed"]
 
 T = TypeVar("T")
 
@@ -35,6 +35,8 @@ _FAULTS: tuple[tuple[FaultKind, float], ...] = (
     ("slow", 0.2),
 )
 """Each kind with the highest chance it is drawn with."""
+_SHIFTS = (2 * 86400.0, -2 * 86400.0, 7200.0, -7200.0)
+"""By how many seconds the dates of answers may be wrong."""
 _CONDITIONS_IN = 3
 """In one of so many histories of the sequenced log some puts have a condition."""
 _CONDITIONAL: tuple[Verb, ...] = ("replace", "replace", "claim")
@@ -108,6 +110,26 @@ def draw_plan(
         checkpoint_every=rng.choice((2, 3, 5, 10, 200)),
     )
     return _fitted(plan, protocol, faults=faults)
+
+
+def harmed(plan: Plan) -> Plan:
+    """The same, and some answers are damaged, some puts arrive once more minutes later, or somebody's answers are dated
+    wrong."""
+    rng = Random(f"harm {plan.seed}")
+    chances = list(plan.weather.chances)
+    opaque = rng.random() < 0.3
+    if rng.random() < 0.5:
+        chances.append(("damaged", rng.choice((0.02, 0.1))))
+    # what an operation tells rests on when it was stored: a second time is survived only by who has seen the first
+    if rng.random() < 0.4 and plan.protocol != "mps3":
+        chances.append(("repeated", rng.choice((0.02, 0.1))))
+    shifts: tuple[Shift, ...] = ()
+    if rng.random() < 0.4 and plan.protocol != "mps3":
+        who = rng.choice([client.name for client in plan.clients])
+        start = rng.choice((0.0, rng.uniform(0, plan.weather.clear_at)))
+        end = max(start, rng.choice((plan.weather.clear_at, rng.uniform(start, max(start, plan.weather.clear_at)))))
+        shifts = (Shift(who, start, end, rng.choice(_SHIFTS)),)
+    return replace(plan, weather=replace(plan.weather, chances=tuple(chances), opaque=opaque), shifts=shifts)
 
 
 def _with_conditions(client: ClientPlan, rng: Random) -> ClientPlan:

@@ -161,6 +161,9 @@ class Ledger:
         elif place.startswith("values/"):
             self._value_deleted(place)
 
+    def read(self, name: str) -> None:
+        """An object is being given out."""
+
     def _value_deleted(self, place: str) -> None:
         key, _ = parse_value_name(place)
         self.collected_keys.add(key)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from math import exp
 from typing import TypeVar, cast
 
@@ -14,7 +15,7 @@ from rxmps3.storage.base import Found, Missing, NotModified, Page, Precondition,
 from rxmps3.testing.virtual import EPOCH, VirtualLoop
 from tests.simulator.bucket import SimBucket
 from tests.simulator.life import Life
-from tests.simulator.plan import Fault, FaultKind, Outage, Weather
+from tests.simulator.plan import Fault, FaultKind, Outage, Shift, Weather
 
 __all__ = ["Network", "SimStorage", "channel_of"]
 
@@ -24,6 +25,8 @@ Note = Callable[..., None]
 _NEVER_CARRIED_OUT = frozenset[FaultKind]({"conflict", "internal", "throttled", "unavailable"})
 _SILENT = frozenset[FaultKind]({"drop", "lost", "late"})
 _SLOWER = 30.0
+_REPEATED_AFTER = 60.0, 900.0
+"""A put is repeated so many seconds after it arrived first."""
 _LONGEST = 0.4
 """No way takes more than this part of the client's patience unless something is wrong."""
 
@@ -59,6 +62,7 @@ class Network:
         seed: of latencies and drawn faults.
         weather: how bad it is.
         outages: when who is cut off.
+        shifts: whose answers are dated wrong, and when.
         faults: exactly these, or None to draw them.
         note: writes to the trace.
     """
@@ -69,6 +73,7 @@ class Network:
         seed: int,
         weather: Weather,
         outages: Sequence[Outage],
+        shifts: Sequence[Shift],
         faults: Sequence[Fault] | None,
         note: Note,
     ) -> None:
@@ -76,10 +81,12 @@ class Network:
         self.weather = weather
         self.note = note
         self.happened: list[Fault] = []
+        self.damaged: dict[str, set[str]] = {}  # by client, the names of objects of which it got a damaged answer
         self.counts: dict[str, dict[str, int]] = {}
         self.last_arrival = 0.0
         self._seed = seed
         self._outages = outages
+        self._shifts = shifts
         self._listed = None if faults is None else {(fault.client, fault.channel, fault.nth): fault for fault in faults}
         self._rngs: dict[tuple[str, str], Random] = {}
 
@@ -120,7 +127,7 @@ class Network:
                     if kind == "conflict"
                     else channel.startswith(("put", "delete"))
                     if kind in ("late", "resend", "internal-done")
-                    else True
+                    else channel.startswith({"damaged": "get", "repeated": "put"}.get(kind, ""))
                 )
                 return kind if fits else None
             dice -= chance
@@ -132,6 +139,12 @@ class Network:
             if outage.how != "disk full" and outage.client in ("", client) and outage.start <= moment < outage.end:
                 return outage
         return None
+
+    def shift(self, client: str) -> timedelta:
+        """By how much the answers that a client gets now are dated wrong."""
+        now = self.loop.time()
+        off = sum(one.seconds for one in self._shifts if one.client == client and one.start <= now < one.end)
+        return timedelta(seconds=off)
 
 
 class _Exchange:
@@ -160,7 +173,7 @@ class _Exchange:
             self._call_at(self._expires, self._give_up)
 
     def _call_at(self, moment: float, action: Callable[..., None], *args: object) -> None:
-        if action == self._arrive:
+        if action in (self._arrive, self._repeat):
             self._network.last_arrival = max(self._network.last_arrival, moment)
         self._loop.call_at(moment, action, *args)
 
@@ -187,6 +200,12 @@ class _Exchange:
             if again + self._fate.back > self._expires:
                 self._call_at(self._expires, self._give_up)
             return
+        if kind == "repeated":
+            first, last = _REPEATED_AFTER
+            self._call_at(now + first + self._fate.extra**2 * (last - first), self._repeat)
+        if kind == "damaged" and isinstance(outcome, Found) and outcome.body:
+            self._network.damaged.setdefault(self._life.name, set()).add(self._what[1])
+            outcome = replace(outcome, body=_damaged(outcome.body, self._fate.extra))
         if kind == "internal-done":
             outcome = self._refusal("internal")
         if kind not in _SILENT:
@@ -199,6 +218,11 @@ class _Exchange:
             outcome = error
         self._network.note(self._life, *self._what, _short(outcome))
         return outcome
+
+    def _repeat(self) -> None:
+        """The request arrives once more; nobody hears of that."""
+        self._network.note(self._life, "again:")
+        self._do()
 
     def _refusal(self, kind: FaultKind | None) -> Error:
         verb, name = self._what
@@ -219,11 +243,24 @@ class _Exchange:
             outcome, AccessDenied
         ):
             self._break()
-        elif isinstance(outcome, Error):
+            return
+        outcome = self._redated(outcome)
+        if isinstance(outcome, Error):
             self._network.note(self._life, "hears", _short(outcome), *self._what)
             self.answer.set_exception(outcome)
         else:
             self.answer.set_result(outcome)
+
+    def _redated(self, outcome: object) -> object:
+        """The answer as it is dated where the client hears it."""
+        off = self._network.shift(self._life.name)
+        date: datetime | None = getattr(outcome, "date", None)
+        if not off or date is None:
+            return outcome
+        if isinstance(outcome, Error):
+            outcome.date = date + off  # type: ignore[attr-defined]
+            return outcome
+        return replace(cast("Found", outcome), date=date + off)
 
     def _give_up(self) -> None:
         self._fail("no answer in time")
@@ -237,6 +274,14 @@ class _Exchange:
         verb, name = self._what
         self._network.note(self._life, "hears", what, *self._what)
         self.answer.set_exception(Unavailable(what, operation=verb, object=name))
+
+
+def _damaged(body: bytes, extra: float) -> bytes:
+    """A body that is cut off, or has one wrong bit."""
+    at = int(extra * 1e9) % len(body)
+    if extra < 0.3:
+        return body[:at]
+    return body[:at] + bytes([body[at] ^ 1 << int(extra * 1e12) % 8]) + body[at + 1 :]
 
 
 def _short(outcome: object) -> str:

@@ -17,6 +17,7 @@ __all__ = [
     "FaultKind",
     "Outage",
     "Plan",
+    "Shift",
     "Stall",
     "Step",
     "Verb",
@@ -60,6 +61,8 @@ FaultKind = Literal[
     "throttled",  # 429 with Retry-After, not carried out
     "unavailable",  # 503, not carried out
     "slow",  # takes many times as long
+    "damaged",  # the body that comes back is cut off, or has one wrong bit; what is stored is intact
+    "repeated",  # carried out once more minutes later; the client hears the first answer
 ]
 
 
@@ -86,6 +89,7 @@ class Weather:
         hidden: versions of the manifest that are not listed at first whatever chance says: each by its number, counted
             from 1 as they are stored, and the seconds.
         disorder: a version of the manifest may be listed below ones that were stored up to so many seconds before it.
+        opaque: the server's ETags are not the MD5 of what they are of.
     """
 
     latency: float = 0.05
@@ -101,6 +105,7 @@ class Weather:
     hiding: tuple[float, float] = (0.0, 0.0)
     hidden: tuple[tuple[int, float], ...] = ()
     disorder: float = 0.0
+    opaque: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,16 @@ class Stall:
     client: str
     start: float
     end: float
+
+
+@dataclass(frozen=True)
+class Shift:
+    """The answers to a client are dated so many seconds wrong, as by a proxy with a clock of its own."""
+
+    client: str
+    start: float
+    end: float
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -206,6 +221,7 @@ class Plan:
         clients: who takes part.
         weather: what may go wrong with requests.
         stalls, outages: what goes wrong with clients.
+        shifts: whose answers are dated wrong, and when.
         faults: None draws them from the weather; else exactly these.
         checkpoint_every: so many entries make a checkpoint due.
         protocol: of the log; its bucket keeps versions if that needs them.
@@ -217,6 +233,7 @@ class Plan:
     weather: Weather = field(default_factory=Weather)
     stalls: tuple[Stall, ...] = ()
     outages: tuple[Outage, ...] = ()
+    shifts: tuple[Shift, ...] = ()
     faults: tuple[Fault, ...] | None = None
     checkpoint_every: int = 200
     protocol: ProtocolName = "sequenced"
@@ -231,12 +248,14 @@ class Plan:
     def size(self) -> int:
         """How much there is to it; a smaller plan is easier to understand."""
         steps = sum(len(client.steps) for client in self.clients)
-        return steps + len(self.clients) + len(self.stalls) + len(self.outages) + len(self.faults or ())
+        return (
+            steps + len(self.clients) + len(self.stalls) + len(self.outages) + len(self.shifts) + len(self.faults or ())
+        )
 
     @property
     def troubled_until(self) -> float:
         """From when on nothing goes wrong any more, but for requests that are still on their way."""
-        return max([self.weather.clear_at, *(one.end for one in (*self.stalls, *self.outages))])
+        return max([self.weather.clear_at, *(one.end for one in (*self.stalls, *self.outages, *self.shifts))])
 
     @property
     def calm(self) -> bool:
@@ -244,7 +263,7 @@ class Plan:
         faultless = not self.faults and (self.faults is not None or not self.weather.chances)
         steps = [step for client in self.clients for step in client.steps]
         troubled = any(step.dies is not None or step.sleeps is not None or step.verb in _HARSH for step in steps)
-        return faultless and not self.stalls and not self.outages and not troubled
+        return faultless and not self.stalls and not self.outages and not self.shifts and not troubled
 
     def describe(self) -> str:
         """The plan for a person, one line per item."""
@@ -255,6 +274,8 @@ class Plan:
         if weather.hiding[0]:
             lines.append("  a version is hidden with a chance of {:.2f} for up to {:.0f} s".format(*weather.hiding))
         lines += [f"  version {number} is hidden for {seconds:.0f} s" for number, seconds in weather.hidden]
+        if weather.opaque:
+            lines.append("  ETags are not MD5s")
         if weather.disorder:
             lines.append(f"  versions are listed out of order by up to {weather.disorder:.1f} s")
         lines.append(f"  a checkpoint is due every {self.checkpoint_every} entries")
@@ -266,6 +287,11 @@ class Plan:
             lines.append(f"  {stall.client} stands still from {stall.start:.2f} to {stall.end:.2f}")
         for outage in self.outages:
             lines.append(f"  {outage.client or 'everyone'}: {outage.how} from {outage.start:.2f} to {outage.end:.2f}")
+        for shift in self.shifts:
+            days = shift.seconds / 86400
+            lines.append(
+                f"  {shift.client}'s answers are dated {days:+.1f} days from {shift.start:.2f} to {shift.end:.2f}"
+            )
         for client in self.clients:
             traits = (", live" if client.live else "") + (", local" if client.local else "")
             lines.append(f"  {client.name}: poll {client.poll:g} s, retention {client.retention:g} s{traits}")

@@ -16,7 +16,7 @@ from rxmps3.log import checkpoint
 from rxmps3.log.protocol import ProtocolName
 from rxmps3.runtime.clock import SystemClock
 from rxmps3.testing.virtual import Deadlock, Livelock, VirtualLoop, end_loop
-from tests.simulator.drawing import draw_plan
+from tests.simulator.drawing import draw_plan, harmed
 from tests.simulator.plan import Fault, Plan
 from tests.simulator.recorder import Violation
 from tests.simulator.shrinking import shrink
@@ -104,7 +104,8 @@ def simulate(
         faults: whether anything goes wrong.
         protocol: of the log.
     """
-    return play(draw_plan(seed, clients=clients, steps=steps, faults=faults, protocol=protocol))
+    plan = draw_plan(seed, clients=clients, steps=steps, faults=faults, protocol=protocol)
+    return play(harmed(plan) if faults else plan)
 
 
 def play(plan: Plan) -> Report:

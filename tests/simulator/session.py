@@ -20,6 +20,7 @@ from rxmps3.errors import (
     OutcomeUnknown,
     Rejected,
     Unavailable,
+    UnsureTime,
 )
 from rxmps3.local.directory import LocalMemory
 from rxmps3.log.detect import Choice
@@ -217,6 +218,7 @@ class Session:
             await self._verbs[step.verb](step)
         except EXPECTED as error:
             self._recorder.note(self.life, step.verb, "fails:", error.what)
+            self._check_certainty(error)
 
     def check_end(self, final: Mapping[str, int]) -> None:
         """Everything has been committed and read: compare with the ids of the final state."""
@@ -258,6 +260,10 @@ class Session:
         if not self._alive():
             return
         self._recorder.note(self.life, "reports", failure)
+        if failure.operation == "read" and self._was_damaged(failure):
+            self._recorder.counts["damage reported"] += 1
+            return
+        self._check_certainty(failure.error)
         torn = self._disk.torn and failure.operation == "restore" and isinstance(failure.error, Corrupt)
         # a stream that lags behind a collection meets values that are gone, until its replica looks again
         late = isinstance(failure.error, Corrupt) and any(
@@ -269,6 +275,18 @@ class Session:
         )
         if not isinstance(failure.error, EXPECTED) and not (judged or torn or late or unknowable):
             self._recorder.complain("nothing unexpected fails", f"{self.life}: {failure}")
+
+    def _was_damaged(self, failure: Failure) -> bool:
+        """Whether it tells of an answer that was damaged on its way."""
+        names = self._storage.network.damaged.get(self.life.name, ())
+        return isinstance(failure.error, Corrupt) and any(failure.error.object == f"object {name!r}" for name in names)
+
+    def _check_certainty(self, error: Exception) -> None:
+        """Collection stops where the storage's time cannot be true, and only there."""
+        wrong = [shift for shift in self._run.shifts if shift.client == self.life.name]
+        if isinstance(error, UnsureTime) and not wrong:
+            self._recorder.complain("collection goes on", f"{self.life}: {error}")
+        self._recorder.counts["collection stopped"] += isinstance(error, UnsureTime)
 
     def _judged(self, error: Error, version: str) -> bool:
         """The condition of a write that an earlier process has left does not hold; whether it has one."""

@@ -54,6 +54,8 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
         yield replace(plan, stalls=stalls)
     for outages in _without_some(plan.outages):
         yield replace(plan, outages=outages)
+    for shifts in _without_some(plan.shifts):
+        yield replace(plan, shifts=shifts)
     for index, client in enumerate(plan.clients):
         for steps in _without_some(client.steps):
             yield _with_steps(plan, index, steps)

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -79,7 +79,7 @@ def belief(mutant: Mutant) -> Believing:
 @mutation("what is acknowledged is in the log", SLEEPER)
 def a_lease_never_ends(mutant: Mutant) -> None:
     """A writer that slept through a collection believes in the number that it created again."""
-    mutant.replace(Lease.covers, lambda self, seq, answered: True)
+    mutant.replace(Lease.covers, lambda self, seq, answered, now: True)
     mutant.replace(Lease.wants_renewal, lambda self, answered: False)
 
 
@@ -155,14 +155,21 @@ def what_is_found_counts_without_a_lease(mutant: Mutant) -> None:
 
 @mutation("nothing unexpected fails", *SLEEPING_LISTERS, saying="missing, though entry")
 def what_is_listed_counts_without_a_lease(mutant: Mutant) -> None:
-    """A reader that slept while it caught up takes the holes that a collection made for damage."""
+    """A reader that slept while it caught up takes the holes that a collection made for damage, and looks only once."""
     believing, catch_up = belief(mutant), SequencedLog._catch_up  # pyright: ignore[reportPrivateUsage]
 
-    async def catch_up_at_once(self: Any) -> None:
+    async def catch_up_at_once(self: Any, **options: Any) -> None:
         async with believing():
-            await catch_up(self)
+            await catch_up(self, again=True)
 
     mutant.replace(SequencedLog._catch_up, catch_up_at_once)
+
+
+class Endless(Lease):
+    """Covers everything."""
+
+    def covers(self, seq: int, answered: datetime, now: float) -> bool:
+        return True
 
 
 @mutation("nothing unexpected fails", *SLEEPING_OPENERS, saying="missing; the bucket was rolled back")
@@ -171,7 +178,7 @@ def a_local_copy_goes_on_without_a_lease(mutant: Mutant) -> None:
     can_resume = SequencedLog._can_resume  # pyright: ignore[reportPrivateUsage]
 
     async def at_once(self: Any, cursor: Any, head: codec.Head, lease: Lease) -> bool:
-        return await can_resume(self, cursor, head, Lease(lease.floor, datetime.max.replace(tzinfo=UTC)))
+        return await can_resume(self, cursor, head, Endless(lease.floor, lease.seen, lease.taken))
 
     mutant.replace(SequencedLog._can_resume, at_once)
 

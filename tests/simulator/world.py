@@ -45,7 +45,9 @@ class World:
         self.plan = plan
         self.recorder = Recorder(loop.time)
         self.ledger = self._new_ledger()
-        self.network = Network(loop, plan.seed, plan.weather, plan.outages, plan.faults, self.recorder.note)
+        self.network = Network(
+            loop, plan.seed, plan.weather, plan.outages, plan.shifts, plan.faults, self.recorder.note
+        )
         self.bucket = SimBucket(loop, plan.seed, plan.weather, self, versioning=plan.keeps_versions)
         self.ledger.bucket = self.bucket
         self._loop = loop
@@ -59,6 +61,9 @@ class World:
 
     def deleted(self, name: str, who: str, version: str | None) -> None:
         self.ledger.deleted(name, version, self._loop.time())
+
+    def read(self, name: str) -> None:
+        self.ledger.read(name)
 
     def _new_ledger(self) -> Ledger | Chronicle:
         if self.plan.protocol == "versioned":

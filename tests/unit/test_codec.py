@@ -181,6 +181,7 @@ def test_an_entry_is_what_the_design_shows() -> None:
                 },
             }
         ],
+        "check": hashlib.sha256(body[: body.index(b',"check"')] + b"}").hexdigest(),
     }
 
 

@@ -19,6 +19,7 @@ from rxmps3.model.state import Entry, Inline, Write, WriteId
 from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import Found, MemoryStorage
 from rxmps3.testing import Request, StorageWrapper
+from tests.forging import resealed
 
 T = TypeVar("T")
 LAYOUT = Layout("main")
@@ -163,7 +164,7 @@ async def test_an_entry_that_was_replaced_is_corruption() -> None:
     storage = await put_log(4)
     found = await storage.get(LAYOUT.entry(LOG, 2))
     assert isinstance(found, Found)
-    await storage.put(LAYOUT.entry(LOG, 2), found.body.replace(b'"writer":"w"', b'"writer":"v"'))
+    await storage.put(LAYOUT.entry(LOG, 2), resealed(found.body.replace(b'"writer":"w"', b'"writer":"v"')))
     with pytest.raises(Corrupt, match="does not follow entry 2"):
         await read(storage)
     assert await read(storage, after=2) == [3, 4]
@@ -177,7 +178,8 @@ async def test_the_first_entry_belongs_to_its_log() -> None:
     found = await storage.get(LAYOUT.entry(LOG, 1))
     assert isinstance(found, Found)
     other = codec.genesis("another").encode()
-    await storage.put(LAYOUT.entry(LOG, 1), found.body.replace(codec.genesis(LOG).encode(), other))
+    forged = resealed(found.body.replace(codec.genesis(LOG).encode(), other))
+    await storage.put(LAYOUT.entry(LOG, 1), forged)
     with pytest.raises(Corrupt, match="hash chain differs"):
         await read(storage)
 

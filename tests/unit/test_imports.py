@@ -30,6 +30,7 @@ PURE = (
     "model.merge_patch",
     "model.missing",
     "model.names",
+    "model.seal",
     "model.snapshot",
     "model.sortedkeys",
     "model.sortedmap",

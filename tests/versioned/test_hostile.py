@@ -12,6 +12,7 @@ from rxmps3.log.versioned.body import decode_body
 from rxmps3.log.versioned.names import VersionedNames
 from rxmps3.storage import Found, MemoryStorage, Missing
 from rxmps3.testing import ManualClock, StorageWrapper
+from tests.forging import resealed
 from tests.versioned.helpers import Client, versions
 
 NAMES = VersionedNames("main")
@@ -120,7 +121,8 @@ async def test_what_has_not_the_right_shape_is_refused(
     storage: MemoryStorage, clock: ManualClock, changes: dict[str, Any]
 ):
     members = json.loads(await good(storage, clock)) | changes
-    body = json.dumps(members, separators=(",", ":")).encode()
+    members["check"] = members.pop("check")
+    body = resealed(json.dumps(members, separators=(",", ":")).encode())
     with pytest.raises(Corrupt, match="main"):
         decode_body(body, "v", NAMES)
     a = Client(storage, clock)
@@ -143,7 +145,8 @@ async def test_what_has_not_the_right_shape_is_refused(
 @pytest.mark.parametrize("changes", [{"format": 2}, {"requires": ["a feature"]}], ids=repr)
 async def test_what_is_newer_is_not_read(storage: MemoryStorage, clock: ManualClock, changes: dict[str, Any]):
     members = json.loads(await good(storage, clock)) | changes
-    await storage.put("main", json.dumps(members, separators=(",", ":")).encode())
+    members["check"] = members.pop("check")
+    await storage.put("main", resealed(json.dumps(members, separators=(",", ":")).encode()))
     with pytest.raises(Unsupported, match="main"):
         await Client(storage, clock).log.open()
 
@@ -163,7 +166,7 @@ async def test_one_number_with_two_writes_is_refused(storage: MemoryStorage, clo
     assert isinstance(answer, Found)
     members = json.loads(answer.body)
     members["writes"][0]["nonce"] = "another"
-    await storage.put("main", json.dumps(members, separators=(",", ":")).encode())
+    await storage.put("main", resealed(json.dumps(members, separators=(",", ":")).encode()))
     with pytest.raises(Corrupt, match="number"):
         await a.log.read()
     assert await a.values() == {"k": 1}

@@ -18,6 +18,7 @@ from rxmps3.database.presence.who import (
     who_is_here,
 )
 from rxmps3.errors import AccessDenied, Corrupt, Error, Unsupported
+from rxmps3.log.server_clock import MARGIN
 from rxmps3.model.names import presence_folder
 from rxmps3.runtime.gather import together
 from rxmps3.storage.base import Found, Listed, Missing, Storage, Stored, pages, versions_of
@@ -36,7 +37,7 @@ class Look:
     Attributes:
         date: the storage's clock.
         seen: those that were here, by id.
-        rubbish: names of objects that nobody has renewed for a day.
+        rubbish: names of objects that nobody has renewed for a day; none if the reader's own one contradicts the date.
     """
 
     date: datetime
@@ -80,7 +81,7 @@ class Objects:
             listed |= {id: one for one in page.objects if (id := id_of(one.name, self.folder)) is not None}
         if date is None:
             raise Unsupported("answers carry no Date", operation="presence", object=self._storage.url)
-        listed.pop(own, None)
+        mine = listed.pop(own, None)
         now = date
         recent = {
             id: one for id, one in listed.items() if one.modified is None or is_alive(one.modified, now, self._ttl)
@@ -98,7 +99,11 @@ class Objects:
             for one in listed.values()
             if one.modified is not None and not is_alive(one.modified, now, max(RUBBISH_AFTER, self._ttl))
         ]
-        return Look(now, seen, rubbish[:_REMOVED_AT_ONCE])
+        return Look(now, seen, rubbish[:_REMOVED_AT_ONCE] if self._bears_out(now, mine) else [])
+
+    def _bears_out(self, now: datetime, mine: Listed | None) -> bool:
+        """Whether the reader's own last sign of life, if there is one, agrees with a date."""
+        return mine is None or mine.modified is None or abs(now - mine.modified) <= self._ttl + MARGIN
 
     async def _read(self, id: str, listed: Listed) -> Sighting | None:
         known = self._bodies.get(id)

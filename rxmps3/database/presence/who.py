@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from rxmps3.errors import Corrupt, InvalidValue, Unsupported
 from rxmps3.model import jsontext
+from rxmps3.model.seal import sealed
 
 __all__ = [
     "ID_CHARACTERS",
@@ -125,7 +126,7 @@ def encode_me(me: Any) -> str:
 def encode(said: Said) -> bytes:
     """The body of a client's object."""
     head = {"format": FORMAT, "by": said.by, "since": said.since.isoformat()}
-    return f'{jsontext.encode(head)[:-1]},"me":{said.me}}}'.encode()
+    return sealed(f'{jsontext.encode(head)[:-1]},"me":{said.me}}}'.encode())
 
 
 def decode(body: bytes, what: str) -> Said:

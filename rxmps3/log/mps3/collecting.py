@@ -5,6 +5,9 @@
   names. Values are shared between manifests, so all manifests are read. An object counts as a value only if its name
   ends in a UUID. Values are listed before operations, so that a value stored meanwhile is not deleted.
 
+Before anything is deleted the storage's clock is checked (`certain_time`), and a second listing has to show what the
+first one has shown.
+
 In the layout with versions a value cannot be told from any other object, so values are not deleted.
 """
 
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from rxmps3.errors import Corrupt
 from rxmps3.log.mps3 import operation as codec
@@ -19,6 +23,7 @@ from rxmps3.log.mps3.log import Mps3Log
 from rxmps3.log.mps3.names import is_content_name, manifest_of, namespace_of, parse_stamp
 from rxmps3.log.mps3.operation import MAX_OPERATION_BYTES, WINDOW
 from rxmps3.log.protocol import Context, Progress, Report
+from rxmps3.log.server_clock import certain_time
 from rxmps3.runtime.gather import together
 from rxmps3.storage.base import Found, Listed, list_all
 from rxmps3.storage.patient import PatientStorage
@@ -35,6 +40,7 @@ class Mps3Collector:
 
     def __init__(self, context: Context, log: Mps3Log) -> None:
         self._storage = PatientStorage(context.storage, context.clock)
+        self._clock = context.clock
         self._manifest = context.manifest
         self._home = namespace_of(context.storage.url)
         self._retention = context.retention
@@ -51,11 +57,21 @@ class Mps3Collector:
         everything = await list_all(self._storage, "") if not self._versioning else []
         values = [one for one in everything if is_content_name(one.name) and _age(one, now) >= VALUE_AGE]
         operations = await list_all(self._storage, f"{self._manifest}@")
+        if not dry_run and (values or self._expired(operations, now)):
+            now = await certain_time(self._storage, self._clock, self._log.dated, self._manifest)
+            values = [one for one in values if _age(one, now) >= VALUE_AGE]
         if values:
             live = await self._named()
-            await self._delete([one for one in values if one.name not in live], "values", report, dry_run, progress)
-        await self._delete(self._expired(operations, now), "entries", report, dry_run, progress)
+            unused = [one for one in values if one.name not in live]
+            await self._delete(await self._still(unused, ""), "values", report, dry_run, progress)
+        expired = await self._still(self._expired(operations, now), f"{self._manifest}@")
+        await self._delete(expired, "entries", report, dry_run, progress)
         return report
+
+    async def _still(self, doomed: Sequence[Listed], prefix: str) -> list[Listed]:
+        """Those that a second listing shows alike: one wrong answer is not to delete anything."""
+        again = {(one.name, one.modified) for one in await list_all(self._storage, prefix)} if doomed else set[Any]()
+        return [one for one in doomed if (one.name, one.modified) in again]
 
     def _expired(self, operations: Sequence[Listed], now: datetime) -> list[Listed]:
         """Operations that nobody replays or reads back any more; oldest first, so that deletion leaves no gap."""

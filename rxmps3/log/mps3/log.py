@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 
 from reactivex import Subject
 
-from rxmps3.errors import Corrupt, OutcomeUnknown, Unavailable
+from rxmps3.errors import AccessDenied, Corrupt, OutcomeUnknown, Unavailable
 from rxmps3.log.mps3 import operation as codec
 from rxmps3.log.mps3.names import OPERATIONS_PER_SESSION, Stamp, namespace_of, new_session, parse_stamp, stamp_after
 from rxmps3.log.mps3.operation import LAG, MAX_OPERATION_BYTES, WINDOW, File, Files, Operation
@@ -59,10 +59,11 @@ _MOST_MISSED = 200
 
 
 class _Listed(NamedTuple):
-    """A valid operation as the listing shows it."""
+    """A valid operation as the listing shows it, or one that was valid when this client saw it first (`_restore`)."""
 
     stamp: Stamp
     name: str
+    counts: bool = True
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,10 @@ class Mps3Log:
         self._opened_at: float | None = None
         self._opened = False
         self._turning = asyncio.Lock()
+        self._uncounted: dict[str, int] = {}  # the times of operations that counted, but not for who looks now
+        self._uncounted_since: float | None = None
+        self._has_written = False
+        self._storing = asyncio.Lock()
 
     # -- what is known ---------------------------------------------------------------------------------------
 
@@ -131,6 +136,11 @@ class Mps3Log:
         return self._dated.last
 
     @property
+    def dated(self) -> ServerDate:
+        """What is known of the server's time."""
+        return self._dated
+
+    @property
     def upkeep_is_due(self) -> bool:
         return False  # the bucket is shared with clients that never collect, so compact only on request
 
@@ -149,6 +159,7 @@ class Mps3Log:
 
     async def read(self) -> None:
         await self._refresh()
+        await self._restore()
 
     async def ensure_dated(self) -> None:
         if self._dated.is_old:
@@ -169,6 +180,7 @@ class Mps3Log:
                     continue
                 self._take(window)
                 self._read_at = self._listed_at
+                self._note_uncounted()
                 return
         raise Unavailable(
             "its operations disappear between being listed and being read",
@@ -181,7 +193,7 @@ class Mps3Log:
         began = self._clock.monotonic()
         answer = await request
         if answer.date is not None:
-            self._dated.heard(answer.date)
+            self._dated.heard(answer.date, began)
             self._server.heard(answer.date, self._clock.now(), self._clock.monotonic() - began)
         return answer
 
@@ -211,16 +223,45 @@ class Mps3Log:
                 oldest = stamp.time
                 if codec.is_valid(stamp, stored_at(one)):
                     listed.append(_Listed(stamp, one.name))
+                elif stamp.text in self._seen:
+                    listed.append(_Listed(stamp, one.name, counts=False))
             cursor = page.cursor
             if cursor is None or (listed and oldest is not None and oldest < self._reach(listed)):
                 break
-        return [one for one in listed if one.stamp.time >= self._reach(listed)]
+        return self._with_vanished([one for one in listed if one.stamp.time >= self._reach(listed)])
 
-    def _reach(self, listed: Sequence[_Listed]) -> int:
+    def _with_vanished(self, listed: list[_Listed]) -> list[_Listed]:
+        """Add the known operations of the newest ones' time that the listing does not show any more.
+
+        A client that takes such an operation for one that never counted deletes it. If nothing that was known is left,
+        the bucket may have been replaced, and only what this client has written itself is added.
+        """
+        names = {one.stamp.text for one in listed}
+        same = any(operation.stamp.text in names for operation in self._window)
+        vanished = [
+            _Listed(operation.stamp, f"{self._manifest}@{operation.stamp.text}", counts=False)
+            for operation in self._window
+            if operation.stamp.text not in names and (same or operation.stamp.text in self._own_operations)
+        ]
+        if listed and vanished:
+            newest = min(listed[0].stamp.text, vanished[0].stamp.text)
+            known = {operation.stamp.text: operation.stamp.time for operation in self._window}
+            oldest = min(known.get(newest, listed[0].stamp.time) - WINDOW, self._kept_from())
+            listed = [*listed, *(one for one in vanished if one.stamp.time >= oldest)]
+            listed.sort(key=lambda one: one.stamp.text)
+        self._uncounted = {one.stamp.text: one.stamp.time for one in listed if not one.counts}
+        return listed
+
+    def _kept_from(self) -> float:
+        """From when on operations are replayed, however old: to the oldest that counted and does not any more."""
+        return min(self._uncounted.values(), default=float("inf"))
+
+    def _reach(self, listed: Sequence[_Listed]) -> float:
         """How far back a read goes: to where the last one ended, unless too much was missed since."""
         newest = listed[0].stamp.time
         if self._opened and len(listed) <= _MOST_MISSED:
             newest = min(newest, self._window[0].stamp.time) if self._window else 0
+            return min(newest - WINDOW, self._kept_from())
         return newest - WINDOW
 
     async def _fetch(self, listed: Sequence[_Listed]) -> list[Operation]:
@@ -256,7 +297,8 @@ class Mps3Log:
         followed = self._is_followed_by(window)
         before, seen = self._state, self._seen
         self._fetched.clear()
-        self._window = [one for one in window if one.stamp.time >= window[0].stamp.time - WINDOW]
+        oldest = min(window[0].stamp.time - WINDOW, self._kept_from()) if window else 0
+        self._window = [one for one in window if one.stamp.time >= oldest]
         self._files = files
         self._seen = {operation.stamp.text: operation.stamp.time for operation in window}
         for text in seen.keys() - self._seen.keys():
@@ -355,6 +397,10 @@ class Mps3Log:
 
     async def commit(self, writes: Sequence[Write]) -> None:
         await self.open()
+        async with self._storing:
+            await self._commit(writes)
+
+    async def _commit(self, writes: Sequence[Write]) -> None:
         if self._attempt is not None:
             await self._resolve_attempt(self._attempt)
             return
@@ -397,6 +443,7 @@ class Mps3Log:
         stamp = self._new_stamp()
         if stamp.time - self._read_at > BASE_AGE:
             return False  # this process was suspended since its last read
+        self._has_written = True
         after = self.position
         operation = Operation(stamp, dict(self._files), update)
         self._own_operations[stamp.text] = writes
@@ -456,6 +503,42 @@ class Mps3Log:
             await self._storage.put(self._manifest, b'""')
         except Unavailable:
             pass
+
+    # -- operations that were stored twice -------------------------------------------------------------------
+
+    def _note_uncounted(self) -> None:
+        """Note whether somebody who looks for the first time now would miss operations that counted here."""
+        counting = [operation for operation in self._window if operation.stamp.text not in self._uncounted]
+        if not self._uncounted or _versions(codec.resolve(counting)) == _versions(self._files):
+            self._uncounted, self._uncounted_since = {}, None
+        elif self._uncounted_since is None:
+            self._uncounted_since = self._clock.monotonic()
+
+    async def _restore(self) -> None:
+        """Write the state again if operations that counted here do not count any more.
+
+        A network may deliver the PUT of an operation a second time, minutes later. The storage then forgets when it
+        was stored first, so that whoever has not seen it before takes it for one that came too late. The new operation
+        changes nothing itself: its base is the state, on which everybody replays what is being written meanwhile.
+
+        The operation's own writer does this at once, and other clients that write a moment later if it does not.
+        """
+        if self._uncounted_since is None or not self._has_written or self._storing.locked():
+            return
+        if not any(text in self._own_operations for text in self._uncounted):
+            since = self._clock.monotonic() - self._uncounted_since
+            if since * 1000 < LAG * (1 + self._clock.rng.random()):
+                return
+        async with self._storing:
+            if self._attempt is not None:
+                return
+            try:
+                stored = await self._put({}, ())
+            except (Unavailable, AccessDenied):
+                self._attempt = None  # whether it was stored or not makes no difference: the next look tells
+                return
+            if stored:
+                await self._touch()
 
     # -- unknown outcomes -----------------------------------------------------------------------------------
 
@@ -529,6 +612,10 @@ def _unknown(write: Write) -> OutcomeUnknown:
         object=f"write {write.id.version}",
         remedy="compare the keys' values and put them again if need be",
     )
+
+
+def _versions(files: Files) -> dict[str, str]:
+    return {name: file["version"] for name, file in files.items()}
 
 
 def _version(files: Files, name: str) -> str | None:

@@ -139,7 +139,7 @@ class SequencedArchive:
             found = head.floor
             after = self._layout.entry(head.incarnation, head.floor) if head.floor else ""
             async for page in pages(self._storage, self._layout.log(head.incarnation), after=after):
-                if not lease.covers(head.floor + 1, self._dated(page.date)):
+                if not lease.covers(head.floor + 1, self._dated(page.date), self._clock.monotonic()):
                     break
                 for listed in page.objects:
                     seq = self._layout.seq_of(head.incarnation, listed.name)
@@ -287,7 +287,7 @@ class SequencedArchive:
         for start in range(point.seq + 1, last + 1, _READS_AT_ONCE):
             batch = range(start, min(start + _READS_AT_ONCE, last + 1))
             for seq, answer in zip(batch, await together(self._read(sight, seq) for seq in batch), strict=True):
-                if not sight.lease.covers(seq, self._dated(answer.date)):
+                if not sight.lease.covers(seq, self._dated(answer.date), self._clock.monotonic()):
                     newer = await self._look()
                     sight = sight if newer is None else newer
                 logged = await self._logged(sight, seq, answer, chain)

@@ -8,7 +8,9 @@ The order of the steps matters. Each may be interrupted at any point, even for g
 4. Values: list them, *then* read the log to its end, then delete what no kept checkpoint and no entry above
    the floor names and what is older than a day, four times the age at which a writer stops trusting its upload.
 
-All ages are by the storage's clock: ``LastModified`` against ``Date``.
+All ages are by the storage's clock: ``LastModified`` against ``Date``. Before the floor is raised and before anything
+is deleted, that clock is checked (`certain_time`), and a second listing has to show what the first one has shown: a
+single wrong answer is not to delete anything.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from rxmps3.log.protocol import Progress, Report
 from rxmps3.log.sequenced import fence
 from rxmps3.log.sequenced.head import rewritten
 from rxmps3.log.sequenced.log import SequencedLog
+from rxmps3.log.server_clock import certain_time
 from rxmps3.model.names import Layout
 from rxmps3.model.state import ContentObject, Entry, State
 from rxmps3.runtime.clock import Clock
@@ -73,6 +76,7 @@ class SequencedCollector:
         self._state = state
         self._clock = clock
         self._retention = retention
+        self._now: datetime | None = None
 
     async def checkpoint(self) -> int | None:
         """Write a checkpoint of the current state and name it in the head; None if the head already has a newer one.
@@ -121,6 +125,7 @@ class SequencedCollector:
         """
         tell = progress or _ignore_progress
         report = Report()
+        self._now = None
         await self._log.read()
         if not self._log.exists:
             return report
@@ -141,6 +146,10 @@ class SequencedCollector:
         aged = await self._aged_checkpoint(head)
         if aged is None or aged.seq <= head.floor:
             return head.floor
+        if not dry_run:
+            aged = await self._aged_checkpoint(head, await self._certain_time())
+            if aged is None or aged.seq <= head.floor:
+                return head.floor
         report.raised = True
         if dry_run:
             return aged.seq
@@ -160,15 +169,19 @@ class SequencedCollector:
         report.raised = await self._log.rewrite_head(raise_it)
         return self._log.head.floor
 
-    async def _aged_checkpoint(self, head: codec.Head) -> codec.CheckpointRef | None:
-        """The newest kept checkpoint that is older than the retention."""
+    async def _aged_checkpoint(self, head: codec.Head, now: datetime | None = None) -> codec.CheckpointRef | None:
+        """The newest kept checkpoint that is older than the retention, now or by the date of the answer."""
         refs = {ref.name: ref for ref in (*head.kept, head.checkpoint) if ref is not None}
         folder = self._layout.root + head.incarnation + "/checkpoint/"
         aged: codec.CheckpointRef | None = None
         async for page in pages(self._storage, folder):
             for listed in page.objects:
                 ref = refs.get(listed.name.removeprefix(self._layout.root))
-                if ref is not None and _age(listed, page.date) >= self._retention and (not aged or ref.seq > aged.seq):
+                if (
+                    ref is not None
+                    and _age(listed, now or page.date) >= self._retention
+                    and (not aged or ref.seq > aged.seq)
+                ):
                     aged = ref
         return aged
 
@@ -203,6 +216,11 @@ class SequencedCollector:
                 if raised_at is None:
                     raise Corrupt("does not tell when its floor was raised", object=f"head {self._layout.head!r}")
                 return
+            if not dry_run:
+                raised_at = await self._certainly_raised(head, raised_at)
+                if await self._certain_time() - raised_at < fence.GRACE:
+                    report.waiting_until = raised_at + fence.GRACE
+                    return
             report.entries += await self._delete(doomed, "entries", report, dry_run, tell)
         named = {ref.name for ref in head.refs}
         newest = head.checkpoint.seq if head.checkpoint is not None else 0
@@ -215,6 +233,10 @@ class SequencedCollector:
                 and _checkpoint_seq(one.name) < newest
                 and _age(one, page.date) >= 2 * fence.GRACE
             )
+        if not dry_run:
+            unnamed = await self._certainly(
+                unnamed, 2 * fence.GRACE, f"{self._layout.root}{head.incarnation}/checkpoint/"
+            )
         report.checkpoints += await self._delete(unnamed, "checkpoints", report, dry_run, tell)
 
     def _is_below(self, listed: Listed, head: codec.Head) -> bool:
@@ -226,6 +248,8 @@ class SequencedCollector:
         old: list[Listed] = []
         async for page in pages(self._storage, self._layout.values):
             old.extend(one for one in page.objects if _age(one, page.date) >= VALUE_AGE)
+        if not dry_run:
+            old = await self._certainly(old, VALUE_AGE, self._layout.values)
         if not old:
             return
         live = await self._live_values(floor, tell)
@@ -280,6 +304,28 @@ class SequencedCollector:
         writes = codec.decode_entry(answer.body, name).version.writes
         return {one for write in writes for entry in write.update.values() if (one := _object_of(entry)) is not None}
 
+    async def _certain_time(self) -> datetime:
+        """The storage's time, checked; once for each collection."""
+        if self._now is None:
+            self._now = await certain_time(self._storage, self._clock, self._log.dated, self._layout.manifest)
+        return self._now
+
+    async def _certainly_raised(self, head: codec.Head, raised_at: datetime) -> datetime:
+        """When the floor was raised; where one header of one answer says so, the listing has its say as well."""
+        if head.raised_at is not None:
+            return raised_at
+        page = await self._storage.list(self._layout.head, limit=1)
+        listed = [one.modified for one in page.objects if one.name == self._layout.head and one.modified is not None]
+        return max([raised_at, *listed])
+
+    async def _certainly(self, old: list[Listed], age: timedelta, prefix: str) -> list[Listed]:
+        """Those of so many old objects that a second listing shows alike, and that are old by a checked time, too."""
+        if not old:
+            return []
+        now = await self._certain_time()
+        again = {(one.name, one.modified) async for page in pages(self._storage, prefix) for one in page.objects}
+        return [one for one in old if (one.name, one.modified) in again and _age(one, now) >= age]
+
     async def _delete(self, doomed: list[Listed], what: str, report: Report, dry_run: bool, tell: Progress) -> int:
         for done, listed in enumerate(doomed):
             if not dry_run:
@@ -292,17 +338,21 @@ class SequencedCollector:
 
     async def _expire_writers(self, report: Report, dry_run: bool) -> None:
         """Forget the numbers of long inactive writers, by appending an ordinary log entry."""
-        now = self._log.date
-        silent = [
-            writer
-            for writer, mark in self._state().writers.items()
-            if now is not None and mark.date is not None and now - mark.date > WRITER_SILENCE
-        ]
+        silent = self._silent(self._log.date)
+        if silent and not dry_run:
+            silent = self._silent(await self._certain_time())
         if not silent:
             return
         report.expired = tuple(sorted(silent))
         if not dry_run:
             await self._log.commit_expiry(report.expired)
+
+    def _silent(self, now: datetime | None) -> list[str]:
+        return [
+            writer
+            for writer, mark in self._state().writers.items()
+            if now is not None and mark.date is not None and now - mark.date > WRITER_SILENCE
+        ]
 
 
 def _ignore_progress(what: str, done: int, total: int) -> None:

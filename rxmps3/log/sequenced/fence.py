@@ -9,7 +9,7 @@ than `GRACE` minus `MARGIN` after an answer that showed a head with ``floor < se
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rxmps3.log.server_clock import GRACE, MARGIN
 
@@ -21,14 +21,32 @@ RENEW_AFTER = GRACE / 2
 
 @dataclass(frozen=True)
 class Lease:
-    """The floor that one read of the head showed, and the server's time of that answer."""
+    """What one read of the head makes believable.
+
+    Attributes:
+        floor: the floor that it showed.
+        seen: the server's time of that answer.
+        taken: this client's monotonic clock then.
+    """
 
     floor: int
     seen: datetime
+    taken: float
 
-    def covers(self, seq: int, answered: datetime) -> bool:
-        """Whether an answer about ``seq``, given at the server's time ``answered``, may be believed."""
-        return seq > self.floor and answered - self.seen < GRACE - MARGIN
+    def covers(self, seq: int, answered: datetime, now: float) -> bool:
+        """Whether an answer about ``seq`` may be believed.
+
+        A ``Date`` that went back says nothing about how much time has passed, nor does one that stands still. So an
+        answer dated well before the lease does not count, and none does once the lease is old by this client's clock.
+
+        Args:
+            seq: the number.
+            answered: the server's time of the answer.
+            now: this client's monotonic clock.
+        """
+        age = answered - self.seen
+        passed = timedelta(seconds=now - self.taken)
+        return seq > self.floor and -MARGIN <= age < GRACE - MARGIN and passed < GRACE - MARGIN
 
     def wants_renewal(self, answered: datetime) -> bool:
         """Whether to read the head again."""

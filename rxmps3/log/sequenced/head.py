@@ -123,7 +123,7 @@ class KnownHead:
         answered = self.dated(answered)
         self._dated.heard(answered)
         lease = self._lease
-        if lease is not None and lease.covers(seq, answered):
+        if lease is not None and lease.covers(seq, answered, self._dated.monotonic()):
             self.disbelieved = 0
             if lease.wants_renewal(answered):
                 await self.look()
@@ -148,18 +148,19 @@ class KnownHead:
             name = self._layout.head
             failed_etag = ""
             for _ in range(_TRIES):
+                asked = self._dated.monotonic()
                 answer = await self._storage.get(name, unless=self._etag or None, limit=_MAX_HEAD_BYTES)
                 date = self.dated(answer.date)
-                self._dated.heard(date)
+                self._dated.heard(date, asked)
                 if isinstance(answer, Missing):
                     await self._check_emptiness()
                     return False
                 if isinstance(answer, NotModified):
-                    self._lease = Lease(self.head.floor, date)
+                    self._lease = Lease(self.head.floor, date, asked)
                     return True
                 head = codec.decode_head(answer.body, name)
                 self._check_successor(head)
-                lease = Lease(head.floor, date)
+                lease = Lease(head.floor, date, asked)
                 try:
                     followed = await self._follow(head, lease)
                 except Outdated:

@@ -130,6 +130,11 @@ class SequencedLog:
         return self._dated.last
 
     @property
+    def dated(self) -> ServerDate:
+        """What is known of the server's time."""
+        return self._dated
+
+    @property
     def upkeep_is_due(self) -> bool:
         last = self._known.seen.checkpoint if self._known.seen is not None else None
         return self._tail.is_due(last.size if last is not None else 0)
@@ -211,8 +216,13 @@ class SequencedLog:
             self._apply(seq, answer.body)
             hits += 1
 
-    async def _catch_up(self) -> None:
-        """Read to the end of a log that is several entries ahead: one listing, then the entries in parallel."""
+    async def _catch_up(self, *, again: bool = False) -> None:
+        """Read to the end of a log that is several entries ahead: one listing, then the entries in parallel.
+
+        Args:
+            again: an earlier listing has shown numbers up to one above an entry that was not there. One answer may be
+                wrong, so both are asked for once more.
+        """
         head, first = self.head, self._seq + 1
         after = self._layout.entry(head.incarnation, self._seq)
         last = self._seq
@@ -230,6 +240,9 @@ class SequencedLog:
                     await self._catch_up()
                     return
                 if not isinstance(answer, Found):
+                    if not again:
+                        await self._catch_up(again=True)
+                        return
                     raise Corrupt(
                         f"missing, though entry {last} exists",
                         operation="read",
@@ -360,7 +373,7 @@ class SequencedLog:
             return cursor.seq == 0 and head.checkpoint is None
         name = self._layout.entry(cursor.incarnation, cursor.seq)
         answer = await self._read_entry(cursor.incarnation, cursor.seq)
-        if not lease.covers(cursor.seq, self._known.dated(answer.date)):
+        if not lease.covers(cursor.seq, self._known.dated(answer.date), self._clock.monotonic()):
             raise Outdated
         if not isinstance(answer, Found) or codec.digest(answer.body) != cursor.chain:
             raise Corrupt(

@@ -13,6 +13,7 @@ from rxmps3.errors import Corrupt
 from rxmps3.log.codec import FORMAT, CheckpointRef, Reader, check_format, decode_write, json_object, stamp
 from rxmps3.log.versioned.names import VersionedNames, is_value_name
 from rxmps3.model import jsontext
+from rxmps3.model.seal import check_seal, sealed
 from rxmps3.model.state import ContentObject, ManifestVersion, Write
 
 __all__ = ["PROTOCOL", "Body", "Named", "decode_body", "encode_body", "is_ours"]
@@ -113,7 +114,7 @@ def encode_body(
         **({"beside": list(beside)} if beside else {}),
         **({"expired": list(expired)} if expired else {}),
     }
-    return f'{jsontext.encode(members)[:-1]},"writes":[{",".join(writes)}]}}'.encode()
+    return sealed(f'{jsontext.encode(members)[:-1]},"writes":[{",".join(writes)}]}}'.encode())
 
 
 def decode_body(body: bytes, version: str, names: VersionedNames) -> Body:
@@ -135,6 +136,7 @@ def decode_body(body: bytes, version: str, names: VersionedNames) -> Body:
             object=what,
             remedy="open it in its own protocol, or choose another manifest name; nothing is overwritten",
         )
+    check_seal(body, what)
     members = json_object(jsontext.decode_container(body, what), what)
     check_format(members, what)
     read = Reader(members, what)

@@ -9,6 +9,9 @@ interrupted at any point and continued by any client:
    still listed misses nothing above it;
 3. the older checkpoints.
 
+Before any of it, the storage's clock is checked (`certain_time`), and a second listing has to show what the first one
+has shown.
+
 Only values named by this manifest's own log are deleted, since other manifests and other programs may use the same
 object names; a version id belongs to one put, hence to one log. The cost: an upload that was never committed is kept,
 because it cannot be told from another manifest's value.
@@ -17,11 +20,12 @@ because it cannot be told from another manifest's value.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rxmps3.errors import Corrupt, Unavailable
 from rxmps3.log.protocol import Context, Progress, Report
-from rxmps3.log.server_clock import GRACE
+from rxmps3.log.server_clock import GRACE, certain_time
 from rxmps3.log.versioned.body import Body, Named
 from rxmps3.log.versioned.checkpoints import load_base, store_base
 from rxmps3.log.versioned.log import VersionedLog
@@ -62,6 +66,7 @@ class VersionedCollector:
         base, known = self._log.base, self._log.checkpoint
         if not base.count or (known is not None and known.ref.seq >= base.count):
             return None
+        await self._certain_time()  # what is settled is judged by it, and everybody is going to rest on this
         named = await store_base(self._storage, self._names, base, self._clock)
         self._log.name_checkpoint(named)
         return named.version
@@ -84,10 +89,27 @@ class VersionedCollector:
             ) from None
         tell("versions read", len(ids), len(ids))
         pivot = await self._pivot(listing, [bodies[id] for id in ids])
+        if not dry_run and not self._log.dated.is_borne_out(listing.date):
+            await self._certain_time()
+        if pivot is not None and not dry_run:
+            listing = await self._certain(listing)
+            pivot = await self._pivot(listing, [bodies[id] for id in ids])
         if pivot is not None:
             await self._collect_below(pivot, listing, bodies, report, dry_run, tell)
         await self._expire_writers(report, listing.date, dry_run)
         return report
+
+    async def _certain(self, listing: Listing) -> Listing:
+        """A listing with a checked date, and the times of those versions that a second listing shows alike."""
+        now = await self._certain_time()
+        again = (await list_versions(self._storage, self._names)).modified
+        lines = [
+            line if again.get(line.version) == line.modified else replace(line, modified=None) for line in listing.lines
+        ]
+        return replace(listing, lines=lines, date=min(now, listing.date))
+
+    async def _certain_time(self) -> datetime:
+        return await certain_time(self._storage, self._clock, self._log.dated, self._names.object)
 
     async def _pivot(self, listing: Listing, bodies: Sequence[Body]) -> tuple[Named, State] | None:
         """The newest checkpoint below which everything may be deleted, and its state."""
@@ -190,16 +212,21 @@ class VersionedCollector:
 
     async def _expire_writers(self, report: Report, now: datetime, dry_run: bool) -> None:
         """Forget the numbers of long inactive writers, by appending an ordinary version."""
-        silent = [
-            writer
-            for writer, mark in self._state().writers.items()
-            if mark.date is not None and now - mark.date > WRITER_SILENCE
-        ]
+        silent = self._silent(now)
+        if silent and not dry_run:
+            silent = self._silent(await self._certain_time())
         if not silent:
             return
         report.expired = tuple(sorted(silent))
         if not dry_run:
             await self._log.commit_expiry(report.expired)
+
+    def _silent(self, now: datetime) -> list[str]:
+        return [
+            writer
+            for writer, mark in self._state().writers.items()
+            if mark.date is not None and now - mark.date > WRITER_SILENCE
+        ]
 
 
 def _ignore_progress(what: str, done: int, total: int) -> None:

@@ -55,6 +55,7 @@ class _Unlisted:
     body: Body
     etag: str
     date: datetime | None
+    monotonic: float
 
 
 class _Behind(Exception):
@@ -86,6 +87,7 @@ class VersionedLog:
         self._dated = ServerDate(context.clock)
         self._pace = ListingPace(context.clock)
         self._ends = Ends()
+        self._known_since: dict[str, float] = {}  # by this client's monotonic clock
         self._resumed = False
         self._capable = False
         self._unlisted: _Unlisted | None = None
@@ -111,6 +113,11 @@ class VersionedLog:
     @property
     def date(self) -> datetime | None:
         return self._dated.last
+
+    @property
+    def dated(self) -> ServerDate:
+        """What is known of the storage's time."""
+        return self._dated
 
     @property
     def base(self) -> Base:
@@ -167,8 +174,9 @@ class VersionedLog:
             Corrupt: a known manifest has disappeared.
             Unsupported: the object was written without versioning.
         """
+        asked = self._clock.monotonic()
         answer = await self._storage.get(self._names.object, unless=self._etag or None, limit=MAX_ENTRY_BYTES)
-        self._learn_date(answer.date)
+        self._learn_date(answer.date, asked)
         if isinstance(answer, NotModified):
             return None
         if isinstance(answer, Missing):
@@ -308,7 +316,8 @@ class VersionedLog:
     def _adopt(self, history: History, new: Mapping[str, Body], listing: Listing) -> None:
         """Adopt this history; its settled part is reduced to the base."""
         self._fetched.clear()
-        self._pace.saw(listing, len(history.listed))
+        ages = self._ages(listing)
+        self._pace.saw(listing, len(history.listed), min(ages.values(), default=SETTLED_AFTER))
         for body in history.placed:
             if body.id not in new:
                 continue
@@ -319,16 +328,37 @@ class VersionedLog:
         if listing.partial:
             self._history = history
             return
-        modified, settled = listing.modified, 0
+        settled = 0
         for id in history.listed:
-            if id not in modified or listing.date - modified[id] < SETTLED_AFTER:
+            if id not in ages or ages[id] < SETTLED_AFTER:
                 break
             settled += 1
         self._history, below = settle(history, settled)
-        self._ends.settled(below, modified, listing.date)
+        self._ends.settled(below, listing.modified, self._now(listing))
         for count, body in enumerate(below, start=self._history.base.count - len(below) + 1):
             self._tail.grew(count, body.size)
         self._tail.checkpointed(self._named.ref.seq if self._named is not None else 0)
+
+    def _now(self, listing: Listing) -> datetime:
+        """The storage's time, no later than it can be: its date, if another clock agrees, else the newest version's."""
+        if self._dated.is_borne_out(listing.date):
+            return listing.date
+        return max(listing.modified.values(), default=listing.date)
+
+    def _ages(self, listing: Listing) -> dict[str, timedelta]:
+        """How old the listed versions are at least.
+
+        Where only the date of the answer says how late it is now, a version counts as no older than the time for which
+        this client has known it, or by which the newest one is younger.
+        """
+        monotonic, now, modified = self._clock.monotonic(), self._now(listing), listing.modified
+        if not listing.partial:
+            self._known_since = {id: self._known_since.get(id, monotonic) for id in listing.ids}
+        else:
+            self._known_since |= {id: self._known_since.get(id, monotonic) for id in listing.ids}
+        return {
+            id: max(now - time, timedelta(seconds=monotonic - self._known_since[id])) for id, time in modified.items()
+        }
 
     def name_checkpoint(self, named: Named) -> None:
         """Name this checkpoint in later versions, unless a newer one is known."""
@@ -358,9 +388,9 @@ class VersionedLog:
         self._learn_date(answer.date)
         return answer.date
 
-    def _learn_date(self, date: datetime | None) -> None:
+    def _learn_date(self, date: datetime | None, asked: float | None = None) -> None:
         if date is not None:
-            self._dated.heard(date)
+            self._dated.heard(date, asked)
 
     async def commit(self, writes: Sequence[Write]) -> None:
         await self.open()
@@ -401,7 +431,7 @@ class VersionedLog:
         if not is_version_id(stored.version):
             raise not_enabled(self._storage.url)
         own = decode_body(body, stored.version or "", self._names)
-        self._unlisted = _Unlisted(own, stored.etag, stored.date)
+        self._unlisted = _Unlisted(own, stored.etag, stored.date, self._clock.monotonic())
         await self._wait_until_listed(self._unlisted)
 
     async def _wait_until_listed(self, one: _Unlisted) -> bool:
@@ -417,7 +447,9 @@ class VersionedLog:
             async with self._turning:
                 await self._catch_up(None, one.body, one.etag)
         except Unavailable:
-            if one.date is None or self.date is None or self.date - one.date < SETTLED_AFTER + _COARSE:
+            passed = timedelta(seconds=self._clock.monotonic() - one.monotonic)
+            by_date = passed if one.date is None or self.date is None else self.date - one.date
+            if min(passed, by_date) < SETTLED_AFTER + _COARSE:
                 raise
             self._unlisted = None
             return False

@@ -37,14 +37,19 @@ class ListingPace:
         """Make a full listing due now."""
         self._due_at = self._clock.monotonic()
 
-    def saw(self, listing: Listing, known: int) -> None:
-        """Note that the listing was read, and how many versions above the base are known."""
+    def saw(self, listing: Listing, known: int, age: timedelta) -> None:
+        """Note that the listing was read.
+
+        Args:
+            listing: what it showed.
+            known: how many versions above the base are known.
+            age: of the youngest version listed; that of a settled one if none is listed.
+        """
         if listing.partial:
             soon = self._clock.monotonic() + _fair_wait(known).total_seconds()
             self._due_at = soon if self._due_at is None else min(soon, self._due_at)
             return
         self._due_at, self._whole_at = None, listing.date
-        age = listing.age()
         if age < SETTLED_AFTER:
             wait = max(_fair_wait(len(listing.lines)), min(age, SETTLED_AFTER - age))
             self._due_at = self._clock.monotonic() + wait.total_seconds()

@@ -70,10 +70,6 @@ class Listing:
         """When each version was written, where the storage reports it."""
         return {line.version: line.modified for line in self.lines if line.modified is not None}
 
-    def age(self) -> timedelta:
-        """The age of the youngest version listed; that of a settled one if none is listed."""
-        return min((self.date - moment for moment in self.modified.values()), default=SETTLED_AFTER)
-
 
 def is_version_id(id: str | None) -> bool:
     """Whether this version id shows that the storage keeps versions."""
