@@ -77,6 +77,7 @@ class SequencedLog:
         self._known = KnownHead(storage, layout, self._follow, self._dated)
         self._seq = 0
         self._chain: str = ""
+        self._stored_at: datetime | None = None  # of the entry there, by the server's clock
         self._losing = False
         self._opened = False
         self._opening_once = asyncio.Lock()
@@ -152,8 +153,8 @@ class SequencedLog:
                 if await self._known.look():
                     began = self._seq
                     await self._catch_up()
-                    if self._seq == began:
-                        await self._read_past_listing(self.date)
+                    if self._seq == began:  # else the next look finds out whether the listing ended too soon
+                        await self._read_to_end()
                     if not self._seq:
                         await self._check_no_other_log()
             except Corrupt:
@@ -190,26 +191,32 @@ class SequencedLog:
         if not self._opened:
             await self.open()
             return
-        if not self.exists and not await self._known.look():
-            return
+        if self.exists or await self._known.look():
+            await self._read_to_end()
+
+    async def _read_to_end(self) -> None:
+        """Read until an entry is missing, or everything listed has been read and the last one was stored after this
+        began.
+
+        Only a get by name tells that an entry is missing: a listing may lag or omit names. Beside a fast writer a slow
+        client may never meet that; what was stored before it asked has been read all the same.
+        """
         self._known.disbelieved = hits = 0
         began: datetime | None = None
         while True:
             head, seq = self.head, self._seq + 1
-            if hits == (_HITS_WHEN_LOSING if self._losing else _HITS_BEFORE_LISTING):
-                known = self._seq
-                await self._catch_up()
-                if self._seq == known and not self._losing:  # otherwise the next look or create finds out
-                    await self._read_past_listing(began)
-                return
             answer = await self._read_entry(head.incarnation, seq)
             began = began or answer.date
             if not await self._known.counts(seq, answer.date):
                 continue
             if not isinstance(answer, Found):
                 return
-            self._apply(seq, answer.body)
+            self._apply(seq, answer.body, answer.modified)
             hits += 1
+            if hits >= (_HITS_WHEN_LOSING if self._losing else _HITS_BEFORE_LISTING):
+                await self._catch_up()
+                if began is None or self._stored_at is None or self._stored_at > began:
+                    return
 
     async def _catch_up(self) -> None:
         """Read to the end of a log that is several entries ahead: one listing, then the entries in parallel."""
@@ -236,26 +243,9 @@ class SequencedLog:
                         object=f"log entry {self._layout.entry(head.incarnation, seq)!r}",
                         remedy="restore the object; nothing is overwritten",
                     )
-                self._apply(seq, answer.body)
+                self._apply(seq, answer.body, answer.modified)
             if failed is not None:
                 raise failed
-
-    async def _read_past_listing(self, began: datetime | None) -> None:
-        """Read on by name until an entry is missing: a listing may lag or omit names, a get does not.
-
-        An entry stored after ``began``, by the server's clock, is the last: a slow client beside a fast writer would
-        never see the end otherwise.
-        """
-        while True:
-            head, seq = self.head, self._seq + 1
-            answer = await self._read_entry(head.incarnation, seq)
-            if not await self._known.counts(seq, answer.date):
-                continue
-            if not isinstance(answer, Found):
-                return
-            self._apply(seq, answer.body)
-            if began is None or answer.modified is None or answer.modified > began:
-                return
 
     async def _read_entries(
         self, incarnation: str, numbers: Sequence[int]
@@ -283,7 +273,7 @@ class SequencedLog:
     async def _read_entry(self, incarnation: str, seq: int) -> Found | NotModified | Missing:
         return await self._storage.get(self._layout.entry(incarnation, seq), limit=MAX_ENTRY_BYTES)
 
-    def _apply(self, seq: int, body: bytes) -> None:
+    def _apply(self, seq: int, body: bytes, stored_at: datetime | None = None) -> None:
         """Apply entry ``seq`` and move the cursor to it; does nothing if the cursor is already there."""
         if seq != self._seq + 1:
             return
@@ -299,6 +289,7 @@ class SequencedLog:
             )
         before: tuple[int, str] = (self._seq, self._chain)
         self._seq, self._chain = seq, codec.digest(body)
+        self._stored_at = stored_at
         self._tail.grew(seq, len(body))
         try:
             if self._opening is None:
@@ -419,7 +410,7 @@ class SequencedLog:
         except (PreconditionFailed, Unavailable) as error:
             self._losing = isinstance(error, PreconditionFailed)
             # Unknown: another writer won, the HTTP client resent our own create, or there was no answer.
-            await self.read()
+            await self._read_back(seq)
             if self._seq < seq:
                 raise self._not_found_error(name, error) from error
         else:
@@ -428,6 +419,22 @@ class SequencedLog:
                 self._apply(seq, body)
             else:
                 await self.read()
+
+    async def _read_back(self, seq: int) -> None:
+        """Find out what became of entry ``seq``, and if others are writing, how far they have come since.
+
+        How well the listing tells that, the next create finds out.
+        """
+        self._known.disbelieved = 0
+        while self._seq < seq:
+            answer = await self._read_entry(self.head.incarnation, self._seq + 1)
+            if not await self._known.counts(self._seq + 1, answer.date):
+                continue
+            if not isinstance(answer, Found):
+                return
+            self._apply(self._seq + 1, answer.body, answer.modified)
+            if self._losing:
+                await self._catch_up()
 
     def _not_found_error(self, name: str, cause: PreconditionFailed | Unavailable) -> Unavailable:
         if isinstance(cause, Unavailable):
