@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rxmps3.log import codec
+from rxmps3.log.server_clock import LIVE_FOR
 from rxmps3.runtime.clock import Clock
 from rxmps3.storage.base import Found, Missing, NotModified
 
-__all__ = ["ASLEEP", "LIVE_FOR", "Place", "Sighting"]
+__all__ = ["ASLEEP", "Place", "Sighting"]
 
-LIVE_FOR = timedelta(seconds=10)
-"""So long after a sighting, by a local clock, no other one is needed."""
 ASLEEP = timedelta(minutes=1)
 """An answer so long after the sighting by the server's clock says that the local clocks stood still. Less may be the
 difference between two servers."""

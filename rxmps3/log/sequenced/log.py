@@ -98,7 +98,7 @@ class SequencedLog:
         self._opening: State | None = None  # what has been read so far of the log being opened
         self._tail = Tail()
         self._ahead: dict[str, Found] = {}  # fetched before another read failed
-        self._here = Place()
+        self._here: Place = Place()
         self._sighting = Sighting(clock)
         self._checking = asyncio.Lock()
 
@@ -166,12 +166,13 @@ class SequencedLog:
             began = self._sighting.begun()
             here = self._here
             places = {self._sighting.place, here} if self._sighting.place.seq else {here}
-            looked, *answers = await asyncio.gather(
-                self._known.look(), *map(self._ask_for, places), return_exceptions=True
+            looked, answers = await asyncio.gather(
+                self._known.look(), all_of(map(self._ask_for, places)), return_exceptions=True
             )
-            for failed in (looked, *answers):
-                if isinstance(failed, BaseException):
-                    raise failed
+            if isinstance(looked, BaseException):
+                raise looked
+            if isinstance(answers, BaseException):
+                raise answers
             for place, answer in zip(places, answers, strict=True):
                 if place.seq > self.head.floor and not place.is_in(answer) and not place.is_in(await self._ask(place)):
                     raise Replaced(
