@@ -15,6 +15,7 @@ from typing import Any
 from rxmps3.errors import Corrupt, Gone, PreconditionFailed, Replaced, Unavailable, Unsupported
 from rxmps3.log import codec
 from rxmps3.log.sequenced.fence import Lease
+from rxmps3.log.sequenced.identity import LET_GO, OPEN_ANEW
 from rxmps3.log.server_clock import ServerDate
 from rxmps3.model.names import Layout
 from rxmps3.storage.base import ABSENT, Matches, Missing, NotModified, Storage, pages
@@ -203,7 +204,7 @@ class KnownHead:
         return Replaced(
             what,
             object=f"head {self._layout.head!r}",
-            remedy="close the database and open it anew; nothing is written to it from here",
+            remedy=OPEN_ANEW,
         )
 
     async def _check_emptiness(self) -> None:
@@ -227,7 +228,7 @@ class KnownHead:
             raise Gone(
                 "deleted: nothing of it is left",
                 object=root,
-                remedy="close the database and open it anew to begin an empty one, or restore the bucket",
+                remedy=LET_GO if self.expected else "close the database and open it anew, or restore the bucket",
             )
         kind, what = (Gone, "its head object is gone") if known else (Corrupt, f"no head object, but {left!r} exists")
         raise kind(

@@ -16,8 +16,10 @@ from rxmps3.log.server_clock import LIVE_FOR
 from rxmps3.runtime.clock import Clock
 from rxmps3.storage.base import Found, Missing, NotModified
 
-__all__ = ["ASLEEP", "Place", "Sighting"]
+__all__ = ["ASLEEP", "LET_GO", "OPEN_ANEW", "Place", "Sighting"]
 
+OPEN_ANEW = "close the database and open it anew; nothing is written to it from here"
+LET_GO = "`rxmps3 outbox DIR --anew` lets go of the local copy and keeps what waits to be sent"
 ASLEEP = timedelta(minutes=1)
 """An answer so long after the sighting by the server's clock says that the local clocks stood still. Less may be the
 difference between two servers."""

@@ -38,7 +38,7 @@ from rxmps3.log.checkpoint import load as load_checkpoint
 from rxmps3.log.protocol import LogEvent, ResumePoint
 from rxmps3.log.sequenced.fence import Lease
 from rxmps3.log.sequenced.head import KnownHead, Outdated
-from rxmps3.log.sequenced.identity import Place, Sighting
+from rxmps3.log.sequenced.identity import LET_GO, OPEN_ANEW, Place, Sighting
 from rxmps3.log.sequenced.probe import ensure_conditional_writes
 from rxmps3.log.server_clock import ServerDate
 from rxmps3.model.names import Layout
@@ -55,7 +55,6 @@ _KEPT_FOR = timedelta(minutes=1)
 _HITS_BEFORE_LISTING = 4
 _HITS_WHEN_LOSING = 1
 """Whoever lost a race to a faster writer has the rest to catch up with at once, or it never gets its turn."""
-_ANEW = "`rxmps3 outbox DIR --anew` lets go of the local copy and keeps what waits to be sent"
 _RESUME_WITHIN = 500
 """A checkpoint further ahead of a resumed place than so many entries is read instead of the entries."""
 
@@ -179,7 +178,7 @@ class SequencedLog:
                         "missing, or not the entry that was read there: the bucket was put back to an earlier copy, "
                         "or holds another history",
                         object=f"log entry {self._layout.entry(self.head.incarnation, place.seq)!r}",
-                        remedy="close the database and open it anew; nothing is written to it from here",
+                        remedy=OPEN_ANEW,
                     )
             self._sighting.saw(here, began, self.date)
 
@@ -407,7 +406,7 @@ class SequencedLog:
                 raise Replaced(
                     f"names another log ({head.incarnation}) than the local copy ({resumed.incarnation})",
                     object=f"head {self._layout.head!r}",
-                    remedy=_ANEW,
+                    remedy=LET_GO,
                 )
             if await self._can_resume(resumed, head, lease):
                 self._seq, self._chain = resumed.seq, resumed.chain
@@ -448,7 +447,7 @@ class SequencedLog:
             raise Replaced(
                 f"{was}: the bucket was put back to an earlier copy, or holds another history",
                 object=f"log entry {name!r}",
-                remedy=_ANEW,
+                remedy=LET_GO,
             )
         return True
 
