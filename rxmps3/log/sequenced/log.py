@@ -525,12 +525,13 @@ class SequencedLog:
         """
         self._known.disbelieved = 0
         while self._seq < seq:
-            answer = await self._read_entry(self.head.incarnation, self._seq + 1)
-            if not await self._counts(self._seq + 1, answer.date):
+            following = self._seq + 1
+            answer = await self._read_entry(self.head.incarnation, following)
+            if not await self._counts(following, answer.date):
                 continue
             if not isinstance(answer, Found):
                 return
-            self._apply(self._seq + 1, answer.body, answer)
+            self._apply(following, answer.body, answer)
             if self._losing:
                 await self._catch_up()
 
