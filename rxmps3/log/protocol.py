@@ -44,11 +44,13 @@ class ResumePoint:
         protocol: the log's protocol.
         version: the id of the last version that the state there holds.
         members: what else the log needs to resume, as JSON values.
+        beside: other positions and their hashes that have to be in the log, too.
     """
 
     protocol: str
     version: str
     members: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    beside: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Log(Protocol):

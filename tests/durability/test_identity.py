@@ -10,8 +10,8 @@ import pytest
 from rxmps3 import Corrupt, Failure, Gone, Replaced, Status
 from rxmps3.local.unsent import find_unsent, forget_states
 from rxmps3.runtime.clock import SystemClock
-from tests.durability.strikes import Bucket, state
 from tests.conftest import Place, new_place, skip_where_not_meant
+from tests.durability.strikes import Bucket, state
 
 LONG_ENOUGH = 11.0
 """Seconds after which a client looks whether its database is still there."""
@@ -166,7 +166,10 @@ async def test_the_outbox_is_kept(near: Bucket, strike: str, tmp_path: Path) -> 
     async with near.connect(local=local) as db:
         for receipt in db.pending.value:
             await receipt
-        assert (await state(db))["waits"] == 3
+        now = await state(db)
+    assert now["waits"] == 3
+    if near.place.protocol == "sequenced":
+        assert now["k"] == 2, "nobody had seen since that the log was still there"
 
 
 async def test_a_bucket_that_comes_back_goes_on(near: Bucket) -> None:

@@ -48,7 +48,9 @@ def head_alone(mutant: Mutant) -> None:
     mutant.replace(Place.is_in, lambda self, answer: True)
 
 
-def other_logs_are_followed(mutant: Mutant) -> None:
+def any_log_is_followed(mutant: Mutant) -> None:
+    """Either of the two would do."""
+    head_alone(mutant)
     mutant.replace(KnownHead._check_successor, lambda self, head: None)  # pyright: ignore[reportPrivateUsage]
 
 
@@ -59,7 +61,7 @@ def nothing_is_named(mutant: Mutant) -> None:
 MUTATIONS: dict[str, tuple[Callable[[Any], None], Strike, str]] = {
     "nobody looks whether the log is still there": (never_old, "emptied", "what is acknowledged is in the log"),
     "only the head is looked at": (head_alone, "put back", "what is acknowledged is in the log"),
-    "a head of another log is followed": (other_logs_are_followed, "made anew", "what is acknowledged is in the log"),
+    "a head of another log is followed": (any_log_is_followed, "made anew", "what is acknowledged is in the log"),
     "what is in doubt is taken for certain": (nothing_is_named, "emptied", "what was acknowledged in vain is named"),
 }
 

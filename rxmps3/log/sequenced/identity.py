@@ -2,7 +2,7 @@
 
 A bucket may be emptied, made anew by somebody else, or put back to an earlier copy while clients run. None of this
 shows in what a client does most: a create succeeds in an empty folder, and the next entry is missing there, too. So a
-client looks at the head and at the entry that it read last, if it has not for `LIVE_FOR`: before a commit, and before
+client looks at the head and at entries that it has read, if it has not for `LIVE_FOR`: before a commit, and before
 it believes any other answer. What it has learned since such a look may be of a log that is not there any more.
 """
 
@@ -51,12 +51,19 @@ class _Moment:
 class Sighting:
     """When the log was last seen to be there, and up to where.
 
+    Whoever finds this place again, and the first one after it, has lost nothing to a copy that is older than the look:
+    that ends at this place at the latest, and then lacks the other one.
+
     Attributes:
         place: the last entry that was seen then.
+        next: the first one after it, once it was read or created.
     """
 
     def __init__(self, clock: Clock) -> None:
         self.place = Place()
+        self.next: Place | None = None
+        self._asked = Place()
+        self._after_asked: Place | None = None
         self._clock = clock
         self._moment = self.begun()
         self._date: datetime | None = None
@@ -65,9 +72,31 @@ class Sighting:
         """Now: the moment at which a look begins."""
         return _Moment(self._clock.monotonic(), self._clock.now())
 
-    def saw(self, place: Place, began: _Moment, date: datetime | None) -> None:
-        """A look that began then has found everything, up to this place; ``date`` is the server's."""
-        self.place, self._moment, self._date = place, began, date
+    def looks(self, place: Place) -> None:
+        """A look begins, whose client is at this place."""
+        self._asked, self._after_asked = place, None
+
+    def applied(self, place: Place) -> None:
+        """An entry was read or created."""
+        self.next = self.next or place
+        self._after_asked = self._after_asked or place
+
+    def undone(self, seq: int) -> None:
+        """It was not applied after all."""
+        self.next = None if self.next is not None and self.next.seq == seq else self.next
+        after = self._after_asked
+        self._after_asked = None if after is not None and after.seq == seq else after
+
+    def saw(self, began: _Moment, date: datetime | None) -> None:
+        """The look that began then has found everything; ``date`` is the server's."""
+        self.place, self.next = self._asked, self._after_asked
+        self._moment, self._date = began, date
+
+    def places(self, here: Place | None = None) -> list[Place]:
+        """The entries to look at; with the last one, ``here``, which tells of copies younger than the last look."""
+        return list(
+            {place.seq: place for place in (self.place, self.next, here) if place is not None and place.seq}.values()
+        )
 
     def is_after(self, moment: _Moment) -> bool:
         """Whether the look began after that moment."""

@@ -94,6 +94,7 @@ class SequencedLog:
         self._opened = False
         self._opening_once = asyncio.Lock()
         self._resumed: Cursor | None = None
+        self._resumed_beside: list[Place] = []
         self._opening: State | None = None  # what has been read so far of the log being opened
         self._tail = Tail()
         self._ahead: dict[str, Found] = {}  # fetched before another read failed
@@ -118,7 +119,8 @@ class SequencedLog:
         if not self.exists:
             return None
         members = {"incarnation": self.head.incarnation, "seq": self._seq, "chain": self._chain}
-        return ResumePoint("sequenced", self.position, members)
+        others = {str(place.seq): place.chain for place in self._sighting.places() if place.seq != self._seq}
+        return ResumePoint("sequenced", self.position, members, others)
 
     @property
     def cursor(self) -> Cursor:
@@ -163,8 +165,8 @@ class SequencedLog:
             if self._sighting.is_after(began):
                 return  # somebody else asked meanwhile
             began = self._sighting.begun()
-            here = self._here
-            places = {self._sighting.place, here} if self._sighting.place.seq else {here}
+            places = self._sighting.places(self._here)
+            self._sighting.looks(self._here)
             looked, answers = await asyncio.gather(
                 self._known.look(), all_of(map(self._ask_for, places)), return_exceptions=True
             )
@@ -180,7 +182,7 @@ class SequencedLog:
                         object=f"log entry {self._layout.entry(self.head.incarnation, place.seq)!r}",
                         remedy=OPEN_ANEW,
                     )
-            self._sighting.saw(here, began, self.date)
+            self._sighting.saw(began, self.date)
 
     async def _ask_for(self, place: Place) -> Found | NotModified | Missing:
         """The entry of a place; only whether it is the same, where that can be told by its ETag."""
@@ -218,6 +220,7 @@ class SequencedLog:
 
     def resume(self, place: ResumePoint) -> None:
         self._resumed = Cursor(**place.members)
+        self._resumed_beside = [Place(int(seq), str(chain)) for seq, chain in place.beside.items()]
         self._known.expected = True
 
     async def open(self) -> None:
@@ -372,6 +375,7 @@ class SequencedLog:
         before = (self._seq, self._chain, self._here)
         self._seq, self._chain = seq, codec.digest(body)
         self._here = Place(seq, self._chain, answer.etag)
+        self._sighting.applied(self._here)
         self._stored_at = answer.modified if isinstance(answer, Found) else None
         self._tail.grew(seq, len(body))
         try:
@@ -381,6 +385,7 @@ class SequencedLog:
                 self._opening = fold(self._opening, entry.version)
         except Corrupt as error:
             self._seq, self._chain, self._here = before
+            self._sighting.undone(seq)
             raise Corrupt(f"{error.object}: {error.what}", object=f"log entry {name!r}") from error
 
     # -- following the head ----------------------------------------------------------------------------------
@@ -394,7 +399,8 @@ class SequencedLog:
         if (self._here.seq, self._here.chain) != (self._seq, self._chain):
             self._here = Place(self._seq, self._chain)
         if first:
-            self._sighting.saw(self._here, began, lease.seen)
+            self._sighting.looks(self._here)
+            self._sighting.saw(began, lease.seen)
         self._tail.checkpointed(head.checkpoint.seq if head.checkpoint is not None else 0)
         return True
 
@@ -438,17 +444,19 @@ class SequencedLog:
         ahead = head.checkpoint.seq - cursor.seq if head.checkpoint is not None else 0
         if cursor.seq <= head.floor or ahead > _RESUME_WITHIN:
             return cursor.seq == 0 and head.checkpoint is None
-        name = self._layout.entry(cursor.incarnation, cursor.seq)
-        answer = await self._read_entry(cursor.incarnation, cursor.seq)
-        if not lease.covers(cursor.seq, self._known.dated(answer.date)):
-            raise Outdated
-        if not isinstance(answer, Found) or codec.digest(answer.body) != cursor.chain:
-            was = "missing" if isinstance(answer, Missing) else "not the entry that the local copy has read"
-            raise Replaced(
-                f"{was}: the bucket was put back to an earlier copy, or holds another history",
-                object=f"log entry {name!r}",
-                remedy=LET_GO,
-            )
+        for place in (Place(cursor.seq, cursor.chain), *self._resumed_beside):
+            if place.seq <= head.floor:
+                continue
+            answer = await self._read_entry(cursor.incarnation, place.seq)
+            if not lease.covers(place.seq, self._known.dated(answer.date)):
+                raise Outdated
+            if not place.is_in(answer):
+                was = "missing" if isinstance(answer, Missing) else "not the entry that the local copy has read"
+                raise Replaced(
+                    f"{was}: the bucket was put back to an earlier copy, or holds another history",
+                    object=f"log entry {self._layout.entry(cursor.incarnation, place.seq)!r}",
+                    remedy=LET_GO,
+                )
         return True
 
     def _jump(self, state: State) -> None:
