@@ -46,7 +46,6 @@ int made;                  /* what has been written so far */
 typedef Letter { byte log; byte number; body b }
 
 Letter sent[CLIENTS];      /* the one PUT of an entry that a client waits for */
-bool created_unchecked[CLIENTS];
 Letter stray;              /* one that nobody waits for any more */
 byte ahead[CLIENTS];        /* without SAME_NUMBER: how many numbers are passed over */
 
@@ -62,11 +61,11 @@ Plan plan[CLIENTS];        /* a head that is about to be put */
 
 inline forget_place(i) {
   ME.log = 0; ME.cursor = 0; ME.hash = 0; ME.seen = 0; ME.floor = 0; ME.etag = 0; ME.fresh = false;
-  ME.point = 0; ME.sure = false; ME.proven = 0; ME.proof = 0; ME.unaware = false
+  ME.point = 0; ME.sure = false; ME.proven = 0; ME.proof = 0; ME.after = 0; ME.unaware = false; ME.stale = false
 }
 
 inline forget_requests(i) {
-  FORGET(sent[i]); created_unchecked[i] = false; ahead[i] = 0;
+  FORGET(sent[i]); ahead[i] = 0;
   plan[i].made = false; plan[i].etag = 0; plan[i].floor = 0; plan[i].point = 0; plan[i].hash = 0; plan[i].seen = 0
 }
 
@@ -106,7 +105,7 @@ proctype Somebody(byte i) {
        sent[i].number = ME.cursor + 1 + ahead[i];
        sent[i].b = ME.hash << 3 | ME.pending }
 
-  :: atomic { sent[i].log && !created_unchecked[i] ->
+  :: atomic { sent[i].log ->
        create(sent[i].log, sent[i].number, sent[i].b, done);
        if
        :: true ->                                       /* the answer is heard */
@@ -120,7 +119,7 @@ proctype Somebody(byte i) {
             if
             :: done && COUNTS(i, sent[i].number, LEASE_CREATED) && ME.cursor + 1 + ahead[i] == sent[i].number ->
                  if
-                 :: !BELIEVES(i) -> created_unchecked[i] = true
+                 :: !BELIEVES(i) -> FORGET(sent[i])     /* and asks for it after a look */
                  :: else -> learn(i, sent[i].b); FORGET(sent[i])
                  fi
             :: !done && !RULE(READ_BACK) && ENTRY(ME.log, ME.cursor + 1) ->
@@ -146,7 +145,7 @@ proctype Somebody(byte i) {
        fi;
        done = false }
 
-  :: atomic { sent[i].log && !created_unchecked[i] ->   /* it is not carried out, or not yet, and the client gives up */
+  :: atomic { sent[i].log ->   /* it is not carried out, or not yet, and the client gives up */
        printf("%d gives up entry %d\n", i, sent[i].number);
        if
        :: late && !stray.log -> stray.log = sent[i].log; stray.number = sent[i].number; stray.b = sent[i].b
@@ -160,20 +159,6 @@ proctype Somebody(byte i) {
        :: !RULE(UNKNOWN_IS_UNKNOWN) && ME.cursor + 1 == sent[i].number -> learn(i, sent[i].b)
        :: else
        fi;
-       FORGET(sent[i]) }
-
-  :: atomic { created_unchecked[i] && ME.life == OPEN && BELIEVES(i) ->
-       printf("%d believes in entry %d after all\n", i, sent[i].number);
-       if
-       :: COUNTS(i, sent[i].number, LEASE_CREATED) && ME.cursor + 1 == sent[i].number -> learn(i, sent[i].b)
-       :: else                                          /* a look was faster, or it was collected meanwhile */
-       fi;
-       created_unchecked[i] = false;
-       FORGET(sent[i]) }
-
-  :: atomic { created_unchecked[i] && ME.life == STOPPED ->
-       printf("%d does not believe in entry %d\n", i, sent[i].number);
-       created_unchecked[i] = false;
        FORGET(sent[i]) }
 
   /* -- reading, 5.4 */
@@ -226,13 +211,13 @@ proctype Somebody(byte i) {
   :: atomic { ME.life == OPEN && deaths > 0 ->
        deaths--;
        if                                               /* what it sent may still arrive */
-       :: sent[i].log && late && !stray.log && !created_unchecked[i] ->
+       :: sent[i].log && late && !stray.log ->
             stray.log = sent[i].log; stray.number = sent[i].number; stray.b = sent[i].b
        :: true
        fi;
        forget_requests(i);
        ME.life = CLOSED;
-       ME.fresh = false; ME.sure = false; ME.unaware = false;
+       ME.fresh = false; ME.sure = false; ME.unaware = false; ME.stale = false;
        ME.pending = (RULE(KEEP_DOUBTFUL) -> ME.pending | ME.doubtful : ME.pending);
        ME.doubtful = 0;
        if                                               /* its outbox is as it was, or as it was before anything went */
@@ -287,6 +272,9 @@ inline strike() {
   i = 0
 }
 
+#define SURE_AND(what) (client[0].sure && client[0].what || client[1].sure && client[1].what || \
+                        client[2].sure && client[2].what)
+
 proctype World() {
   byte i, n;
   bool done;
@@ -311,7 +299,9 @@ proctype World() {
   :: atomic { takes_copies && !has_copy && !struck && HEAD.log ->
        printf("the bucket is copied\n");
        has_copy = true;
-       copy(bucket, kept) }
+       copy(bucket, kept);
+       for (i : 0 .. CLIENTS - 1) { ME.stale = (ME.log && ME.life == OPEN) }
+       i = 0 }
 
   :: atomic { wipes > 0 && HEAD.log ->
        printf("the bucket is wiped\n");
@@ -319,17 +309,19 @@ proctype World() {
        clear(bucket);
        strike() }
 
-  :: atomic { has_copy && (bucket.length != kept.length || HEAD.etag != kept.head.etag || HEAD.log != kept.head.log) ->
+  /* A copy that is put back is older than the moment for which a look is good. */
+  :: atomic { has_copy && !SURE_AND(stale) && (bucket.length != kept.length || HEAD.etag != kept.head.etag || HEAD.log != kept.head.log) ->
        printf("the bucket is put back to the copy\n");
        copy(kept, bucket);
        clear(kept);
        kept.head.etag = 0; has_copy = false; takes_copies = false;
-       strike() }
+       strike();
+       for (i : 0 .. CLIENTS - 1) { ME.stale = false }
+       i = 0 }
 
-  :: atomic { struck && (client[0].sure && client[0].unaware || client[1].sure && client[1].unaware ||
-                         client[2].sure && client[2].unaware) ->
-       printf("a moment has passed since the strike\n");
-       for (i : 0 .. CLIENTS - 1) { ME.sure = ME.sure && !ME.unaware }
+  :: atomic { (struck && SURE_AND(unaware)) || (has_copy && SURE_AND(stale)) ->
+       printf("a moment has passed\n");
+       for (i : 0 .. CLIENTS - 1) { ME.sure = ME.sure && !ME.unaware && !ME.stale }
        i = 0 }
   od
 }

@@ -163,9 +163,11 @@ typedef Client {
   bool renamed;      /* without KNOWN_AGAIN: its writes have other names than those in the log */
   bool sure;         /* 5.11: the log was seen to be there a moment ago, */
   byte proven;       /*   with this number as its last, */
-  body proof;        /*   whose hash was this; */
+  body proof;        /*   whose hash was this, */
+  body after;        /*   and this is that of the one after it, once it is known; */
   int doubtful;      /*   and these writes were acknowledged since */
-  bool unaware       /* the bucket was wiped or put back since then */
+  bool unaware;      /* the bucket was wiped or put back since then, */
+  bool stale         /*   or the copy that may be put back was made */
 }
 
 Client client[CLIENTS];
@@ -193,12 +195,15 @@ inline stop(i) {
   promise(struck, "nobody finds the log damaged");
   ME.pending = (RULE(KEEP_DOUBTFUL) -> ME.pending | ME.doubtful : ME.pending);
   promise(!(ME.doubtful & ~bucket.logged & ~ME.pending), "what is acknowledged in vain is kept");
-  ME.doubtful = 0; ME.sure = false; ME.unaware = false;
+  ME.doubtful = 0; ME.sure = false; ME.unaware = false; ME.stale = false;
   ME.life = STOPPED
 }
 
 /* The log was seen to be there, up to the cursor. */
-inline saw(i) { ME.sure = true; ME.proven = ME.cursor; ME.proof = ME.hash; ME.doubtful = 0; ME.unaware = false }
+inline saw(i) {
+  ME.sure = true; ME.proven = ME.cursor; ME.proof = ME.hash; ME.after = 0; ME.doubtful = 0;
+  ME.unaware = false; ME.stale = false
+}
 
 /* The cursor moves over the entry after it, whose bytes are in hand: 5.1, 5.4. */
 inline move(i, found_) {
@@ -207,6 +212,7 @@ inline move(i, found_) {
   :: else ->
        promise(!(ME.seen & WRITES(found_)) || RULE(COUNT_ONCE), "a write counts once");
        ME.seen = ME.seen | WRITES(found_);
+       ME.after = (ME.cursor == ME.proven -> HASH(found_) : ME.after);
        ME.hash = HASH(found_);
        ME.cursor++;             /* last, since found_ may be an expression with the cursor in it */
        settle(i);
@@ -253,9 +259,10 @@ inline look(i) {
 
 /* 5.11, by a client that is open: the head names the log, no less than before, and the entries read last are there. */
 #define IS_THERE(n, h) (!(n) || (n) <= HEAD.floor || HASH(ENTRY(ME.log, n)) == (h))
+#define ARE_THERE(i) (IS_THERE(ME.proven, ME.proof) && (!ME.after || IS_THERE(ME.proven + 1, ME.after)))
 inline confirm(i) {
   if
-  :: HEAD.log == ME.log && RULE(CHECK_PLACE) && !(IS_THERE(ME.cursor, ME.hash) && IS_THERE(ME.proven, ME.proof)) -> stop(i)
+  :: HEAD.log == ME.log && RULE(CHECK_PLACE) && !(IS_THERE(ME.cursor, ME.hash) && ARE_THERE(i)) -> stop(i)
   :: else ->
        look(i);
        if
@@ -277,7 +284,7 @@ inline open(i) {
        :: else ->
             if
             :: ME.cursor && HASH(ENTRY(ME.log, ME.cursor)) != ME.hash && RULE(COMPARE_PLACE) -> stop(i)
-            :: !IS_THERE(ME.proven, ME.proof) && RULE(COMPARE_PROVEN) -> stop(i)
+            :: !ARE_THERE(i) && RULE(COMPARE_PROVEN) -> stop(i)
             :: else ->
                  promise(!ME.cursor || HASH(ENTRY(ME.log, ME.cursor)) == ME.hash, "nobody goes on from what is not there");
                  saw(i);

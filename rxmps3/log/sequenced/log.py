@@ -194,16 +194,20 @@ class SequencedLog:
     async def _ask(self, place: Place) -> Found | NotModified | Missing:
         return await self._read_entry(self.head.incarnation, place.seq)
 
-    async def _counts(self, seq: int, answered: datetime | None) -> bool:
+    async def _counts(self, seq: int, answer: Found | NotModified | Missing | Stored) -> bool:
         """Whether an answer about entry ``seq`` may be believed. If not, repeat the request.
+
+        An entry that it shows may be lost again by the time of a look, so that it has to be seen after that.
 
         Raises:
             Gone, Replaced: it is of a log that is not there any more.
             as `KnownHead.counts`.
         """
-        if self._opened and self._sighting.is_old(answered):
+        if self._opened and self._sighting.is_old(answer.date):
             await self.confirm()
-        return await self._known.counts(seq, answered)
+            if isinstance(answer, (Found, Stored)):
+                return False
+        return await self._known.counts(seq, answer.date)
 
     async def _explain(self, error: Corrupt) -> NoReturn:
         """Raise this error, or what is behind it: that it is another log by now."""
@@ -292,7 +296,7 @@ class SequencedLog:
             head, seq = self.head, self._seq + 1
             answer = await self._read_entry(head.incarnation, seq)
             began = began or answer.date
-            if not await self._counts(seq, answer.date):
+            if not await self._counts(seq, answer):
                 continue
             if not isinstance(answer, Found):
                 return
@@ -309,7 +313,7 @@ class SequencedLog:
         after = self._layout.entry(head.incarnation, self._seq)
         last = self._seq
         async for page in pages(self._storage, self._layout.log(head.incarnation), after=after):
-            if not await self._counts(first, page.date):
+            if not await self._counts(first, Missing(page.date)):
                 await self._catch_up()
                 return
             numbers = (self._layout.seq_of(head.incarnation, one.name) for one in page.objects)
@@ -318,7 +322,7 @@ class SequencedLog:
             batch = range(start, min(start + _READS_AT_ONCE, last + 1))
             answers, failed = await self._read_entries(head.incarnation, batch)
             for seq, answer in answers.items():
-                if not await self._counts(seq, answer.date):
+                if not await self._counts(seq, answer):
                     await self._catch_up()
                     return
                 if not isinstance(answer, Found):
@@ -521,7 +525,7 @@ class SequencedLog:
                 raise self._not_found_error(name, error) from error
         else:
             self._losing = False
-            if await self._counts(seq, stored.date):
+            if await self._counts(seq, stored):
                 self._apply(seq, body, stored)
             else:
                 await self.read()
@@ -535,7 +539,7 @@ class SequencedLog:
         while self._seq < seq:
             following = self._seq + 1
             answer = await self._read_entry(self.head.incarnation, following)
-            if not await self._counts(following, answer.date):
+            if not await self._counts(following, answer):
                 continue
             if not isinstance(answer, Found):
                 return
