@@ -6,6 +6,7 @@ ask for less        `NotKept`
 wait, it is retried `Unavailable` (and `Throttled`, `UnsureTime`)
 mend the access     `AccessDenied`, `BucketNotFound`
 look at the data    `Corrupt`, `Unsupported`
+open it anew        `Replaced`, `Gone` (both are `Corrupt`)
 one write is over   `Rejected` (and `Conflict`), `OutcomeUnknown`
 make room           `Overloaded`
 the handle is over  `Closed`, `NotSent`
@@ -30,6 +31,7 @@ __all__ = [
     "Corrupt",
     "Error",
     "Failure",
+    "Gone",
     "InvalidInput",
     "InvalidKey",
     "InvalidOption",
@@ -41,6 +43,7 @@ __all__ = [
     "Overloaded",
     "PreconditionFailed",
     "Rejected",
+    "Replaced",
     "Throttled",
     "Unavailable",
     "Unsupported",
@@ -146,6 +149,28 @@ class BucketNotFound(Error):
 
 class Corrupt(Error):
     """Stored data is not what its hash, number or format says. Nothing is overwritten."""
+
+
+class _Lost(Corrupt):
+    """The database that this client has read is not in the bucket any more.
+
+    Attributes:
+        unconfirmed: the version ids of the writes that were acknowledged since the database was last known to be there,
+            so that they may be missing from what is there now.
+    """
+
+    unconfirmed: tuple[str, ...] = ()
+
+
+class Replaced(_Lost):
+    """Another database, or another history of this one, is in the place of the one that this client has read.
+
+    Somebody made it anew, or put the bucket back to an earlier copy. Nothing is written to it from here.
+    """
+
+
+class Gone(_Lost):
+    """The database that this client has read was deleted, wholly or in part. Nothing is written from here."""
 
 
 class Unsupported(Error):

@@ -11,7 +11,7 @@ from rxmps3.cli.run import AsJson, Endpoint, Profile, Region, Run, Target
 from rxmps3.cli.terminal import shown
 from rxmps3.database.connect import connect
 from rxmps3.errors import InvalidOption
-from rxmps3.local.unsent import Unsent, find_unsent, move
+from rxmps3.local.unsent import Forgotten, Unsent, find_unsent, forget_states, move
 from rxmps3.storage import open_storage
 
 _KEYS_SHOWN = 5
@@ -33,6 +33,12 @@ def outbox(
     move_to: Annotated[
         str | None, typer.Option("--move-to", metavar="URL", help="Let them wait for the database at URL instead.")
     ] = None,
+    anew: Annotated[
+        bool,
+        typer.Option(
+            "--anew", help="Forget what was read of databases that were replaced or put back; what waits stays."
+        ),
+    ] = False,
     endpoint_url: Endpoint = None,
     region: Region = None,
     profile: Profile = None,
@@ -45,10 +51,13 @@ def outbox(
     outbox that a running process has open is skipped: the process sends it.
     """
     at = Target(move_to or "", "main", endpoint_url, region, profile, timeout, json)
-    return Run("outbox", at).perform(lambda run: _outbox(run, directory, database, send, move_to))
+    return Run("outbox", at).perform(lambda run: _outbox(run, directory, database, send, move_to, anew))
 
 
-async def _outbox(run: Run, directory: str, database: str | None, send: bool, move_to: str | None) -> None:
+async def _outbox(run: Run, directory: str, database: str | None, send: bool, move_to: str | None, anew: bool) -> None:
+    if anew:
+        for gone in await forget_states(directory, database):
+            _show_forgotten(run, gone)
     found = await _waiting(run, directory, database)
     if move_to is None and not send:
         for one in found:
@@ -130,6 +139,16 @@ def _show(run: Run, one: Unsent) -> None:
     run.terminal.line(f"{where}: {len(one.writes):,} writes{maybe}, of {keys}{more}{state}")
     for name in one.unreadable:
         run.terminal.line(f"  not readable: {name}")
+
+
+def _show_forgotten(run: Run, one: Forgotten) -> None:
+    where = one.address or one.database
+    if run.at.json:
+        done = "in use" if one.in_use else "forgotten"
+        run.terminal.record({"done": done, "address": where, "manifest": one.manifest})
+    else:
+        what = "a process has it open: end that first" if one.in_use else "what was read of it is forgotten"
+        run.terminal.line(f"{where} manifest {one.manifest!r}: {what}")
 
 
 def _tell(run: Run, what: str, count: int, address: str, manifest: str) -> None:

@@ -14,17 +14,20 @@ import typer
 from rxmps3.cli import transfer as moving
 from rxmps3.cli.commands import command, main
 from rxmps3.cli.run import Run
-from rxmps3.cli.terminal import Exit, writing_to_stdout
+from rxmps3.cli.terminal import Exit, shown, writing_to_stdout
 from rxmps3.database.connect import connect
-from rxmps3.errors import Corrupt, InvalidOption
+from rxmps3.errors import Corrupt, InvalidOption, Unsupported
 from rxmps3.log.protocol import Progress, Report
 from rxmps3.log.registry import protocol_of
 from rxmps3.log.sequenced.collector import DEFAULT_RETENTION
+from rxmps3.log.sequenced.repair import SET_ASIDE, Repair, carry_out, examine
 from rxmps3.log.sequenced.verify import Problem
 from rxmps3.log.sequenced.verify import verify as verify_manifest
 from rxmps3.storage import open_storage
 
 __all__ = ["main"]
+
+_KEYS_SHOWN = 5
 
 Prefix = Annotated[str, typer.Option("--prefix", metavar="PREFIX", help="Only keys that start so.")]
 
@@ -175,6 +178,86 @@ def _show_problems(run: Run, problems: Sequence[Problem]) -> None:
             run.terminal.record({"object": problem.object, "problem": problem.what})
         else:
             run.terminal.line(("wrong  ", "red"), f"{problem.object}: {problem.what}")
+
+
+@command
+async def repair(
+    run: Run,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, nothing is changed.")] = False,
+    log: Annotated[
+        str, typer.Option("--log", metavar="ID", help="Which log to keep, if several are left and no head names one.")
+    ] = "",
+) -> int:
+    """Make a log readable again whose head is gone, or in which two histories are mixed, from what is there.
+
+    Says what it would do; does it with --yes. What cannot be read is moved to the folder .rxmps3-set-aside, never just
+    deleted. Ends with 6 if something is to be done and --yes is not given.
+    """
+    async with run.storage() as storage:
+        protocol = await protocol_of(storage, run.at.manifest)
+        if protocol in ("versioned", "mps3"):
+            raise Unsupported(
+                _NOT_REPAIRED[protocol], operation="repair", object=f"manifest {run.at.manifest!r} at {run.at.place}"
+            )
+        found = await examine(storage, run.at.manifest, log=log, nonce=run.clock.new_id())
+        if not found.is_needed and not found.log:
+            raise run.no_such_manifest()
+        _show_repair(run, found)
+        if not found.is_needed or not yes:
+            return Exit.DATA if found.is_needed else Exit.OK
+        folder = f"{run.clock.now():%Y-%m-%dT%H%M%SZ}-{run.clock.new_id(6)}"
+        await carry_out(storage, found, folder)
+        _show_done(run, folder, len(found.strays))
+    return Exit.OK
+
+
+_NOT_REPAIRED = {
+    "versioned": "its log is the versions of one object, without a head: if the newest one is a delete marker, remove "
+    "that; if a version follows one that is gone, delete that version, or restore the other",
+    "mps3": "it has no head to lose: whichever operations are left are its log, and each holds the whole state",
+}
+
+
+def _show_repair(run: Run, found: Repair) -> None:
+    if run.at.json:
+        for stray in found.strays:
+            run.terminal.record(
+                {"object": stray.name, "why": stray.why, "writes": list(stray.writes), "keys": list(stray.keys)}
+            )
+        run.terminal.record(
+            {
+                "needed": found.is_needed,
+                "log": found.log,
+                "last": found.last,
+                "keys": found.keys,
+                "head": "written" if found.head is not None else "moved aside" if found.problem else "kept",
+                "problem": found.problem,
+                "strays": len(found.strays),
+            }
+        )
+        return
+    for stray in found.strays:
+        keys = ", ".join(map(shown, stray.keys[:_KEYS_SHOWN])) + (" …" if len(stray.keys) > _KEYS_SHOWN else "")
+        held = f"; it has {len(stray.writes)} writes, of {keys}" if stray.writes else ""
+        run.terminal.line(("aside  ", "yellow"), f"{shown(stray.name)}: {stray.why}{held}")
+    if found.head is not None:
+        run.terminal.line(("head   ", "yellow"), f"to be written anew: {found.problem}")
+    elif found.problem:
+        run.terminal.line(("head   ", "yellow"), f"to be moved aside: {found.problem}")
+    if found.log:
+        what = "nothing is to be done" if not found.is_needed else "what is kept"
+        run.terminal.line(f"{what}: log {found.log} up to entry {found.last:,}, {found.keys:,} keys")
+    else:
+        run.terminal.line("nothing of it can be read as a log: afterwards the manifest is empty, and can be made anew")
+    if found.is_needed:
+        run.terminal.line("with --yes this is done; let no client write meanwhile")
+
+
+def _show_done(run: Run, folder: str, count: int) -> None:
+    if run.at.json:
+        run.terminal.record({"done": True, "moved": count, "folder": SET_ASIDE + folder})
+    else:
+        run.terminal.line(f"done; {count:,} objects are in {SET_ASIDE}{folder}/")
 
 
 @command

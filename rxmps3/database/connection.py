@@ -109,8 +109,15 @@ class Connection:
         self._key = key
         _shared.setdefault(asyncio.get_running_loop(), {})[key] = self
 
+    @property
+    def lost(self) -> bool:
+        """Whether a database of it is not there any more, so that it is to be opened anew."""
+        return any(replica.lost for replica in self._replicas.values())
+
     def _forget(self) -> None:
-        _shared.get(asyncio.get_running_loop(), {}).pop(self._key, None)
+        known = _shared.get(asyncio.get_running_loop(), {})
+        if known.get(self._key) is self:
+            del known[self._key]
 
 
 def _is_on_a_loop() -> bool:
@@ -165,7 +172,7 @@ def share(
     if not shared or place is None:
         return connection
     known = _shared.get(asyncio.get_running_loop(), {}).get(key)
-    if known is None:
+    if known is None or known.lost:
         connection.remember(key)
         return connection
     if known.storage_options != options:

@@ -283,7 +283,9 @@ def _encode_saved(saved: SavedState) -> bytes:
     if place is None:
         return seal('{"place":null}')
     state = codec.encode_state(saved.state, "", 0, _NO_CHAIN).decode()
-    members = {"protocol": place.protocol, "version": place.version, "members": dict(place.members)}
+    members: dict[str, Any] = {"protocol": place.protocol, "version": place.version, "members": dict(place.members)}
+    if place.beside:
+        members["beside"] = dict(place.beside)
     return seal(f'{{"place":{jsontext.encode(members)},"state":{jsontext.encode(state)}}}')
 
 

@@ -15,7 +15,7 @@ from rxmps3.local.outbox import Outbox, Restored
 from rxmps3.runtime.clock import Clock
 from rxmps3.storage.directory import DirectoryStorage
 
-__all__ = ["Unsent", "find_unsent", "move"]
+__all__ = ["Forgotten", "Unsent", "find_unsent", "forget_states", "move"]
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,64 @@ async def find_unsent(directory: str | os.PathLike[str], clock: Clock) -> list[U
 
 
 def _slots_of(directory: str | os.PathLike[str]) -> list[Path]:
+    return [outbox.parent for outbox in sorted(_root_of(directory).glob("*/*/slots/*/outbox"))]
+
+
+def _root_of(directory: str | os.PathLike[str]) -> Path:
     root = Path(directory).expanduser()
     if not root.is_dir():
         raise InvalidOption("it is not a directory", object=f"local directory {os.fspath(directory)!r}")
-    return [outbox.parent for outbox in sorted(root.glob("*/*/slots/*/outbox"))]
+    return root
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """A local copy of a manifest's state that was deleted, or that a process has open.
+
+    Attributes:
+        database: the folder of its database, by its name.
+        address: the URL of the database; None in a folder of an earlier version.
+        manifest: its name.
+        in_use: a process has it open, so it was left alone.
+    """
+
+    database: str
+    address: str | None
+    manifest: str
+    in_use: bool
+
+
+async def forget_states(directory: str | os.PathLike[str], database: str | None = None) -> list[Forgotten]:
+    """Delete the copies of what was read, so that the next opening takes the databases as they are in their buckets.
+
+    What waits to be sent stays.
+
+    Args:
+        directory: the local directory.
+        database: only that of this address or folder.
+
+    Raises:
+        InvalidOption: not a directory.
+    """
+    return await asyncio.to_thread(_forget_states, directory, database)
+
+
+def _forget_states(directory: str | os.PathLike[str], database: str | None) -> list[Forgotten]:
+    found: list[Forgotten] = []
+    for state in sorted(_root_of(directory).glob("*/*/known/state")):
+        folder, parent = state.parents[1], state.parents[2]
+        address = address_of(parent)
+        if database is not None and database not in (address, parent.name):
+            continue
+        locks = [lock_slot(slot) for slot in sorted((folder / "slots").iterdir())]
+        in_use = None in locks
+        if not in_use:
+            state.unlink(missing_ok=True)
+        for lock in locks:
+            if lock is not None:
+                os.close(lock[1])
+        found.append(Forgotten(parent.name, address, unquote(folder.name), in_use))
+    return found
 
 
 async def move(unsent: Unsent, directory: str | os.PathLike[str], url: str, clock: Clock) -> int:

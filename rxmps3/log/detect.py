@@ -132,6 +132,12 @@ class ChosenLog:
     def upkeep_is_due(self) -> bool:
         return self._log.upkeep_is_due
 
+    def is_confirmed(self, position: str) -> bool:
+        return self._log.is_confirmed(position)
+
+    async def confirm(self) -> None:
+        await self._log.confirm()
+
     async def ensure_dated(self) -> None:
         await self._log.ensure_dated()
 

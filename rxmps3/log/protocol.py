@@ -44,11 +44,13 @@ class ResumePoint:
         protocol: the log's protocol.
         version: the id of the last version that the state there holds.
         members: what else the log needs to resume, as JSON values.
+        beside: other positions and their hashes that have to be in the log, too.
     """
 
     protocol: str
     version: str
     members: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    beside: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Log(Protocol):
@@ -115,6 +117,7 @@ class Log(Protocol):
         Raises:
             Unavailable, AccessDenied, BucketNotFound: the storage does not answer or refuses.
             Corrupt: a stored object is malformed or contradicts another one.
+            Gone, Replaced: the log that was read is not there any more.
             Unsupported: written by a newer version of this package, or in another protocol.
         """
         ...
@@ -128,6 +131,20 @@ class Log(Protocol):
 
         Raises:
             Rejected: the storage lacks what the log needs; the message says which condition it breaks.
+        """
+        ...
+
+    def is_confirmed(self, position: str) -> bool:
+        """Whether the log was seen to be still there after it held this position: see `confirm`."""
+        ...
+
+    async def confirm(self) -> None:
+        """Check that the log in the bucket is still the one that was read.
+
+        Raises:
+            Gone: it was deleted.
+            Replaced: another one, or an earlier state of it, is in its place.
+            as `read`.
         """
         ...
 

@@ -10,12 +10,14 @@ from rxmps3.model.names import probe as probe_name
 from rxmps3.runtime.clock import Clock
 from rxmps3.storage.base import Found, Storage
 
-__all__ = ["GRACE", "MARGIN", "ServerDate", "certain_time"]
+__all__ = ["GRACE", "LIVE_FOR", "MARGIN", "ServerDate", "certain_time"]
 
 GRACE = timedelta(hours=1)
 """What a collector waits between raising the floor and deleting."""
 MARGIN = timedelta(minutes=5)
 """Left for coarse server times and for requests under way."""
+LIVE_FOR = timedelta(seconds=10)
+"""So long after a look that found the log in its place, by a local clock, no other one is needed before a commit."""
 _FRESH = timedelta(days=1)
 """The log forgets a writer 30 days after its last entry's date, and nothing is sent again 29 days after its own: both
 are taken from here, so that it matters only that neither is weeks behind."""

@@ -49,6 +49,8 @@ class Health:
         self._failures: Subject[Failure] = Subject()
         self._early: deque[Failure] = deque(maxlen=_MOST_EARLY)
         self._on_recovery: list[Callable[[], None]] = []
+        self._on_failure: list[Callable[[Error], None]] = []
+        self._on_answer: list[Callable[[], None]] = []
 
     @property
     def status(self) -> Status:
@@ -58,6 +60,14 @@ class Health:
     def on_recovery(self, action: Callable[[], None]) -> None:
         """Call back each time the storage answers again after a failure."""
         self._on_recovery.append(action)
+
+    def on_answer(self, action: Callable[[], None]) -> None:
+        """Call back each time the log has been read or a commit has ended well."""
+        self._on_answer.append(action)
+
+    def on_failure(self, action: Callable[[Error], None]) -> None:
+        """Call back with each error of the storage or the log."""
+        self._on_failure.append(action)
 
     @property
     def failures(self) -> Observable[Failure]:
@@ -101,6 +111,8 @@ class Health:
             self.tell()
             for action in self._on_recovery:
                 action()
+        for action in self._on_answer:
+            action()
 
     def failed(self, operation: str, error: Error, wait: float, *, heard: bool = False) -> None:
         """Note that the storage or the log failed, to be retried in ``wait`` seconds.
@@ -111,6 +123,8 @@ class Health:
         if not heard and self._reported.get(operation) is not type(error):
             self._reported[operation] = type(error)
             self.report(Failure(operation, self._name, error, "it is tried again"))
+        for action in self._on_failure:
+            action(error)
         since = self._status.since if self._status.online is False else self._clock.now()
         self._status = replace(self._status, online=False, since=since, last_error=error, next_try=wait)
         self.tell()

@@ -112,6 +112,8 @@ class What(Enum):
     STORED = "stored"
     DROPPED = "dropped"
     """It has ended and is not in the log."""
+    LEFT = "left on disk"
+    """Its outcome is for the next start to find out."""
     SAVED = "saved"
     """A state that has it is on disk."""
     REMOVED = "removed"
@@ -146,6 +148,12 @@ TRANSITIONS: Mapping[What, Mapping[State, State]] = {
         Storing.DUE: Storing.GONE,
         Storing.ADDING: Storing.WITHDRAWN,
         Storing.KEPT: Storing.REFUSED,
+    },
+    What.LEFT: {
+        Storing.UNKEPT: Storing.UNKEPT,
+        Storing.DUE: Storing.GONE,
+        Storing.ADDING: Storing.GONE,
+        Storing.KEPT: Storing.GONE,
     },
     What.SAVED: {Storing.DUE: Storing.GONE, Storing.ADDING: Storing.WITHDRAWN, Storing.KEPT: Storing.OVER},
     What.REMOVED: {Storing.REFUSED: Storing.GONE, Storing.OVER: Storing.GONE},
@@ -364,8 +372,14 @@ class PendingWrites(Generic[R]):
         """The open writes that may be in the log."""
         return [one for one in list(self.open.values()) if one.sending is Sending.SENT]
 
-    def end(self, id: WriteId, *, committed: bool) -> PendingWrite[R] | None:
-        """End a write and return it, so that its receipt can be settled; None if it had ended before."""
+    def end(self, id: WriteId, *, committed: bool, left: bool = False) -> PendingWrite[R] | None:
+        """End a write and return it, so that its receipt can be settled; None if it had ended before.
+
+        Args:
+            id: of the write.
+            committed: whether it is in the log.
+            left: it is not, and is to stay on disk for the next start.
+        """
         one = self.open.pop(id, None)
         if one is None:
             return None
@@ -377,7 +391,7 @@ class PendingWrites(Generic[R]):
         else:
             if one.sending is not Sending.CANCELLED:
                 one.happened(What.REJECTED)
-            self._happened_on_disk(one, What.DROPPED)
+            self._happened_on_disk(one, What.LEFT if left else What.DROPPED)
         return one
 
     # -- its objects -----------------------------------------------------------------------------------------
@@ -450,10 +464,15 @@ class PendingWrites(Generic[R]):
         """The committed writes not yet in a state on disk. Pass them to `saved` once they are."""
         return list(self._unsaved.values())
 
+    def in_a_state(self, some: Iterable[PendingWrite[R]]) -> None:
+        """A state that includes these is on disk; whether they may be dropped is still open."""
+        for one in some:
+            self._unsaved.pop(one.id, None)
+
     def saved(self, some: Iterable[PendingWrite[R]]) -> None:
         """A state that includes these is on disk."""
         for one in some:
-            del self._unsaved[one.id]
+            self._unsaved.pop(one.id, None)
             self._happened_on_disk(one, What.SAVED)
 
     def _happened_on_disk(self, one: PendingWrite[R], what: What) -> None:

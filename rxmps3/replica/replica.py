@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -15,7 +16,18 @@ from typing import Any, TypeVar
 from reactivex import Observable
 from reactivex.abc import DisposableBase
 
-from rxmps3.errors import Closed, Corrupt, Error, Failure, NotSent, Unavailable, failure_of_observer, unforeseen
+from rxmps3.errors import (
+    Closed,
+    Corrupt,
+    Error,
+    Failure,
+    Gone,
+    NotSent,
+    Replaced,
+    Unavailable,
+    failure_of_observer,
+    unforeseen,
+)
 from rxmps3.local.directory import Local, OpensLocal
 from rxmps3.local.outbox import Restored
 from rxmps3.log.archive import Archive
@@ -27,6 +39,7 @@ from rxmps3.model.state import (
     Entry,
     Loaded,
     ManifestVersion,
+    Refused,
     Replayed,
     Settled,
     State,
@@ -60,6 +73,8 @@ __all__ = ["Replica"]
 R = TypeVar("R")
 logger = logging.getLogger("rxmps3")
 
+_CONFIRMING = 5.0
+
 
 class Replica:
     """One manifest, followed and extended. Created, started and closed on one event loop.
@@ -85,6 +100,8 @@ class Replica:
         self._writer = clock.new_id()
         self._heard = False
         self._closed = False
+        self._lost: Gone | Replaced | None = None
+        self._acknowledged: deque[tuple[str, Receipt]] = deque()
         self._saves: set[asyncio.Task[None]] = set()
 
         self._loop = EventLoop(self._name, self._task_failed)
@@ -159,6 +176,9 @@ class Replica:
             self.backoff,
             self._outbox_worker.wake,
         )
+        self._health.on_failure(self._failed)
+        self._health.on_recovery(self._recovered)
+        self._health.on_answer(self._state_saver.confirmed)
         self._compactor = Compactor(clock, self._log, lambda: self.collector, self._health, self.backoff)
 
     # -- the protocol ----------------------------------------------------------------------------------------
@@ -265,9 +285,14 @@ class Replica:
         self._health.tell()
 
     def _settle(self, settled: Settled) -> None:
-        one = self._pending.end(settled.id, committed=settled.error is None)
+        lost = isinstance(settled.error, (Gone, Replaced))
+        one = self._pending.end(settled.id, committed=settled.error is None, left=lost)
         if one is None:
             return
+        if settled.error is None:
+            self._acknowledged.append((self._log.position, one.receipt))
+        while self._acknowledged and self._log.is_confirmed(self._acknowledged[0][0]):
+            self._acknowledged.popleft()
         self._outbox_worker.wake()
         self._committer.ended(one)
         for content in one.contents:
@@ -282,6 +307,39 @@ class Replica:
             early = settled.id.writer != self._write_maker.writer
             self._loop.call_soon(lambda: self._report_unseen(one.receipt, early=early))
 
+    def _failed(self, error: Error) -> None:
+        """Note an error of the storage or the log. If the database is not there any more, what is pending ends."""
+        if not isinstance(error, (Gone, Replaced)) or self._lost is not None:
+            return
+        self._lost = error
+        doubtful = [one for position, one in self._acknowledged if not self._log.is_confirmed(position)]
+        error.unconfirmed = tuple(one.version for one in doubtful)
+        if doubtful:
+            keys = sorted({key for one in doubtful for key in one.keys})
+            note = f"acknowledged since it was last seen to be there, and perhaps lost with it: {', '.join(keys)}"
+            self._health.report(Failure("write", self._name, error, note), early=True)
+        self.spawn(self._end_pending(error), "end")
+
+    async def _end_pending(self, error: Gone | Replaced) -> None:
+        """End what is pending; the outbox keeps it."""
+        await self._outbox_worker.settle()
+        for id in list(self._pending.open):
+            self._dataflow.refusals.on_next(Refused(id, error))
+
+    def _recovered(self) -> None:
+        self._lost = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether the database that was read is not there any more."""
+        return self._lost is not None
+
+    def _check_writable(self) -> None:
+        """Raise if nothing can be written from here: `Closed`, `Gone`, `Replaced`."""
+        self.check_open("put")
+        if (lost := self._lost) is not None:
+            raise type(lost)(lost.what, operation="put", object=lost.object, remedy=lost.remedy)
+
     def _report_unseen(self, receipt: Receipt, *, early: bool) -> None:
         error = receipt.unseen_failure
         if error is not None:
@@ -292,7 +350,7 @@ class Replica:
 
     def check(self, values: Mapping[str, Any]) -> Planned:
         """Plan a write of these values without making it. Raises `InvalidKey`, `InvalidValue`, `Closed`."""
-        self.check_open("put")
+        self._check_writable()
         return self._write_maker.check(values)
 
     def check_linear(self, operation: str) -> None:
@@ -305,9 +363,9 @@ class Replica:
         Raises:
             Conflict: ``draft.unchanged`` is set and the conditions do not hold; nothing was done.
             NotLoaded: a value that it is computed from is not loaded.
-            InvalidKey, InvalidValue, Closed, Overloaded: nothing was done.
+            InvalidKey, InvalidValue, Closed, Gone, Replaced, Overloaded: nothing was done.
         """
-        self.check_open("put")
+        self._check_writable()
         return self._uninterrupted(lambda: self._write_maker.write(draft))
 
     def write_unless_shown(self, key: str, shown: Shown, draft: Draft) -> Receipt | None:
@@ -316,7 +374,7 @@ class Replica:
         If it is a pending write that shows the value, this one is only deferred: if that write is cancelled, refused or
             recomputed with another value, this one is made in the same step.
         """
-        self.check_open("put")
+        self._check_writable()
         return self._uninterrupted(lambda: self._write_maker.write_unless_shown(key, shown, draft))
 
     def withdraw(self, version: str, origin: object) -> None:
@@ -568,6 +626,8 @@ class Replica:
         await self._outbox_worker.settle()
         if self._saves:
             await asyncio.wait(self._saves)
+        if self.options.online and self._state_saver.waits_for_the_log:
+            await self._confirm(timeout)
         self._closed = True
         self._dataflow.ended.on_next(None)
         await self._loop.end_tasks()
@@ -598,6 +658,20 @@ class Replica:
             receipt.settle(not_sent)
         self._health.complete()
         raise not_sent
+
+    async def _confirm(self, timeout: float) -> None:
+        """Let the outbox drop what is known to be in the log; otherwise the next start finds out."""
+
+        async def confirm() -> None:
+            try:
+                await self._log.confirm()
+            except Error as error:
+                logger.warning("%s: not confirmed before closing: %s", self._name, error)
+            else:
+                self._state_saver.confirmed()
+
+        asking = self.spawn(confirm(), "confirm")
+        await asyncio.wait([asking], timeout=min(timeout, _CONFIRMING))
 
     async def _flush(self, timeout: float) -> None:
         waiting = [self.spawn(_until_done(receipt), "flush") for receipt in self.receipts(self.view)]

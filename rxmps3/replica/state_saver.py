@@ -9,7 +9,7 @@ from rxmps3.errors import Error
 from rxmps3.local.directory import Local, SavedState
 from rxmps3.log.protocol import Log
 from rxmps3.model.state import State
-from rxmps3.replica.pending import PendingWrites
+from rxmps3.replica.pending import PendingWrite, PendingWrites
 from rxmps3.replica.receipt import Receipt
 from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock
@@ -30,7 +30,8 @@ class StateSaver:
     """Saves the confirmed state and its position in the log. This is only a copy: losing it costs a download.
 
     Args:
-        over: called when the outbox may drop writes that the saved state includes.
+        over: called when the outbox may drop writes that the saved state includes, once the log that has them is
+            known to be there still.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class StateSaver:
         self._local = local
         self._pending = pending
         self._over = over
+        self._unconfirmed: list[tuple[str, list[PendingWrite[Receipt]]]] = []
         self._changed = False
         self._delay = _DELAY
         self._worker = Worker(self._save, Retries(clock, backoff, lambda error, _: _could_not(error)))
@@ -87,7 +89,20 @@ class StateSaver:
         except Error as error:
             _could_not(error)
         else:
-            self._pending.saved(committed)
+            self._unconfirmed.append((state.version if place is None else place.version, committed))
+            self._pending.in_a_state(committed)
+            self.confirmed()
+
+    @property
+    def waits_for_the_log(self) -> bool:
+        """Whether the outbox still holds what a saved state includes, or will when the state has been saved."""
+        return bool(self._unconfirmed or (self._changed and self._pending.unsaved()))
+
+    def confirmed(self) -> None:
+        """Let the outbox drop what is in a saved state and in a log that is known to be there still."""
+        for one in [one for one in self._unconfirmed if self._log.is_confirmed(one[0])]:
+            self._unconfirmed.remove(one)
+            self._pending.saved(one[1])
             self._over()
 
 

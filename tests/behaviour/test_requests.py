@@ -58,13 +58,14 @@ async def test_a_small_put_is_still_one_small_request_at_ten_thousand_keys(rig: 
 
     await eventually(checkpointed)
     await rig.clock.advance(120)
+    await rig.writer.put("after a pause", 1)
     for number in range(3):
         rig.written.reset()
         await rig.writer.put("key/05000", {"number": number})
-        await rig.clock.advance(60)
+        await rig.clock.advance(3)
         assert verbs(rig.written) == ["put"]
         assert rig.written.bytes_up < 1024
-    assert len(rig.writer) == 10_002
+    assert len(rig.writer) == 10_003
 
 
 async def test_a_put_all_of_ten_small_values_is_one_request(rig: Rig) -> None:
@@ -215,17 +216,37 @@ async def _awaited(receipt: Any) -> str:
     return await receipt
 
 
-async def test_the_lease_is_renewed_by_a_request_that_carries_no_body(rig: Rig) -> None:
-    await rig.clock.advance(31 * 60)
-    rig.read.reset()
-    await rig.reader.refresh()
-    assert [(request.verb, request.outcome) for request in rig.read.requests] == [
-        ("get", "Missing"),
-        ("get", "NotModified"),
-    ]
-    rig.read.reset()
-    await rig.reader.refresh()
-    assert verbs(rig.read) == ["get"]
+async def test_after_ten_seconds_a_poll_asks_for_what_it_knows_with_two_requests_without_a_body(rig: Rig) -> None:
+    for _ in range(3):
+        await rig.clock.advance(11)
+        rig.read.reset()
+        await rig.reader.refresh()
+        assert [(request.verb, request.outcome) for request in rig.read.requests] == [
+            ("get", "Missing"),
+            ("get", "NotModified"),
+            ("get", "NotModified"),
+        ]
+        for _ in range(3):
+            await rig.clock.advance(3)
+            rig.read.reset()
+            await rig.reader.refresh()
+            assert verbs(rig.read) == ["get"]
+
+
+async def test_after_ten_seconds_a_put_asks_first_for_what_it_knows(rig: Rig) -> None:
+    for _ in range(3):
+        await rig.clock.advance(11)
+        rig.written.reset()
+        await rig.writer.put("k", 1)
+        *asked, last = [(request.verb, request.outcome) for request in rig.written.requests]
+        assert last == ("put", "Stored")
+        assert 2 <= len(asked) <= 3
+        assert set(asked) == {("get", "NotModified")}
+        for number in range(3):
+            await rig.clock.advance(3)
+            rig.written.reset()
+            await rig.writer.put("k", number)
+            assert verbs(rig.written) == ["put"]
 
 
 async def test_a_client_that_slept_for_hours_asks_before_it_believes(rig: Rig) -> None:

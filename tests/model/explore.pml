@@ -46,7 +46,6 @@ int made;                  /* what has been written so far */
 typedef Letter { byte log; byte number; body b }
 
 Letter sent[CLIENTS];      /* the one PUT of an entry that a client waits for */
-bool created_unchecked[CLIENTS];
 Letter stray;              /* one that nobody waits for any more */
 byte ahead[CLIENTS];        /* without SAME_NUMBER: how many numbers are passed over */
 
@@ -57,26 +56,25 @@ Plan plan[CLIENTS];        /* a head that is about to be put */
 #define FORGET(letter) letter.log = 0; letter.number = 0; letter.b = 0
 #define COUNTS(i, n, rule) ((ME.fresh || !RULE(LEASE_ENDS)) && (n) > ME.floor || !RULE(rule))
 
-/* CHECK_LIVE: what a client learned of a number counts only if a look that begins afterwards finds the head of the same
-   log, the entry before that number, and the entry. */
-#define LIVE(i, n, b) (HEAD.log == ME.log && (ME.cursor <= HEAD.floor || HASH(ENTRY(ME.log, ME.cursor)) == ME.hash) && \
-                       ENTRY(ME.log, n) == (b))
+/* 5.11. What is learned otherwise waits until the client has looked. */
+#define BELIEVES(i) (ME.sure || !RULE(CHECK_LIVE))
 
 inline forget_place(i) {
-  ME.log = 0; ME.cursor = 0; ME.hash = 0; ME.seen = 0; ME.floor = 0; ME.etag = 0; ME.fresh = false; ME.unaware = false; ME.astray = false
+  ME.log = 0; ME.cursor = 0; ME.hash = 0; ME.seen = 0; ME.floor = 0; ME.etag = 0; ME.fresh = false;
+  ME.point = 0; ME.sure = false; ME.proven = 0; ME.proof = 0; ME.after = 0; ME.unaware = false; ME.stale = false
 }
 
 inline forget_requests(i) {
-  FORGET(sent[i]); created_unchecked[i] = false; ahead[i] = 0;
+  FORGET(sent[i]); ahead[i] = 0;
   plan[i].made = false; plan[i].etag = 0; plan[i].floor = 0; plan[i].point = 0; plan[i].hash = 0; plan[i].seen = 0
 }
 
 /* What was learned of the number after the cursor: it is there. */
 inline learn(i, found_) { move(i, found_); ahead[i] = 0 }
 
-/* Nobody who is astray: it would name a checkpoint of a place that the bucket does not have any more, and mend or fork
-   the log by it. No promise covers that today. */
-#define KEEPS(i) (keepers >> i & 1 && ME.life == OPEN && ME.log && !ME.astray)
+/* Nobody who was struck since it looked: in the moment between a look and the head that is put then, a client could name
+   a checkpoint of entries that the bucket has lost. */
+#define KEEPS(i) (keepers >> i & 1 && ME.life == OPEN && ME.log && BELIEVES(i) && !ME.unaware)
 
 /* Up to the floor that the client knows, if that has been up for the grace: only when what is below one floor is gone is
    the next one raised. */
@@ -101,13 +99,13 @@ proctype Somebody(byte i) {
        printf("%d puts a first head\n", i);
        create_head(); look(i) }
 
-  :: atomic { ME.life == OPEN && ME.log && ME.pending && !sent[i].log && ME.cursor + 1 + ahead[i] <= numbers ->
+  :: atomic { ME.life == OPEN && ME.log && ME.pending && !sent[i].log && BELIEVES(i) && ME.cursor + 1 + ahead[i] <= numbers ->
        printf("%d sends entry %d with %d\n", i, ME.cursor + 1 + ahead[i], ME.pending);
        sent[i].log = ME.log;
        sent[i].number = ME.cursor + 1 + ahead[i];
        sent[i].b = ME.hash << 3 | ME.pending }
 
-  :: atomic { sent[i].log && !created_unchecked[i] ->
+  :: atomic { sent[i].log ->
        create(sent[i].log, sent[i].number, sent[i].b, done);
        if
        :: true ->                                       /* the answer is heard */
@@ -121,7 +119,7 @@ proctype Somebody(byte i) {
             if
             :: done && COUNTS(i, sent[i].number, LEASE_CREATED) && ME.cursor + 1 + ahead[i] == sent[i].number ->
                  if
-                 :: RULE(CHECK_LIVE) -> created_unchecked[i] = true
+                 :: !BELIEVES(i) -> FORGET(sent[i])     /* and asks for it after a look */
                  :: else -> learn(i, sent[i].b); FORGET(sent[i])
                  fi
             :: !done && !RULE(READ_BACK) && ENTRY(ME.log, ME.cursor + 1) ->
@@ -147,7 +145,7 @@ proctype Somebody(byte i) {
        fi;
        done = false }
 
-  :: atomic { sent[i].log && !created_unchecked[i] ->   /* it is not carried out, or not yet, and the client gives up */
+  :: atomic { sent[i].log ->   /* it is not carried out, or not yet, and the client gives up */
        printf("%d gives up entry %d\n", i, sent[i].number);
        if
        :: late && !stray.log -> stray.log = sent[i].log; stray.number = sent[i].number; stray.b = sent[i].b
@@ -163,42 +161,25 @@ proctype Somebody(byte i) {
        fi;
        FORGET(sent[i]) }
 
-  :: atomic { created_unchecked[i] && ME.life == OPEN ->
-       if
-       :: ME.cursor >= sent[i].number                   /* a look was faster */
-       :: ME.cursor + 1 == sent[i].number && LIVE(i, sent[i].number, sent[i].b) -> learn(i, sent[i].b)
-       :: else ->
-            if
-            :: HEAD.log == ME.log && sent[i].number <= HEAD.floor  /* collected meanwhile: look at the head, ask again */
-            :: else -> stop(i)
-            fi
-       fi;
-       created_unchecked[i] = false;
-       FORGET(sent[i]) }
-
   /* -- reading, 5.4 */
   :: atomic { ME.life == OPEN && ME.log && ME.cursor < numbers && ENTRY(ME.log, ME.cursor + 1) &&
-              COUNTS(i, ME.cursor + 1, LEASE_FOUND) ->
+              COUNTS(i, ME.cursor + 1, LEASE_FOUND) && BELIEVES(i) ->
        printf("%d finds entry %d\n", i, ME.cursor + 1);
-       if
-       :: !RULE(CHECK_LIVE) || BEFORE(ENTRY(ME.log, ME.cursor + 1)) != ME.hash ->
-            learn(i, ENTRY(ME.log, ME.cursor + 1))
-       :: else ->
-            if
-            :: LIVE(i, ME.cursor + 1, ENTRY(ME.log, ME.cursor + 1)) -> learn(i, ENTRY(ME.log, ME.cursor + 1))
-            :: else -> stop(i)
-            fi
-       fi }
+       learn(i, ENTRY(ME.log, ME.cursor + 1)) }
 
   :: atomic { ME.life == OPEN && ME.log && ME.cursor < numbers && !ENTRY(ME.log, ME.cursor + 1) &&
-              COUNTS(i, ME.cursor + 1, LEASE_ABSENT) ->
+              COUNTS(i, ME.cursor + 1, LEASE_ABSENT) && BELIEVES(i) ->
        printf("%d finds no entry %d\n", i, ME.cursor + 1);
        promise(!ON_THE_LOG(i) || ME.cursor == bucket.length, "a look ends at the end of the log") }
 
   /* -- the head, 5.2 */
-  :: atomic { ME.life == OPEN && (!ME.fresh || ME.etag != HEAD.etag || ME.log != HEAD.log || ME.unaware) ->
+  :: atomic { ME.life == OPEN && (!ME.fresh || ME.etag != HEAD.etag || ME.log != HEAD.log) ->
        printf("%d looks at the head\n", i);
        look(i) }
+
+  :: atomic { ME.life == OPEN && ME.log && !ME.sure && RULE(CHECK_LIVE) ->
+       printf("%d looks whether its log is there\n", i);
+       confirm(i) }
 
   /* -- upkeep, 5.7 and 5.8 */
   :: atomic { KEEPS(i) && !plan[i].made && ME.etag == HEAD.etag && ME.log == HEAD.log &&
@@ -214,7 +195,7 @@ proctype Somebody(byte i) {
        plan[i].floor = (RULE(FLOOR_HAS_STATE) || HEAD.point >= bucket.length -> HEAD.point : HEAD.point + 1);
        plan[i].point = HEAD.point; plan[i].hash = HEAD.hash; plan[i].seen = HEAD.seen }
 
-  :: atomic { plan[i].made && !ME.astray ->                           /* refused, or its answer lost: it looks at the head again */
+  :: atomic { plan[i].made && !ME.unaware ->                          /* refused, or its answer lost: it looks at the head again */
        replace_head(plan[i].etag, plan[i].floor, plan[i].point, plan[i].hash, plan[i].seen, done);
        printf("%d puts a head with floor %d, checkpoint %d: %d\n", i, plan[i].floor, plan[i].point, done);
        done = false;
@@ -230,13 +211,15 @@ proctype Somebody(byte i) {
   :: atomic { ME.life == OPEN && deaths > 0 ->
        deaths--;
        if                                               /* what it sent may still arrive */
-       :: sent[i].log && late && !stray.log && !created_unchecked[i] ->
+       :: sent[i].log && late && !stray.log ->
             stray.log = sent[i].log; stray.number = sent[i].number; stray.b = sent[i].b
        :: true
        fi;
        forget_requests(i);
        ME.life = CLOSED;
-       ME.fresh = false;
+       ME.fresh = false; ME.sure = false; ME.unaware = false; ME.stale = false;
+       ME.pending = (RULE(KEEP_DOUBTFUL) -> ME.pending | ME.doubtful : ME.pending);
+       ME.doubtful = 0;
        if                                               /* its outbox is as it was, or as it was before anything went */
        :: true
        :: ME.pending = made & writes_of[i]
@@ -285,9 +268,12 @@ inline clear(what) {
 
 inline strike() {
   struck = true;
-  for (i : 0 .. CLIENTS - 1) { ME.unaware = (ME.log != 0) }
+  for (i : 0 .. CLIENTS - 1) { ME.unaware = (ME.log && ME.life == OPEN) }
   i = 0
 }
+
+#define SURE_AND(what) (client[0].sure && client[0].what || client[1].sure && client[1].what || \
+                        client[2].sure && client[2].what)
 
 proctype World() {
   byte i, n;
@@ -313,7 +299,9 @@ proctype World() {
   :: atomic { takes_copies && !has_copy && !struck && HEAD.log ->
        printf("the bucket is copied\n");
        has_copy = true;
-       copy(bucket, kept) }
+       copy(bucket, kept);
+       for (i : 0 .. CLIENTS - 1) { ME.stale = (ME.log && ME.life == OPEN) }
+       i = 0 }
 
   :: atomic { wipes > 0 && HEAD.log ->
        printf("the bucket is wiped\n");
@@ -321,13 +309,19 @@ proctype World() {
        clear(bucket);
        strike() }
 
-  :: atomic { has_copy && (bucket.length != kept.length || HEAD.etag != kept.head.etag || HEAD.log != kept.head.log) ->
+  /* A copy that is put back is older than the moment for which a look is good. */
+  :: atomic { has_copy && !SURE_AND(stale) && (bucket.length != kept.length || HEAD.etag != kept.head.etag || HEAD.log != kept.head.log) ->
        printf("the bucket is put back to the copy\n");
        copy(kept, bucket);
        clear(kept);
        kept.head.etag = 0; has_copy = false; takes_copies = false;
        strike();
-       for (i : 0 .. CLIENTS - 1) { ME.astray = ME.unaware }
+       for (i : 0 .. CLIENTS - 1) { ME.stale = false }
+       i = 0 }
+
+  :: atomic { (struck && SURE_AND(unaware)) || (has_copy && SURE_AND(stale)) ->
+       printf("a moment has passed\n");
+       for (i : 0 .. CLIENTS - 1) { ME.sure = ME.sure && !ME.unaware && !ME.stale }
        i = 0 }
   od
 }

@@ -45,7 +45,10 @@ int broken;
 #define COPY_ABOVE_FLOOR 18  /* a local copy goes on only above the floor */
 #define SAME_LOG 19          /* a head of another incarnation is not followed */
 #define CHAIN 20             /* an entry that does not name the one before it is not folded */
-#define CHECK_LIVE 21        /* see explore.pml; not in force today */
+#define CHECK_LIVE 21        /* what is learned counts only if the log was there a moment ago: 5.11 */
+#define CHECK_PLACE 22       /*   and in it the entries that the client has read last */
+#define COMPARE_PROVEN 23    /* a local copy goes on only where also the entry is that was last when its log was seen */
+#define KEEP_DOUBTFUL 24     /* what was acknowledged since then is kept until the log is seen to be there again */
 
 #ifndef promise
 #define promise(holds, name) if :: (holds) :: else -> c_code { uerror(name); } fi
@@ -153,12 +156,18 @@ typedef Client {
   body hash;         /*   the hash of that, */
   int seen;          /*   and the writes in the state after it */
   int pending;
-  byte floor;        /* of the head as last seen */
+  byte floor;        /* of the head as last seen, */
+  byte point;        /*   and the number of its checkpoint */
   byte etag;
   bool fresh;        /* the lease has not ended */
   bool renamed;      /* without KNOWN_AGAIN: its writes have other names than those in the log */
-  bool unaware;      /* it has not looked at the head since the bucket was wiped, */
-  bool astray        /*   or not opened it anew since it was put back to an earlier copy */
+  bool sure;         /* 5.11: the log was seen to be there a moment ago, */
+  byte proven;       /*   with this number as its last, */
+  body proof;        /*   whose hash was this, */
+  body after;        /*   and this is that of the one after it, once it is known; */
+  int doubtful;      /*   and these writes were acknowledged since */
+  bool unaware;      /* the bucket was wiped or put back since then, */
+  bool stale         /*   or the copy that may be put back was made */
 }
 
 Client client[CLIENTS];
@@ -166,9 +175,8 @@ Client client[CLIENTS];
 #define ON_THE_LOG(i) (ME.log && ME.log == bucket.head.log && ME.cursor <= bucket.length && \
                        ME.hash == HASH_OF_FIRST(ME.cursor))
 
-/* Who is unaware or astray may be told of a commit that is not in the log: that is so today, and CHECK_LIVE would end
-   it. Whoever has looked, or opened, since then may not. */
-#define EXCUSED(i) (!no_excuse && !ON_THE_LOG(i) && (ME.unaware || ME.astray) && !RULE(CHECK_LIVE))
+/* Who is struck between two looks may be told of a commit that is not in the log, until the next one is due. */
+#define EXCUSED(i) (!no_excuse && !ON_THE_LOG(i) && ME.unaware && ME.sure)
 
 /* What is pending and in the state is committed: 5.5.4. */
 inline settle(i) {
@@ -177,13 +185,24 @@ inline settle(i) {
   :: else ->
        promise(!(ME.pending & ME.seen & ~bucket.logged) || EXCUSED(i), "what is acknowledged is in the log");
        acknowledged = acknowledged | (ME.pending & ME.seen);
+       ME.doubtful = ME.doubtful | (ME.pending & ME.seen);
        ME.pending = ME.pending & ~ME.seen
   fi
 }
 
+/* What was acknowledged in vain is to be sent again: it is named, and the outbox has it. */
 inline stop(i) {
   promise(struck, "nobody finds the log damaged");
+  ME.pending = (RULE(KEEP_DOUBTFUL) -> ME.pending | ME.doubtful : ME.pending);
+  promise(!(ME.doubtful & ~bucket.logged & ~ME.pending), "what is acknowledged in vain is kept");
+  ME.doubtful = 0; ME.sure = false; ME.unaware = false; ME.stale = false;
   ME.life = STOPPED
+}
+
+/* The log was seen to be there, up to the cursor. */
+inline saw(i) {
+  ME.sure = true; ME.proven = ME.cursor; ME.proof = ME.hash; ME.after = 0; ME.doubtful = 0;
+  ME.unaware = false; ME.stale = false
 }
 
 /* The cursor moves over the entry after it, whose bytes are in hand: 5.1, 5.4. */
@@ -193,6 +212,7 @@ inline move(i, found_) {
   :: else ->
        promise(!(ME.seen & WRITES(found_)) || RULE(COUNT_ONCE), "a write counts once");
        ME.seen = ME.seen | WRITES(found_);
+       ME.after = (ME.cursor == ME.proven -> HASH(found_) : ME.after);
        ME.hash = HASH(found_);
        ME.cursor++;             /* last, since found_ may be an expression with the cursor in it */
        settle(i);
@@ -212,9 +232,9 @@ inline jump(i) {
 inline renew(i) {
   ME.log = HEAD.log;
   ME.floor = HEAD.floor;
+  ME.point = HEAD.point;
   ME.etag = HEAD.etag;
-  ME.fresh = true;
-  ME.unaware = false
+  ME.fresh = true
 }
 
 /* GET of the head, by a client that is open: 5.2, 5.3. */
@@ -222,17 +242,32 @@ inline look(i) {
   if
   :: !HEAD.log && !ME.log
   :: !HEAD.log && ME.log -> stop(i)
-  :: HEAD.log && !ME.log -> renew(i); ME.astray = false; jump(i); settle(i)
+  :: HEAD.log && !ME.log -> renew(i); jump(i); saw(i); settle(i)
   :: HEAD.log && ME.log ->
        if
        :: HEAD.log != ME.log && RULE(SAME_LOG) -> stop(i)
-       :: HEAD.log == ME.log && HEAD.floor < ME.floor -> stop(i)
+       :: HEAD.log == ME.log && (HEAD.floor < ME.floor || HEAD.point < ME.point) -> stop(i)
        :: else ->
             renew(i);
             if
             :: ME.cursor < ME.floor -> jump(i); settle(i)
             :: else
             fi
+       fi
+  fi
+}
+
+/* 5.11, by a client that is open: the head names the log, no less than before, and the entries read last are there. */
+#define IS_THERE(n, h) (!(n) || (n) <= HEAD.floor || HASH(ENTRY(ME.log, n)) == (h))
+#define ARE_THERE(i) (IS_THERE(ME.proven, ME.proof) && (!ME.after || IS_THERE(ME.proven + 1, ME.after)))
+inline confirm(i) {
+  if
+  :: HEAD.log == ME.log && RULE(CHECK_PLACE) && !(IS_THERE(ME.cursor, ME.hash) && ARE_THERE(i)) -> stop(i)
+  :: else ->
+       look(i);
+       if
+       :: ME.life == OPEN -> saw(i)
+       :: else
        fi
   fi
 }
@@ -245,12 +280,14 @@ inline open(i) {
   :: else ->
        renew(i);
        if
-       :: ME.cursor <= HEAD.floor && RULE(COPY_ABOVE_FLOOR) -> jump(i); settle(i)
+       :: ME.cursor <= HEAD.floor && RULE(COPY_ABOVE_FLOOR) -> jump(i); saw(i); settle(i)
        :: else ->
             if
             :: ME.cursor && HASH(ENTRY(ME.log, ME.cursor)) != ME.hash && RULE(COMPARE_PLACE) -> stop(i)
+            :: !ARE_THERE(i) && RULE(COMPARE_PROVEN) -> stop(i)
             :: else ->
                  promise(!ME.cursor || HASH(ENTRY(ME.log, ME.cursor)) == ME.hash, "nobody goes on from what is not there");
+                 saw(i);
                  settle(i)
             fi
        fi

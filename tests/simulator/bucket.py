@@ -147,6 +147,23 @@ class SimBucket:
         at_once(self._objects.delete(name, version=version))
         self._witness.deleted(name, who, version)
 
+    # -- behind everybody's back -----------------------------------------------------------------------------
+
+    def copy(self) -> dict[str, bytes]:
+        """All that is stored; without versions only."""
+        page = at_once(self._objects.list(""))
+        found = [(one.name, at_once(self._objects.get(one.name))) for one in page.objects]
+        return {name: answer.body for name, answer in found if isinstance(answer, Found)}
+
+    def put_back(self, copied: dict[str, bytes]) -> None:
+        """Let this be all that is stored."""
+        for name, body in self.copy().items():
+            if copied.get(name) != body:
+                at_once(self._objects.delete(name))
+        for name, body in copied.items():
+            if self.read(name) != body:
+                at_once(self._objects.put(name, body))
+
     # -- versions of the manifest ----------------------------------------------------------------------------
 
     @property

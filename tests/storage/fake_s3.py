@@ -14,6 +14,8 @@ from xml.sax.saxutils import escape
 
 from tests.storage.scripted import Answer, Asked, refusal
 
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
 
 @dataclass
 class FakeS3:
@@ -36,6 +38,7 @@ class FakeS3:
     page: int = 1000
     by_host: bool = False
     objects: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    stored: dict[str, datetime] = field(default_factory=dict[str, datetime])
     seed: int = 1
 
     def __call__(self, asked: Asked) -> Answer:
@@ -58,13 +61,14 @@ class FakeS3:
                 if (absent and body is not None) or (wanted and (body is None or etag(body) != wanted)):
                     return refusal(412, "PreconditionFailed")
                 self.objects[name] = asked.body
+                self.stored[name] = datetime.now(UTC)
                 return Answer(200, b"", {"ETag": etag(asked.body)})
             case "GET" if body is None:
                 return refusal(404, "NoSuchKey")
             case "GET" if asked.headers.get("if-none-match") == etag(body or b""):
                 return Answer(304)
             case "GET":
-                return Answer(200, body or b"", {"ETag": etag(body or b""), "Last-Modified": now()})
+                return Answer(200, body or b"", {"ETag": etag(body or b""), "Last-Modified": self._stored(name)})
             case "DELETE":
                 self.objects.pop(name, None)
                 return Answer(204, headers={"Content-Length": ""})
@@ -88,7 +92,7 @@ class FakeS3:
         lines = "".join(
             f"<Contents><Key>{escape(quote(name))}</Key><Size>{len(self.objects[name])}</Size>"
             f"<ETag>{escape(etag(self.objects[name]))}</ETag>"
-            f"<LastModified>{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.000Z}</LastModified></Contents>"
+            f"<LastModified>{self.stored.get(name, EPOCH):%Y-%m-%dT%H:%M:%S.000Z}</LastModified></Contents>"
             for name in names[begin:end]
         )
         token = f"<NextContinuationToken>{end}</NextContinuationToken>" if more else ""
@@ -97,6 +101,10 @@ class FakeS3:
             f"{token}{lines}</ListBucketResult>"
         )
         return Answer(200, page.encode(), {"Content-Type": "application/xml"})
+
+    def _stored(self, name: str) -> str:
+        """As a header has it."""
+        return format_datetime(self.stored.get(name, EPOCH), usegmt=True)
 
     def _session(self) -> Answer:
         return Answer(
@@ -111,8 +119,3 @@ class FakeS3:
 def etag(body: bytes) -> str:
     """As of S3."""
     return f'"{md5(body, usedforsecurity=False).hexdigest()}"'
-
-
-def now() -> str:
-    """As a header has it."""
-    return format_datetime(datetime.now(UTC), usegmt=True)

@@ -279,8 +279,6 @@ async def test_catching_up_goes_on_where_a_listing_ends_too_soon() -> None:
             await writer.put("k", number)
         fake.hides = lambda name: name.endswith(("10", "11", "12"))
         await reader.refresh()
-        assert reader.key("k").value in (8, 11)
-        await reader.refresh()  # the next look begins by name
         assert reader.key("k").value == 11
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 
 from reactivex import Subject
 
-from rxmps3.errors import AccessDenied, Corrupt, OutcomeUnknown, Unavailable
+from rxmps3.errors import AccessDenied, Corrupt, Gone, OutcomeUnknown, Replaced, Unavailable
 from rxmps3.log.mps3 import operation as codec
 from rxmps3.log.mps3.names import OPERATIONS_PER_SESSION, Stamp, namespace_of, new_session, parse_stamp, stamp_after
 from rxmps3.log.mps3.operation import LAG, MAX_OPERATION_BYTES, WINDOW, File, Files, Operation
@@ -161,6 +161,12 @@ class Mps3Log:
         await self._refresh()
         await self._restore()
 
+    def is_confirmed(self, position: str) -> bool:
+        return True  # each listing shows it
+
+    async def confirm(self) -> None:
+        await self.read()
+
     async def ensure_dated(self) -> None:
         if self._dated.is_old:
             await self.server_time()
@@ -178,6 +184,7 @@ class Mps3Log:
                     window = await self._fetch(listed)
                 except _Vanished:
                     continue
+                await self._check_successor(listed)
                 self._take(window)
                 self._read_at = self._listed_at
                 self._note_uncounted()
@@ -187,6 +194,29 @@ class Mps3Log:
             operation="read",
             object=f"manifest {self._manifest!r}",
         )
+
+    async def _check_successor(self, listed: Sequence[_Listed]) -> None:
+        """Check that the newest known operation is listed, unless it may have been collected.
+
+        Only operations older than the window are collected, oldest first.
+
+        Raises:
+            Replaced: it is gone all the same.
+        """
+        if not self._window or not listed:
+            return
+        known = self._window[0].stamp
+        stamps = [one.stamp for one in listed]
+        if known in stamps or (stamps[0].time - known.time > WINDOW and stamps[-1].time > known.time):
+            return
+        answer = await self._storage.get(f"{self._manifest}@{known.text}", limit=MAX_OPERATION_BYTES)
+        if not isinstance(answer, Found):
+            raise Replaced(
+                f"operation {known.text!r}, the newest that was read, is gone: the bucket was put back to an earlier "
+                "copy, or the manifest made anew",
+                object=f"manifest {self._manifest!r}",
+                remedy="close the database and open it anew; nothing is written to it from here",
+            )
 
     async def _timed(self, request: Awaitable[T]) -> T:
         """Make a request and set the clock by its answer."""
@@ -284,10 +314,10 @@ class Mps3Log:
         """Take over the current operations, newest first: those in the window of the newest one, perhaps preceded by
         older ones."""
         if not window and self._window:
-            raise Corrupt(
-                "all its operations are gone",
+            raise Gone(
+                "deleted: all its operations are gone",
                 object=f"manifest {self._manifest!r}",
-                remedy="restore the objects; nothing is overwritten",
+                remedy="close the database and open it anew, or restore the bucket",
             )
         files = codec.resolve(window)
         version = window[0].stamp.text if window else ""

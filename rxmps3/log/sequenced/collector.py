@@ -105,6 +105,7 @@ class SequencedCollector:
             kept = _thinned((*head.kept, known) if known is not None else head.kept)
             return self._rewritten(head, modified, checkpoint=ref, kept=kept)
 
+        await self._log.confirm()  # or it would name a checkpoint of entries that the bucket does not have any more
         if await self._log.rewrite_head(name_it):
             return ref.seq
         if ref in (self._log.head.checkpoint, *self._log.head.kept):
@@ -129,7 +130,7 @@ class SequencedCollector:
         await self._log.read()
         if not self._log.exists:
             return report
-        await self._log.server_time()
+        await self._log.confirm()
         await self._sweep_entries(report, dry_run, tell)
         if report.waiting_until is None:
             floor = await self._raise_floor(report, dry_run)

@@ -12,9 +12,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from rxmps3.errors import Corrupt, PreconditionFailed, Unavailable, Unsupported
+from rxmps3.errors import Corrupt, Gone, PreconditionFailed, Replaced, Unavailable, Unsupported
 from rxmps3.log import codec
 from rxmps3.log.sequenced.fence import Lease
+from rxmps3.log.sequenced.identity import LET_GO, OPEN_ANEW
 from rxmps3.log.server_clock import ServerDate
 from rxmps3.model.names import Layout
 from rxmps3.storage.base import ABSENT, Matches, Missing, NotModified, Storage, pages
@@ -38,6 +39,10 @@ def rewritten(head: codec.Head, modified: datetime | None, nonce: str, **changes
     """
     raised_at = (head.raised_at or modified) if head.floor else None
     return replace(head, nonce=nonce, raised_at=raised_at, **changes)
+
+
+def _checkpointed(head: codec.Head) -> int:
+    return head.checkpoint.seq if head.checkpoint is not None else 0
 
 
 class Outdated(Exception):
@@ -142,7 +147,9 @@ class KnownHead:
             False if there is no manifest yet.
 
         Raises:
-            Corrupt: a known head is gone or belongs to another log, or there are objects of a manifest without a head.
+            Gone: a known head is gone.
+            Replaced: it belongs to another log, or to an earlier state of this one.
+            Corrupt: there are objects of a manifest without a head.
         """
         async with self._turning:
             name = self._layout.head
@@ -179,29 +186,57 @@ class KnownHead:
         raise Unavailable("its checkpoint is replaced faster than it can be read", object=f"head {self._layout.head!r}")
 
     def _check_successor(self, head: codec.Head) -> None:
-        """Check that a head belongs to the same log as the previous one, and that its floor is no lower."""
+        """Check that a head belongs to the same log as the previous one, and that it names no less.
+
+        Raises:
+            Replaced: it does not.
+        """
         known = self._head
-        if known is not None and head.incarnation != known.incarnation:
-            raise Corrupt(
-                f"names another log ({head.incarnation}, not {known.incarnation}): the database was replaced",
-                object=f"head {self._layout.head!r}",
-                remedy="open it anew; nothing is written to it from here",
-            )
-        if known is not None and head.floor < known.floor:
-            raise Corrupt(f"its floor fell from {known.floor} to {head.floor}", object=f"head {self._layout.head!r}")
+        if known is None:
+            return
+        if head.incarnation != known.incarnation:
+            raise self._replaced(f"names another log ({head.incarnation}, not {known.incarnation}): it was made anew")
+        if head.floor < known.floor:
+            raise self._replaced(f"its floor fell from {known.floor} to {head.floor}: it was put back to an older copy")
+        if (seq := _checkpointed(head)) < (before := _checkpointed(known)):
+            raise self._replaced(f"its checkpoint fell from {before} to {seq}: it was put back to an older copy")
+
+    def _replaced(self, what: str) -> Replaced:
+        return Replaced(
+            what,
+            object=f"head {self._layout.head!r}",
+            remedy=OPEN_ANEW,
+        )
 
     async def _check_emptiness(self) -> None:
-        """Without a head: check that the manifest never existed, rather than start over on the remains of one."""
-        root = f"manifest {self._layout.root!r} at {self._storage.url}"
-        remedy = "restore the head object from a backup; nothing is overwritten"
-        if self._head is not None or self.expected:
-            raise Corrupt("its head object is gone", object=root, remedy=remedy)
+        """Without a head: check that the manifest never existed, rather than start over on the remains of one.
+
+        Raises:
+            Gone: it did, and this client has read it.
+            Corrupt: it did.
+        """
+        known = self._head is not None or self.expected
         page = await self._storage.list(self._layout.root, limit=1)
-        if not page.objects and page.cursor is None:
+        left = await self._find_leftover() if page.objects or page.cursor is not None else ""
+        if not left and not known:
             return
-        left = await self._find_leftover()
-        if left and isinstance(await self._storage.get(self._layout.head, limit=_MAX_HEAD_BYTES), Missing):
-            raise Corrupt(f"no head object, but {left!r} exists", object=root, remedy=remedy)
+        if not isinstance(await self._storage.get(self._layout.head, limit=_MAX_HEAD_BYTES), Missing):
+            if not known:
+                return
+            raise Unavailable("its head is there at times, and at times not", object=f"head {self._layout.head!r}")
+        root = f"manifest {self._layout.root!r} at {self._storage.url}"
+        if not left:
+            raise Gone(
+                "deleted: nothing of it is left",
+                object=root,
+                remedy=LET_GO if self.expected else "close the database and open it anew, or restore the bucket",
+            )
+        kind, what = (Gone, "its head object is gone") if known else (Corrupt, f"no head object, but {left!r} exists")
+        raise kind(
+            what,
+            object=root,
+            remedy="restore the head object from a backup, or see what `rxmps3 repair` can make of the rest",
+        )
 
     async def _find_leftover(self) -> str:
         """Find an object left by a manifest of this name, not counting objects of databases with a longer prefix."""

@@ -7,7 +7,9 @@ answer. The argument in short (in full in ``docs/protocol.md``):
 * the cursor moves to number n only once entry n has been read, and a commit always tries cursor + 1. So no new number
   is tried while the outcome of another is unknown: whatever an answer claimed, the next attempt finds what was really
   stored;
-* an answer about a number is believed only under a lease on the head; `KnownHead` keeps the head and the lease.
+* an answer about a number is believed only under a lease on the head; `KnownHead` keeps the head and the lease;
+* and only within `LIVE_FOR` of a look that found the head and the entry read last where they were, or after another
+  such look: a bucket may be emptied, made anew or put back, and a create in it succeeds all the same (see `identity`).
 """
 
 from __future__ import annotations
@@ -16,24 +18,34 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import takewhile
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from reactivex import Subject
 
-from rxmps3.errors import Corrupt, Error, PreconditionFailed, Rejected, Unavailable, Unsupported
+from rxmps3.errors import (
+    Corrupt,
+    Error,
+    Gone,
+    PreconditionFailed,
+    Rejected,
+    Replaced,
+    Unavailable,
+    Unsupported,
+)
 from rxmps3.log import codec
 from rxmps3.log.batching import MAX_ENTRY_BYTES, MAX_GROUP_BYTES, Tail
 from rxmps3.log.checkpoint import load as load_checkpoint
 from rxmps3.log.protocol import LogEvent, ResumePoint
 from rxmps3.log.sequenced.fence import Lease
 from rxmps3.log.sequenced.head import KnownHead, Outdated
+from rxmps3.log.sequenced.identity import LET_GO, OPEN_ANEW, Place, Sighting
 from rxmps3.log.sequenced.probe import ensure_conditional_writes
 from rxmps3.log.server_clock import ServerDate
 from rxmps3.model.names import Layout
 from rxmps3.model.state import Committed, Loaded, State, Write, fold
 from rxmps3.runtime.clock import Clock
 from rxmps3.runtime.gather import all_of
-from rxmps3.storage.base import ABSENT, Found, Missing, NotModified, Storage, pages
+from rxmps3.storage.base import ABSENT, Found, Missing, NotModified, Storage, Stored, pages
 
 __all__ = ["Cursor", "SequencedLog"]
 
@@ -77,13 +89,18 @@ class SequencedLog:
         self._known = KnownHead(storage, layout, self._follow, self._dated)
         self._seq = 0
         self._chain: str = ""
+        self._stored_at: datetime | None = None  # of the entry there, by the server's clock
         self._losing = False
         self._opened = False
         self._opening_once = asyncio.Lock()
         self._resumed: Cursor | None = None
+        self._resumed_beside: list[Place] = []
         self._opening: State | None = None  # what has been read so far of the log being opened
         self._tail = Tail()
         self._ahead: dict[str, Found] = {}  # fetched before another read failed
+        self._here: Place = Place()
+        self._sighting = Sighting(clock)
+        self._checking = asyncio.Lock()
 
     @property
     def exists(self) -> bool:
@@ -102,7 +119,8 @@ class SequencedLog:
         if not self.exists:
             return None
         members = {"incarnation": self.head.incarnation, "seq": self._seq, "chain": self._chain}
-        return ResumePoint("sequenced", self.position, members)
+        others = {str(place.seq): place.chain for place in self._sighting.places() if place.seq != self._seq}
+        return ResumePoint("sequenced", self.position, members, others)
 
     @property
     def cursor(self) -> Cursor:
@@ -139,10 +157,79 @@ class SequencedLog:
         last = self._known.seen.checkpoint if self._known.seen is not None else None
         return self._tail.is_due(last.size if last is not None else 0)
 
+    # -- whether it is still there ---------------------------------------------------------------------------
+
+    def is_confirmed(self, position: str) -> bool:
+        return not self.exists or int(position or 0) <= self._sighting.place.seq
+
+    async def confirm(self) -> None:
+        if not self._opened or not self.exists:
+            return
+        began = self._sighting.begun()
+        async with self._checking:
+            if self._sighting.is_after(began):
+                return  # somebody else asked meanwhile
+            began = self._sighting.begun()
+            places = self._sighting.places(self._here)
+            self._sighting.looks(self._here)
+            looked, answers = await asyncio.gather(
+                self._known.look(), all_of(map(self._ask_for, places)), return_exceptions=True
+            )
+            if isinstance(looked, BaseException):
+                raise looked
+            if isinstance(answers, BaseException):
+                raise answers
+            for place, answer in zip(places, answers, strict=True):
+                if place.seq > self.head.floor and not place.is_in(answer) and not place.is_in(await self._ask(place)):
+                    raise Replaced(
+                        "missing, or not the entry that was read there: the bucket was put back to an earlier copy, "
+                        "or holds another history",
+                        object=f"log entry {self._layout.entry(self.head.incarnation, place.seq)!r}",
+                        remedy=OPEN_ANEW,
+                    )
+            self._sighting.saw(began, self.date)
+
+    async def _ask_for(self, place: Place) -> Found | NotModified | Missing:
+        """The entry of a place; only whether it is the same, where that can be told by its ETag."""
+        if place.seq <= self.head.floor:
+            return Missing(None)
+        name = self._layout.entry(self.head.incarnation, place.seq)
+        return await self._storage.get(name, unless=place.etag or None, limit=MAX_ENTRY_BYTES)
+
+    async def _ask(self, place: Place) -> Found | NotModified | Missing:
+        return await self._read_entry(self.head.incarnation, place.seq)
+
+    async def _counts(self, seq: int, answer: Found | NotModified | Missing | Stored) -> bool:
+        """Whether an answer about entry ``seq`` may be believed. If not, repeat the request.
+
+        An entry that it shows may be lost again by the time of a look, so that it has to be seen after that.
+
+        Raises:
+            Gone, Replaced: it is of a log that is not there any more.
+            as `KnownHead.counts`.
+        """
+        if self._opened and self._sighting.is_old(answer.date):
+            await self.confirm()
+            if isinstance(answer, (Found, Stored)):
+                return False
+        return await self._known.counts(seq, answer.date)
+
+    async def _explain(self, error: Corrupt) -> NoReturn:
+        """Raise this error, or what is behind it: that it is another log by now."""
+        if not isinstance(error, (Gone, Replaced)):
+            try:
+                await self.confirm()
+            except (Gone, Replaced) as cause:
+                raise cause from error
+            except Error:
+                pass
+        raise error
+
     # -- reading ---------------------------------------------------------------------------------------------
 
     def resume(self, place: ResumePoint) -> None:
         self._resumed = Cursor(**place.members)
+        self._resumed_beside = [Place(int(seq), str(chain)) for seq, chain in place.beside.items()]
         self._known.expected = True
 
     async def open(self) -> None:
@@ -157,8 +244,8 @@ class SequencedLog:
                 if await self._known.look():
                     began = self._seq
                     await self._catch_up()
-                    if self._seq == began:
-                        await self._read_past_listing(self.date)
+                    if self._seq == began:  # else the next look finds out whether the listing ended too soon
+                        await self._read_to_end()
                     if not self._seq:
                         await self._check_no_other_log()
             except Corrupt:
@@ -195,26 +282,35 @@ class SequencedLog:
         if not self._opened:
             await self.open()
             return
-        if not self.exists and not await self._known.look():
-            return
+        if self.exists or await self._known.look():
+            try:
+                await self._read_to_end()
+            except Corrupt as error:
+                await self._explain(error)
+
+    async def _read_to_end(self) -> None:
+        """Read until an entry is missing, or everything listed has been read and the last one was stored after this
+        began.
+
+        Only a get by name tells that an entry is missing: a listing may lag or omit names. Beside a fast writer a slow
+        client may never meet that; what was stored before it asked has been read all the same.
+        """
         self._known.disbelieved = hits = 0
         began: datetime | None = None
         while True:
             head, seq = self.head, self._seq + 1
-            if hits == (_HITS_WHEN_LOSING if self._losing else _HITS_BEFORE_LISTING):
-                known = self._seq
-                await self._catch_up()
-                if self._seq == known and not self._losing:  # otherwise the next look or create finds out
-                    await self._read_past_listing(began)
-                return
             answer = await self._read_entry(head.incarnation, seq)
             began = began or answer.date
-            if not await self._known.counts(seq, answer.date):
+            if not await self._counts(seq, answer):
                 continue
             if not isinstance(answer, Found):
                 return
-            self._apply(seq, answer.body)
+            self._apply(seq, answer.body, answer)
             hits += 1
+            if hits >= (_HITS_WHEN_LOSING if self._losing else _HITS_BEFORE_LISTING):
+                await self._catch_up()
+                if began is None or self._stored_at is None or self._stored_at > began:
+                    return
 
     async def _catch_up(self, *, again: bool = False) -> None:
         """Read to the end of a log that is several entries ahead: one listing, then the entries in parallel.
@@ -227,7 +323,7 @@ class SequencedLog:
         after = self._layout.entry(head.incarnation, self._seq)
         last = self._seq
         async for page in pages(self._storage, self._layout.log(head.incarnation), after=after):
-            if not await self._known.counts(first, page.date):
+            if not await self._counts(first, Missing(page.date)):
                 await self._catch_up()
                 return
             numbers = (self._layout.seq_of(head.incarnation, one.name) for one in page.objects)
@@ -236,7 +332,7 @@ class SequencedLog:
             batch = range(start, min(start + _READS_AT_ONCE, last + 1))
             answers, failed = await self._read_entries(head.incarnation, batch)
             for seq, answer in answers.items():
-                if not await self._known.counts(seq, answer.date):
+                if not await self._counts(seq, answer):
                     await self._catch_up()
                     return
                 if not isinstance(answer, Found):
@@ -247,28 +343,11 @@ class SequencedLog:
                         f"missing, though entry {last} exists",
                         operation="read",
                         object=f"log entry {self._layout.entry(head.incarnation, seq)!r}",
-                        remedy="restore the object; nothing is overwritten",
+                        remedy="restore the object, or see what `rxmps3 repair` can make of the rest",
                     )
-                self._apply(seq, answer.body)
+                self._apply(seq, answer.body, answer)
             if failed is not None:
                 raise failed
-
-    async def _read_past_listing(self, began: datetime | None) -> None:
-        """Read on by name until an entry is missing: a listing may lag or omit names, a get does not.
-
-        An entry stored after ``began``, by the server's clock, is the last: a slow client beside a fast writer would
-        never see the end otherwise.
-        """
-        while True:
-            head, seq = self.head, self._seq + 1
-            answer = await self._read_entry(head.incarnation, seq)
-            if not await self._known.counts(seq, answer.date):
-                continue
-            if not isinstance(answer, Found):
-                return
-            self._apply(seq, answer.body)
-            if began is None or answer.modified is None or answer.modified > began:
-                return
 
     async def _read_entries(
         self, incarnation: str, numbers: Sequence[int]
@@ -296,7 +375,7 @@ class SequencedLog:
     async def _read_entry(self, incarnation: str, seq: int) -> Found | NotModified | Missing:
         return await self._storage.get(self._layout.entry(incarnation, seq), limit=MAX_ENTRY_BYTES)
 
-    def _apply(self, seq: int, body: bytes) -> None:
+    def _apply(self, seq: int, body: bytes, answer: Found | Stored) -> None:
         """Apply entry ``seq`` and move the cursor to it; does nothing if the cursor is already there."""
         if seq != self._seq + 1:
             return
@@ -308,10 +387,13 @@ class SequencedLog:
             raise Corrupt(
                 f"does not follow entry {seq - 1}: its hash chain differs",
                 object=f"log entry {name!r}",
-                remedy="an entry was replaced, or two histories were mixed in one bucket",
+                remedy="an entry was replaced, or two histories were mixed in one bucket: see `rxmps3 repair`",
             )
-        before: tuple[int, str] = (self._seq, self._chain)
+        before = (self._seq, self._chain, self._here)
         self._seq, self._chain = seq, codec.digest(body)
+        self._here = Place(seq, self._chain, answer.etag)
+        self._sighting.applied(self._here)
+        self._stored_at = answer.modified if isinstance(answer, Found) else None
         self._tail.grew(seq, len(body))
         try:
             if self._opening is None:
@@ -319,15 +401,23 @@ class SequencedLog:
             else:
                 self._opening = fold(self._opening, entry.version)
         except Corrupt as error:
-            self._seq, self._chain = before
+            self._seq, self._chain, self._here = before
+            self._sighting.undone(seq)
             raise Corrupt(f"{error.object}: {error.what}", object=f"log entry {name!r}") from error
 
     # -- following the head ----------------------------------------------------------------------------------
 
     async def _follow(self, head: codec.Head, lease: Lease) -> bool:
         """Move to a position that this head does not let be collected; False if its checkpoint is gone meanwhile."""
+        first = self._known.seen is None
+        began = self._sighting.begun()
         if not await self._reposition(head, lease):
             return False
+        if (self._here.seq, self._here.chain) != (self._seq, self._chain):
+            self._here = Place(self._seq, self._chain)
+        if first:
+            self._sighting.looks(self._here)
+            self._sighting.saw(began, lease.seen)
         self._tail.checkpointed(head.checkpoint.seq if head.checkpoint is not None else 0)
         return True
 
@@ -336,10 +426,10 @@ class SequencedLog:
         resumed = self._resumed
         if known is None and resumed is not None:
             if resumed.incarnation != head.incarnation:
-                raise Corrupt(
+                raise Replaced(
                     f"names another log ({head.incarnation}) than the local copy ({resumed.incarnation})",
                     object=f"head {self._layout.head!r}",
-                    remedy="the database was replaced: use another local directory",
+                    remedy=LET_GO,
                 )
             if await self._can_resume(resumed, head, lease):
                 self._seq, self._chain = resumed.seq, resumed.chain
@@ -366,21 +456,24 @@ class SequencedLog:
         ahead.
 
         Raises:
-            Corrupt: this is not the log that was known.
+            Replaced: this is not the log that was known.
         """
         ahead = head.checkpoint.seq - cursor.seq if head.checkpoint is not None else 0
         if cursor.seq <= head.floor or ahead > _RESUME_WITHIN:
             return cursor.seq == 0 and head.checkpoint is None
-        name = self._layout.entry(cursor.incarnation, cursor.seq)
-        answer = await self._read_entry(cursor.incarnation, cursor.seq)
-        if not lease.covers(cursor.seq, self._known.dated(answer.date), self._clock.monotonic()):
-            raise Outdated
-        if not isinstance(answer, Found) or codec.digest(answer.body) != cursor.chain:
-            raise Corrupt(
-                "missing" if isinstance(answer, Missing) else "not the entry that the local copy has read",
-                object=f"log entry {name!r}",
-                remedy="the bucket was rolled back or holds another history; use another local directory",
-            )
+        for place in (Place(cursor.seq, cursor.chain), *self._resumed_beside):
+            if place.seq <= head.floor:
+                continue
+            answer = await self._read_entry(cursor.incarnation, place.seq)
+            if not lease.covers(place.seq, self._known.dated(answer.date), self._clock.monotonic()):
+                raise Outdated
+            if not place.is_in(answer):
+                was = "missing" if isinstance(answer, Missing) else "not the entry that the local copy has read"
+                raise Replaced(
+                    f"{was}: the bucket was put back to an earlier copy, or holds another history",
+                    object=f"log entry {self._layout.entry(cursor.incarnation, place.seq)!r}",
+                    remedy=LET_GO,
+                )
         return True
 
     def _jump(self, state: State) -> None:
@@ -392,6 +485,11 @@ class SequencedLog:
     # -- writing ---------------------------------------------------------------------------------------------
 
     async def prepare(self) -> None:
+        await self._prepare()
+        if self._sighting.is_old():
+            await self.confirm()
+
+    async def _prepare(self) -> None:
         if self.exists or await self._known.look():
             return
         try:
@@ -421,7 +519,7 @@ class SequencedLog:
 
     async def commit(self, writes: Sequence[Write]) -> None:
         await self.open()
-        await self.prepare()
+        await self._prepare()
         seq = self._seq + 1  # if open and prepared, nothing was awaited, so these writes are not in the log yet
         await self._append(seq, self._pack(seq, writes))
 
@@ -432,15 +530,35 @@ class SequencedLog:
         except (PreconditionFailed, Unavailable) as error:
             self._losing = isinstance(error, PreconditionFailed)
             # Unknown: another writer won, the HTTP client resent our own create, or there was no answer.
-            await self.read()
+            try:
+                await self._read_back(seq)
+            except Corrupt as corrupt:
+                await self._explain(corrupt)
             if self._seq < seq:
                 raise self._not_found_error(name, error) from error
         else:
             self._losing = False
-            if await self._known.counts(seq, stored.date):
-                self._apply(seq, body)
+            if await self._counts(seq, stored):
+                self._apply(seq, body, stored)
             else:
                 await self.read()
+
+    async def _read_back(self, seq: int) -> None:
+        """Find out what became of entry ``seq``, and if others are writing, how far they have come since.
+
+        How well the listing tells that, the next create finds out.
+        """
+        self._known.disbelieved = 0
+        while self._seq < seq:
+            following = self._seq + 1
+            answer = await self._read_entry(self.head.incarnation, following)
+            if not await self._counts(following, answer):
+                continue
+            if not isinstance(answer, Found):
+                return
+            self._apply(following, answer.body, answer)
+            if self._losing:
+                await self._catch_up()
 
     def _not_found_error(self, name: str, cause: PreconditionFailed | Unavailable) -> Unavailable:
         if isinstance(cause, Unavailable):

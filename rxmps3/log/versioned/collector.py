@@ -30,7 +30,7 @@ from rxmps3.log.versioned.body import Body, Named
 from rxmps3.log.versioned.checkpoints import load_base, store_base
 from rxmps3.log.versioned.log import VersionedLog
 from rxmps3.log.versioned.names import VersionedNames
-from rxmps3.log.versioned.reading import SETTLED_AFTER, Gone, Listing, fetch_bodies, list_versions
+from rxmps3.log.versioned.reading import SETTLED_AFTER, Listing, VersionGone, fetch_bodies, list_versions
 from rxmps3.model.names import escape
 from rxmps3.model.state import ContentObject, Entry, State
 from rxmps3.model.writing import contents_of
@@ -83,7 +83,7 @@ class VersionedCollector:
         tell("versions read", 0, len(ids))
         try:
             bodies = await fetch_bodies(self._storage, self._names, ids)
-        except Gone as gone:
+        except VersionGone as gone:
             raise Unavailable(
                 "compacted by another client meanwhile", object=f"manifest {self._names.object!r}, version {gone.id!r}"
             ) from None

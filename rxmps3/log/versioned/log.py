@@ -20,11 +20,11 @@ from datetime import datetime, timedelta
 
 from reactivex import Subject
 
-from rxmps3.errors import Corrupt, Error, Rejected, Unavailable, Unsupported
+from rxmps3.errors import Corrupt, Error, Gone, Rejected, Replaced, Unavailable, Unsupported
 from rxmps3.log import codec
 from rxmps3.log.batching import MAX_ENTRY_BYTES, MAX_GROUP_BYTES, Tail
 from rxmps3.log.protocol import Context, LogEvent, ResumePoint
-from rxmps3.log.server_clock import ServerDate
+from rxmps3.log.server_clock import LIVE_FOR, ServerDate
 from rxmps3.log.versioned.body import PROTOCOL, Body, Named, decode_body, encode_body
 from rxmps3.log.versioned.ends import Ends
 from rxmps3.log.versioned.names import VersionedNames
@@ -32,7 +32,7 @@ from rxmps3.log.versioned.opening import begin, check_emptiness, gone, manifest_
 from rxmps3.log.versioned.order import Base, History, learn, settle
 from rxmps3.log.versioned.pace import ListingPace
 from rxmps3.log.versioned.probe import ensure_versions, not_enabled
-from rxmps3.log.versioned.reading import SETTLED_AFTER, Gone, Listing, is_version_id, read_versions
+from rxmps3.log.versioned.reading import SETTLED_AFTER, Listing, VersionGone, is_version_id, read_versions
 from rxmps3.model.names import escape
 from rxmps3.model.state import Loaded, Write
 from rxmps3.runtime.gather import all_of
@@ -93,6 +93,7 @@ class VersionedLog:
         self._unlisted: _Unlisted | None = None
         self._unsure = False  # whether to read the log before the next put: the outcome of the last one is unknown
         self._turning = asyncio.Lock()
+        self._looked_at = 0.0
 
     @property
     def exists(self) -> bool:
@@ -171,17 +172,22 @@ class VersionedLog:
         """The newest version, if it has changed since the last call.
 
         Raises:
-            Corrupt: a known manifest has disappeared.
+            Gone: a known manifest has disappeared.
             Unsupported: the object was written without versioning.
         """
         asked = self._clock.monotonic()
         answer = await self._storage.get(self._names.object, unless=self._etag or None, limit=MAX_ENTRY_BYTES)
         self._learn_date(answer.date, asked)
+        self._looked_at = asked
         if isinstance(answer, NotModified):
             return None
         if isinstance(answer, Missing):
             if self.exists or self._resumed:
-                raise self._gone("its object is gone")
+                raise Gone(
+                    "deleted: its object is gone",
+                    object=manifest_at(self._storage, self._names),
+                    remedy="close the database and open it anew, or restore the bucket",
+                )
             return None
         if not is_version_id(answer.version):
             if answer.version is None or not self.exists:
@@ -198,7 +204,7 @@ class VersionedLog:
     def _gone(self, what: str) -> Corrupt:
         return gone(self._storage, self._names, what)
 
-    def _not_there(self, one: Gone) -> Corrupt:
+    def _not_there(self, one: VersionGone) -> Corrupt:
         return self._gone(f"version {one.id!r} is listed, but is not there")
 
     def _behind(self) -> Unavailable:
@@ -227,7 +233,7 @@ class VersionedLog:
             try:
                 await self._load_from(newest)
                 return
-            except Gone as missing:
+            except VersionGone as missing:
                 problem = self._not_there(missing)
             except _Behind:
                 problem = self._behind()
@@ -237,13 +243,14 @@ class VersionedLog:
         """Load, starting from an already fetched newest version.
 
         Raises:
-            Gone: something was collected meanwhile.
+            VersionGone: something was collected meanwhile.
             _Behind: the listing does not show the newest version yet.
         """
         body = decode_body(newest.body, newest.version or "", self._names)
         base, listing, bodies = await begin(self._storage, self._names, body, self._fetched)
         if body.id != base.id and body.id not in listing.ids:
             raise _Behind
+        await self._check_successor(listing, base)
         history, _ = learn(History(base), listing.ids, bodies)
         self._own, self._named, self._tail, self._ends = "", None, Tail(), Ends()
         self._adopt(history, bodies, listing)
@@ -271,7 +278,7 @@ class VersionedLog:
                 await self._clock.sleep(_FIRST_WAIT * 2**attempt)
             try:
                 await self._catch_up_once(seen)
-            except Gone as missing:
+            except VersionGone as missing:
                 problem = self._not_there(missing)
                 continue
             problem = self._behind()
@@ -282,7 +289,7 @@ class VersionedLog:
         raise problem
 
     async def _catch_up_once(self, seen: Mapping[str, Body]) -> None:
-        """Read the listing once. Raises `Gone` if a listed version has disappeared meanwhile."""
+        """Read the listing once. Raises `VersionGone` if a listed version has disappeared meanwhile."""
         before = self._history
         until = (before.base.id,) if before.base.id else ()
         known = frozenset(before.listed)
@@ -301,10 +308,34 @@ class VersionedLog:
         if self._is_out_of_reach(listing, new):
             await self._load()
             return
+        await self._check_successor(listing)
+        self._looked_at = self._clock.monotonic()
         history, events = learn(before, listing.ids, new)
         self._adopt(history, new, listing)
         for event in events:
             self.versions.on_next(event)
+
+    async def _check_successor(self, listing: Listing, base: Base | None = None) -> None:
+        """Check that a listing continues the known history: the newest known version is in it, or below its base.
+
+        A listing may omit a version for a while, so one that is missing is asked for.
+
+        Raises:
+            Replaced: it is gone, though nothing deletes the newest version.
+        """
+        known = self._history
+        last = known.listed[-1] if known.listed else known.base.id
+        if not last or last in listing.ids or last == listing.stopped_at:
+            return
+        if base is not None and (last == base.id or base.count >= known.base.count + len(known.listed)):
+            return
+        if isinstance(await self._storage.get(self._names.object, version=last, limit=MAX_ENTRY_BYTES), Missing):
+            raise Replaced(
+                f"version {last!r}, the newest that was read, is gone: the bucket was put back to an earlier copy, or "
+                "the manifest made anew",
+                object=manifest_at(self._storage, self._names),
+                remedy="close the database and open it anew; nothing is written to it from here",
+            )
 
     def _is_out_of_reach(self, listing: Listing, new: Mapping[str, Body]) -> bool:
         """Whether the known history ends before the oldest version in the listing."""
@@ -369,6 +400,8 @@ class VersionedLog:
     # -- writing ---------------------------------------------------------------------------------------------
 
     async def prepare(self) -> None:
+        if self.exists and self._clock.monotonic() - self._looked_at >= LIVE_FOR.total_seconds():
+            await self.read()  # the next put would make the object anew, were it gone
         if self.exists or self._capable:
             return
         try:
@@ -376,6 +409,12 @@ class VersionedLog:
         except Unsupported as broken:
             raise Rejected(f"refused and rolled back: {broken}", operation="commit") from broken
         self._capable = True
+
+    def is_confirmed(self, position: str) -> bool:
+        return True  # each listing shows it
+
+    async def confirm(self) -> None:
+        await self.read()
 
     async def ensure_dated(self) -> None:
         if self._dated.is_old:

@@ -16,8 +16,8 @@ from rxmps3.storage.base import Found, Get, ListedVersion, Storage, versions_of
 __all__ = [
     "NULL_VERSION",
     "SETTLED_AFTER",
-    "Gone",
     "Listing",
+    "VersionGone",
     "fetch_bodies",
     "is_version_id",
     "list_versions",
@@ -34,7 +34,7 @@ _READS_AT_ONCE = 16
 _PAGE = 1000
 
 
-class Gone(Exception):
+class VersionGone(Exception):
     """A listed version does not exist: it was collected meanwhile, or the storage is damaged."""
 
     def __init__(self, id: str) -> None:
@@ -150,7 +150,7 @@ async def fetch_bodies(
         known: bodies that need not be fetched; fetched ones are added, even if others fail.
 
     Raises:
-        Gone: one of them does not exist.
+        VersionGone: one of them does not exist.
         Corrupt, Unsupported: as `decode_body`.
         Unavailable, AccessDenied, BucketNotFound: the storage does not answer or refuses.
     """
@@ -160,7 +160,7 @@ async def fetch_bodies(
     async def fetch(id: str) -> None:
         answer = await storage.get(names.object, version=id, limit=MAX_ENTRY_BYTES)
         if not isinstance(answer, Found):
-            raise Gone(id)
+            raise VersionGone(id)
         known[id] = decode_body(answer.body, id, names)
 
     lacking = [id for id in ids if id not in known]
