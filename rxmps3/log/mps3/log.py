@@ -64,6 +64,7 @@ class _Listed(NamedTuple):
     stamp: Stamp
     name: str
     counts: bool = True
+    vanished: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ class Mps3Log:
         self._turning = asyncio.Lock()
         self._uncounted: dict[str, int] = {}  # the times of operations that counted, but not for who looks now
         self._uncounted_since: float | None = None
+        self._left_values: set[str] = set()
         self._has_written = False
         self._storing = asyncio.Lock()
 
@@ -185,6 +187,7 @@ class Mps3Log:
                 except _Vanished:
                     continue
                 await self._check_successor(listed)
+                await self._check_vanished(listed)
                 self._take(window)
                 self._read_at = self._listed_at
                 self._note_uncounted()
@@ -217,6 +220,34 @@ class Mps3Log:
                 object=f"manifest {self._manifest!r}",
                 remedy="close the database and open it anew; nothing is written to it from here",
             )
+
+    async def _check_vanished(self, listed: Sequence[_Listed]) -> None:
+        """Check that the operations that are gone have left their values.
+
+        A client that deletes an operation which seems to have come too late leaves them; a bucket that was put back to
+        an earlier copy has neither.
+
+        Raises:
+            Replaced: a value is gone, too.
+        """
+        vanished = {one.stamp.text for one in listed if one.vanished} - self._left_values
+        for operation in self._window:
+            if operation.stamp.text not in vanished:
+                continue
+            for name, file in operation.update.items():
+                key = self._home.key_of(name)
+                content = None if key is None or file is None else self._entry(key, file["version"]).content
+                if not isinstance(content, ContentObject):
+                    continue
+                answer = await self._storage.get(content.name, version=content.version)
+                if not isinstance(answer, Found):
+                    raise Replaced(
+                        f"operation {operation.stamp.text!r} is gone, and so is its value {content.name!r}: the bucket "
+                        "was put back to an earlier copy",
+                        object=f"manifest {self._manifest!r}",
+                        remedy="close the database and open it anew; nothing is written to it from here",
+                    )
+            self._left_values.add(operation.stamp.text)
 
     async def _timed(self, request: Awaitable[T]) -> T:
         """Make a request and set the clock by its answer."""
@@ -269,7 +300,7 @@ class Mps3Log:
         names = {one.stamp.text for one in listed}
         same = any(operation.stamp.text in names for operation in self._window)
         vanished = [
-            _Listed(operation.stamp, f"{self._manifest}@{operation.stamp.text}", counts=False)
+            _Listed(operation.stamp, f"{self._manifest}@{operation.stamp.text}", counts=False, vanished=True)
             for operation in self._window
             if operation.stamp.text not in names and (same or operation.stamp.text in self._own_operations)
         ]
@@ -333,6 +364,7 @@ class Mps3Log:
         self._seen = {operation.stamp.text: operation.stamp.time for operation in window}
         for text in seen.keys() - self._seen.keys():
             self._own_operations.pop(text, None)
+            self._left_values.discard(text)
         after = replace(self._changed(before, {name: files.get(name) for name in changed}), version=version)
         if not self._opened:
             self.versions.on_next(Loaded(self._remember(after)))
