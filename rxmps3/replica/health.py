@@ -12,7 +12,9 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from rxmps3.errors import Error, Failure
 from rxmps3.replica.options import Status
+from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock
+from rxmps3.runtime.worker import Retries
 
 __all__ = ["Health"]
 
@@ -48,16 +50,17 @@ class Health:
         self._reported: dict[str, type[Error]] = {}
         self._failures: Subject[Failure] = Subject()
         self._early: deque[Failure] = deque(maxlen=_MOST_EARLY)
-        self._on_recovery: list[Callable[[], None]] = []
+        self._on_recovery: dict[object, Callable[[], None]] = {}
 
     @property
     def status(self) -> Status:
         """The current status. Callable from any thread."""
         return self._complete(self._status)
 
-    def on_recovery(self, action: Callable[[], None]) -> None:
-        """Call back each time the storage answers again after a failure."""
-        self._on_recovery.append(action)
+    def on_recovery(self, action: Callable[[], None]) -> Callable[[], None]:
+        """Call back each time the storage answers again after a failure; returns a function that ends this."""
+        self._on_recovery[key := object()] = action
+        return lambda: self._on_recovery.pop(key, None) and None
 
     @property
     def failures(self) -> Observable[Failure]:
@@ -99,7 +102,7 @@ class Health:
         if self._status.online is not True:
             self._status = replace(self._status, online=True, since=self._clock.now(), last_error=None, next_try=None)
             self.tell()
-            for action in self._on_recovery:
+            for action in list(self._on_recovery.values()):
                 action()
 
     def failed(self, operation: str, error: Error, wait: float, *, heard: bool = False) -> None:
@@ -114,6 +117,12 @@ class Health:
         since = self._status.since if self._status.online is False else self._clock.now()
         self._status = replace(self._status, online=False, since=since, last_error=error, next_try=wait)
         self.tell()
+
+    def retries(self, operation: str, backoff: Backoff) -> Retries:
+        """Retries that report their failures here, and end their waits when the storage answers again."""
+        return Retries(
+            self._clock, backoff, lambda error, wait: self.failed(operation, error, wait), self.on_recovery
+        )
 
     def tell(self) -> None:
         """Notify the observers of status."""

@@ -146,6 +146,8 @@ class Replica:
             self._pending,
             self._outbox_worker,
             self._conditions,
+            self._writer,
+            lambda: self._log.kit.linear,
         )
 
         self._state_saver = StateSaver(
@@ -254,8 +256,7 @@ class Replica:
             self._poller.active()
             versions = (event.version,) if isinstance(event, Committed) else event.versions
             mine = all(version.writer == self._writer for version in versions)
-            if not mine:
-                self._committer.foreign_seen()
+            self._committer.seen(versions)
             if self._write_maker.number:
                 self._compactor.grown(mine=mine)
         if isinstance(event, (Committed, Replayed, Loaded)):
@@ -409,6 +410,10 @@ class Replica:
         except Error:
             if not self.view.loaded or self._closed:
                 raise
+
+    async def turn(self) -> bool:
+        """Wait for this client's turn among the writers of the log. As `Committer.turn`."""
+        return await self._committer.turn()
 
     def demand(self) -> DisposableBase:
         """Keep reading at each tick until disposed."""

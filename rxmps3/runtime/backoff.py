@@ -46,3 +46,7 @@ class Backoff:
         cap = self.throttled_cap if isinstance(error, Throttled) else self.cap if error.retriable else self.patience
         asked = (error.retry_after if isinstance(error, Unavailable) else None) or 0.0
         return max(full_jitter(failures, self.base, cap, rng), min(asked, MOST_ASKED) if asked > 0 else 0.0)
+
+    def unasked(self, failures: int, rng: Random) -> float:
+        """As `wait`, whatever the error was and whatever the server asked for."""
+        return full_jitter(failures, self.base, self.cap, rng)

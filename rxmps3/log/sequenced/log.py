@@ -41,8 +41,6 @@ _READS_AT_ONCE = 16
 _KEPT_FOR = timedelta(minutes=1)
 """An entry that came in longer ago beside one that did not is read again: its date is taken for the present time."""
 _HITS_BEFORE_LISTING = 4
-_HITS_WHEN_LOSING = 1
-"""Whoever lost a race to a faster writer has the rest to catch up with at once, or it never gets its turn."""
 _RESUME_WITHIN = 500
 """A checkpoint further ahead of a resumed place than so many entries is read instead of the entries."""
 
@@ -78,6 +76,7 @@ class SequencedLog:
         self._seq = 0
         self._chain: str = ""
         self._losing = False
+        self._stride = 1  # so many entries are read at once after a lost race
         self._opened = False
         self._opening_once = asyncio.Lock()
         self._resumed: Cursor | None = None
@@ -187,6 +186,10 @@ class SequencedLog:
                 )
 
     async def read(self) -> None:
+        await self._read()
+
+    async def _read(self, most: int | None = None) -> None:
+        """Read to the end of the log, or so many entries at most."""
         if not self._opened:
             await self.open()
             return
@@ -194,12 +197,15 @@ class SequencedLog:
             return
         self._known.disbelieved = hits = 0
         began: datetime | None = None
-        while True:
+        while hits != most:
             head, seq = self.head, self._seq + 1
-            if hits == (_HITS_WHEN_LOSING if self._losing else _HITS_BEFORE_LISTING):
+            if self._losing and most is None:
+                await self._read_ahead()
+                return
+            if hits == _HITS_BEFORE_LISTING:
                 known = self._seq
                 await self._catch_up()
-                if self._seq == known and not self._losing:  # otherwise the next look or create finds out
+                if self._seq == known:  # otherwise the next look or create finds out
                     await self._read_past_listing(began)
                 return
             answer = await self._read_entry(head.incarnation, seq)
@@ -210,6 +216,24 @@ class SequencedLog:
                 return
             self._apply(seq, answer.body)
             hits += 1
+
+    async def _read_ahead(self) -> None:
+        """Read to the end in one round trip, as many entries at once as are likely to be there: whoever lost a race to a
+        faster writer would be too late again after a listing."""
+        while True:
+            head, first = self.head, self._seq + 1
+            answers, failed = await self._read_entries(head.incarnation, range(first, first + self._stride))
+            for seq, answer in answers.items():
+                if not await self._known.counts(seq, answer.date):
+                    break
+                if not isinstance(answer, Found):
+                    self._stride = seq - first + 1
+                    return
+                self._apply(seq, answer.body)
+            else:
+                if failed is not None:
+                    raise failed
+                self._stride = min(2 * self._stride, _READS_AT_ONCE)
 
     async def _catch_up(self) -> None:
         """Read to the end of a log that is several entries ahead: one listing, then the entries in parallel."""
@@ -419,7 +443,8 @@ class SequencedLog:
         except (PreconditionFailed, Unavailable) as error:
             self._losing = isinstance(error, PreconditionFailed)
             # Unknown: another writer won, the HTTP client resent our own create, or there was no answer.
-            await self.read()
+            if self._seq < seq:
+                await self._read(most=1)  # the rest is read before the next attempt
             if self._seq < seq:
                 raise self._not_found_error(name, error) from error
         else:
