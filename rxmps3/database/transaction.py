@@ -8,7 +8,7 @@ from copy import deepcopy
 from inspect import isawaitable
 from typing import Any, TypeVar, cast
 
-from rxmps3.errors import Closed, Conflict, InvalidOption
+from rxmps3.errors import Closed, Conflict, Error, InvalidOption
 from rxmps3.model import jsontext
 from rxmps3.model.conditions import Conditions, Range, Seen, seen
 from rxmps3.model.missing import MISSING
@@ -17,15 +17,15 @@ from rxmps3.model.state import Entry
 from rxmps3.replica import Replica
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.writer import Draft
+from rxmps3.runtime.backoff import full_jitter
 from rxmps3.storage.patient import patiently
 
 __all__ = ["Transaction", "Transactions", "basis_of", "changed", "check_alone"]
 
-_SHORTEST = 0.005
-_LONGEST = 0.2
-"""Seconds between which is what the third attempt and later ones wait at most: what a commit took, or reading and
-changing where none was tried. Who commits without a pause leaves gaps of about that length, and waiting longer would
-miss them."""
+_FIRST_WAIT = 0.005
+_LONGEST_WAIT = 0.2
+"""Seconds. The third attempt waits for a random time of at most the first of these, each later one of at most twice as
+much as the one before it, up to the second: a client that waits for longer misses its turn among the writers."""
 _LOOKS = 2
 """So often the end of the log is looked for at most while news keep coming: somebody who commits all the time must be
 competed with in the end."""
@@ -180,6 +180,9 @@ class Transactions:
     async def begin(self, operation: str = "transact", *, look: bool = True) -> Transaction:
         """Begin a transaction on everything committed before this call.
 
+        It first waits for this client's turn among the writers of the log, so that what it reads is still there when its
+        changes are committed.
+
         Args:
             look: False if the end of the log has been read since the call.
 
@@ -188,10 +191,17 @@ class Transactions:
             Closed, InvalidOption, Unavailable, AccessDenied, BucketNotFound: it cannot be written or read.
         """
         self._check(operation)
-        if look:
+        if not await self._turn() and look:
             await self._look()
         self._replica.check_linear(operation)
         return Transaction(self._replica, self._read_texts)
+
+    async def _turn(self) -> bool:
+        """As `Replica.turn`; a request that fails in it is repeated by the look."""
+        try:
+            return await self._replica.turn()
+        except Error:
+            return False
 
     async def _look(self) -> None:
         """Read to the end of the log, despite occasional lost requests and fast writers."""
@@ -255,7 +265,8 @@ class Transactions:
 class Attempts:
     """The attempts at one change, until one has no conflict.
 
-    The second begins at once, on the state that the first one met. Later ones first wait for a random time.
+    The second begins at once, on the state that the first one met. Later ones first wait for a random time whose bound
+    doubles.
     """
 
     def __init__(self, transactions: Transactions, replica: Replica, most: int, operation: str) -> None:
@@ -266,18 +277,15 @@ class Attempts:
         self._replica = replica
         self._most = most
         self._made = 0
-        self._took = float("inf")
-        self._began = 0.0
 
     async def begin(self) -> Transaction:
         """A transaction for the next attempt. Raises as `Transactions.begin`."""
         if self._made > 1:
-            await self._replica.clock.sleep(self._replica.rng.uniform(0, min(self._took, _LONGEST)))
+            wait = full_jitter(self._made - 1, _FIRST_WAIT, _LONGEST_WAIT, self._replica.rng)
+            await self._replica.clock.sleep(wait)
         self._made += 1
         look = self._made != 2  # the first attempt has read the log since the call
-        transaction = await self._transactions.begin(self._operation, look=look)
-        self._began = self._replica.clock.monotonic()
-        return transaction
+        return await self._transactions.begin(self._operation, look=look)
 
     async def commit(self, transaction: Transaction) -> bool:
         """Commit it; returns whether that succeeded. If not, try again.
@@ -286,12 +294,8 @@ class Attempts:
             Conflict: that was the last attempt.
             Rejected, Closed, NotSent, OutcomeUnknown: as awaiting a receipt.
         """
-        began = self._began
         try:
-            receipt = self._transactions.hand_over(transaction)
-            if receipt is not None:
-                began = self._replica.clock.monotonic()
-                transaction.version = await receipt
+            await self._transactions.commit(transaction)
         except Conflict as conflict:
             if self._made == self._most:
                 raise Conflict(
@@ -300,7 +304,6 @@ class Attempts:
                     object=conflict.object,
                     remedy="try again later, allow more attempts, or read fewer keys",
                 ) from conflict
-            self._took = max(_SHORTEST, min(self._took, self._replica.clock.monotonic() - began))
             return False
         return True
 

@@ -141,7 +141,8 @@ class Committer:
                 return
             began = self._clock.monotonic()
             await self._log.commit(ready)
-            won = ready[0].id not in self._dataflow.view.pending
+            mark = self._dataflow.view.confirmed.writers.get(ready[0].id.writer)
+            won = mark is not None and mark.number >= ready[0].id.number
             self._fairness.ended(self._clock.monotonic(), began, won=won)
         except Rejected as error:
             for write in ready:

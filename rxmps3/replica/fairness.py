@@ -27,17 +27,17 @@ _ROUND = 0.8
 """Seconds in which each active writer is to have had a turn."""
 _ACTIVE = 3.0
 """Another writer counts as active for so many seconds after its last version."""
-_PASSES = 2
+_PASSES = 4
 """A writer that has let others go first so often counts no longer as active."""
 _COMPANY = 10.0
 """For so many seconds after the last version of another writer gaps are longer and come sooner."""
 _GAP_IN_COMPANY = 1.0
 _GAP_ALONE = 4.0
 """Commits without a break go on for so many seconds between two gaps."""
-_SLOTS_IN_COMPANY = 16
-_SLOTS_ALONE = 8
-"""A gap has so many slots at most. In company it is mostly short and now and then long: the slower a writer, the longer
-the gap that it needs."""
+_SLOTS = 16
+"""A gap has so many slots at most. Mostly it is short and now and then long: the slower another writer, the longer the
+gap that it needs."""
+_SLOTS_ALONE = 12
 _SLOT_COMMITS = 2.0
 _SLOT_SECONDS = 0.004
 """A slot is the time in which another can have seen the last version and committed: so many commits, and so much more
@@ -142,7 +142,8 @@ class Fairness:
             return 0.0
         if self._due is None:
             longest = max(_ROUND * others / (1 + others), 2 * self.slot)
-            self._due = min(longest, (others + 2) * self.slot / (1 - rng.random()))
+            waiting = sum(not seat.passes for writer, seat in self._seats.items() if writer != self._me)
+            self._due = min(longest, (waiting + 2) * self.slot / (1 - rng.random()))
         if quiet >= self._due:
             self._run_began, self._due = now, None
             for writer in self._seats.keys() - {self._me}:
@@ -160,10 +161,10 @@ class Fairness:
         return max(0.0, self._due - (now - self._seen_at))
 
     def _before_a_race(self, rng: Random) -> float:
-        if self._backed_off:
+        if self._backed_off or self._lost > 1:  # then the log was read to its end after the last race
             return 0.0
         self._backed_off = True
-        return rng.uniform(0, self.slot / 2)
+        return rng.uniform(0, self.slot / 8)
 
     def _back_off(self, rng: Random) -> float:
         return rng.uniform(0, self.slot * 2 ** min(self._lost, _MOST_DOUBLINGS)) if self._lost else 0.0
@@ -183,9 +184,9 @@ class Fairness:
             self._gap_at = now  # there was one just now
             return 0.0
         age = now - self._foreign_at
-        if now - self._gap_at < min(_GAP_ALONE, max(_GAP_IN_COMPANY, age)):
+        if now - self._gap_at < (_GAP_IN_COMPANY if age < _COMPANY else _GAP_ALONE):
             return 0.0
-        gap = self.slot * min(_SLOTS_IN_COMPANY if age < _COMPANY else _SLOTS_ALONE, 1 / (1 - rng.random()))
+        gap = self.slot * (min(_SLOTS, 1 / (1 - rng.random())) if age < _COMPANY else rng.uniform(0, _SLOTS_ALONE))
         self._gap_at = now + gap
         return gap
 
