@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from copy import deepcopy
 from inspect import isawaitable
 from typing import Any, TypeVar, cast
 
 from rxmps3.errors import Closed, Conflict, Error, InvalidOption
 from rxmps3.model import jsontext
-from rxmps3.model.conditions import Conditions, Range, Seen, seen
+from rxmps3.model.conditions import Conditions, Range, Seen, broken, seen
 from rxmps3.model.missing import MISSING
 from rxmps3.model.sortedkeys import check_prefix, check_window, window
 from rxmps3.model.state import Entry
 from rxmps3.replica import Replica
+from rxmps3.replica.claims import Claim
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.writer import Draft
 from rxmps3.runtime.backoff import full_jitter
@@ -33,6 +35,8 @@ _TRIES = 5
 """So often a look without an answer is made."""
 
 T = TypeVar("T")
+_running: ContextVar[Claim | None] = ContextVar("_running", default=None)
+"""The claim of the transaction whose function is running."""
 ReadTexts = Callable[[Mapping[str, Entry]], Awaitable[Mapping[str, str]]]
 
 
@@ -47,9 +51,10 @@ class Transaction:
         version: the version id of its commit; "" before that, or if it changed nothing.
     """
 
-    def __init__(self, replica: Replica, read_texts: ReadTexts) -> None:
+    def __init__(self, replica: Replica, read_texts: ReadTexts, claim: Claim) -> None:
         self._replica = replica
         self._view = replica.view
+        self._claim = claim
         self._read_texts = read_texts
         self._seen: dict[str, Seen | None] = {}
         self._ranges: list[Range] = []
@@ -73,6 +78,9 @@ class Transaction:
         """The values of several keys, in the order asked for. Otherwise as `get`."""
         self._check_running()
         asked = tuple(self._replica.placing.check_key(key) for key in keys)
+        await self._claim.take([key for key in asked if key not in self._changes])
+        self._check_running()
+        self._go_forward()
         for key in asked:
             if key not in self._changes:
                 self._seen[key] = seen(self._view.look_up(key))
@@ -86,6 +94,9 @@ class Transaction:
         self._check_running()
         check_prefix(prefix)
         check_window(first, last)
+        await self._claim.take(prefixes=[prefix])
+        self._check_running()
+        self._go_forward()
         changed = {key: text for key, text in self._changes.items() if key.startswith(prefix)}
         there = self._under(prefix, None, None) if changed else self._under(prefix, first, last)
         present = sorted({*there, *changed} - {key for key, text in changed.items() if text is None})
@@ -95,7 +106,15 @@ class Transaction:
         """The entries under a prefix, sorted by key, without its own changes. No I/O. They become conditions, as in a
         read."""
         self._check_running()
+        self._claim.ask(prefixes=[prefix])
+        self._go_forward()
         return self._under(prefix, None, None)
+
+    def _go_forward(self) -> None:
+        """Read from the newest view, unless something that was read has changed."""
+        view = self._replica.view
+        if view is not self._view and not broken(Conditions(self._seen, tuple(self._ranges)), view, {}):
+            self._view = view
 
     def _under(self, prefix: str, first: int | None, last: int | None) -> dict[str, Entry]:
         keys = self._replica.keys(prefix)
@@ -136,6 +155,11 @@ class Transaction:
 
     # -- ending ---------------------------------------------------------------------------------------------
 
+    async def claim_changes(self) -> None:
+        """Wait for other transactions of this replica that use what this one has written without reading it."""
+        self._check_running()
+        await self._claim.take(self._changes)
+
     def end(self) -> tuple[dict[str, Any], Conditions]:
         """End the transaction; returns its changes and conditions."""
         self._check_running()
@@ -147,8 +171,20 @@ class Transaction:
         return values, Conditions(self._seen, tuple(self._ranges))
 
     def abandon(self) -> None:
-        """End the transaction without writing anything."""
+        """End the transaction, without writing anything if it has not been handed over; other transactions may use its
+        keys. Callable on any thread."""
         self._over = True
+        self._replica.on_loop(self._claim.release)
+
+    @contextmanager
+    def running(self) -> Generator[None]:
+        """While the caller's function runs: transactions that it begins do not wait for this one."""
+        outer = _running.get()
+        _running.set(self._claim)
+        try:
+            yield
+        finally:
+            _running.set(outer)
 
     def _check_running(self) -> None:
         if self._over:
@@ -194,7 +230,7 @@ class Transactions:
         if not await self._turn() and look:
             await self._look()
         self._replica.check_linear(operation)
-        return Transaction(self._replica, self._read_texts)
+        return Transaction(self._replica, self._read_texts, self._replica.claims.begin(_running.get()))
 
     async def _turn(self) -> bool:
         """As `Replica.turn`; a request that fails in it is repeated by the look."""
@@ -228,7 +264,11 @@ class Transactions:
 
     async def commit(self, transaction: Transaction) -> None:
         """Commit what it changed, or raise `Conflict`. Raises as awaiting a receipt does."""
-        receipt = self.hand_over(transaction)
+        try:
+            await transaction.claim_changes()
+            receipt = self.hand_over(transaction)
+        finally:
+            transaction.abandon()
         if receipt is not None:
             transaction.version = await receipt
 
@@ -237,7 +277,8 @@ class Transactions:
         """One attempt; if the body raises, nothing is written."""
         transaction = await self.begin("transaction")
         try:
-            yield transaction
+            with transaction.running():
+                yield transaction
         except BaseException:
             transaction.abandon()
             raise
@@ -253,8 +294,9 @@ class Transactions:
         while True:
             transaction = await trying.begin()
             try:
-                result = fn(transaction)
-                done = await cast("Awaitable[T]", result) if isawaitable(result) else cast("T", result)
+                with transaction.running():
+                    result = fn(transaction)
+                    done = await cast("Awaitable[T]", result) if isawaitable(result) else cast("T", result)
             except BaseException:
                 transaction.abandon()
                 raise

@@ -32,6 +32,7 @@ from rxmps3.model.state import (
     State,
     View,
 )
+from rxmps3.replica.claims import Claims
 from rxmps3.replica.committer import Committer
 from rxmps3.replica.compactor import Compactor
 from rxmps3.replica.conditions import ConditionChecker
@@ -81,6 +82,7 @@ class Replica:
         self._name = f"manifest {manifest!r}"
         self._storage = MeteredStorage(storage)
         self._writer = clock.new_id()
+        self.claims = Claims(clock)
         self._heard = False
         self._closed = False
         self._saves: set[asyncio.Task[None]] = set()

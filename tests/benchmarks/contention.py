@@ -95,7 +95,9 @@ async def _count(database: rxmps3.Database, times: int, needed: Counter[int]) ->
         async def increment(tx: rxmps3.Transaction) -> None:
             nonlocal attempts
             attempts += 1
-            tx.put("n", await tx.get("n", 0) + 1)
+            number = await tx.get("n", 0)
+            await asyncio.sleep(0)  # as a function does that asks something else
+            tx.put("n", number + 1)
 
         try:
             await database.transact(increment)
