@@ -216,8 +216,8 @@ class Transactions:
     async def begin(self, operation: str = "transact", *, look: bool = True) -> Transaction:
         """Begin a transaction on everything committed before this call.
 
-        It first waits for this client's turn among the writers of the log, so that what it reads is still there when its
-        changes are committed.
+        It first waits for this client's turn among the writers of the log, so that what it reads is likely to be
+        unchanged when its changes are committed.
 
         Args:
             look: False if the end of the log has been read since the call.

@@ -160,7 +160,11 @@ class Claim:
 
     def _on_change(self, action: Callable[[], None]) -> Callable[[], None]:
         self._watching[key := object()] = action
-        return lambda: self._watching.pop(key, None) and None
+
+        def forget() -> None:
+            self._watching.pop(key, None)
+
+        return forget
 
     def _tell(self) -> None:
         for action in list(self._watching.values()):

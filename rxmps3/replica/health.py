@@ -50,17 +50,26 @@ class Health:
         self._reported: dict[str, type[Error]] = {}
         self._failures: Subject[Failure] = Subject()
         self._early: deque[Failure] = deque(maxlen=_MOST_EARLY)
-        self._on_recovery: dict[object, Callable[[], None]] = {}
+        self._on_recovery: list[Callable[[], None]] = []
+        self._on_answer: dict[object, Callable[[], None]] = {}
 
     @property
     def status(self) -> Status:
         """The current status. Callable from any thread."""
         return self._complete(self._status)
 
-    def on_recovery(self, action: Callable[[], None]) -> Callable[[], None]:
-        """Call back each time the storage answers again after a failure; returns a function that ends this."""
-        self._on_recovery[key := object()] = action
-        return lambda: self._on_recovery.pop(key, None) and None
+    def on_recovery(self, action: Callable[[], None]) -> None:
+        """Call back each time the storage answers again after a failure."""
+        self._on_recovery.append(action)
+
+    def on_answer(self, action: Callable[[], None]) -> Callable[[], None]:
+        """Call back each time the storage has answered, until the returned function is called."""
+        self._on_answer[key := object()] = action
+
+        def forget() -> None:
+            self._on_answer.pop(key, None)
+
+        return forget
 
     @property
     def failures(self) -> Observable[Failure]:
@@ -102,8 +111,10 @@ class Health:
         if self._status.online is not True:
             self._status = replace(self._status, online=True, since=self._clock.now(), last_error=None, next_try=None)
             self.tell()
-            for action in list(self._on_recovery.values()):
+            for action in self._on_recovery:
                 action()
+        for action in list(self._on_answer.values()):
+            action()
 
     def failed(self, operation: str, error: Error, wait: float, *, heard: bool = False) -> None:
         """Note that the storage or the log failed, to be retried in ``wait`` seconds.
@@ -120,9 +131,7 @@ class Health:
 
     def retries(self, operation: str, backoff: Backoff) -> Retries:
         """Retries that report their failures here, and end their waits when the storage answers again."""
-        return Retries(
-            self._clock, backoff, lambda error, wait: self.failed(operation, error, wait), self.on_recovery
-        )
+        return Retries(self._clock, backoff, lambda error, wait: self.failed(operation, error, wait), self.on_answer)
 
     def tell(self) -> None:
         """Notify the observers of status."""

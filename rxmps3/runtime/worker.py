@@ -14,14 +14,14 @@ from rxmps3.errors import Error, unforeseen
 from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock, spawn
 
-__all__ = ["Failed", "OnRecovery", "Retries", "Worker", "persist"]
+__all__ = ["Failed", "OnEvent", "Retries", "Worker", "persist", "sleep_until"]
 
 T = TypeVar("T")
 
 Failed = Callable[[Error, float], None]
 """Is told of a failure and of the seconds until the next try."""
-OnRecovery = Callable[[Callable[[], None]], Callable[[], None]]
-"""Arranges a call each time something else succeeds after a failure; returns a function that ends this."""
+OnEvent = Callable[[Callable[[], None]], Callable[[], None]]
+"""Arranges a call each time something happens; returns a function that ends this."""
 
 
 class Retries:
@@ -34,16 +34,14 @@ class Retries:
         clock: time and randomness.
         backoff: how long to wait.
         failed: called with each failure, before the wait.
-        on_recovery: tells of the successes of others, if any.
+        on_success: tells of the successes of others, if any.
     """
 
-    def __init__(
-        self, clock: Clock, backoff: Backoff, failed: Failed, on_recovery: OnRecovery | None = None
-    ) -> None:
+    def __init__(self, clock: Clock, backoff: Backoff, failed: Failed, on_success: OnEvent | None = None) -> None:
         self._clock = clock
         self._backoff = backoff
         self._failed = failed
-        self._on_recovery = on_recovery
+        self._on_success = on_success
         self._cut_short = False
         self.failures = 0
 
@@ -58,14 +56,14 @@ class Retries:
         self.failures += 1
         seconds = self._backoff.wait(self.failures, error, self._clock.rng)
         self._failed(error, seconds)
-        if self._on_recovery is None:
+        if self._on_success is None:
             await self._clock.sleep(seconds)
             return
-        least = min(seconds, self._backoff.unasked(self.failures, self._clock.rng)) if self._cut_short else 0.0
-        self._cut_short = await sleep_until(self._clock, seconds, self._on_recovery, least) or self._cut_short
+        least = min(seconds, self._backoff.unasked(self.failures, error, self._clock.rng)) if self._cut_short else 0.0
+        self._cut_short = await sleep_until(self._clock, seconds, self._on_success, least) or self._cut_short
 
 
-async def sleep_until(clock: Clock, seconds: float, on_event: OnRecovery, least: float = 0.0) -> bool:
+async def sleep_until(clock: Clock, seconds: float, on_event: OnEvent, least: float = 0.0) -> bool:
     """Wait so many seconds, or until an event, but no less than ``least``; returns whether the event ended it."""
     happened = asyncio.Event()
     forget = on_event(happened.set)

@@ -196,10 +196,13 @@ def test_a_claim_that_is_held_for_long_is_passed_over() -> None:
 
 async def test_what_is_given_up_is_free_at_once() -> None:
     async with rxmps3.connect(MemoryStorage(), poll=60) as db:
+
+        async def fails(tx: rxmps3.Transaction) -> None:
+            await tx.get("n")
+            raise ZeroDivisionError
+
         with pytest.raises(ZeroDivisionError):
-            async with db.transaction() as tx:
-                await tx.get("n")
-                raise ZeroDivisionError
+            await db.transact(fails)
         reading = asyncio.Event()
 
         async def for_ever(tx: rxmps3.Transaction) -> None:

@@ -211,7 +211,9 @@ async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("what", nargs="?", choices=["put", "queries", "contention"], help="nothing but that")
     parser.add_argument("--against", type=Path, metavar="PATH", help="that other checkout")
-    parser.add_argument("--rounds", type=int, help="200 by default; 30 turns of each checkout for put, 3 for contention")
+    parser.add_argument(
+        "--rounds", type=int, help="200 by default; 30 turns of each checkout for put, 3 for contention"
+    )
     parser.add_argument("--requests", action="store_true", help="nothing but the table of requests")
     arguments = parser.parse_args()
     if (arguments.what == "put") != (arguments.against is not None):

@@ -218,8 +218,8 @@ class SequencedLog:
             hits += 1
 
     async def _read_ahead(self) -> None:
-        """Read to the end in one round trip, as many entries at once as are likely to be there: whoever lost a race to a
-        faster writer would be too late again after a listing."""
+        """Read to the end in one round trip, as many entries at once as are likely to be there: after a listing, whoever
+        lost a race to a faster writer would be too late again."""
         while True:
             head, first = self.head, self._seq + 1
             answers, failed = await self._read_entries(head.incarnation, range(first, first + self._stride))
