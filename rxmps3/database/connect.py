@@ -194,11 +194,11 @@ async def _look(replica: Replica, until: float, *, is_first: bool) -> None:
     A read has no other bound than those of its requests if it is the first and something has come: large objects may
     take long on a slow network. The requests themselves are no bound, since what signs them may never do so.
     """
-    received = replica.status.bytes_down
+    asked = replica.status.requests
     await replica.look(max(until - replica.clock.monotonic(), 0.0))
     if replica.view.loaded:
         return
-    if is_first and replica.status.bytes_down != received:
+    if is_first and replica.status.requests > asked + 1:  # it waits for the answer to the first before the next
         await replica.look()
         return
     raise Unavailable(

@@ -46,6 +46,8 @@ _PATIENCE = 1.2
 """A writer that has waited for its turn for so many seconds tries without one."""
 _MOST_DOUBLINGS = 2
 _LONGEST_SLOT = 1.0
+_INSTANT = 0.001
+"""Shorter waits are none."""
 
 
 class Fairness:
@@ -127,6 +129,10 @@ class Fairness:
         if self._granted:
             self._granted = False
             return 0.0
+        seconds = self._seconds_left(now, rng)
+        return seconds if seconds > _INSTANT else 0.0
+
+    def _seconds_left(self, now: float, rng: Random) -> float:
         for writer in [one for one, seat in self._seats.items() if now - seat.at > _ACTIVE]:
             del self._seats[writer]
         others = len(self._seats.keys() - {self._me})
@@ -158,7 +164,7 @@ class Fairness:
             return self._before_a_race(rng)
         if self._due is None:
             self._due = self.slot * (1 + self._rank() + rng.uniform(0, 0.5)) + self._back_off(rng)
-        return max(0.0, self._due - (now - self._seen_at))
+        return self._due - (now - self._seen_at)
 
     def _before_a_race(self, rng: Random) -> float:
         if self._backed_off or self._lost > 1:  # then the log was read to its end after the last race

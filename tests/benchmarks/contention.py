@@ -25,7 +25,7 @@ from rich.table import Table
 import rxmps3
 import rxmps3.blocking
 from rxmps3.runtime.clock import SystemClock
-from rxmps3.storage import MemoryStorage, open_storage
+from rxmps3.storage import MemoryStorage, Storage, open_storage
 from rxmps3.testing import CountingStorage, LatencyStorage
 from tests.benchmarks.contenders import Plan, Result
 from tests.servers import SHARED_BUCKET, SeaweedFS
@@ -50,7 +50,7 @@ async def contend(clients: int, each: int, latency: float) -> Counter[int]:
     return needed
 
 
-async def on_one_handle(storage: rxmps3.Storage, tasks: int, increments: int) -> Counter[int]:
+async def on_one_handle(storage: Storage, tasks: int, increments: int) -> Counter[int]:
     """As `contend`, but tasks that share one database."""
     needed: Counter[int] = Counter()
     async with rxmps3.connect(storage, poll=60) as database:

@@ -218,7 +218,7 @@ class SequencedLog:
             hits += 1
 
     async def _read_ahead(self) -> None:
-        """Read to the end in one round trip, as many entries at once as are likely to be there: after a listing, whoever
+        """Read to the end in one round trip, as many entries at once as are likely to be there: after a listing, who
         lost a race to a faster writer would be too late again."""
         while True:
             head, first = self.head, self._seq + 1
