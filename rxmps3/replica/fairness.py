@@ -27,17 +27,19 @@ _ROUND = 0.8
 """Seconds in which each active writer is to have had a turn."""
 _ACTIVE = 3.0
 """Another writer counts as active for so many seconds after its last version."""
-_PASSES = 4
+_PASSES = 3
 """A writer that has let others go first so often counts no longer as active."""
 _COMPANY = 10.0
 """For so many seconds after the last version of another writer gaps are longer and come sooner."""
 _GAP_IN_COMPANY = 1.0
 _GAP_ALONE = 4.0
+_RAREST_GAP_ALONE = 30.0
 """Commits without a break go on for so many seconds between two gaps."""
 _SLOTS = 16
 """A gap has so many slots at most. Mostly it is short and now and then long: the slower another writer, the longer the
 gap that it needs."""
-_SLOTS_ALONE = 12
+_SLOTS_ALONE = (6.0, 10.0)
+"""Enough for a writer whose requests take some times as long."""
 _SLOT_COMMITS = 2.0
 _SLOT_SECONDS = 0.004
 """A slot is the time in which another can have seen the last version and committed: so many commits, and so much more
@@ -167,7 +169,7 @@ class Fairness:
         return self._due - (now - self._seen_at)
 
     def _before_a_race(self, rng: Random) -> float:
-        if self._backed_off or self._lost > 1:  # then the log was read to its end after the last race
+        if self._backed_off:
             return 0.0
         self._backed_off = True
         return rng.uniform(0, self.slot / 8)
@@ -190,9 +192,10 @@ class Fairness:
             self._gap_at = now  # there was one just now
             return 0.0
         age = now - self._foreign_at
-        if now - self._gap_at < (_GAP_IN_COMPANY if age < _COMPANY else _GAP_ALONE):
+        every = _GAP_IN_COMPANY if age < _COMPANY else min(_RAREST_GAP_ALONE, max(_GAP_ALONE, age / 10))
+        if now - self._gap_at < every:
             return 0.0
-        gap = self.slot * (min(_SLOTS, 1 / (1 - rng.random())) if age < _COMPANY else rng.uniform(0, _SLOTS_ALONE))
+        gap = self.slot * (min(_SLOTS, 1 / (1 - rng.random())) if age < _COMPANY else rng.uniform(*_SLOTS_ALONE))
         self._gap_at = now + gap
         return gap
 

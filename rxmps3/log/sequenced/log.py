@@ -442,9 +442,9 @@ class SequencedLog:
             stored = await self._storage.put(name, body, when=ABSENT)
         except (PreconditionFailed, Unavailable) as error:
             # Unknown: another writer won, the HTTP client resent our own create, or there was no answer.
-            again, self._losing = self._losing, isinstance(error, PreconditionFailed)
+            self._losing = isinstance(error, PreconditionFailed)
             if self._seq < seq:
-                await self._read(most=None if again else 1)
+                await self._read(most=1)  # the rest is read before the next attempt
             if self._seq < seq:
                 raise self._not_found_error(name, error) from error
         else:
