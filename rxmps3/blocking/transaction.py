@@ -43,7 +43,8 @@ def one(home: Portal, transactions: Transactions) -> Generator[Transaction]:
     """As `rxmps3.Database.transaction`."""
     begun = Transaction(home, home.call("transaction", lambda: transactions.begin("transaction")))
     try:
-        yield begun
+        with begun.inner.running():
+            yield begun
     except BaseException:
         begun.inner.abandon()
         raise
@@ -62,7 +63,8 @@ def run(
     while True:
         begun = Transaction(home, home.call(operation, trying.begin))
         try:
-            result = _called(fn, begun, operation)
+            with begun.inner.running():
+                result = _called(fn, begun, operation)
         except BaseException:
             begun.inner.abandon()
             raise

@@ -158,7 +158,8 @@ async def _load(replica: Replica) -> None:
     """Read the state for the first time; temporary failures are retried for some seconds.
 
     A read that got further than the one before does not count as a failure, so that a long log can be read through a
-    network that loses many answers. If the bucket is slow, a state restored from disk is used.
+    network that loses many answers. If the bucket is slow, a state restored from disk is used. These are no
+    `Retries`, which never give up.
     """
     await replica.restored()
     if replica.restore_error is not None:
@@ -174,7 +175,7 @@ async def _load(replica: Replica) -> None:
     while True:
         reached = replica.reached
         try:
-            await replica.look()
+            await _look(replica, began + _PATIENCE_TO_LOAD, is_first=not failures)
             return
         except Unavailable as error:
             if replica.reached != reached:
@@ -185,3 +186,24 @@ async def _load(replica: Replica) -> None:
             if not replica.options.online or failures == _TRIES_TO_LOAD or waited > _PATIENCE_TO_LOAD:
                 raise
             await replica.clock.sleep(wait)
+
+
+async def _look(replica: Replica, until: float, *, is_first: bool) -> None:
+    """Read to the end of the log, or raise `Unavailable` if nothing is answered until then.
+
+    A read has no other bound than those of its requests if it is the first and something has come: large objects may
+    take long on a slow network. The requests themselves are no bound, since what signs them may never do so.
+    """
+    asked = replica.status.requests
+    await replica.look(max(until - replica.clock.monotonic(), 0.0))
+    if replica.view.loaded:
+        return
+    if is_first and replica.status.requests > asked + 1:  # it waits for the answer to the first before the next
+        await replica.look()
+        return
+    raise Unavailable(
+        f"no answer came within {_PATIENCE_TO_LOAD:g} s",
+        operation="connect",
+        object=replica.storage.url,
+        remedy="check the endpoint, the network and what gives the credentials",
+    )

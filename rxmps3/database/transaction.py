@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from copy import deepcopy
 from inspect import isawaitable
 from typing import Any, TypeVar, cast
 
-from rxmps3.errors import Closed, Conflict, InvalidOption
+from rxmps3.errors import Closed, Conflict, Error, InvalidOption
 from rxmps3.model import jsontext
-from rxmps3.model.conditions import Conditions, Range, Seen, seen
+from rxmps3.model.conditions import Conditions, Range, Seen, broken, seen
 from rxmps3.model.missing import MISSING
 from rxmps3.model.sortedkeys import check_prefix, check_window, window
 from rxmps3.model.state import Entry
 from rxmps3.replica import Replica
+from rxmps3.replica.claims import Claim
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.writer import Draft
+from rxmps3.runtime.backoff import full_jitter
 from rxmps3.storage.patient import patiently
 
 __all__ = ["Transaction", "Transactions", "basis_of", "changed", "check_alone"]
 
-_SHORTEST = 0.005
-_LONGEST = 0.2
-"""Seconds between which is what the third attempt and later ones wait at most: what a commit took, or reading and
-changing where none was tried. Who commits without a pause leaves gaps of about that length, and waiting longer would
-miss them."""
+_FIRST_WAIT = 0.005
+_LONGEST_WAIT = 0.2
+"""Seconds. The third attempt waits for a random time of at most the first of these, each later one of at most twice as
+much as the one before it, up to the second: a client that waits for longer misses its turn among the writers."""
 _LOOKS = 2
 """So often the end of the log is looked for at most while news keep coming: somebody who commits all the time must be
 competed with in the end."""
@@ -33,6 +35,8 @@ _TRIES = 5
 """So often a look without an answer is made."""
 
 T = TypeVar("T")
+_running: ContextVar[Claim | None] = ContextVar("_running", default=None)
+"""The claim of the transaction whose function is running."""
 ReadTexts = Callable[[Mapping[str, Entry]], Awaitable[Mapping[str, str]]]
 
 
@@ -47,9 +51,10 @@ class Transaction:
         version: the version id of its commit; "" before that, or if it changed nothing.
     """
 
-    def __init__(self, replica: Replica, read_texts: ReadTexts) -> None:
+    def __init__(self, replica: Replica, read_texts: ReadTexts, claim: Claim) -> None:
         self._replica = replica
         self._view = replica.view
+        self._claim = claim
         self._read_texts = read_texts
         self._seen: dict[str, Seen | None] = {}
         self._ranges: list[Range] = []
@@ -73,6 +78,9 @@ class Transaction:
         """The values of several keys, in the order asked for. Otherwise as `get`."""
         self._check_running()
         asked = tuple(self._replica.placing.check_key(key) for key in keys)
+        await self._claim.take([key for key in asked if key not in self._changes])
+        self._check_running()
+        self._go_forward()
         for key in asked:
             if key not in self._changes:
                 self._seen[key] = seen(self._view.look_up(key))
@@ -86,6 +94,9 @@ class Transaction:
         self._check_running()
         check_prefix(prefix)
         check_window(first, last)
+        await self._claim.take(prefixes=[prefix])
+        self._check_running()
+        self._go_forward()
         changed = {key: text for key, text in self._changes.items() if key.startswith(prefix)}
         there = self._under(prefix, None, None) if changed else self._under(prefix, first, last)
         present = sorted({*there, *changed} - {key for key, text in changed.items() if text is None})
@@ -95,7 +106,15 @@ class Transaction:
         """The entries under a prefix, sorted by key, without its own changes. No I/O. They become conditions, as in a
         read."""
         self._check_running()
+        self._claim.ask(prefixes=[prefix])
+        self._go_forward()
         return self._under(prefix, None, None)
+
+    def _go_forward(self) -> None:
+        """Read from the newest view, unless something that was read has changed."""
+        view = self._replica.view
+        if view is not self._view and not broken(Conditions(self._seen, tuple(self._ranges)), view, {}):
+            self._view = view
 
     def _under(self, prefix: str, first: int | None, last: int | None) -> dict[str, Entry]:
         keys = self._replica.keys(prefix)
@@ -136,6 +155,11 @@ class Transaction:
 
     # -- ending ---------------------------------------------------------------------------------------------
 
+    async def claim_changes(self) -> None:
+        """Wait for other transactions of this replica that use what this one has written without reading it."""
+        self._check_running()
+        await self._claim.take(self._changes)
+
     def end(self) -> tuple[dict[str, Any], Conditions]:
         """End the transaction; returns its changes and conditions."""
         self._check_running()
@@ -147,8 +171,20 @@ class Transaction:
         return values, Conditions(self._seen, tuple(self._ranges))
 
     def abandon(self) -> None:
-        """End the transaction without writing anything."""
+        """End the transaction, without writing anything if it has not been handed over; other transactions may use its
+        keys. Callable on any thread."""
         self._over = True
+        self._replica.on_loop(self._claim.release)
+
+    @contextmanager
+    def running(self) -> Generator[None]:
+        """While the caller's function runs: transactions that it begins do not wait for this one."""
+        outer = _running.get()
+        _running.set(self._claim)
+        try:
+            yield
+        finally:
+            _running.set(outer)
 
     def _check_running(self) -> None:
         if self._over:
@@ -180,6 +216,9 @@ class Transactions:
     async def begin(self, operation: str = "transact", *, look: bool = True) -> Transaction:
         """Begin a transaction on everything committed before this call.
 
+        It first waits for this client's turn among the writers of the log, so that what it reads is likely to be
+        unchanged when its changes are committed.
+
         Args:
             look: False if the end of the log has been read since the call.
 
@@ -188,10 +227,17 @@ class Transactions:
             Closed, InvalidOption, Unavailable, AccessDenied, BucketNotFound: it cannot be written or read.
         """
         self._check(operation)
-        if look:
+        if not await self._turn() and look:
             await self._look()
         self._replica.check_linear(operation)
-        return Transaction(self._replica, self._read_texts)
+        return Transaction(self._replica, self._read_texts, self._replica.claims.begin(_running.get()))
+
+    async def _turn(self) -> bool:
+        """As `Replica.turn`; a request that fails in it is repeated by the look."""
+        try:
+            return await self._replica.turn()
+        except Error:
+            return False
 
     async def _look(self) -> None:
         """Read to the end of the log, despite occasional lost requests and fast writers."""
@@ -218,7 +264,11 @@ class Transactions:
 
     async def commit(self, transaction: Transaction) -> None:
         """Commit what it changed, or raise `Conflict`. Raises as awaiting a receipt does."""
-        receipt = self.hand_over(transaction)
+        try:
+            await transaction.claim_changes()
+            receipt = self.hand_over(transaction)
+        finally:
+            transaction.abandon()
         if receipt is not None:
             transaction.version = await receipt
 
@@ -227,7 +277,8 @@ class Transactions:
         """One attempt; if the body raises, nothing is written."""
         transaction = await self.begin("transaction")
         try:
-            yield transaction
+            with transaction.running():
+                yield transaction
         except BaseException:
             transaction.abandon()
             raise
@@ -243,8 +294,9 @@ class Transactions:
         while True:
             transaction = await trying.begin()
             try:
-                result = fn(transaction)
-                done = await cast("Awaitable[T]", result) if isawaitable(result) else cast("T", result)
+                with transaction.running():
+                    result = fn(transaction)
+                    done = await cast("Awaitable[T]", result) if isawaitable(result) else cast("T", result)
             except BaseException:
                 transaction.abandon()
                 raise
@@ -255,7 +307,8 @@ class Transactions:
 class Attempts:
     """The attempts at one change, until one has no conflict.
 
-    The second begins at once, on the state that the first one met. Later ones first wait for a random time.
+    The second begins at once, on the state that the first one met. Later ones first wait for a random time whose bound
+    doubles.
     """
 
     def __init__(self, transactions: Transactions, replica: Replica, most: int, operation: str) -> None:
@@ -266,18 +319,15 @@ class Attempts:
         self._replica = replica
         self._most = most
         self._made = 0
-        self._took = float("inf")
-        self._began = 0.0
 
     async def begin(self) -> Transaction:
         """A transaction for the next attempt. Raises as `Transactions.begin`."""
         if self._made > 1:
-            await self._replica.clock.sleep(self._replica.rng.uniform(0, min(self._took, _LONGEST)))
+            wait = full_jitter(self._made - 1, _FIRST_WAIT, _LONGEST_WAIT, self._replica.rng)
+            await self._replica.clock.sleep(wait)
         self._made += 1
         look = self._made != 2  # the first attempt has read the log since the call
-        transaction = await self._transactions.begin(self._operation, look=look)
-        self._began = self._replica.clock.monotonic()
-        return transaction
+        return await self._transactions.begin(self._operation, look=look)
 
     async def commit(self, transaction: Transaction) -> bool:
         """Commit it; returns whether that succeeded. If not, try again.
@@ -286,12 +336,8 @@ class Attempts:
             Conflict: that was the last attempt.
             Rejected, Closed, NotSent, OutcomeUnknown: as awaiting a receipt.
         """
-        began = self._began
         try:
-            receipt = self._transactions.hand_over(transaction)
-            if receipt is not None:
-                began = self._replica.clock.monotonic()
-                transaction.version = await receipt
+            await self._transactions.commit(transaction)
         except Conflict as conflict:
             if self._made == self._most:
                 raise Conflict(
@@ -300,7 +346,6 @@ class Attempts:
                     object=conflict.object,
                     remedy="try again later, allow more attempts, or read fewer keys",
                 ) from conflict
-            self._took = max(_SHORTEST, min(self._took, self._replica.clock.monotonic() - began))
             return False
         return True
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 
 from rxmps3.errors import InvalidInput, OutcomeUnknown, Rejected
 from rxmps3.log.protocol import Log
 from rxmps3.log.server_clock import MARGIN
-from rxmps3.model.state import Amended, ContentObject, Refused, Write
+from rxmps3.model.state import Amended, ContentObject, ManifestVersion, Refused, Write
 from rxmps3.model.writing import contents_of, with_contents
 from rxmps3.replica.conditions import ConditionChecker
 from rxmps3.replica.dataflow import Dataflow
@@ -58,6 +59,8 @@ class Committer:
         pending: PendingWrites[Receipt],
         outbox_worker: OutboxWorker,
         conditions: ConditionChecker,
+        writer: str,
+        linear: Callable[[], bool],
     ) -> None:
         self._loop = loop
         self._clock = clock
@@ -73,12 +76,16 @@ class Committer:
         self._retries = self._retrying("commit")
         self._worker = Worker(self._work, self._retries)
         self.wake = self._worker.wake
-        self._fairness = Fairness()
+        self._linear = linear
+        self._fairness = Fairness(writer)
+        self._turning = asyncio.Lock()
         health.on_recovery(self.wake)
 
-    def foreign_seen(self) -> None:
-        """Note that another writer has committed."""
-        self._fairness.foreign_seen(self._clock.monotonic())
+    def seen(self, versions: Iterable[ManifestVersion]) -> None:
+        """Note versions of the log, own ones included."""
+        now = self._clock.monotonic()
+        for version in versions:
+            self._fairness.seen(version.writer, now)
 
     def ended(self, one: PendingWrite[Receipt]) -> None:
         """Note that a write has ended."""
@@ -117,7 +124,7 @@ class Committer:
                 return
             await self._log.ensure_dated()
             await self._reject_unresendable()
-            await self._yield_to_other_writers()
+            await self._take_turn()
             ready = self._ready()
             if await self._expire_old_uploads(ready):
                 ready = self._ready()
@@ -135,7 +142,8 @@ class Committer:
                 return
             began = self._clock.monotonic()
             await self._log.commit(ready)
-            won = ready[0].id not in self._dataflow.view.pending
+            mark = self._dataflow.view.confirmed.writers.get(ready[0].id.writer)
+            won = mark is not None and mark.number >= ready[0].id.number
             self._fairness.ended(self._clock.monotonic(), began, won=won)
         except Rejected as error:
             for write in ready:
@@ -173,13 +181,28 @@ class Committer:
         pending = self._dataflow.view.pending
         return [pending[write.id].write for write in writes if write.id in pending]
 
-    async def _yield_to_other_writers(self) -> None:
-        """With other writers active, wait a random moment, then commit at the end the log has by then."""
-        seconds = self._fairness.wait(self._clock.monotonic(), self._clock.rng)
-        if seconds > 0:
-            await self._clock.sleep(seconds)
-            if self._fairness.contended:
-                await self._log.read()
+    async def turn(self) -> bool:
+        """Wait for this client's turn among the writers of the log, so that what is decided next can be committed next.
+
+        Returns:
+            Whether the log was read to its end after the call.
+        """
+        read = await self._take_turn()
+        self._fairness.passed()
+        return read
+
+    async def _take_turn(self) -> bool:
+        """As `turn`; the next call waits for another turn. In a log where no two writers compete there are no turns."""
+        read = False
+        if not self._linear():
+            return read
+        async with self._turning:
+            while (seconds := self._fairness.wait(self._clock.monotonic(), self._clock.rng)) > 0:
+                await self._clock.sleep(seconds)
+                read = self._fairness.in_company
+                if read:
+                    await self._log.read()
+        return read
 
     def _ready(self) -> list[Write]:
         """The pending writes, oldest first, up to the first whose values are not all uploaded. Starts missing
@@ -330,4 +353,4 @@ class Committer:
             self._pending.uploaded(one, upload)
 
     def _retrying(self, operation: str) -> Retries:
-        return Retries(self._clock, self._backoff, lambda error, wait: self._health.failed(operation, error, wait))
+        return self._health.retries(operation, self._backoff)

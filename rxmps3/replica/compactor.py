@@ -9,7 +9,7 @@ from rxmps3.log.protocol import Collector, Log
 from rxmps3.replica.health import Health
 from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock
-from rxmps3.runtime.worker import Retries, Worker
+from rxmps3.runtime.worker import Worker
 
 __all__ = ["Compactor"]
 
@@ -29,8 +29,7 @@ class Compactor:
         self._log = log
         self._collector = collector
         self._health = health
-        retries = Retries(clock, backoff, lambda error, wait: health.failed("compact", error, wait))
-        self._worker = Worker(self._keep, retries, again=False)
+        self._worker = Worker(self._keep, health.retries("compact", backoff), again=False)
         self.run = self._worker.run
         self._grown = False
         self._mine = False

@@ -15,7 +15,7 @@ from rxmps3.log.protocol import Log
 from rxmps3.model.conditions import Conditions, broken, seen
 from rxmps3.model.state import Amended, Entry, Event, Refused, Remade, Step, View, Write, WriteId, Wrote, chained, step
 from rxmps3.replica.dataflow import Dataflow
-from rxmps3.replica.pending import FORGOTTEN_AFTER, Basis, PendingWrite, PendingWrites, Sending, What
+from rxmps3.replica.pending import Basis, PendingWrite, PendingWrites, What
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.values import Values
 
@@ -127,7 +127,8 @@ class ConditionChecker:
             one.happened(What.HELD)
             return None
         if not conditions.derived:  # conditions that were never seen to hold are decided after the next read
-            decided = one.basis is Basis.HOLDS and not self._may_be_forgotten(one, write)
+            forgotten = one.may_be_forgotten(self._writer.writer, self._log.date)
+            decided = one.basis is Basis.HOLDS and not forgotten
             return Refused(write.id, _conflict(write.id, what)) if decided else None
         there = _there(conditions, confirmed, ahead)
         texts = {key: self._values.peek(entry) for key, entry in there.items() if entry is not None}
@@ -138,14 +139,6 @@ class ConditionChecker:
             return self._writer.remake(one, write, _derive(conditions, there, known))
         except (Corrupt, InvalidInput) as error:
             return Refused(write.id, _unmade(error))
-
-    def _may_be_forgotten(self, one: PendingWrite[Receipt], write: Write) -> bool:
-        """Whether the log may hold this write without telling: an earlier process sent it so long ago that its writer
-        may have expired."""
-        if one.sending is not Sending.SENT or write.id.writer == self._writer.writer:
-            return False
-        now = self._log.date
-        return one.sent_at is None or now is None or now - one.sent_at >= FORGOTTEN_AFTER
 
     def _hide_until_loaded(self, one: PendingWrite[Receipt], write: Write, there: There) -> Remade | None:
         """Show what is beneath a write until a value that it is computed from has been loaded."""

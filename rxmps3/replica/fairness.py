@@ -1,73 +1,208 @@
-"""When a writer yields to other writers. No I/O; time and randomness are arguments.
+"""When a writer yields to other writers of its log. No I/O; time and randomness are arguments.
 
-The writer that has just committed knows the end of the log first and would win every race for the next number, and the
-others would never notice a writer that never wins. So a writer waits a random time after a lost race and while it sees
-other writers, and during uninterrupted commits pauses now and then even if it seems to be alone.
+The writer that has just committed knows the end of the log first and would win every race for the next number. So
+writers take turns. Everybody reads the same log, and so knows who writes and who has waited longest:
+
+* A writer commits without a pause for its share of `_ROUND`, then waits until the others have had their chance.
+* The others do not race against it. They read along until nothing new has come for some time: the one that has waited
+  longest for the shortest time, the next for a little longer, and so on. So two of them rarely try at once.
+* Who still loses a race waits a random time whose bound doubles with each race lost in a row.
+* Who has waited for long beside a writer that leaves no gap, or only gaps shorter than its own requests, races.
+
+A writer that lets others pass a few times, or has not written for some seconds, is not waited for. One that commits
+without a break leaves a gap now and then all the same, since it cannot see who never wins: the more rarely and the
+shorter, the longer nobody else has been seen.
 """
 
 from __future__ import annotations
+
+from collections import deque
+from statistics import median
 
 from rxmps3.runtime.clock import Random
 
 __all__ = ["Fairness"]
 
-_SEEN_LATELY = 2.0
-_COMPANY = 30.0
-"""Another writer counts as present for so many seconds after its last version."""
-_PAUSE_IN_COMPANY = 1.0
-_PAUSE_ALONE = 4.0
-"""Commits without a break go on for so many seconds between two pauses."""
-_BREAK_MOMENTS = 4
-_BREAK_SECONDS = 0.01
-"""Without a break: so much later than a commit ended, in times that it took, that others can have read and tried. Who
-looks and thinks before each commit, as transactions do, takes no break by that."""
-_TYPICAL_PAUSE = 0.2
-_LONGEST_PAUSE = 4.0
-"""Pauses in company are mostly short and now and then long: the slower a writer, the longer the pause it needs."""
+_ROUND = 0.8
+"""Seconds in which each active writer is to have had a turn."""
+_ACTIVE = 3.0
+"""Another writer counts as active for so many seconds after its last version."""
+_PASSES = 3
+"""A writer that has let others go first so often counts no longer as active."""
+_COMPANY = 10.0
+"""For so many seconds after the last version of another writer gaps are longer and come sooner."""
+_GAP_IN_COMPANY = 1.0
+_GAP_ALONE = 4.0
+_RAREST_GAP_ALONE = 30.0
+"""Commits without a break go on for so many seconds between two gaps."""
+_SLOTS = 16
+"""A gap has so many slots at most. Mostly it is short and now and then long: the slower another writer, the longer the
+gap that it needs."""
+_SLOTS_ALONE = (6.0, 10.0)
+"""Enough for a writer whose requests take some times as long."""
+_SLOT_COMMITS = 2.0
+_SLOT_SECONDS = 0.004
+"""A slot is the time in which another can have seen the last version and committed: so many commits, and so much more
+for the work around them."""
+_PATIENCE = 1.2
+"""A writer that has waited for its turn for so many seconds tries without one."""
+_MOST_DOUBLINGS = 2
+_LONGEST_SLOT = 1.0
+_INSTANT = 0.001
+"""Shorter waits are none."""
 
 
 class Fairness:
-    """One client's back-off towards other writers of the same log."""
+    """One client's turns among the writers of its log.
 
-    def __init__(self) -> None:
-        self.contended = False
-        self._took = 0.0
-        self._ended_at = -_COMPANY
-        self._paused_at = -_COMPANY
+    Args:
+        writer: the client's writer id.
+    """
+
+    def __init__(self, writer: str) -> None:
+        self._me = writer
+        self._took: deque[float] = deque(maxlen=5)
+        self._seats: dict[str, _Seat] = {}
+        self._holder = ""
+        self._run_began = 0.0
+        self._seen_at = -_COMPANY
         self._foreign_at = -_COMPANY
-        self._lost = False
-        self._has_waited = False
+        self._gap_at = -_COMPANY
+        self._waiting_since: float | None = None
+        self._due: float | None = None
+        self._backed_off = False
+        self._lost = 0
+        self._granted = False
 
-    def foreign_seen(self, now: float) -> None:
-        """Note that another writer has committed."""
-        self._foreign_at = now
+    def seen(self, writer: str, now: float) -> None:
+        """Note a version of the log, own ones included, in the order of the log."""
+        if writer != self._holder:
+            self._pass_over(writer)
+            self._holder, self._run_began = writer, now
+        self._seats.pop(writer, None)
+        self._seats[writer] = _Seat(now)
+        self._seen_at, self._due = now, None
+        if writer != self._me:
+            self._foreign_at = now
+
+    def _pass_over(self, writer: str) -> None:
+        """Those who have waited longer than a writer that begins a turn have let it pass."""
+        if writer not in self._seats:
+            return
+        ahead: list[str] = []
+        for other in self._seats:
+            if other == writer:
+                break
+            ahead.append(other)
+        for other in ahead:
+            self._let_pass(other)
+
+    def _let_pass(self, writer: str) -> None:
+        seat = self._seats[writer]
+        seat.passes += 1
+        if seat.passes >= _PASSES and writer != self._me:
+            del self._seats[writer]
 
     def ended(self, now: float, began: float, *, won: bool) -> None:
         """Note that a commit was attempted."""
-        self._lost = not won
+        self._due, self._backed_off = None, False
         if won:
-            self._took = now - began
-            self._ended_at = now
+            self._took.append(now - began)
+            self._lost, self._waiting_since = 0, None
+        else:
+            self._lost += 1
 
     def passed(self) -> None:
         """The turn that was waited for was not used, so the next attempt need not wait again."""
-        self._has_waited = True
+        self._granted = True
+
+    @property
+    def slot(self) -> float:
+        """The time in seconds in which another can have seen the last version and committed."""
+        return min(_LONGEST_SLOT, _SLOT_COMMITS * (median(self._took) if self._took else 0.0) + _SLOT_SECONDS)
+
+    @property
+    def in_company(self) -> bool:
+        """Whether another writer has been seen lately: what it wrote while this one waited has to be read first."""
+        return self._lost > 0 or any(writer != self._me for writer in self._seats)
 
     def wait(self, now: float, rng: Random) -> float:
-        """Seconds to wait before the next attempt; also updates ``contended``, whether other writers are active."""
-        if self._has_waited:
-            self._has_waited = False
+        """Seconds to wait, and in company to read the log, before asking again; 0.0 if it is this writer's turn."""
+        if self._granted:
+            self._granted = False
             return 0.0
-        self.contended = self._lost or now - self._foreign_at < _SEEN_LATELY
-        moment = min(1.0, self._took)
-        if self._lost:
-            return rng.uniform(0, moment)
-        if now - self._ended_at > _BREAK_MOMENTS * moment + _BREAK_SECONDS:
-            self._paused_at = now  # there was a pause just now
+        seconds = self._seconds_left(now, rng)
+        return seconds if seconds > _INSTANT else 0.0
+
+    def _seconds_left(self, now: float, rng: Random) -> float:
+        for writer in [one for one, seat in self._seats.items() if now - seat.at > _ACTIVE]:
+            del self._seats[writer]
+        others = len(self._seats.keys() - {self._me})
+        if self._holder == self._me and not self._lost:
+            return self._after_own(now, rng, others)
+        return self._after_others(now, rng)
+
+    def _after_own(self, now: float, rng: Random, others: int) -> float:
+        quiet = now - self._seen_at
+        if not others:
+            return self._gap(now, rng, quiet)
+        if now - self._run_began < _ROUND / (1 + others):
             return 0.0
-        company = now - self._foreign_at < _COMPANY
-        if now - self._paused_at >= (_PAUSE_IN_COMPANY if company else _PAUSE_ALONE):
-            pause = min(_LONGEST_PAUSE, _TYPICAL_PAUSE / (1 - rng.random())) if company else rng.uniform(0, 1.0)
-            self._paused_at = now + pause
-            return pause
-        return rng.uniform(0, 2 * moment) if self.contended else 0.0
+        if self._due is None:
+            longest = max(_ROUND * others / (1 + others), 2 * self.slot)
+            waiting = sum(not seat.passes for writer, seat in self._seats.items() if writer != self._me)
+            self._due = min(longest, (waiting + 2) * self.slot / (1 - rng.random()))
+        if quiet >= self._due:
+            self._run_began, self._due = now, None
+            for writer in self._seats.keys() - {self._me}:
+                self._let_pass(writer)
+            return 0.0
+        return self._due - quiet
+
+    def _after_others(self, now: float, rng: Random) -> float:
+        if self._waiting_since is None:
+            self._waiting_since = now
+        if now - self._waiting_since > _PATIENCE:
+            return self._before_a_race(rng)
+        if self._due is None:
+            self._due = self.slot * (1 + self._rank() + rng.uniform(0, 0.5)) + self._back_off(rng)
+        return self._due - (now - self._seen_at)
+
+    def _before_a_race(self, rng: Random) -> float:
+        if self._backed_off:
+            return 0.0
+        self._backed_off = True
+        return rng.uniform(0, self.slot / 8)
+
+    def _back_off(self, rng: Random) -> float:
+        return rng.uniform(0, self.slot * 2 ** min(self._lost, _MOST_DOUBLINGS)) if self._lost else 0.0
+
+    def _rank(self) -> int:
+        """How many active writers have waited for longer."""
+        rank = 0
+        if self._me in self._seats:
+            for writer in self._seats:
+                if writer == self._me:
+                    break
+                rank += 1
+        return rank
+
+    def _gap(self, now: float, rng: Random, quiet: float) -> float:
+        if quiet > _SLOT_COMMITS * self.slot:
+            self._gap_at = now  # there was one just now
+            return 0.0
+        age = now - self._foreign_at
+        every = _GAP_IN_COMPANY if age < _COMPANY else min(_RAREST_GAP_ALONE, max(_GAP_ALONE, age / 10))
+        if now - self._gap_at < every:
+            return 0.0
+        gap = self.slot * (min(_SLOTS, 1 / (1 - rng.random())) if age < _COMPANY else rng.uniform(*_SLOTS_ALONE))
+        self._gap_at = now + gap
+        return gap
+
+
+class _Seat:
+    """Another active writer: when it wrote last, and how often it has let others pass since."""
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+        self.passes = 0

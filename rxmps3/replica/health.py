@@ -12,7 +12,9 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 from rxmps3.errors import Error, Failure
 from rxmps3.replica.options import Status
+from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock
+from rxmps3.runtime.worker import Retries
 
 __all__ = ["Health"]
 
@@ -50,7 +52,7 @@ class Health:
         self._early: deque[Failure] = deque(maxlen=_MOST_EARLY)
         self._on_recovery: list[Callable[[], None]] = []
         self._on_failure: list[Callable[[Error], None]] = []
-        self._on_answer: list[Callable[[], None]] = []
+        self._on_answer: dict[object, Callable[[], None]] = {}
 
     @property
     def status(self) -> Status:
@@ -61,9 +63,14 @@ class Health:
         """Call back each time the storage answers again after a failure."""
         self._on_recovery.append(action)
 
-    def on_answer(self, action: Callable[[], None]) -> None:
-        """Call back each time the log has been read or a commit has ended well."""
-        self._on_answer.append(action)
+    def on_answer(self, action: Callable[[], None]) -> Callable[[], None]:
+        """Call back each time the storage has answered, until the returned function is called."""
+        self._on_answer[key := object()] = action
+
+        def forget() -> None:
+            self._on_answer.pop(key, None)
+
+        return forget
 
     def on_failure(self, action: Callable[[Error], None]) -> None:
         """Call back with each error of the storage or the log."""
@@ -111,7 +118,7 @@ class Health:
             self.tell()
             for action in self._on_recovery:
                 action()
-        for action in self._on_answer:
+        for action in list(self._on_answer.values()):
             action()
 
     def failed(self, operation: str, error: Error, wait: float, *, heard: bool = False) -> None:
@@ -128,6 +135,10 @@ class Health:
         since = self._status.since if self._status.online is False else self._clock.now()
         self._status = replace(self._status, online=False, since=since, last_error=error, next_try=wait)
         self.tell()
+
+    def retries(self, operation: str, backoff: Backoff) -> Retries:
+        """Retries that report their failures here, and end their waits when the storage answers again."""
+        return Retries(self._clock, backoff, lambda error, wait: self.failed(operation, error, wait), self.on_answer)
 
     def tell(self) -> None:
         """Notify the observers of status."""

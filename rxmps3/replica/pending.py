@@ -269,6 +269,18 @@ class PendingWrite(Generic[R]):
         """Whether all its objects, if any, are stored."""
         return not self.contents or self.uploading is Uploading.DONE
 
+    def may_be_forgotten(self, writer: str, now: datetime | None) -> bool:
+        """Whether the log may hold this write without telling: an earlier process sent it so long ago that its writer
+        may have expired.
+
+        Args:
+            writer: the present process's writer id.
+            now: the storage's date, if known.
+        """
+        if self.sending is not Sending.SENT or self.id.writer == writer:
+            return False
+        return self.sent_at is None or now is None or now - self.sent_at >= FORGOTTEN_AFTER
+
     def happened(self, what: What) -> None:
         """Apply an event. Raises `InvalidTransition` if it is not allowed in this state."""
         way, table = _STEPS[what]

@@ -56,11 +56,13 @@ class Poller:
         self._looked_at: float | None = None
         self._failures = 0
         self._hold_until = 0.0
+        self._hold_at_least_until = 0.0
         self._pace = PollPace(options.interval)
         self._demands = 0
         self._asked: Subject[Any] = Subject()
         self._sources: Subject[Observable[Any]] = Subject()
         self.ticks: Observable[Any] = rx.merge(self._asked, self._sources.pipe(ops.switch_latest()))
+        health.on_answer(self._end_hold)
 
     async def look(self, patience: float | None = None) -> None:
         """Read to the end of the log, by a read that starts after this call.
@@ -136,8 +138,18 @@ class Poller:
             looked.set_exception(error)
         wait = self._backoff.wait(self._failures, error, self._clock.rng)
         if isinstance(error, Throttled) or not error.retriable:
-            self._hold_until = self._clock.monotonic() + wait
+            now = self._clock.monotonic()
+            self._hold_until = now + wait
+            least = self._backoff.unasked(self._failures, error, self._clock.rng) if self._failures > 1 else 0.0
+            self._hold_at_least_until = now + min(wait, least)
         self._health.failed("poll", error, wait, heard=bool(heard))
+
+    def _end_hold(self) -> None:
+        """Look again although the storage has asked for a longer wait: it has answered something else meanwhile."""
+        if self._hold_at_least_until <= self._clock.monotonic() < self._hold_until:
+            self._hold_until = 0.0
+            if self._demands and not isinstance(self._options.poll, Observable):
+                self._start_ticking()
 
     # -- ticks -----------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -45,6 +45,7 @@ from rxmps3.model.state import (
     State,
     View,
 )
+from rxmps3.replica.claims import Claims
 from rxmps3.replica.committer import Committer
 from rxmps3.replica.compactor import Compactor
 from rxmps3.replica.conditions import ConditionChecker
@@ -64,6 +65,7 @@ from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock, Random
 from rxmps3.runtime.event_loop import EventLoop
 from rxmps3.runtime.interrupts import uninterrupted
+from rxmps3.runtime.worker import Failed, Retries
 from rxmps3.storage.base import Storage
 from rxmps3.storage.confirmed import ConfirmedStorage
 from rxmps3.storage.metered import MeteredStorage
@@ -98,11 +100,14 @@ class Replica:
         self._storage = MeteredStorage(storage)
         self._confirmed = ConfirmedStorage(self._storage, self._report_damage)
         self._writer = clock.new_id()
+        self.claims = Claims(clock)
         self._heard = False
         self._closed = False
         self._lost: Gone | Replaced | None = None
         self._acknowledged: deque[tuple[str, Receipt]] = deque()
         self._saves: set[asyncio.Task[None]] = set()
+        self._committing: asyncio.Task[None] | None = None
+        self._storing: asyncio.Task[None] | None = None
 
         self._loop = EventLoop(self._name, self._task_failed)
         self._health = Health(self._name, clock, self._complete_status, self.take_turn)
@@ -165,6 +170,8 @@ class Replica:
             self._pending,
             self._outbox_worker,
             self._conditions,
+            self._writer,
+            lambda: self._log.kit.linear,
         )
 
         self._state_saver = StateSaver(
@@ -276,8 +283,7 @@ class Replica:
             self._poller.active()
             versions = (event.version,) if isinstance(event, Committed) else event.versions
             mine = all(version.writer == self._writer for version in versions)
-            if not mine:
-                self._committer.foreign_seen()
+            self._committer.seen(versions)
             if self._write_maker.number:
                 self._compactor.grown(mine=mine)
         if isinstance(event, (Committed, Replayed, Loaded)):
@@ -470,6 +476,10 @@ class Replica:
             if not self.view.loaded or self._closed:
                 raise
 
+    async def turn(self) -> bool:
+        """Wait for this client's turn among the writers of the log. As `Committer.turn`."""
+        return await self._committer.turn()
+
     def demand(self) -> DisposableBase:
         """Keep reading at each tick until disposed."""
         return self._poller.demand()
@@ -540,6 +550,10 @@ class Replica:
         if isinstance(error, Exception):
             self.report(Failure(task, self._name, error, "it has stopped: a fault in rxmps3 itself"))
 
+    def retries(self, failed: Failed) -> Retries:
+        """Retries of this replica's, ended early when the storage answers something else."""
+        return Retries(self.clock, self.backoff, failed, self._health.on_answer)
+
     # -- threads, tasks, life --------------------------------------------------------------------------------
 
     @property
@@ -597,10 +611,10 @@ class Replica:
         """Start reading and committing on demand; no request is made yet unless ``live``."""
         self._restoring = self.spawn(self._restore(), "restore")
         if self._keep is not None:
-            self.spawn(self._outbox_worker.run(), "store")
+            self._storing = self.spawn(self._outbox_worker.run(), "store")
             self.spawn(self._state_saver.run(), "save")
         if self.options.online:
-            self.spawn(self._committer.run(self.restored()), "commit")
+            self._committing = self.spawn(self._committer.run(self.restored()), "commit")
             self.spawn(self._compactor.run(), "keep")
         if self.options.live:
             self.demand()
@@ -616,14 +630,17 @@ class Replica:
     async def close(self, timeout: float) -> None:
         """Commit pending writes, for at most ``timeout`` seconds, then end every task.
 
+        If the program is being interrupted, which cancels all tasks, nothing is waited for: nothing could be sent.
+
         Raises:
             NotSent: some writes were not committed; ``keys`` names them.
         """
         if self._closed:
             return
-        if self.options.online:
-            await self._flush(timeout)
-        await self._outbox_worker.settle()
+        await self._flush(timeout)
+        if self._storing is not None:
+            await self._settle_outbox(self._storing)
+        interrupted = self._committing is not None and self._committing.done()
         if self._saves:
             await asyncio.wait(self._saves)
         if self.options.online and self._state_saver.waits_for_the_log:
@@ -648,8 +665,9 @@ class Replica:
                 receipt.settle(kept)
             self._health.complete()
             return
+        within = "when the program was interrupted" if interrupted else f"within {timeout} s"
         not_sent = NotSent(
-            f"{len(left)} writes were not committed within {timeout} s, and nothing on disk keeps them",
+            f"{len(left)} writes were not committed {within}, and nothing on disk keeps them",
             keys=sorted({key for receipt in left for key in receipt.keys}),
             object=self._name,
             remedy="put them again, or open with local=DIR to keep such writes for the next start",
@@ -674,9 +692,23 @@ class Replica:
         await asyncio.wait([asking], timeout=min(timeout, _CONFIRMING))
 
     async def _flush(self, timeout: float) -> None:
-        waiting = [self.spawn(_until_done(receipt), "flush") for receipt in self.receipts(self.view)]
-        if waiting and timeout > 0:
-            await asyncio.wait(waiting, timeout=timeout)
+        receipts = self.receipts(self.view)
+        committing = self._committing
+        if not receipts or timeout <= 0 or committing is None or committing.done():
+            return
+        waiting = self.spawn(_until_all_done(receipts), "flush")
+        await asyncio.wait((waiting, committing), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _settle_outbox(self, storing: asyncio.Task[None]) -> None:
+        """Wait for the outbox, unless nobody writes to it any more."""
+        if not storing.done():
+            settling = self.spawn(self._outbox_worker.settle(), "settle")
+            await asyncio.wait((settling, storing), return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _until_all_done(receipts: Iterable[Receipt]) -> None:
+    for receipt in receipts:
+        await _until_done(receipt)
 
 
 async def _until_done(receipt: Receipt) -> None:

@@ -43,6 +43,10 @@ class Backoff:
 
     def wait(self, failures: int, error: Error, rng: Random) -> float:
         """Seconds to wait after this many consecutive failures (1 or more), the last being ``error``."""
-        cap = self.throttled_cap if isinstance(error, Throttled) else self.cap if error.retriable else self.patience
         asked = (error.retry_after if isinstance(error, Unavailable) else None) or 0.0
-        return max(full_jitter(failures, self.base, cap, rng), min(asked, MOST_ASKED) if asked > 0 else 0.0)
+        return max(self.unasked(failures, error, rng), min(asked, MOST_ASKED) if asked > 0 else 0.0)
+
+    def unasked(self, failures: int, error: Error, rng: Random) -> float:
+        """As `wait`, whatever the server asked for."""
+        cap = self.throttled_cap if isinstance(error, Throttled) else self.cap if error.retriable else self.patience
+        return full_jitter(failures, self.base, cap, rng)

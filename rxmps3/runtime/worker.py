@@ -12,34 +12,43 @@ from typing import TypeVar
 
 from rxmps3.errors import Error, unforeseen
 from rxmps3.runtime.backoff import Backoff
-from rxmps3.runtime.clock import Clock
+from rxmps3.runtime.clock import Clock, spawn
 
-__all__ = ["Failed", "Retries", "Worker", "persist"]
+__all__ = ["Failed", "OnEvent", "Retries", "Worker", "persist", "sleep_until"]
 
 T = TypeVar("T")
 
 Failed = Callable[[Error, float], None]
 """Is told of a failure and of the seconds until the next try."""
+OnEvent = Callable[[Callable[[], None]], Callable[[], None]]
+"""Arranges a call each time something happens; returns a function that ends this."""
 
 
 class Retries:
     """Counts consecutive failures, and waits after each.
 
+    A wait ends early when something else succeeds: what failed here may have failed for the same reason. If it then
+    fails again, later waits last at least as long as the back-off alone asks for.
+
     Args:
         clock: time and randomness.
         backoff: how long to wait.
         failed: called with each failure, before the wait.
+        on_success: tells of the successes of others, if any.
     """
 
-    def __init__(self, clock: Clock, backoff: Backoff, failed: Failed) -> None:
+    def __init__(self, clock: Clock, backoff: Backoff, failed: Failed, on_success: OnEvent | None = None) -> None:
         self._clock = clock
         self._backoff = backoff
         self._failed = failed
+        self._on_success = on_success
+        self._cut_short = False
         self.failures = 0
 
     def start_over(self) -> None:
         """Reset the count after a success or progress: the next failure counts as the first."""
         self.failures = 0
+        self._cut_short = False
 
     async def wait(self, problem: Exception) -> None:
         """Report a failure, then wait until the next attempt is due."""
@@ -47,7 +56,35 @@ class Retries:
         self.failures += 1
         seconds = self._backoff.wait(self.failures, error, self._clock.rng)
         self._failed(error, seconds)
-        await self._clock.sleep(seconds)
+        if self._on_success is None:
+            await self._clock.sleep(seconds)
+            return
+        least = min(seconds, self._backoff.unasked(self.failures, error, self._clock.rng)) if self._cut_short else 0.0
+        self._cut_short = await sleep_until(self._clock, seconds, self._on_success, least) or self._cut_short
+
+
+async def sleep_until(clock: Clock, seconds: float, on_event: OnEvent, least: float = 0.0) -> bool:
+    """Wait so many seconds, or until an event, but no less than ``least``; returns whether the event ended it."""
+    happened = asyncio.Event()
+    forget = on_event(happened.set)
+    try:
+        if least > 0:
+            await clock.sleep(least)
+        sleeping = spawn(clock.sleep(seconds - least), "rxmps3 wait")
+        waking = spawn(_until(happened), "rxmps3 wait for an event")
+        try:
+            await asyncio.wait((sleeping, waking), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (sleeping, waking):
+                task.cancel()
+            await asyncio.gather(sleeping, waking, return_exceptions=True)
+    finally:
+        forget()
+    return happened.is_set()
+
+
+async def _until(happened: asyncio.Event) -> None:
+    await happened.wait()
 
 
 async def persist(work: Callable[[], Awaitable[T]], retries: Retries) -> T:

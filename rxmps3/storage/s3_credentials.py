@@ -16,6 +16,7 @@ logger = logging.getLogger("rxmps3")
 
 _FIRST_WAIT = 1.0
 _LONGEST_WAIT = 60.0
+_CLOSE_WITHIN = 1.0
 _NOT_SOONER = 10.0
 """Seconds between two fetches ahead of time: credentials that live for minutes only are always near their end."""
 
@@ -78,10 +79,10 @@ class LiveCredentials:
         return self.generation != generation
 
     async def close(self) -> None:
-        """Stop asking."""
+        """Stop asking; a source that takes no notice is left alone."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task], timeout=_CLOSE_WITHIN)
 
     def _may_ask(self, *, ahead: bool = False) -> bool:
         now = asyncio.get_running_loop().time()

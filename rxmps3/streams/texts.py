@@ -89,8 +89,7 @@ class TextWait:
 
     async def _pause(self, error: Error) -> None:
         if self._retries is None:
-            replica = self._replica
-            self._retries = Retries(replica.clock, replica.backoff, lambda error, _: self._report(error))
+            self._retries = self._replica.retries(lambda error, _: self._report(error))
         await self._retries.wait(error)
 
     def _report(self, error: Error) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -481,7 +482,9 @@ def test_an_observer_that_ends_the_program_leaves_the_others_their_change(end: t
             seen.append(("returned", db.observe("k") is not None))
             await asyncio.sleep(60)
 
+    began = time.monotonic()
     with pytest.raises(end, match="enough"):
         asyncio.run(program())
+    assert time.monotonic() - began < 8, "close does not wait for what cannot be sent any more"
     assert seen == [("before", 1), ("after", 1), ("returned", True)]
     assert [type(failure.error.__cause__) for failure in failures] == [end]

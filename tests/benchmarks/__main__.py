@@ -1,7 +1,8 @@
 """Measures the main job beside its baselines, in one run: ``python -m tests.benchmarks [--rounds N] [--requests]``.
 
 ``python -m tests.benchmarks put --against PATH`` measures a put beside that of another checkout, and nothing else;
-``python -m tests.benchmarks queries`` what a change costs under live queries over ever more keys.
+``python -m tests.benchmarks queries`` what a change costs under live queries over ever more keys;
+``python -m tests.benchmarks contention`` clients that write at once, beside bare compare-and-set loops.
 
 Figures are ratios against a baseline of the same run, interleaved with it, since machines are shared and noisy.
 """
@@ -31,6 +32,7 @@ from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import open_storage
 from rxmps3.storage.memory import MemoryStorage
 from rxmps3.testing import CountingStorage
+from tests.benchmarks.contention import contention
 from tests.benchmarks.put import PUTS, compare
 from tests.benchmarks.queries import queries
 from tests.benchmarks.requests import JAVASCRIPT, measured, said
@@ -207,9 +209,11 @@ def against(checkout: Path, rounds: int) -> None:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["put", "queries"], help="nothing but that")
+    parser.add_argument("what", nargs="?", choices=["put", "queries", "contention"], help="nothing but that")
     parser.add_argument("--against", type=Path, metavar="PATH", help="that other checkout")
-    parser.add_argument("--rounds", type=int, help="200 by default; 30 turns of each checkout for put")
+    parser.add_argument(
+        "--rounds", type=int, help="200 by default; 30 turns of each checkout for put, 3 for contention"
+    )
     parser.add_argument("--requests", action="store_true", help="nothing but the table of requests")
     arguments = parser.parse_args()
     if (arguments.what == "put") != (arguments.against is not None):
@@ -221,6 +225,10 @@ async def main() -> None:
         return
     if arguments.what == "queries":
         await queries(console, rounds)
+        return
+    if arguments.what == "contention":
+        with SeaweedFS() as server:
+            await contention(console, server, rounds=arguments.rounds or 3)
         return
     with SeaweedFS() as server:
         await requests(server)

@@ -18,7 +18,7 @@ import rxmps3.blocking
 from rxmps3 import cli
 from rxmps3.cli.commands import app
 from rxmps3.cli.terminal import Exit
-from rxmps3.database import prefix
+from rxmps3.database import prefix, transaction
 from rxmps3.database import undo_stack as undoing
 from rxmps3.database.past import history as words
 from rxmps3.database.presence import objects as presence_objects
@@ -32,9 +32,9 @@ from rxmps3.log.sequenced import log as sequenced
 from rxmps3.model import jsontext, writing
 from rxmps3.model import names as layout
 from rxmps3.operators import iteration
+from rxmps3.replica import claims, fairness, options, receipt, ticks, values
 from rxmps3.replica import committer as committing
 from rxmps3.replica import compactor as keeping
-from rxmps3.replica import fairness, options, receipt, ticks, values
 from rxmps3.runtime.backoff import Backoff
 from rxmps3.storage import s3
 from tests.docs.blocks import ROOT, pages
@@ -287,6 +287,12 @@ def test_numbers_in_words_are_those_of_the_code() -> None:
     assert presence_objects._REMOVED_AT_ONCE == 10, "ten per look, says presence"  # pyright: ignore
     assert committing.TRUST_UPLOADS_FOR == 6 * HOUR, "six hours, says the protocol"
     assert committing.ASK_AFTER == HOUR, "older than an hour by its own clocks, says the protocol"
-    assert fairness._SEEN_LATELY == 2, "within two seconds, says the protocol"  # pyright: ignore
+    assert (fairness._ROUND, fairness._ACTIVE) == (0.8, 3), "turns, says the protocol"  # pyright: ignore
+    assert 2**fairness._MOST_DOUBLINGS == 4, "doubles, four times at most, says the protocol"  # pyright: ignore
+    assert 1 < fairness._PATIENCE < 2, "more than a second, says the protocol"  # pyright: ignore
+    assert fairness._SLOT_COMMITS * fairness._SLOTS_ALONE[1] == 20, "20 commits' time, says the protocol"  # pyright: ignore
+    assert fairness._GAP_ALONE == 4, "four seconds, says the protocol"  # pyright: ignore
+    assert claims.HELD_FOR == 5, "five seconds, says changing"
+    assert (transaction._FIRST_WAIT, transaction._LONGEST_WAIT) == (0.005, 0.2), "says changing"  # pyright: ignore
     assert sequenced._HITS_BEFORE_LISTING == 4, "after four hits, say polling and the protocol"  # pyright: ignore
     assert (ticks._FASTEST, ticks._SLOWING, ticks._JITTER) == (0.2, 1.5, 0.2), "the pace, says polling"  # pyright: ignore

@@ -42,10 +42,10 @@ async def _commits(latencies: list[float]) -> list[int]:
 @pytest.mark.parametrize("clients", [2, 6])
 def test_clients_of_the_same_speed_get_about_the_same(clients: int) -> None:
     counts = run_virtually(_commits([0.03] * clients))
-    assert min(counts) * 4 >= max(counts), counts
+    assert min(counts) * 2 >= max(counts), counts
 
 
-@pytest.mark.parametrize(("slower", "least"), [(2, 20), (5, 4)])
+@pytest.mark.parametrize(("slower", "least"), [(2, 60), (5, 10)])
 def test_a_slow_client_gets_its_turn_beside_a_fast_one(slower: int, least: int) -> None:
     """A connection that takes so many times as long: at least so many writes a minute."""
     counts = run_virtually(_commits([0.03, 0.03 * slower]))
@@ -77,7 +77,7 @@ async def _moves(latencies: list[float]) -> list[list[float]]:
 
 
 @pytest.mark.parametrize(
-    ("latencies", "longest"), [([0.03] * 3, 12), ([0.03] * 8, 12), ([0.03, 0.15], 30)], ids=["3", "8", "a slow one"]
+    ("latencies", "longest"), [([0.03] * 3, 6), ([0.03] * 8, 6), ([0.03, 0.15], 20)], ids=["3", "8", "a slow one"]
 )
 def test_transactions_that_meet_all_others_wait_for_seconds_at_most(latencies: list[float], longest: int) -> None:
     for moments in run_virtually(_moves(latencies)):
@@ -88,7 +88,7 @@ def test_transactions_that_meet_all_others_wait_for_seconds_at_most(latencies: l
 def test_a_client_alone_is_not_held_up_much() -> None:
     """A commit takes 30 ms, so 2,000 would be the most in a minute."""
     (count,) = run_virtually(_commits([0.03]))
-    assert count >= 1400
+    assert count >= 1750
 
 
 def test_everybody_s_writes_count_though_all_write_at_once() -> None:

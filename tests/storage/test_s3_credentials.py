@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiobotocore.session import AioSession
 
 import rxmps3
-from rxmps3.errors import AccessDenied, Closed, InvalidOption
+from rxmps3.database import connect as connecting
+from rxmps3.errors import AccessDenied, Closed, InvalidOption, Unavailable
 from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import Found, open_storage, s3_credentials
 from rxmps3.storage import s3_client as client
@@ -331,3 +333,42 @@ def test_a_session_that_waits_is_refused(library: str) -> None:
     session = boto3.Session() if library == "boto3" else Session()
     with pytest.raises(InvalidOption, match=rf"not a {library} Session.*aioboto3\.Session"):
         open_storage("s3://bucket", clock=SystemClock(), session=session)
+
+
+async def test_an_open_ends_though_a_source_of_credentials_takes_no_notice(mutant: Mutant) -> None:
+    """It hangs, and goes on hanging when it is told to stop."""
+    mutant.replace(connecting._PATIENCE_TO_LOAD, 1.0, within=connecting)
+    over = asyncio.Event()
+    session: Any = AioSession
+
+    class Stubborn(session):
+        async def get_credentials(self) -> Any:
+            while not over.is_set():
+                try:
+                    await over.wait()
+                except asyncio.CancelledError:
+                    asyncio.current_task().uncancel()  # type: ignore[union-attr]
+
+    async with ScriptedServer(FOUND) as server:
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match=r"no answer came within 1 s.*what gives the credentials"):
+            await rxmps3.connect("s3://bucket", session=Stubborn(), shared=False, **server_options(server))
+        assert time.monotonic() - began < 8
+        assert not server.asked
+    over.set()
+    await asyncio.sleep(0.05)
+
+
+@pytest.mark.heavy
+async def test_an_open_at_a_server_that_never_answers_ends_after_half_a_minute() -> None:
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(accept, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    began = time.monotonic()
+    with pytest.raises(Unavailable):
+        await rxmps3.connect("s3://bucket", endpoint_url=f"http://127.0.0.1:{port}", **ADMIN.options, shared=False)
+    assert 15 < time.monotonic() - began < 36
+    silent.close()

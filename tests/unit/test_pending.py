@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -209,3 +209,23 @@ class LifeOfWrites(RuleBasedStateMachine):
 
 
 TestLifeOfWrites = LifeOfWrites.TestCase
+
+
+@pytest.mark.parametrize(
+    ("sent", "days", "writer", "forgotten"),
+    [
+        (True, 29, "later", True),
+        (True, 28, "later", False),
+        (True, None, "later", True),
+        (True, 29, "w", False),
+        (False, 29, "later", False),
+    ],
+    ids=["long ago", "lately", "nobody knows when", "by this process", "never sent"],
+)
+def test_what_the_log_may_have_forgotten(sent: bool, days: int | None, writer: str, forgotten: bool) -> None:
+    """A write of an earlier process that was sent so long ago that its writer may have expired."""
+    pending: PendingWrites[str] = PendingWrites()
+    at = None if days is None else NOW - timedelta(days=days)
+    one = pending.restore(a_write(1), "", (), sent=sent, at=at)
+    assert one.may_be_forgotten(writer, NOW) is forgotten
+    assert one.may_be_forgotten(writer, None) is (sent and writer != "w")

@@ -23,6 +23,7 @@ from rxmps3.model.merge_patch import merge
 from rxmps3.model.missing import MISSING
 from rxmps3.replica import Replica
 from rxmps3.replica.ticks import PollPace
+from rxmps3.runtime.worker import persist
 from rxmps3.streams.stream import Live, Sender
 
 __all__ = ["CLOSE_WITHIN", "DEFAULT_EVERY", "DEFAULT_TTL", "Presence", "Presences"]
@@ -229,26 +230,20 @@ class Presence(Live[Mapping[str, Participant]]):
     async def _keep_looking(self) -> None:
         clock = self._replica.clock
         pace = PollPace(self._pace())
-        failures = 0
+        retries = self._replica.retries(lambda error, _: self._report("presence look", error))
         while True:
-            try:
-                look = await self._objects.look(self._id)
-            except Exception as problem:
-                failures += 1
-                wait = self._failed("presence look", problem, failures)
-            else:
-                failures = 0
-                self._troubles.pop("presence look", None)
-                if self._look is None:
-                    self._woken.set()
-                self._look = look
-                knows_itself = self._own is not None or self._me is None or "presence" in self._troubles
-                if knows_itself and self._tell():
-                    pace.active()
-                await self._remove_rubbish(look)
-                pace.interval = self._pace()
-                wait = pace.next_wait(clock.rng)
-            await clock.sleep(wait)
+            look = await persist(lambda: self._objects.look(self._id), retries)
+            retries.start_over()
+            self._troubles.pop("presence look", None)
+            if self._look is None:
+                self._woken.set()
+            self._look = look
+            knows_itself = self._own is not None or self._me is None or "presence" in self._troubles
+            if knows_itself and self._tell():
+                pace.active()
+            await self._remove_rubbish(look)
+            pace.interval = self._pace()
+            await clock.sleep(pace.next_wait(clock.rng))
 
     def _pace(self) -> float:
         """Seconds between two looks at most."""
@@ -380,15 +375,20 @@ class Presence(Live[Mapping[str, Participant]]):
         return rendered(here)
 
     def _failed(self, operation: str, problem: Exception, failures: int) -> float:
-        """Report trouble, the same once; seconds until it is tried again."""
+        """Report trouble; seconds until it is tried again. `persist` does not fit the own object: as soon as something
+        changes here, it is told anew or not at all."""
         error = unforeseen(problem)
+        self._report(operation, error)
+        return self._replica.backoff.wait(failures, error, self._replica.rng)
+
+    def _report(self, operation: str, error: Error) -> None:
+        """Report trouble, the same once."""
         if self._troubles.get(operation) is not type(error):
             self._troubles[operation] = type(error)
             note = "it is tried again" if operation != "presence leave" else "if it stays, it vanishes by its ttl"
             self._replica.report(Failure(operation, self._name, error, note))
             if operation == "presence":
                 self._tell()  # the others are here nevertheless
-        return self._replica.backoff.wait(failures, error, self._replica.rng)
 
     def _unreadable(self, name: str, error: Error) -> None:
         self._replica.report(Failure("presence look", f"object {name!r}", error, "it is left out"))

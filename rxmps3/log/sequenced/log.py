@@ -53,8 +53,6 @@ _READS_AT_ONCE = 16
 _KEPT_FOR = timedelta(minutes=1)
 """An entry that came in longer ago beside one that did not is read again: its date is taken for the present time."""
 _HITS_BEFORE_LISTING = 4
-_HITS_WHEN_LOSING = 1
-"""Whoever lost a race to a faster writer has the rest to catch up with at once, or it never gets its turn."""
 _RESUME_WITHIN = 500
 """A checkpoint further ahead of a resumed place than so many entries is read instead of the entries."""
 
@@ -91,6 +89,7 @@ class SequencedLog:
         self._chain: str = ""
         self._stored_at: datetime | None = None  # of the entry there, by the server's clock
         self._losing = False
+        self._stride = 1  # so many entries are read at once after a lost race
         self._opened = False
         self._opening_once = asyncio.Lock()
         self._resumed: Cursor | None = None
@@ -284,7 +283,7 @@ class SequencedLog:
             return
         if self.exists or await self._known.look():
             try:
-                await self._read_to_end()
+                await (self._read_ahead() if self._losing else self._read_to_end())
             except Corrupt as error:
                 await self._explain(error)
 
@@ -307,10 +306,29 @@ class SequencedLog:
                 return
             self._apply(seq, answer.body, answer)
             hits += 1
-            if hits >= (_HITS_WHEN_LOSING if self._losing else _HITS_BEFORE_LISTING):
+            if hits >= _HITS_BEFORE_LISTING:
                 await self._catch_up()
                 if began is None or self._stored_at is None or self._stored_at > began:
                     return
+
+    async def _read_ahead(self) -> None:
+        """Read to the end in one round trip, as many entries at once as are likely to be there: after a listing, who
+        lost a race to a faster writer would be too late again."""
+        self._known.disbelieved = 0
+        while True:
+            head, first = self.head, self._seq + 1
+            answers, failed = await self._read_entries(head.incarnation, range(first, first + self._stride))
+            for seq, answer in answers.items():
+                if not await self._counts(seq, answer):
+                    break
+                if not isinstance(answer, Found):
+                    self._stride = seq - first + 1
+                    return
+                self._apply(seq, answer.body, answer)
+            else:
+                if failed is not None:
+                    raise failed
+                self._stride = min(2 * self._stride, _READS_AT_ONCE)
 
     async def _catch_up(self, *, again: bool = False) -> None:
         """Read to the end of a log that is several entries ahead: one listing, then the entries in parallel.
@@ -528,10 +546,10 @@ class SequencedLog:
         try:
             stored = await self._storage.put(name, body, when=ABSENT)
         except (PreconditionFailed, Unavailable) as error:
-            self._losing = isinstance(error, PreconditionFailed)
             # Unknown: another writer won, the HTTP client resent our own create, or there was no answer.
+            self._losing = isinstance(error, PreconditionFailed)
             try:
-                await self._read_back(seq)
+                await self._read_back(seq)  # the rest is read before the next attempt
             except Corrupt as corrupt:
                 await self._explain(corrupt)
             if self._seq < seq:
@@ -544,10 +562,7 @@ class SequencedLog:
                 await self.read()
 
     async def _read_back(self, seq: int) -> None:
-        """Find out what became of entry ``seq``, and if others are writing, how far they have come since.
-
-        How well the listing tells that, the next create finds out.
-        """
+        """Find out what became of entry ``seq``; whatever follows it is read before the next attempt."""
         self._known.disbelieved = 0
         while self._seq < seq:
             following = self._seq + 1
@@ -557,8 +572,6 @@ class SequencedLog:
             if not isinstance(answer, Found):
                 return
             self._apply(following, answer.body, answer)
-            if self._losing:
-                await self._catch_up()
 
     def _not_found_error(self, name: str, cause: PreconditionFailed | Unavailable) -> Unavailable:
         if isinstance(cause, Unavailable):

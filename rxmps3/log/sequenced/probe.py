@@ -42,7 +42,8 @@ async def ensure_conditional_writes(storage: Storage, clock: Clock) -> None:
 
 
 class _Probed(PatientStorage):
-    """The storage being probed, with retries, since some requests may fail."""
+    """The storage being probed, with retries, since some requests may fail. They have a limit, unlike a worker's: the
+    commit that needs the verdict is repeated as a whole."""
 
     async def try_put(self, name: str, body: bytes, when: Precondition) -> bool | None:
         """Whether a conditional put took effect.
