@@ -46,8 +46,12 @@ from rxmps3.model.collections.delta import Delta
 from rxmps3.model.missing import MISSING
 from rxmps3.model.snapshot import Snapshot
 from rxmps3.model.state import Entry, ManifestVersion, View, Write
+from rxmps3.replica.budget import Budget
+from rxmps3.replica.cost import Cost
 from rxmps3.replica.options import Status
 from rxmps3.replica.receipt import Receipt
+from rxmps3.storage.metered import Usage
+from rxmps3.storage.prices import Prices
 from rxmps3.streams.collection import Collection, Grouped, Sorted
 from rxmps3.streams.events import Change, Reset
 from rxmps3.streams.key import Key, KeyEntry
@@ -59,6 +63,7 @@ __all__ = [
     "MISSING",
     "AccessDenied",
     "BucketNotFound",
+    "Budget",
     "Change",
     "Closed",
     "Collection",
@@ -66,6 +71,7 @@ __all__ = [
     "ConnectOptions",
     "Connecting",
     "Corrupt",
+    "Cost",
     "Database",
     "Delta",
     "Difference",
@@ -90,6 +96,7 @@ __all__ = [
     "Participant",
     "Past",
     "Presence",
+    "Prices",
     "Receipt",
     "Receipts",
     "Recorded",
@@ -103,6 +110,7 @@ __all__ = [
     "Transaction",
     "Unavailable",
     "Unsupported",
+    "Usage",
     "View",
     "Write",
     "WrongLoop",

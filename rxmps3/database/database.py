@@ -34,6 +34,7 @@ from rxmps3.model.sortedkeys import check_prefix, check_window, window
 from rxmps3.model.state import ContentObject, Entry, ManifestVersion, View
 from rxmps3.operators.iteration import Iteration
 from rxmps3.replica import Replica, SharedValues
+from rxmps3.replica.cost import Cost
 from rxmps3.replica.options import Options, Status
 from rxmps3.replica.pending import Shown
 from rxmps3.replica.receipt import Receipt
@@ -41,6 +42,7 @@ from rxmps3.replica.writer import Draft
 from rxmps3.runtime.gather import all_of
 from rxmps3.runtime.no_pickle import BoundToProcess
 from rxmps3.runtime.rich_repr import bundle
+from rxmps3.storage.metered import charged_to
 from rxmps3.streams.collection import Collection, collection_of
 from rxmps3.streams.events import Change, Reset
 from rxmps3.streams.key import Key
@@ -510,8 +512,17 @@ class Database(BoundToProcess):
 
     @property
     def status(self) -> Live[Status]:
-        """The status: online or not, the last error, the next retry, requests and bytes so far."""
+        """The status: online or not, the last error, the next retry, the budget, requests and bytes so far."""
         return self._streams.status()
+
+    @property
+    def cost(self) -> Live[Cost]:
+        """What this connection costs: requests by class and by what they were for, bytes, and money a month.
+
+        It counts all manifests that are open on this connection. An observer gets new figures once a second at most.
+        Observing it makes no requests.
+        """
+        return self._streams.cost()
 
     @property
     def scheduler(self) -> AsyncIOThreadSafeScheduler:
@@ -638,8 +649,9 @@ class Database(BoundToProcess):
         if not dry_run:
             self._check_writable("compact")
         await self._replica.look()
-        made = None if dry_run else await self._replica.collector.checkpoint()
-        report = await self._replica.collector.collect(dry_run=dry_run, progress=progress)
+        with charged_to("upkeep"):
+            made = None if dry_run else await self._replica.collector.checkpoint()
+            report = await self._replica.collector.collect(dry_run=dry_run, progress=progress)
         report.checkpoint = made
         return report
 

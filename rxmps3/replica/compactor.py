@@ -9,6 +9,7 @@ from rxmps3.replica.health import Health
 from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock
 from rxmps3.runtime.worker import Retries, Worker
+from rxmps3.storage.metered import charged_to
 
 __all__ = ["Compactor"]
 
@@ -47,10 +48,11 @@ class Compactor:
         if not self._grown:
             return  # another client compacted while this one yielded
         self._grown = self._mine = False
-        await self._log.server_time()
-        if not self._log.upkeep_is_due:
-            return
-        await self._collector().checkpoint()
-        if self._clock.monotonic() - self._collected_at >= _COLLECT_EVERY:
-            self._collected_at = self._clock.monotonic()
-            await self._collector().collect()
+        with charged_to("upkeep"):
+            await self._log.server_time()
+            if not self._log.upkeep_is_due:
+                return
+            await self._collector().checkpoint()
+            if self._clock.monotonic() - self._collected_at >= _COLLECT_EVERY:
+                self._collected_at = self._clock.monotonic()
+                await self._collector().collect()

@@ -35,6 +35,7 @@ from rxmps3.model.state import (
 from rxmps3.replica.committer import Committer
 from rxmps3.replica.compactor import Compactor
 from rxmps3.replica.conditions import ConditionChecker
+from rxmps3.replica.cost import Ledger
 from rxmps3.replica.dataflow import Dataflow
 from rxmps3.replica.health import Health
 from rxmps3.replica.options import Options, Status, merged
@@ -69,17 +70,25 @@ class Replica:
         clock: time, ids and randomness.
         options: the replica's options.
         keep: opens the local directory; None keeps nothing on disk.
+        ledger: counts the requests, together with those of other replicas.
     """
 
     def __init__(
-        self, storage: Storage, manifest: str, clock: Clock, options: Options, keep: OpensLocal | None = None
+        self,
+        storage: Storage,
+        manifest: str,
+        clock: Clock,
+        options: Options,
+        keep: OpensLocal | None,
+        ledger: Ledger,
     ) -> None:
         self.manifest = manifest
         self.clock = clock
         self.options = options
         self.backoff = Backoff(cap=min(max(options.interval, 1.0), 30.0))
         self._name = f"manifest {manifest!r}"
-        self._storage = MeteredStorage(storage)
+        self.ledger = ledger
+        self._storage = MeteredStorage(storage, ledger.charge)
         self._writer = clock.new_id()
         self._heard = False
         self._closed = False
@@ -95,7 +104,17 @@ class Replica:
             clock,
             self._name,
         )
-        self._poller = Poller(self._loop, clock, self._log, self._health, self.backoff, options, self.restored)
+        ledger.on_change(self._health.tell)
+        self._poller = Poller(
+            self._loop,
+            clock,
+            self._log,
+            self._health,
+            self.backoff,
+            options,
+            self.restored,
+            ledger.wait_to_look,
+        )
         self._dataflow = Dataflow(
             self._loop,
             self._poller.ticks,
@@ -105,7 +124,7 @@ class Replica:
             lambda view, event: self._conditions.step(view, event),
         )
         self._dataflow.router.add_last(self._follow)
-        self.values = Values(self._storage, self._log.kit.placing, options.cache_bytes)
+        self.values = Values(self._storage.for_room("values"), self._log.kit.placing, options.cache_bytes)
         self._pending: PendingWrites[Receipt] = PendingWrites()
         self._write_maker = WriteMaker(
             self._writer,
@@ -458,15 +477,16 @@ class Replica:
         self._loop.on_loop(lambda: self.report(failure))
 
     def _complete_status(self, status: Status) -> Status:
-        meter, view = self._storage.meter, self.view
+        usage, view = self._storage.usage, self.view
         return replace(
             status,
             loaded=view.loaded,
             pending=len(view.pending),
             head=view.confirmed.version,
-            requests=meter.requests,
-            bytes_up=meter.bytes_up,
-            bytes_down=meter.bytes_down,
+            requests=usage.requests,
+            bytes_up=usage.bytes_up,
+            bytes_down=usage.bytes_down,
+            budget=self.ledger.state,
         )
 
     def _task_failed(self, task: str, error: BaseException) -> None:

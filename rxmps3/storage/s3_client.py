@@ -26,6 +26,7 @@ from botocore.config import Config
 from botocore.exceptions import NoCredentialsError
 
 from rxmps3.errors import AccessDenied, InvalidOption
+from rxmps3.storage.metered import count_request
 from rxmps3.storage.s3_credentials import Fetched, LiveCredentials
 
 __all__ = ["S3Client"]
@@ -119,6 +120,7 @@ class S3Client:
             client.meta.events.unregister("before-call.s3", cast(Any, handlers).add_expect_header)
             _forget_names_in_endpoints(client.meta.service_model)
             client.meta.events.register("before-call.s3.HeadBucket", _follow_no_further)
+            client.meta.events.register("before-send.s3", _count)
             if self._headers:
                 client.meta.events.register("before-call.s3", self._add_headers)
             yield client
@@ -145,6 +147,11 @@ class S3Client:
             **settings,
         )
         return _checking(config if chosen is None else config.merge(chosen), chosen)
+
+
+def _count(**_: Any) -> None:
+    """Count what is really sent: a redirect or new credentials take another request."""
+    count_request()
 
 
 def _follow_no_further(params: dict[str, Any], **_: Any) -> None:

@@ -21,6 +21,7 @@ from rxmps3.database.presence.presence import DEFAULT_EVERY, DEFAULT_TTL, Presen
 from rxmps3.errors import Failure
 from rxmps3.log.protocol import Progress, ProtocolName, Report
 from rxmps3.model.state import Entry, ManifestVersion, View
+from rxmps3.replica.cost import Cost
 from rxmps3.replica.options import Status
 from rxmps3.replica.receipt import Receipt
 from rxmps3.streams.collection import Collection
@@ -209,8 +210,17 @@ class DatabaseDelegation:
 
     @property
     def status(self) -> Live[Status]:
-        """The status: online or not, the last error, the next retry, requests and bytes so far."""
+        """The status: online or not, the last error, the next retry, the budget, requests and bytes so far."""
         return self._database.status
+
+    @property
+    def cost(self) -> Live[Cost]:
+        """What this connection costs: requests by class and by what they were for, bytes, and money a month.
+
+        It counts all manifests that are open on this connection. An observer gets new figures once a second at most.
+        Observing it makes no requests.
+        """
+        return self._database.cost
 
     @property
     def scheduler(self) -> AsyncIOThreadSafeScheduler:
