@@ -19,7 +19,7 @@ from rxmps3.database.past.history import Difference, History, KeyVersion, When
 from rxmps3.database.past.past import Past
 from rxmps3.database.past.reading import Recorded
 from rxmps3.database.prefix import PAGE, PrefixRead
-from rxmps3.database.presence.presence import CLOSE_WITHIN, DEFAULT_EVERY, DEFAULT_TTL, Presence, Presences
+from rxmps3.database.presence.presence import CLOSE_WITHIN, Presence, Presences
 from rxmps3.database.receipts import Receipts
 from rxmps3.database.transaction import Transaction, Transactions, basis_of, changed, check_alone
 from rxmps3.database.undo import UndoActions
@@ -658,7 +658,7 @@ class Database(BoundToProcess):
     # -- presence ----------------------------------------------------------------------------------------------
 
     def presence(
-        self, me: Any = None, *, every: float = DEFAULT_EVERY, ttl: float = DEFAULT_TTL, poll: float | None = None
+        self, me: Any = None, *, every: float | None = None, ttl: float | None = None, poll: float | None = None
     ) -> Presence:
         """Who is here: a `Live` mapping of client ids to participants, including this client if ``me`` is given.
 
@@ -668,9 +668,12 @@ class Database(BoundToProcess):
         Args:
             me: what others see of this client, a JSON value of up to 4,096 bytes. None only observes, and needs no
                 permission to write.
-            every: seconds between two heartbeats.
-            ttl: seconds without a heartbeat after which a client counts as gone, by the storage's clock.
-            poll: the most seconds between two reads; None takes the database's, or ``every`` if that is an Observable.
+            every: seconds between two heartbeats; by default 30, or a third of ``ttl`` if that is less.
+            ttl: seconds without a heartbeat after which a client counts as gone, by the storage's clock; by default 90,
+                or three times ``every`` if that is given.
+            poll: the most seconds between two reads. None takes the database's ``poll``, twice that when nothing has
+                changed for half a minute, and four times that while nobody else is there; or ``every`` if that is an
+                Observable.
 
         Raises:
             InvalidValue: JSON cannot express ``me``, or it is too long.

@@ -52,7 +52,7 @@ def checked_budget(budget: Budget | float | None) -> Budget | None:
     """The budget that an option means; a number is money a month. Raises `InvalidOption`."""
     if budget is None or isinstance(budget, Budget):
         return budget
-    if not isinstance(budget, (int, float)):
+    if not isinstance(budget, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(
             f"a budget is money a month or a Budget, not {budget!r}",
             operation="connect",

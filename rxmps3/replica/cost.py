@@ -83,7 +83,7 @@ class Ledger:
         self._state: BudgetState = ""
         self._opened = clock.monotonic()
         self._lock = threading.Lock()
-        self._rooms = dict.fromkeys(ROOMS, NO_USAGE)
+        self._rooms: dict[Room, Usage] = dict.fromkeys(ROOMS, NO_USAGE)
         self._slots: deque[tuple[int, dict[Room, Usage]]] = deque()
         self._looking = asyncio.Lock()
         self._on_change: list[Callable[[], None]] = []
@@ -143,7 +143,7 @@ class Ledger:
         """The figures now."""
         seconds = self._clock.monotonic() - self._opened
         slot = int(seconds // _SLOT)
-        recent = dict.fromkeys(ROOMS, NO_USAGE)
+        recent: dict[Room, Usage] = dict.fromkeys(ROOMS, NO_USAGE)
         with self._lock:
             rooms = dict(self._rooms)
             for number, used in self._slots:
@@ -152,7 +152,8 @@ class Ledger:
                         recent[room] += usage
         covered = max(min(seconds, seconds - (slot - _SLOTS + 1) * _SLOT), _AT_LEAST)
         total = sum(rooms.values(), NO_USAGE)
-        per_month = {room: self._prices.of(usage) * MONTH / covered for room, usage in recent.items()}
+        months = MONTH / covered
+        per_month: dict[Room, float] = {room: self._prices.of(usage) * months for room, usage in recent.items()}
         return Cost(
             MappingProxyType(rooms),
             total,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -63,7 +63,7 @@ NO_USAGE: Final = Usage()
 
 
 @contextmanager
-def charged_to(room: Room) -> Iterator[None]:
+def charged_to(room: Room) -> Generator[None]:
     """Charge the requests made in this block, and in tasks started in it, to a room."""
     token = _room.set(room)
     try:
@@ -99,7 +99,7 @@ class MeteredStorage(StorageWrapper):
         return MeteredStorage(self.inner, self._add, room)
 
     async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
-        room = self._for or _room.get()
+        room = _room.get() if self._for is None else self._for
         one = replace(_CLASSES.get(request.verb, _PUT), bytes_up=request.bytes_up)
         self._add(room, one)
         token = _sent.set(sent := [0])

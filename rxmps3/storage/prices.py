@@ -97,7 +97,7 @@ PRICES: Final[dict[str, Prices]] = {
     "wasabi": Prices("Wasabi", source="https://wasabi.com/pricing/faq, 2026-11-29" + _EGRESS_APART),
     "free": FREE,
 }
-"""By the name that ``prices=`` takes. Each date says when a stored copy of the page was read, not its age."""
+"""By the name that ``prices=`` takes. A date is when a stored copy of the page was read."""
 
 _BY_HOST: Final = {
     ".amazonaws.com": "aws",

@@ -17,7 +17,7 @@ from rxmps3.blocking.past import BlockingPast, BlockingRecorded, past_of
 from rxmps3.blocking.portal import Portal
 from rxmps3.database.database import Database
 from rxmps3.database.past.history import Difference, KeyVersion, When
-from rxmps3.database.presence.presence import DEFAULT_EVERY, DEFAULT_TTL, Presence
+from rxmps3.database.presence.presence import Presence
 from rxmps3.errors import Failure
 from rxmps3.log.protocol import Progress, ProtocolName, Report
 from rxmps3.model.state import Entry, ManifestVersion, View
@@ -359,7 +359,7 @@ class DatabaseDelegation:
         return self._portal.call("compact", lambda: self._database.compact(dry_run=dry_run, progress=progress), timeout)
 
     def presence(
-        self, me: Any = None, *, every: float = DEFAULT_EVERY, ttl: float = DEFAULT_TTL, poll: float | None = None
+        self, me: Any = None, *, every: float | None = None, ttl: float | None = None, poll: float | None = None
     ) -> Presence:
         """Who is here: a `Live` mapping of client ids to participants, including this client if ``me`` is given.
 
@@ -369,9 +369,12 @@ class DatabaseDelegation:
         Args:
             me: what others see of this client, a JSON value of up to 4,096 bytes. None only observes, and needs no
                 permission to write.
-            every: seconds between two heartbeats.
-            ttl: seconds without a heartbeat after which a client counts as gone, by the storage's clock.
-            poll: the most seconds between two reads; None takes the database's, or ``every`` if that is an Observable.
+            every: seconds between two heartbeats; by default 30, or a third of ``ttl`` if that is less.
+            ttl: seconds without a heartbeat after which a client counts as gone, by the storage's clock; by default 90,
+                or three times ``every`` if that is given.
+            poll: the most seconds between two reads. None takes the database's ``poll``, twice that when nothing has
+                changed for half a minute, and four times that while nobody else is there; or ``every`` if that is an
+                Observable.
 
         Raises:
             InvalidValue: JSON cannot express ``me``, or it is too long.

@@ -51,19 +51,19 @@ class Look:
 class Bell:
     """An object that is written anew by whoever comes, goes or says something else, so that the others need not list.
 
-    Reading it is one GET, with no body as long as nobody has rung. In a bucket with versions each ring deletes the
-    versions that it replaces.
+    Reading it is one GET, with no body as long as nobody has rung. The last one to go deletes it, which counts as a
+    ring. In a bucket with versions each ring deletes the versions that it replaces.
     """
 
     def __init__(self, storage: Storage, folder: str) -> None:
         self._storage = storage
-        self._name = folder + _BELL
+        self.name = folder + _BELL
         self._etag = ""
         self._versions: list[str] = []
 
     async def listen(self) -> tuple[bool, datetime | None]:
         """Whether it has been rung since the last call, and the storage's clock. Raises what the storage said."""
-        answer = await self._storage.get(self._name, unless=self._etag or None, limit=MAX_BODY_BYTES)
+        answer = await self._storage.get(self.name, unless=self._etag or None, limit=MAX_BODY_BYTES)
         if not isinstance(answer, Found):
             return isinstance(answer, Missing) and self._forget(), answer.date
         self._etag = answer.etag
@@ -77,15 +77,25 @@ class Bell:
 
     async def ring(self, nonce: str) -> None:
         """Ring it. Raises what the storage said; whether it was heard is not known then."""
-        stored = await self._storage.put(self._name, b'{"format":1,"nonce":"%s"}' % nonce.encode())
+        stored = await self._storage.put(self.name, b'{"format":1,"nonce":"%s"}' % nonce.encode())
         if not _is_id(stored.version):
             return
         older, self._versions = self._versions, [str(stored.version)]
         for version in older:
             try:
-                await self._storage.delete(self._name, version=version)
+                await self._storage.delete(self.name, version=version)
             except Error:
                 return  # a few bytes; a lifecycle rule for noncurrent versions removes them
+
+    async def remove(self) -> None:
+        """Delete it; in a bucket with versions all of them, if that is allowed. Raises what the storage said."""
+        try:
+            await _remove(self._storage, self.name, versioned=bool(self._versions))
+        except AccessDenied:
+            if not self._versions:
+                raise
+            await _remove(self._storage, self.name, versioned=False)
+        self._versions.clear()
 
 
 class Objects:
@@ -113,10 +123,19 @@ class Objects:
         self._last: Look | None = None
         self._listed_at: datetime | None = None
         self._read_at: dict[str, datetime] = {}
+        self._rubbish: list[str] = []
 
     async def ring(self, nonce: str) -> None:
         """Tell the others that something has changed. Raises what the storage said."""
         await self._bell.ring(nonce)
+
+    async def ring_at_leaving(self, nonce: str) -> None:
+        """Tell the others that the own object is gone; if there are none, remove the bell. Raises as `ring`."""
+        page = await self._storage.list(self.folder)
+        if page.cursor is not None or any(id_of(one.name, self.folder) is not None for one in page.objects):
+            await self._bell.ring(nonce)
+        else:
+            await self._bell.remove()
 
     async def look(self, own: str = "") -> Look:
         """Listen to the bell, and see what has changed if it was rung or it is time.
@@ -143,7 +162,7 @@ class Objects:
             del seen[id]
             if one is not None and is_alive(one.modified, now, self._ttl):
                 seen[id] = one
-        self._last = Look(now, seen, [])
+        self._last = Look(now, seen, self._some_rubbish())
         return self._last
 
     def _is_silent(self, id: str, one: Sighting, now: datetime) -> bool:
@@ -172,9 +191,11 @@ class Objects:
             Unsupported: its answers tell no time.
         """
         date: datetime | None = None
+        bell: Listed | None = None
         listed: dict[str, Listed] = {}
         async for page in pages(self._storage, self.folder):
             date = page.date or date
+            bell = next((one for one in page.objects if one.name == self._bell.name), bell)
             listed |= {id: one for one in page.objects if (id := id_of(one.name, self.folder)) is not None}
         if date is None:
             raise Unsupported("answers carry no Date", operation="presence", object=self._storage.url)
@@ -191,12 +212,16 @@ class Objects:
             for (id, _), one in zip(batch, await together(self._read(*item) for item in batch), strict=True):
                 if one is not None:
                     seen[id] = one
-        rubbish = [
+        self._rubbish = [
             one.name
-            for one in listed.values()
+            for one in (*listed.values(), *((bell,) if bell is not None and not seen else ()))
             if one.modified is not None and not is_alive(one.modified, now, max(RUBBISH_AFTER, self._ttl))
         ]
-        return Look(now, seen, rubbish[:_REMOVED_AT_ONCE])
+        return Look(now, seen, self._some_rubbish())
+
+    def _some_rubbish(self) -> list[str]:
+        some, self._rubbish = self._rubbish[:_REMOVED_AT_ONCE], self._rubbish[_REMOVED_AT_ONCE:]
+        return some
 
     async def _read(self, id: str, listed: Listed) -> Sighting | None:
         known = self._bodies.get(id)

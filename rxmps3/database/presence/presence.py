@@ -61,11 +61,13 @@ class Presences:
         self._used: set[Presence] = set()
         self._closed = False
 
-    def make(self, me: Any, every: float, ttl: float, poll: float | None, *, read_only: bool) -> Presence:
+    def make(self, me: Any, every: float | None, ttl: float | None, poll: float | None, *, read_only: bool) -> Presence:
         """See `Database.presence`."""
         for name, seconds in (("every", every), ("ttl", ttl), ("poll", poll)):
             if seconds is not None and not _is_positive(seconds):
                 raise InvalidOption(f"{name} is a positive number of seconds, not {seconds!r}", operation="presence")
+        ttl = ttl if ttl is not None else DEFAULT_TTL if every is None else every * (DEFAULT_TTL / DEFAULT_EVERY)
+        every = min(DEFAULT_EVERY, ttl * (DEFAULT_EVERY / DEFAULT_TTL)) if every is None else every
         if not ttl > every:
             raise InvalidOption(f"a ttl of {ttl} s is no longer than every={every} s", operation="presence")
         text = None if me is None else encode_me(me)
@@ -353,7 +355,7 @@ class Presence(Live[Mapping[str, Participant]]):
 
     async def _ring_at_leaving(self) -> None:
         with suppress(Error):  # then they notice when they look again
-            await self._objects.ring(self._replica.clock.new_id())
+            await self._objects.ring_at_leaving(self._replica.clock.new_id())
 
     async def _wait(self, seconds: float, over: Callable[[], bool]) -> None:
         """Wait so long, or until it is over; that is looked at now and whenever something changes here."""
