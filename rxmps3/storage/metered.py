@@ -99,7 +99,7 @@ class MeteredStorage(StorageWrapper):
         return MeteredStorage(self.inner, self._add, room)
 
     async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
-        room = _room.get() if self._for is None else self._for
+        room: Room = _room.get() if self._for is None else self._for
         one = replace(_CLASSES.get(request.verb, _PUT), bytes_up=request.bytes_up)
         self._add(room, one)
         token = _sent.set(sent := [0])
