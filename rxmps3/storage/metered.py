@@ -19,7 +19,7 @@ Room = Literal["log", "values", "presence", "upkeep"]
 """What a request was made for."""
 ROOMS: Final[tuple[Room, ...]] = get_args(Room)
 
-_room: ContextVar[Room] = ContextVar("room", default="log")
+_room: ContextVar[Room | None] = ContextVar("room", default=None)
 _sent: ContextVar[list[int] | None] = ContextVar("sent", default=None)
 
 
@@ -99,7 +99,7 @@ class MeteredStorage(StorageWrapper):
         return MeteredStorage(self.inner, self._add, room)
 
     async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
-        room: Room = _room.get() if self._for is None else self._for
+        room = self._for or _room.get() or "log"
         one = replace(_CLASSES.get(request.verb, _PUT), bytes_up=request.bytes_up)
         self._add(room, one)
         token = _sent.set(sent := [0])

@@ -10,12 +10,12 @@ from enum import StrEnum
 from typing import Any
 
 from rxmps3.cli.doctor.facts import PERMISSIONS, Facts, Races, Unknown
+from rxmps3.log.protocol import ProtocolName
+from rxmps3.log.registry import PROTOCOLS
 from rxmps3.log.server_clock import MARGIN
 
 __all__ = ["PROTOCOLS", "Report", "Row", "State", "Suitability", "judge"]
 
-PROTOCOLS = ("sequenced", "versioned", "mps3")
-"""Best first."""
 _SKEW = timedelta(seconds=5)
 """Beyond this the local clock is called wrong."""
 
@@ -62,7 +62,7 @@ class Row:
 class Suitability:
     """Whether a protocol can be used, and if not, the checks that stop it (unknown ones only if nothing else does)."""
 
-    protocol: str
+    protocol: ProtocolName
     usable: bool
     stopped_by: tuple[str, ...]
 
@@ -81,7 +81,7 @@ class Report:
 
     rows: tuple[Row, ...]
     protocols: tuple[Suitability, ...]
-    recommended: str | None
+    recommended: ProtocolName | None
     readable: bool
     by_access: bool
 
