@@ -99,7 +99,7 @@ class MeteredStorage(StorageWrapper):
         return MeteredStorage(self.inner, self._add, room)
 
     async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
-        room = self._for or _room.get() or "log"
+        room = self._room_now()
         one = replace(_CLASSES.get(request.verb, _PUT), bytes_up=request.bytes_up)
         self._add(room, one)
         token = _sent.set(sent := [0])
@@ -112,6 +112,12 @@ class MeteredStorage(StorageWrapper):
         if isinstance(answer, Found):
             self._add(room, Usage(bytes_down=len(answer.body)))
         return answer
+
+    def _room_now(self) -> Room:
+        if self._for is not None:
+            return self._for
+        surrounding = _room.get()
+        return "log" if surrounding is None else surrounding
 
     def _add(self, room: Room, usage: Usage) -> None:
         self.usage += usage

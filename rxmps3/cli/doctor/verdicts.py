@@ -116,7 +116,7 @@ def judge(facts: Facts) -> Report:
         stopping = [row for row in rows if protocol in row.stops]
         known = [row for row in stopping if row.state is not State.UNKNOWN] or stopping
         protocols.append(Suitability(protocol, not stopping, tuple(row.check for row in known)))
-    recommended = next((one.protocol for one in protocols if one.usable), None)
+    recommended: ProtocolName | None = next((one.protocol for one in protocols if one.usable), None)
     refused = any(row.state is State.BAD and row.check.startswith("permission:") for row in rows)
     readable = facts.permissions.get("list") is True and facts.missing == 404
     return Report(rows, tuple(protocols), recommended, readable, recommended is None and refused)
