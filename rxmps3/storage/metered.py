@@ -19,7 +19,7 @@ Room = Literal["log", "values", "presence", "upkeep"]
 """What a request was made for."""
 ROOMS: Final[tuple[Room, ...]] = get_args(Room)
 
-_room: ContextVar[Room | None] = ContextVar("room", default=None)
+_room: ContextVar[Room] = ContextVar("room", default="log")
 _sent: ContextVar[list[int] | None] = ContextVar("sent", default=None)
 
 
@@ -92,14 +92,14 @@ class MeteredStorage(StorageWrapper):
         super().__init__(inner)
         self.usage = NO_USAGE
         self._charge = charge
-        self._for = room
+        self._for: Room | None = room
 
     def for_room(self, room: Room) -> MeteredStorage:
         """The same storage, for requests of one room; this one counts them too."""
         return MeteredStorage(self.inner, self._add, room)
 
     async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
-        room = self._room_now()
+        room = self._for or _room.get()
         one = replace(_CLASSES.get(request.verb, _PUT), bytes_up=request.bytes_up)
         self._add(room, one)
         token = _sent.set(sent := [0])
@@ -112,12 +112,6 @@ class MeteredStorage(StorageWrapper):
         if isinstance(answer, Found):
             self._add(room, Usage(bytes_down=len(answer.body)))
         return answer
-
-    def _room_now(self) -> Room:
-        if self._for is not None:
-            return self._for
-        surrounding = _room.get()
-        return "log" if surrounding is None else surrounding
 
     def _add(self, room: Room, usage: Usage) -> None:
         self.usage += usage
