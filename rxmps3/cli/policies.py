@@ -85,8 +85,9 @@ def role_policy(place: Place, role: Role) -> dict[str, Any]:
     presence, probe = f"{PRESENCE_PREFIX}{{}}/*", f"{PROBE_PREFIX}*"
     versioned = place.protocol == "versioned"
     whole = ["*"] if place.protocol != "sequenced" else []  # values are at their keys, next to the manifest
-    # "{}" alone, to notice a manifest that is kept in another protocol
-    objects = place.objects(*whole) or place.of_each("{}", "{}/*", presence)
+    # the manifest's own object, by both names, to notice one that is kept in another protocol
+    elsewhere = dict.fromkeys([*place.of_each("{}"), *place.objects(*place.manifests)])
+    objects = place.objects(*whole) or [*elsewhere, *place.of_each("{}/*", presence)]
     statements = [
         _allow("Read", ["s3:GetObject", *(["s3:GetObjectVersion"] if whole else [])], objects),
         # also to be told 404 rather than 403; that question has no s3:prefix
