@@ -71,6 +71,7 @@ def _record(facts: Facts, report: Report) -> dict[str, Any]:
             one.protocol: {"usable": one.usable, "stopped_by": list(one.stopped_by)} for one in report.protocols
         },
         "recommended": report.recommended,
+        "auto": report.auto,
         "readable": report.readable,
         "permissions": dict(facts.permissions),
         "skew": None if facts.dates.skew is None else facts.dates.skew.total_seconds(),
@@ -102,6 +103,11 @@ def _show(run: Run, facts: Facts, report: Report) -> None:
         reason = "" if one.usable else f": {', '.join(one.stopped_by)}"
         recommended = " (recommended)" if one.protocol == report.recommended else ""
         run.terminal.line(f"{one.protocol}: ", verdict, reason + recommended)
+    if report.auto is not None and report.auto != report.recommended:
+        run.terminal.line(
+            ("protocol='auto' takes ", "red"),
+            f"{report.auto} here: its short examination does not find what is wrong; name a protocol that can be used",
+        )
     if report.recommended is not None:
         cost = _cost(facts.url, report.recommended)
         run.terminal.line(
