@@ -49,8 +49,12 @@ from rxmps3.model.collections.delta import Delta
 from rxmps3.model.missing import MISSING
 from rxmps3.model.snapshot import Snapshot
 from rxmps3.model.state import Entry, ManifestVersion, View, Write
+from rxmps3.replica.budget import Budget
+from rxmps3.replica.cost import Cost
 from rxmps3.replica.options import Status
 from rxmps3.replica.receipt import Receipt
+from rxmps3.storage.metered import Usage
+from rxmps3.storage.prices import Prices
 from rxmps3.streams.collection import Collection, Grouped, Sorted
 from rxmps3.streams.events import Change, Reset
 from rxmps3.streams.key import Key, KeyEntry
@@ -62,6 +66,7 @@ __all__ = [
     "MISSING",
     "AccessDenied",
     "BucketNotFound",
+    "Budget",
     "Change",
     "Closed",
     "Collection",
@@ -69,6 +74,7 @@ __all__ = [
     "ConnectOptions",
     "Connecting",
     "Corrupt",
+    "Cost",
     "Database",
     "Delta",
     "Difference",
@@ -94,6 +100,7 @@ __all__ = [
     "Participant",
     "Past",
     "Presence",
+    "Prices",
     "Receipt",
     "Receipts",
     "Recorded",
@@ -109,6 +116,7 @@ __all__ = [
     "Unavailable",
     "Unsupported",
     "UnsureTime",
+    "Usage",
     "View",
     "Write",
     "WrongLoop",

@@ -7,7 +7,7 @@ from importlib import import_module
 
 __all__ = ["main"]
 
-_COMMANDS = ("past_commands", "upkeep_commands", "doctor_command", "outbox_command", "studio_command")
+_COMMANDS = ("past_commands", "upkeep_commands", "doctor_command", "policy_command", "outbox_command", "studio_command")
 
 
 def main() -> None:
@@ -15,13 +15,7 @@ def main() -> None:
     try:
         from rxmps3.cli.commands import main as perform
 
-        for name in (
-            "past_commands",
-            "upkeep_commands",
-            "doctor_command",
-            "outbox_command",
-            "studio_command",
-        ):  # each adds its words
+        for name in _COMMANDS:  # each adds its words
             import_module(f"rxmps3.cli.{name}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -9,12 +9,15 @@ import typer
 
 from rxmps3.cli.commands import CODES, app
 from rxmps3.cli.doctor import Facts, Report, Row, State, StorageUnderTest, examine, judge
+from rxmps3.cli.doctor.costs import projected
 from rxmps3.cli.doctor.examine import ROUNDS
 from rxmps3.cli.run import AsJson, Endpoint, Profile, Region, Run, Target
 from rxmps3.cli.terminal import Exit, Part
 from rxmps3.cli.upkeep_commands import progress_bar
 from rxmps3.errors import InvalidOption
+from rxmps3.log.protocol import ProtocolName
 from rxmps3.storage import S3Storage, s3_cors
+from rxmps3.storage.prices import prices_at
 
 _STYLES = {State.GOOD: "green", State.LIMITED: "yellow", State.BAD: "red", State.UNKNOWN: "dim"}
 
@@ -68,6 +71,7 @@ def _record(facts: Facts, report: Report) -> dict[str, Any]:
             one.protocol: {"usable": one.usable, "stopped_by": list(one.stopped_by)} for one in report.protocols
         },
         "recommended": report.recommended,
+        "auto": report.auto,
         "readable": report.readable,
         "permissions": dict(facts.permissions),
         "skew": None if facts.dates.skew is None else facts.dates.skew.total_seconds(),
@@ -75,9 +79,15 @@ def _record(facts: Facts, report: Report) -> dict[str, Any]:
             verb: {"count": one.count, "median": one.median, "max": one.max} for verb, one in facts.latency.items()
         },
         "requests": facts.requests,
+        "cost": None if report.recommended is None else _cost(facts.url, report.recommended),
         "seconds": facts.seconds,
         "left": list(facts.left),
     }
+
+
+def _cost(url: str, protocol: ProtocolName) -> dict[str, Any]:
+    prices = prices_at(url)
+    return {"prices": prices.name, "currency": prices.currency, **projected(prices, protocol)}
 
 
 def _show(run: Run, facts: Facts, report: Report) -> None:
@@ -93,6 +103,18 @@ def _show(run: Run, facts: Facts, report: Report) -> None:
         reason = "" if one.usable else f": {', '.join(one.stopped_by)}"
         recommended = " (recommended)" if one.protocol == report.recommended else ""
         run.terminal.line(f"{one.protocol}: ", verdict, reason + recommended)
+    if report.auto is not None and report.auto != report.recommended:
+        run.terminal.line(
+            ("protocol='auto' takes ", "red"),
+            f"{report.auto} here: its short examination does not find what is wrong; name a protocol that can be used",
+        )
+    if report.recommended is not None:
+        cost = _cost(facts.url, report.recommended)
+        run.terminal.line(
+            f"cost: a client that observes {cost['observing_per_month']:.2f} {cost['currency']} a month, its presence"
+            f" {cost['presence_per_month']:.2f} more, 1,000 commits {cost['thousand_commits']:.4f}, at the prices of"
+            f" {cost['prices']}; db.cost counts it"
+        )
     if report.recommended is None and report.readable:
         run.terminal.line("an existing database can be read, with read_only=True")
     for name in facts.left:

@@ -17,10 +17,12 @@ from rxmps3.errors import AccessDenied, BucketNotFound, InvalidOption, Unavailab
 from rxmps3.local.directory import OpensLocal
 from rxmps3.log.registry import checked_choice, default_manifest
 from rxmps3.replica import Replica
+from rxmps3.replica.budget import checked_budget
 from rxmps3.replica.options import Options, ReplicaOptions
 from rxmps3.runtime.clock import Clock, SystemClock
 from rxmps3.storage.base import Storage
 from rxmps3.storage.options import StorageOptions
+from rxmps3.storage.prices import checked_prices
 
 __all__ = ["ConnectOptions", "Connecting", "connect", "with_options"]
 
@@ -93,6 +95,10 @@ def connect(url: str | Storage, **options: Unpack[ConnectOptions]) -> Connecting
         max_pending: how many writes may wait for their commit before ``put`` raises `Overloaded`.
         cache_bytes: how much text of large values to keep in memory.
         retention: how far back the log reaches at least; older entries are folded into checkpoints and deleted.
+        budget: what this connection may spend on requests and transfer: a number is money a month, in the currency of
+            ``prices``; or a `Budget`. Polling and presence slow down before it is passed; `Database.status` says so.
+        prices: for `Database.cost` and ``budget``: the name of a provider (``"aws"``, ``"r2"``, ``"b2"`` …) or a
+            `Prices`. By default the provider's at ``endpoint_url``, if it is known, or else those of AWS.
         clock: time, ids and randomness; for tests.
         storage_options: for ``s3:`` boto3's names, such as ``endpoint_url``, ``region_name``, ``profile_name``,
             ``aws_access_key_id``, ``aws_secret_access_key``; what is not given comes from the environment.
@@ -109,6 +115,8 @@ def connect(url: str | Storage, **options: Unpack[ConnectOptions]) -> Connecting
         raise InvalidOption(
             f"poll is a positive number of seconds or an Observable, not {chosen.poll!r}", operation="connect"
         )
+    checked_budget(chosen.budget)
+    checked_prices(chosen.prices)
     protocol = checked_choice(chosen.protocol)
     if isinstance(url, str) and url.lower().startswith("memory:") and (chosen.versioning or protocol == "versioned"):
         rest["versioning"] = True

@@ -16,9 +16,11 @@ from weakref import WeakKeyDictionary
 from rxmps3.errors import InvalidOption, NotSent, WrongLoop
 from rxmps3.local.directory import LocalDirectory, OpensLocal
 from rxmps3.replica import Replica
+from rxmps3.replica.cost import Ledger
 from rxmps3.replica.options import Options
 from rxmps3.runtime.clock import Clock
 from rxmps3.storage import S3Storage, Storage, open_storage
+from rxmps3.storage.prices import prices_at
 
 __all__ = ["Connection", "share"]
 
@@ -48,6 +50,7 @@ class Connection:
         self._keep = keep
         self.storage = storage
         self.clock = clock
+        self.ledger = Ledger(clock, prices_at(storage.url))
         self.storage_options = storage_options
         self._owned = owned
         self._key: Hashable = None
@@ -60,6 +63,7 @@ class Connection:
         Raises:
             InvalidOption: it is open already with other options than these.
         """
+        self.ledger.use(options.budget, options.prices)
         replica = self._replicas.get(manifest)
         if replica is None:
             if not _is_on_a_loop():
@@ -69,7 +73,9 @@ class Connection:
                     object=f"manifest {manifest!r}",
                     remedy="call db.manifest(name) there first",
                 )
-            replica = self._replicas[manifest] = Replica(self.storage, manifest, self.clock, options, self._keep)
+            replica = self._replicas[manifest] = Replica(
+                self.storage, manifest, self.clock, options, self._keep, self.ledger
+            )
             replica.start()
         else:
             replica.share(options)

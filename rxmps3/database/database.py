@@ -19,7 +19,7 @@ from rxmps3.database.past.history import Difference, History, KeyVersion, When
 from rxmps3.database.past.past import Past
 from rxmps3.database.past.reading import Recorded
 from rxmps3.database.prefix import PAGE, PrefixRead
-from rxmps3.database.presence.presence import CLOSE_WITHIN, DEFAULT_EVERY, DEFAULT_TTL, Presence, Presences
+from rxmps3.database.presence.presence import CLOSE_WITHIN, Presence, Presences
 from rxmps3.database.receipts import Receipts
 from rxmps3.database.transaction import Transaction, Transactions, basis_of, changed, check_alone
 from rxmps3.database.undo import UndoActions
@@ -34,6 +34,7 @@ from rxmps3.model.sortedkeys import check_prefix, check_window, window
 from rxmps3.model.state import ContentObject, Entry, ManifestVersion, View
 from rxmps3.operators.iteration import Iteration
 from rxmps3.replica import Replica, SharedValues
+from rxmps3.replica.cost import Cost
 from rxmps3.replica.options import Options, Status
 from rxmps3.replica.pending import Shown
 from rxmps3.replica.receipt import Receipt
@@ -41,6 +42,7 @@ from rxmps3.replica.writer import Draft
 from rxmps3.runtime.gather import all_of
 from rxmps3.runtime.no_pickle import BoundToProcess
 from rxmps3.runtime.rich_repr import bundle
+from rxmps3.storage.metered import charged_to
 from rxmps3.streams.collection import Collection, collection_of
 from rxmps3.streams.events import Change, Reset
 from rxmps3.streams.key import Key
@@ -510,8 +512,17 @@ class Database(BoundToProcess):
 
     @property
     def status(self) -> Live[Status]:
-        """The status: online or not, the last error, the next retry, requests and bytes so far."""
+        """The status: online or not, the last error, the next retry, the budget, requests and bytes so far."""
         return self._streams.status()
+
+    @property
+    def cost(self) -> Live[Cost]:
+        """What this connection costs: requests by class and by what they were for, bytes, and money a month.
+
+        It counts all manifests that are open on this connection. An observer gets new figures once a second at most.
+        Observing it makes no requests.
+        """
+        return self._streams.cost()
 
     @property
     def scheduler(self) -> AsyncIOThreadSafeScheduler:
@@ -638,15 +649,16 @@ class Database(BoundToProcess):
         if not dry_run:
             self._check_writable("compact")
         await self._replica.look()
-        made = None if dry_run else await self._replica.collector.checkpoint()
-        report = await self._replica.collector.collect(dry_run=dry_run, progress=progress)
+        with charged_to("upkeep"):
+            made = None if dry_run else await self._replica.collector.checkpoint()
+            report = await self._replica.collector.collect(dry_run=dry_run, progress=progress)
         report.checkpoint = made
         return report
 
     # -- presence ----------------------------------------------------------------------------------------------
 
     def presence(
-        self, me: Any = None, *, every: float = DEFAULT_EVERY, ttl: float = DEFAULT_TTL, poll: float | None = None
+        self, me: Any = None, *, every: float | None = None, ttl: float | None = None, poll: float | None = None
     ) -> Presence:
         """Who is here: a `Live` mapping of client ids to participants, including this client if ``me`` is given.
 
@@ -656,9 +668,12 @@ class Database(BoundToProcess):
         Args:
             me: what others see of this client, a JSON value of up to 4,096 bytes. None only observes, and needs no
                 permission to write.
-            every: seconds between two heartbeats.
-            ttl: seconds without a heartbeat after which a client counts as gone, by the storage's clock.
-            poll: the most seconds between two reads; None takes the database's, or ``every`` if that is an Observable.
+            every: seconds between two heartbeats; by default 30, or a third of ``ttl`` if that is less.
+            ttl: seconds without a heartbeat after which a client counts as gone, by the storage's clock; by default 90,
+                or three times ``every`` if that is given.
+            poll: the most seconds between two reads. None takes the database's ``poll``, twice that when nothing has
+                changed for half a minute, and four times that while nobody else is there; or ``every`` if that is an
+                Observable.
 
         Raises:
             InvalidValue: JSON cannot express ``me``, or it is too long.

@@ -107,7 +107,7 @@ class InspectorModel(ViewModel):
         self.wake()
 
     def show(self) -> None:
-        status = self._db.status.value
+        status, cost = self._db.status.value, self._db.cost.value
         self.set("total", len(self._db))
         self.set("log", [*self._log, *reversed(self._earlier)][:MOST_VERSIONS])
         pending = self._db.pending.value
@@ -119,6 +119,7 @@ class InspectorModel(ViewModel):
                 ["protocol", self._db.protocol],
                 ["newest version", status.head or "none"],
                 ["online", {None: "not known yet", True: "yes", False: "no"}[status.online]],
+                ["cost", f"{cost.per_month:.2f} {cost.prices.currency} a month at this pace"],
                 ["last trouble", str(status.last_error) if status.last_error is not None else "none"],
             ],
         )

@@ -226,6 +226,8 @@ class ChosenLog:
                 self._use(protocol)
                 await self._log.open()
             try:
+                if self._asked == "auto" and self.kit.probe is not None:
+                    await self._probe(self.kit.probe)
                 await self._log.prepare()
             except Rejected as error:
                 if self._asked != "auto" or protocol == list(self._others)[-1]:
@@ -235,6 +237,12 @@ class ChosenLog:
                 if refusals:
                     logger.warning("%s is made in protocol %r, since %s", self._name, protocol, "; ".join(refusals))
                 return
+
+    async def _probe(self, probe: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await probe()
+        except Unsupported as broken:
+            raise Rejected(f"refused and rolled back: {broken}", operation="commit") from broken
 
     async def _switch_if_found_elsewhere(self, *, preparing: bool = False) -> bool:
         """Switch to another protocol if the manifest exists in it; returns whether it does.

@@ -5,7 +5,7 @@ Three protocols implement them: sequenced, versioned and mps3. Each provides a `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, Protocol
@@ -325,6 +325,8 @@ class Kit(NamedTuple):
             with a write of an earlier process that may be in the log after the given position; "" is the start of the
             log.
         archive: access to past states; None where the protocol does not guarantee any.
+        probe: examines the storage before the protocol is chosen for want of a better one, where the log does not do so
+            by itself. Raises `Unsupported`, and as `Log.prepare`.
     """
 
     protocol: ProtocolName
@@ -334,3 +336,4 @@ class Kit(NamedTuple):
     linear: bool = False
     suspect: Callable[[Write, str], None] | None = None
     archive: Archive | None = None
+    probe: Callable[[], Awaitable[None]] | None = None

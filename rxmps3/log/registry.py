@@ -6,15 +6,16 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NamedTuple, get_args
 
-from rxmps3.errors import InvalidInput, InvalidOption, Unsupported
+from rxmps3.errors import Error, InvalidInput, InvalidOption, Unsupported
 from rxmps3.log import mps3, sequenced, versioned
 from rxmps3.log.codec import sequenced_names
 from rxmps3.log.detect import Choice, IsThere
 from rxmps3.log.protocol import Context, Kit, ProtocolName
 from rxmps3.model.state import Inline, Write
+from rxmps3.runtime.clock import Clock
 from rxmps3.storage.base import Storage
 
-__all__ = ["PROTOCOLS", "checked_choice", "default_manifest", "fits", "is_there", "open_kit", "protocol_of"]
+__all__ = ["PROTOCOLS", "checked_choice", "default_manifest", "examine", "fits", "is_there", "open_kit", "protocol_of"]
 
 
 class _Protocol(NamedTuple):
@@ -22,12 +23,13 @@ class _Protocol(NamedTuple):
 
     open_kit: Callable[[Context], Kit]
     is_there: Callable[[Storage, str], Awaitable[bool]]
+    probe: Callable[[Storage, Clock], Awaitable[None]]
 
 
 _PROTOCOLS: dict[ProtocolName, _Protocol] = {
-    "sequenced": _Protocol(sequenced.open_kit, sequenced.is_there),
-    "versioned": _Protocol(versioned.open_kit, versioned.is_there),
-    "mps3": _Protocol(mps3.open_kit, mps3.is_there),
+    "sequenced": _Protocol(sequenced.open_kit, sequenced.is_there, sequenced.probe),
+    "versioned": _Protocol(versioned.open_kit, versioned.is_there, versioned.probe),
+    "mps3": _Protocol(mps3.open_kit, mps3.is_there, mps3.probe),
 }
 
 PROTOCOLS: tuple[ProtocolName, ...] = tuple(_PROTOCOLS)
@@ -37,6 +39,22 @@ PROTOCOLS: tuple[ProtocolName, ...] = tuple(_PROTOCOLS)
 def open_kit(protocol: ProtocolName, context: Context) -> Kit:
     """Open one manifest in a protocol."""
     return _PROTOCOLS[protocol].open_kit(context)
+
+
+async def examine(storage: Storage, clock: Clock) -> dict[ProtocolName, Error | None]:
+    """What stands in the way of each protocol, best first, by the probes that decide for ``protocol="auto"``.
+
+    `Unsupported` means that the storage cannot carry it; any other error, that its probe could not be completed.
+    """
+    found: dict[ProtocolName, Error | None] = {}
+    for protocol, one in _PROTOCOLS.items():
+        try:
+            await one.probe(storage, clock)
+        except Error as error:
+            found[protocol] = error
+        else:
+            found[protocol] = None
+    return found
 
 
 def is_there(storage: Storage, manifest: str) -> dict[ProtocolName, IsThere]:

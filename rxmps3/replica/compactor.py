@@ -10,6 +10,7 @@ from rxmps3.replica.health import Health
 from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock
 from rxmps3.runtime.worker import Worker
+from rxmps3.storage.metered import charged_to
 
 __all__ = ["Compactor"]
 
@@ -48,13 +49,17 @@ class Compactor:
         if not self._grown:
             return  # another client compacted while this one yielded
         self._grown = self._mine = False
+        with charged_to("upkeep"):
+            try:
+                await self._keep_up()
+            except UnsureTime as error:
+                self._health.report(Failure("compact", error.object, error, "it is tried again later"))
+
+    async def _keep_up(self) -> None:
         await self._log.server_time()
         if not self._log.upkeep_is_due:
             return
-        try:
-            await self._collector().checkpoint()
-            if self._clock.monotonic() - self._collected_at >= _COLLECT_EVERY:
-                self._collected_at = self._clock.monotonic()
-                await self._collector().collect()
-        except UnsureTime as error:
-            self._health.report(Failure("compact", error.object, error, "it is tried again later"))
+        await self._collector().checkpoint()
+        if self._clock.monotonic() - self._collected_at >= _COLLECT_EVERY:
+            self._collected_at = self._clock.monotonic()
+            await self._collector().collect()

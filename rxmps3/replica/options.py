@@ -10,12 +10,16 @@ from reactivex import Observable
 
 from rxmps3.errors import Error, InvalidOption
 from rxmps3.log.detect import Choice
+from rxmps3.replica.budget import Budget
+from rxmps3.replica.cost import BudgetState
 from rxmps3.replica.values import DEFAULT_CACHE_BYTES, DEFAULT_INLINE_LIMIT
+from rxmps3.storage.prices import Prices
 
 __all__ = ["Options", "ReplicaOptions", "Status", "merged"]
 
-_MAY_DIFFER = ("poll", "live", "protocol")
-"""The options in which handles on one replica may differ, as far as `merged` says; all others are the same."""
+_MAY_DIFFER = ("poll", "live", "protocol", "budget", "prices")
+"""The options in which handles on one replica may differ, as far as `merged` and `Ledger.use` say; all others are the
+same."""
 
 
 class ReplicaOptions(TypedDict, total=False):
@@ -31,6 +35,8 @@ class ReplicaOptions(TypedDict, total=False):
     online: bool
     protocol: Choice
     versioning: bool
+    budget: Budget | float | None
+    prices: Prices | str | None
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Options:
         protocol: the log's protocol, or "auto".
         versioning: mps3 only: values as versions of one object per key.
         retention: how far back the log reaches at least; older entries may be collected.
+        budget: what the connection may spend; a number is money a month. None sets no limit.
+        prices: how to count money; None takes those of the provider at the endpoint, or else of AWS.
     """
 
     poll: float | Observable[Any] = 1.0
@@ -60,6 +68,8 @@ class Options:
     online: bool = True
     protocol: Choice = "auto"
     versioning: bool = False
+    budget: Budget | float | None = None
+    prices: Prices | str | None = None
 
     @property
     def interval(self) -> float:
@@ -80,6 +90,7 @@ class Status:
         pending: the number of writes waiting for their commit.
         head: the id of the newest known version.
         requests, bytes_up, bytes_down: totals so far.
+        budget: whether polling is slowed to stay within the budget, or it is passed; see `Cost.state`.
     """
 
     online: bool | None = None
@@ -92,6 +103,7 @@ class Status:
     requests: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
+    budget: BudgetState = ""
 
     def without_counts(self) -> Status:
         """The same status without the members that every request changes."""

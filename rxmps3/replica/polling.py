@@ -21,6 +21,7 @@ from rxmps3.replica.ticks import PollPace, followed_by, timer
 from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock
 from rxmps3.runtime.event_loop import EventLoop
+from rxmps3.storage.metered import charged_to
 
 __all__ = ["Poller"]
 
@@ -30,6 +31,7 @@ class Poller:
 
     Args:
         started: awaited before each read.
+        wait_to_look: waits until the budget allows the timer another read.
 
     Attributes:
         ticks: each item triggers a read; items may come from any thread.
@@ -44,6 +46,7 @@ class Poller:
         backoff: Backoff,
         options: Options,
         started: Callable[[], Awaitable[None]],
+        wait_to_look: Callable[[], Awaitable[None]],
     ) -> None:
         self._loop = loop
         self._clock = clock
@@ -52,6 +55,7 @@ class Poller:
         self._backoff = backoff
         self._options = options
         self._started = started
+        self._wait_to_look = wait_to_look
         self._waiting: list[asyncio.Future[None]] = []
         self._looked_at: float | None = None
         self._failures = 0
@@ -117,7 +121,8 @@ class Poller:
         waiting, self._waiting = [one for one in self._waiting if not one.done()], []
         began = self._clock.monotonic()
         try:
-            await self._log.read()
+            with charged_to("log"):  # whoever's task it was started in
+                await self._log.read()
         except Exception as error:
             self._failed(unforeseen(error), waiting)
         except asyncio.CancelledError:
@@ -197,6 +202,7 @@ class Poller:
             self._loop.spawn,
             at_once=self.is_stale(),
             hold=lambda: self._hold_until - self._clock.monotonic(),
+            wait_to_look=self._wait_to_look,
         )
 
     def _instead(self, error: Exception | None) -> Observable[None]:

@@ -49,6 +49,7 @@ from rxmps3.replica.claims import Claims
 from rxmps3.replica.committer import Committer
 from rxmps3.replica.compactor import Compactor
 from rxmps3.replica.conditions import ConditionChecker
+from rxmps3.replica.cost import Ledger
 from rxmps3.replica.dataflow import Dataflow
 from rxmps3.replica.health import Health
 from rxmps3.replica.options import Options, Status, merged
@@ -68,7 +69,7 @@ from rxmps3.runtime.interrupts import uninterrupted
 from rxmps3.runtime.worker import Failed, Retries
 from rxmps3.storage.base import Storage
 from rxmps3.storage.confirmed import ConfirmedStorage
-from rxmps3.storage.metered import MeteredStorage
+from rxmps3.storage.metered import MeteredStorage, Room
 
 __all__ = ["Replica"]
 
@@ -87,17 +88,25 @@ class Replica:
         clock: time, ids and randomness.
         options: the replica's options.
         keep: opens the local directory; None keeps nothing on disk.
+        ledger: counts the requests, together with those of other replicas.
     """
 
     def __init__(
-        self, storage: Storage, manifest: str, clock: Clock, options: Options, keep: OpensLocal | None = None
+        self,
+        storage: Storage,
+        manifest: str,
+        clock: Clock,
+        options: Options,
+        keep: OpensLocal | None,
+        ledger: Ledger,
     ) -> None:
         self.manifest = manifest
         self.clock = clock
         self.options = options
         self.backoff = Backoff(cap=min(max(options.interval, 1.0), 30.0))
         self._name = f"manifest {manifest!r}"
-        self._storage = MeteredStorage(storage)
+        self.ledger = ledger
+        self._storage = MeteredStorage(storage, ledger.charge)
         self._confirmed = ConfirmedStorage(self._storage, self._report_damage)
         self._writer = clock.new_id()
         self.claims = Claims(clock)
@@ -119,7 +128,17 @@ class Replica:
             clock,
             self._name,
         )
-        self._poller = Poller(self._loop, clock, self._log, self._health, self.backoff, options, self.restored)
+        ledger.on_change(self._health.tell)
+        self._poller = Poller(
+            self._loop,
+            clock,
+            self._log,
+            self._health,
+            self.backoff,
+            options,
+            self.restored,
+            ledger.wait_to_look,
+        )
         self._dataflow = Dataflow(
             self._loop,
             self._poller.ticks,
@@ -129,7 +148,7 @@ class Replica:
             lambda view, event: self._conditions.step(view, event),
         )
         self._dataflow.router.add_last(self._follow)
-        self.values = Values(self._confirmed, self._log.kit.placing, options.cache_bytes)
+        self.values = Values(self.storage_for("values"), self._log.kit.placing, options.cache_bytes)
         self._pending: PendingWrites[Receipt] = PendingWrites()
         self._write_maker = WriteMaker(
             self._writer,
@@ -209,6 +228,10 @@ class Replica:
     def storage(self) -> Storage:
         """The storage, for objects that are not part of the log."""
         return self._confirmed
+
+    def storage_for(self, room: Room) -> Storage:
+        """The storage, for requests that are charged to one room."""
+        return ConfirmedStorage(self._storage.for_room(room), self._report_damage)
 
     @property
     def archive(self) -> Archive | None:
@@ -534,15 +557,16 @@ class Replica:
         self._loop.on_loop(lambda: self.report(failure))
 
     def _complete_status(self, status: Status) -> Status:
-        meter, view = self._storage.meter, self.view
+        usage, view = self._storage.usage, self.view
         return replace(
             status,
             loaded=view.loaded,
             pending=len(view.pending),
             head=view.confirmed.version,
-            requests=meter.requests,
-            bytes_up=meter.bytes_up,
-            bytes_down=meter.bytes_down,
+            requests=usage.requests,
+            bytes_up=usage.bytes_up,
+            bytes_down=usage.bytes_down,
+            budget=self.ledger.state,
         )
 
     def _task_failed(self, task: str, error: BaseException) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from reactivex import Observable
@@ -52,6 +52,7 @@ def timer(
     *,
     at_once: bool,
     hold: Callable[[], float],
+    wait_to_look: Callable[[], Awaitable[None]],
 ) -> Observable[None]:
     """Ticks at an adaptive pace, on the loop, for as long as it is subscribed to.
 
@@ -61,6 +62,7 @@ def timer(
         spawn: starts the sleeping task.
         at_once: whether the first tick comes immediately.
         hold: returns the seconds for which the storage asked not to be called, else 0.
+        wait_to_look: waits until the budget allows another read.
     """
 
     def subscribe(observer: ObserverBase[None], _: SchedulerBase | None) -> DisposableBase:
@@ -71,6 +73,7 @@ def timer(
                 await clock.sleep(pace.next_wait(clock.rng))
                 while (seconds := hold()) > 0:
                     await clock.sleep(seconds)
+                await wait_to_look()
                 observer.on_next(None)
 
         task = spawn(tick(), "ticks")

@@ -1,39 +1,129 @@
-"""A storage that counts requests and bytes."""
+"""A storage that counts requests and bytes, by class and by what they were made for."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Final, Literal, TypeVar, get_args
 
 from rxmps3.storage.base import Found, Storage
 from rxmps3.storage.wrapper import Request, StorageWrapper
 
-__all__ = ["Meter", "MeteredStorage"]
+__all__ = ["NO_USAGE", "ROOMS", "MeteredStorage", "Room", "Usage", "charged_to", "count_request"]
 
 T = TypeVar("T")
 
+Room = Literal["log", "values", "presence", "upkeep"]
+"""What a request was made for."""
+ROOMS: Final[tuple[Room, ...]] = get_args(Room)
 
-@dataclass
-class Meter:
-    """Requests made and bytes of bodies moved so far."""
+_room: ContextVar[Room] = ContextVar("room", default="log")
+_sent: ContextVar[list[int] | None] = ContextVar("sent", default=None)
 
-    requests: int = 0
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Requests by class, and bytes.
+
+    Attributes:
+        puts: PUT, COPY and POST requests.
+        lists: LIST requests, which most providers charge like a PUT.
+        gets: GET and all other requests.
+        deletes: DELETE requests.
+        bytes_up: bytes of the bodies sent.
+        bytes_down: bytes of the objects received; listings are not included.
+    """
+
+    puts: int = 0
+    lists: int = 0
+    gets: int = 0
+    deletes: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
 
+    @property
+    def requests(self) -> int:
+        """All of them."""
+        return self.puts + self.lists + self.gets + self.deletes
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.puts + other.puts,
+            self.lists + other.lists,
+            self.gets + other.gets,
+            self.deletes + other.deletes,
+            self.bytes_up + other.bytes_up,
+            self.bytes_down + other.bytes_down,
+        )
+
+
+NO_USAGE: Final = Usage()
+
+
+@contextmanager
+def charged_to(room: Room) -> Generator[None]:
+    """Charge the requests made in this block, and in tasks started in it, to a room."""
+    token = _room.set(room)
+    try:
+        yield
+    finally:
+        _room.reset(token)
+
+
+def count_request() -> None:
+    """Called by a storage for each HTTP request it sends, since one operation may take several."""
+    if (sent := _sent.get()) is not None:
+        sent[0] += 1
+
 
 class MeteredStorage(StorageWrapper):
-    """Counts every request, answered or not."""
+    """Counts every request, answered or not.
 
-    def __init__(self, inner: Storage) -> None:
+    Args:
+        charge: is told of each request as it is sent, and of the bytes that came back.
+        room: what all requests are made for; None for that of the surrounding `charged_to`, or else the log.
+    """
+
+    def __init__(
+        self, inner: Storage, charge: Callable[[Room, Usage], None] | None = None, room: Room | None = None
+    ) -> None:
         super().__init__(inner)
-        self.meter = Meter()
+        self.usage = NO_USAGE
+        self._charge = charge
+        self._for: Room | None = room
+
+    def for_room(self, room: Room) -> MeteredStorage:
+        """The same storage, for requests of one room; this one counts them too."""
+        return MeteredStorage(self.inner, self._add, room)
 
     async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
-        self.meter.requests += 1
-        self.meter.bytes_up += request.bytes_up
-        answer = await proceed()
+        room = self._for or _room.get()
+        one = replace(_CLASSES.get(request.verb, _PUT), bytes_up=request.bytes_up)
+        self._add(room, one)
+        token = _sent.set(sent := [0])
+        try:
+            answer = await proceed()
+        finally:
+            _sent.reset(token)
+            for _ in range(sent[0] - 1):
+                self._add(room, one)
         if isinstance(answer, Found):
-            self.meter.bytes_down += len(answer.body)
+            self._add(room, Usage(bytes_down=len(answer.body)))
         return answer
+
+    def _add(self, room: Room, usage: Usage) -> None:
+        self.usage += usage
+        if self._charge is not None:
+            self._charge(room, usage)
+
+
+_PUT: Final = Usage(puts=1)
+_CLASSES: Final = {
+    "get": Usage(gets=1),
+    "list": Usage(lists=1),
+    "list_versions": Usage(lists=1),
+    "delete": Usage(deletes=1),
+}
+"""The class of each verb; any other one counts as a PUT, the dearest."""

@@ -26,6 +26,7 @@ from botocore.config import Config
 from botocore.exceptions import NoCredentialsError
 
 from rxmps3.errors import AccessDenied, InvalidOption
+from rxmps3.storage.metered import count_request
 from rxmps3.storage.s3_credentials import Fetched, LiveCredentials
 
 __all__ = ["S3Client"]
@@ -36,6 +37,12 @@ _aiohttp_session: Any = AIOHTTPSession
 _aio_session: Any = AioSession
 _aio_credentials: Any = AioCredentials
 
+_DEFAULT_HEADERS = {
+    ".storage.dev": {"X-Tigris-Consistent": "true"},
+    ".tigris.dev": {"X-Tigris-Consistent": "true"},
+}
+"""By the end of the endpoint's host. Tigris is consistent within a region only, unless asked so.
+Source: https://www.tigrisdata.com/docs/objects/consistency, read 2026-11-29."""
 _PATIENCE = 20.0
 """Seconds for one source of credentials; a request has 30."""
 _quiet: ContextVar[bool] = ContextVar("_quiet", default=False)
@@ -84,6 +91,11 @@ class S3Client:
         except ValueError as error:
             _check_text(str(error), "the endpoint")  # botocore's message ends in it
             raise
+        host = f".{urlsplit(self.endpoint).hostname or ''}"
+        for end, defaults in _DEFAULT_HEADERS.items():
+            if host.endswith(end):
+                given_names = {name.lower() for name in self._headers}
+                self._headers |= {name: value for name, value in defaults.items() if name.lower() not in given_names}
         # keys that were given are what they are
         self.credentials: LiveCredentials | None = None
         if "aws_access_key_id" not in options:
@@ -119,6 +131,7 @@ class S3Client:
             client.meta.events.unregister("before-call.s3", cast(Any, handlers).add_expect_header)
             _forget_names_in_endpoints(client.meta.service_model)
             client.meta.events.register("before-call.s3.HeadBucket", _follow_no_further)
+            client.meta.events.register("before-send.s3", _count)
             if self._headers:
                 client.meta.events.register("before-call.s3", self._add_headers)
             yield client
@@ -145,6 +158,11 @@ class S3Client:
             **settings,
         )
         return _checking(config if chosen is None else config.merge(chosen), chosen)
+
+
+def _count(**_: Any) -> None:
+    """Count what is really sent: a redirect or new credentials take another request."""
+    count_request()
 
 
 def _follow_no_further(params: dict[str, Any], **_: Any) -> None:

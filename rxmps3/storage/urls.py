@@ -15,7 +15,7 @@ from rxmps3.storage.directory import DirectoryStorage
 from rxmps3.storage.memory import MemoryStorage
 from rxmps3.storage.s3 import OPTIONS, S3Storage
 
-__all__ = ["open_storage", "without_secrets"]
+__all__ = ["bucket_and_prefix", "open_storage", "without_secrets"]
 
 ACCEPTED = "accepted are memory:, memory:NAME, file:PATH and s3://BUCKET/PREFIX"
 _ACCESS_POINT = re.compile(r"(?P<arn>arn:[\w-]+:s3:[\w-]*:\d*:accesspoint[/:][\w.-]+)(/(?P<prefix>.*))?$")
@@ -71,7 +71,36 @@ def _open_directory(rest: str, clock: Clock, options: dict[str, Any]) -> Storage
 
 
 def _open_s3(rest: str, clock: Clock, options: dict[str, Any]) -> Storage:
-    place, _, query = rest.partition("?")
+    bucket, prefix = _bucket_and_prefix(rest)
+    query = rest.partition("?")[2]
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in OPTIONS or OPTIONS[name] not in (str, bool):
+            _refuse(
+                f"the query of s3://{bucket}",
+                {name: value},
+                accepted=[key for key, kind in OPTIONS.items() if kind in (str, bool)],
+            )
+        if name in options:
+            raise InvalidOption(f"{name} is given twice, as an option and in the query", object=f"s3://{bucket}")
+        options[name] = _BOOLEANS.get(value.lower(), value) if OPTIONS[name] is bool else value
+    _refuse(f"s3://{bucket}", options, accepted=list(OPTIONS))
+    return S3Storage(bucket, prefix, options, clock)
+
+
+def bucket_and_prefix(url: str) -> tuple[str, str]:
+    """The bucket of an ``s3:`` URL, or the ARN of its access point, and the prefix with its slash.
+
+    Raises:
+        InvalidOption: it is no such URL.
+    """
+    scheme, _, rest = url.partition(":")
+    if scheme.lower() != "s3":
+        raise InvalidOption(f"{without_secrets(url)} is no bucket", remedy="write s3://BUCKET/PREFIX")
+    return _bucket_and_prefix(rest)
+
+
+def _bucket_and_prefix(rest: str) -> tuple[str, str]:
+    place = rest.partition("?")[0]
     if not place.startswith("//"):
         raise InvalidOption(f"write s3://BUCKET/PREFIX, not {without_secrets(f's3:{place}')}", remedy=ACCEPTED)
     access_point = _ACCESS_POINT.match(place[2:])
@@ -85,17 +114,6 @@ def _open_s3(rest: str, clock: Clock, options: dict[str, Any]) -> Storage:
             else "a bucket name holds none of @ : #",
             remedy="write s3://BUCKET/PREFIX; credentials and endpoint_url are options",
         )
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if name not in OPTIONS or OPTIONS[name] not in (str, bool):
-            _refuse(
-                f"the query of s3://{bucket}",
-                {name: value},
-                accepted=[key for key, kind in OPTIONS.items() if kind in (str, bool)],
-            )
-        if name in options:
-            raise InvalidOption(f"{name} is given twice, as an option and in the query", object=f"s3://{bucket}")
-        options[name] = _BOOLEANS.get(value.lower(), value) if OPTIONS[name] is bool else value
-    _refuse(f"s3://{bucket}", options, accepted=list(OPTIONS))
     if prefix and not prefix.endswith("/"):
         prefix += "/"
     if "\\" in prefix or any(segment in ("", ".", "..") for segment in prefix.split("/")[:-1]):
@@ -105,7 +123,7 @@ def _open_s3(rest: str, clock: Clock, options: dict[str, Any]) -> Storage:
             object=f"s3://{bucket}",
             remedy="write s3://BUCKET/ONE/TWO",
         )
-    return S3Storage(bucket, prefix, options, clock)
+    return bucket, prefix
 
 
 def _refuse(where: str, options: dict[str, Any], *, accepted: list[str]) -> None:

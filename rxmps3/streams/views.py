@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import count, takewhile
 from typing import Any, TypeVar, cast
@@ -20,6 +21,7 @@ from rxmps3.model.sortedkeys import check_prefix, check_window
 from rxmps3.model.sortedmap import SortedMap
 from rxmps3.model.state import Entry, Inline, ManifestVersion, View
 from rxmps3.replica import Replica
+from rxmps3.replica.cost import Cost
 from rxmps3.replica.options import Status
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.router import Turn
@@ -33,6 +35,8 @@ __all__ = ["Streams", "read_text", "snapshot_of"]
 
 T = TypeVar("T")
 U = TypeVar("U")
+_COST_EVERY = 1.0
+"""Seconds."""
 _NO_JSON_TEXT = "\0"
 
 
@@ -250,6 +254,32 @@ class Streams:
             return replica.statuses.subscribe(take)
 
         return Live(replica, "status", self.counted(attach), lambda: replica.status)
+
+    def cost(self) -> Live[Cost]:
+        """What the connection costs, once a second at most."""
+        replica = self._replica
+        ledger = replica.ledger
+
+        def attach(sender: Sender[Cost]) -> DisposableBase:
+            last = ledger.cost()
+            sender.send(last)
+
+            async def tell() -> None:
+                nonlocal last
+                while True:
+                    await replica.clock.sleep(_COST_EVERY)
+                    if replace(cost := ledger.cost(), seconds=last.seconds) != last:
+                        last = cost
+                        replica.take_turn(partial(sender.send, cost))
+
+            task = replica.spawn(tell(), "cost")
+
+            def stop() -> None:
+                task.cancel()
+
+            return Disposable(stop)
+
+        return Live(replica, "cost", self.counted(attach), ledger.cost)
 
     def counted(self, attach: Attach[U]) -> Attach[U]:
         """``attach``, remembering the subscription so that closing the handle completes it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +12,8 @@ import pytest
 
 from rxmps3.cli.doctor import Report, State, StorageUnderTest, examine, judge
 from rxmps3.cli.doctor.facts import Sighting, skew_of
-from rxmps3.errors import BucketNotFound, Unavailable
+from rxmps3.database.connect import connect
+from rxmps3.errors import BucketNotFound, Rejected, Unavailable, Unsupported
 from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import DirectoryStorage, MemoryStorage, Storage, Stored, list_all, open_storage
 from rxmps3.testing import FaultyStorage
@@ -44,8 +45,9 @@ def states(report: Report) -> dict[str, State]:
 
 
 def flawed(report: Report) -> set[str]:
-    """The checks that ended badly, versions aside, which most storages do not keep."""
-    return {row.check for row in report.rows if row.state is not State.GOOD and "version" not in row.check}
+    """The checks that ended badly; versions aside, which most storages do not keep, and the probes, which repeat."""
+    aside = ("version", "probe: ")
+    return {row.check for row in report.rows if row.state is not State.GOOD and not any(map(row.check.count, aside))}
 
 
 def usable(report: Report) -> set[str]:
@@ -393,3 +395,19 @@ async def test_a_bucket_that_stopped_keeping_versions_is_left_without_delete_mar
         assert (await storage.list_versions("")).versions == []
     finally:
         await storage.close()
+
+
+# -- auto ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [MemoryStorage, *(kind for kind, *_ in BROKEN), broken.OldestFirst, broken.ReadsLate])
+async def test_auto_takes_what_the_doctor_says_that_it_takes(kind: Callable[[], MemoryStorage]) -> None:
+    """One examination decides for both; the doctor's others can only add to what stands in the way."""
+    report, _ = await report_on(kind())
+    taken: str | None = None
+    with suppress(Rejected, Unsupported):
+        async with connect(kind(), shared=False, poll=1000) as db:
+            await db.put("k", 1)
+            taken = db.protocol
+    assert taken == report.auto
+    assert report.recommended is None or report.recommended == report.auto or kind is broken.RacesOnMatch

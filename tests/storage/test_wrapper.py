@@ -85,7 +85,7 @@ async def test_a_meter_counts_what_is_answered_and_what_is_not() -> None:
     faulty.plan = fail_on(lambda request: True, lambda: Unavailable("down"))
     with pytest.raises(Unavailable):
         await storage.put("a", b"123")
-    assert (storage.meter.requests, storage.meter.bytes_up, storage.meter.bytes_down) == (6, 8, 5)
+    assert (storage.usage.requests, storage.usage.bytes_up, storage.usage.bytes_down) == (6, 8, 5)
 
 
 async def test_patience_repeats_all_but_a_put() -> None:

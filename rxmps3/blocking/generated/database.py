@@ -17,10 +17,11 @@ from rxmps3.blocking.past import BlockingPast, BlockingRecorded, past_of
 from rxmps3.blocking.portal import Portal
 from rxmps3.database.database import Database
 from rxmps3.database.past.history import Difference, KeyVersion, When
-from rxmps3.database.presence.presence import DEFAULT_EVERY, DEFAULT_TTL, Presence
+from rxmps3.database.presence.presence import Presence
 from rxmps3.errors import Failure
 from rxmps3.log.protocol import Progress, ProtocolName, Report
 from rxmps3.model.state import Entry, ManifestVersion, View
+from rxmps3.replica.cost import Cost
 from rxmps3.replica.options import Status
 from rxmps3.replica.receipt import Receipt
 from rxmps3.streams.collection import Collection
@@ -209,8 +210,17 @@ class DatabaseDelegation:
 
     @property
     def status(self) -> Live[Status]:
-        """The status: online or not, the last error, the next retry, requests and bytes so far."""
+        """The status: online or not, the last error, the next retry, the budget, requests and bytes so far."""
         return self._database.status
+
+    @property
+    def cost(self) -> Live[Cost]:
+        """What this connection costs: requests by class and by what they were for, bytes, and money a month.
+
+        It counts all manifests that are open on this connection. An observer gets new figures once a second at most.
+        Observing it makes no requests.
+        """
+        return self._database.cost
 
     @property
     def scheduler(self) -> AsyncIOThreadSafeScheduler:
@@ -349,7 +359,7 @@ class DatabaseDelegation:
         return self._portal.call("compact", lambda: self._database.compact(dry_run=dry_run, progress=progress), timeout)
 
     def presence(
-        self, me: Any = None, *, every: float = DEFAULT_EVERY, ttl: float = DEFAULT_TTL, poll: float | None = None
+        self, me: Any = None, *, every: float | None = None, ttl: float | None = None, poll: float | None = None
     ) -> Presence:
         """Who is here: a `Live` mapping of client ids to participants, including this client if ``me`` is given.
 
@@ -359,9 +369,12 @@ class DatabaseDelegation:
         Args:
             me: what others see of this client, a JSON value of up to 4,096 bytes. None only observes, and needs no
                 permission to write.
-            every: seconds between two heartbeats.
-            ttl: seconds without a heartbeat after which a client counts as gone, by the storage's clock.
-            poll: the most seconds between two reads; None takes the database's, or ``every`` if that is an Observable.
+            every: seconds between two heartbeats; by default 30, or a third of ``ttl`` if that is less.
+            ttl: seconds without a heartbeat after which a client counts as gone, by the storage's clock; by default 90,
+                or three times ``every`` if that is given.
+            poll: the most seconds between two reads. None takes the database's ``poll``, twice that when nothing has
+                changed for half a minute, and four times that while nobody else is there; or ``every`` if that is an
+                Observable.
 
         Raises:
             InvalidValue: JSON cannot express ``me``, or it is too long.

@@ -99,7 +99,16 @@ class Player:
         await self._put({f"{who}/done": True})
         await self._wait_for(f"{self._part.other}/done")
         await db.refresh()
-        self._tell("final", head=db.status.value.head, state=dict(await db.get_prefix()))
+        state, cost = dict(await db.get_prefix()), db.cost.value
+        self._tell(
+            "final",
+            head=db.status.value.head,
+            state=state,
+            requests=cost.total.requests,
+            spent=cost.spent,
+            currency=cost.prices.currency,
+            prices=cost.prices.name,
+        )
 
     def _put(self, values: Mapping[str, Any]) -> Receipt:
         number = len(self._receipts)

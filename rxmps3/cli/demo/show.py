@@ -267,11 +267,28 @@ def _tell_verdicts(evidence: Evidence, terminal: Terminal) -> Exit:
     told = [f"{name.replace('_', ' ')} after {_milliseconds(seconds)}" for name, seconds in times.items()]
     if told:
         terminal.line(f"A write is {', '.join(told)} (medians).")
+    if (cost := _cost(evidence)) is not None:
+        terminal.line(
+            f"Both together made {cost['requests']:,} requests, for {cost['spent']:.4f} {cost['currency']} at the"
+            f" prices of {cost['prices']}."
+        )
     if not kept:
         return Exit.OTHER
     terminal.line(("\nTry next:  ", "bold"), "rxmps3 watch file:./bucket greeting")
     terminal.line("           rxmps3 put file:./bucket greeting '\"hello\"'      # in another terminal")
     return Exit.OK
+
+
+def _cost(evidence: Evidence) -> dict[str, Any] | None:
+    finals = evidence.finals
+    if not finals:
+        return None
+    return {
+        "requests": sum(one["requests"] for one in finals),
+        "spent": sum(one["spent"] for one in finals),
+        "currency": finals[0]["currency"],
+        "prices": finals[0]["prices"],
+    }
 
 
 def _summary(verdicts: list[Verdict], evidence: Evidence) -> dict[str, Any]:
@@ -281,4 +298,5 @@ def _summary(verdicts: list[Verdict], evidence: Evidence) -> dict[str, Any]:
         "checks": [{"promise": verdict.promise, "ok": verdict.kept, "detail": verdict.detail} for verdict in verdicts],
         "seconds": timings(evidence),
         "versions": len(evidence.versions),
+        "cost": _cost(evidence),
     }

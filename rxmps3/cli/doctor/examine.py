@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from hashlib import sha256
 from typing import TypeVar
 
@@ -22,9 +23,11 @@ from rxmps3.cli.doctor.facts import (
 from rxmps3.cli.doctor.races import creates, swaps
 from rxmps3.cli.doctor.under_test import StorageUnderTest
 from rxmps3.errors import AccessDenied, Error, PreconditionFailed, Unsupported
+from rxmps3.log.registry import examine as examine_protocols
+from rxmps3.model.names import PROBE_PREFIX
 from rxmps3.runtime.clock import Clock, spawn
 from rxmps3.runtime.gather import all_of
-from rxmps3.storage.base import Found, Missing, NotModified
+from rxmps3.storage.base import Found, Missing, NotModified, Page, Precondition, Stored, VersionPage
 
 __all__ = ["ROUNDS", "examine"]
 
@@ -61,6 +64,7 @@ async def examine(
     start = clock.monotonic()
     try:
         facts = await _examine(place, rounds, progress or _silent)
+        probes = await _probes(place, clock)
     finally:
         await _to_its_end(place)
     skew, uncertainty, spread = skew_of(place.sightings)
@@ -78,11 +82,73 @@ async def examine(
         checksums=facts.checksums,
         consistency=facts.consistency,
         dates=Dates(tuple(sorted(place.undated)), modified, skew, uncertainty, spread),
+        probes=probes,
         latency=latency_of(place.seconds),
         requests=place.requests,
         seconds=clock.monotonic() - start,
         left=place.left,
     )
+
+
+async def _probes(place: StorageUnderTest, clock: Clock) -> dict[str, Unknown | None]:
+    found = await examine_protocols(_WithinPlace(place), clock)
+    return {
+        protocol: None if error is None else Unknown(error.what, isinstance(error, Unsupported))
+        for protocol, error in found.items()
+    }
+
+
+class _WithinPlace:
+    """The storage for probes, whose objects are below the place, so that what they leave is removed with it."""
+
+    url = "memory:"
+    """No place of which a verdict is remembered."""
+    name_limit = 1024
+
+    def __init__(self, place: StorageUnderTest) -> None:
+        self._place = place
+
+    async def get(
+        self, name: str, *, unless: str | None = None, version: str | None = None, limit: int | None = None
+    ) -> Found | Missing | NotModified:
+        return await self._place.get(_short(name), unless=unless, version=version)
+
+    async def put(
+        self,
+        name: str,
+        body: bytes,
+        *,
+        when: Precondition | None = None,
+        sha256: bytes | None = None,
+        content_type: str = "application/json",
+    ) -> Stored:
+        return await self._place.put(_short(name), body, when=when, sha256=sha256)
+
+    async def delete(self, name: str, *, version: str | None = None) -> None:
+        if version is None and self._place.permissions["list versions"] is False:
+            raise AccessDenied("a delete marker could not be removed again", operation="delete", object=name)
+        await self._place.delete(_short(name), version=version)
+
+    async def list(self, prefix: str, *, after: str = "", cursor: str | None = None, limit: int = 1000) -> Page:
+        page = await self._place.list(_short(prefix), after=_short(after) if after else "", cursor=cursor, limit=limit)
+        return replace(page, objects=[replace(one, name=self._long(one.name)) for one in page.objects])
+
+    async def list_versions(self, prefix: str, *, cursor: str | None = None, limit: int = 1000) -> VersionPage:
+        page = await self._place.list_versions(_short(prefix), cursor=cursor, limit=limit)
+        return replace(page, versions=[replace(one, name=self._long(one.name)) for one in page.versions])
+
+    async def close(self) -> None:
+        """The place stays open."""
+
+    def _long(self, name: str) -> str:
+        return PROBE_PREFIX + name.removeprefix(self._place.root + _PROBES)
+
+
+_PROBES = "probe-"
+
+
+def _short(name: str) -> str:
+    return _PROBES + name.removeprefix(PROBE_PREFIX)
 
 
 def _silent(what: str, done: int, total: int) -> None:

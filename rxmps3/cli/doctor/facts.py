@@ -163,6 +163,8 @@ class Facts:
         permissions: of `PERMISSIONS`; True is allowed, False refused, None not known.
         offers: whether the storage has the operation at all.
         missing: what a get of a missing object is answered with: 404, 403, 200, or None if not known.
+        probes: what the probes that decide for ``protocol="auto"`` found in the way of each protocol, None if
+            nothing.
         latency: by verb.
         requests: how many were made.
         seconds: how long all of it took.
@@ -181,6 +183,7 @@ class Facts:
     checksums: Checksums | Unknown
     consistency: Consistency | Unknown
     dates: Dates
+    probes: Mapping[str, Unknown | None] = field(default_factory=dict[str, Unknown | None])
     latency: Mapping[str, Latency] = field(default_factory=dict[str, Latency])
     requests: int = 0
     seconds: float = 0.0

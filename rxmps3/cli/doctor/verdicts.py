@@ -10,12 +10,12 @@ from enum import StrEnum
 from typing import Any
 
 from rxmps3.cli.doctor.facts import PERMISSIONS, Facts, Races, Unknown
+from rxmps3.log.protocol import ProtocolName
+from rxmps3.log.registry import PROTOCOLS
 from rxmps3.log.server_clock import MARGIN
 
 __all__ = ["PROTOCOLS", "Report", "Row", "State", "Suitability", "judge"]
 
-PROTOCOLS = ("sequenced", "versioned", "mps3")
-"""Best first."""
 _SKEW = timedelta(seconds=5)
 """Beyond this the local clock is called wrong."""
 
@@ -62,7 +62,7 @@ class Row:
 class Suitability:
     """Whether a protocol can be used, and if not, the checks that stop it (unknown ones only if nothing else does)."""
 
-    protocol: str
+    protocol: ProtocolName
     usable: bool
     stopped_by: tuple[str, ...]
 
@@ -77,13 +77,15 @@ class Report:
         recommended: the best that can be used, None if there is none.
         readable: whether an existing database may at least be read.
         by_access: no protocol can be used, and permissions alone are in the way as far as is known.
+        auto: the protocol that ``protocol="auto"`` takes for a new manifest; None if it refuses, or it is not known.
     """
 
     rows: tuple[Row, ...]
     protocols: tuple[Suitability, ...]
-    recommended: str | None
+    recommended: ProtocolName | None
     readable: bool
     by_access: bool
+    auto: ProtocolName | None = None
 
 
 def judge(facts: Facts) -> Report:
@@ -109,6 +111,7 @@ def judge(facts: Facts) -> Report:
         _checksums(facts),
         *_dates(facts),
         *_consistency(facts),
+        *_probes(facts),
         _latency(facts),
     )
     protocols: list[Suitability] = []
@@ -116,10 +119,16 @@ def judge(facts: Facts) -> Report:
         stopping = [row for row in rows if protocol in row.stops]
         known = [row for row in stopping if row.state is not State.UNKNOWN] or stopping
         protocols.append(Suitability(protocol, not stopping, tuple(row.check for row in known)))
-    recommended = next((one.protocol for one in protocols if one.usable), None)
+    recommended: ProtocolName | None = next((one.protocol for one in protocols if one.usable), None)
     refused = any(row.state is State.BAD and row.check.startswith("permission:") for row in rows)
     readable = facts.permissions.get("list") is True and facts.missing == 404
-    return Report(rows, tuple(protocols), recommended, readable, recommended is None and refused)
+    auto: ProtocolName | None = None
+    for protocol in PROTOCOLS:
+        broken = facts.probes.get(protocol, Unknown("not tried"))
+        if broken is None or not broken.unsupported:
+            auto = protocol if broken is None else None
+            break
+    return Report(rows, tuple(protocols), recommended, readable, recommended is None and refused, auto)
 
 
 _NEEDED = {
@@ -298,6 +307,20 @@ def _consistency(facts: Facts) -> list[Row]:
             rows.append(Row(check, State.BAD, kinds, "acknowledged writes could be missed", PROTOCOLS))
         else:
             rows.append(Row(check, State.GOOD, f"{found.rounds} rounds", "what was acknowledged is seen at once"))
+    return rows
+
+
+def _probes(facts: Facts) -> list[Row]:
+    """What decides for ``protocol="auto"``: so the table never allows what that would refuse."""
+    rows: list[Row] = []
+    for protocol, broken in facts.probes.items():
+        check = f"probe: {protocol}"
+        if broken is None:
+            rows.append(Row(check, State.GOOD, "passed", "auto can take it"))
+        elif broken.unsupported:
+            rows.append(Row(check, State.LIMITED, broken.why, "auto does not take it", (protocol,)))
+        else:
+            rows.append(Row(check, State.UNKNOWN, broken.why, "auto waits until it gets through", (protocol,)))
     return rows
 
 

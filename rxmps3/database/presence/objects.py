@@ -23,9 +23,13 @@ from rxmps3.model.names import presence_folder
 from rxmps3.runtime.gather import together
 from rxmps3.storage.base import Found, Listed, Missing, Storage, Stored, pages, versions_of
 
-__all__ = ["Look", "Objects", "Own", "look_once"]
+__all__ = ["Bell", "Look", "Objects", "Own", "look_once"]
 
 _READS_AT_ONCE = 16
+_READS_INSTEAD_OF_LIST = 8
+"""So many objects are read one by one, at the price of a GET; for more, a listing is cheaper."""
+_BELL = "bell"
+"""Its name, which is no client's."""
 _REMOVED_AT_ONCE = 10
 """So many left-overs at most are deleted after one look."""
 
@@ -45,8 +49,61 @@ class Look:
     rubbish: list[str]
 
 
+class Bell:
+    """An object that is written anew by whoever comes, goes or says something else, so that the others need not list.
+
+    Reading it is one GET, with no body as long as nobody has rung. The last one to go deletes it, which counts as a
+    ring. In a bucket with versions each ring deletes the versions that it replaces.
+    """
+
+    def __init__(self, storage: Storage, folder: str) -> None:
+        self._storage = storage
+        self.name = folder + _BELL
+        self._etag = ""
+        self._versions: list[str] = []
+
+    async def listen(self) -> tuple[bool, datetime | None]:
+        """Whether it has been rung since the last call, and the storage's clock. Raises what the storage said."""
+        answer = await self._storage.get(self.name, unless=self._etag or None, limit=MAX_BODY_BYTES)
+        if not isinstance(answer, Found):
+            return isinstance(answer, Missing) and self._forget(), answer.date
+        self._etag = answer.etag
+        if _is_id(answer.version) and answer.version not in self._versions:
+            self._versions.append(str(answer.version))
+        return True, answer.date
+
+    def _forget(self) -> bool:
+        known, self._etag = self._etag, ""
+        return known != ""
+
+    async def ring(self, nonce: str) -> None:
+        """Ring it. Raises what the storage said; whether it was heard is not known then."""
+        stored = await self._storage.put(self.name, b'{"format":1,"nonce":"%s"}' % nonce.encode())
+        if not _is_id(stored.version):
+            return
+        older, self._versions = self._versions, [str(stored.version)]
+        for version in older:
+            try:
+                await self._storage.delete(self.name, version=version)
+            except Error:
+                return  # a few bytes; a lifecycle rule for noncurrent versions removes them
+
+    async def remove(self) -> None:
+        """Delete it; in a bucket with versions all of them, if that is allowed. Raises what the storage said."""
+        try:
+            await _remove(self._storage, self.name, versioned=bool(self._versions))
+        except AccessDenied:
+            if not self._versions:
+                raise
+            await _remove(self._storage, self.name, versioned=False)
+        self._versions.clear()
+
+
 class Objects:
     """Reads the objects of a manifest's clients; each body once, as long as its ETag stays.
+
+    Most looks only listen to the bell. The objects are listed if it was rung, and once in each ttl, for clients that do
+    not ring; in between, those that were not seen for two thirds of it are read again.
 
     Args:
         storage: where they are.
@@ -63,8 +120,68 @@ class Objects:
         self._ttl = ttl
         self._unreadable = unreadable
         self._bodies: dict[str, tuple[str, Said | None]] = {}
+        self._bell = Bell(storage, self.folder)
+        self._last: Look | None = None
+        self._listed_at: datetime | None = None
+        self._read_at: dict[str, datetime] = {}
+        self._rubbish: list[str] = []
+
+    async def ring(self, nonce: str) -> None:
+        """Tell the others that something has changed. Raises what the storage said."""
+        await self._bell.ring(nonce)
+
+    async def ring_at_leaving(self, nonce: str) -> None:
+        """Tell the others that the own object is gone; if there are none, remove the bell. Raises as `ring`."""
+        page = await self._storage.list(self.folder)
+        if page.cursor is not None or any(id_of(one.name, self.folder) is not None for one in page.objects):
+            await self._bell.ring(nonce)
+        else:
+            await self._bell.remove()
 
     async def look(self, own: str = "") -> Look:
+        """Listen to the bell, and see what has changed if it was rung or it is time.
+
+        Args:
+            own: an id that is left out.
+
+        Raises:
+            Unavailable, AccessDenied, BucketNotFound: what the storage said.
+            Unsupported: its answers tell no time.
+        """
+        rung, now = await self._bell.listen()
+        if rung:
+            self._listed_at = None  # until a listing has succeeded
+        last, listed_at = self._last, self._listed_at
+        if last is None or now is None or listed_at is None or now - listed_at >= self._ttl:
+            return await self._listed_anew(own)
+        silent = [id for id, one in last.seen.items() if self._is_silent(id, one, now)]
+        if len(silent) > _READS_INSTEAD_OF_LIST:
+            return await self._listed_anew(own)
+        seen = dict(last.seen)
+        for id, one in zip(silent, await together(self._read(id, self._unlisted(id)) for id in silent), strict=True):
+            self._read_at[id] = now
+            del seen[id]
+            if one is not None and is_alive(one.modified, now, self._ttl):
+                seen[id] = one
+        self._last = Look(now, seen, self._some_rubbish())
+        return self._last
+
+    def _is_silent(self, id: str, one: Sighting, now: datetime) -> bool:
+        """Whether it might soon be taken for gone, and was not read just now."""
+        read_at = self._read_at.get(id)
+        soon = not is_alive(one.modified, now, self._ttl * 2 / 3)
+        return soon and (read_at is None or now - read_at >= self._ttl / 12)
+
+    def _unlisted(self, id: str) -> Listed:
+        return Listed(self.folder + id, 0, None)
+
+    async def _listed_anew(self, own: str) -> Look:
+        self._last = look = await self.list(own)
+        self._listed_at = look.date
+        self._read_at = {id: at for id, at in self._read_at.items() if id in look.seen}
+        return look
+
+    async def list(self, own: str = "") -> Look:
         """List the objects and read those that changed: one request for 1,000 of them, and one for each body.
 
         Args:
@@ -75,9 +192,11 @@ class Objects:
             Unsupported: its answers tell no time.
         """
         date: datetime | None = None
+        bell: Listed | None = None
         listed: dict[str, Listed] = {}
         async for page in pages(self._storage, self.folder):
             date = page.date or date
+            bell = next((one for one in page.objects if one.name == self._bell.name), bell)
             listed |= {id: one for one in page.objects if (id := id_of(one.name, self.folder)) is not None}
         if date is None:
             raise Unsupported("answers carry no Date", operation="presence", object=self._storage.url)
@@ -94,16 +213,20 @@ class Objects:
             for (id, _), one in zip(batch, await together(self._read(*item) for item in batch), strict=True):
                 if one is not None:
                     seen[id] = one
-        rubbish = [
+        self._rubbish = [
             one.name
-            for one in listed.values()
+            for one in (*listed.values(), *((bell,) if bell is not None and not seen else ()))
             if one.modified is not None and not is_alive(one.modified, now, max(RUBBISH_AFTER, self._ttl))
         ]
-        return Look(now, seen, rubbish[:_REMOVED_AT_ONCE] if self._bears_out(now, mine) else [])
+        return Look(now, seen, self._some_rubbish() if self._bears_out(now, mine) else [])
 
     def _bears_out(self, now: datetime, mine: Listed | None) -> bool:
         """Whether the reader's own last sign of life, if there is one, agrees with a date."""
         return mine is None or mine.modified is None or abs(now - mine.modified) <= self._ttl + MARGIN
+
+    def _some_rubbish(self) -> list[str]:
+        some, self._rubbish = self._rubbish[:_REMOVED_AT_ONCE], self._rubbish[_REMOVED_AT_ONCE:]
+        return some
 
     async def _read(self, id: str, listed: Listed) -> Sighting | None:
         known = self._bodies.get(id)
@@ -217,5 +340,5 @@ async def look_once(storage: Storage, manifest: str, ttl: timedelta) -> dict[str
     def leave_out(name: str, error: Error) -> None:
         pass
 
-    look = await Objects(storage, manifest, ttl, leave_out).look()
+    look = await Objects(storage, manifest, ttl, leave_out).list()
     return who_is_here(look.seen, look.date, ttl)

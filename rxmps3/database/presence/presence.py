@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -28,12 +29,18 @@ from rxmps3.streams.stream import Live, Sender
 
 __all__ = ["CLOSE_WITHIN", "DEFAULT_EVERY", "DEFAULT_TTL", "Presence", "Presences"]
 
-DEFAULT_EVERY = 10.0
-DEFAULT_TTL = 30.0
+DEFAULT_EVERY = 30.0
+DEFAULT_TTL = 90.0
 CLOSE_WITHIN = 2.0
 """Seconds for which the closing of a database waits for the own objects to be deleted."""
 _GAP = 0.2
 """Seconds at least between two of the own client's signs of life, however often it changes what it says."""
+
+_QUIET_AFTER = 30.0
+"""Seconds without a change after which looks are rarer, unless their pace was given."""
+_QUIETLY = 2.0
+_ALONE = 4.0
+"""So many times the pace of the database, in quiet times and when nobody else is there."""
 
 _LEAVING_TTLS = 10
 """For so many ttls the deletion of the own object is tried; nobody shows it after the first."""
@@ -55,11 +62,13 @@ class Presences:
         self._used: set[Presence] = set()
         self._closed = False
 
-    def make(self, me: Any, every: float, ttl: float, poll: float | None, *, read_only: bool) -> Presence:
+    def make(self, me: Any, every: float | None, ttl: float | None, poll: float | None, *, read_only: bool) -> Presence:
         """See `Database.presence`."""
         for name, seconds in (("every", every), ("ttl", ttl), ("poll", poll)):
             if seconds is not None and not _is_positive(seconds):
                 raise InvalidOption(f"{name} is a positive number of seconds, not {seconds!r}", operation="presence")
+        ttl = ttl if ttl is not None else DEFAULT_TTL if every is None else every * (DEFAULT_TTL / DEFAULT_EVERY)
+        every = min(DEFAULT_EVERY, ttl * (DEFAULT_EVERY / DEFAULT_TTL)) if every is None else every
         if not ttl > every:
             raise InvalidOption(f"a ttl of {ttl} s is no longer than every={every} s", operation="presence")
         text = None if me is None else encode_me(me)
@@ -103,7 +112,8 @@ class Presence(Live[Mapping[str, Participant]]):
         self._me = me
         self._changing = threading.Lock()
         self._options = options
-        self._objects = Objects(replica.storage, replica.manifest, options.ttl, self._unreadable)
+        self._storage = replica.storage_for("presence")
+        self._objects = Objects(self._storage, replica.manifest, options.ttl, self._unreadable)
         self._id = replica.clock.new_id(ID_CHARACTERS)
         self._uses = 0
         self._within = 0
@@ -116,6 +126,7 @@ class Presence(Live[Mapping[str, Participant]]):
         self._troubles: dict[str, type[Error]] = {}
         self._woken = asyncio.Event()
         self._may_remove = options.remove_rubbish
+        self._moved_at = replica.clock.monotonic()
 
     @property
     def id(self) -> str:
@@ -240,17 +251,23 @@ class Presence(Live[Mapping[str, Participant]]):
             self._look = look
             knows_itself = self._own is not None or self._me is None or "presence" in self._troubles
             if knows_itself and self._tell():
+                self._moved_at = clock.monotonic()
                 pace.active()
             await self._remove_rubbish(look)
             pace.interval = self._pace()
             await clock.sleep(pace.next_wait(clock.rng))
+            await self._replica.ledger.wait_to_look()
 
     def _pace(self) -> float:
         """Seconds between two looks at most."""
         options = self._replica.options
         if self._options.poll is not None:
             return self._options.poll
-        return self._options.every if isinstance(options.poll, Observable) else options.poll
+        if isinstance(options.poll, Observable):
+            return self._options.every
+        if self._replica.clock.monotonic() - self._moved_at < _QUIET_AFTER:
+            return options.poll
+        return options.poll * (_QUIETLY if self._look is None or self._look.seen else _ALONE)
 
     async def _remove_rubbish(self, look: Look) -> None:
         for name in look.rubbish if self._may_remove else ():
@@ -271,16 +288,21 @@ class Presence(Live[Mapping[str, Participant]]):
             self._woken.clear()
         if self._look is None or self._me is None:
             return
-        own = Own(self._replica.storage, self._objects.folder + self._id)
+        own = Own(self._storage, self._objects.folder + self._id)
         said = Said("", self._replica.options.by, self._look.date)
         failures = 0
+        rung_for = ""
         while self._uses:
             said = replace(said, me=self._me)
             began = self._replica.clock.monotonic()
             try:
                 stored = await own.renew(said)
+                if rung_for != said.me:
+                    await self._objects.ring(self._replica.clock.new_id())
+                    rung_for = said.me
             except Exception as problem:
                 failures += 1
+                rung_for = ""  # the others may have taken it for gone
                 wait = min(self._failed("presence", problem, failures), self._options.every)
                 await self._wait(wait, partial(self._is_otherwise, said))
             else:
@@ -289,9 +311,14 @@ class Presence(Live[Mapping[str, Participant]]):
                 self._told(said, stored.date)
                 await self._remove_older(own)
                 await self._wait(_GAP, self._is_over)
-                left = began + self._options.every - self._replica.clock.monotonic()
+                left = began + self._every() - self._replica.clock.monotonic()
                 await self._wait(left, partial(self._is_otherwise, said))
         await self._leave(own)
+
+    def _every(self) -> float:
+        """Seconds between two signs of life; more if the budget is tight, but so that one may get lost."""
+        slowest = self._options.ttl.total_seconds() / 2
+        return max(self._options.every, slowest) if self._replica.ledger.state else self._options.every
 
     def _told(self, said: Said, date: datetime | None) -> None:
         """The own object is there."""
@@ -312,6 +339,7 @@ class Presence(Live[Mapping[str, Participant]]):
         while own.may_exist and not self._uses:
             try:
                 await own.remove()
+                await self._ring_at_leaving()
             except Exception as problem:
                 failures += 1
                 wait = self._failed("presence leave", problem, failures)
@@ -319,6 +347,10 @@ class Presence(Live[Mapping[str, Participant]]):
                     return  # it is not renewed any more, and so it vanishes
                 await self._wait(wait, lambda: self._uses > 0)
         self._troubles.pop("presence leave", None)
+
+    async def _ring_at_leaving(self) -> None:
+        with suppress(Error):  # then they notice when they look again
+            await self._objects.ring_at_leaving(self._replica.clock.new_id())
 
     async def _wait(self, seconds: float, over: Callable[[], bool]) -> None:
         """Wait so long, or until it is over; that is looked at now and whenever something changes here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from urllib.parse import urlsplit
 
 from rxmps3.errors import Corrupt, Unsupported
@@ -9,10 +10,11 @@ from rxmps3.log.mps3.collecting import Mps3Collector
 from rxmps3.log.mps3.log import Mps3Log
 from rxmps3.log.mps3.names import parse_stamp
 from rxmps3.log.mps3.placing import Mps3Placing
+from rxmps3.log.mps3.probe import ensure_ordered_listing
 from rxmps3.log.protocol import Context, Kit
 from rxmps3.storage.base import Found, Storage
 
-__all__ = ["is_there", "open_kit"]
+__all__ = ["is_there", "open_kit", "probe"]
 
 TOUCHED = b'""'
 """The body of the manifest's own object."""
@@ -34,7 +36,17 @@ def open_kit(context: Context) -> Kit:
         )
     log = Mps3Log(context)
     placing = Mps3Placing(context.manifest, context.storage.name_limit, context.clock, versioning=context.versioning)
-    return Kit("mps3", log, placing, Mps3Collector(context, log), suspect=log.suspect)
+    return Kit(
+        "mps3",
+        log,
+        placing,
+        Mps3Collector(context, log),
+        suspect=log.suspect,
+        probe=partial(ensure_ordered_listing, context.storage, context.clock),
+    )
+
+
+probe = ensure_ordered_listing
 
 
 async def is_there(storage: Storage, manifest: str) -> bool:

@@ -7,10 +7,11 @@ from rxmps3.log.sequenced.archive import SequencedArchive
 from rxmps3.log.sequenced.collector import SequencedCollector
 from rxmps3.log.sequenced.log import SequencedLog
 from rxmps3.log.sequenced.placing import SequencedPlacing
+from rxmps3.log.sequenced.probe import ensure_conditional_writes
 from rxmps3.model.names import Layout
 from rxmps3.storage.base import Missing, Storage
 
-__all__ = ["is_there", "open_kit"]
+__all__ = ["is_there", "open_kit", "probe"]
 
 
 def open_kit(context: Context) -> Kit:
@@ -20,6 +21,9 @@ def open_kit(context: Context) -> Kit:
     collector = SequencedCollector(context.storage, layout, log, context.state, context.clock, context.retention)
     archive = SequencedArchive(context.storage, layout, log, context.clock)
     return Kit("sequenced", log, SequencedPlacing(layout), collector, linear=True, archive=archive)
+
+
+probe = ensure_conditional_writes
 
 
 async def is_there(storage: Storage, manifest: str) -> bool:

@@ -10,9 +10,10 @@ from rxmps3.log.versioned.collector import VersionedCollector
 from rxmps3.log.versioned.log import VersionedLog
 from rxmps3.log.versioned.names import VersionedNames
 from rxmps3.log.versioned.placing import VersionedPlacing
+from rxmps3.log.versioned.probe import ensure_versions
 from rxmps3.storage.base import Found, Storage
 
-__all__ = ["is_there", "open_kit"]
+__all__ = ["is_there", "open_kit", "probe"]
 
 
 def open_kit(context: Context) -> Kit:
@@ -25,6 +26,9 @@ def open_kit(context: Context) -> Kit:
     log = VersionedLog(context, names)
     collector = VersionedCollector(context, names, log)
     return Kit("versioned", log, VersionedPlacing(names, context.storage.url), collector)
+
+
+probe = ensure_versions
 
 
 async def is_there(storage: Storage, manifest: str) -> bool:
