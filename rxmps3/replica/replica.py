@@ -229,7 +229,7 @@ class Replica:
         """The storage, for objects that are not part of the log."""
         return self._confirmed
 
-    def storage_for(self, room: Room) -> Storage:
+    def storage_for(self, room: Room) -> ConfirmedStorage:
         """The storage, for requests that are charged to one room."""
         return ConfirmedStorage(self._storage.for_room(room), self._report_damage)
 
