@@ -72,6 +72,7 @@ class Fairness:
         self._due: float | None = None
         self._backed_off = False
         self._lost = 0
+        self._lost_in = 0.0
         self._granted = False
 
     def seen(self, writer: str, now: float) -> None:
@@ -111,6 +112,7 @@ class Fairness:
             self._lost, self._waiting_since = 0, None
         else:
             self._lost += 1
+            self._lost_in = (now - began) / 2  # the attempt and a read
 
     def passed(self) -> None:
         """The turn that was waited for was not used, so the next attempt need not wait again."""
@@ -119,7 +121,8 @@ class Fairness:
     @property
     def slot(self) -> float:
         """The time in seconds in which another can have seen the last version and committed."""
-        return min(_LONGEST_SLOT, _SLOT_COMMITS * (median(self._took) if self._took else 0.0) + _SLOT_SECONDS)
+        commit = median(self._took) if self._took else self._lost_in
+        return min(_LONGEST_SLOT, _SLOT_COMMITS * commit + _SLOT_SECONDS)
 
     @property
     def in_company(self) -> bool:
@@ -172,7 +175,7 @@ class Fairness:
         if self._backed_off:
             return 0.0
         self._backed_off = True
-        return rng.uniform(0, self.slot / 8)
+        return max(2 * _INSTANT, rng.uniform(0, self.slot / 8))  # never none: the log is to be read right before
 
     def _back_off(self, rng: Random) -> float:
         return rng.uniform(0, self.slot * 2 ** min(self._lost, _MOST_DOUBLINGS)) if self._lost else 0.0
