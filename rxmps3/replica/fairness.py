@@ -23,7 +23,7 @@ from rxmps3.runtime.clock import Random
 
 __all__ = ["Fairness"]
 
-_ROUND = 0.8
+_ROUND = 1.0
 """Seconds in which each active writer is to have had a turn."""
 _ACTIVE = 3.0
 """Another writer counts as active for so many seconds after its last version."""
@@ -168,7 +168,9 @@ class Fairness:
         if now - self._waiting_since > _PATIENCE:
             return self._before_a_race(rng)
         if self._due is None:
-            self._due = self.slot * (1 + self._rank() + rng.uniform(0, 0.5)) + self._back_off(rng)
+            is_over = now - self._run_began >= _ROUND / max(1, len(self._seats))
+            slots = (0.1 if is_over else 0.6) + self._rank() + rng.uniform(0, 0.4)
+            self._due = self.slot * slots + self._back_off(rng)
         return self._due - (now - self._seen_at)
 
     def _before_a_race(self, rng: Random) -> float:
