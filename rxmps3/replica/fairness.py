@@ -23,7 +23,7 @@ from rxmps3.runtime.clock import Random
 
 __all__ = ["Fairness"]
 
-_ROUND = 0.8
+_ROUND = 1.0
 """Seconds in which each active writer is to have had a turn."""
 _ACTIVE = 3.0
 """Another writer counts as active for so many seconds after its last version."""
@@ -72,6 +72,7 @@ class Fairness:
         self._due: float | None = None
         self._backed_off = False
         self._lost = 0
+        self._lost_in = 0.0
         self._granted = False
 
     def seen(self, writer: str, now: float) -> None:
@@ -111,6 +112,7 @@ class Fairness:
             self._lost, self._waiting_since = 0, None
         else:
             self._lost += 1
+            self._lost_in = (now - began) / 2  # the attempt and a read
 
     def passed(self) -> None:
         """The turn that was waited for was not used, so the next attempt need not wait again."""
@@ -119,7 +121,8 @@ class Fairness:
     @property
     def slot(self) -> float:
         """The time in seconds in which another can have seen the last version and committed."""
-        return min(_LONGEST_SLOT, _SLOT_COMMITS * (median(self._took) if self._took else 0.0) + _SLOT_SECONDS)
+        commit = median(self._took) if self._took else self._lost_in
+        return min(_LONGEST_SLOT, _SLOT_COMMITS * commit + _SLOT_SECONDS)
 
     @property
     def in_company(self) -> bool:
@@ -165,14 +168,16 @@ class Fairness:
         if now - self._waiting_since > _PATIENCE:
             return self._before_a_race(rng)
         if self._due is None:
-            self._due = self.slot * (1 + self._rank() + rng.uniform(0, 0.5)) + self._back_off(rng)
+            is_over = now - self._run_began >= _ROUND / max(1, len(self._seats))
+            slots = (0.1 if is_over else 0.6) + self._rank() + rng.uniform(0, 0.4)
+            self._due = self.slot * slots + self._back_off(rng)
         return self._due - (now - self._seen_at)
 
     def _before_a_race(self, rng: Random) -> float:
         if self._backed_off:
             return 0.0
         self._backed_off = True
-        return rng.uniform(0, self.slot / 8)
+        return max(2 * _INSTANT, rng.uniform(0, self.slot / 8))  # never none: the log is to be read right before
 
     def _back_off(self, rng: Random) -> float:
         return rng.uniform(0, self.slot * 2 ** min(self._lost, _MOST_DOUBLINGS)) if self._lost else 0.0

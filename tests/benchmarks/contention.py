@@ -28,6 +28,7 @@ from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import MemoryStorage, Storage, open_storage
 from rxmps3.testing import CountingStorage, LatencyStorage
 from tests.benchmarks.contenders import Plan, Result
+from tests.benchmarks.virtual_contention import bare_counter, bare_log, puts, virtually
 from tests.servers import SHARED_BUCKET, SeaweedFS
 
 __all__ = ["contend", "contention", "on_one_handle", "together"]
@@ -188,9 +189,29 @@ def clients(loop: str, number: int, server: SeaweedFS | None, seconds: float = 0
 
 async def contention(console: Console, server: SeaweedFS, seconds: float = 5.0, rounds: int = 3) -> None:
     """Print the tables."""
+    _in_virtual_time(console)
     _writers(console, server, seconds, rounds)
     _counters(console, server, seconds)
     await _one_handle(console, server)
+
+
+def _in_virtual_time(console: Console) -> None:
+    table = Table(
+        *("writers", "bare counter", "bare log", "rxmps3", "against counter", "against log"),
+        *("longest wait: counter", "rxmps3", "requests per commit: counter", "rxmps3", "fewest and most commits"),
+        title="Puts in virtual time, commits per second; a request takes 10 ms",
+    )
+    for number in (1, 2, 4, 8):
+        counter, log, ours = (virtually(loop, number, 10.0) for loop in (bare_counter, bare_log, puts))
+        table.add_row(
+            str(number),
+            *(f"{run.rate:.0f}" for run in (counter, log, ours)),
+            *(f"{ours.rate / run.rate:.2f}" for run in (counter, log)),
+            *(f"{run.longest:.2f} s" for run in (counter, ours)),
+            *(f"{run.requests:.1f}" for run in (counter, ours)),
+            f"{min(ours.commits)}, {max(ours.commits)} (bare log: {min(log.commits)}, {max(log.commits)})",
+        )
+    console.print(table)
 
 
 def _writers(console: Console, server: SeaweedFS, seconds: float, rounds: int) -> None:

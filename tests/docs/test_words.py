@@ -287,7 +287,7 @@ def test_numbers_in_words_are_those_of_the_code() -> None:
     assert presence_objects._REMOVED_AT_ONCE == 10, "ten per look, says presence"  # pyright: ignore
     assert committing.TRUST_UPLOADS_FOR == 6 * HOUR, "six hours, says the protocol"
     assert committing.ASK_AFTER == HOUR, "older than an hour by its own clocks, says the protocol"
-    assert (fairness._ROUND, fairness._ACTIVE) == (0.8, 3), "turns, says the protocol"  # pyright: ignore
+    assert (fairness._ROUND, fairness._ACTIVE) == (1, 3), "turns, says the protocol"  # pyright: ignore
     assert 2**fairness._MOST_DOUBLINGS == 4, "doubles, four times at most, says the protocol"  # pyright: ignore
     assert 1 < fairness._PATIENCE < 2, "more than a second, says the protocol"  # pyright: ignore
     assert fairness._SLOT_COMMITS * fairness._SLOTS_ALONE[1] == 20, "20 commits' time, says the protocol"  # pyright: ignore
