@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from rxmps3.errors import Error, Unavailable, UnsureTime
-from rxmps3.model.names import probe as probe_name
 from rxmps3.runtime.clock import Clock
 from rxmps3.storage.base import Found, Storage
 
@@ -108,7 +107,7 @@ def _jumped(off: timedelta) -> str:
     return f"the storage's time has jumped {way} by {abs(off)} against this computer's clock"
 
 
-async def certain_time(storage: Storage, clock: Clock, dated: ServerDate, manifest: str) -> datetime:
+async def certain_time(storage: Storage, name: str, dated: ServerDate, manifest: str) -> datetime:
     """The storage's time, for decisions that cannot be undone.
 
     A small object is written, read back and removed again: the time at which the storage says that it was stored has to
@@ -116,15 +115,14 @@ async def certain_time(storage: Storage, clock: Clock, dated: ServerDate, manife
 
     Args:
         storage: where the manifest is.
-        clock: for the object's name.
+        name: the object's; another one for each client.
         dated: what this client has seen so far.
-        manifest: its name, for the error.
+        manifest: the manifest's name, for the error.
 
     Raises:
         UnsureTime: they contradict each other.
         Unavailable, AccessDenied: the storage does not answer in time, or refuses.
     """
-    name = probe_name(clock.new_id(16))
     began = dated.monotonic()
     stored = await storage.put(name, b"{}")
     try:
@@ -134,7 +132,7 @@ async def certain_time(storage: Storage, clock: Clock, dated: ServerDate, manife
         try:
             await storage.delete(name, version=stored.version)
         except Error:
-            pass  # it leaves two bytes outside every manifest, which nothing reads
+            pass  # it leaves two bytes, which nothing reads, and which are overwritten the next time
     if dated.monotonic() - began >= _SOON:
         raise Unavailable("it took too long to tell the time by it", operation="compact", object=f"object {name!r}")
     if not isinstance(found, Found) or found.date is None:

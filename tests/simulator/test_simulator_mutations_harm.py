@@ -127,7 +127,7 @@ def an_operation_that_was_stored_twice_stops_counting(mutant: Mutant) -> None:
 
 @mutation("the grace is kept", COLLECTOR_AHEAD, COLLECTOR_THROWN_AHEAD)
 def the_time_is_not_checked_before_anything_is_deleted(mutant: Mutant) -> None:
-    async def believed(storage: Any, clock: Any, dated: ServerDate, manifest: str) -> datetime | None:
+    async def believed(storage: Any, name: str, dated: ServerDate, manifest: str) -> datetime | None:
         return dated.last
 
     mutant.replace(collector.certain_time, believed, within=collector)

@@ -136,15 +136,15 @@ def test_the_date_has_to_agree_with_what_was_stored_just_now(off: float) -> None
         clock = SimClock("a", skew=12345.0)
         storage = Dated(MemoryStorage(clock=clock))
         dated = ServerDate(clock)
-        assert await certain_time(storage, clock, dated, "main") == clock.now()
+        assert await certain_time(storage, "main/clock/a", dated, "main") == clock.now()
         storage.off = off
         with pytest.raises(UnsureTime, match=r"manifest 'main'.*dated.*stored at"):
-            await certain_time(storage, clock, ServerDate(clock), "main")
+            await certain_time(storage, "main/clock/a", ServerDate(clock), "main")
         storage.stored_off = off  # the whole server has jumped: the computer's own clock tells
         with pytest.raises(UnsureTime, match="has jumped"):
-            await certain_time(storage, clock, dated, "main")
+            await certain_time(storage, "main/clock/a", dated, "main")
         storage.off = storage.stored_off = 0.0
-        assert await certain_time(storage, clock, dated, "main") == clock.now()
+        assert await certain_time(storage, "main/clock/a", dated, "main") == clock.now()
         assert await list_all(storage, "") == []
 
     run_virtually(main())

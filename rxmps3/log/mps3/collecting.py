@@ -24,6 +24,7 @@ from rxmps3.log.mps3.names import is_content_name, manifest_of, namespace_of, pa
 from rxmps3.log.mps3.operation import MAX_OPERATION_BYTES, WINDOW
 from rxmps3.log.protocol import Context, Progress, Report
 from rxmps3.log.server_clock import certain_time
+from rxmps3.model.names import probe as probe_name
 from rxmps3.runtime.gather import together
 from rxmps3.storage.base import Found, Listed, list_all
 from rxmps3.storage.patient import PatientStorage
@@ -46,6 +47,7 @@ class Mps3Collector:
         self._retention = context.retention
         self._versioning = context.versioning
         self._log = log
+        self._witness = ""
 
     async def checkpoint(self) -> None:
         """None: this format has no checkpoints, since each operation holds the whole state."""
@@ -58,7 +60,8 @@ class Mps3Collector:
         values = [one for one in everything if is_content_name(one.name) and _age(one, now) >= VALUE_AGE]
         operations = await list_all(self._storage, f"{self._manifest}@")
         if not dry_run and (values or self._expired(operations, now)):
-            now = await certain_time(self._storage, self._clock, self._log.dated, self._manifest)
+            self._witness = self._witness or probe_name(f"clock-{self._clock.new_id()}")
+            now = await certain_time(self._storage, self._witness, self._log.dated, self._manifest)
             values = [one for one in values if _age(one, now) >= VALUE_AGE]
         if values:
             live = await self._named()

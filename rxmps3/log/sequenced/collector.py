@@ -77,6 +77,7 @@ class SequencedCollector:
         self._clock = clock
         self._retention = retention
         self._now: datetime | None = None
+        self._witness = ""
 
     async def checkpoint(self) -> int | None:
         """Write a checkpoint of the current state and name it in the head; None if the head already has a newer one.
@@ -308,7 +309,8 @@ class SequencedCollector:
     async def _certain_time(self) -> datetime:
         """The storage's time, checked; once for each collection."""
         if self._now is None:
-            self._now = await certain_time(self._storage, self._clock, self._log.dated, self._layout.manifest)
+            self._witness = self._witness or f"{self._layout.root}clock/{self._clock.new_id()}"
+            self._now = await certain_time(self._storage, self._witness, self._log.dated, self._layout.manifest)
         return self._now
 
     async def _certainly_raised(self, head: codec.Head, raised_at: datetime) -> datetime:

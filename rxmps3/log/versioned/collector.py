@@ -61,6 +61,7 @@ class VersionedCollector:
         self._retention = context.retention
         self._names = names
         self._log = log
+        self._witness = ""
 
     async def checkpoint(self) -> str | None:
         base, known = self._log.base, self._log.checkpoint
@@ -109,7 +110,8 @@ class VersionedCollector:
         return replace(listing, lines=lines, date=min(now, listing.date))
 
     async def _certain_time(self) -> datetime:
-        return await certain_time(self._storage, self._clock, self._log.dated, self._names.object)
+        self._witness = self._witness or self._names.witness(self._clock.new_id())
+        return await certain_time(self._storage, self._witness, self._log.dated, self._names.manifest)
 
     async def _pivot(self, listing: Listing, bodies: Sequence[Body]) -> tuple[Named, State] | None:
         """The newest checkpoint below which everything may be deleted, and its state."""

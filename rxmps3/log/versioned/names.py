@@ -78,6 +78,10 @@ class VersionedNames:
         """The name of a checkpoint of the state after ``count`` versions."""
         return f"{self.checkpoints}{count:0{_COUNT_DIGITS}d}-{nonce}"
 
+    def witness(self, id: str) -> str:
+        """The object by which a client tells the time before it collects."""
+        return f"{self.checkpoints.removesuffix('checkpoint/')}clock/{id}"
+
     def count_of(self, name: str) -> int | None:
         """How many versions the checkpoint of this name covers; None if this is not a checkpoint's name."""
         digits, dash, nonce = name.removeprefix(self.checkpoints).partition("-")
