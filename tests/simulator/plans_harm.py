@@ -72,10 +72,17 @@ COLLECTOR_AHEAD = Plan(
 COLLECTOR_THROWN_AHEAD = replace(COLLECTOR_AHEAD, shifts=(_ahead("kim", 350.0, 2 * HOUR),))
 """The same, from some moment on."""
 
-SLEEPER_FROM_THE_FUTURE = replace(SLEEPER, shifts=(_ahead("ann", 0.0, 16.0),))
-"""Ann's lease is dated two days ahead when she falls asleep; her answers afterwards are dated right."""
 
-LATECOMER_FROM_THE_FUTURE = replace(
-    latecomer(0.2, Fault("ann", "put log", 2, "drop", 0.9)), shifts=(_ahead("ann", 0.0, 12.45),)
-)
+def _sleeping_writer(after: float) -> Plan:
+    ann = client("ann", _FIRST, Step("put", 20, ("key/1",), sleeps=(after, 3 * HOUR)))
+    return replace(SLEEPER, clients=(ann, *SLEEPER.clients[1:]), stalls=(), shifts=(_ahead("ann", 0.0, 100.0),))
+
+
+SLEEPERS_FROM_THE_FUTURE = [_sleeping_writer(after) for after in (0.005, 0.055, 0.105, 0.155)]
+"""Ann's lease is dated two days ahead when she falls asleep over a commit; her answers afterwards are dated right."""
+
+LATECOMERS_FROM_THE_FUTURE = [
+    replace(latecomer(asleep, Fault("ann", "put log", 2, "drop", 0.9)), shifts=(_ahead("ann", 0.0, 100.0),))
+    for asleep in (0.2, 0.25, 0.3, 0.35)
+]
 """Ann's upload is dated two days ahead; more than a day later, when it has been collected, she commits it."""

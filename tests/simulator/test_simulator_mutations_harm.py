@@ -13,6 +13,7 @@ from rxmps3.log import codec
 from rxmps3.log.mps3.log import Mps3Log
 from rxmps3.log.sequenced import collector
 from rxmps3.log.sequenced.fence import Lease
+from rxmps3.log.sequenced.identity import Sighting
 from rxmps3.log.server_clock import GRACE, MARGIN, ServerDate
 from rxmps3.replica.committer import TRUST_UPLOADS_FOR, Committer
 from rxmps3.storage import confirmed
@@ -29,8 +30,8 @@ from tests.simulator.plans_harm import (
     DAMAGED_OPERATIONS,
     DAMAGED_VALUES,
     DAMAGED_VERSIONS,
-    LATECOMER_FROM_THE_FUTURE,
-    SLEEPER_FROM_THE_FUTURE,
+    LATECOMERS_FROM_THE_FUTURE,
+    SLEEPERS_FROM_THE_FUTURE,
     STORED_TWICE,
 )
 
@@ -133,17 +134,18 @@ def the_time_is_not_checked_before_anything_is_deleted(mutant: Mutant) -> None:
     mutant.replace(collector.certain_time, believed, within=collector)
 
 
-@mutation("what is acknowledged is in the log", SLEEPER_FROM_THE_FUTURE)
+@mutation("what is acknowledged is in the log", *SLEEPERS_FROM_THE_FUTURE)
 def a_lease_counts_whatever_time_it_is_from(mutant: Mutant) -> None:
-    """An answer that is dated before the lease is taken for a young one."""
+    """An answer that is dated before the lease is taken for a young one; nor does a client look again after a while."""
 
     def covers(self: Lease, seq: int, answered: datetime, now: float) -> bool:
         return seq > self.floor and answered - self.seen < GRACE - MARGIN
 
     mutant.replace(Lease.covers, covers)
+    mutant.replace(Sighting.is_old, lambda self, answered=None: False)
 
 
-@mutation("what the log names is there", LATECOMER_FROM_THE_FUTURE)
+@mutation("what the log names is there", *LATECOMERS_FROM_THE_FUTURE)
 def an_upload_from_the_future_is_young(mutant: Mutant) -> None:
     def is_old(self: Any, upload: Any, now: datetime | None) -> bool:
         return upload.date is not None and now is not None and now - upload.date >= TRUST_UPLOADS_FOR
