@@ -136,7 +136,8 @@ async def certain_time(storage: Storage, name: str, dated: ServerDate, manifest:
     if dated.monotonic() - began >= _SOON:
         raise Unavailable("it took too long to tell the time by it", operation="compact", object=f"object {name!r}")
     if not isinstance(found, Found) or found.date is None:
-        raise _unsure("an object that was written just now is not there, or its answer has no date", manifest)
+        # removed by another collection of this client, or by a delete of its own that arrived late
+        raise Unavailable("it is not there to tell the time by", operation="compact", object=f"object {name!r}")
     for date in (stored.date, found.date):
         if date is not None and found.modified is not None and abs(date - found.modified) > MARGIN:
             raise _unsure(
