@@ -1,0 +1,78 @@
+"""What happens to a run, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from tests.checker.proxy import Mischief
+
+ALL = frozenset({"sequenced", "versioned", "mps3"})
+_UNTOUCHED = Mischief()
+
+
+@dataclass(frozen=True)
+class Nemesis:
+    """One kind of trouble.
+
+    Attributes:
+        name: its name in the command.
+        what: what it does.
+        holds: the logs that are expected to keep all their promises under it.
+        why: why the others are not.
+        meddle: what the proxy of the client of a number does.
+        every: between two acts of the run itself this many seconds pass at most; 0 if it has none.
+        meant: the logs that it can be done to.
+    """
+
+    name: str
+    what: str
+    holds: frozenset[str] = ALL
+    why: str = ""
+    meddle: Callable[[Mischief, int], Mischief] = lambda mischief, number: mischief
+    every: float = 0.0
+    meant: frozenset[str] = ALL
+
+    @property
+    def needs_network(self) -> bool:
+        """Whether a proxy does it."""
+        return self.meddle(_UNTOUCHED, 0) != _UNTOUCHED
+
+
+NEMESES = {
+    nemesis.name: nemesis
+    for nemesis in (
+        Nemesis("delay", "one request in three waits for up to half a second", meddle=lambda m, _: replace(m, delay=0.33)),
+        Nemesis(
+            "lose",
+            "for one request in ten the answer is lost, the connection breaks, or it is 503",
+            meddle=lambda m, _: replace(m, lose=0.1),
+        ),
+        Nemesis(
+            "repeat",
+            "one PUT or DELETE in eight arrives once more, up to eight seconds later",
+            meddle=lambda m, _: replace(m, repeat=0.125),
+        ),
+        Nemesis(
+            "damage",
+            "one answer with a body in forty has a flipped bit or lacks its end",
+            meddle=lambda m, _: replace(m, damage=0.025),
+        ),
+        Nemesis("freeze", "a process stands still for up to six seconds", every=4.0),
+        Nemesis("kill", "a process is killed and another takes over its directory", every=4.0),
+        Nemesis(
+            "shift",
+            "the first client's answers are dated two days ahead; it compacts, and others stand still meanwhile",
+            meddle=lambda m, number: replace(m, shift=timedelta(days=2)) if number == 0 else m,
+            every=3.0,
+        ),
+        Nemesis("wipe", "everything is deleted once, and ten seconds later half of the clients start anew", every=1.0),
+        Nemesis(
+            "restore",
+            "the bucket is put back to what it was ten seconds before, and ten seconds later half of the clients start anew",
+            every=1.0,
+            meant=frozenset({"sequenced"}),
+        ),
+    )
+}
