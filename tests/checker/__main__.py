@@ -35,7 +35,7 @@ def main() -> int:
         ]
         if not turns:
             sys.exit("none of these nemeses can be done to this log on this server")
-        each = arguments.seconds or max(8.0, arguments.minutes * 60 / len(turns) - 6)
+        each = arguments.seconds or min(60.0, max(8.0, arguments.minutes * 60 / len(turns) - 8))
         while True:
             protocol, names = turns[(seed - arguments.seed) % len(turns)]
             is_expected = all(protocol in NEMESES[name].holds for name in names)
@@ -55,7 +55,7 @@ def main() -> int:
             sys.stdout.flush()
             unexpected += is_expected and not report.is_clean
             seed += 1
-            if time.monotonic() + each + 6 > deadline and (seed - arguments.seed >= len(turns) or arguments.minutes * 60 < each):
+            if time.monotonic() + each + 6 > deadline:
                 break
     print(f"\n{seed - arguments.seed} runs, {unexpected} of them not clean and expected to be")
     return 1 if unexpected else 0
@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         "--nemesis", action="append", choices=list(NEMESES), help="may be repeated: all of them at once; each alone by default"
     )
     parser.add_argument("--minutes", type=float, default=2.0, help="for all runs together")
-    parser.add_argument("--seconds", type=float, help="of each run; by default what fits")
+    parser.add_argument("--seconds", type=float, help="of each run; by default such that each kind fits")
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--seed", type=int, default=int(time.time()) % 1_000_000, help="of the first run; later ones count up")
     parser.add_argument("--list", action="store_true", help="tell what there is and what is expected to hold")
