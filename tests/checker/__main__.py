@@ -20,7 +20,9 @@ def main() -> int:
     arguments = _parser().parse_args()
     if arguments.list:
         for nemesis in NEMESES.values():
-            print(f"{nemesis.name:8} {nemesis.what}\n         holds on: {', '.join(sorted(nemesis.holds)) or 'none'}. {nemesis.why}")
+            print(
+                f"{nemesis.name:8} {nemesis.what}\n         holds on: {', '.join(sorted(nemesis.holds)) or 'none'}. {nemesis.why}"
+            )
         return 0
     deadline = time.monotonic() + arguments.minutes * 60
     seed = arguments.seed
@@ -44,8 +46,12 @@ def main() -> int:
             outcome = run(plan, server, folder)
             report = outcome.report
             said = "clean" if report.is_clean else "NOT CLEAN" if is_expected else "not clean, as expected"
-            print(f"\nseed {seed}: {protocol} on {arguments.server}, {each:.0f} s, {' + '.join(names) or 'calm'}: {said}")
-            print(f"{report}\ndone: {', '.join(f'{what} {count}' for what, count in sorted(outcome.done.items())) or 'nothing'}")
+            print(
+                f"\nseed {seed}: {protocol} on {arguments.server}, {each:.0f} s, {' + '.join(names) or 'calm'}: {said}"
+            )
+            print(
+                f"{report}\ndone: {', '.join(f'{what} {count}' for what, count in sorted(outcome.done.items())) or 'nothing'}"
+            )
             for note in outcome.notes:
                 print(f"  note: {note}")
             if report.is_clean and not outcome.notes:
@@ -78,14 +84,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.checker", description="Check real runs from outside.")
     parser.add_argument("--server", choices=SERVERS, default="seaweedfs")
     parser.add_argument("--ministack", metavar="FILE", help="the installed program, if it is not on the PATH")
-    parser.add_argument("--protocol", action="append", choices=PROTOCOLS, help="may be repeated; all of them by default")
     parser.add_argument(
-        "--nemesis", action="append", choices=list(NEMESES), help="may be repeated: all of them at once; each alone by default"
+        "--protocol", action="append", choices=PROTOCOLS, help="may be repeated; all of them by default"
+    )
+    parser.add_argument(
+        "--nemesis",
+        action="append",
+        choices=list(NEMESES),
+        help="may be repeated: all of them at once; each alone by default",
     )
     parser.add_argument("--minutes", type=float, default=2.0, help="for all runs together")
     parser.add_argument("--seconds", type=float, help="of each run; by default such that each kind fits")
     parser.add_argument("--clients", type=int, default=4)
-    parser.add_argument("--seed", type=int, default=int(time.time()) % 1_000_000, help="of the first run; later ones count up")
+    parser.add_argument(
+        "--seed", type=int, default=int(time.time()) % 1_000_000, help="of the first run; later ones count up"
+    )
     parser.add_argument("--list", action="store_true", help="tell what there is and what is expected to hold")
     return parser
 

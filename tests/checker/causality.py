@@ -137,7 +137,12 @@ class _Check:
         """WriteCOInitRead and WriteCORead; the edges of CF."""
         edges: list[tuple[Place, Place]] = []
         deletes = {
-            key: [(at, index) for at, indices in enumerate(lists) for index in indices if self.steps[at][index].wrote[key] is None]
+            key: [
+                (at, index)
+                for at, indices in enumerate(lists)
+                for index in indices
+                if self.steps[at][index].wrote[key] is None
+            ]
             for key, lists in self.writes.items()
         }
         for at, steps in enumerate(self.steps):
@@ -154,7 +159,10 @@ class _Check:
                     newer = next(iter(self._between(key, past, source)), None)
                     if newer is not None:
                         self.found.append(
-                            Pattern("WriteCORead", f"{self._name((at, index))} saw {key}={id}, and {self._name(newer)} lies between")
+                            Pattern(
+                                "WriteCORead",
+                                f"{self._name((at, index))} saw {key}={id}, and {self._name(newer)} lies between",
+                            )
                         )
                     edges += [(other, source) for other in self._between(key, past, None) if other != source]
         return edges
@@ -169,7 +177,9 @@ class _Check:
             if not follows and next(iter(self._between(key, past, delete)), None) is None:
                 return
         self.found.append(
-            Pattern("WriteCOInitRead", f"{self._name(place)} saw nothing at {key}, and {self._name(before)} comes before")
+            Pattern(
+                "WriteCOInitRead", f"{self._name(place)} saw nothing at {key}, and {self._name(before)} comes before"
+            )
         )
 
     def _convergence(self, edges: list[tuple[Place, Place]]) -> None:

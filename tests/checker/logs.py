@@ -89,7 +89,9 @@ class _Once:
     def __init__(self, problems: list[str], highest: Mapping[str, tuple[int, str]] | None = None) -> None:
         self._problems = problems
         self._before = dict(highest or {})
-        self._seen: dict[tuple[str, int], str] = {(writer, number): nonce for writer, (number, nonce) in self._before.items()}
+        self._seen: dict[tuple[str, int], str] = {
+            (writer, number): nonce for writer, (number, nonce) in self._before.items()
+        }
 
     def counts(self, writer: str, number: int, nonce: str, where: str) -> bool:
         known = self._seen.get((writer, number))
@@ -195,13 +197,17 @@ def _item(objects: Objects, folder: str, where: str, update: Mapping[str, Any], 
     found: Seen = {}
     counts: dict[str, int] = {}
     for key, entry in update.items():
-        found[key], value = (None, None) if entry is None else _of_entry(objects, folder, entry, f"{where}, {key}", problems)
+        found[key], value = (
+            (None, None) if entry is None else _of_entry(objects, folder, entry, f"{where}, {key}", problems)
+        )
         if isinstance(value, dict) and "n" in value:
             counts[key] = value["n"]
     return Item(where, found, counts)
 
 
-def _of_entry(objects: Objects, folder: str, entry: Mapping[str, Any], what: str, problems: list[str]) -> tuple[str, Any]:
+def _of_entry(
+    objects: Objects, folder: str, entry: Mapping[str, Any], what: str, problems: list[str]
+) -> tuple[str, Any]:
     """The write of which the value of an entry is, and the value."""
     if "value" in entry:
         return id_of(entry["value"]), entry["value"]
@@ -251,7 +257,9 @@ def read_versioned(objects: Objects) -> Log:
 
 def _placed(bodies: Mapping[str, Any], problems: list[str]) -> list[str]:
     """Section 5: the order of the listing, but each after those that it follows."""
-    follows = {id: {body["previous"], body["own"], *body.get("beside", [])} & bodies.keys() for id, body in bodies.items()}
+    follows = {
+        id: {body["previous"], body["own"], *body.get("beside", [])} & bodies.keys() for id, body in bodies.items()
+    }
     placed: dict[str, None] = {}
     held: list[str] = []
     for version in bodies:

@@ -43,7 +43,9 @@ class Nemesis:
 NEMESES = {
     nemesis.name: nemesis
     for nemesis in (
-        Nemesis("delay", "one request in three waits for up to half a second", meddle=lambda m, _: replace(m, delay=0.33)),
+        Nemesis(
+            "delay", "one request in three waits for up to half a second", meddle=lambda m, _: replace(m, delay=0.33)
+        ),
         Nemesis(
             "lose",
             "for one request in ten the answer is lost, the connection breaks, or it is 503",

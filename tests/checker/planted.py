@@ -57,7 +57,13 @@ def entry_of(shelf: Shelf, folder: str, key: str, id: str | None, version: str, 
     if len(body) < 4096 and not always:
         return {"value": value, "version": version}
     name = key if always else f"values/{key}@{version}"
-    entry = {"object": name, "sha256": hashlib.sha256(body).hexdigest(), "size": len(body), "type": "json", "version": version}
+    entry = {
+        "object": name,
+        "sha256": hashlib.sha256(body).hexdigest(),
+        "size": len(body),
+        "type": "json",
+        "version": version,
+    }
     if always:
         shelf.versioned.setdefault(name, {})[version] = body
         return entry | {"at": version}
@@ -70,7 +76,16 @@ def sequenced(groups: Iterable[Iterable[Call]]) -> Shelf:
     shelf = Shelf()
     log = "0p5enb0q9jgh"
     shelf.bodies["main/head"] = canonical(
-        {"checkpoint": None, "floor": 0, "format": 1, "kept": [], "log": log, "nonce": "n", "raised_at": None, "requires": []}
+        {
+            "checkpoint": None,
+            "floor": 0,
+            "format": 1,
+            "kept": [],
+            "log": log,
+            "nonce": "n",
+            "raised_at": None,
+            "requires": [],
+        }
     )
     previous = hashlib.sha256(log.encode()).hexdigest()
     for seq, group in enumerate(groups, 1):
@@ -130,7 +145,8 @@ class Person:
 
     def reads(self, key: str, id: str | None) -> None:
         """Get a key."""
-        self.session.events.append(Event(self._now(), read={key: id}))
+        since = self._now()
+        self.session.events.append(Event(self._now(), read={key: id}, since=since))
 
     def refreshes(self, key: str, id: str | None) -> None:
         """Get a key after a refresh."""

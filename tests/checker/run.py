@@ -76,7 +76,12 @@ class _Client:
         plan = self._plan
         told = {
             "url": self._url,
-            "options": {"poll": 0.3, "protocol": plan.protocol, "local": None if idle else str(self.local), **self._options},
+            "options": {
+                "poll": 0.3,
+                "protocol": plan.protocol,
+                "local": None if idle else str(self.local),
+                **self._options,
+            },
             "client": self.name,
             "life": self.life,
             "record": str(self.folder / f"{self.name}.{self.life}.jsonl"),
@@ -155,9 +160,7 @@ def run(plan: Plan, server: Server, folder: Path) -> Outcome:
             outcome.done.update(meddler.done)
         watching.set()
         log = read_log(kept if not is_replaced else objects, plan.protocol)
-        expected = Expected(
-            linear=plan.protocol != "mps3", single=plan.protocol != "mps3", since=stage.replaced_at
-        )
+        expected = Expected(linear=plan.protocol != "mps3", single=plan.protocol != "mps3", since=stage.replaced_at)
         outcome.report = judge(log, read_sessions(folder), expected)
     return outcome
 

@@ -306,3 +306,13 @@ def test_a_record_that_ends_in_the_middle_of_a_line(tmp_path) -> None:  # noqa: 
     session = read_session(path)
     assert (session.client, session.name, len(session.calls)) == ("ana", "ana.3", 1)
     assert session.calls[0].acknowledged is None
+
+
+def test_a_get_may_show_the_moment_at_which_it_was_called() -> None:
+    story = Story()
+    story.bob.reads("x", story.first.id)
+    assert "turned back" in kinds(story.judged(story.first, story.second, story.third))
+    story = Story()
+    story.bob.reads("x", story.first.id)
+    story.bob.session.events[-1].since = story.second.at - 0.5
+    assert story.judged(story.first, story.second, story.third).is_clean

@@ -77,8 +77,10 @@ class Event:
         at: when it was recorded.
         call: the call, if it is one.
         seen: what has changed in the whole state since the last such event, if it was an emission.
-        read: what a single ``get`` returned.
-        fresh: what a ``get`` after a ``refresh`` returned, which was called at `since`.
+        read: what a single ``get`` returned. It may wait for a download, and then shows the moment at which it began to;
+            so it is of some moment since it was called.
+        fresh: what a ``get`` after a ``refresh`` returned; likewise.
+        since: when these were called.
         done: the write that has ended badly here.
     """
 
@@ -140,7 +142,7 @@ def read_session(path: Path) -> Session:
             case "seen":
                 session.events.append(Event(at, seen=record["keys"]))
             case "read":
-                session.events.append(Event(at, read=record["keys"]))
+                session.events.append(Event(at, read=record["keys"], since=record["since"]))
             case "fresh":
                 session.events.append(Event(at, fresh=record["keys"], since=record["since"]))
             case "error":

@@ -11,7 +11,19 @@ from tests.checker.causality import Step, find_patterns
 from tests.checker.logs import Item, Log
 from tests.checker.trace import COUNTER, Call, Event, Seen, Session
 
-KINDS = ("lost", "doubled", "forged", "reordered", "turned back", "torn", "not causal", "diverged", "broken log", "not fresh", "stuck")
+KINDS = (
+    "lost",
+    "doubled",
+    "forged",
+    "reordered",
+    "turned back",
+    "torn",
+    "not causal",
+    "diverged",
+    "broken log",
+    "not fresh",
+    "stuck",
+)
 _REFUSED = ("Rejected", "Conflict", "InvalidKey", "InvalidValue", "Overloaded")
 """Failures that say that the write is not in the log, and never will be."""
 
@@ -147,7 +159,9 @@ def _contents(items: list[Item], calls: dict[str, Call], expected: Expected, rep
         for call in members:
             asked |= call.update
         if asked != item.update:
-            report.found["torn"].append(f"{item.where} does not do what {members[0].id} asked for: " + _unlike(item.update, asked))
+            report.found["torn"].append(
+                f"{item.where} does not do what {members[0].id} asked for: " + _unlike(item.update, asked)
+            )
         if expected.single and len(members) > 1:
             report.found["torn"].append(f"{item.where} is made of {[call.id for call in members]}")
 
@@ -182,13 +196,17 @@ def _orders(
     for client, own in mine.items():
         for first, second in zip(own, own[1:], strict=False):
             if positions[first.id] > positions[second.id]:
-                report.found["reordered"].append(f"{client} called {first.id} before {second.id}, and the log has them the other way")
+                report.found["reordered"].append(
+                    f"{client} called {first.id} before {second.id}, and the log has them the other way"
+                )
     if not expected.linear:
         return
     earliest: Call | None = None
     for call in sorted((calls[id] for id in positions), key=lambda call: -positions[call.id]):
         if earliest is not None and earliest.acknowledged is not None and earliest.acknowledged < call.at:
-            report.found["reordered"].append(f"{earliest.id} was acknowledged before {call.id} was called, and comes after it")
+            report.found["reordered"].append(
+                f"{earliest.id} was acknowledged before {call.id} was called, and comes after it"
+            )
         if call.acknowledged is not None and (earliest is None or call.acknowledged < (earliest.acknowledged or 0)):
             earliest = call
 
@@ -274,7 +292,8 @@ def _shown(
     report: Report,
 ) -> None:
     """A session's views: never back, whole writes, and where the log is linear, prefixes of it with its own on top."""
-    highest: dict[str, int] = {}
+    shown: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    """By key when something was shown, and the highest place in the log of what had been by then."""
     state: Seen = {}
     cause = -1
     of_key = _history(log) if expected.linear else {}
@@ -301,13 +320,17 @@ def _shown(
                 if call is None:
                     report.found["forged"].append(f"{session.name} was shown at {key} what nobody wrote: {id}")
                 elif call not in session.calls and call.failed is None and not _same_client(session, call):
-                    report.found["turned back"].append(f"{session.name} was shown {id} of another at {key}, which is not in the log")
+                    report.found["turned back"].append(
+                        f"{session.name} was shown {id} of another at {key}, which is not in the log"
+                    )
                 continue
-            if positions[id] < highest.get(key, -1) and key != COUNTER:  # attempts of transactions come and go
+            known = [place for at, place in shown[key] if event.seen is not None or at < event.since]
+            if known and positions[id] < known[-1] and key != COUNTER:  # attempts of transactions come and go
                 report.found["turned back"].append(
-                    f"{session.name} was shown at {key} first {log.items[highest[key]].where}, then {id}"
+                    f"{session.name} was shown at {key} first {log.items[known[-1]].where}, then {id}"
                 )
-            highest[key] = max(highest.get(key, -1), positions[id])
+            if event.seen is not None:
+                shown[key].append((event.at, max(positions[id], shown[key][-1][1] if shown[key] else -1)))
             if not _same_client(session, calls[id]):
                 cause = max(cause, positions[id])
         if event.seen is not None:
@@ -379,7 +402,9 @@ def _fresh(
         since = done[-1]
         after = history[bisect_left(history, since, key=lambda one: one[0]) :]
         if id not in [one for _, one in after]:
-            report.found["not fresh"].append(f"{session.name} read {id} at {key}, though item {since} was acknowledged before")
+            report.found["not fresh"].append(
+                f"{session.name} read {id} at {key}, though item {since} was acknowledged before"
+            )
 
 
 def _counters(log: Log, report: Report) -> None:
@@ -390,7 +415,9 @@ def _counters(log: Log, report: Report) -> None:
         if number is None:
             continue
         if last is not None and number != last + 1:
-            report.found["lost"].append(f"{item.where} counts {number} after {last}: an increment did not see the other")
+            report.found["lost"].append(
+                f"{item.where} counts {number} after {last}: an increment did not see the other"
+            )
         last = number
 
 
@@ -400,7 +427,12 @@ def _causality(sessions: list[Session], positions: dict[str, int], report: Repor
         steps = history[session.name] = []
         void = {COUNTER}
         """Keys whose absence may be a delete that never came to be."""
+        last_seen = 0.0
         for event in session.events:
+            if event.seen is not None:
+                last_seen = event.at
+            elif event.since < last_seen and event.call is None:
+                continue  # it may show a moment before what was seen meanwhile
             if event.call is not None:
                 if event.call.id not in positions:
                     void |= event.call.update.keys()
