@@ -27,7 +27,7 @@ class Client:
     def __init__(self, plan: dict[str, Any]) -> None:
         self._plan = plan
         self._rng = random.Random(plan["seed"])
-        self._record = open(plan["record"], "ab", buffering=0)  # noqa: SIM115
+        self._record = open(plan["record"], "ab", buffering=0)
         self._shown: Seen = {}
         self._number = 0
         self._waiting: set[asyncio.Task[None]] = set()

@@ -204,7 +204,7 @@ def test_increments_that_did_not_see_each_other() -> None:
     assert any("counts 2 after 2" in one for one in report.found["lost"])
 
 
-def type_of_item(id: str, number: int):  # noqa: ANN201
+def type_of_item(id: str, number: int):
     from tests.checker.logs import Item
 
     return Item(f"entry of {id}", {"counter": id}, {"counter": number})
@@ -299,7 +299,7 @@ def test_several_writes_in_one_operation() -> None:
     assert kinds(judge(log, [ana.session], expected)) == {"torn"}
 
 
-def test_a_record_that_ends_in_the_middle_of_a_line(tmp_path) -> None:  # noqa: ANN001
+def test_a_record_that_ends_in_the_middle_of_a_line(tmp_path) -> None:
     path = tmp_path / "ana.3.jsonl"
     call = json.dumps({"e": "call", "t": 1.0, "id": "ana.3.0", "update": {"x": "ana.3.0"}})
     path.write_text(f'{call}\n{{"e": "ack", "t": 2.0, "id": "ana')

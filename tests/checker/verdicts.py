@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from tests.checker.causality import Step, find_patterns
 from tests.checker.logs import Item, Log
@@ -194,7 +195,7 @@ def _orders(
     for session in sessions:
         mine[session.client] += [call for call in session.calls if call.id in positions and COUNTER not in call.update]
     for client, own in mine.items():
-        for first, second in zip(own, own[1:], strict=False):
+        for first, second in pairwise(own):
             if positions[first.id] > positions[second.id]:
                 report.found["reordered"].append(
                     f"{client} called {first.id} before {second.id}, and the log has them the other way"
