@@ -77,9 +77,8 @@ class Event:
         at: when it was recorded.
         call: the call, if it is one.
         seen: what has changed in the whole state since the last such event, if it was an emission.
-        read: what a single ``get`` returned. It may wait for a download, and then shows the moment at which it began to;
-            so it is of some moment since it was called.
-        fresh: what a ``get`` after a ``refresh`` returned; likewise.
+        read: what a single ``get`` returned. It may wait for a download, and then shows the moment at which it began to.
+        fresh: what a ``get`` after a ``refresh`` returned.
         since: when these were called.
         done: the write that has ended badly here.
     """

@@ -292,9 +292,12 @@ def _shown(
     expected: Expected,
     report: Report,
 ) -> None:
-    """A session's views: never back, whole writes, and where the log is linear, prefixes of it with its own on top."""
-    shown: dict[str, list[tuple[float, int]]] = defaultdict(list)
-    """By key when something was shown, and the highest place in the log of what had been by then."""
+    """A session's views: never back, whole writes, and where the log is linear, prefixes of it with its own on top.
+
+    What a stream shows and what gets return each never go back; one may be behind the other, since both wait for values
+    that have to be fetched.
+    """
+    highest: dict[tuple[bool, str], int] = {}
     state: Seen = {}
     cause = -1
     of_key = _history(log) if expected.linear else {}
@@ -325,13 +328,13 @@ def _shown(
                         f"{session.name} was shown {id} of another at {key}, which is not in the log"
                     )
                 continue
-            known = [place for at, place in shown[key] if event.seen is not None or at < event.since]
-            if known and positions[id] < known[-1] and key != COUNTER:  # attempts of transactions come and go
+            track = (event.seen is not None, key)
+            known = highest.get(track, -1)
+            if positions[id] < known and key != COUNTER:  # attempts of transactions come and go
                 report.found["turned back"].append(
-                    f"{session.name} was shown at {key} first {log.items[known[-1]].where}, then {id}"
+                    f"{session.name} was shown at {key} first {log.items[known].where}, then {id}"
                 )
-            if event.seen is not None:
-                shown[key].append((event.at, max(positions[id], shown[key][-1][1] if shown[key] else -1)))
+            highest[track] = max(known, positions[id])
             if not _same_client(session, calls[id]):
                 cause = max(cause, positions[id])
         if event.seen is not None:
@@ -428,12 +431,8 @@ def _causality(sessions: list[Session], positions: dict[str, int], report: Repor
         steps = history[session.name] = []
         void = {COUNTER}
         """Keys whose absence may be a delete that never came to be."""
-        last_seen = 0.0
+        gets = history[f"{session.name}, gets"] = []
         for event in session.events:
-            if event.seen is not None:
-                last_seen = event.at
-            elif event.since < last_seen and event.call is None:
-                continue  # it may show a moment before what was seen meanwhile
             if event.call is not None:
                 if event.call.id not in positions:
                     void |= event.call.update.keys()
@@ -447,6 +446,6 @@ def _causality(sessions: list[Session], positions: dict[str, int], report: Repor
                 if (key not in void if id is None else key != COUNTER and id in positions)
             }
             if saw:
-                steps.append(Step(saw=saw))
+                (steps if event.seen is not None else gets).append(Step(saw=saw))
     for pattern in find_patterns(history):
         report.found["not causal"].append(f"{pattern.name}: {pattern.explanation}")
