@@ -67,14 +67,13 @@ async def test_a_naughty_key_or_value_is_kept_or_refused(place: Place, size: str
     def value_of(text: str) -> Any:
         return text if size == "small" else {"text": text, "often": [text] * (6000 // (len(text) + 4) + 1)}
 
-    items: list[tuple[str, Any]] = []
-    for number, text in enumerate(STRINGS):
-        items += [(text, value_of(text)), (f"value/{number:03}", value_of(text)), (f"{text}/{number}", value_of(text))]
     async with player(place, by="ana") as db:
-        committed, refused = await put_each(db, items)
+        committed, refused = await put_each(db, [(text, value_of(text)) for text in STRINGS])
+        also, none = await put_each(db, [(f"value/{number}", value_of(text)) for number, text in enumerate(refused)])
+        assert none == {}, "no value is at fault"
+        committed |= also
         await asyncio.wait_for(db.put("after", "all"), WITHIN)
-        assert committed.keys() | refused.keys() == dict(items).keys()
-        assert not [key for key in refused if key.startswith("value/")], "values are never at fault"
+        assert committed.keys() >= set(STRINGS) - refused.keys()
         async with player(place, by="bob") as other:
             found = await other.get_prefix("")
             assert found == committed | {"after": "all"}
@@ -82,6 +81,7 @@ async def test_a_naughty_key_or_value_is_kept_or_refused(place: Place, size: str
                 assert await other.get(key) == committed[key]
         for error in refused.values():
             assert str(error), "it says why"
-    print(f"{place.kind}, {place.protocol}, {size}: {len(committed)} kept, {len(refused)} refused")
-    for key, error in [(k, e) for k, e in refused.items() if "bytes long" not in str(e)][:20]:
-        print("   ", repr(key)[:60], type(error).__name__, str(error)[:200], repr(error.__cause__)[:200])
+    said = {
+        repr(key): str(error.__cause__ or error) for key, error in refused.items() if "bytes long" not in str(error)
+    }
+    print(f"{place.kind}, {place.protocol}, {size}: {len(committed)} kept, {len(refused)} refused, {said}")
