@@ -1,7 +1,7 @@
 """Values as HTML. Everything that comes from the database is escaped.
 
-What an object draws of itself (``_repr_html_`` and the like) is used as it is, as in notebooks: the code of its class is
-trusted. HTML that a program makes of a value as a ``str`` is cleaned, since somebody else's value may be in it.
+What an object draws of itself (``_repr_html_`` and the like) is used as it is, as in notebooks: the code of its class
+is trusted. HTML that a program makes of a value as a ``str`` is cleaned, since somebody else's value may be in it.
 """
 
 from __future__ import annotations

@@ -146,11 +146,11 @@ def live(source: Observable[Any], *, render: Render = drawn, fps: float = DEFAUL
 
     Args:
         source: any Observable.
-        render: returns the HTML of a value as a str, or another value to draw instead. What could run a script or change
-            the rest of the page is removed from a str, since somebody else's value may be in it; what an object's own
-            representation returns, such as `IPython.display.HTML`, is trusted. By default mappings and lists of records
-            become tables, objects with a notebook representation use it, figures are drawn, and anything else is
-            escaped text.
+        render: returns the HTML of a value as a str, or another value to draw instead. What could run a script or
+            change the rest of the page is removed from a str, since somebody else's value may be in it; what an
+            object's own representation returns, such as `IPython.display.HTML`, is trusted. By default mappings and
+            lists of records become tables, objects with a notebook representation use it, figures are drawn, and
+            anything else is escaped text.
         fps: the maximum number of updates a second.
         db: the database behind the source; its connection state and pending writes are then shown beside the value.
 
