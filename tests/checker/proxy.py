@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 
-from tests.processes.proxy import Proxy, header_of, read_body, read_head
+from tests.processes.proxy import Proxy, _header, _read_body, _read_head
 
 
 @dataclass
@@ -55,12 +55,12 @@ class Meddler(Proxy):
         upstream: asyncio.StreamWriter,
     ) -> bool:
         now = self.mischief
-        head = await read_head(reader)
+        head = await _read_head(reader)
         method = head.split(b" ", 1)[0].decode()
         self.done["requests"] += 1
-        if header_of(head, b"expect"):
+        if _header(head, b"expect"):
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        body = await read_body(reader, head)
+        body = await _read_body(reader, head)
         if self._happens(now.delay, "delayed"):
             await asyncio.sleep(self._rng.uniform(0, 0.5))
         lost = self._rng.choice(("answer lost", "cut", "503")) if self._rng.random() < now.lose else ""
@@ -102,7 +102,7 @@ class Meddler(Proxy):
     async def _damage(self, writer: asyncio.StreamWriter, answer: bytes, payload: bytes) -> bool:
         """One bit flipped; cut short, with a length that fits, or with one that does not."""
         kind = self._rng.choice(("bit", "bit", "short", "broken off"))
-        if header_of(answer, b"content-length") is None:
+        if _header(answer, b"content-length") is None:
             kind = "bit"
         if kind == "bit":
             at = self._rng.randrange(len(payload))
@@ -134,16 +134,16 @@ class Meddler(Proxy):
 
 
 async def _answer(answers: asyncio.StreamReader, method: str) -> tuple[bytes, bytes]:
-    head = await read_head(answers)
+    head = await _read_head(answers)
     while head.split(b" ", 2)[1].startswith(b"1"):
-        head = await read_head(answers)
+        head = await _read_head(answers)
     if method == "HEAD" or int(head.split(b" ", 2)[1]) in (204, 304):
         return head, b""
-    return head, await read_body(answers, head)
+    return head, await _read_body(answers, head)
 
 
 def _shifted(head: bytes, by: timedelta) -> bytes:
-    date = header_of(head, b"date")
+    date = _header(head, b"date")
     if not by or date is None:
         return head
     other = format_datetime(parsedate_to_datetime(date.decode()) + by, usegmt=True).encode()
