@@ -70,9 +70,7 @@ class Window:
         self.root.destroy()
 
     def put_knob(self):
-        self.slider.set(
-            knob(self.volume.value)
-        )  # the newest: an entry in the queue may be older than a move made here
+        self.slider.set(knob(self.volume.value))  # the newest: an entry in the queue may be older than a move made here
         self.at = self.slider.get()
 
 

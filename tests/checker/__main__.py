@@ -42,26 +42,28 @@ def main() -> int:
             protocol, names = turns[(seed - arguments.seed) % len(turns)]
             is_expected = all(protocol in NEMESES[name].holds for name in names)
             folder = Path(tempfile.mkdtemp(prefix="checker-run-"))
-            plan = Plan(protocol, names, each, seed, arguments.clients)
+            seconds = max([each, *(NEMESES[name].least for name in names)])
+            plan = Plan(protocol, names, seconds, seed, arguments.clients)
             outcome = run(plan, server, folder)
             report = outcome.report
             said = "clean" if report.is_clean else "NOT CLEAN" if is_expected else "not clean, as expected"
             print(
-                f"\nseed {seed}: {protocol} on {arguments.server}, {each:.0f} s, {' + '.join(names) or 'calm'}: {said}"
+                f"\nseed {seed}: {protocol} on {arguments.server}, {seconds:.0f} s, {' + '.join(names) or 'calm'}: {said}"
             )
             print(
                 f"{report}\ndone: {', '.join(f'{what} {count}' for what, count in sorted(outcome.done.items())) or 'nothing'}"
             )
             for note in outcome.notes:
                 print(f"  note: {note}")
-            if report.is_clean and not outcome.notes:
+            if report.is_clean:
                 shutil.rmtree(folder)
             else:
                 print(f"  what the clients recorded is in {folder}")
             sys.stdout.flush()
             unexpected += is_expected and not report.is_clean
             seed += 1
-            if time.monotonic() + each + 6 > deadline:
+            is_round = seed - arguments.seed >= len(turns) or not arguments.seconds
+            if is_round and time.monotonic() + seconds + 6 > deadline:
                 break
     print(f"\n{seed - arguments.seed} runs, {unexpected} of them not clean and expected to be")
     return 1 if unexpected else 0
@@ -94,7 +96,11 @@ def _parser() -> argparse.ArgumentParser:
         help="may be repeated: all of them at once; each alone by default",
     )
     parser.add_argument("--minutes", type=float, default=2.0, help="for all runs together")
-    parser.add_argument("--seconds", type=float, help="of each run; by default such that each kind fits")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        help="of each run, of which each kind is done once at least; by default such that each kind fits",
+    )
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument(
         "--seed", type=int, default=int(time.time()) % 1_000_000, help="of the first run; later ones count up"

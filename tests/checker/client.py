@@ -17,7 +17,7 @@ from typing import Any
 import rxmps3
 from tests.checker.trace import COUNTER, SHARED, TAGS, Seen, difference, id_of, tag_key, value_of
 
-_PATIENCE = 45.0
+_PATIENCE = 90.0
 """Seconds for what is pending to be committed at the end of a run."""
 
 

@@ -9,6 +9,8 @@ from datetime import timedelta
 from tests.checker.proxy import Mischief
 
 ALL = frozenset({"sequenced", "versioned", "mps3"})
+NOTICED_WITHIN = 12.0
+"""Seconds after which nobody may be told any more that a write is committed to a database that is not there."""
 _UNTOUCHED = Mischief()
 
 
@@ -22,6 +24,7 @@ class Nemesis:
         holds: the logs that are expected to keep all their promises under it.
         why: why the others are not.
         meddle: what the proxy of the client of a number does.
+        least: a run with it takes so many seconds at least.
         every: between two acts of the run itself this many seconds pass at most; 0 if it has none.
         meant: the logs that it can be done to.
     """
@@ -32,6 +35,7 @@ class Nemesis:
     why: str = ""
     meddle: Callable[[Mischief, int], Mischief] = lambda mischief, number: mischief
     every: float = 0.0
+    least: float = 8.0
     meant: frozenset[str] = ALL
 
     @property
@@ -58,8 +62,8 @@ NEMESES = {
         ),
         Nemesis(
             "damage",
-            "one answer with a body in forty has a flipped bit or lacks its end",
-            meddle=lambda m, _: replace(m, damage=0.025),
+            "one answer with a body in fifteen has a flipped bit or lacks its end",
+            meddle=lambda m, _: replace(m, damage=0.067),
         ),
         Nemesis("freeze", "a process stands still for up to six seconds", every=4.0),
         Nemesis("kill", "a process is killed and another takes over its directory", every=4.0),
@@ -69,11 +73,18 @@ NEMESES = {
             meddle=lambda m, number: replace(m, shift=timedelta(days=2)) if number == 0 else m,
             every=3.0,
         ),
-        Nemesis("wipe", "everything is deleted once, and ten seconds later half of the clients start anew", every=1.0),
+        Nemesis(
+            "wipe",
+            f"everything is deleted once; {NOTICED_WITHIN:.0f} seconds later somebody calls the command repair, and half of the "
+            "clients start anew",
+            every=1.0,
+            least=40.0,
+        ),
         Nemesis(
             "restore",
-            "the bucket is put back to what it was ten seconds before, and ten seconds later half of the clients start anew",
+            "the bucket is put back to what it was some seconds before; then as after wipe",
             every=1.0,
+            least=40.0,
             meant=frozenset({"sequenced"}),
         ),
     )

@@ -6,6 +6,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -15,14 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from tests.checker.logs import read_log
-from tests.checker.nemeses import NEMESES
+from tests.checker.nemeses import NEMESES, NOTICED_WITHIN
 from tests.checker.proxy import Meddler, Mischief
 from tests.checker.raw import Kept, Objects
 from tests.checker.servers import Server
 from tests.checker.trace import read_sessions
 from tests.checker.verdicts import Expected, Report, judge
-from tests.processes.programs import Program
+from tests.processes.programs import ROOT, Program
 
+_PATIENCE = 150.0
+"""Seconds within which a client does what it is told: a busy machine is no fault of anybody."""
 _CLIENT = str(Path(__file__).parent / "client.py")
 
 
@@ -49,8 +53,13 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What a run gave: the comparison, and what was done to its clients."""
+    """What a run gave: the comparison, and what was done to its clients.
 
+    Attributes:
+        url: of the database.
+    """
+
+    url: str
     report: Report
     done: Counter[str] = field(default_factory=Counter[str])
     notes: list[str] = field(default_factory=list[str])
@@ -66,7 +75,7 @@ class _Client:
         self.folder = folder
         self.local = folder / f"local-{number}"
         self._plan = plan
-        self._url = url
+        self.url = url
         self._options = options
         self.program: Program | None = None
 
@@ -75,7 +84,7 @@ class _Client:
         self.life += 1
         plan = self._plan
         told = {
-            "url": self._url,
+            "url": self.url,
             "options": {
                 "poll": 0.3,
                 "protocol": plan.protocol,
@@ -100,12 +109,16 @@ class _Client:
     def ask(self, order: str) -> str | None:
         """Wait until it has done what it was told to; what went wrong."""
         assert self.program is not None
-        try:
-            while self.program.next() != order:
-                pass
-        except (EOFError, TimeoutError) as error:
-            return f"{self.name}, {order}: {str(error)[-600:]}"
-        return None
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                if self.program.next() == order:
+                    return None
+            except TimeoutError as error:
+                if time.monotonic() > until:
+                    return f"{self.name}, {order}: {str(error)[-600:]}"
+            except EOFError as error:
+                return f"{self.name}, {order}: {str(error)[-600:]}"
 
 
 def run(plan: Plan, server: Server, folder: Path) -> Outcome:
@@ -135,7 +148,7 @@ def run(plan: Plan, server: Server, folder: Path) -> Outcome:
         objects = server.objects(url)
         stack.callback(objects.close)
         is_replaced = bool({"wipe", "restore"} & set(plan.nemeses))
-        stage = _Stage(plan, rng, clients, objects)
+        stage = _Stage(plan, rng, clients, objects, server.options(server.endpoint_url))
         kept = Kept(objects)
         watching = threading.Event()
         watcher = threading.Thread(target=_keep, args=(kept, watching))
@@ -150,7 +163,7 @@ def run(plan: Plan, server: Server, folder: Path) -> Outcome:
         stage.play()
         for meddler in meddlers:
             meddler.mischief = Mischief()
-        outcome = Outcome(Report(), stage.done)
+        outcome = Outcome(url, Report(), stage.done, stage.notes)
         _finish(clients, outcome)
         reader = _Client(plan.clients, plan, url, server.options(server.endpoint_url), folder)
         stack.callback(reader.kill)
@@ -160,7 +173,7 @@ def run(plan: Plan, server: Server, folder: Path) -> Outcome:
             outcome.done.update(meddler.done)
         watching.set()
         log = read_log(kept if not is_replaced else objects, plan.protocol)
-        expected = Expected(linear=plan.protocol != "mps3", single=plan.protocol != "mps3", since=stage.replaced_at)
+        expected = Expected(linear=plan.protocol != "mps3", single=plan.protocol != "mps3", since=stage.settled_at)
         outcome.report = judge(log, read_sessions(folder), expected)
     return outcome
 
@@ -186,16 +199,19 @@ def _finish(clients: list[_Client], outcome: Outcome) -> None:
 class _Stage:
     """What is done to the clients while they work."""
 
-    def __init__(self, plan: Plan, rng: random.Random, clients: list[_Client], objects: Objects) -> None:
+    def __init__(
+        self, plan: Plan, rng: random.Random, clients: list[_Client], objects: Objects, options: dict[str, Any]
+    ) -> None:
         self._plan = plan
         self._rng = rng
         self._clients = clients
         self._objects = objects
+        self._options = options
         self._frozen: dict[int, float] = {}
         self._copy: dict[str, bytes] = {}
         self._began = 0.0
-        self.replaced_at: float | None = None
-        """When the bucket was another one."""
+        self._replaced_at: float | None = None
+        self.notes: list[str] = []
         self._restarted = False
         self.done: Counter[str] = Counter()
 
@@ -244,17 +260,17 @@ class _Stage:
         self.done["killed"] += 1
 
     def _wipe(self, now: float) -> None:
-        if self.replaced_at is None and now > self._began + self._plan.seconds * 0.3:
+        if self._replaced_at is None and now > self._began + 8:
             self._objects.wipe()
             self._replaced("wiped")
         self._start_anew(now)
 
     def _restore(self, now: float) -> None:
-        if not self._copy and now > self._began + self._plan.seconds * 0.2:
+        if not self._copy and now > self._began + 5:
             # As a backup tool would: the mutable object last of all, so that it names nothing that is not there.
             names = sorted((one.name for one in self._objects.names("")), key=lambda name: name.endswith("/head"))
             self._copy = {name: body for name in names if (body := self._objects.read(name)) is not None}
-        elif self._copy and self.replaced_at is None and now > self._began + self._plan.seconds * 0.4:
+        elif self._copy and self._replaced_at is None and now > self._began + 12:
             self._objects.wipe()
             for name, body in self._copy.items():
                 self._objects.write(name, body)
@@ -262,16 +278,41 @@ class _Stage:
         self._start_anew(now)
 
     def _replaced(self, what: str) -> None:
-        self.replaced_at = time.monotonic()
+        self._replaced_at = time.monotonic()
         self.done[what] += 1
 
+    @property
+    def settled_at(self) -> float | None:
+        """When everybody had to know that the bucket is another one; None if it is not."""
+        return None if self._replaced_at is None else self._replaced_at + NOTICED_WITHIN
+
     def _start_anew(self, now: float) -> None:
-        """Half of the clients, with nothing kept."""
-        if self.replaced_at is None or self._restarted or now < self.replaced_at + 0.2 * self._plan.seconds:
+        """What people do then: repair what can be repaired, and start half of the clients with nothing kept."""
+        if self._restarted or self.settled_at is None or now < self.settled_at:
             return
         self._restarted = True
+        self.notes.append(f"repair: {self._repair()}")
         for client in self._clients[::2]:
             self._frozen.pop(client.number, None)
             client.kill()
             client.local = client.local.with_name(client.local.name + "-anew")
             client.start()
+
+    def _repair(self) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "rxmps3", "repair", self._clients[0].url, "--yes"],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "AWS_ENDPOINT_URL": self._options["endpoint_url"],
+                "AWS_ACCESS_KEY_ID": self._options["aws_access_key_id"],
+                "AWS_SECRET_ACCESS_KEY": self._options["aws_secret_access_key"],
+                "AWS_DEFAULT_REGION": self._options["region_name"],
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        words = " ".join((done.stdout + done.stderr).split())
+        return f"{words[:200]} (exit {done.returncode})"
