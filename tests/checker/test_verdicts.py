@@ -188,6 +188,7 @@ def test_what_was_called_before_the_bucket_was_replaced_need_not_be_there() -> N
     story = Story()
     log = read_sequenced(sequenced([[story.third]]))
     assert judge(log, story.sessions, Expected(since=story.third.at)).is_clean
+    assert kinds(judge(log, story.sessions, Expected(since=story.third.at + 1))) == {"stuck"}
     assert kinds(judge(read_sequenced(Shelf()), story.sessions, Expected(since=story.third.at))) == {"lost"}
 
 

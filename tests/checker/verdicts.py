@@ -95,7 +95,11 @@ def judge(log: Log, sessions: list[Session], expected: Expected) -> Report:
     _count(report, calls, positions)
     _contents(log.items, calls, expected, report)
     _lost(calls, positions, log, expected, report)
-    if expected.since is None:
+    if expected.since is not None:
+        later = [call for call in calls.values() if call.at >= expected.since and call.acknowledged is not None]
+        if not later:
+            found["stuck"].append("nobody wrote anything after the bucket had been replaced and clients started anew")
+    else:
         _orders(calls, sessions, positions, expected, report)
         for session in sessions:
             earlier = [other for other in sessions if other.client == session.client][: _life(session, sessions)]
