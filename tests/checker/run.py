@@ -311,7 +311,7 @@ class _Stage:
             },
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         words = " ".join((done.stdout + done.stderr).split())
