@@ -35,7 +35,7 @@ def line(note):
     match note:
         case {"text": str(text), "by": str(by)}:
             return f"{text} ({by})"
-    return f"no note: {str(note)[:200]}"
+    return f"no note: {repr(note)[:200]}"
 
 
 @st.fragment(run_every=1)

@@ -32,7 +32,7 @@ def said(message):
     match message:
         case {"by": str(by), "text": str(text)}:
             return by, text
-    return "?", str(message)[:200]
+    return "?", repr(message)[:200]
 
 
 class Chat(App[None]):
