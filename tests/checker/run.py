@@ -27,6 +27,8 @@ from tests.processes.programs import ROOT, Program
 
 _PATIENCE = 150.0
 """Seconds within which a client does what it is told: a busy machine is no fault of anybody."""
+_GOES_ON = 8.0
+"""Seconds for which clients work that were started after the bucket had been replaced."""
 _CLIENT = str(Path(__file__).parent / "client.py")
 
 
@@ -209,7 +211,7 @@ class _Stage:
         self._options = options
         self._frozen: dict[int, float] = {}
         self._copy: dict[str, bytes] = {}
-        self._began = 0.0
+        self._began = self._until = 0.0
         self._replaced_at: float | None = None
         self.notes: list[str] = []
         self._restarted = False
@@ -220,8 +222,8 @@ class _Stage:
         self._began = time.monotonic()
         due = {name: self._began + self._rng.uniform(1, NEMESES[name].every) for name in self._plan.nemeses}
         due = {name: at for name, at in due.items() if NEMESES[name].every}
-        until = self._began + self._plan.seconds
-        while (now := time.monotonic()) < until:
+        self._until = self._began + self._plan.seconds
+        while (now := time.monotonic()) < self._until:
             for number, at in list(self._frozen.items()):
                 if at <= now:
                     self._thaw(number)
@@ -297,6 +299,9 @@ class _Stage:
             client.kill()
             client.local = client.local.with_name(client.local.name + "-anew")
             client.start()
+        for client in self._clients[::2]:
+            client.ask("ready")
+        self._until = max(self._until, time.monotonic() + _GOES_ON)
 
     def _repair(self) -> str:
         done = subprocess.run(
