@@ -62,7 +62,7 @@ async def put_each(db: rxmps3.Database, items: list[tuple[str, Any]]) -> tuple[d
     return committed, refused
 
 
-@pytest.mark.parametrize("size", ["small", "large"])
+@pytest.mark.parametrize("size", ["small", pytest.param("large", marks=_HEAVY)])
 async def test_a_naughty_key_or_value_is_kept_or_refused(place: Place, size: str) -> None:
     def value_of(text: str) -> Any:
         return text if size == "small" else {"text": text, "often": [text] * (6000 // (len(text) + 4) + 1)}
