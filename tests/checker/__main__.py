@@ -47,6 +47,8 @@ def main() -> int:
             outcome = run(plan, server, folder)
             report = outcome.report
             said = "clean" if report.is_clean else "NOT CLEAN" if is_expected else "not clean, as expected"
+            if not report.acknowledged:
+                said += ", but nothing was acknowledged: give it more time"
             print(
                 f"\nseed {seed}: {protocol} on {arguments.server}, {seconds:.0f} s, {' + '.join(names) or 'calm'}: {said}"
             )
