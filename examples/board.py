@@ -30,11 +30,19 @@ def database(url):
     return connect(url, live=True, poll=0.5)
 
 
+def line(note):
+    """A note as a line. Everybody may write to the bucket, so it may be anything."""
+    match note:
+        case {"text": str(text), "by": str(by)}:
+            return f"{text} ({by})"
+    return f"no note: {repr(note)[:200]}"
+
+
 @st.fragment(run_every=1)
 def notes():
     for key, note in db.get_prefix("note/").items():
         words, button = st.columns([8, 1], vertical_alignment="center")
-        words.text(f"{note['text']} ({note['by']})")
+        words.text(line(note))
         button.button("Done", key=key, on_click=db.delete, args=[key])
 
 

@@ -27,6 +27,14 @@ except ImportError as error:
 import rxmps3
 
 
+def said(message):
+    """Who says what. Everybody may write to the bucket, so a message may be anything."""
+    match message:
+        case {"by": str(by), "text": str(text)}:
+            return by, text
+    return "?", repr(message)[:200]
+
+
 class Chat(App[None]):
     """One person's window on the room.
 
@@ -68,8 +76,9 @@ class Chat(App[None]):
         waiting = {key for receipt in receipts for key in receipt.keys}
         lines = Text()
         for key, message in messages.items():
-            lines.append(f"{message['by']}: ", "bold")
-            lines.append(f"{message['text']}\n", "dim" if key in waiting else "")
+            by, text = said(message)
+            lines.append(f"{by}: ", "bold")
+            lines.append(f"{text}\n", "dim" if key in waiting else "")
         self.query_one("#room", Static).update(lines)
         self.query_one(VerticalScroll).scroll_end(animate=False)
 

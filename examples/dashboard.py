@@ -21,6 +21,11 @@ import rxmps3
 GOAL = 20
 
 
+def number(value, default=0):
+    """A number as it is. Everybody may write to the bucket, so there may be anything."""
+    return value if isinstance(value, int) else default
+
+
 async def work(url, name):
     async with rxmps3.connect(url, by=name, poll=0.2) as db:
         over = asyncio.Event()
@@ -44,7 +49,7 @@ async def start_workers(url):
 
 async def show(db):
     progress = rx.combine_latest(db.observe_prefix("worker/"), db.observe("goal", 0)).pipe(
-        ops.map(lambda both: (sum(both[0].values()), both[1], len(both[0]))),
+        ops.map(lambda both: (sum(map(number, both[0].values())), number(both[1], GOAL), len(both[0]))),
         ops.sample(0.1, scheduler=db.scheduler),
         ops.distinct_until_changed(),
         ops.take_while(lambda now: now[0] < now[1], inclusive=True),

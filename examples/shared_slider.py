@@ -23,6 +23,11 @@ from rxmps3.blocking import UiQueue, connect
 FRAME = 33  # milliseconds between two looks into the queue
 
 
+def knob(value):
+    """Where the knob is for a value. Everybody may write to the bucket, so it may be anything."""
+    return min(max(value, 0), 100) if isinstance(value, (int, float)) else 0
+
+
 class Window:
     """A window with the slider, bound to a key in both directions.
 
@@ -58,14 +63,14 @@ class Window:
         self.put_knob()
         who = {"own": "yours", "remote": "somebody else's", "rollback": "taken back"}[entry.cause]
         who = who if entry.version else "nobody's yet"
-        self.state["text"] = f"{entry.value} ({who}{', on its way' if entry.pending else ''})"
+        self.state["text"] = f"{str(entry.value)[:40]} ({who}{', on its way' if entry.pending else ''})"
 
     def close(self):
         self.moved(self.slider.get())
         self.root.destroy()
 
     def put_knob(self):
-        self.slider.set(self.volume.value)  # the newest: the entry in the queue may be older than a move made here
+        self.slider.set(knob(self.volume.value))  # the newest: an entry in the queue may be older than a move made here
         self.at = self.slider.get()
 
 

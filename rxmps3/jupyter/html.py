@@ -1,4 +1,8 @@
-"""Values as HTML. Everything that comes from the database is escaped."""
+"""Values as HTML. Everything that comes from the database is escaped.
+
+What an object draws of itself (``_repr_html_`` and the like) is used as it is, as in notebooks: the code of its class
+is trusted. HTML that a program makes of a value as a ``str`` is cleaned, since somebody else's value may be in it.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,10 @@ from rxmps3.jupyter.drawing import Scripted, picture, scripted
 from rxmps3.jupyter.text import MOST_IN_A_ROW, MOST_ROWS, short
 from rxmps3.jupyter.values import rows_of, visible
 
-__all__ = ["Render", "drawn", "note", "to_html"]
+__all__ = ["Render", "drawn", "harmless", "note", "to_html"]
 
 Render = Callable[[Any], Any]
-"""Makes HTML of a value, and escapes what it does not trust; or makes another value, which is drawn as any is."""
+"""Makes HTML of a value, of which `harmless` is shown; or makes another value, which is drawn as any is."""
 
 _MOST_COLUMNS = 30
 
@@ -38,6 +42,52 @@ def to_html(value: Any) -> str:
     if isinstance(value, Mapping):
         return _table(cast("Mapping[Any, Any]", value))
     return f"<pre>{_text(value)}</pre>"
+
+
+def harmless(html: str) -> str:
+    """What is left of HTML without all that runs scripts, asks for input or changes the rest of the page."""
+    import nh3
+
+    return nh3.clean(
+        html,
+        tags=nh3.ALLOWED_TAGS | {"meter", "progress"},
+        attributes={**nh3.ALLOWED_ATTRIBUTES, **_ATTRIBUTES},
+        attribute_filter=_only_pictures_as_data,
+        url_schemes=nh3.ALLOWED_URL_SCHEMES | {"data"},
+        filter_style_properties=_STYLES,
+    )
+
+
+_ATTRIBUTES = {
+    "*": {"class", "style", "title", "lang", "dir", "role", "aria-label"},
+    "meter": {"value", "min", "max", "low", "high", "optimum"},
+    "progress": {"value", "max"},
+}
+_SIDES = ("", "-top", "-right", "-bottom", "-left")
+_STYLES = {
+    *("color", "background", "background-color", "opacity", "text-align", "text-decoration", "vertical-align"),
+    *("font", "font-family", "font-size", "font-style", "font-weight", "line-height", "letter-spacing"),
+    *("white-space", "overflow", "text-overflow", "text-transform", "list-style", "border-radius", "border-collapse"),
+    *(
+        "display",
+        "gap",
+        "flex",
+        "flex-direction",
+        "flex-wrap",
+        "align-items",
+        "justify-content",
+        "grid-template-columns",
+    ),
+    *("width", "height", "min-width", "min-height", "max-width", "max-height"),
+    *(f"{what}{side}" for what in ("margin", "padding", "border") for side in _SIDES),
+}
+"""Nothing that is drawn outside of its own place."""
+
+
+def _only_pictures_as_data(tag: str, attribute: str, value: str) -> str | None:
+    is_data = value.strip().lower().startswith("data:")
+    is_picture = (tag, attribute) == ("img", "src") and value.strip().lower().startswith("data:image/")
+    return None if is_data and not is_picture else value
 
 
 def note(text: str, *, wrong: bool = False) -> str:

@@ -11,7 +11,7 @@ from reactivex import Observable
 from rxmps3.errors import InvalidOption
 from rxmps3.jupyter.drawing import Scripted, let_go_of, library, no_figures_left
 from rxmps3.jupyter.frames import DEFAULT_FPS, checked_fps, kernel_loop
-from rxmps3.jupyter.html import Render, drawn, note
+from rxmps3.jupyter.html import Render, drawn, harmless, note
 from rxmps3.jupyter.text import to_text
 from rxmps3.jupyter.viewmodel import ViewModel
 from rxmps3.jupyter.widget import Widget
@@ -100,6 +100,8 @@ class LiveModel(ViewModel):
     def _drawn(self, value: Any) -> str | Scripted:
         with no_figures_left():
             made = self._render(value)
+            if isinstance(made, str) and self._render is not drawn:
+                return harmless(made)  # a value of others may be in it
             return made if isinstance(made, (str, Scripted)) else drawn(made)
 
 
@@ -144,9 +146,11 @@ def live(source: Observable[Any], *, render: Render = drawn, fps: float = DEFAUL
 
     Args:
         source: any Observable.
-        render: returns the HTML of a value as a str, or another value to draw instead. By default mappings and lists of
-            records become tables, objects with a notebook representation use it, figures are drawn, and anything else
-            is escaped text. A str from ``render``, and what an object's own representation returns, is trusted as HTML.
+        render: returns the HTML of a value as a str, or another value to draw instead. What could run a script or
+            change the rest of the page is removed from a str, since somebody else's value may be in it; what an
+            object's own representation returns, such as `IPython.display.HTML`, is trusted. By default mappings and
+            lists of records become tables, objects with a notebook representation use it, figures are drawn, and
+            anything else is escaped text.
         fps: the maximum number of updates a second.
         db: the database behind the source; its connection state and pending writes are then shown beside the value.
 

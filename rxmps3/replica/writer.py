@@ -250,7 +250,7 @@ class WriteMaker:
                 raise self._unsupported(kit, "commit")
             planned = kit.placing.plan(write.id, values_of(write, texts), self._options.inline_limit)
         except (InvalidInput, Unsupported) as error:
-            rejected = Rejected(f"protocol {kit.protocol!r} cannot hold it: {error}", operation="put")
+            rejected = Rejected(f"protocol {kit.protocol!r} cannot hold it: {error}", operation="commit")
             rejected.__cause__ = error
             self._dataflow.refusals.on_next(Refused(write.id, rejected))
             return

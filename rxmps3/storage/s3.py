@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote
 
-from rxmps3.errors import Closed, InvalidOption, Unavailable, WrongLoop
+from rxmps3.errors import Closed, InvalidKey, InvalidOption, Unavailable, WrongLoop
+from rxmps3.model.names import probe
 from rxmps3.runtime.clock import Clock
 from rxmps3.storage._common import MAX_NAME_BYTES, MAX_PAGE, check_name, check_size, page_size
 from rxmps3.storage.base import (
@@ -76,7 +77,7 @@ class S3Storage:
         prefix: the prefix of all names; empty, or ending in a slash.
         options: boto3's, as far as `OPTIONS` names them. ``session`` is an `aioboto3.Session` or one of
             aiobotocore to take credentials from, ``config`` a botocore ``Config`` whose settings override ours.
-        clock: not used for requests; S3 brings its own time.
+        clock: for random ids; S3 brings its own time.
 
     Raises:
         InvalidOption: an option is unknown, of a wrong type, or not a valid address.
@@ -95,6 +96,7 @@ class S3Storage:
                 raise InvalidOption(f"the option {name} is a {OPTIONS[name].__name__}, not {type(value).__name__}")
         if "session" in self._options and "profile_name" in self._options:
             raise InvalidOption("a session has its profile already", remedy="give one of session and profile_name")
+        self._clock = clock
         self._prefix = prefix
         self._bucket = f"s3://{bucket}"
         self._clients = self._resolved()
@@ -188,7 +190,29 @@ class S3Storage:
                 answer = await self._put(client, arguments)
             return Stored(answer["ETag"], _date(answer), answer.get("VersionId"))
         except Exception as error:
-            raise self._translate(error, "put", name) from error
+            failure = self._translate(error, "put", name)
+            refusal = Refusal.of(error)
+            if when is None and refusal is not None and refusal.is_unexplained and await self._takes_another(client):
+                raise InvalidKey(
+                    refusal.words,
+                    operation="put",
+                    object=self._where(name),
+                    remedy="the server stores other objects here: it refuses this name, or what is stored under it",
+                ) from error
+            raise failure from error
+
+    async def _takes_another(self, client: Any) -> bool:
+        """Whether a small object of a plain name can be stored now, with the same options: if so, the refusal of
+        another one is about that one alone, and not about settings, policies or keys that concern all."""
+        arguments = {**self._for_put, "Key": self._prefix + probe(self._clock.new_id(12)), "Body": b"{}"}
+        try:
+            async with self._patience():
+                stored = await self._put(client, {**arguments, "ContentType": "application/json"})
+                version = {"VersionId": stored["VersionId"]} if "VersionId" in stored else {}
+                await self._ask(client, "delete_object", **self._for_all, Key=arguments["Key"], **version)
+        except Exception:
+            return False
+        return True
 
     async def delete(self, name: str, *, version: str | None = None) -> None:
         """See `rxmps3.storage.Delete`."""

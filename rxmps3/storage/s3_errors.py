@@ -147,6 +147,11 @@ class Refusal:
         )
 
     @property
+    def words(self) -> str:
+        """What the server says."""
+        return f"{self.status} {self.code}" + (f" ({self.message})" if self.message else "")
+
+    @property
     def is_of_credentials(self) -> bool:
         """Whether the server does not accept these credentials (any more); others may work."""
         return self.code in _UNKNOWN_CREDENTIALS or self.status == 401
@@ -156,6 +161,11 @@ class Refusal:
         """Whether a put is refused because it lacks a checksum, as with Object Lock."""
         said = self.message.lower()
         return self.status == 400 and ("content-md5" in said or "checksum" in said) and self.code not in _DAMAGED
+
+    @property
+    def is_unexplained(self) -> bool:
+        """Whether a request is refused as bad and the code does not tell whose fault that is."""
+        return self.status == 400 and type(_of_refusal(self, "", "", "")) is Error
 
     @property
     def means_missing(self) -> bool:
@@ -197,7 +207,7 @@ def translate(error: BaseException, *, operation: str, where: str, bucket: str) 
 
 def _of_refusal(refusal: Refusal, operation: str, where: str, bucket: str) -> Error:
     status, code = refusal.status, refusal.code
-    what = f"{status} {code}" + (f" ({refusal.message})" if refusal.message else "")
+    what = refusal.words
 
     def make(kind: Callable[..., Error], remedy: str = "") -> Error:
         return kind(what, operation=operation, object=where, remedy=remedy)

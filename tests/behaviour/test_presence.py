@@ -78,7 +78,7 @@ async def test_everybody_sees_everybody_until_they_leave(place: Place) -> None:
         await eventually(lambda: ("ana", {"typing": True}) in who(at_bob))
         seen.dispose()
         await eventually(lambda: who(at_bob) == [("bob", {"n": 2})])
-        assert not is_at_hand(at_ana)
+        await eventually(lambda: not is_at_hand(at_ana))
         assert sorted(told(heard[0])) in ([("bob", {"n": 2})], both)
     assert heard[-1] == "completed"
     assert await names(place, PRESENCE_PREFIX) == []

@@ -29,6 +29,8 @@ Frame()
     "frames.on_next(Frame())",
     "view.html = ''; live(frames)",
     "frames.on_next({'<b>key</b>': '<img src=x onerror=\"window.failed = true\">'})",
+    "live(frames, render=lambda value: f'<p class=made>{list(value.values())[0]}</p>')",
+    "frames.on_next({'key': '<img src=x onerror=\"window.failed = true\"><script>window.failed = true</script>'})",
 ]
 
 
@@ -57,3 +59,8 @@ def test_what_draws_itself_looks_as_in_other_outputs_and_what_does_not_is_escape
         page.run(3, 3)
         page.wait("return document.querySelectorAll('.rxmps3-live').length === 2")
         assert page.ask("return document.querySelectorAll('.jp-OutputArea-output[data-mime-type*=error]').length") == 0
+
+        page.run(5, 6)
+        page.wait("return document.querySelector('.rxmps3-live p.made > img') !== null")
+        page.ask("return new Promise(done => setTimeout(done, 500))")  # an image that is not there has failed by then
+        assert not page.ask("return window.failed"), "a value in HTML that a program makes runs no script"

@@ -214,3 +214,25 @@ def test_cells_of_marimo_run_again_when_a_value_changes(chrome: webdriver.Chrome
         for title in ("Minutes", "Plans"):
             asyncio.run(put(title))
             wait(chrome, f"{heading}.includes({title!r})")
+
+
+def test_items_of_another_shape_are_shown_and_can_be_removed(chrome: webdriver.Chrome, tmp_path: Path) -> None:
+    port = free_port()
+    place = f"file:{tmp_path}/todo"
+    odd: list[Any] = [None, 1, "text", [], {}, {"title": None}, {"title": {"toString": 1, "valueOf": 1}}, {"title": 7}]
+
+    async def write() -> None:
+        async with rxmps3.connect(place, shared=False) as db:
+            for number, value in enumerate(odd):
+                await db.put(f"todo/{number}", value)
+            await db.put("todo/9", {"title": "milk", "done": False})
+
+    asyncio.run(write())
+    with running(str(ROOT / "examples/todo.py"), place, "--port", str(port)):
+        open_page(chrome, f"http://127.0.0.1:{port}/")
+        wait(chrome, f"document.querySelectorAll('li').length === {len(odd) + 1}")
+        assert chrome.execute_script(f"return {TITLES}") == (
+            'null|1|"text"|[]|{}|{"title":null}|{"title":{"toString":1,"valueOf":1}}|{"title":7}|milk'
+        )
+        chrome.find_elements(By.CSS_SELECTOR, "li button")[6].click()
+        wait(chrome, f"document.querySelectorAll('li').length === {len(odd)}")

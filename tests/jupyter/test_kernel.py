@@ -251,6 +251,14 @@ async def test_the_text_of_a_view_is_its_latest_value(cells: Kernel) -> None:
     assert await cells.run("print(view)") == "plain\nValueError: oops"
 
 
+async def test_html_made_of_a_value_is_cleaned_and_what_an_object_draws_is_trusted(cells: Kernel) -> None:
+    await cells.run("from IPython.display import HTML")
+    await cells.run("s = Subject(); view = live(s, render=lambda v: f'<b>{v}</b>'); trusted = live(s, render=HTML)")
+    await cells.run("s.on_next('<i>x</i><img src=x onerror=alert(1)>'); await asyncio.sleep(0.1)")
+    assert await cells.run("view.html") == repr('<b><i>x</i><img src="x"></b>')
+    assert await cells.run("trusted.html") == repr("<i>x</i><img src=x onerror=alert(1)>")
+
+
 async def test_what_is_saved_is_the_value_then_and_the_last_one_in_the_end(cells: Kernel) -> None:
     await cells.run("s, t, u = Subject(), Subject(), Subject()")
     disposed, completed, closed = (

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("anywidget")
 
-from rxmps3.jupyter.html import to_html
+from rxmps3.jupyter.html import harmless, to_html
 from rxmps3.jupyter.text import MOST_CHARACTERS, MOST_IN_A_ROW, MOST_ROWS, to_text
 
 
@@ -78,3 +78,55 @@ def test_what_is_too_much_to_look_at_is_cut_off() -> None:
     assert to_text(many).splitlines()[-2:] == ["00199  199", "and 1,234 more"]
     assert to_html(many).count("<tr>") == MOST_ROWS
     assert "and 1,234 more" in to_html(many)
+
+
+EVIL = [
+    "<img src=x onerror=alert(1)>",
+    "<script>alert(1)</script>",
+    "<svg onload=alert(1)><animate onbegin=alert(1)></svg>",
+    '<a href="javascript:alert(1)">x</a>',
+    "<a href='data:text/html,<script>alert(1)</script>'>x</a>",
+    "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
+    "<math><mi xlink:href='javascript:alert(1)'>x</mi></math>",
+    "<form action=https://example.com><input name=password></form>",
+    "<style>* { display: none }</style>",
+    "<div style='position: fixed; inset: 0; z-index: 9'>x</div>",
+    "<b style='background: url(javascript:alert(1))'>x</b>",
+    "<link rel=stylesheet href=//example.com>",
+    "<meta http-equiv=refresh content='0;url=https://example.com'>",
+    "<base href=https://example.com>",
+    "<object data=x></object><embed src=x>",
+    "<details open ontoggle=alert(1)>x</details>",
+    "<img src='data:text/html,<script>alert(1)</script>'>",
+]
+
+
+@pytest.mark.parametrize("text", EVIL)
+def test_html_with_a_value_of_others_in_it_keeps_nothing_that_acts(text: str) -> None:
+    html = harmless(f"<p class='mine' style='color: red'>{text}</p>")
+    assert html.replace(" ", "").startswith('<pclass="mine"style="color:red">')
+    for word in (
+        "alert",
+        "javascript:",
+        " on",
+        "<script",
+        "<iframe",
+        "<form",
+        "<input",
+        "<style",
+        "position",
+        "<link",
+        "<meta",
+        "<base",
+        "<object",
+        "<embed",
+        "data:",
+    ):
+        assert word not in html.lower(), word
+
+
+def test_harmless_html_stays() -> None:
+    html = '<table class="t"><tbody><tr><td colspan="2" title="a">1 &lt; 2</td></tr></tbody></table><meter value="3" max="5"></meter>'
+    assert harmless(html) == html
+    picture = '<img src="data:image/png;base64,cG5n" alt="">'
+    assert harmless(picture) == picture

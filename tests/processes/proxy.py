@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 
 from tests.servers import HOST
 
-Verdict = Literal["pass", "drop answer", "cut", "slow down", "deny", "too large"]
+Verdict = Literal["pass", "drop answer", "cut", "slow down", "deny", "too large", "bad"]
 """What happens to a request: carried out; carried out and its answer lost; the connection breaks before it arrives;
-503 SlowDown; 403 AccessDenied; 400 EntityTooLarge."""
+503 SlowDown; 403 AccessDenied; 400 EntityTooLarge; 400 InvalidRequest."""
 _REFUSALS: dict[Verdict, tuple[str, str]] = {
     "slow down": ("503 Slow Down", "SlowDown"),
     "deny": ("403 Forbidden", "AccessDenied"),
     "too large": ("400 Bad Request", "EntityTooLarge"),
+    "bad": ("400 Bad Request", "InvalidRequest"),
 }
 
 

@@ -75,6 +75,7 @@ HOMES = {
     "jsonmerge": ("model.derivations",),
     "jsonschema": ("model.derivations",),
     "markdown_it": ("jupyter",),
+    "nh3": ("jupyter",),
     "marimo": ("homes.marimo",),
     "panel": ("homes.panel",),
     "param": ("homes.panel",),

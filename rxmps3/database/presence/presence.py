@@ -17,7 +17,16 @@ from reactivex.abc import DisposableBase
 from reactivex.disposable import Disposable
 
 from rxmps3.database.presence.objects import Look, Objects, Own
-from rxmps3.database.presence.who import ID_CHARACTERS, Participant, Said, Sighting, encode_me, rendered, who_is_here
+from rxmps3.database.presence.who import (
+    ID_CHARACTERS,
+    Participant,
+    Said,
+    Sighting,
+    encode_me,
+    is_alive,
+    rendered,
+    who_is_here,
+)
 from rxmps3.errors import AccessDenied, Closed, Error, Failure, InvalidOption, NotLoaded, unforeseen
 from rxmps3.model import jsontext
 from rxmps3.model.merge_patch import merge
@@ -243,20 +252,40 @@ class Presence(Live[Mapping[str, Participant]]):
         pace = PollPace(self._pace())
         retries = self._replica.retries(lambda error, _: self._report("presence look", error))
         while True:
-            look = await persist(lambda: self._objects.look(self._id), retries)
+            look = await persist(self._fresh_look, retries)
             retries.start_over()
             self._troubles.pop("presence look", None)
             if self._look is None:
                 self._woken.set()
             self._look = look
-            knows_itself = self._own is not None or self._me is None or "presence" in self._troubles
-            if knows_itself and self._tell():
+            if self._is_overdue(look):
+                self._woken.set()  # it is told once the sign of life has been sent
+            elif (self._own is not None or self._me is None or "presence" in self._troubles) and self._tell():
                 self._moved_at = clock.monotonic()
                 pace.active()
             await self._remove_rubbish(look)
             pace.interval = self._pace()
             await clock.sleep(pace.next_wait(clock.rng))
             await self._replica.ledger.wait_to_look()
+
+    async def _fresh_look(self) -> Look:
+        """A look; another one if this took so long that those it has found may have gone meanwhile, as where the loop
+        was blocked before the answer was handed over."""
+        began = self._replica.clock.monotonic()
+        look = await self._objects.look(self._id)
+        if self._replica.clock.monotonic() - began > self._options.ttl.total_seconds():
+            look = await self._objects.look(self._id)
+        return look
+
+    def _is_overdue(self, look: Look) -> bool:
+        """Whether the own client, by a look, has given no sign of life for too long and does not know why: the loop was
+        blocked. The others miss it until it gives the next, at once."""
+        own = self._own
+        return (
+            own is not None
+            and "presence" not in self._troubles
+            and not is_alive(own.modified, look.date, self._options.ttl)
+        )
 
     def _pace(self) -> float:
         """Seconds between two looks at most."""
@@ -366,8 +395,8 @@ class Presence(Live[Mapping[str, Participant]]):
         return not self._uses
 
     def _is_otherwise(self, said: Said) -> bool:
-        """Whether this is over, or the own client says something else by now."""
-        return not self._uses or self._me != said.me
+        """Whether this is over, the own client says something else by now, or is overdue."""
+        return not self._uses or self._me != said.me or (self._look is not None and self._is_overdue(self._look))
 
     async def _wake_after(self, seconds: float) -> None:
         await self._replica.clock.sleep(seconds)

@@ -72,7 +72,7 @@ export function render(model, el) {
     if (chart && chart.library !== drawn?.library) close();
     if (drawn) chart ??= open(drawn.library);
     chart?.draw();
-    value.innerHTML = model.get("html"); // escaped in Python, but for what objects draw of themselves; scripts do not run
+    value.innerHTML = model.get("html"); // escaped or cleaned in Python, but for what objects draw of themselves
     value.hidden = !value.innerHTML;
   };
   const aged = () => life.news(model.get("at") || 0);
