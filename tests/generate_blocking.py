@@ -82,6 +82,8 @@ FACES = (
             "entries": "for restore, which is generated from the async one",
             "end": "for who commits it",
             "abandon": "for who commits it",
+            "claim_changes": "for who commits it",
+            "running": "for who runs it",
         },
     ),
 )

@@ -67,7 +67,7 @@ class Fairness:
         self._run_began = 0.0
         self._seen_at = -_COMPANY
         self._foreign_at = -_COMPANY
-        self._gap_at = -_COMPANY
+        self._gap_at: float | None = None
         self._waiting_since: float | None = None
         self._due: float | None = None
         self._backed_off = False
@@ -80,6 +80,8 @@ class Fairness:
         if writer != self._holder:
             self._pass_over(writer)
             self._holder, self._run_began = writer, now
+        if self._gap_at is None:
+            self._gap_at = now  # the time before the first version was one
         self._seats.pop(writer, None)
         self._seats[writer] = _Seat(now)
         self._seen_at, self._due = now, None
@@ -198,7 +200,7 @@ class Fairness:
             return 0.0
         age = now - self._foreign_at
         every = _GAP_IN_COMPANY if age < _COMPANY else min(_RAREST_GAP_ALONE, max(_GAP_ALONE, age / 10))
-        if now - self._gap_at < every:
+        if self._gap_at is not None and now - self._gap_at < every:
             return 0.0
         gap = self.slot * (min(_SLOTS, 1 / (1 - rng.random())) if age < _COMPANY else rng.uniform(*_SLOTS_ALONE))
         self._gap_at = now + gap

