@@ -62,9 +62,8 @@ async def _doctor(run: Run, rounds: int, *, thorough: bool) -> int:
         place = StorageUnderTest(storage, run.clock)
         try:
             with progress_bar(run) as tell:
-                facts = await examine(
-                    place, run.clock, rounds=rounds, progress=tell, thorough=between_processes if thorough else None
-                )
+                more = between_processes if thorough else None
+                facts = await examine(place, run.clock, rounds=rounds, progress=tell, thorough=more)
         except BaseException:
             for name in place.left:
                 run.terminal.note(f"left behind: {name}")
