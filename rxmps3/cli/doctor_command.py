@@ -7,12 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
+import rxmps3
 from rxmps3.cli.commands import CODES, app
 from rxmps3.cli.doctor import Facts, Report, Row, State, StorageUnderTest, examine, judge
+from rxmps3.cli.doctor.contenders import PROCESSES, race
 from rxmps3.cli.doctor.costs import projected
 from rxmps3.cli.doctor.examine import ROUNDS
+from rxmps3.cli.doctor.facts import Races
 from rxmps3.cli.run import AsJson, Endpoint, Profile, Region, Run, Target
-from rxmps3.cli.terminal import Exit, Part
+from rxmps3.cli.terminal import Exit, Part, json_text
 from rxmps3.cli.upkeep_commands import progress_bar
 from rxmps3.errors import InvalidOption
 from rxmps3.log.protocol import ProtocolName
@@ -28,6 +31,9 @@ Url = Annotated[str, typer.Argument(metavar="URL", help="file:PATH or s3://BUCKE
 def doctor(
     url: Url,
     rounds: Annotated[int, typer.Option("--rounds", min=1, metavar="N", help="How many races of each kind.")] = ROUNDS,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help=f"Also let {PROCESSES} processes race, and print a line to send in.")
+    ] = False,
     endpoint_url: Endpoint = None,
     region: Region = None,
     profile: Profile = None,
@@ -40,15 +46,24 @@ def doctor(
     With --json it prints one document with "checks", "protocols", "recommended" and "left".
     """
     at = Target(url, "", endpoint_url, region, profile, None, json)
-    return Run("doctor", at).perform(lambda run: _doctor(run, rounds))
+    return Run("doctor", at).perform(lambda run: _doctor(run, rounds, thorough=thorough))
 
 
-async def _doctor(run: Run, rounds: int) -> int:
+_THOROUGH = 10
+"""So many times the rounds."""
+
+
+async def _doctor(run: Run, rounds: int, *, thorough: bool) -> int:
+    async def between_processes(place: StorageUnderTest, swap: bool) -> Races:
+        many = rounds * _THOROUGH
+        return await race(place, run.at.url, run.at.options, run.clock, many, swap=swap)
+
     async with run.storage() as storage:
         place = StorageUnderTest(storage, run.clock)
         try:
             with progress_bar(run) as tell:
-                facts = await examine(place, run.clock, rounds=rounds, progress=tell)
+                more = between_processes if thorough else None
+                facts = await examine(place, run.clock, rounds=rounds, progress=tell, thorough=more)
         except BaseException:
             for name in place.left:
                 run.terminal.note(f"left behind: {name}")
@@ -117,8 +132,17 @@ def _show(run: Run, facts: Facts, report: Report) -> None:
         )
     if report.recommended is None and report.readable:
         run.terminal.line("an existing database can be read, with read_only=True")
+    if facts.thorough:
+        run.terminal.line("for the table of providers: ", _line(facts, report))
     for name in facts.left:
         run.terminal.line(("left behind: ", "red"), name)
+
+
+def _line(facts: Facts, report: Report) -> str:
+    """What was found, in a line without names: neither of the bucket nor of the server, which the sender adds."""
+    found = {row.check: row.state.value for row in report.rows if not row.check.startswith(("permission", "latency"))}
+    races = {name: [one.rounds, len(one.violations)] for name, one in facts.thorough.items() if isinstance(one, Races)}
+    return json_text({"rxmps3": rxmps3.__version__, "takes": report.auto, "checks": found, "processes": races})
 
 
 def _show_table(run: Run, report: Report) -> None:

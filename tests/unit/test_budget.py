@@ -15,7 +15,8 @@ from rxmps3.storage.prices import PRICES, checked_prices, prices_at
 
 def looks(allowance: Allowance, price: float, pace: float, seconds: float) -> list[float]:
     """When looks of that price take place, as often as they want to and may."""
-    now, at = 0.0, []
+    now = 0.0
+    at: list[float] = []
     while now < seconds:
         if (wait := allowance.wait(now)) > 0:
             now += wait

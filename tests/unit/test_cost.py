@@ -231,10 +231,12 @@ def test_handles_agree_on_budget_and_prices() -> None:
         ):
             assert one.cost.value.budget == two.cost.value.budget == Budget(per_month=5)
             assert one.cost.value.prices is three.cost.value.prices is PRICES["r2"]
-            for options in ({"budget": 6}, {"prices": "aws"}):
+            wrong: list[Any] = [{"budget": 6}, {"prices": "aws"}]
+            for options in wrong:
                 with pytest.raises(InvalidOption, match=next(iter(options))):
                     await connect(memory, clock=clock, **options)
-        for options in ({"budget": 0}, {"budget": "5"}, {"prices": "amazon"}, {"budget": float("nan")}):
+        senseless: list[Any] = [{"budget": 0}, {"budget": "5"}, {"prices": "amazon"}, {"budget": float("nan")}]
+        for options in senseless:
             with pytest.raises(InvalidOption):
                 connect(memory, **options)
 

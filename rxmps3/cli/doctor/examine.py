@@ -15,6 +15,7 @@ from rxmps3.cli.doctor.facts import (
     Dates,
     Facts,
     Listing,
+    Races,
     Unknown,
     Versions,
     latency_of,
@@ -46,7 +47,12 @@ Progress = Callable[[str, int, int], None]
 
 
 async def examine(
-    place: StorageUnderTest, clock: Clock, *, rounds: int = ROUNDS, progress: Progress | None = None
+    place: StorageUnderTest,
+    clock: Clock,
+    *,
+    rounds: int = ROUNDS,
+    progress: Progress | None = None,
+    thorough: Callable[[StorageUnderTest, bool], Awaitable[Races]] | None = None,
 ) -> Facts:
     """Try everything, remove what was written, and return what was found out.
 
@@ -57,6 +63,7 @@ async def examine(
         clock: the local clock, which the server's is compared with.
         rounds: how many races of each kind.
         progress: is told what is tried, how much is done and how much there is.
+        thorough: lets several processes race, to create or to swap.
 
     Raises:
         Unavailable, BucketNotFound: there is nothing to examine.
@@ -65,6 +72,7 @@ async def examine(
     try:
         facts = await _examine(place, rounds, progress or _silent)
         probes = await _probes(place, clock)
+        raced = await _thorough(place, thorough) if thorough is not None else {}
     finally:
         await _to_its_end(place)
     skew, uncertainty, spread = skew_of(place.sightings)
@@ -83,11 +91,23 @@ async def examine(
         consistency=facts.consistency,
         dates=Dates(tuple(sorted(place.undated)), modified, skew, uncertainty, spread),
         probes=probes,
+        thorough=raced,
         latency=latency_of(place.seconds),
         requests=place.requests,
         seconds=clock.monotonic() - start,
         left=place.left,
     )
+
+
+async def _thorough(
+    place: StorageUnderTest, race: Callable[[StorageUnderTest, bool], Awaitable[Races]]
+) -> dict[str, Races | Unknown]:
+    if not place.permissions["put"]:
+        return dict.fromkeys(("create if absent", "compare and set"), Unknown("nothing could be written"))
+    return {
+        "create if absent": await _attempt(lambda: race(place, False)),
+        "compare and set": await _attempt(lambda: race(place, True)),
+    }
 
 
 async def _probes(place: StorageUnderTest, clock: Clock) -> dict[str, Unknown | None]:

@@ -165,6 +165,7 @@ class Facts:
         missing: what a get of a missing object is answered with: 404, 403, 200, or None if not known.
         probes: what the probes that decide for ``protocol="auto"`` found in the way of each protocol, None if
             nothing.
+        thorough: races between several processes, by what they tried; empty if they were not asked for.
         latency: by verb.
         requests: how many were made.
         seconds: how long all of it took.
@@ -184,6 +185,7 @@ class Facts:
     consistency: Consistency | Unknown
     dates: Dates
     probes: Mapping[str, Unknown | None] = field(default_factory=dict[str, Unknown | None])
+    thorough: Mapping[str, Races | Unknown] = field(default_factory=dict[str, Races | Unknown])
     latency: Mapping[str, Latency] = field(default_factory=dict[str, Latency])
     requests: int = 0
     seconds: float = 0.0

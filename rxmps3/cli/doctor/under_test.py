@@ -93,6 +93,11 @@ class StorageUnderTest:
             self._keeps_versions |= stored.version != "null"
         return stored
 
+    def will_be_written(self, name: str) -> None:
+        """Remove this object at the end, though others write it."""
+        _ = self._written[name]
+        self._unsure = True
+
     async def delete(self, name: str, *, version: str | None = None) -> None:
         """See `rxmps3.storage.Delete`."""
         await self._ask(

@@ -112,6 +112,10 @@ def judge(facts: Facts) -> Report:
         *_dates(facts),
         *_consistency(facts),
         *_probes(facts),
+        *(
+            _races(f"{check}, processes", found, "so it is between processes", "clients on several machines could race")
+            for check, found in facts.thorough.items()
+        ),
         _latency(facts),
     )
     protocols: list[Suitability] = []

@@ -47,6 +47,8 @@ async def _probe(storage: Storage, root: str, names: list[str]) -> None:
         raise _broken(storage, "a listing lacks what was just put")
     if found != names:
         raise _broken(storage, "names are not listed in the order of their bytes")
+    if (await storage.get(names[0])).date is None:
+        raise _broken(storage, "answers carry no Date header")
     paged: list[str] = []
     cursor: str | None = None
     while True:
