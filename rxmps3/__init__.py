@@ -49,6 +49,7 @@ from rxmps3.model.collections.delta import Delta
 from rxmps3.model.missing import MISSING
 from rxmps3.model.snapshot import Snapshot
 from rxmps3.model.state import Entry, ManifestVersion, View, Write
+from rxmps3.model.valuetext import Blob
 from rxmps3.replica.budget import Budget
 from rxmps3.replica.cost import Cost
 from rxmps3.replica.options import Status
@@ -65,6 +66,7 @@ __version__ = "0.1.0"
 __all__ = [
     "MISSING",
     "AccessDenied",
+    "Blob",
     "BucketNotFound",
     "Budget",
     "Change",

@@ -23,7 +23,7 @@ from typing import Any, Protocol, TypeAlias, cast, overload
 from immutables import Map
 
 from rxmps3.errors import NotKept, NotLoaded
-from rxmps3.model import jsontext
+from rxmps3.model import jsontext, valuetext
 from rxmps3.model.derivations import SchemaMerge, check_schema, schema_text
 from rxmps3.model.merge_patch import merge_flat
 from rxmps3.model.missing import MISSING
@@ -124,7 +124,7 @@ def _merged_entries(schema: str, state: State, version: ManifestVersion) -> Stat
 
 def _merged_entry(schema: str, key: str, before: Entry | None, entry: Entry) -> Entry | None:
     value = _merged(schema, key, MISSING if before is None else _value(key, before), _value(key, entry))
-    return None if value is MISSING else Entry(entry.version, Inline(jsontext.encode(value)))
+    return None if value is MISSING else Entry(entry.version, Inline(valuetext.encode(value)))
 
 
 def _value(key: str, entry: Entry) -> Any:
@@ -135,7 +135,7 @@ def _value(key: str, entry: Entry) -> Any:
             object=f"key {key!r}",
             remedy="scan changes or a replay instead of versions",
         )
-    return jsontext.decode(entry.content.text, f"key {key!r}")
+    return valuetext.decode(entry.content.text, f"key {key!r}")
 
 
 def _merged(schema: str, key: str, before: Any, after: Any) -> Any:

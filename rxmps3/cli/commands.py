@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,14 +16,15 @@ import typer
 import rxmps3
 from rxmps3.cli import following
 from rxmps3.cli.run import AsJson, At, Endpoint, Profile, Region, Run, Target, when_of
-from rxmps3.cli.terminal import Exit, Part, Terminal, json_text, prepare_streams, shown
+from rxmps3.cli.terminal import Exit, Part, Terminal, prepare_streams, short_text, shown
 from rxmps3.database.past import Past
 from rxmps3.database.presence.presence import DEFAULT_TTL
 from rxmps3.errors import Corrupt, Error, InvalidOption, InvalidValue
-from rxmps3.model import jsontext
+from rxmps3.model import jsontext, valuetext
 from rxmps3.model.missing import MISSING
 from rxmps3.model.names import check_key
 from rxmps3.model.state import Entry, Inline
+from rxmps3.model.valuetext import Blob
 
 __all__ = ["app", "main"]
 
@@ -117,23 +119,38 @@ async def put(
     run: Run,
     key: Key,
     value: Annotated[
-        str, typer.Argument(metavar="JSON", help="The value; - reads it from standard input.", show_default=False)
-    ],
+        str | None,
+        typer.Argument(metavar="[JSON]", help="The value; - reads it from standard input.", show_default=False),
+    ] = None,
     string: Annotated[bool, typer.Option("--string", help="Take the argument as plain text, not as JSON.")] = False,
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="PATH", help="The value is what is in this file, as bytes.")
+    ] = None,
+    type: Annotated[
+        str | None, typer.Option("--type", metavar="TYPE", help="Content type of the file; else by its name.")
+    ] = None,
     if_version: IfVersion = None,
     create: Annotated[bool, typer.Option("--create", help="Only where the key is not there; else: 7.")] = False,
     by: By = "",
 ) -> None:
-    """Set a key to a JSON value, wait for the commit and print the version.
+    """Set a key to a JSON value or the bytes of a file, wait for the commit and print the version.
 
     Precede a value that begins with a dash, such as a negative number, with two dashes: put URL KEY -- -1
     """
     if create and if_version is not None:
         raise InvalidOption("--create and --if-version exclude each other")
-    text = _standard_input() if value == "-" else value
-    content = text if string else _parsed(text, f"value of key {key!r:.80}", remedy=_PLAIN_TEXT)
+    if (value is None) == (file is None) or (file is not None and string) or (file is None and type is not None):
+        raise InvalidOption("give a value as JSON, as text with --string, or as --file, perhaps with its --type")
+    content: Any = None
+    if value is not None:
+        text = _standard_input() if value == "-" else value
+        content = text if string else _parsed(text, f"value of key {key!r:.80}", remedy=_PLAIN_TEXT)
+    wanted = MISSING if create else if_version
     async with run.deadline(), run.database(by=by) as db:
-        receipt = db.put(key, content, if_version=MISSING if create else if_version)
+        if file is None:
+            receipt = db.put(key, content, if_version=wanted)
+        else:
+            receipt = db.put_file(key, file, content_type=type, if_version=wanted)
         version = await run.committed(db, receipt)
     _show_version(run, key, version)
 
@@ -214,10 +231,13 @@ def _show_version(run: Run, key: str, version: str) -> None:
 async def get(
     run: Run,
     key: Key,
-    raw: Annotated[bool, typer.Option("--raw", help="Print a string without quotes.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Print a string without quotes, and bytes as they are.")] = False,
     at: At = None,
 ) -> None:
-    """Print the value of a key as JSON: indented on a terminal, otherwise on one line."""
+    """Print the value of a key as JSON: indented on a terminal, otherwise on one line.
+
+    Bytes are printed as an object with "bytes" in Base64 and "type"; with --raw as they are, but not to a terminal.
+    """
     if raw and run.at.json:
         raise InvalidOption("--raw and --json exclude each other")
     async with run.deadline(), run.database() as db, run.terminal.busy("Reading"):
@@ -226,6 +246,10 @@ async def get(
         raise run.no_such_key(key, "" if at is None else f"at {at}")
     if raw and isinstance(value, str):
         run.terminal.raw(value + "\n")
+    elif raw and isinstance(value, Blob):
+        if sys.stdout.isatty():
+            raise InvalidOption(f"{value!r} would be printed on the terminal", remedy="send the output to a file")
+        run.terminal.bytes(value)
     else:
         run.terminal.value(value)
 
@@ -266,7 +290,7 @@ async def ls(
         if long:
             parts.insert(0, (f"{_size(entry):>9,}  {entry.version:<{width}}  ", "dim"))
         if values:
-            parts.append(f"\t{json_text(found[key])}")
+            parts.append(f"\t{short_text(found[key])}")
         elif long:
             parts.append((f"  {_preview(entry)}", "green"))
         run.terminal.line(*parts)
@@ -274,13 +298,17 @@ async def ls(
 
 def _size(entry: Entry) -> int:
     content = entry.content
-    return len(content.text.encode()) if isinstance(content, Inline) else content.size
+    return valuetext.size_of(content.text) if isinstance(content, Inline) else content.size
 
 
 def _preview(entry: Entry) -> str:
     if not isinstance(entry.content, Inline):
         return "…"
-    text = shown(entry.content.text)
+    text = (
+        short_text(valuetext.decode(entry.content.text))
+        if valuetext.media_of(entry.content.text)
+        else shown(entry.content.text)
+    )
     return text if len(text) <= _PREVIEW_CHARACTERS else text[: _PREVIEW_CHARACTERS - 1] + "…"
 
 

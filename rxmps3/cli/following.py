@@ -12,7 +12,7 @@ from typing import Any
 from reactivex import operators as ops
 
 from rxmps3.cli.run import Run
-from rxmps3.cli.terminal import TooLate, json_text, local_time, shown
+from rxmps3.cli.terminal import TooLate, json_text, local_time, short_text, shown
 from rxmps3.database.database import Database
 from rxmps3.database.presence.objects import look_once
 from rxmps3.database.presence.who import rendered
@@ -80,7 +80,7 @@ def _show_seen(run: Run, event: str, key: str, value: Any, version: str, facts: 
     run.terminal.line(
         (local_time(now, "%H:%M:%S.%f")[:-3] + "  ", "dim"),
         (shown(key), "bold"),
-        (f" {nothing}", "yellow") if missing else f" = {json_text(value)}",
+        (f" {nothing}", "yellow") if missing else f" = {short_text(value)}",
         (f"  ({remark})" if remark else "", "dim"),
     )
 

@@ -9,7 +9,7 @@ import typer
 
 from rxmps3.cli.commands import By, Key, command
 from rxmps3.cli.run import Run, when_of
-from rxmps3.cli.terminal import json_text, local_time, shown
+from rxmps3.cli.terminal import local_time, short_text, shown
 from rxmps3.database.past import KeyVersion
 from rxmps3.model.missing import MISSING
 
@@ -45,7 +45,7 @@ def _show(run: Run, version: KeyVersion) -> None:
         (f"{version.id:>6}  ", "bold"),
         (f"{time:<19}  ", "dim"),
         (f"{shown(version.by) or '-':<10}  ", "cyan"),
-        ("deleted", "yellow") if missing else json_text(version.value),
+        ("deleted", "yellow") if missing else short_text(version.value),
     )
 
 

@@ -12,6 +12,7 @@ import json
 import os
 import stat
 import sys
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
@@ -33,6 +34,7 @@ from rxmps3.errors import (
     Unavailable,
     Unsupported,
 )
+from rxmps3.model.valuetext import Blob
 from rxmps3.runtime.clock import SystemClock, spawn
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ __all__ = [
     "let_go_of_stdout",
     "local_time",
     "prepare_streams",
+    "short_text",
     "shown",
     "when_stdout_closes",
     "writing_to_stdout",
@@ -133,8 +136,19 @@ def local_time(moment: datetime | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
 
 
 def json_text(value: Any) -> str:
-    """A value as compact JSON on one line that is safe to print anywhere."""
-    return shown(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    """A value as compact JSON in one line that is safe to print anywhere; bytes become an object."""
+    return shown(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_as_json))
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Blob):
+        return {"bytes": b64encode(value).decode(), "type": value.content_type}
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
+def short_text(value: Any) -> str:
+    """A value in one line for people: as `json_text`, but of bytes how many they are."""
+    return shown(repr(value)) if isinstance(value, Blob) else json_text(value)
 
 
 class Terminal:
@@ -162,6 +176,13 @@ class Terminal:
         if sys.stdout.isatty():
             text = "".join(sign if sign in "\n\t" else shown(sign) for sign in text)
         self.write(text)
+
+    def bytes(self, body: bytes) -> None:
+        """Bytes as they are. Raises as `write`."""
+        with writing_to_stdout():
+            sys.stdout.flush()
+            sys.stdout.buffer.write(body)
+            sys.stdout.buffer.flush()
 
     def line(self, *parts: Part) -> None:
         """A line for people."""

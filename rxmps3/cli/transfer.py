@@ -5,7 +5,8 @@ a truncated one::
 
     {"rxmps3": "export", "format": 1, "manifest": "main", "version": "42", "prefix": ""}
     {"key": "todo/1", "value": {"title": "milk"}}
-    {"keys": 1, "sha256": "<of the lines between>"}
+    {"key": "photo", "bytes": "/9j/4AAQSkZJRg==", "type": "image/jpeg"}
+    {"keys": 2, "sha256": "<of the lines between>"}
 
 The present keys and values are transferred, not the history. They are written by `put_all` in batches, so a reader of
 the target sees each batch as a whole; a key that has the same value there already is skipped, so a second run continues
@@ -15,15 +16,17 @@ where the first one stopped.
 from __future__ import annotations
 
 import hashlib
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
 from rxmps3.database.database import Database
 from rxmps3.errors import Corrupt, InvalidInput, Unsupported
-from rxmps3.model import jsontext
+from rxmps3.model import jsontext, valuetext
 from rxmps3.model.missing import MISSING
 from rxmps3.model.names import check_key
+from rxmps3.model.valuetext import Blob
 
 __all__ = ["Moved", "copy", "export_to", "import_from"]
 
@@ -63,7 +66,7 @@ async def export_to(db: Database, file: IO[str], *, prefix: str = "", progress: 
     digest = hashlib.sha256()
     async for batch in _read(db, prefix, progress):
         for key, text in batch.items():
-            line = f'{{"key":{jsontext.encode(key)},"value":{text}}}\n'
+            line = f'{{"key":{jsontext.encode(key)},{_member(text)}}}\n'
             digest.update(line.encode())
             file.write(line)
             moved.keys += 1
@@ -117,9 +120,9 @@ async def _write(db: Database, items: Iterable[tuple[str, str]], total: int, pro
     for batch in _batches(items):
         there = await db.get_many(batch, MISSING)
         new = {
-            key: jsontext.decode(text)
+            key: valuetext.decode(text)
             for key, text in batch.items()
-            if there[key] is MISSING or jsontext.encode(there[key]) != text
+            if there[key] is MISSING or valuetext.encode(there[key]) != text
         }
         if new:
             await db.put_all(new)
@@ -176,14 +179,25 @@ def _entry(line: str, what: str, key_limit: int | None) -> tuple[str, str]:
     """The key and the value's text of one line."""
     members = _object(line, what)
     key = members.get("key")
-    if not isinstance(key, str) or "value" not in members:
+    if not isinstance(key, str) or ("value" not in members and "bytes" not in members):
         raise Corrupt("not a key and its value", object=what)
     try:
         if key_limit is not None:
             check_key(key, key_limit)
-        return key, jsontext.encode(members["value"])
-    except InvalidInput as error:
+        if "value" in members:
+            return key, jsontext.encode(members["value"])
+        return key, valuetext.encode(Blob(b64decode(members["bytes"], validate=True), members["type"]))
+    except (InvalidInput, KeyError, TypeError, ValueError) as error:
         raise Corrupt(str(error), object=what) from None
+
+
+def _member(text: str) -> str:
+    """The part of a line that has the value."""
+    media = valuetext.media_of(text)
+    if media is None:
+        return f'"value":{text}'
+    data = b64encode(valuetext.body_of(text)).decode()
+    return f'"bytes":"{data}","type":{jsontext.encode(media)}'
 
 
 def _object(line: str, what: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -25,21 +26,21 @@ from rxmps3.database.transaction import Transaction, Transactions, basis_of, cha
 from rxmps3.database.undo import UndoActions
 from rxmps3.errors import Closed, Corrupt, Failure, InvalidOption, NotSent
 from rxmps3.log.protocol import Progress, ProtocolName, Report
-from rxmps3.model import jsontext
+from rxmps3.model import jsontext, valuetext
 from rxmps3.model.conditions import Conditions
 from rxmps3.model.derivations import Derivation, MergePatch, SchemaMerge, schema_text
 from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.snapshot import Snapshot
 from rxmps3.model.sortedkeys import check_prefix, check_window, window
-from rxmps3.model.state import ContentObject, Entry, ManifestVersion, View
+from rxmps3.model.state import ContentObject, Entry, Inline, ManifestVersion, View
 from rxmps3.operators.iteration import Iteration
 from rxmps3.replica import Replica, SharedValues
 from rxmps3.replica.cost import Cost
+from rxmps3.replica.files import file_ref
 from rxmps3.replica.options import Options, Status
 from rxmps3.replica.pending import Shown
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.writer import Draft
-from rxmps3.runtime.gather import all_of
 from rxmps3.runtime.no_pickle import BoundToProcess
 from rxmps3.runtime.rich_repr import bundle
 from rxmps3.storage.metered import charged_to
@@ -115,6 +116,30 @@ class Database(BoundToProcess):
             Overloaded: more than ``max_pending`` writes wait for their commit.
         """
         return self._write("put", {key: value}, manifests, basis_of(key, if_version))
+
+    def put_file(
+        self,
+        key: str,
+        path: str | os.PathLike[str],
+        *,
+        content_type: str | None = None,
+        if_version: str | MissingType | None = None,
+    ) -> Receipt:
+        """Set a key to the content of a file, as bytes. The file is read while it is uploaded, never whole into memory.
+
+        Otherwise as `put`. The file has to stay as it is until the write is committed; with ``local=``, too, only its
+        path is kept. Later writes of this process are committed after it, however long the upload takes.
+
+        Args:
+            content_type: its media type; None guesses it from the file's name.
+
+        Raises:
+            InvalidValue: it is not a file that can be read.
+            InvalidKey, InvalidOption, Unsupported, Closed, Overloaded: as `put`.
+
+        The receipt raises `Rejected` if the file is gone or has changed before it was uploaded.
+        """
+        return self.put(key, file_ref(path, content_type), if_version=if_version)
 
     @overload
     def put_all(self, values: Mapping[str, Any]) -> Receipt: ...
@@ -335,6 +360,36 @@ class Database(BoundToProcess):
 
         return PrefixRead(read, pages)
 
+    async def get_file(self, key: str, path: str | os.PathLike[str]) -> str | None:
+        """Write the value of a key to a file: bytes as they are, anything else as JSON.
+
+        A large value is read in parts, several at a time, and never whole into memory. The file is replaced once
+        everything is there and has the SHA-256 that the log says.
+
+        Returns:
+            The content type; None if there is no such key. Then the file is left alone.
+
+        Raises:
+            Corrupt: the value's object is missing or does not match the log; the file is left alone.
+            Unavailable, AccessDenied: the storage does not answer or refuses.
+            OSError: the file cannot be written.
+        """
+        await self._look()
+        try:
+            return await self._get_file(key, path)
+        except Corrupt:  # the value may have been replaced and collected meanwhile
+            await self._replica.look()
+            return await self._get_file(key, path)
+
+    async def _get_file(self, key: str, path: str | os.PathLike[str]) -> str | None:
+        entry = self._replica.view.look_up(self._replica.placing.check_key(key))
+        if entry is None:
+            return None
+        await self._replica.values.save_to(entry, path, self._replica.clock.new_id())
+        content = entry.content
+        media = valuetext.media_of(content.text) if isinstance(content, Inline) else content.media
+        return media or "application/json"
+
     async def refresh(self) -> None:
         """Read to the end of the log. A following ``get`` sees every write committed before this call.
 
@@ -366,7 +421,7 @@ class Database(BoundToProcess):
         texts = await self.read_texts(entries)
         for key, entry in entries.items():
             if isinstance(entry.content, ContentObject):
-                jsontext.decode(texts[key], f"key {key!r}")
+                valuetext.decode(texts[key], f"key {key!r}")
         return texts
 
     async def read_texts(self, entries: Mapping[str, Entry]) -> dict[str, str]:
@@ -376,11 +431,8 @@ class Database(BoundToProcess):
             Corrupt: a value's object is missing or does not match the log.
             Unavailable, AccessDenied: the storage does not answer or refuses.
         """
-        values = self._replica.values
-        texts = {key: values.peek(entry) for key, entry in entries.items()}
-        lacking = [key for key, text in texts.items() if text is None]
-        texts.update(zip(lacking, await all_of(values.fetch(entries[key]) for key in lacking), strict=True))
-        return {key: text for key, text in texts.items() if text is not None}
+        texts = await self._replica.values.fetch_all(list(entries.values()))
+        return dict(zip(entries, texts, strict=True))
 
     def keys(self, prefix: str = "") -> list[str]:
         """The keys under a prefix as of the last read, sorted by code point, including own pending writes. No I/O."""

@@ -10,7 +10,7 @@ from inspect import isawaitable
 from typing import Any, TypeVar, cast
 
 from rxmps3.errors import Closed, Conflict, Error, InvalidOption
-from rxmps3.model import jsontext
+from rxmps3.model import valuetext
 from rxmps3.model.conditions import Conditions, Range, Seen, broken, seen
 from rxmps3.model.missing import MISSING
 from rxmps3.model.sortedkeys import check_prefix, check_window, window
@@ -130,7 +130,7 @@ class Transaction:
             key: entry for key in keys if key not in self._changes and (entry := self._view.look_up(key)) is not None
         }
         texts: dict[str, str | None] = {**await self._read_texts(stored), **self._changes}
-        return {key: jsontext.decode(text, f"key {key!r}") for key in keys if (text := texts.get(key)) is not None}
+        return {key: valuetext.decode(text, f"key {key!r}") for key in keys if (text := texts.get(key)) is not None}
 
     # -- changing --------------------------------------------------------------------------------------------
 
@@ -144,7 +144,7 @@ class Transaction:
         texts = {
             self._replica.placing.check_key(key): None
             if value is MISSING
-            else jsontext.encode(value, f"value of key {key!r:.80}")
+            else valuetext.encode(value, f"value of key {key!r:.80}")
             for key, value in values.items()
         }
         self._changes.update(texts)
@@ -165,7 +165,7 @@ class Transaction:
         self._check_running()
         self._over = True
         values = {
-            key: MISSING if text is None else jsontext.decode(text, f"value of key {key!r:.80}")
+            key: MISSING if text is None else valuetext.decode(text, f"value of key {key!r:.80}")
             for key, text in self._changes.items()
         }
         return values, Conditions(self._seen, tuple(self._ranges))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from rxmps3.database.undo_stack import Side, UndoStack, UndoStep
 from rxmps3.errors import Conflict, Corrupt, NotKept, Rejected
-from rxmps3.model import jsontext
+from rxmps3.model import valuetext
 from rxmps3.model.conditions import Conditions, Seen, broken
 from rxmps3.model.missing import MISSING
 from rxmps3.model.state import Committed, Entry, EntryChange, Inline, Remade, WriteId, Wrote
@@ -16,7 +16,6 @@ from rxmps3.replica import Replica
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.router import Turn
 from rxmps3.replica.writer import Draft
-from rxmps3.runtime.gather import all_of
 
 __all__ = ["UndoActions"]
 
@@ -136,13 +135,13 @@ class UndoActions:
     async def _values(self, operation: str, step: UndoStep, side: Side) -> dict[str, Any]:
         there = {key: entry for key, entry in side.items() if entry is not None}
         try:
-            texts = dict(zip(there, await all_of(map(self._replica.values.fetch, there.values())), strict=True))
+            texts = dict(zip(there, await self._replica.values.fetch_all(list(there.values())), strict=True))
         except Corrupt:
             self._steps.drop(step)
             if step.place and self._replica.archive is not None:
                 await self._replica.archive.check_kept(int(step.place))
             raise
-        return {key: jsontext.decode(texts[key], f"key {key!r}") if key in texts else MISSING for key in side}
+        return {key: valuetext.decode(texts[key], f"key {key!r}") if key in texts else MISSING for key in side}
 
     # -- pending writes ---------------------------------------------------------------------------
 

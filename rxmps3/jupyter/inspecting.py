@@ -171,7 +171,11 @@ class InspectorModel(ViewModel):
         def tell(value: Any) -> None:
             view = self._db.states.value
             entry = view.look_up(key)
-            text = None if value is MISSING or entry is None else json.dumps(value, ensure_ascii=False, indent=2)
+            text = (
+                None
+                if value is MISSING or entry is None
+                else json.dumps(value, ensure_ascii=False, indent=2, default=repr)
+            )
             said = {
                 "kind": "value",
                 "view": page,

@@ -197,7 +197,7 @@ def _text(value: Any) -> str | None:
 def _json(value: Any) -> str:
     import json
 
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, default=repr)
 
 
 class TimelineView(Widget[TimelineModel]):

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from rxmps3.errors import Corrupt, Error, InvalidOption, Unsupported
-from rxmps3.local.outbox import Outbox, Restored, open_sealed, seal
+from rxmps3.local.outbox import Outbox, Restored, open_sealed, open_sealed_bytes, seal, seal_bytes
 from rxmps3.log import codec
 from rxmps3.log.protocol import ResumePoint
 from rxmps3.model import jsontext
@@ -120,6 +120,18 @@ class Local:
     async def save_value(self, identity: str, text: str) -> None:
         """Keep a value's text."""
         await self._storage.put(_value_name(identity), seal(text))
+
+    async def load_pack(self, name: str) -> bytes | None:
+        """A known pack, verified, or None."""
+        answer = await self._storage.get(_value_name(name))
+        try:
+            return open_sealed_bytes(answer.body, name) if isinstance(answer, Found) else None
+        except Corrupt:
+            return None
+
+    async def save_pack(self, name: str, body: bytes) -> None:
+        """Keep a pack."""
+        await self._storage.put(_value_name(name), seal_bytes(body))
 
     async def prune_values(self) -> None:
         """Delete the oldest values beyond the limit."""

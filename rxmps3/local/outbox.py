@@ -30,7 +30,7 @@ from rxmps3.model.conditions import decode_conditions, encode_conditions
 from rxmps3.model.state import Write, WriteId
 from rxmps3.storage.base import Found, Storage, list_all
 
-__all__ = ["Outbox", "Restored", "open_sealed", "seal"]
+__all__ = ["Outbox", "Restored", "open_sealed", "open_sealed_bytes", "seal", "seal_bytes"]
 
 _WRITES = "writes/"
 _SENT = "sent"
@@ -45,7 +45,7 @@ class Restored:
 
     Attributes:
         write: as it was made.
-        texts: the texts of its large values, by the name of their object.
+        texts: the texts of its values that are not inline, by `ContentObject.place`.
         by: the name its user gave.
         sent: the storage's date when it was sent, if it may have been; None if it never was.
         after: where the log was when it was sent for the first time, "" if that is not known or was its beginning; None
@@ -268,16 +268,25 @@ class Outbox:
 
 def seal(text: str) -> bytes:
     """A text prefixed with its SHA-256, so that a truncated or altered one is detected."""
-    body = text.encode()
+    return seal_bytes(text.encode())
+
+
+def seal_bytes(body: bytes) -> bytes:
+    """As `seal`, for bytes."""
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
 def open_sealed(body: bytes, name: str) -> str:
     """The sealed text. Raises `Corrupt` if it is damaged."""
+    return open_sealed_bytes(body, name).decode()
+
+
+def open_sealed_bytes(body: bytes, name: str) -> bytes:
+    """The sealed bytes. Raises as `open_sealed`."""
     digest, _, rest = body.partition(b"\n")
     if hashlib.sha256(rest).hexdigest().encode() != digest:
         raise Corrupt("torn or altered", object=f"file {name!r}")
-    return rest.decode()
+    return rest
 
 
 def _first_of(batch: str) -> int:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 
 from immutables import Map
 
-from rxmps3.errors import Corrupt, Unsupported
-from rxmps3.model import jsontext
-from rxmps3.model.names import parse_value_name
+from rxmps3.errors import Corrupt, InvalidValue, Unsupported
+from rxmps3.model import jsontext, valuetext
+from rxmps3.model.names import is_pack_name, parse_value_name
 from rxmps3.model.seal import check_seal, sealed
 from rxmps3.model.state import ContentObject, Entry, Inline, ManifestVersion, Mark, State, Write, WriteId
+from rxmps3.model.writing import contents_of
 
 __all__ = [
     "FORMAT",
@@ -40,6 +42,7 @@ __all__ = [
     "encode_head",
     "encode_state",
     "encode_write",
+    "features_of",
     "genesis",
     "json_object",
     "sequenced_names",
@@ -50,7 +53,13 @@ FORMAT = 1
 _HEX = re.compile("[0-9a-f]{64}")
 TAGS = "tags"
 """What a head requires that has tags: a client that did not know them would leave them out of the next one."""
-KNOWN_FEATURES: frozenset[str] = frozenset({TAGS})
+JSON, BYTES = "json", "bytes"
+"""The types of values. A release that does not know one refuses what names it."""
+PACKS = "packs"
+"""What an entry or a checkpoint requires that refers to values in packs."""
+KNOWN_FEATURES: frozenset[str] = frozenset({PACKS, TAGS})
+_PACKED_SHA256 = re.compile("[0-9A-Za-z_-]{42}[AEIMQUYcgkosw048]")
+"""URL-safe Base64 of 32 bytes, without its padding; the last digit has four bits."""
 
 
 Names = Callable[[str, str], bool]
@@ -147,8 +156,11 @@ def encode_write(write: Write, committer: str) -> str:
     """
     parts = [] if write.by is None else [f'"by":{_quote(write.by)}']
     parts += [f'"nonce":{_quote(write.nonce)}', f'"number":{write.id.number}']
+    packs = _packs_in(write.update.values())
+    if packs:
+        parts.append(f'"packs":{jsontext.encode(list(packs))}')
     members = ",".join(
-        f"{_quote(key)}:{'null' if entry is None else _encode_state_entry(entry)}"
+        f"{_quote(key)}:{'null' if entry is None else _encode_state_entry(entry, packs, write.id.version)}"
         for key, entry in sorted(write.update.items())
     )
     parts.append(f'"update":{{{members}}}')
@@ -161,17 +173,45 @@ def _quote(text: str) -> str:
     return jsontext.encode(text)
 
 
-def _encode_state_entry(entry: Entry) -> str:
+def features_of(writes: Iterable[Write]) -> list[str]:
+    """What a log entry with these writes requires of its readers."""
+    packed = any(content.offset is not None for write in writes for content in contents_of(write))
+    return [PACKS] if packed else []
+
+
+def _packs_in(entries: Iterable[Entry | None]) -> dict[str, int]:
+    """The packs that entries refer to, in order of their names, and the number of each."""
+    names = {
+        entry.content.name
+        for entry in entries
+        if entry is not None and isinstance(entry.content, ContentObject) and entry.content.offset is not None
+    }
+    return {name: number for number, name in enumerate(sorted(names))}
+
+
+def _encode_state_entry(entry: Entry, packs: Mapping[str, int], version: str = "") -> str:
+    """The text of an entry; ``version`` is what an entry's version is understood to be where it is left out."""
     content = entry.content
     if isinstance(content, Inline):
-        return f'{{"value":{content.text},"version":{_quote(entry.version)}}}'
+        media = valuetext.media_of(content.text)
+        if media is None:
+            return f'{{"value":{content.text},"version":{_quote(entry.version)}}}'
+        data = b64encode(valuetext.body_of(content.text)).decode()
+        return jsontext.encode({"bytes": data, "media": media, "type": BYTES, "version": entry.version})
+    if content.offset is not None:
+        sha256 = urlsafe_b64encode(bytes.fromhex(content.sha256)).rstrip(b"=").decode()
+        own = "" if entry.version == version else entry.version
+        rest = [own, content.media] if content.media is not None else [own] if own else []
+        return jsontext.encode([packs[content.name], content.offset, content.size, sha256, *rest])
     members = {
         "object": content.name,
         "sha256": content.sha256,
         "size": content.size,
-        "type": "json",
+        "type": JSON if content.media is None else BYTES,
         "version": entry.version,
     }
+    if content.media is not None:
+        members["media"] = content.media
     if content.version is not None:
         members["at"] = content.version
     return jsontext.encode(members)
@@ -187,14 +227,16 @@ def encode_entry(
     *,
     date: datetime | None = None,
     expired: Sequence[str] = (),
+    requires: Sequence[str] = (),
 ) -> bytes:
-    """The bytes of a log entry; ``writes`` are texts made by `encode_write`."""
+    """The bytes of a log entry; ``writes`` are texts made by `encode_write`, ``requires`` is what `features_of` says
+    of the writes."""
     members = {
         "by": by,
         "date": None if date is None else stamp(date, "seconds"),
         "format": FORMAT,
         "previous": previous,
-        "requires": [],
+        "requires": list(requires),
         "seq": seq,
         "time": stamp(time, "milliseconds"),
         "writer": writer,
@@ -243,34 +285,89 @@ def decode_write(part: Any, committer: str, what: str, names: Names = sequenced_
     """Read one write of an entry. Raises as `decode_entry`."""
     read = Reader(json_object(part, what), what)
     writer = read.text("writer") if "writer" in read.members else committer
+    id = WriteId(writer, read.number("number"))
+    packs = _decode_packs(read, names, what)
     update = {
-        key: None if entry is None else _decode_state_entry(entry, key, what, names)
+        key: None if entry is None else _decode_state_entry(entry, key, what, names, packs, id.version)
         for key, entry in read.object("update").items()
     }
     if not update or "" in update or not all(map(_is_text, update)):
         raise Corrupt("a write without keys, or with a key that is empty or not valid Unicode", object=what)
     by = read.text("by") if "by" in read.members else None
-    return Write(WriteId(writer, read.number("number")), read.text("nonce"), update, by=by)
+    return Write(id, read.text("nonce"), update, by=by)
 
 
-def _decode_state_entry(part: Any, key: str, container: str, names: Names) -> Entry:
+def _decode_packs(read: Reader, names: Names, what: str) -> Sequence[str]:
+    """The names of the packs that a write or a checkpoint refers to by number."""
+    packs = read.texts("packs") if "packs" in read.members else ()
+    for name in packs:
+        if not (is_pack_name(name) or names is any_names):
+            raise Corrupt(f"'packs' has what is not the name of a pack: {name!r:.200}", object=what)
+    return packs
+
+
+def _decode_packed(part: Sequence[Any], what: str, packs: Sequence[str], version: str) -> Entry:
+    pack, offset, size, sha256 = part[:4] if 4 <= len(part) <= 6 else (None,) * 4
+    own, media = (*part[4:], None, None)[:2]
+    if not (
+        all(type(number) is int and number >= 0 for number in (pack, offset, size))
+        and cast("int", pack) < len(packs)
+        and isinstance(sha256, str)
+        and _PACKED_SHA256.fullmatch(sha256)
+        and (own is None or _is_text(own))
+        and (len(part) < 6 or _is_text(media))
+        and (own or version)
+    ):
+        raise Corrupt(f"not a reference into a pack: {part!r:.200}", object=what)
+    content = ContentObject(
+        packs[cast("int", pack)],
+        urlsafe_b64decode(sha256 + "=").hex(),
+        cast("int", size),
+        offset=cast("int", offset),
+        media=None if media is None else _media(media, what),
+    )
+    return Entry(own or version, content)
+
+
+def _decode_state_entry(
+    part: Any, key: str, container: str, names: Names, packs: Sequence[str], version: str = ""
+) -> Entry:
     what = f"{container}, key {key!r:.80}"
     if not _is_text(key):
         raise Corrupt("a key that is not valid Unicode", object=what)
+    if isinstance(part, list):
+        return _decode_packed(cast("list[Any]", part), what, packs, version)
     read = Reader(json_object(part, what), what)
     version = read.text("version")
     if "value" in read.members:
         return Entry(version, Inline(jsontext.encode_as_read(read.members["value"])))
-    if read.text("type") != "json":
+    if read.text("type") not in (JSON, BYTES):
         raise Unsupported(
             f"a value of type {read.members['type']!r:.40}", object=what, remedy="upgrade rxmps3 to read it"
         )
+    media = _media(read.text("media"), what) if read.members["type"] == BYTES else None
+    if media is not None and "bytes" in read.members:
+        return Entry(version, Inline(valuetext.text_of_body(_bytes(read.text("bytes"), what), media)))
     name = read.text("object")
     if not names(name, key):
         raise Corrupt(f"'object' is not the name of a value of this key: {name!r:.200}", object=what)
     at = read.text("at") if "at" in read.members else None
     sha256 = "" if read.members.get("sha256") == "" and names is any_names else read.hash("sha256")
-    return Entry(version, ContentObject(name, sha256, read.number("size"), at))
+    return Entry(version, ContentObject(name, sha256, read.number("size"), at, media=media))
+
+
+def _media(content_type: str, what: str) -> str:
+    try:
+        return valuetext.check_content_type(content_type)
+    except InvalidValue as error:
+        raise Corrupt(error.what, object=what) from None
+
+
+def _bytes(text: str, what: str) -> bytes:
+    try:
+        return b64decode(text, validate=True)
+    except ValueError:
+        raise Corrupt("'bytes' is not Base64", object=what) from None
 
 
 def encode_head(head: Head) -> bytes:
@@ -327,7 +424,10 @@ def _decode_ref(members: dict[str, Any], what: str) -> CheckpointRef:
 
 def encode_state(state: State, incarnation: str, seq: int, chain: str) -> bytes:
     """The JSON of a checkpoint. Deterministic: equal states give equal bytes."""
-    entries = ",".join(f"{_quote(key)}:{_encode_state_entry(entry)}" for key, entry in sorted(state.entries.items()))
+    packs = _packs_in(state.entries.values())
+    entries = ",".join(
+        f"{_quote(key)}:{_encode_state_entry(entry, packs)}" for key, entry in sorted(state.entries.items())
+    )
     writers = {
         writer: {
             "number": mark.number,
@@ -338,7 +438,15 @@ def encode_state(state: State, incarnation: str, seq: int, chain: str) -> bytes:
         for writer, mark in state.writers.items()
     }
     head = jsontext.encode(
-        {"chain": chain, "format": FORMAT, "log": incarnation, "requires": [], "seq": seq, "writers": writers}
+        {
+            "chain": chain,
+            "format": FORMAT,
+            "log": incarnation,
+            "requires": [PACKS] if packs else [],
+            "seq": seq,
+            "writers": writers,
+            **({"packs": list(packs)} if packs else {}),
+        }
     )
     return f'{head[:-1]},"entries":{{{entries}}}}}'.encode()
 
@@ -359,7 +467,10 @@ def decode_state(body: bytes, name: str, names: Names = sequenced_names) -> Chec
     members = json_object(jsontext.decode_container(body, what), what)
     check_format(members, what)
     read = Reader(members, what)
-    entries = {key: _decode_state_entry(entry, key, what, names) for key, entry in read.object("entries").items()}
+    packs = _decode_packs(read, names, what)
+    entries = {
+        key: _decode_state_entry(entry, key, what, names, packs) for key, entry in read.object("entries").items()
+    }
     writers: dict[str, Mark] = {}
     for writer, part in read.object("writers").items():
         mark = Reader(json_object(part, what), what)

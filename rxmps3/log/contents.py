@@ -6,6 +6,7 @@ import hashlib
 
 from rxmps3.errors import Corrupt
 from rxmps3.model.state import ContentObject
+from rxmps3.model.valuetext import text_of_body
 
 __all__ = ["verified"]
 
@@ -14,7 +15,7 @@ def verified(content: ContentObject, body: bytes, name: str) -> str:
     """Decode a value's object after checking it against the log.
 
     Raises:
-        Corrupt: the SHA-256 differs, or the body is not UTF-8.
+        Corrupt: the SHA-256 differs, or the body of a JSON value is not UTF-8.
     """
     digest = hashlib.sha256(body).hexdigest()
     what = f"value {name!r}"
@@ -24,6 +25,6 @@ def verified(content: ContentObject, body: bytes, name: str) -> str:
             f"its SHA-256 is {digest}, the log says {content.sha256}", operation="get", object=what, remedy=remedy
         )
     try:
-        return body.decode()
-    except UnicodeDecodeError:
-        raise Corrupt("not UTF-8", operation="get", object=what, remedy=remedy) from None
+        return text_of_body(body, content.media)
+    except Corrupt as error:
+        raise Corrupt(error.what, operation="get", object=what, remedy=remedy) from None

@@ -80,7 +80,10 @@ async def protocol_of(storage: Storage, manifest: str) -> ProtocolName | None:
 def fits(protocol: ProtocolName, write: Write) -> bool:
     """Whether a write's values are stored where the protocol puts them."""
     contents = [(key, entry.content) for key, entry in write.update.items() if entry is not None]
-    ours = all(isinstance(content, Inline) or sequenced_names(content.name, key) for key, content in contents)
+    ours = all(
+        isinstance(content, Inline) or content.offset is not None or sequenced_names(content.name, key)
+        for key, content in contents
+    )
     return ours if protocol == "sequenced" else not ours or not contents
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 from rxmps3.errors import InvalidOption, InvalidValue
 from rxmps3.model import jsontext
 from rxmps3.model.merge_patch import merge
+from rxmps3.model.valuetext import media_of
 
 __all__ = [
     "Derivation",
@@ -33,8 +34,12 @@ class MergePatch:
     text: str
 
     def apply(self, before: str | None) -> str:
-        """Apply it to a value, given as text or None; returns the text of the result."""
-        target = None if before is None else jsontext.decode(before)
+        """Apply it to a value, given as text or None; returns the text of the result.
+
+        Raises:
+            InvalidValue: the value is bytes.
+        """
+        target = None if before is None else _json(before, "patch")
         return jsontext.encode(merge(target, jsontext.decode(self.text)))
 
 
@@ -56,10 +61,10 @@ class SchemaMerge:
         """Apply it to a value, given as text or None; returns the text of the result, or None for no value.
 
         Raises:
-            InvalidValue: the strategies cannot merge these two values.
+            InvalidValue: the strategies cannot merge these two values, or the present one is bytes.
             InvalidOption: the schema is invalid, or refers to other documents.
         """
-        base, head = None if before is None else jsontext.decode(before), jsontext.decode(self.text)
+        base, head = None if before is None else _json(before, "merge"), jsontext.decode(self.text)
         schema = jsontext.decode(self.schema)
         check_schema(schema)
         with warnings.catch_warnings():
@@ -75,6 +80,18 @@ class SchemaMerge:
                 raise InvalidValue(f"cannot be merged: {error}", operation="merge") from error
         discarded = before is None and merged is None and head is not None
         return None if discarded else jsontext.encode(merged)
+
+
+def _json(text: str, operation: str) -> Any:
+    """The JSON value of a text. Raises `InvalidValue` if it is one of bytes."""
+    media = media_of(text)
+    if media is not None:
+        raise InvalidValue(
+            f"the key holds bytes ({media}), and only JSON can be changed in part",
+            operation=operation,
+            remedy="put a new value",
+        )
+    return jsontext.decode(text)
 
 
 Derivation = MergePatch | SchemaMerge

@@ -6,6 +6,7 @@ Below the prefix of the database a manifest owns one folder::
     <manifest>/<incarnation>/log/<seq, 20 digits>
     <manifest>/<incarnation>/checkpoint/<seq, 20 digits>-<nonce>
     <manifest>/values/<escaped key>@<version>
+    <manifest>/values/@<version>.<number>
     .rxmps3-probe/<nonce>
     .rxmps3-presence/<manifest>/<client>
 
@@ -32,6 +33,8 @@ __all__ = [
     "Layout",
     "check_key",
     "escape",
+    "is_pack_name",
+    "pack_name",
     "parse_value_name",
     "presence_folder",
     "probe",
@@ -47,6 +50,7 @@ MAX_NAME_BYTES = 1024
 """The longest object name, in bytes. Source: Amazon S3 User Guide, "Naming Amazon S3 objects"."""
 _VERSION_BYTES = 40
 _VERSION = re.compile(r"[0-9A-Za-z]+-[0-9]+(\.[0-9A-Za-z]+)?")
+_PACK = re.compile(r"values/@[0-9A-Za-z]+-[0-9]+\.[0-9]+(\.[0-9A-Za-z]+)?")
 _SEQ_DIGITS = 20
 _MAX_SEGMENT = 200
 _GOES_ON = "@/"
@@ -187,6 +191,19 @@ def value_name(key: str, version: str, again: str = "") -> str:
     ``again`` distinguishes a later upload of the same value.
     """
     return f"{VALUES}{escape(key)}@{version}{'.' if again else ''}{again}"
+
+
+def pack_name(version: str, number: int, again: str = "") -> str:
+    """The name, relative to its manifest, of the object that holds several values of one write, its ``number``-th.
+
+    No key has such a name, since a key has at least one character. ``again`` as in `value_name`.
+    """
+    return f"{VALUES}@{version}.{number}{'.' if again else ''}{again}"
+
+
+def is_pack_name(name: str) -> bool:
+    """Whether a name was made by `pack_name`."""
+    return _PACK.fullmatch(name) is not None
 
 
 def parse_value_name(name: str) -> tuple[str, str]:

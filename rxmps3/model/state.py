@@ -30,6 +30,7 @@ from typing import Literal, NamedTuple
 from immutables import Map
 
 from rxmps3.errors import Corrupt, Error
+from rxmps3.model import valuetext
 from rxmps3.model.conditions import Conditions
 from rxmps3.model.merge_patch import compose, merge_flat
 from rxmps3.runtime.rich_repr import bundle
@@ -66,36 +67,53 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Inline:
-    """A value small enough to live in the log entry itself, as canonical JSON text."""
+    """A value small enough to live in the log entry itself, as `rxmps3.model.valuetext` writes it."""
 
     text: str
 
     @cached_property
     def sha256(self) -> str:
-        """Hex SHA-256 of the canonical text in UTF-8, as a content object of the same value would carry."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        """Hex SHA-256 of what the value is stored as, as a content object of the same value would carry."""
+        return hashlib.sha256(valuetext.body_of(self.text)).hexdigest()
+
+    @property
+    def identity(self) -> str:
+        """As that of a content object of the same value."""
+        media = valuetext.media_of(self.text)
+        return self.sha256 if media is None else f"{self.sha256}:{media}"
 
 
 @dataclass(frozen=True)
 class ContentObject:
-    """A value in an object of its own.
+    """A value in an object of its own, or in a pack: an object that holds several values of one write.
 
     Attributes:
         name: the object's name, as the log's protocol writes it.
-        sha256: hex SHA-256 of its canonical JSON text in UTF-8; "" where the log does not tell.
-        size: bytes of the object; 0 where the log does not tell.
+        sha256: hex SHA-256 of its bytes, which are its canonical JSON text in UTF-8 unless it has a ``media``; ""
+            where the log does not tell.
+        size: bytes of the value; 0 where the log does not tell.
         version: which version of the object it is, where objects are versioned; None before it was uploaded.
+        offset: where its bytes begin in a pack; None if the object holds nothing else.
+        media: the content type if the value is bytes; None if it is JSON.
     """
 
     name: str
     sha256: str
     size: int
     version: str | None = None
+    offset: int | None = None
+    media: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Which of the values of a write it is: two of them may be in one object."""
+        return self.name if self.offset is None else f"{self.name}#{self.offset}"
 
     @property
     def identity(self) -> str:
         """Equal for equal values as far as that can be told without reading them."""
-        return self.sha256 or f"{self.name}?{self.version or ''}"
+        known = self.sha256 if self.media is None else f"{self.sha256}:{self.media}"
+        return known if self.sha256 else f"{self.name}?{self.version or ''}"
 
 
 @dataclass(frozen=True)
@@ -108,18 +126,16 @@ class Entry:
     @property
     def identity(self) -> str:
         """Equal for equal values, as far as that can be told without reading them."""
-        return self.content.sha256 if isinstance(self.content, Inline) else self.content.identity
+        return self.content.identity
 
     def same_value(self, other: Entry | None) -> bool:
-        """Whether both hold the same JSON text."""
+        """Whether both hold the same value, which is to say the same text."""
         if other is None:
             return False
         mine, theirs = self.content, other.content
         if isinstance(mine, Inline) and isinstance(theirs, Inline):
             return mine.text == theirs.text
-        if isinstance(mine, ContentObject) and isinstance(theirs, ContentObject):
-            return mine.identity == theirs.identity
-        return mine.sha256 == theirs.sha256
+        return mine.identity == theirs.identity
 
 
 Update = Mapping[str, Entry | None]

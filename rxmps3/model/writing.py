@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from rxmps3.errors import InvalidValue
-from rxmps3.model import jsontext
+from rxmps3.model import valuetext
 from rxmps3.model.missing import MISSING
-from rxmps3.model.names import escape, value_name
+from rxmps3.model.names import escape, pack_name, value_name
 from rxmps3.model.state import ContentObject, Entry, Inline, Write
 
 __all__ = ["Texts", "contents_of", "encode_values", "plan", "values_of", "with_contents", "with_new_names"]
@@ -22,6 +22,12 @@ MAX_UNCHECKED_KEYS = 500
 MAX_WRITE_BYTES = 8 << 20
 """So many bytes of a log entry one write may take at most; readers refuse entries of twice that."""
 _ENTRY_BYTES = 300
+MAX_PACK_BYTES = 8 << 20
+"""Several values of one write share an object, a pack. It ends with the value that makes it reach this size."""
+MAX_PACKED_BYTES = 1 << 20
+"""A value that is larger has an object of its own: reading it costs a request anyway, and it is collected by itself."""
+SMALLER_THAN_A_REFERENCE = 64
+"""A reference into a pack takes about so many bytes; a value that takes no more is always inline."""
 
 Texts = dict[str, str | None]
 """Canonical text by key; None deletes."""
@@ -32,7 +38,7 @@ def encode_values(values: Mapping[str, Any], check: Callable[[object], str]) -> 
 
     Raises:
         InvalidKey: no storage could hold the key.
-        InvalidValue: a value is not JSON, or there are no keys, or too many for one atomic write.
+        InvalidValue: a value is neither bytes nor JSON, or there are no keys, or too many for one atomic write.
     """
     if not values:
         raise InvalidValue("a write names at least one key", operation="put_all")
@@ -43,7 +49,7 @@ def encode_values(values: Mapping[str, Any], check: Callable[[object], str]) -> 
             remedy="split it",
         )
     texts = {
-        check(key): None if value is MISSING else jsontext.encode(value, f"value of key {key!r:.80}")
+        check(key): None if value is MISSING else valuetext.encode(value, f"value of key {key!r:.80}")
         for key, value in values.items()
     }
     if len(texts) > MAX_UNCHECKED_KEYS:
@@ -58,15 +64,15 @@ def contents_of(write: Write) -> tuple[ContentObject, ...]:
 
 
 def values_of(write: Write, texts: Mapping[str, str]) -> dict[str, Any]:
-    """The text that a write sets each key to; ``texts`` are those of its objects, by name."""
+    """The text that a write sets each key to; ``texts`` are those of its objects, by `ContentObject.place`."""
     values: dict[str, Any] = {}
     for key, entry in write.update.items():
         if entry is None:
             values[key] = MISSING
         else:
             content = entry.content
-            text = content.text if isinstance(content, Inline) else texts[content.name]
-            values[key] = jsontext.decode(text, f"value of key {key!r:.80}")
+            text = content.text if isinstance(content, Inline) else texts[content.place]
+            values[key] = valuetext.decode(text, f"value of key {key!r:.80}")
     return values
 
 
@@ -83,9 +89,16 @@ def with_contents(write: Write, contents: Iterable[ContentObject]) -> Write:
 
 
 def with_new_names(write: Write, again: str) -> Write:
-    """The same write with new names for its objects."""
+    """The same write with its values in objects of other names."""
+    packs = list(dict.fromkeys(content.name for content in contents_of(write) if content.offset is not None))
+
+    def renamed(key: str, version: str, content: ContentObject) -> ContentObject:
+        if content.offset is None:
+            return replace(content, name=value_name(key, version, again))
+        return replace(content, name=pack_name(version, packs.index(content.name), again))
+
     update = {
-        key: replace(entry, content=replace(entry.content, name=value_name(key, entry.version, again)))
+        key: replace(entry, content=renamed(key, entry.version, entry.content))
         if entry is not None and isinstance(entry.content, ContentObject)
         else entry
         for key, entry in write.update.items()
@@ -112,18 +125,21 @@ def plan(
     Args:
         version: the version id of the write's entries.
         texts: the text of each key.
-        inline_limit: longer texts, in bytes, get an object; then the largest of the rest, until the write fits an
+        inline_limit: longer texts, in bytes, are not inline; then the largest of the rest, until the write fits an
             entry.
+
+    Where two or more of those that are not inline have at most `MAX_PACKED_BYTES`, they are packed, in the order of
+    their keys; every other one gets an object of its own.
     """
-    sizes = {
-        key: len(text) if text.isascii() else len(text.encode()) for key, text in texts.items() if text is not None
-    }
-    inline = {key: size for key, size in sizes.items() if size <= inline_limit}
+    sizes = {key: valuetext.size_of(text) for key, text in texts.items() if text is not None}
+    files = {key for key, text in texts.items() if text is not None and valuetext.file_of(text) is not None}
+    inline = {key: size for key, size in sizes.items() if size <= inline_limit and key not in files}
     total = sum(inline.values())
     for key in sorted(inline, key=inline.__getitem__, reverse=True):
-        if total <= MAX_INLINE_PER_WRITE:
+        if total <= MAX_INLINE_PER_WRITE or inline[key] <= SMALLER_THAN_A_REFERENCE:
             break
         total -= inline.pop(key)
+    places = _packed(version, {key: size for key, size in sizes.items() if key not in inline and key not in files})
     update: dict[str, Entry | None] = {}
     contents: list[tuple[ContentObject, str]] = []
     for key, text in texts.items():
@@ -132,7 +148,26 @@ def plan(
         elif key in inline:
             update[key] = Entry(version, Inline(text))
         else:
-            content = ContentObject(value_name(key, version), Inline(text).sha256, sizes[key])
+            name, offset = places.get(key) or (value_name(key, version), None)
+            sha256 = "" if key in files else Inline(text).sha256  # a file is read when it is uploaded
+            content = ContentObject(name, sha256, sizes[key], None, offset, valuetext.media_of(text))
             update[key] = Entry(version, content)
             contents.append((content, text))
     return update, contents
+
+
+def _packed(version: str, sizes: Mapping[str, int]) -> dict[str, tuple[str, int]]:
+    """The pack and the offset of each value that is packed, by key."""
+    small = sorted(key for key, size in sizes.items() if size <= MAX_PACKED_BYTES)
+    if len(small) < 2:
+        return {}
+    places: dict[str, tuple[str, int]] = {}
+    number = offset = 0
+    name = pack_name(version, number)
+    for key in small:
+        if offset >= MAX_PACK_BYTES:
+            number, offset = number + 1, 0
+            name = pack_name(version, number)
+        places[key] = (name, offset)
+        offset += sizes[key]
+    return places

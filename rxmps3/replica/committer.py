@@ -18,13 +18,11 @@ from rxmps3.replica.health import Health
 from rxmps3.replica.outbox_worker import OutboxWorker
 from rxmps3.replica.pending import FORGOTTEN_AFTER, Basis, PendingWrite, PendingWrites, Sending, Upload, Uploading
 from rxmps3.replica.receipt import Receipt
-from rxmps3.replica.values import Values
+from rxmps3.replica.values import Uploaded, Values
 from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock
 from rxmps3.runtime.event_loop import EventLoop
-from rxmps3.runtime.gather import all_of
 from rxmps3.runtime.worker import Retries, Worker, persist
-from rxmps3.storage.base import Stored
 
 __all__ = ["Committer"]
 
@@ -288,7 +286,7 @@ class Committer:
         unused.
         """
         try:
-            await persist(lambda: all_of(map(self._values.upload, contents)), self._retrying("upload"))
+            await persist(lambda: self._values.upload(contents), self._retrying("upload"))
         finally:
             for content in contents:
                 self._values.release(content)
@@ -314,7 +312,7 @@ class Committer:
             answers = await self._upload_all(one, contents)
             stored = [answer for answer in answers if answer is not None]
             if len(stored) == len(contents):
-                dates = [answer.date for answer in stored if answer.date is not None]
+                dates = [one.stored.date for one in stored if one.stored.date is not None]
                 self._uploaded(one, contents, stored, Upload(min(dates, default=None), wall, monotonic))
         except Rejected as error:
             self._dataflow.refusals.on_next(Refused(one.id, error))
@@ -323,12 +321,14 @@ class Committer:
             rejected.__cause__ = error
             self._dataflow.refusals.on_next(Refused(one.id, rejected))
 
-    async def _upload_all(self, one: PendingWrite[Receipt], contents: tuple[ContentObject, ...]) -> list[Stored | None]:
+    async def _upload_all(
+        self, one: PendingWrite[Receipt], contents: tuple[ContentObject, ...]
+    ) -> list[Uploaded | None]:
         shared, one.shared = one.shared, None  # if they have to be stored again, this write does so on its own
         if shared is None:
-            return await all_of(map(self._values.upload, contents))
+            return await self._values.upload(contents)
         try:
-            return await shared.upload(lambda: all_of(map(self._values.upload, contents)))
+            return await shared.upload(lambda: self._values.upload(contents))
         except BaseException:
             one.shared = shared
             raise
@@ -339,17 +339,20 @@ class Committer:
         return pending is not None and contents_of(pending.write) == contents
 
     def _uploaded(
-        self, one: PendingWrite[Receipt], contents: tuple[ContentObject, ...], stored: list[Stored], upload: Upload
+        self, one: PendingWrite[Receipt], contents: tuple[ContentObject, ...], stored: list[Uploaded], upload: Upload
     ) -> None:
         """Record the stored objects in the write, if they are still its values."""
         placing = self._values.placing
-        named = tuple(placing.uploaded(content, answer) for content, answer in zip(contents, stored, strict=True))
+        named = tuple(placing.uploaded(one.content, one.stored) for one in stored)
         with self._dataflow.lock:
             if not self._upload_is_current(one, contents):
                 return
             if named != contents:
                 write = self._dataflow.view.pending[one.id].write
                 self._dataflow.writes.on_next(Amended(with_contents(write, named)))
+            for content, known in zip(contents, named, strict=True):
+                self._values.rename(content, known)
+            one.contents = named
             self._pending.uploaded(one, upload)
 
     def _retrying(self, operation: str) -> Retries:

@@ -228,7 +228,7 @@ class PendingWrite(Generic[R]):
         order: its position in call order.
         receipt: the receipt that its caller holds.
         write: the write as first made, for the outbox.
-        texts: the texts of its objects as first made, by name.
+        texts: the texts of its values in objects as first made, by `ContentObject.place`.
         contents: its objects, whose texts are held until it ends.
         shared: the upload shared with other manifests, if any.
         sent_at: the storage's date when it was first sent, if known.

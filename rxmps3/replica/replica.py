@@ -324,12 +324,11 @@ class Replica:
             self._acknowledged.popleft()
         self._outbox_worker.wake()
         self._committer.ended(one)
-        for content in one.contents:
-            text = self.values.release(content)
-            if self._local is not None and settled.error is None:
-                saving = self.spawn(self.values.save(content, text), "save")
-                self._saves.add(saving)
-                saving.add_done_callback(self._saves.discard)
+        released = [(content, self.values.release(content)) for content in one.contents]
+        if released and self._local is not None and settled.error is None:
+            saving = self.spawn(self.values.save_all(released), "save")
+            self._saves.add(saving)
+            saving.add_done_callback(self._saves.discard)
         one.receipt.settle(settled.error)
         self._committer.wake()  # writes waiting behind it may be sent
         if settled.error is not None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from rxmps3.log.protocol import Planned
 from rxmps3.model.state import WriteId
-from rxmps3.storage.base import Stored
+from rxmps3.replica.values import Uploaded
 
 __all__ = ["SharedValues"]
 
@@ -22,7 +22,7 @@ class SharedValues:
 
     def __init__(self, planned: Planned) -> None:
         self._planned = planned
-        self._answers: list[Stored | None] | None = None
+        self._answers: list[Uploaded | None] | None = None
         self._uploading = asyncio.Lock()
 
     def planned_for(self, id: WriteId) -> Planned:
@@ -33,7 +33,7 @@ class SharedValues:
         }
         return Planned(update, self._planned.contents)
 
-    async def upload(self, upload: Callable[[], Awaitable[list[Stored | None]]]) -> list[Stored | None]:
+    async def upload(self, upload: Callable[[], Awaitable[list[Uploaded | None]]]) -> list[Uploaded | None]:
         """Upload them, or wait for the upload that is already running and return its answers."""
         async with self._uploading:
             if self._answers is None:

@@ -13,7 +13,7 @@ from rxmps3.errors import Conflict, InvalidInput, NotLoaded, Overloaded, Rejecte
 from rxmps3.local.outbox import Restored
 from rxmps3.log.protocol import Held, Kit, Planned
 from rxmps3.log.registry import fits
-from rxmps3.model import jsontext
+from rxmps3.model import valuetext
 from rxmps3.model.conditions import Conditions, Seen, broken, seen
 from rxmps3.model.derivations import Derivation
 from rxmps3.model.missing import MISSING
@@ -171,7 +171,7 @@ class WriteMaker:
         planned = self._plan(id, draft.values) if draft.shared is None else draft.shared.planned_for(id)
         self.number = id.number
         write = Write(id, self._clock.new_id(), planned.update, draft.conditions)
-        texts = {held.content.name: held.text for held in planned.contents}
+        texts = {held.content.place: held.text for held in planned.contents}
         receipt = self._receipt(write)
         one = self._pending.add(write, receipt, self._hold(planned.contents), texts)
         one.shared = draft.shared
@@ -244,7 +244,7 @@ class WriteMaker:
         one = self._pending.open[write.id]
         if one.basis is Basis.UNKNOWN:
             return  # it is planned once its values are known
-        texts = {content.name: self._values.peek_content(content) or "" for content in one.contents}
+        texts = {content.place: self._values.held_text(content) for content in one.contents}
         try:
             if write.conditions is not None and not kit.linear:
                 raise self._unsupported(kit, "commit")
@@ -268,7 +268,7 @@ class WriteMaker:
         write = replace(restored.write, by=None if named_here else restored.by)
         if fits(kit.protocol, write):
             renamed = kit.placing.again(write, self._clock.new_id(6))
-            held = _renamed(renamed, [restored.texts[content.name] for content in contents_of(write)])
+            held = _renamed(renamed, [restored.texts[content.place] for content in contents_of(write)])
         else:
             planned = self._plan(write.id, values_of(write, restored.texts))
             renamed, held = replace(write, update=planned.update), planned.contents
@@ -320,7 +320,7 @@ class _Known(NamedTuple):
 
 def _decoded(texts: Mapping[str, str | None]) -> dict[str, Any]:
     return {
-        key: MISSING if text is None else jsontext.decode(text, f"value of key {key!r:.80}")
+        key: MISSING if text is None else valuetext.decode(text, f"value of key {key!r:.80}")
         for key, text in texts.items()
     }
 

@@ -12,9 +12,11 @@ import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 __all__ = ["ID_ALPHABET", "Clock", "Random", "SystemClock", "spawn"]
+
+T = TypeVar("T")
 
 ID_ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 
@@ -63,6 +65,6 @@ class SystemClock:
         return "".join([ID_ALPHABET[byte & 31] for byte in secrets.token_bytes(characters)])
 
 
-def spawn(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+def spawn(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
     """Start a task that outlives the caller. The caller has to keep a reference and await the task in the end."""
     return asyncio.get_running_loop().create_task(coroutine, name=name)

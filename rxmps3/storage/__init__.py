@@ -8,6 +8,7 @@ from rxmps3.storage.base import (
     Delete,
     Found,
     Get,
+    GetRange,
     List,
     Listed,
     ListedVersion,
@@ -20,10 +21,13 @@ from rxmps3.storage.base import (
     Put,
     Storage,
     Stored,
+    Uploads,
     VersionedStorage,
     VersionPage,
     list_all,
     pages,
+    read_range,
+    uploads_of,
 )
 from rxmps3.storage.directory import DirectoryStorage
 from rxmps3.storage.memory import MemoryStorage
@@ -37,6 +41,7 @@ __all__ = [
     "DirectoryStorage",
     "Found",
     "Get",
+    "GetRange",
     "List",
     "ListVersions",
     "Listed",
@@ -51,9 +56,12 @@ __all__ = [
     "S3Storage",
     "Storage",
     "Stored",
+    "Uploads",
     "VersionPage",
     "VersionedStorage",
     "list_all",
     "open_storage",
     "pages",
+    "read_range",
+    "uploads_of",
 ]

@@ -11,9 +11,9 @@ then unknown), `Throttled`, `AccessDenied`, `BucketNotFound`. `put` and `delete`
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from rxmps3.errors import Unsupported
 
@@ -22,6 +22,7 @@ __all__ = [
     "Absent",
     "Found",
     "Get",
+    "GetRange",
     "List",
     "ListVersions",
     "Listed",
@@ -34,10 +35,13 @@ __all__ = [
     "Put",
     "Storage",
     "Stored",
+    "Uploads",
     "VersionPage",
     "VersionedStorage",
     "list_all",
     "pages",
+    "read_range",
+    "uploads_of",
     "versions_of",
 ]
 
@@ -150,6 +154,19 @@ class Get(Protocol):
         ...
 
 
+class GetRange(Protocol):
+    async def get_range(self, name: str, start: int, stop: int, *, version: str | None = None) -> Found | Missing:
+        """Read a part of one object.
+
+        Args:
+            name: the object's name, below the storage's prefix.
+            start: the first byte.
+            stop: the byte after the last. A part beyond the object's end is left out, whatever there is of it.
+            version: the version to read; None reads the newest.
+        """
+        ...
+
+
 class Put(Protocol):
     async def put(
         self,
@@ -172,6 +189,37 @@ class Put(Protocol):
         Raises:
             PreconditionFailed: the precondition does not hold, or an earlier attempt of this same put succeeded.
         """
+        ...
+
+
+class Uploads(Protocol):
+    """Writing one object in parts, so that nobody has to hold it whole. It appears when the upload is finished."""
+
+    async def begin_upload(self, name: str, *, content_type: str) -> str:
+        """Begin to write an object; returns the id of the upload."""
+        ...
+
+    async def put_part(self, name: str, upload: str, number: int, body: bytes, *, start: int) -> str:
+        """Write one part; several may be under way, and one that failed may be written again.
+
+        Args:
+            name: the object's name.
+            upload: the upload.
+            number: of the part, from 1 on.
+            body: its bytes. All parts but the last have the same size, of 5 MiB at least.
+            start: the place of its first byte in the object.
+
+        Returns:
+            The ETag of the part.
+        """
+        ...
+
+    async def finish_upload(self, name: str, upload: str, parts: Sequence[str]) -> Stored:
+        """Let the object appear. ``parts`` are the ETags of all parts, in order."""
+        ...
+
+    async def abort_upload(self, name: str, upload: str) -> None:
+        """Drop what was written of an object. Not an error if there is no such upload any more."""
         ...
 
 
@@ -231,6 +279,27 @@ def versions_of(storage: Storage) -> ListVersions:
     if not hasattr(storage, "list_versions"):
         raise Unsupported("this storage keeps no versions", operation="list versions", object=storage.url)
     return cast(ListVersions, storage)
+
+
+def uploads_of(storage: Put) -> Uploads | None:
+    """The storage, if it can write objects in parts."""
+    innermost: object = storage
+    while hasattr(innermost, "inner"):  # a wrapper can what the storage can that it wraps
+        innermost = cast(Any, innermost).inner
+    return cast(Uploads, storage) if all(hasattr(one, "begin_upload") for one in (storage, innermost)) else None
+
+
+async def read_range(storage: Get, name: str, start: int, stop: int, *, version: str | None = None) -> Found | Missing:
+    """A part of one object, as `GetRange.get_range`; a storage without it is asked for the whole object.
+
+    Raises: as `Get.get`.
+    """
+    if hasattr(storage, "get_range"):
+        return await cast(GetRange, storage).get_range(name, start, stop, version=version)
+    answer = await storage.get(name, version=version)
+    if isinstance(answer, Found):
+        return replace(answer, body=answer.body[start:stop])
+    return Missing(answer.date)
 
 
 async def pages(storage: List, prefix: str, *, after: str = "") -> AsyncIterator[Page]:

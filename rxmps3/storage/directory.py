@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import stat
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
@@ -58,6 +58,7 @@ class DirectoryStorage:
         self._temporary = os.path.join(self._internal, "tmp")
         self._known_paths: Paths | None = None
         self._swept = False
+        self._uploads: dict[str, int] = {}
 
     @property
     def url(self) -> str:
@@ -84,6 +85,12 @@ class DirectoryStorage:
                 return await asyncio.to_thread(self._get, name, unless, limit)
             return self._get(name, unless, limit)
 
+    async def get_range(self, name: str, start: int, stop: int, *, version: str | None = None) -> Found | Missing:
+        """See `rxmps3.storage.GetRange`; the ETag of a part is empty, since it is made of the whole content."""
+        check_name(name, "get")
+        self._refuse_version(version, "get")
+        return await asyncio.to_thread(self._get_range, name, start, stop)
+
     async def put(
         self,
         name: str,
@@ -98,6 +105,36 @@ class DirectoryStorage:
         check_sha256(body, sha256, self._where(name))
         return await asyncio.to_thread(self._put, name, body, when)
 
+    async def begin_upload(self, name: str, *, content_type: str) -> str:
+        """See `rxmps3.storage.Uploads`: a temporary file, whose name is the id; the content type is not kept."""
+        check_name(name, "put")
+        with self._translated("put", name):
+            path, file = await asyncio.to_thread(self._first_temporary_file)
+        self._uploads[os.path.basename(path)] = file
+        return os.path.basename(path)
+
+    async def put_part(self, name: str, upload: str, number: int, body: bytes, *, start: int) -> str:
+        """See `rxmps3.storage.Uploads`; the ETag of a part is empty."""
+        file = self._upload(name, upload)
+        with self._translated("put", name):
+            await asyncio.to_thread(_write_at, file, body, start)
+        return ""
+
+    async def finish_upload(self, name: str, upload: str, parts: Sequence[str]) -> Stored:
+        """See `rxmps3.storage.Uploads`; the ETag is empty, since it is made of the whole content."""
+        file = self._upload(name, upload)
+        stored = await asyncio.to_thread(self._finish, name, upload, file)
+        await self.abort_upload(name, upload)
+        return stored
+
+    async def abort_upload(self, name: str, upload: str) -> None:
+        """See `rxmps3.storage.Uploads`."""
+        file = self._uploads.pop(upload, None)
+        if file is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(self._temporary, upload))
+            os.close(file)
+
     async def delete(self, name: str, *, version: str | None = None) -> None:
         """See `rxmps3.storage.Delete`."""
         check_name(name, "delete")
@@ -109,7 +146,9 @@ class DirectoryStorage:
         return await asyncio.to_thread(self._list, prefix, max(after, cursor or ""), page_size(limit))
 
     async def close(self) -> None:
-        """Nothing is held open between calls."""
+        """Drop the uploads that were not finished; nothing else is held open between calls."""
+        for upload in list(self._uploads):
+            await self.abort_upload("", upload)
 
     # Names and paths
 
@@ -158,8 +197,15 @@ class DirectoryStorage:
             return NotModified(self._clock.now())
         return Found(body, etag, modified, self._clock.now())
 
-    def _load(self, name: str, limit: int | None = None) -> tuple[bytes, datetime] | None:
-        """The body and modification time of an object; None if it does not exist."""
+    def _get_range(self, name: str, start: int, stop: int) -> Found | Missing:
+        with self._translated("get", name):
+            loaded = self._load(name, start=start, stop=stop)
+        return Missing(self._clock.now()) if loaded is None else Found(loaded[0], "", loaded[1], self._clock.now())
+
+    def _load(
+        self, name: str, limit: int | None = None, *, start: int = 0, stop: int | None = None
+    ) -> tuple[bytes, datetime] | None:
+        """The body, or a part of it, and the modification time of an object; None if it does not exist."""
         path = self._path(name)
         try:
             file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -174,7 +220,8 @@ class DirectoryStorage:
             if not stat.S_ISREG(status.st_mode) or self._leads_through_a_link(path):
                 return None
             check_size(status.st_size, limit, self._where(name))
-            return _read(file, status.st_size), _modified(status)
+            os.lseek(file, start, os.SEEK_SET)
+            return _read(file, (status.st_size if stop is None else stop) - start), _modified(status)
         finally:
             os.close(file)
 
@@ -273,15 +320,35 @@ class DirectoryStorage:
         with self._translated("put", name):
             now = self._clock.now()
             with self._temporary_file(body, now) as temporary:
-                target = self._path(name)
-                self._refuse_link(target, name, "put")
-                try:
-                    self._install(temporary, target, name, when)
-                except FileNotFoundError:
-                    make_directories(os.path.dirname(target), self._directory_mode)
-                    self._install(temporary, target, name, when)
-            _sync_directory(os.path.dirname(target))
+                self._install_at(temporary, name, when)
         return Stored(etag_of(body), now)
+
+    def _install_at(self, temporary: str, name: str, when: Precondition | None) -> None:
+        target = self._path(name)
+        self._refuse_link(target, name, "put")
+        try:
+            self._install(temporary, target, name, when)
+        except FileNotFoundError:
+            make_directories(os.path.dirname(target), self._directory_mode)
+            self._install(temporary, target, name, when)
+        _sync_directory(os.path.dirname(target))
+
+    def _upload(self, name: str, upload: str) -> int:
+        file = self._uploads.get(upload)
+        if file is None:
+            raise Unavailable("there is no such upload any more", operation="put", object=self._where(name))
+        return file
+
+    def _first_temporary_file(self) -> tuple[str, int]:
+        self._sweep_once()
+        return self._new_temporary_file()
+
+    def _finish(self, name: str, upload: str, file: int) -> Stored:
+        with self._translated("put", name):
+            now = self._clock.now()
+            _date_and_sync(file, now)
+            self._install_at(os.path.join(self._temporary, upload), name, None)
+        return Stored("", now)
 
     def _install(self, temporary: str, target: str, name: str, when: Precondition | None) -> None:
         if isinstance(when, Absent):
@@ -352,22 +419,21 @@ class DirectoryStorage:
     @contextmanager
     def _temporary_file(self, body: bytes, now: datetime) -> Generator[str]:
         """A new file with this body, synced to disk; yields its path. It is removed afterwards unless installed."""
-        if not self._swept:
-            self._sweep()
-            self._swept = True
+        self._sweep_once()
         path, file = self._new_temporary_file()
         try:
-            rest = memoryview(body)
-            while rest:
-                rest = rest[os.write(file, rest) :]
-            stamp = round(now.timestamp() * 1e6) * 1000
-            os.utime(file, ns=(stamp, stamp))
-            os.fsync(file)
+            _write_at(file, body, 0)
+            _date_and_sync(file, now)
             yield path
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(path)
             os.close(file)
+
+    def _sweep_once(self) -> None:
+        if not self._swept:
+            self._sweep()
+            self._swept = True
 
     def _new_temporary_file(self) -> tuple[str, int]:
         """The path and the descriptor of a new empty file, locked."""
@@ -464,6 +530,19 @@ def _read(file: int, size: int) -> bytes:
         parts.append(part)
         size -= len(part)
     return b"".join(parts)
+
+
+def _write_at(file: int, body: bytes, start: int) -> None:
+    rest = memoryview(body)
+    while rest:
+        written = os.pwrite(file, rest, start)
+        rest, start = rest[written:], start + written
+
+
+def _date_and_sync(file: int, now: datetime) -> None:
+    stamp = round(now.timestamp() * 1e6) * 1000
+    os.utime(file, ns=(stamp, stamp))
+    os.fsync(file)
 
 
 def _modified(status: os.stat_result) -> datetime:

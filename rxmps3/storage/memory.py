@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_left
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from threading import Lock
 from typing import cast
 
-from rxmps3.errors import InvalidOption, PreconditionFailed, Unsupported
+from rxmps3.errors import Corrupt, InvalidOption, PreconditionFailed, Unavailable, Unsupported
 from rxmps3.model.sortedkeys import SortedKeys
 from rxmps3.runtime.clock import Clock, SystemClock
 from rxmps3.storage._common import MAX_NAME_BYTES, check_name, check_sha256, check_size, etag_of, page_size
@@ -49,6 +49,8 @@ class _Objects:
     names: dict[str, list[_Version]] = field(default_factory=dict[str, list[_Version]])
     order: SortedKeys = field(default_factory=SortedKeys)
     count: int = 0
+    uploads: int = 0
+    parts: dict[tuple[str, str], dict[int, bytes]] = field(default_factory=dict[tuple[str, str], dict[int, bytes]])
 
     def newest(self, name: str) -> _Version | None:
         """The version a plain get sees, None if there is none or it is a delete marker."""
@@ -143,6 +145,11 @@ class MemoryStorage:
         check_size(len(found.body), limit, self._where(name))
         return Found(found.body, found.etag, found.modified, now, found.id if self.versioning else None)
 
+    async def get_range(self, name: str, start: int, stop: int, *, version: str | None = None) -> Found | Missing:
+        """See `rxmps3.storage.GetRange`."""
+        answer = await self.get(name, version=version)
+        return replace(answer, body=answer.body[start:stop]) if isinstance(answer, Found) else Missing(answer.date)
+
     async def put(
         self,
         name: str,
@@ -163,6 +170,42 @@ class MemoryStorage:
                 self._check(name, when, now)
             stored = self._objects.append(name, body, etag, now)
         return Stored(etag, now, stored.id if self.versioning else None)
+
+    async def begin_upload(self, name: str, *, content_type: str) -> str:
+        """See `rxmps3.storage.Uploads`."""
+        check_name(name, "put")
+        with self._objects.lock:
+            self._objects.uploads += 1
+            upload = str(self._objects.uploads)
+            self._objects.parts[name, upload] = {}
+        return upload
+
+    async def put_part(self, name: str, upload: str, number: int, body: bytes, *, start: int) -> str:
+        """See `rxmps3.storage.Uploads`."""
+        with self._objects.lock:
+            self._parts(name, upload)[number] = bytes(body)
+        return etag_of(body)
+
+    async def finish_upload(self, name: str, upload: str, parts: Sequence[str]) -> Stored:
+        """See `rxmps3.storage.Uploads`."""
+        with self._objects.lock:
+            there = self._parts(name, upload)
+            bodies = [there.get(number, b"") for number in range(1, len(parts) + 1)]
+            if list(map(etag_of, bodies)) != list(parts):
+                raise Corrupt("its parts are other ones", operation="put", object=self._where(name))
+            del self._objects.parts[name, upload]
+        return await self.put(name, b"".join(bodies))
+
+    async def abort_upload(self, name: str, upload: str) -> None:
+        """See `rxmps3.storage.Uploads`."""
+        with self._objects.lock:
+            self._objects.parts.pop((name, upload), None)
+
+    def _parts(self, name: str, upload: str) -> dict[int, bytes]:
+        parts = self._objects.parts.get((name, upload))
+        if parts is None:
+            raise Unavailable("there is no such upload any more", operation="put", object=self._where(name))
+        return parts
 
     def _check(self, name: str, when: Precondition, now: datetime) -> None:
         newest = self._objects.newest(name)

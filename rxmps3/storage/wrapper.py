@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from rxmps3.errors import Unsupported
 from rxmps3.storage.base import (
     Found,
     Missing,
@@ -14,7 +15,10 @@ from rxmps3.storage.base import (
     Precondition,
     Storage,
     Stored,
+    Uploads,
     VersionPage,
+    read_range,
+    uploads_of,
     versions_of,
 )
 
@@ -28,7 +32,8 @@ class Request:
     """One request to a storage.
 
     Attributes:
-        verb: ``get``, ``put``, ``delete``, ``list`` or ``list_versions``.
+        verb: ``get``, ``put``, ``delete``, ``list``, ``list_versions``, or one of an upload in parts: ``begin_upload``,
+            ``put_part``, ``finish_upload`` or ``abort_upload``.
         name: the object's name, or the prefix that was listed.
         bytes_up: the size of the body that was sent.
         bytes_down: the size of the body that came back.
@@ -76,6 +81,12 @@ class StorageWrapper:
             Request("get", name), lambda: self.inner.get(name, unless=unless, version=version, limit=limit)
         )
 
+    async def get_range(self, name: str, start: int, stop: int, *, version: str | None = None) -> Found | Missing:
+        """See `rxmps3.storage.GetRange`; its request is a ``get``, too."""
+        return await self.around(
+            Request("get", name), lambda: read_range(self.inner, name, start, stop, version=version)
+        )
+
     async def put(
         self,
         name: str,
@@ -90,6 +101,37 @@ class StorageWrapper:
             Request("put", name, bytes_up=len(body), when=when),
             lambda: self.inner.put(name, body, when=when, sha256=sha256, content_type=content_type),
         )
+
+    async def begin_upload(self, name: str, *, content_type: str) -> str:
+        """See `rxmps3.storage.Uploads`."""
+        inner = self._uploads()
+        return await self.around(
+            Request("begin_upload", name), lambda: inner.begin_upload(name, content_type=content_type)
+        )
+
+    async def put_part(self, name: str, upload: str, number: int, body: bytes, *, start: int) -> str:
+        """See `rxmps3.storage.Uploads`."""
+        inner = self._uploads()
+        return await self.around(
+            Request("put_part", name, bytes_up=len(body)),
+            lambda: inner.put_part(name, upload, number, body, start=start),
+        )
+
+    async def finish_upload(self, name: str, upload: str, parts: Sequence[str]) -> Stored:
+        """See `rxmps3.storage.Uploads`."""
+        inner = self._uploads()
+        return await self.around(Request("finish_upload", name), lambda: inner.finish_upload(name, upload, parts))
+
+    async def abort_upload(self, name: str, upload: str) -> None:
+        """See `rxmps3.storage.Uploads`."""
+        inner = self._uploads()
+        return await self.around(Request("abort_upload", name), lambda: inner.abort_upload(name, upload))
+
+    def _uploads(self) -> Uploads:
+        uploads = uploads_of(self.inner)
+        if uploads is None:
+            raise Unsupported("this storage writes objects only whole", operation="upload", object=self.url)
+        return uploads
 
     async def delete(self, name: str, *, version: str | None = None) -> None:
         """See `rxmps3.storage.Delete`."""

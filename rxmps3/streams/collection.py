@@ -24,7 +24,7 @@ from reactivex.abc import DisposableBase
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxmps3.errors import Failure, InvalidOption, InvalidValue, NotLoaded
-from rxmps3.model import jsontext
+from rxmps3.model import valuetext
 from rxmps3.model.collections.aggregates import Aggregate, Count, Extreme, Mean, Reduce, Sum, Total
 from rxmps3.model.collections.cells import Cell, Text, Value, own
 from rxmps3.model.collections.delta import Delta
@@ -709,7 +709,7 @@ def collection_of(streams: Streams, sources: tuple[str | Observable[Any], ...], 
         typed = type is not None and type is not Any
 
         def load(text: str) -> Any:
-            value = jsontext.decode(text, name)
+            value = valuetext.decode(text, name)
             return codec.load(value) if typed else value
 
         plan = Plan(of_text=True)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from rxmps3.errors import Corrupt, Error, Failure
-from rxmps3.model import jsontext
+from rxmps3.model import valuetext
 from rxmps3.model.missing import MISSING
 from rxmps3.model.state import Cause, Entry, EntryChange, Loaded
 from rxmps3.replica import Replica
@@ -102,8 +102,8 @@ class ChangeSink:
         if before_text and before_text == after_text:
             return  # the log does not show that the values are equal
         try:
-            before = jsontext.decode(before_text, what) if before_text else MISSING
-            after = jsontext.decode(after_text, what) if after_text else MISSING
+            before = valuetext.decode(before_text, what) if before_text else MISSING
+            after = valuetext.decode(after_text, what) if after_text else MISSING
         except Corrupt as error:
             self._skip(error)
             return

@@ -15,7 +15,7 @@ from reactivex.abc import DisposableBase
 from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable
 
 from rxmps3.errors import Corrupt, Error, Failure, InvalidValue, NotLoaded
-from rxmps3.model import jsontext
+from rxmps3.model import jsontext, valuetext
 from rxmps3.model.derivations import MergePatch
 from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.state import Cause, Entry, EntryChange, Inline, View
@@ -115,7 +115,7 @@ class Key(Live[T], abc.ObserverBase[T]):
             self._default = codec.load(codec.dump(default))
         elif default is None:
             self._default_text = "null"  # a default of None hides null, whatever the type
-        equal_to = MISSING if self._default_text is None else jsontext.decode(self._default_text)
+        equal_to = MISSING if self._default_text is None else valuetext.decode(self._default_text)
         source = streams.observe(name, ABSENT, equal_to)
 
         def attach(sender: Sender[T]) -> DisposableBase:
@@ -210,7 +210,7 @@ class Key(Live[T], abc.ObserverBase[T]):
         if dumped is MISSING:
             hidden = entry is not None and self._default is None and self._replica.values.peek(entry) == "null"
             return entry is None or (hidden and value is None)
-        text = jsontext.encode(dumped, f"value of key {self.name!r}")
+        text = valuetext.encode(dumped, f"value of key {self.name!r}")
         if entry is None:
             return self._default_text is not None and self._same_text(text, self._default_text)
         text = self._replica.placing.normal(text)
@@ -249,7 +249,7 @@ class Key(Live[T], abc.ObserverBase[T]):
 
     def entry_of(self, change: EntryChange, text: str | None) -> KeyEntry[T]:
         """The entry after a change, given the JSON text of the value; None if it has no value."""
-        found = self.decode(ABSENT if text is None else jsontext.decode(text, f"key {self.name!r}"))
+        found = self.decode(ABSENT if text is None else valuetext.decode(text, f"key {self.name!r}"))
         error = found if isinstance(found, InvalidValue) else None
         value = self._own_default() if isinstance(found, InvalidValue) else found[0]
         version = change.after.version if change.after is not None else ""
@@ -267,7 +267,7 @@ class Key(Live[T], abc.ObserverBase[T]):
 
     def text_of(self, value: Any) -> str | None:
         """The text by which readers compare a JSON value, or `ABSENT`."""
-        return self._default_text if value is ABSENT else jsontext.encode(value)
+        return self._default_text if value is ABSENT else valuetext.encode(value)
 
     def loaded(self, value: Any) -> T:
         """Convert a JSON value, or `ABSENT`, to the type. Raises `InvalidValue`."""
@@ -287,7 +287,7 @@ class Key(Live[T], abc.ObserverBase[T]):
             raise NotLoaded(
                 "its value is not at hand", object=f"key {self.name!r}", remedy="observe it, or await db.get first"
             )
-        return self.loaded(jsontext.decode(text, f"key {self.name!r}"))
+        return self.loaded(valuetext.decode(text, f"key {self.name!r}"))
 
     def _report(self, operation: str, error: Exception, note: str) -> None:
         failure = Failure(operation, f"key {self.name!r}", error, note)
@@ -297,7 +297,7 @@ class Key(Live[T], abc.ObserverBase[T]):
 def _text_of_default(codec: Codec[T], default: T) -> str | None:
     """The JSON text of a default, if it is a value of its type."""
     try:
-        return jsontext.encode(codec.dump(default))
+        return valuetext.encode(codec.dump(default))
     except InvalidValue:
         return None
 

@@ -19,13 +19,12 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxmps3.errors import Corrupt, Failure
-from rxmps3.model import jsontext
+from rxmps3.model import valuetext
 from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.sortedmap import SortedMap
 from rxmps3.model.state import ContentObject, Entry, EntryChange, Inline, State
 from rxmps3.replica import Replica
 from rxmps3.replica.router import Sink, Turn
-from rxmps3.runtime.gather import all_of
 from rxmps3.streams.selection import Entries, Selection
 from rxmps3.streams.texts import Action, TextWait
 
@@ -303,7 +302,7 @@ class SnapshotSink:
     def _check(self, key: str, text: str) -> None:
         """Check that a downloaded text is JSON, and record the key if it is not."""
         try:
-            jsontext.decode(text, f"key {key!r}")
+            valuetext.decode(text, f"key {key!r}")
         except Corrupt as error:
             self._unreadable[key] = error
 
@@ -324,7 +323,7 @@ class SnapshotSink:
         snapshot, lacking = target.snapshot, dict(target.lacking)
 
         async def fetch() -> dict[str, str]:
-            texts = await all_of(map(self._replica.values.fetch, lacking.values()))
+            texts = await self._replica.values.fetch_all(list(lacking.values()))
             return dict(zip(lacking, texts, strict=True))
 
         def arrived(texts: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from rxmps3.errors import Error, InvalidOption, InvalidValue, Unsupported
-from rxmps3.model import jsontext
+from rxmps3.model import jsontext, valuetext
 
 __all__ = ["Codec", "codec_for"]
 
@@ -41,6 +41,24 @@ class _Untyped:
 
     def same(self, left: str, right: str) -> bool:
         return False
+
+
+class _Bytes(_Untyped):
+    """The codec of ``bytes``, and of ``Blob``."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def dump(self, value: Any) -> Any:
+        return self.load(value)
+
+    def load(self, value: Any) -> Any:
+        if not isinstance(value, (bytes, bytearray, memoryview)):
+            raise InvalidValue(f"does not fit its type: these are no bytes: {value!r:.80}", object=self._what)
+        return cast("Any", value)
+
+    def again(self, text: str) -> str:
+        return valuetext.encode(self.load(valuetext.decode(text, self._what)))
 
 
 class _Typed(Generic[T]):
@@ -79,6 +97,8 @@ class _Typed(Generic[T]):
         return dumped
 
     def load(self, value: Any) -> T:
+        if isinstance(value, bytes):
+            raise InvalidValue("does not fit its type: the key holds bytes", object=self._what)
         text = jsontext.encode(value, self._what)
         try:
             return self._adapter.validate_json(text)
@@ -86,7 +106,7 @@ class _Typed(Generic[T]):
             raise InvalidValue(_told(error), object=self._what) from None
 
     def again(self, text: str) -> str:
-        return jsontext.encode(self.dump(self.load(jsontext.decode(text, self._what))), self._what)
+        return jsontext.encode(self.dump(self.load(valuetext.decode(text, self._what))), self._what)
 
     @cached_property
     def _has_sets(self) -> bool:
@@ -96,7 +116,7 @@ class _Typed(Generic[T]):
         """Whether they differ only in the order of sets, which is arbitrary and varies between processes."""
         if len(left) != len(right) or not self._has_sets:
             return False
-        one, other = jsontext.decode(left), jsontext.decode(right)
+        one, other = valuetext.decode(left), valuetext.decode(right)
         try:
             return _without_order(one) == _without_order(other) and bool(self.load(one) == self.load(other))
         except Exception:
@@ -139,4 +159,6 @@ def codec_for(type: Any, what: str) -> Codec[Any]:
         Unsupported: pydantic is needed and not installed.
         InvalidOption: pydantic cannot validate this type.
     """
+    if type is bytes or type is valuetext.Blob:
+        return _Bytes(what)
     return cast("Codec[Any]", _Untyped() if type is Any or type is object else _Typed[Any](type, what))

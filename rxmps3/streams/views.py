@@ -14,7 +14,7 @@ from reactivex.abc import DisposableBase
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
 from rxmps3.errors import Corrupt, Failure, InvalidValue
-from rxmps3.model import jsontext
+from rxmps3.model import valuetext
 from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.snapshot import Asked, Keyed, Snapshot
 from rxmps3.model.sortedkeys import check_prefix, check_window
@@ -69,7 +69,7 @@ class Streams:
 
         def render(shown: Shown) -> Any:
             text = shown.texts.get(key)
-            return missing.value() if text is None else jsontext.decode(text, f"key {key!r}")
+            return missing.value() if text is None else valuetext.decode(text, f"key {key!r}")
 
         return self._of_keys(f"key {key!r}", (key,), render, missing)
 
@@ -301,7 +301,7 @@ class Streams:
 
 def read_text(key: str, text: str) -> Any:
     """Decode a key's text, to a new value at every call."""
-    return jsontext.decode(text, f"key {key!r}")
+    return valuetext.decode(text, f"key {key!r}")
 
 
 def snapshot_of(texts: Texts | Mapping[str, str]) -> Snapshot[str, Any]:
@@ -334,12 +334,12 @@ class _Default:
         self._value = value
         self._is_container = isinstance(value, (dict, list))
         try:
-            self._text: str | None = jsontext.encode(equal_to)
+            self._text: str | None = valuetext.encode(equal_to)
         except InvalidValue:
             self._text = None
         self.entry = Entry("", Inline(_NO_JSON_TEXT if self._text is None else self._text))
 
     def value(self) -> Any:
         if self._is_container and self._text is not None:
-            return jsontext.decode(self._text)
+            return valuetext.decode(self._text)
         return self._value

@@ -30,8 +30,11 @@ from rxmps3.storage.base import (
     NotModified,
     Storage,
     Stored,
+    Uploads,
     VersionedStorage,
     list_all,
+    read_range,
+    uploads_of,
 )
 
 __all__ = ["StorageContract", "VersionedStorageContract"]
@@ -75,6 +78,17 @@ def found(answer: object) -> Found:
     """Assert that the answer is an object, and return it."""
     assert isinstance(answer, Found), answer
     return answer
+
+
+_PART_BYTES = 5 << 20
+"""The least that a part but the last has on S3."""
+
+
+def _uploads(storage: Storage) -> Uploads:
+    uploads = uploads_of(storage)
+    if uploads is None:
+        _skip("this storage writes objects only whole")
+    return cast(Uploads, uploads)
 
 
 class StorageContract:
@@ -127,6 +141,44 @@ class StorageContract:
         body = hashlib.sha256(b"5 MiB").digest() * (5 * 1024 * 1024 // 32)
         await storage.put("large", body, when=ABSENT, sha256=hashlib.sha256(body).digest())
         assert found(await storage.get("large")).body == body
+
+    async def test_a_part_of_an_object(self, storage: Storage) -> None:
+        body = bytes(range(256)) * 300
+        await storage.put("a", body)
+        for start, stop in ((0, 1), (0, 10), (256, 70_000), (len(body) - 1, len(body)), (len(body) - 5, len(body) + 9)):
+            assert found(await read_range(storage, "a", start, stop)).body == body[start:stop]
+        assert found(await read_range(storage, "a", len(body) + 5, len(body) + 9)).body == b""
+        assert isinstance(await read_range(storage, "missing", 0, 10), Missing)
+
+    async def test_an_object_in_parts_appears_when_it_is_finished(self, storage: Storage) -> None:
+        uploads = _uploads(storage)
+        parts = [hashlib.sha256(b"%d" % number).digest() * (_PART_BYTES // 32) for number in range(2)]
+        parts.append(b"the rest")
+        upload = await uploads.begin_upload("large", content_type="text/plain")
+        assert isinstance(await storage.get("large"), Missing)
+        etags = {
+            number: await uploads.put_part("large", upload, number, parts[number - 1], start=(number - 1) * _PART_BYTES)
+            for number in (3, 1, 2, 1)  # in any order, and again
+        }
+        assert isinstance(await storage.get("large"), Missing)
+        stored = await uploads.finish_upload("large", upload, [etags[number] for number in (1, 2, 3)])
+        assert stored.date is not None
+        assert found(await storage.get("large")).body == b"".join(parts)
+        assert found(await read_range(storage, "large", _PART_BYTES - 1, _PART_BYTES + 1)).body == (
+            parts[0][-1:] + parts[1][:1]
+        )
+
+    async def test_an_upload_that_is_aborted_leaves_nothing(self, storage: Storage) -> None:
+        uploads = _uploads(storage)
+        await storage.put("large", b"before")
+        upload = await uploads.begin_upload("large", content_type="text/plain")
+        await uploads.put_part("large", upload, 1, b"part", start=0)
+        await uploads.abort_upload("large", upload)
+        await uploads.abort_upload("large", upload)
+        with refused(Error):
+            await uploads.finish_upload("large", upload, ["etag"])
+        assert found(await storage.get("large")).body == b"before"
+        assert await self.names(storage, "") == ["large"]
 
     async def test_equal_bodies_have_equal_etags_and_others_others(self, storage: Storage) -> None:
         one, same, other = [await storage.put(name, body) for name, body in [("1", b"x"), ("2", b"x"), ("3", b"y")]]

@@ -273,6 +273,12 @@ class Beside:
     def put_all(self, values: Mapping[str, Any], **where: Any) -> Any:
         return self._awaitable(self.blocking.put_all(values, **where))
 
+    def put_file(self, key: str, path: Any, **how: Any) -> Any:
+        return self._awaitable(self.blocking.put_file(key, path, **how))
+
+    async def get_file(self, key: str, path: Any) -> Any:
+        return await self._blocked(lambda: self.blocking.get_file(key, path))
+
     def delete(self, key: str, **where: Any) -> Any:
         return self._awaitable(self.blocking.delete(key, **where))
 

@@ -249,7 +249,8 @@ async def test_closing_ends_the_wait() -> None:
 async def test_a_window_fetches_only_what_it_shows(window: dict[str, int], shown: list[str]) -> None:
     counting = CountingStorage(MemoryStorage())
     async with players(counting.inner, "writer") as (writer,), players(counting, "reader") as (reader,):
-        await writer.put_all({f"k/{number}": BIG + str(number) for number in range(10)})
+        for number in range(10):
+            await writer.put(f"k/{number}", BIG + str(number))
         await looks(reader)
         seen = trace(reader.observe_prefix("k/", **window))
         await eventually(lambda: seen)

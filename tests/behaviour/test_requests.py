@@ -94,9 +94,34 @@ async def test_a_large_put_is_one_upload_and_one_small_commit(rig: Rig) -> None:
     assert (upload.bytes_up, commit.bytes_up < 1024) == (len(LARGE) + 2, True)
 
 
-async def test_a_put_all_uploads_each_large_value_once(rig: Rig) -> None:
+async def test_a_put_all_uploads_its_large_values_together(rig: Rig) -> None:
     await rig.writer.put_all({"a": LARGE + "a", "b": LARGE + "b", "c": 1})
-    assert sorted("/values/" in request.name for request in rig.written.requests) == [False, True, True]
+    upload, commit = rig.written.requests
+    assert ("/values/" in upload.name, "/log/" in commit.name) == (True, True)
+    assert upload.bytes_up == 2 * (len(LARGE) + 3)
+
+
+async def test_a_very_large_value_is_uploaded_by_itself(rig: Rig) -> None:
+    await rig.writer.put_all({"a": LARGE * 250, "b": LARGE + "b", "c": LARGE + "c"})
+    assert len([request for request in rig.written.requests if "/values/" in request.name]) == 2
+
+
+@pytest.mark.parametrize(("count", "size"), [(10_000, 98), (20_000, 19)])
+async def test_a_put_all_of_many_small_values_is_three_requests_at_most(rig: Rig, count: int, size: int) -> None:
+    values = {f"item/{number:05}": f"{number:0{size}}" for number in range(count)}
+    await rig.writer.put_all(values)
+    writing = [
+        request
+        for request in rig.written.requests
+        if request.name.startswith("main/") and "/checkpoint" not in request.name and request.name != "main/head"
+    ]
+    assert len(writing) <= 3
+    assert verbs(rig.written)[: len(writing)] == ["put"] * len(writing)
+    assert rig.written.requests[-1].bytes_up < 2_500_000
+    await looks(rig.reader)
+    assert await soon(rig.clock, rig.reader.get_prefix("item/")) == values
+    assert len(rig.read.requests) <= 3
+    assert verbs(rig.read) == ["get"] * len(rig.read.requests)
 
 
 async def test_an_idle_look_is_one_get(rig: Rig) -> None:
@@ -173,8 +198,29 @@ async def test_nobody_downloads_a_large_value_that_nobody_asks_for(rig: Rig) -> 
     assert "/values/" not in "".join(request.name for request in rig.read.requests)
 
 
+async def test_a_value_of_a_pack_is_read_alone_and_the_next_with_all_the_rest(rig: Rig) -> None:
+    await rig.writer.put_all({f"big/{number:02}": f"{number}{LARGE}" for number in range(99)})
+    await looks(rig.reader)
+    rig.read.reset()
+    assert await rig.reader.get("big/70") == f"70{LARGE}"
+    assert rig.read.bytes_down == len(LARGE) + 4
+    for number in range(99):
+        assert await rig.reader.get(f"big/{number:02}") == f"{number}{LARGE}"
+    assert len([request for request in rig.read.requests if "/values/" in request.name]) == 2
+
+
+async def test_some_values_of_a_pack_are_read_by_one_request_that_spans_them(rig: Rig) -> None:
+    await rig.writer.put_all({f"big/{number:02}": f"{number}{LARGE}" for number in range(99)})
+    await looks(rig.reader)
+    rig.read.reset()
+    some = await soon(rig.clock, rig.reader.get_many(["big/70", "big/72", "big/71"]))
+    assert some == {f"big/{number}": f"{number}{LARGE}" for number in (70, 72, 71)}
+    assert [request.bytes_down for request in rig.read.requests if "/values/" in request.name] == [3 * (len(LARGE) + 4)]
+
+
 async def test_many_values_are_fetched_once_each(rig: Rig) -> None:
-    await rig.writer.put_all({f"big/{number}": f"{number}{LARGE}" for number in range(20)})
+    for number in range(20):
+        await rig.writer.put(f"big/{number}", f"{number}{LARGE}")
     await looks(rig.reader)
     rig.read.reset()
     many = trace(rig.reader.observe_prefix("big/"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import fcntl
 import json
 import os
@@ -37,6 +38,30 @@ async def test_what_one_command_puts_the_next_one_gets(url: str) -> None:
     assert version["writes"] == [{"version": put.out.strip(), "put": ["greeting"], "deleted": []}]
     async with library.connect(url) as db:
         assert await db.get("greeting") == {"to": ["you", None], "n": 1.0, "ü": "é"}
+
+
+def test_a_value_may_be_a_file(url: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(bytes(range(256)) * 100)
+    assert rxmps3("put", url, "img", "--file", str(path)).code == 0
+    assert rxmps3("put", url, "other", "--file", str(path), "--type", "image/x-own").code == 0
+    got, other, listed, seen = several(
+        ("get", url, "img"), ("get", url, "other", "--json"), ("ls", url, "--values"), ("ls", url, "--json", "--long")
+    )
+    assert other.records[0]["type"] == "image/x-own"
+    assert base64.b64decode(json.loads(got.out)["bytes"]) == path.read_bytes()
+    assert "img\t<Blob of 25,600 bytes, image/png>" in listed.out
+    assert [record["size"] for record in seen.records] == [25_600, 25_600]
+    raw = subprocess.run(command("get", url, "img", "--raw"), capture_output=True, check=True, env=environment())
+    assert raw.stdout == path.read_bytes()
+
+
+def test_a_file_is_a_value_by_itself(url: str, tmp_path: Path) -> None:
+    for wrong in (("put", url, "k"), ("put", url, "k", "1", "--file", "x"), ("put", url, "k", "1", "--type", "x/y")):
+        assert rxmps3(*wrong).code == 2
+    missing = rxmps3("put", url, "k", "--file", str(tmp_path / "missing"))
+    assert missing.code == 2
+    assert "missing" in missing.err
 
 
 def test_a_value_may_be_plain_text_or_come_from_standard_input(url: str) -> None:

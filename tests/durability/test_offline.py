@@ -79,7 +79,8 @@ async def test_large_values_that_were_only_read_are_known_as_well(
     through: Place, direct: Place, proxy: Proxy, tmp_path: Path
 ) -> None:
     async with on(direct, None) as author:
-        await author.put_all({"read": LARGE, "unread": LARGE[::-1] + "!"})
+        await author.put("read", LARGE)
+        await author.put("unread", LARGE[::-1] + "!")
     async with on(through, tmp_path) as db:
         assert await db.get("read") == LARGE
     proxy.cut()

@@ -20,6 +20,8 @@ BIG = tuple(f"big/{number}" for number in range(2))
 TODO = tuple(f"todo/{number}" for number in range(5))
 PAIRS = (("pair/left", "pair/right"), ("twin/a", "twin/b"))
 """Keys that are only ever written together, with one value: whoever sees them differ has seen half a write."""
+_WIDENED = 4
+"""Writes of so many keys become larger ones."""
 PREFIXES = ("", "key/", "todo/", "pair/", "big/", "nothing/")
 
 _FAULTS: tuple[tuple[FaultKind, float], ...] = (
@@ -141,12 +143,25 @@ def _with_conditions(client: ClientPlan, rng: Random) -> ClientPlan:
     return replace(client, steps=steps)
 
 
+def _with_packs(client: ClientPlan) -> ClientPlan:
+    """Some of its writes name all keys that are not written in pairs, with values that are packed if any are."""
+    steps = tuple(
+        replace(step, keys=(*PLAIN, *TODO, *BIG), size=60)
+        if step.verb == "put_all" and len(step.keys) == _WIDENED
+        else step
+        for step in client.steps
+    )
+    return replace(client, steps=steps)
+
+
 def _fitted(plan: Plan, protocol: ProtocolName, *, faults: bool) -> Plan:
     """The same for another log."""
     rng = Random(f"{protocol} {plan.seed}")
     weather = plan.weather
     if protocol == "sequenced" and plan.seed % _CONDITIONS_IN == 0:
         plan = replace(plan, clients=tuple(_with_conditions(client, rng) for client in plan.clients))
+    if protocol == "sequenced":
+        plan = replace(plan, clients=tuple(_with_packs(client) for client in plan.clients))
     if protocol == "versioned":
         hiding = rng.choice(((0.0, 0.0), (0.1, 3.0), (0.3, 60.0), (0.1, 1100.0)))
         disorder = rng.choice((0.0, 0.0, 0.2, 1.5))

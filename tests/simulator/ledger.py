@@ -5,10 +5,11 @@ It shares no code with the log it watches: entries are read as plain JSON, folde
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -25,11 +26,13 @@ _COARSE = 10.0
 
 
 class Item(NamedTuple):
-    """What the log says of one key: the version that wrote it, the SHA-256 of its value's text, and its object."""
+    """What the log says of one key: the version that wrote it, the SHA-256 of its value's text, its object, and where
+    in that its value begins and ends if the object is a pack."""
 
     version: str
     sha256: str
     object: str = ""
+    part: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ class Ledger:
         self._raised: list[tuple[float, int]] = []
         self._checkpoints: set[str] = set()
         self._last_named: dict[str, int] = {}
+        self._packed: dict[str, set[str]] = {}
 
     @property
     def length(self) -> int:
@@ -165,8 +169,10 @@ class Ledger:
         """An object is being given out."""
 
     def _value_deleted(self, place: str) -> None:
-        key, _ = parse_value_name(place)
-        self.collected_keys.add(key)
+        if place.startswith("values/@"):
+            self.collected_keys |= self._packed.get(place, set())
+        else:
+            self.collected_keys.add(parse_value_name(place)[0])
         self.collected_values.add(self._root + place)
         if self._last_named.get(place, -1) >= self.floor:
             at = self._last_named[place]
@@ -183,9 +189,17 @@ class Ledger:
     def check_end(self) -> None:
         """Every object that the final state names is there."""
         for key, item in self.folds[-1].items.items():
-            body = None if self.bucket is None or not item.object else self.bucket.read(self._root + item.object)
-            if item.object and (body is None or hashlib.sha256(body).hexdigest() != item.sha256):
+            if not self._is_there(item):
                 self._complain("what the log names is there", f"{item.object!r} of {key!r} is not there at the end")
+
+    def _is_there(self, item: Item) -> bool:
+        """Whether the object of a value, if it has one, holds it."""
+        if not item.object:
+            return True
+        body = None if self.bucket is None else self.bucket.read(self._root + item.object)
+        if body is not None and item.part is not None:
+            body = body[slice(*item.part)]
+        return body is not None and hashlib.sha256(body).hexdigest() == item.sha256
 
     def _head(self, head: dict[str, Any], now: float) -> None:
         if not self.incarnation:
@@ -218,7 +232,8 @@ class Ledger:
         text = gzip.decompress(body)
         held = cast("dict[str, Any]", json.loads(text))
         fold = self.folds[seq]
-        items = {key: self._read_item(value) for key, value in held["entries"].items()}
+        packs = held.get("packs", ())
+        items = {key: self._read_item(value, packs, "") for key, value in held["entries"].items()}
         marks = {writer: (mark["number"], mark["nonce"]) for writer, mark in held["writers"].items()}
         if (
             hashlib.sha256(text).hexdigest() != ref["sha256"]
@@ -251,7 +266,12 @@ class Ledger:
                 f"{writer}-{number}",
                 number,
                 part["nonce"],
-                {key: None if value is None else self._item(seq, key, value) for key, value in part["update"].items()},
+                {
+                    key: None
+                    if value is None
+                    else self._item(seq, key, value, part.get("packs", ()), f"{writer}-{number}")
+                    for key, value in part["update"].items()
+                },
             )
             if write.version not in self.places:
                 self._check_what_it_rests_on(seq, write, logged)
@@ -261,9 +281,11 @@ class Ledger:
                 self._complain("each write is in the log once", f"{write.version} is in entry {place} and in {seq}")
             self.places.setdefault(write.version, seq)
         self.folds.append(fold_writes(self.folds[-1], logged, entry.get("expired", ()), self._counted))
-        for item in self.folds[-1].items.values():
+        for key, item in self.folds[-1].items.items():
             if item.object:
                 self._last_named[item.object] = seq
+            if item.part is not None:
+                self._packed.setdefault(item.object, set()).add(key)
         self.writes.append(tuple(logged))
         self.born.append(now)
 
@@ -282,16 +304,18 @@ class Ledger:
             what = f"{write.version} in entry {seq} asks for {wanted!r} of {key!r}, which is at {found!r}"
             self._complain("a condition holds where it is committed", what)
 
-    def _item(self, seq: int, key: str, value: dict[str, Any]) -> Item:
+    def _item(self, seq: int, key: str, value: Any, packs: Sequence[str], version: str) -> Item:
         """What an entry says of a key; an object that it names must be there by now."""
-        item = self._read_item(value)
-        if item.object:
-            body = None if self.bucket is None else self.bucket.read(self._root + item.object)
-            if body is None or hashlib.sha256(body).hexdigest() != item.sha256:
-                self._complain("what the log names is there", f"entry {seq} names {item.object!r} of {key!r}")
+        item = self._read_item(value, packs, version)
+        if not self._is_there(item):
+            self._complain("what the log names is there", f"entry {seq} names {item.object!r} of {key!r}")
         return item
 
-    def _read_item(self, value: dict[str, Any]) -> Item:
+    def _read_item(self, value: Any, packs: Sequence[str], version: str) -> Item:
+        if isinstance(value, list):
+            pack, offset, size, sha256, *own = cast("list[Any]", value)
+            digest = base64.urlsafe_b64decode(sha256 + "=").hex()
+            return Item(own[0] if own else version, digest, packs[pack], (offset, offset + size))
         if "object" in value:
             return Item(value["version"], value["sha256"], value["object"])
         text = json.dumps(value["value"], ensure_ascii=False, sort_keys=True, separators=(",", ":"))

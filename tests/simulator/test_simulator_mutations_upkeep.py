@@ -22,6 +22,7 @@ from rxmps3.log.sequenced.fence import Lease
 from rxmps3.log.sequenced.head import KnownHead
 from rxmps3.log.sequenced.log import SequencedLog
 from rxmps3.model import state
+from rxmps3.model.state import ContentObject, Entry
 from rxmps3.replica import committer as committing
 from rxmps3.storage.base import ABSENT, Found
 from tests.mutating import Mutant
@@ -298,6 +299,18 @@ def values_of_the_present_state_alone_are_live(mutant: Mutant) -> None:
 
     mutant.replace(compact.SequencedCollector._live_values, live)
     mutant.replace(compact._named, lambda state: set[str]())
+
+
+@mutation("what is named is not deleted", *LONG)
+def a_pack_is_taken_for_the_values_of_one_key(mutant: Mutant) -> None:
+    """It goes as soon as the key that is first in it is written again or deleted."""
+    object_of = compact._object_of  # pyright: ignore[reportPrivateUsage]
+
+    def of_the_first(entry: Entry | None) -> str | None:
+        is_later = entry is not None and isinstance(entry.content, ContentObject) and entry.content.offset
+        return None if is_later else object_of(entry)
+
+    mutant.replace(compact._object_of, of_the_first)
 
 
 @mutation("what is named is not deleted", *DROWSY_COLLECTORS)

@@ -18,8 +18,9 @@ from immutables import Map
 from rxmps3 import Corrupt, Unsupported
 from rxmps3.log import codec
 from rxmps3.model import jsontext
-from rxmps3.model.names import value_name
+from rxmps3.model.names import pack_name, value_name
 from rxmps3.model.state import ContentObject, Entry, Inline, Mark, State, Write, WriteId
+from tests.mutating import Mutant
 from tests.unit.jsons import unicode_text, values
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -50,6 +51,12 @@ def entries(draw: st.DrawFn, key: str) -> Entry:
     if draw(st.booleans()):
         return Entry(version, Inline(jsontext.encode(draw(values()))))
     sha256 = hashlib.sha256(draw(st.binary())).hexdigest()
+    if draw(st.booleans()):
+        name = pack_name(
+            draw(st.sampled_from(["a-1", "b-1"])), draw(st.integers(0, 2)), draw(st.sampled_from(["", "x"]))
+        )
+        size, offset = draw(st.integers(0, 10**6)), draw(st.integers(0, 10**7))
+        return Entry(version, ContentObject(name, sha256, size, offset=offset))
     return Entry(version, ContentObject(value_name(key, version), sha256, draw(st.integers(0, 10**12))))
 
 
@@ -183,6 +190,71 @@ def test_an_entry_is_what_the_design_shows() -> None:
         ],
         "check": hashlib.sha256(body[: body.index(b',"check"')] + b"}").hexdigest(),
     }
+
+
+def packed_write() -> Write:
+    def entry(number: int, offset: int) -> Entry:
+        return Entry("k3f9-17", ContentObject(pack_name("k3f9-17", number), "00" * 31 + "ff", 100, offset=offset))
+
+    return Write(WriteId("k3f9", 17), "n1", {"a": entry(0, 0), "b": entry(0, 100), "c": entry(1, 0)})
+
+
+def test_a_reference_into_a_pack_is_short() -> None:
+    sha256 = "A" * 41 + "P8"
+    assert json.loads(codec.encode_write(packed_write(), "k3f9")) == {
+        "number": 17,
+        "nonce": "n1",
+        "packs": ["values/@k3f9-17.0", "values/@k3f9-17.1"],
+        "update": {"a": [0, 0, 100, sha256], "b": [0, 100, 100, sha256], "c": [1, 0, 100, sha256]},
+    }
+
+
+def test_what_refers_to_packs_says_so_to_a_release_that_does_not_know_them(mutant: Mutant) -> None:
+    write = packed_write()
+    body = codec.encode_entry(
+        1, "", "w", "", datetime(2026, 1, 1, tzinfo=UTC), [codec.encode_write(write, "w")],
+        requires=codec.features_of([write]),
+    )  # fmt: skip
+    state = codec.encode_state(State(Map(write.update), Map(), "1"), "inc", 1, "c" * 64)
+    assert codec.decode_entry(body, NAME).version.writes == (write,)
+    assert dict(codec.decode_state(state, "the checkpoint").state.entries) == write.update
+    mutant.replace(codec.KNOWN_FEATURES, frozenset({codec.TAGS}), within=codec)
+    for read in (lambda: codec.decode_entry(body, NAME), lambda: codec.decode_state(state, "the checkpoint")):
+        with pytest.raises(Unsupported, match="packs") as refused:
+            read()
+        assert "upgrade" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        [],
+        [0, 0, 1],
+        [2, 0, 1, "A" * 43],
+        [-1, 0, 1, "A" * 43],
+        [0, -1, 1, "A" * 43],
+        [0, 0, -1, "A" * 43],
+        [0, 0, 1.0, "A" * 43],
+        [0, True, 1, "A" * 43],
+        [0, 0, 1, "A" * 42],
+        [0, 0, 1, "A" * 42 + "B"],
+        [0, 0, 1, None],
+        [0, 0, 1, "A" * 43, 7],
+        [0, 0, 1, "A" * 43, "v-1", 0],
+    ],
+    ids=repr,
+)
+def test_what_is_no_reference_into_a_pack_is_corrupt(part: list[Any]) -> None:
+    write = {"number": 1, "nonce": "n", "packs": ["values/@w-1.0", "values/@w-1.1"], "update": {"a": part}}
+    with pytest.raises(Corrupt, match="pack"):
+        codec.decode_write(write, "w", "an entry")
+
+
+@pytest.mark.parametrize("packs", ["values/@w-1.0", ["values/a@w-1"], ["../head"], [3], [""], {}], ids=repr)
+def test_only_packs_are_named_as_such(packs: Any) -> None:
+    write = {"number": 1, "nonce": "n", "packs": packs, "update": {"a": [0, 0, 1, "A" * 43]}}
+    with pytest.raises(Corrupt):
+        codec.decode_write(write, "w", "an entry")
 
 
 def test_a_write_names_its_writer_only_where_another_committed_it() -> None:

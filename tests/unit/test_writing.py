@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,18 @@ from hypothesis import strategies as st
 
 from rxmps3 import MISSING, InvalidKey, InvalidValue
 from rxmps3.model import jsontext
-from rxmps3.model.names import check_key, parse_value_name
-from rxmps3.model.state import ContentObject, Inline
-from rxmps3.model.writing import MAX_INLINE_PER_WRITE, MAX_WRITE_KEYS, encode_values, plan
+from rxmps3.model.names import check_key, is_pack_name, pack_name, parse_value_name, value_name
+from rxmps3.model.state import ContentObject, Inline, Write, WriteId
+from rxmps3.model.writing import (
+    MAX_INLINE_PER_WRITE,
+    MAX_PACK_BYTES,
+    MAX_PACKED_BYTES,
+    MAX_WRITE_KEYS,
+    contents_of,
+    encode_values,
+    plan,
+    with_new_names,
+)
 from tests.unit.jsons import unicode_text, values
 
 keys = unicode_text.filter(bool)
@@ -56,7 +66,7 @@ def test_each_text_is_inline_or_in_an_object(texts: dict[str, str | None], limit
     encoded = {key: None if text is None else jsontext.encode(text) for key, text in texts.items()}
     update, contents = plan("w-1", encoded, limit)
     assert update.keys() == texts.keys()
-    stored = {content.name: (content, text) for content, text in contents}
+    stored = {content.place: (content, text) for content, text in contents}
     for key, text in encoded.items():
         entry = update[key]
         if text is None:
@@ -69,11 +79,48 @@ def test_each_text_is_inline_or_in_an_object(texts: dict[str, str | None], limit
             assert len(text.encode()) <= limit
         else:
             assert len(text.encode()) > limit
-            assert stored.pop(entry.content.name) == (entry.content, text)
-            assert parse_value_name(entry.content.name) == (key, "w-1")
+            assert stored.pop(entry.content.place) == (entry.content, text)
+            if len(contents) > 1:
+                assert is_pack_name(entry.content.name)
+            else:
+                assert parse_value_name(entry.content.name) == (key, "w-1")
             assert entry.content.size == len(text.encode())
             assert entry.content.sha256 == hashlib.sha256(text.encode()).hexdigest()
     assert not stored
+
+
+@given(st.dictionaries(keys, st.integers(1, 3000), min_size=1, max_size=40), st.integers(2, 200))
+def test_the_packs_of_a_write_hold_each_value_where_it_says(sizes: dict[str, int], limit: int) -> None:
+    texts: dict[str, str | None] = {key: jsontext.encode("é" * size) for key, size in sizes.items()}
+    _, contents = plan("w-1", texts, limit)
+    packs: dict[str, bytes] = {}
+    for content, text in sorted(contents, key=lambda one: (one[0].name, one[0].offset or 0)):
+        if content.offset is not None:
+            assert content.offset == len(packs.get(content.name, b""))
+            packs[content.name] = packs.get(content.name, b"") + text.encode()
+    assert all(len(body) < MAX_PACK_BYTES + MAX_PACKED_BYTES for body in packs.values())
+    assert len(packs) <= -(-sum(map(len, packs.values())) // MAX_PACK_BYTES)
+    again = with_new_names(Write(WriteId("w", 1), "n", plan("w-1", texts, limit)[0]), "again")
+    assert [replace(content, name="") for content in contents_of(again)] == [
+        replace(content, name="") for content, _ in contents
+    ]
+    assert not {content.name for content in contents_of(again)} & {content.name for content, _ in contents}
+
+
+def test_a_pack_ends_at_its_limit_and_a_very_large_value_is_in_none() -> None:
+    sizes = {"a": MAX_PACKED_BYTES + 1, **{f"b{number:02}": MAX_PACKED_BYTES for number in range(9)}}
+    _, contents = plan("w-1", {key: "1" * size for key, size in sizes.items()}, 10)
+    places = [(content.name, content.offset) for content, _ in contents]
+    assert places[0] == (value_name("a", "w-1"), None)
+    assert places[8] == (pack_name("w-1", 0), 7 * MAX_PACKED_BYTES)
+    assert places[9] == (pack_name("w-1", 1), 0)
+
+
+def test_a_value_that_takes_less_than_a_reference_stays_inline() -> None:
+    texts: dict[str, str | None] = {str(number): '"' + "x" * 60 + '"' for number in range(MAX_WRITE_KEYS)}
+    update, contents = plan("w-1", texts, 4096)
+    assert not contents
+    assert len(update) == MAX_WRITE_KEYS
 
 
 @given(st.lists(st.integers(1, MAX_INLINE_PER_WRITE), min_size=1, max_size=8))

@@ -5,6 +5,7 @@ Written by ``python -m tests.generate_blocking``: change the async class and run
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, overload
@@ -20,6 +21,7 @@ from rxmps3.database.past.history import Difference, KeyVersion, When
 from rxmps3.database.presence.presence import Presence
 from rxmps3.errors import Failure
 from rxmps3.log.protocol import Progress, ProtocolName, Report
+from rxmps3.model.missing import MissingType
 from rxmps3.model.state import Entry, ManifestVersion, View
 from rxmps3.replica.cost import Cost
 from rxmps3.replica.options import Status
@@ -42,6 +44,30 @@ class DatabaseDelegation:
     @abstractmethod
     def _database(self) -> Database:
         """The async one."""
+
+    def put_file(
+        self,
+        key: str,
+        path: str | os.PathLike[str],
+        *,
+        content_type: str | None = None,
+        if_version: str | MissingType | None = None,
+    ) -> Receipt:
+        """Set a key to the content of a file, as bytes. The file is read while it is uploaded, never whole into memory.
+
+        Otherwise as `put`. The file has to stay as it is until the write is committed; with ``local=``, too, only its
+        path is kept. Later writes of this process are committed after it, however long the upload takes.
+
+        Args:
+            content_type: its media type; None guesses it from the file's name.
+
+        Raises:
+            InvalidValue: it is not a file that can be read.
+            InvalidKey, InvalidOption, Unsupported, Closed, Overloaded: as `put`.
+
+        The receipt raises `Rejected` if the file is gone or has changed before it was uploaded.
+        """
+        return self._database.put_file(key, path, content_type=content_type, if_version=if_version)
 
     def create(self, key: str, value: Any) -> Receipt:
         """Set a key that does not exist; if it does, the receipt raises `Conflict`. Short for
@@ -118,6 +144,23 @@ class DatabaseDelegation:
         """
         keys = tuple(keys)  # here: a generator may block
         return self._portal.call("get_many", lambda: self._database.get_many(keys, default), timeout)
+
+    def get_file(self, key: str, path: str | os.PathLike[str], *, timeout: float | None = None) -> str | None:
+        """Write the value of a key to a file: bytes as they are, anything else as JSON.
+
+        A large value is read in parts, several at a time, and never whole into memory. The file is replaced once
+        everything is there and has the SHA-256 that the log says.
+
+        Returns:
+            The content type; None if there is no such key. Then the file is left alone.
+
+        Raises:
+            Corrupt: the value's object is missing or does not match the log; the file is left alone.
+            Unavailable, AccessDenied: the storage does not answer or refuses.
+            OSError: the file cannot be written.
+            TimeoutError: it was not done within ``timeout`` seconds.
+        """
+        return self._portal.call("get_file", lambda: self._database.get_file(key, path), timeout)
 
     def refresh(self, *, timeout: float | None = None) -> None:
         """Read to the end of the log. A following ``get`` sees every write committed before this call.

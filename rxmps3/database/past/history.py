@@ -15,7 +15,7 @@ from rxmps3.database.past.reading import Reads, Recorded
 from rxmps3.database.transaction import Transaction, Transactions
 from rxmps3.errors import Corrupt, InvalidOption, InvalidValue, Unavailable, Unsupported
 from rxmps3.log.archive import Archive, Logged, Point
-from rxmps3.model import jsontext
+from rxmps3.model import valuetext
 from rxmps3.model.missing import MISSING
 from rxmps3.model.sortedkeys import check_prefix
 from rxmps3.model.state import Committed, Entry, EntryChange, View, fold, step
@@ -284,7 +284,7 @@ class History:
         except Corrupt:
             await archive.check_kept(seq)
             raise
-        return jsontext.decode(text, f"key {key!r}")
+        return valuetext.decode(text, f"key {key!r}")
 
     async def _replay(
         self, start: When, stop: When | None, speed: float | None

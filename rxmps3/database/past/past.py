@@ -8,11 +8,10 @@ from typing import Any
 
 from rxmps3.errors import Corrupt
 from rxmps3.log.archive import Archive, Point
-from rxmps3.model import jsontext
+from rxmps3.model import valuetext
 from rxmps3.model.sortedkeys import SortedKeys, check_window, window
 from rxmps3.model.state import Entry
 from rxmps3.replica import Replica
-from rxmps3.runtime.gather import all_of
 from rxmps3.runtime.no_pickle import BoundToProcess
 
 __all__ = ["Past"]
@@ -98,14 +97,14 @@ class Past(BoundToProcess):
 
     async def _read(self, keys: Iterable[str]) -> dict[str, Any]:
         texts = await self.read_texts({key: entry for key in keys if (entry := self._point.state.get(key)) is not None})
-        return {key: jsontext.decode(text, f"key {key!r}") for key, text in texts.items()}
+        return {key: valuetext.decode(text, f"key {key!r}") for key, text in texts.items()}
 
     async def read_texts(self, entries: Mapping[str, Entry]) -> dict[str, str]:
         """The JSON texts of some of ``entries``, downloaded where not available locally. Raises as `get`."""
         self._replica.check_open("get")
         self._replica.check_loop()
         try:
-            texts = await all_of(map(self._replica.values.fetch, entries.values()))
+            texts = await self._replica.values.fetch_all(list(entries.values()))
         except Corrupt:
             await self._archive.check_kept(self._point.seq)
             raise

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from rxmps3.errors import InvalidValue
 from rxmps3.model import jsontext
+from rxmps3.model.valuetext import FileRef
 
 __all__ = ["number", "stringify"]
 
@@ -24,6 +25,10 @@ def stringify(value: Any, what: str = "value") -> str:
     Raises:
         InvalidValue: JSON cannot express it, or it holds an integer that a JavaScript number cannot.
     """
+    if isinstance(value, (bytes, bytearray, memoryview, FileRef)):
+        raise InvalidValue(
+            "protocol 'mps3' holds JSON only, not bytes", object=what, remedy="use a manifest in another protocol"
+        )
     jsontext.encode(value, what)
     return _text(value, "\n", what)
 

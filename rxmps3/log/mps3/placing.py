@@ -10,7 +10,7 @@ from rxmps3.errors import Corrupt, InvalidKey, InvalidValue, Rejected
 from rxmps3.log.mps3.javascript import stringify
 from rxmps3.log.mps3.names import new_uuid
 from rxmps3.log.protocol import Held, Planned
-from rxmps3.model import jsontext
+from rxmps3.model import jsontext, valuetext
 from rxmps3.model.missing import MISSING
 from rxmps3.model.names import PRESENCE_PREFIX
 from rxmps3.model.state import ContentObject, Entry, Inline, Write, WriteId
@@ -65,7 +65,7 @@ class Mps3Placing:
 
     def normal(self, text: str) -> str:
         """1.0 becomes 1: JavaScript does not distinguish them."""
-        return jsontext.encode(jsontext.decode(stringify(jsontext.decode(text))))
+        return jsontext.encode(jsontext.decode(stringify(valuetext.decode(text))))
 
     def plan(self, id: WriteId, values: Mapping[str, Any], inline_limit: int) -> Planned:
         if not values:

@@ -588,9 +588,11 @@ class SequencedLog:
             if texts and size > MAX_GROUP_BYTES:
                 break
             texts.append(text)
-        return self._entry(seq, texts)
+        return self._entry(seq, texts, requires=codec.features_of(writes[: len(texts)]))
 
-    def _entry(self, seq: int, writes: Sequence[str], expired: Sequence[str] = ()) -> bytes:
+    def _entry(
+        self, seq: int, writes: Sequence[str], expired: Sequence[str] = (), requires: Sequence[str] = ()
+    ) -> bytes:
         return codec.encode_entry(
             seq,
             self._chain,
@@ -600,6 +602,7 @@ class SequencedLog:
             writes,
             date=self.date,
             expired=expired,
+            requires=requires,
         )
 
     async def commit_expiry(self, writers: Sequence[str]) -> None:

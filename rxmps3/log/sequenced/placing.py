@@ -9,6 +9,7 @@ from rxmps3.log.contents import verified
 from rxmps3.log.protocol import Held, Planned
 from rxmps3.model.names import Layout, check_key
 from rxmps3.model.state import ContentObject, Write, WriteId
+from rxmps3.model.valuetext import body_of
 from rxmps3.model.writing import encode_values, plan, with_new_names
 from rxmps3.storage.base import Stored
 
@@ -45,7 +46,7 @@ class SequencedPlacing:
         return self._layout.content(content.name)
 
     def body(self, text: str) -> bytes:
-        return text.encode()
+        return body_of(text)
 
     def uploaded(self, content: ContentObject, stored: Stored) -> ContentObject:
         return content

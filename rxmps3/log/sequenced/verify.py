@@ -15,9 +15,10 @@ from rxmps3.errors import Corrupt, Unsupported
 from rxmps3.log import codec
 from rxmps3.log.batching import MAX_ENTRY_BYTES
 from rxmps3.log.checkpoint import load
-from rxmps3.model import jsontext
+from rxmps3.model import valuetext
 from rxmps3.model.names import Layout
 from rxmps3.model.state import ContentObject, Inline, State, fold
+from rxmps3.model.writing import MAX_PACK_BYTES
 from rxmps3.runtime.gather import together
 from rxmps3.storage.base import Found, Storage, list_all, pages
 
@@ -210,7 +211,7 @@ class _Verifier:
         for key, entry in state.items():
             if isinstance(entry.content, Inline):
                 try:
-                    jsontext.decode(entry.content.text)
+                    valuetext.decode(entry.content.text)
                 except Corrupt as error:
                     self._wrong(f"key {key!r}", f"its value in the log is {error.what}")
         contents = [entry.content for entry in state.values() if isinstance(entry.content, ContentObject)]
@@ -223,23 +224,37 @@ class _Verifier:
                 else:
                     self._found.values += 1
             return
-        for start in range(0, len(contents), _READS_AT_ONCE):
-            self._tell("values", start, len(contents))
-            await together(map(self._value, contents[start : start + _READS_AT_ONCE]))
+        objects: dict[str, list[ContentObject]] = {}
+        for content in contents:
+            objects.setdefault(content.name, []).append(content)
+        for start in range(0, len(objects), _READS_AT_ONCE):
+            self._tell("objects with values", start, len(objects))
+            await together(map(self._object, list(objects.values())[start : start + _READS_AT_ONCE]))
 
-    async def _value(self, content: ContentObject) -> None:
-        name = self._layout.content(content.name)
+    async def _object(self, contents: Sequence[ContentObject]) -> None:
+        """Check an object, which holds one value or is a pack."""
+        name = self._layout.content(contents[0].name)
+        limit = contents[0].size if contents[0].offset is None else 2 * MAX_PACK_BYTES
         try:
-            answer = await self._storage.get(name, limit=content.size)
+            answer = await self._storage.get(name, limit=limit)
         except Corrupt as error:
             self._wrong(name, error.what)
             return
         if not isinstance(answer, Found):
             self._wrong(name, "missing, though the state names it")
-        elif hashlib.sha256(answer.body).hexdigest() != content.sha256:
-            self._wrong(name, "its SHA-256 is not the one in the log")
-        else:
-            self._found.values += 1
+            return
+        for content in contents:
+            start = content.offset
+            body = answer.body if start is None else answer.body[start : start + content.size]
+            if hashlib.sha256(body).hexdigest() == content.sha256:
+                self._found.values += 1
+            else:
+                part = (
+                    "its SHA-256 is"
+                    if start is None
+                    else f"the SHA-256 of its {content.size:,} bytes from {start:,} on is"
+                )
+                self._wrong(name, f"{part} not the one in the log")
 
 
 def _checked(body: bytes, name: str, seq: int, chain: str) -> codec.LogEntry:

@@ -14,6 +14,7 @@ from rxmps3.log.versioned.probe import not_enabled
 from rxmps3.log.versioned.reading import is_version_id
 from rxmps3.model.names import escape
 from rxmps3.model.state import ContentObject, Entry, Inline, Write, WriteId
+from rxmps3.model.valuetext import body_of, file_of, media_of, size_of
 from rxmps3.model.writing import contents_of, encode_values, with_contents
 from rxmps3.storage.base import Stored
 
@@ -47,7 +48,8 @@ class VersionedPlacing:
             if text is None:
                 update[key] = None
                 continue
-            content = ContentObject(escape(key), Inline(text).sha256, len(text.encode()))
+            sha256 = "" if file_of(text) is not None else Inline(text).sha256
+            content = ContentObject(escape(key), sha256, size_of(text), media=media_of(text))
             update[key] = Entry(id.version, content)
             contents.append(Held(content, text))
         return Planned(update, contents)
@@ -59,7 +61,7 @@ class VersionedPlacing:
         return content.name
 
     def body(self, text: str) -> bytes:
-        return text.encode()
+        return body_of(text)
 
     def uploaded(self, content: ContentObject, stored: Stored) -> ContentObject:
         if not is_version_id(stored.version):
