@@ -13,6 +13,7 @@ from rxmps3.log import codec
 from rxmps3.log.mps3.log import Mps3Log
 from rxmps3.log.sequenced import collector
 from rxmps3.log.sequenced.fence import Lease
+from rxmps3.log.sequenced.identity import Sighting
 from rxmps3.log.server_clock import GRACE, MARGIN, ServerDate
 from rxmps3.replica.committer import TRUST_UPLOADS_FOR, Committer
 from rxmps3.storage import confirmed
@@ -135,7 +136,8 @@ def the_time_is_not_checked_before_anything_is_deleted(mutant: Mutant) -> None:
 
 @mutation("what is acknowledged is in the log", SLEEPER_FROM_THE_FUTURE)
 def a_lease_counts_whatever_time_it_is_from(mutant: Mutant) -> None:
-    """An answer that is dated before the lease is taken for a young one."""
+    """An answer that is dated before the lease is taken for a young one, where nobody looks whether the log is there."""
+    mutant.replace(Sighting.is_old, lambda self, answered=None: False)
 
     def covers(self: Lease, seq: int, answered: datetime, now: float) -> bool:
         return seq > self.floor and answered - self.seen < GRACE - MARGIN
