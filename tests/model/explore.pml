@@ -196,7 +196,7 @@ proctype Somebody(byte i) {
        plan[i].floor = (RULE(FLOOR_HAS_STATE) || HEAD.point >= bucket.length -> HEAD.point : HEAD.point + 1);
        plan[i].point = HEAD.point; plan[i].hash = HEAD.hash; plan[i].seen = HEAD.seen }
 
-  :: atomic { plan[i].made && !ME.unaware ->                          /* refused, or its answer lost: it looks at the head again */
+  :: atomic { plan[i].made && ME.life == OPEN && !ME.unaware ->                          /* refused, or its answer lost: it looks at the head again */
        replace_head(plan[i].etag, plan[i].floor, plan[i].point, plan[i].hash, plan[i].seen, done);
        printf("%d puts a head with floor %d, checkpoint %d: %d\n", i, plan[i].floor, plan[i].point, done);
        done = false;

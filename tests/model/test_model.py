@@ -51,13 +51,9 @@ SOUND = {
     "a restored bucket": Sound({**TWO_WRITE, "RESTORES": 1}, 214_935),
     "a restored bucket, a death": Sound({**TWO_WRITE, "RESTORES": 1, "DEATHS": 1}, 797_600, marks=HEAVY),
     "a restored bucket, a death, with a disk": Sound({**ONE_WRITES, "RESTORES": 1, "DEATHS": 1, "DISKS": 1}, 186_100),
-    "collection, late requests, three writes": Sound({**ONE_KEEPS, "LATE": 1}, 0, marks=HEAVY),
     "collection, late requests, a death, with a disk": Sound(
-        {**ONE_KEEPS, "WRITES_0": 1, "NUMBERS": 2, "LATE": 1, "DEATHS": 1, "DISKS": 1}, 0, marks=HEAVY
+        {**ONE_KEEPS, "WRITES_0": 1, "NUMBERS": 2, "LATE": 1, "DEATHS": 1, "DISKS": 1}, 2_830_792, marks=HEAVY
     ),
-    "two who collect": Sound(TWO_KEEP, 0, marks=HEAVY),
-    "collection, a wiped bucket": Sound({**ONE_KEEPS, "NUMBERS": 2, "WRITES_0": 1, "WIPES": 1}, 0, marks=HEAVY),
-    "collection, a restored bucket": Sound({**ONE_KEEPS, "NUMBERS": 2, "WRITES_0": 1, "RESTORES": 1}, 0, marks=HEAVY),
 }
 
 BROKEN: dict[str, tuple[str, dict[str, int]]] = {
