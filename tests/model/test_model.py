@@ -54,6 +54,7 @@ SOUND = {
     "collection, late requests, a death, with a disk": Sound(
         {**ONE_KEEPS, "WRITES_0": 1, "NUMBERS": 2, "LATE": 1, "DEATHS": 1, "DISKS": 1}, 2_830_792, marks=HEAVY
     ),
+    "two who collect": Sound({**TWO_KEEP, "NUMBERS": 2, "WRITES_0": 1}, 815_843, marks=HEAVY),
 }
 
 BROKEN: dict[str, tuple[str, dict[str, int]]] = {
