@@ -13,7 +13,7 @@ from tests.cli.commands import Outcome, rxmps3, several
 from tests.cli.test_demo import objects
 
 VALUES: dict[str, Any] = {"a": 1, "a/b": 1.0, "ä\n": [None, {"x": True}], "large": "L" * 9000, "none": None}
-WORDS = ("compact", "verify", "export", "import", "copy")
+WORDS = ("compact", "verify", "repair", "export", "import", "copy")
 
 
 @pytest.fixture
@@ -287,3 +287,30 @@ async def test_copy_within_one_bucket_and_from_a_broken_one(bucket: Path, tmp_pa
     assert (broken.code, broken.error["kind"], broken.out) == (6, "Corrupt", "")
     assert not (tmp_path / "target").exists()
     assert (unknown.code, unknown.error["kind"]) == (2, "InvalidOption")
+
+
+# -- repair --------------------------------------------------------------------------------------------------------
+
+
+async def test_repair_says_what_it_would_do_and_does_it_with_yes(bucket: Path) -> None:
+    url = await fill(bucket)
+    sound = rxmps3("repair", url)
+    assert (sound.code, "nothing is to be done" in sound.out) == (0, True)
+    (bucket / "main/head").unlink()
+    before = found(bucket)
+    unread = rxmps3("get", url, "a")
+    assert (unread.code, "rxmps3 repair" in unread.err) == (6, True)
+    tried = rxmps3("repair", url, "--json")
+    assert (tried.code, tried.records[-1]["head"], tried.records[-1]["needed"]) == (6, "written", True)
+    assert found(bucket) == before
+    done = rxmps3("repair", url, "--yes")
+    assert (done.code, done.err) == (0, "")
+    assert await contents(url) == expected()
+    assert rxmps3("repair", f"file:{bucket}-none").code == 3
+
+
+async def test_repair_of_the_other_logs_is_refused_and_says_why(bucket: Path) -> None:
+    async with library.connect(f"file:{bucket}", protocol="mps3") as db:
+        await db.put("a", 1)
+    refused = rxmps3("repair", f"file:{bucket}", "--manifest", "manifest.json")
+    assert (refused.code, "it has no head to lose" in refused.err) == (6, True)

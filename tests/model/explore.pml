@@ -37,6 +37,7 @@ c_decl {
 byte deaths, clones, wipes;
 byte keepers;              /* the clients that collect, a set of bits */
 bool late, takes_copies, rests_on_copy;
+bool calm;                 /* each request is carried out and answered */
 byte numbers;              /* so many numbers are written at most */
 int writes_of[CLIENTS];    /* what each may write */
 int made;                  /* what has been written so far */
@@ -129,7 +130,7 @@ proctype Somebody(byte i) {
                  FORGET(sent[i])
             :: else -> FORGET(sent[i])
             fi
-       :: true ->                                       /* it is lost, or it is 412 since the request came twice */
+       :: !calm ->                                      /* it is lost, or it is 412 since the request came twice */
             printf("%d hears nothing of entry %d: created %d\n", i, sent[i].number, done);
             if
             :: !RULE(READ_BACK) && ME.cursor + 1 == sent[i].number && ENTRY(sent[i].log, sent[i].number) ->
@@ -145,7 +146,7 @@ proctype Somebody(byte i) {
        fi;
        done = false }
 
-  :: atomic { sent[i].log ->   /* it is not carried out, or not yet, and the client gives up */
+  :: atomic { sent[i].log && !calm ->   /* it is not carried out, or not yet, and the client gives up */
        printf("%d gives up entry %d\n", i, sent[i].number);
        if
        :: late && !stray.log -> stray.log = sent[i].log; stray.number = sent[i].number; stray.b = sent[i].b
@@ -195,7 +196,7 @@ proctype Somebody(byte i) {
        plan[i].floor = (RULE(FLOOR_HAS_STATE) || HEAD.point >= bucket.length -> HEAD.point : HEAD.point + 1);
        plan[i].point = HEAD.point; plan[i].hash = HEAD.hash; plan[i].seen = HEAD.seen }
 
-  :: atomic { plan[i].made && !ME.unaware ->                          /* refused, or its answer lost: it looks at the head again */
+  :: atomic { plan[i].made && ME.life == OPEN && !ME.unaware ->                          /* refused, or its answer lost: it looks at the head again */
        replace_head(plan[i].etag, plan[i].floor, plan[i].point, plan[i].hash, plan[i].seen, done);
        printf("%d puts a head with floor %d, checkpoint %d: %d\n", i, plan[i].floor, plan[i].point, done);
        done = false;
@@ -336,6 +337,7 @@ init {
       now.clones = setting("CLONES");
       now.wipes = setting("WIPES");
       now.late = setting("LATE");
+      now.calm = setting("CALM");
       now.keepers = setting("KEEPERS");
       now.takes_copies = setting("RESTORES");
       now.rests_on_copy = setting("DISKS");

@@ -83,7 +83,7 @@ def sleeping_opener(after: float) -> Plan:
 
 def uploader(asleep: float, hours: float = 30) -> ClientPlan:
     """Ann puts a large value and stands still; it is stored after 0.05 s, she hears so after 0.10, and commits."""
-    big = Step("put", 10, ("big/0",), size=300, sleeps=(asleep, hours * HOUR))
+    big = Step("put", 5, ("big/0",), size=300, sleeps=(asleep, hours * HOUR))
     return client("ann", _FIRST, big, inline_limit=40)
 
 

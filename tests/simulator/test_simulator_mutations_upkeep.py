@@ -20,6 +20,7 @@ from rxmps3.log.sequenced import collector as compact
 from rxmps3.log.sequenced import head
 from rxmps3.log.sequenced.fence import Lease
 from rxmps3.log.sequenced.head import KnownHead
+from rxmps3.log.sequenced.identity import Sighting
 from rxmps3.log.sequenced.log import SequencedLog
 from rxmps3.model import state
 from rxmps3.model.state import ContentObject, Entry
@@ -57,6 +58,11 @@ SLOW_KEEPERS = [two_keepers(after, 3 * 3600.0) for after in offsets(0.05, 1.95, 
 Believing = Callable[[], Any]
 
 
+def without_looks(mutant: Mutant) -> None:
+    """Whoever looks whether its log is there every ten seconds hears of a higher floor as well: see `test_simulator_strikes`."""
+    mutant.replace(Sighting.is_old, lambda self, answered=None: False)
+
+
 def belief(mutant: Mutant) -> Believing:
     """Within the context that is returned every answer counts, however old the look at the head."""
     believing: ContextVar[bool] = ContextVar("believing", default=False)
@@ -80,28 +86,32 @@ def belief(mutant: Mutant) -> Believing:
 @mutation("what is acknowledged is in the log", SLEEPER)
 def a_lease_never_ends(mutant: Mutant) -> None:
     """A writer that slept through a collection believes in the number that it created again."""
+    without_looks(mutant)
     mutant.replace(Lease.covers, lambda self, seq, answered, now: True)
     mutant.replace(Lease.wants_renewal, lambda self, answered: False)
 
 
 @mutation("what is acknowledged is in the log", SLEEPER)
 def what_was_created_counts_without_a_lease(mutant: Mutant) -> None:
+    without_looks(mutant)
+
     async def append(self: Any, seq: int, body: bytes) -> None:
         name = self._layout.entry(self.head.incarnation, seq)
         try:
-            await self._storage.put(name, body, when=ABSENT)
+            stored = await self._storage.put(name, body, when=ABSENT)
         except (PreconditionFailed, Unavailable) as error:
             await self.read()
             if self._seq < seq:
                 raise self._not_found_error(name, error) from error
         else:
-            self._apply(seq, body)
+            self._apply(seq, body, stored)
 
     mutant.replace(SequencedLog._append, append)
 
 
 @mutation("what is acknowledged is in the log", DOUBLED_SLEEPER)
 def what_is_found_after_a_refusal_counts_without_a_lease(mutant: Mutant) -> None:
+    without_looks(mutant)
     believing = belief(mutant)
 
     async def append(self: Any, seq: int, body: bytes) -> None:
@@ -115,7 +125,7 @@ def what_is_found_after_a_refusal_counts_without_a_lease(mutant: Mutant) -> None
                 raise self._not_found_error(name, error) from error
         else:
             if await self._known.counts(seq, stored.date):
-                self._apply(seq, body)
+                self._apply(seq, body, stored)
             else:
                 await self.read()
 
@@ -139,16 +149,18 @@ def reading_first(mutant: Mutant, apply: Callable[[Any, int, object], bool]) -> 
 @mutation("refresh reads to the end", SLEEPING_READER)
 def nothing_there_counts_without_a_lease(mutant: Mutant) -> None:
     """A reader that slept through a collection takes what was collected for the end of the log."""
+    without_looks(mutant)
     reading_first(mutant, lambda self, seq, answer: not isinstance(answer, Found))
 
 
 @mutation("the state is the log's fold", SLEEPING_PAIR)
 def what_is_found_counts_without_a_lease(mutant: Mutant) -> None:
     """A reader that slept through a collection takes what another sleeper created again for an entry."""
+    without_looks(mutant)
 
     def apply(self: Any, seq: int, answer: object) -> bool:
         if isinstance(answer, Found):
-            self._apply(seq, answer.body)
+            self._apply(seq, answer.body, answer)
         return False
 
     reading_first(mutant, apply)
@@ -157,6 +169,7 @@ def what_is_found_counts_without_a_lease(mutant: Mutant) -> None:
 @mutation("nothing unexpected fails", *SLEEPING_LISTERS, saying="missing, though entry")
 def what_is_listed_counts_without_a_lease(mutant: Mutant) -> None:
     """A reader that slept while it caught up takes the holes that a collection made for damage, and looks only once."""
+    without_looks(mutant)
     believing, catch_up = belief(mutant), SequencedLog._catch_up  # pyright: ignore[reportPrivateUsage]
 
     async def catch_up_at_once(self: Any, **options: Any) -> None:
@@ -173,7 +186,7 @@ class Endless(Lease):
         return True
 
 
-@mutation("nothing unexpected fails", *SLEEPING_OPENERS, saying="missing; the bucket was rolled back")
+@mutation("nothing unexpected fails", *SLEEPING_OPENERS, saying="missing: the bucket was put back")
 def a_local_copy_goes_on_without_a_lease(mutant: Mutant) -> None:
     """Whoever slept while it compared its local copy with the log takes a collected entry for damage."""
     can_resume = SequencedLog._can_resume  # pyright: ignore[reportPrivateUsage]
