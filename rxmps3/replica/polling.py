@@ -13,8 +13,11 @@ from reactivex import operators as ops
 from reactivex.abc import DisposableBase
 from reactivex.disposable import Disposable
 
+from rxmps3.bells.attention import Spacing, Trust
+from rxmps3.bells.protocol import Rung
 from rxmps3.errors import Error, Failure, Throttled, Unavailable, unforeseen
 from rxmps3.log.protocol import Log
+from rxmps3.replica.bells import Bells
 from rxmps3.replica.health import Health
 from rxmps3.replica.options import Options
 from rxmps3.replica.ticks import PollPace, followed_by, timer
@@ -24,6 +27,9 @@ from rxmps3.runtime.event_loop import EventLoop
 from rxmps3.storage.metered import charged_to
 
 __all__ = ["Poller"]
+
+_IDLE = 75.0
+"""Seconds between two looks while bells tell of all news: less the timer's jitter, no more than one look a minute."""
 
 
 class Poller:
@@ -61,7 +67,12 @@ class Poller:
         self._failures = 0
         self._hold_until = 0.0
         self._hold_at_least_until = 0.0
-        self._pace = PollPace(options.interval)
+        self._spacing = Spacing(options.interval)
+        self._trust = Trust(given=False)
+        self._bells: Bells | None = None
+        self._rung = False
+        self._answering: asyncio.Task[None] | None = None
+        self._pace = PollPace(options.interval, self._idle)
         self._demands = 0
         self._asked: Subject[Any] = Subject()
         self._sources: Subject[Observable[Any]] = Subject()
@@ -100,8 +111,10 @@ class Poller:
         return self._looked_at is not None
 
     def is_stale(self) -> bool:
-        """Whether the last read is older than the poll interval."""
-        return self._looked_at is None or self._clock.monotonic() - self._looked_at >= self._options.interval
+        """Whether the last read is older than the poll interval, or a bell has rung since."""
+        if self._looked_at is None or self._rung:
+            return True
+        return self._clock.monotonic() - self._looked_at >= self._options.interval
 
     def active(self) -> None:
         """Note a change: the timer ticks faster for a while."""
@@ -120,6 +133,7 @@ class Poller:
         await self._started()
         waiting, self._waiting = [one for one in self._waiting if not one.done()], []
         began = self._clock.monotonic()
+        self._rung = False
         try:
             with charged_to("log"):  # whoever's task it was started in
                 await self._log.read()
@@ -165,11 +179,15 @@ class Poller:
         self._demands += 1
         if self._demands == 1:
             self._start_ticking()
+            if self._bells is not None:
+                self._bells.listen()
 
         def release() -> None:
             self._demands -= 1
             if not self._demands:
                 self._sources.on_next(rx.never())
+                if self._bells is not None:
+                    self._bells.ignore()
 
         return Disposable(release)
 
@@ -177,7 +195,7 @@ class Poller:
         """Apply the options of another handle, which may ask for a faster pace."""
         faster = options.interval < self._options.interval
         self._options = options
-        self._pace.interval = options.interval
+        self._pace.interval = self._spacing.interval = options.interval
         if faster and self._demands:
             self._start_ticking()
 
@@ -186,6 +204,63 @@ class Poller:
         for looked in self._waiting:
             if not looked.done():
                 looked.set_exception(error)
+
+    # -- bells -----------------------------------------------------------------------------------------------
+
+    def hear(self, bells: Bells) -> None:
+        """Listen to these while reading at ticks."""
+        self._bells = bells
+        self._trust = Trust(given=bells.reliable)
+
+    def rung(self, rung: Rung, beyond: bool) -> None:
+        """Look for a ring: at once, unless others were just looked for.
+
+        Args:
+            rung: what it tells.
+            beyond: whether it came from beyond this process.
+        """
+        now = self._clock.monotonic()
+        if beyond:
+            self._trust.rang(now)
+        if rung.version.isdecimal() and (known := self._log.position).isdecimal() and int(rung.version) <= int(known):
+            return
+        self._rung = True
+        if not self._demands or self._answering is not None:
+            return
+        self._answering = self._loop.spawn(self._answer(self._spacing.wait(now)), "answer")
+
+    async def _answer(self, wait: float) -> None:
+        try:
+            while wait > 0:
+                await self._clock.sleep(wait)
+                wait = self._hold_until - self._clock.monotonic()
+        finally:
+            self._answering = None
+        if self._demands and self._rung:
+            self._spacing.looks(self._clock.monotonic())
+            self._asked.on_next(None)
+
+    def found(self) -> None:
+        """Note that another writer's version has been read."""
+        relied = self._idle() > 0
+        self._spacing.found()
+        self._trust.found(self._clock.monotonic())
+        if relied and not self._idle():
+            self._tick_again()
+
+    def bells_changed(self) -> None:
+        """Note that a bell works, or has ceased to: then look now, and at the timer's pace."""
+        if not self._idle():
+            self._tick_again()
+
+    def _tick_again(self) -> None:
+        if self._demands and not isinstance(self._options.poll, Observable):
+            self._start_ticking()
+
+    def _idle(self) -> float:
+        """The seconds to which the timer may slow down since bells tell of news; 0 if they do not."""
+        relies = self._bells is not None and self._bells.is_up and self._trust.relies(self._clock.monotonic())
+        return _IDLE if relies else 0.0
 
     def _start_ticking(self) -> None:
         poll = self._options.poll
