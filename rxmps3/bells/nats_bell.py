@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,10 +108,12 @@ class _NatsLine(Line):
             "closed_cb": fail,
             **self._bell.options,
         }
+        client: Any = Client()
         try:
-            client: Any = Client()
             await client.connect(self._bell.url, **settings)
-        except Exception as error:
+        except BaseException as error:
+            with suppress(Exception):
+                await client.close()  # it leaves its socket open
             if refused or isinstance(error, errors.AuthorizationError) or "uthorization" in str(error):
                 raise AccessDenied(
                     "the server refuses these credentials", operation="connect", object=str(self._bell)

@@ -27,8 +27,8 @@ __all__ = ["Bells", "Hung", "hung"]
 logger = logging.getLogger("rxmps3")
 
 _BACKOFF = Backoff(base=0.5, cap=30.0)
-_LAST_RING = 1.0
-"""Closing waits so many seconds for the last ring."""
+_LAST_RING = 0.8
+"""Closing waits so many seconds for the last ring, less than a command waits for closing."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class Bells:
         if isinstance(error, AccessDenied) or not error.retriable:
             if one.reported is not type(error):
                 one.reported = type(error)
-                self._health.report(Failure("bell", str(one.hung.bell), error, "it is tried again; the timer looks"))
+                self._health.report(Failure("bell", self._loop.name, error, "it is tried again; the timer looks"))
         else:
             logger.info("%s: %s", one.hung.bell, error)
         if one.up or self._health.status.bell is None:

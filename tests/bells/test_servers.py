@@ -1,0 +1,163 @@
+"""Bells over real servers: heard at once, found again after they died, and closed without a trace."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import rxmps3
+from rxmps3 import AccessDenied, bells, blocking
+from rxmps3.bells import lines
+from rxmps3.storage import MemoryStorage, Storage
+from rxmps3.testing import CountingStorage
+from tests.bells.servers import HttpServer, NatsServer, RedisServer, Server, SqsQueue
+from tests.behaviour.helpers import eventually, trace
+from tests.cli.commands import rxmps3 as command
+from tests.servers import Moto
+
+SERVERS: dict[str, type[Server]] = {"nats": NatsServer, "redis": RedisServer, "http": HttpServer}
+
+
+class Machine(CountingStorage):
+    """A storage on a machine of its own: the bell within this process does not reach it."""
+
+    def __init__(self, inner: Storage, name: str) -> None:
+        super().__init__(inner)
+        self.place = f"machine {name}"
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    server = SERVERS[request.param](tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+async def test_news_is_heard_at_once_and_the_writer_does_not_hear_itself(server: Server) -> None:
+    memory = MemoryStorage()
+    reading, writing = Machine(memory, "reader"), Machine(memory, "writer")
+    # the blocking face has an event loop of its own, and so a connection of its own
+    writer = await asyncio.to_thread(blocking.connect, writing, poll=600, bell=server.bell())
+    async with rxmps3.connect(reading, poll=600, bell=server.bell()) as reader:
+        await asyncio.to_thread(lambda: writer.put("k", 0).wait())
+        seen = trace(reader.observe("k"))
+        own = trace(writer.observe("k"))
+        await eventually(lambda: reader.status.value.bell and writer.status.value.bell and own and seen)
+        await asyncio.sleep(0.2)
+        writing.reset()
+        reading.reset()
+        for number in range(1, 4):
+            await asyncio.to_thread(lambda number=number: writer.put("k", number).wait())
+            await eventually(lambda number=number: seen[-1] == number)
+        assert [request.verb for request in writing.requests] == ["put"] * 3
+        assert len(reading.requests) <= 9  # each ring is a look or two, of which one finds nothing
+        await asyncio.to_thread(writer.close)
+    assert not lines._open.get(asyncio.get_running_loop())
+    assert threading.active_count() < 50
+
+
+async def test_a_server_that_dies_is_noticed_and_found_again(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    memory = MemoryStorage()
+    writer = await asyncio.to_thread(blocking.connect, Machine(memory, "writer"), bell=server.bell())
+    async with rxmps3.connect(Machine(memory, "reader"), poll=0.5, bell=server.bell()) as reader:
+        seen, states, errors = trace(reader.observe("k")), trace(reader.status), trace(reader.errors)
+        await eventually(lambda: reader.status.value.bell)
+        server.kill()
+        await eventually(lambda: reader.status.value.bell is False)
+        await asyncio.to_thread(lambda: writer.put("k", 1).wait())
+        await eventually(lambda: seen[-1] == 1, what="the timer looks meanwhile")
+        server.start()
+        await eventually(lambda: reader.status.value.bell)
+        await asyncio.to_thread(lambda: writer.put("k", 2).wait())
+        await eventually(lambda: seen[-1] == 2)
+        assert errors == []
+        assert [one.bell for one in states if one.bell is not None][:1] == [True]
+        assert not [record for record in caplog.records if record.name.startswith(("rxmps3", "nats", "redis", "aio"))]
+        await asyncio.to_thread(writer.close)
+
+
+async def test_a_secret_that_is_wrong_is_reported_once_and_shown_nowhere(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "rxmps3")
+    wrong = "not-this-secret"
+    bell = server.bell(wrong)
+    async with rxmps3.connect(Machine(MemoryStorage(), "reader"), poll=0.2, bell=bell) as db:
+        seen, errors = trace(db.observe("k")), trace(db.errors)
+        await eventually(lambda: errors)
+        await asyncio.sleep(1)
+        await db.put("k", 1)
+        assert seen[-1] == 1
+        assert [type(failure.error) for failure in errors] == [AccessDenied]
+        assert errors[0].operation == "bell"
+        assert db.status.value.bell is False
+        assert wrong not in f"{bell!r} {bell} {errors} {errors[0]} {db.status.value} {caplog.text}"
+
+
+async def test_nobody_there_at_all(tmp_path: Path) -> None:
+    for kind in SERVERS.values():
+        async with rxmps3.connect(MemoryStorage(), poll=0.2, bell=kind(tmp_path).bell()) as db:
+            seen = trace(db.observe("k"))
+            await db.put("k", 1)
+            await eventually(lambda db=db: db.status.value.bell is False)
+            assert seen[-1] == 1
+
+
+def test_commands_ring_and_hear(server: Server, tmp_path: Path) -> None:
+    """Each in a process of its own; the file system's bell is out of the way, since the folders differ by a link."""
+    place = f"file:{tmp_path}/db"
+    assert command("put", place, "k", "1", "--bell", server.url()).code == 0
+    shown = command("watch", place, "k", "--bell", server.url(), "--count", "1", "--timeout", "0.5", "--json")
+    assert shown.code == 5
+    assert "missing" in shown.out
+    refused = command("watch", place, "k", "--bell", "gong://127.0.0.1")
+    assert refused.code == 2
+    assert "nats:" in refused.err
+
+
+async def test_the_bell_command_ends_quickly_with_listeners(tmp_path: Path) -> None:
+    server = HttpServer(tmp_path)
+    server.start()
+    async with rxmps3.connect(MemoryStorage(), poll=5, bell=server.bell()) as db:
+        trace(db.observe("k"))
+        await eventually(lambda: db.status.value.bell)
+        assert await asyncio.wait_for(asyncio.to_thread(server.end, signal.SIGTERM), 10) in (0, 143, -15)
+        await eventually(lambda: db.status.value.bell is False)
+    assert "Traceback" not in server.log()
+    assert "/" not in server.log().replace("http://", "").replace("://", ""), server.log()
+
+
+# -- SQS -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by_sns", [False, True], ids=["queue", "sns"])
+async def test_a_bucket_rings_by_its_notifications(moto: Moto, by_sns: bool) -> None:
+    queue = SqsQueue(moto, by_sns=by_sns)
+    before = set(queue.queues())
+    options = {**queue.options, "shared": False, "poll": 600}
+    async with rxmps3.connect(queue.place, **options, bell=None) as writer:
+        await writer.put("k", 0)
+        async with rxmps3.connect(queue.place, **options, bell=queue.bell()) as reader:
+            seen = trace(reader.observe("k"))
+            await eventually(lambda: reader.status.value.bell)
+            for number in range(1, 4):
+                await writer.put("k", number)
+                await eventually(lambda number=number: seen[-1] == number)
+    assert set(queue.queues()) == before, "a queue of its own is removed"
+
+
+async def test_a_queue_that_is_not_there(moto: Moto) -> None:
+    queue = SqsQueue(moto)
+    bell = bells.sqs(queue.address + "-none", **queue.options)
+    async with rxmps3.connect(MemoryStorage(), poll=0.2, bell=bell) as db:
+        trace(db.observe("k"))
+        await eventually(lambda: db.status.value.bell is False)
+        assert "secret" not in f"{bell!r} {bell}"
