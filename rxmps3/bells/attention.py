@@ -11,8 +11,8 @@ __all__ = ["GRACE", "NEEDED", "Spacing", "Trust"]
 GRACE = 30.0
 """A ring may come so long before or after the look that finds its news: queues take their time."""
 NEEDED = 5
-"""So many news, each told by a ring, make a bell reliable that was not at first; twice as many after each that was not
-told."""
+"""So many news, each told by a ring, make a bell reliable that was not at first; twice as many each time that it has
+been relied upon in vain."""
 _SHORTEST = 0.05
 
 
@@ -83,5 +83,6 @@ class Trust:
     def _judge(self, now: float) -> None:
         if self._found_at is not None and now - self._found_at > GRACE:
             self._found_at = None
+            if self._told >= self._needed:
+                self._needed *= 2
             self._told = 0
-            self._needed *= 2

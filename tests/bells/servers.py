@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto.server import ThreadedMotoServer
 
 from rxmps3 import bells
 from rxmps3.bells import Bell
@@ -115,12 +116,20 @@ class HttpServer(Server):
 
 
 class SqsQueue:
-    """A queue of moto's that is told of what is stored in a bucket of its own."""
+    """A queue of moto's that is told of what is stored in a bucket of its own.
 
-    def __init__(self, moto: Moto, *, by_sns: bool = False) -> None:
+    Args:
+        moto: has the bucket.
+        queues: another server of the same process, which shares all state: one that waits for messages holds up nobody.
+        by_sns: by way of an SNS topic.
+    """
+
+    def __init__(self, moto: Moto, queues: ThreadedMotoServer, *, by_sns: bool = False) -> None:
         import boto3
 
+        host, port = queues.get_host_and_port()
         self.options: dict[str, Any] = moto.options()
+        self.bell_options: dict[str, Any] = {**self.options, "endpoint_url": f"http://{host}:{port}"}
         name = f"bell-{os.urandom(4).hex()}"
         self.bucket = name
         with (
@@ -144,7 +153,7 @@ class SqsQueue:
         return f"s3://{self.bucket}/app"
 
     def bell(self) -> Bell:
-        return bells.sqs(self.address, **self.options)
+        return bells.sqs(self.address, **self.bell_options)
 
     def queues(self) -> list[str]:
         """The URLs of all queues there are."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from moto.server import ThreadedMotoServer
 
 import rxmps3
 from rxmps3 import AccessDenied, bells, blocking
@@ -19,7 +20,7 @@ from rxmps3.testing import CountingStorage
 from tests.bells.servers import HttpServer, NatsServer, RedisServer, Server, SqsQueue
 from tests.behaviour.helpers import eventually, trace
 from tests.cli.commands import rxmps3 as command
-from tests.servers import Moto
+from tests.servers import HOST, Moto
 
 SERVERS: dict[str, type[Server]] = {"nats": NatsServer, "redis": RedisServer, "http": HttpServer}
 
@@ -138,9 +139,17 @@ async def test_the_bell_command_ends_quickly_with_listeners(tmp_path: Path) -> N
 # -- SQS -----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def queues() -> Iterator[ThreadedMotoServer]:
+    server = ThreadedMotoServer(ip_address=HOST, port=0, verbose=False)
+    server.start()
+    yield server
+    server.stop()
+
+
 @pytest.mark.parametrize("by_sns", [False, True], ids=["queue", "sns"])
-async def test_a_bucket_rings_by_its_notifications(moto: Moto, by_sns: bool) -> None:
-    queue = SqsQueue(moto, by_sns=by_sns)
+async def test_a_bucket_rings_by_its_notifications(moto: Moto, queues: ThreadedMotoServer, by_sns: bool) -> None:
+    queue = SqsQueue(moto, queues, by_sns=by_sns)
     before = set(queue.queues())
     options = {**queue.options, "shared": False, "poll": 600}
     async with rxmps3.connect(queue.place, **options, bell=None) as writer:
@@ -154,9 +163,9 @@ async def test_a_bucket_rings_by_its_notifications(moto: Moto, by_sns: bool) -> 
     assert set(queue.queues()) == before, "a queue of its own is removed"
 
 
-async def test_a_queue_that_is_not_there(moto: Moto) -> None:
-    queue = SqsQueue(moto)
-    bell = bells.sqs(queue.address + "-none", **queue.options)
+async def test_a_queue_that_is_not_there(moto: Moto, queues: ThreadedMotoServer) -> None:
+    queue = SqsQueue(moto, queues)
+    bell = bells.sqs(queue.address + "-none", **queue.bell_options)
     async with rxmps3.connect(MemoryStorage(), poll=0.2, bell=bell) as db:
         trace(db.observe("k"))
         await eventually(lambda: db.status.value.bell is False)
