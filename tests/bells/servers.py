@@ -161,5 +161,3 @@ class SqsQueue:
 
         with closing(boto3.client("sqs", **self.options)) as sqs:
             return sqs.list_queues().get("QueueUrls", [])
-
-

@@ -168,7 +168,7 @@ def test_a_silent_bell_costs_one_long_wait_and_is_then_not_relied_upon() -> None
         for number in range(2, 10):
             assert await rig.news(number, within=1.1) <= 1.1
             await rig.clock.sleep(40)
-        assert 3000 <= await rig.idle()
+        assert await rig.idle() >= 3000
         rig.bell.silent = False
         for number in range(10, 10 + 2 * NEEDED):
             assert await rig.news(number, within=0.05) <= 0.02
@@ -215,7 +215,7 @@ def test_a_bell_that_dies_is_noticed_at_once_and_tried_again() -> None:
         assert rig.reader.status.value.bell is True
         assert await rig.news("heard", within=0.05) <= 0.02
         assert errors == []
-        assert [one.bell for one in states if one.bell is not None][0] is True
+        assert next(one.bell for one in states if one.bell is not None) is True
         assert len([one for one in states if one.bell is False]) < 10
 
     played(play)

@@ -17,8 +17,8 @@ from rxmps3 import AccessDenied, bells, blocking
 from rxmps3.bells import lines
 from rxmps3.storage import MemoryStorage, Storage
 from rxmps3.testing import CountingStorage
-from tests.bells.servers import HttpServer, NatsServer, RedisServer, Server, SqsQueue
 from tests.behaviour.helpers import eventually, trace
+from tests.bells.servers import HttpServer, NatsServer, RedisServer, Server, SqsQueue
 from tests.cli.commands import rxmps3 as command
 from tests.servers import HOST, Moto
 
