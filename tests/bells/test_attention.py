@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from reactivex import Observable, Subject
-from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 
 import rxmps3
-from rxmps3 import InvalidOption, Unavailable, bells
+from rxmps3 import InvalidOption, bells
 from rxmps3.bells.attention import GRACE, NEEDED, Spacing, Trust
 from rxmps3.bells.protocol import Rung, topic_of
 from rxmps3.database.database import Database
@@ -21,44 +19,9 @@ from rxmps3.storage import MemoryStorage
 from rxmps3.testing import CountingStorage
 from rxmps3.testing.virtual import SimClock, run_virtually
 from tests.behaviour.helpers import trace
+from tests.bells.toys import ToyBell
 
 IDLE = 3600.0
-
-
-@dataclass(eq=False)
-class ToyBell:
-    """A bell of a user's own, which a test holds in its hand. It tells as soon as somebody listens."""
-
-    told: Subject[Any] = field(default_factory=Subject[Any])
-    rung: list[str] = field(default_factory=list[str])
-    silent: bool = False
-    broken: bool = False
-    listened: int = 0
-
-    def ring(self, topic: str) -> Awaitable[None] | None:
-        if self.broken:
-            raise Unavailable("it is broken")
-        self.rung.append(topic)
-        if not self.silent:
-            self.told.on_next(topic)
-        return None
-
-    def rings(self, topic: str) -> Observable[Any]:
-        def subscribe(observer: ObserverBase[Any], scheduler: SchedulerBase | None) -> DisposableBase:
-            self.listened += 1
-            if self.broken:
-                observer.on_error(Unavailable("it is broken"))
-                return Subject[Any]().subscribe()
-            subscription = self.told.subscribe(observer, scheduler=scheduler)
-            observer.on_next(topic)
-            return subscription
-
-        return Observable(subscribe)
-
-    def die(self) -> None:
-        self.broken = True
-        told, self.told = self.told, Subject[Any]()
-        told.on_error(Unavailable("it has died"))
 
 
 @dataclass

@@ -137,7 +137,7 @@ def with_bell(plan: Plan) -> Plan:
     rng = Random(f"bell {plan.seed}")
     end = plan.weather.clear_at
     dead = tuple(
-        (start, start + rng.uniform(0, end / 2))
+        (start, start + min(rng.uniform(0, end / 2), _LONGEST_OUTAGE))
         for start in (rng.uniform(0, end) for _ in range(rng.choice((0, 0, 1, 3))))
     )
     return replace(
