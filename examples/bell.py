@@ -68,7 +68,7 @@ async def main(role, url, bell, count):
                 print("written", number + 1)
                 await asyncio.sleep(1)
             return
-        print("listening")
+        print("listening", flush=True)
         before = db.status.value.requests
         seen = 0
         async with db.iterate(db.changes("time")) as changes:

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import sysconfig
 import time
+import urllib.error
+import urllib.request
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -113,6 +115,22 @@ class HttpServer(Server):
 
     def url(self, secret: str = TOKEN) -> str:
         return f"http://{secret}@{HOST}:{self.port}"
+
+    def page(self) -> str:
+        """What its one page says."""
+        with urllib.request.urlopen(f"http://{HOST}:{self.port}/", timeout=20) as answer:
+            return answer.read().decode()
+
+    def post(self, path: str, *, token: str = TOKEN) -> int:
+        """The status that it answers to a ring."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        request = urllib.request.Request(f"http://{HOST}:{self.port}{path}", b"", headers, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
 
 
 class SqsQueue:

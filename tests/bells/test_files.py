@@ -89,18 +89,19 @@ async def test_a_folder_that_is_removed_ends_no_stream(tmp_path: Path) -> None:
         assert "completed" not in ended
 
 
-async def test_replicas_on_many_loops_and_threads_hear_one_another(tmp_path: Path) -> None:
-    for url in (f"file:{tmp_path}/db", "memory:bells on many loops"):
-        async with rxmps3.connect(url, poll=600, shared=False) as here:
-            seen = trace(here.observe("k"))
-            for number in range(3):
-                await asyncio.to_thread(_put_on_a_loop_of_its_own, url, number)
-                await eventually(lambda number=number: seen[-1] == number)
-            there = await asyncio.to_thread(blocking.connect, url, poll=600)
-            heard = trace(there.observe("k"))
-            await here.put("k", "from here")
-            await eventually(lambda: heard and heard[-1] == "from here")
-            await asyncio.to_thread(there.close)
+@pytest.mark.parametrize("in_memory", [True, False])
+async def test_replicas_on_many_loops_and_threads_hear_one_another(tmp_path: Path, in_memory: bool) -> None:
+    url = "memory:bells on many loops" if in_memory else f"file:{tmp_path}/db"
+    async with rxmps3.connect(url, poll=600, shared=False) as here:
+        seen = trace(here.observe("k"))
+        for number in range(3):
+            await asyncio.to_thread(_put_on_a_loop_of_its_own, url, number)
+            await eventually(lambda number=number: seen[-1] == number)
+        there = await asyncio.to_thread(blocking.connect, url, poll=600)
+        heard = trace(there.observe("k"))
+        await here.put("k", "from here")
+        await eventually(lambda: heard and heard[-1] == "from here")
+        await asyncio.to_thread(there.close)
 
 
 def _put_on_a_loop_of_its_own(url: str, value: Any) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import signal
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,13 +17,15 @@ from moto.server import ThreadedMotoServer
 
 import rxmps3
 from rxmps3 import AccessDenied, bells, blocking
-from rxmps3.bells import lines
+from rxmps3.bells import lines, topic_of
 from rxmps3.storage import MemoryStorage, Storage
 from rxmps3.testing import CountingStorage
 from tests.behaviour.helpers import eventually, trace
 from tests.bells.servers import HttpServer, NatsServer, RedisServer, Server, SqsQueue
+from tests.cli.commands import command as command_line
+from tests.cli.commands import environment
 from tests.cli.commands import rxmps3 as command
-from tests.servers import HOST, Moto
+from tests.servers import HOST, SHARED_BUCKET, Moto
 
 SERVERS: dict[str, type[Server]] = {"nats": NatsServer, "redis": RedisServer, "http": HttpServer}
 
@@ -112,16 +117,60 @@ async def test_nobody_there_at_all(tmp_path: Path) -> None:
             assert seen[-1] == 1
 
 
-def test_commands_ring_and_hear(server: Server, tmp_path: Path) -> None:
-    """Each in a process of its own; the file system's bell is out of the way, since the folders differ by a link."""
-    place = f"file:{tmp_path}/db"
-    assert command("put", place, "k", "1", "--bell", server.url()).code == 0
-    shown = command("watch", place, "k", "--bell", server.url(), "--count", "1", "--timeout", "0.5", "--json")
-    assert shown.code == 5
-    assert "missing" in shown.out
-    refused = command("watch", place, "k", "--bell", "gong://127.0.0.1")
+@pytest.mark.heavy
+def test_commands_ring_and_hear(tmp_path: Path, moto: Moto) -> None:
+    """Each in a process of its own; the watcher would look by itself an hour later."""
+    server = HttpServer(tmp_path)
+    server.start()
+    place = f"s3://{SHARED_BUCKET}/bells-of-commands"
+    options = moto.options()
+    variables = {
+        "AWS_ENDPOINT_URL": options["endpoint_url"],
+        "AWS_ACCESS_KEY_ID": options["aws_access_key_id"],
+        "AWS_SECRET_ACCESS_KEY": options["aws_secret_access_key"],
+        "AWS_DEFAULT_REGION": options["region_name"],
+        "RXMPS3_BELL": server.url(),
+    }
+    assert command("put", place, "k", "0", env=environment(**variables)).code == 0
+    watch = command_line("watch", place, "k", "--poll", "3600", "--count", "1", "--no-current", "--json")
+    log = command_line("log", place, "--follow", "--poll", "3600", "--last", "0", "--timeout", "20", "--json")
+    with (
+        subprocess.Popen(watch, env=environment(**variables), stdout=subprocess.PIPE, text=True) as watching,
+        subprocess.Popen(log, env=environment(**variables), stdout=subprocess.PIPE, text=True) as following,
+    ):
+        while "; 2 listen" not in server.page():
+            time.sleep(0.05)
+        assert command("put", place, "k", "1", env=environment(**variables)).code == 0
+        assert watching.stdout is not None
+        assert following.stdout is not None
+        assert json.loads(watching.stdout.read())["value"] == 1
+        assert watching.wait() == 0
+        assert json.loads(following.stdout.readline())["writes"][0]["put"] == ["k"]
+        following.terminate()
+    server.kill()
+
+
+def test_a_bell_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    refused = command("watch", f"file:{tmp_path}", "k", "--bell", "gong://TOKEN@127.0.0.1")
     assert refused.code == 2
     assert "nats:" in refused.err
+    assert "TOKEN" not in refused.err
+
+
+def test_the_server_answers_only_who_has_the_token_and_asks_for_a_topic(tmp_path: Path) -> None:
+    server = HttpServer(tmp_path)
+    server.start()
+    topic = topic_of("s3://bucket/app/", "main")
+    assert server.page() == "an rxmps3 bell; 0 listen\n"
+    assert server.post(f"/{topic}") == 204
+    assert server.post(f"/{topic}", token="wrong") == 401
+    assert server.post(f"/{topic}", token="") == 401
+    assert server.post("/main") == 404
+    assert server.post(f"/{topic}/more") == 404
+    assert command("bell", "--port", str(server.port)).code == 5, "the port is taken"
+    assert command("bell", "--port", "0", "--key", "k.pem").code == 2
+    server.kill()
+    assert server.log().count("\n") <= 2, "no request leaves a line"
 
 
 async def test_the_bell_command_ends_quickly_with_listeners(tmp_path: Path) -> None:

@@ -20,15 +20,18 @@ def test_a_reader_hears_a_writer(tmp_path: Path) -> None:
     with running(PROGRAM, "read", url, "--count", "2") as reading:
         read_until(reading, "listening")
         with running(PROGRAM, "write", url, "--count", "2") as writing:
-            read_until(reading, "seen after")
-            read_until(reading, "seen after")
-            assert leave(writing)[0] == 0
+            assert leave(writing) == (0, "")
+        assert reading.stdout is not None
+        seen = reading.stdout.read().splitlines()
+        assert [line.split()[:2] for line in seen] == [["seen", "after"]] * 2
         assert leave(reading) == (0, "")
 
 
 async def test_the_multicast_is_what_tells() -> None:
     memory, bells = MemoryStorage(), [LanBell("127.0.0.1") for _ in range(2)]
     readers = [CountingStorage(memory) for _ in bells]
+    for bell in bells:
+        bell.name = "news"  # the topic of both, whose storages are machines of their own
     for number, storage in enumerate(readers):
         storage.place = f"machine {number}"  # type: ignore[attr-defined]
     async with (
