@@ -151,6 +151,8 @@ class Poller:
                     looked.set_result(None)
 
     def _failed(self, error: Error, waiting: list[asyncio.Future[None]]) -> None:
+        if self._idle():
+            self._loop.call_soon(self._tick_at_pace)
         self._failures += 1
         heard = [looked for looked in waiting if not looked.done()]
         for looked in heard:
@@ -231,6 +233,7 @@ class Poller:
 
     async def _answer(self, wait: float) -> None:
         try:
+            wait = max(wait, self._hold_until - self._clock.monotonic())
             while wait > 0:
                 await self._clock.sleep(wait)
                 wait = self._hold_until - self._clock.monotonic()
@@ -257,10 +260,16 @@ class Poller:
         if self._demands and not isinstance(self._options.poll, Observable):
             self._start_ticking()
 
+    def _tick_at_pace(self) -> None:
+        """After a look that failed: the next one is due at the timer's pace, whatever bells tell."""
+        if self._demands and not isinstance(self._options.poll, Observable):
+            self._sources.on_next(self._timer(at_once=False))
+
     def _idle(self) -> float:
-        """The seconds to which the timer may slow down since bells tell of news; 0 if they do not."""
-        relies = self._bells is not None and self._bells.is_up and self._trust.relies(self._clock.monotonic())
-        return _IDLE if relies else 0.0
+        """The seconds to which the timer may slow down since bells tell of news; 0 if they do not, or a look failed."""
+        if self._failures or self._bells is None or not self._bells.is_up:
+            return 0.0
+        return _IDLE if self._trust.relies(self._clock.monotonic()) else 0.0
 
     def _start_ticking(self) -> None:
         poll = self._options.poll
@@ -270,12 +279,12 @@ class Poller:
         else:
             self._sources.on_next(self._timer())
 
-    def _timer(self) -> Observable[None]:
+    def _timer(self, *, at_once: bool | None = None) -> Observable[None]:
         return timer(
             self._clock,
             self._pace,
             self._loop.spawn,
-            at_once=self.is_stale(),
+            at_once=self.is_stale() if at_once is None else at_once,
             hold=lambda: self._hold_until - self._clock.monotonic(),
             wait_to_look=self._wait_to_look,
         )

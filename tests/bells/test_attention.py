@@ -16,12 +16,27 @@ from rxmps3.bells.attention import GRACE, NEEDED, Spacing, Trust
 from rxmps3.bells.protocol import Rung, topic_of
 from rxmps3.database.database import Database
 from rxmps3.storage import MemoryStorage
-from rxmps3.testing import CountingStorage
+from rxmps3.testing import CountingStorage, Request, StorageWrapper
 from rxmps3.testing.virtual import SimClock, run_virtually
 from tests.behaviour.helpers import trace
 from tests.bells.toys import ToyBell
 
 IDLE = 3600.0
+
+
+class Failing(StorageWrapper):
+    """Fails the next requests of a kind."""
+
+    failed = 0
+
+    def fail(self, times: int, verb: str) -> None:
+        self._times, self._verb = times, verb
+
+    async def around(self, request: Request, proceed: Callable[[], Awaitable[Any]]) -> Any:
+        if request.verb == getattr(self, "_verb", "") and self.failed < self._times:
+            self.failed += 1
+            raise Unavailable("for once")
+        return await proceed()
 
 
 @dataclass
@@ -34,6 +49,7 @@ class Rig:
     requests: CountingStorage
     seen: list[Any]
     clock: SimClock
+    faults: Failing
 
     async def news(self, value: Any, within: float) -> float:
         """Write, and return how long it took until it was seen."""
@@ -58,7 +74,8 @@ def played(play: Callable[[Rig], Awaitable[None]], *, poll: float = 1.0, **optio
         clock = SimClock("bells")
         memory = MemoryStorage(clock=clock)
         bell = ToyBell()
-        requests = CountingStorage(memory)
+        faults = Failing(memory)
+        requests = CountingStorage(faults)
         options.setdefault("bell", bell)
         with_clock: dict[str, Any] = {"clock": clock, "shared": False, "poll": poll}
         # each with a wrapper of its own, so that it is on a machine of its own
@@ -69,7 +86,7 @@ def played(play: Callable[[Rig], Awaitable[None]], *, poll: float = 1.0, **optio
             await writer.put("k", 0)
             seen = trace(reader.observe("k"))
             await clock.sleep(10)
-            await play(Rig(bell, writer, reader, requests, seen, clock))
+            await play(Rig(bell, writer, reader, requests, seen, clock, faults))
 
     run_virtually(run())
 
@@ -211,6 +228,18 @@ def test_what_others_write_without_ringing_is_found_by_the_timer() -> None:
             await mute.put("k", "soon")
             await rig.clock.sleep(1.1)
             assert rig.seen[-1] == "soon"
+
+    played(play)
+
+
+def test_a_look_for_a_ring_that_fails_is_made_again_soon() -> None:
+    async def play(rig: Rig) -> None:
+        await rig.clock.sleep(600)
+        rig.faults.fail(3, "get")
+        await rig.news(1, within=4)
+        assert rig.faults.failed == 3
+        await rig.clock.sleep(600)
+        assert await rig.idle() <= 60
 
     played(play)
 
