@@ -37,7 +37,7 @@ class Poller:
 
     Args:
         started: awaited before each read.
-        wait_to_look: waits until the budget allows the timer another read.
+        wait_to_look: waits until the budget allows the timer, or a ring, another read.
 
     Attributes:
         ticks: each item triggers a read; items may come from any thread.
@@ -237,6 +237,7 @@ class Poller:
             while wait > 0:
                 await self._clock.sleep(wait)
                 wait = self._hold_until - self._clock.monotonic()
+            await self._wait_to_look()
         finally:
             self._answering = None
         if self._demands and self._rung:
