@@ -12,7 +12,7 @@
     asyncio.run(main())
 """
 
-from rxmps3 import reducers
+from rxmps3 import bells, reducers
 from rxmps3.database.connect import Connecting, ConnectOptions, connect
 from rxmps3.database.database import Database
 from rxmps3.database.past import Difference, KeyVersion, Past, Recorded
@@ -122,6 +122,7 @@ __all__ = [
     "View",
     "Write",
     "WrongLoop",
+    "bells",
     "connect",
     "reducers",
 ]

@@ -7,7 +7,15 @@ from importlib import import_module
 
 __all__ = ["main"]
 
-_COMMANDS = ("past_commands", "upkeep_commands", "doctor_command", "policy_command", "outbox_command", "studio_command")
+_COMMANDS = (
+    "past_commands",
+    "upkeep_commands",
+    "doctor_command",
+    "policy_command",
+    "outbox_command",
+    "studio_command",
+    "bell_command",
+)
 
 
 def main() -> None:

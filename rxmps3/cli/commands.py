@@ -63,6 +63,15 @@ IfVersion = Annotated[
     str | None,
     typer.Option("--if-version", metavar="VERSION", help="Only where the key is at this version; else: 7."),
 ]
+Bell = Annotated[
+    str | None,
+    typer.Option(
+        "--bell",
+        metavar="URL",
+        envvar="RXMPS3_BELL",
+        help="Ring or hear this bell: nats:, redis:, http:, https:, sqs:.",
+    ),
+]
 Poll = Annotated[float, typer.Option("--poll", metavar="SECONDS", help="Look for news at least this often.")]
 
 
@@ -132,6 +141,7 @@ async def put(
     if_version: IfVersion = None,
     create: Annotated[bool, typer.Option("--create", help="Only where the key is not there; else: 7.")] = False,
     by: By = "",
+    bell: Bell = None,
 ) -> None:
     """Set a key to a JSON value or the bytes of a file, wait for the commit and print the version.
 
@@ -146,7 +156,7 @@ async def put(
         text = _standard_input() if value == "-" else value
         content = text if string else _parsed(text, f"value of key {key!r:.80}", remedy=_PLAIN_TEXT)
     wanted = MISSING if create else if_version
-    async with run.deadline(), run.database(by=by) as db:
+    async with run.deadline(), run.database(by=by, bell=bell) as db:
         if file is None:
             receipt = db.put(key, content, if_version=wanted)
         else:
@@ -163,6 +173,7 @@ async def patch(
         str, typer.Argument(metavar="JSON", help="The patch; - reads it from standard input.", show_default=False)
     ],
     by: By = "",
+    bell: Bell = None,
 ) -> None:
     """Change part of a key's value by a JSON merge patch (RFC 7386), wait for the commit and print the version.
 
@@ -170,7 +181,7 @@ async def patch(
     """
     text = _standard_input() if patch == "-" else patch
     content = _parsed(text, f"patch of key {key!r:.80}", remedy='a patch is JSON, such as \'{"name": "Ann"}\'')
-    async with run.deadline(), run.database(by=by) as db:
+    async with run.deadline(), run.database(by=by, bell=bell) as db:
         await db.get(key)  # so that it is at hand
         version = await run.committed(db, db.patch(key, content))
     _show_version(run, key, version)
@@ -200,12 +211,13 @@ async def delete(
     missing_ok: Annotated[bool, typer.Option("--missing-ok", help="A key that is not there is fine.")] = False,
     if_version: IfVersion = None,
     by: By = "",
+    bell: Bell = None,
 ) -> None:
     """Delete a key, wait for the commit and print the version.
 
     If the key does not exist, nothing is written and the exit code is 3, or 0 with --missing-ok.
     """
-    async with run.deadline(), run.database(by=by) as db:
+    async with run.deadline(), run.database(by=by, bell=bell) as db:
         check_key(key, sys.maxsize)
         if key in db:
             version = await run.committed(db, db.delete(key, if_version=if_version))
@@ -320,6 +332,7 @@ async def watch(
     count: Annotated[int | None, typer.Option("--count", min=1, metavar="N", help="End after N changes.")] = None,
     current: Annotated[bool, typer.Option(help="Begin with what is there now; it is no change.")] = True,
     poll: Poll = 1.0,
+    bell: Bell = None,
 ) -> None:
     """Print a key's value now, and each change of it, until interrupted.
 
@@ -327,7 +340,7 @@ async def watch(
     each line is an object with "event" (current or change), "key", "missing", "value", "version" and "time" (when it
     was seen here); a change also has "by", "pending" and "cause".
     """
-    await following.watch(run, key, prefix=prefix, count=count, current=current, poll=poll)
+    await following.watch(run, key, prefix=prefix, count=count, current=current, poll=poll, bell=bell)
 
 
 @command
@@ -336,13 +349,14 @@ async def log(
     last: Annotated[int, typer.Option("--last", "-n", min=0, metavar="N", help="So many, from the end.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with each new version.")] = False,
     poll: Poll = 1.0,
+    bell: Bell = None,
 ) -> None:
     """Show the versions in the log, oldest first: number, time, writer, and the keys put and deleted.
 
     The time is the writer's own. With --json each line is an object with "id", "time", "by", "writer" and "writes", a
     list of objects with "version", "put" and "deleted".
     """
-    await (following.follow_log(run, last, poll) if follow else following.show_log(run, last))
+    await (following.follow_log(run, last, poll, bell) if follow else following.show_log(run, last))
 
 
 @command

@@ -30,10 +30,12 @@ __all__ = ["follow_log", "show_log", "show_who", "watch"]
 _KEYS_ON_A_LINE = 8
 
 
-async def watch(run: Run, key: str, *, prefix: bool, count: int | None, current: bool, poll: float) -> None:
+async def watch(
+    run: Run, key: str, *, prefix: bool, count: int | None, current: bool, poll: float, bell: str | None
+) -> None:
     """Print the value of a key, or of each key under a prefix, and then each change."""
     try:
-        async with asyncio.timeout(run.at.timeout), run.database(poll=poll) as db:
+        async with asyncio.timeout(run.at.timeout), run.database(poll=poll, bell=bell) as db:
             if not prefix:
                 check_key(key, sys.maxsize)
             if current:
@@ -109,7 +111,7 @@ async def _history(storage: Storage, manifest: str, last: int) -> Sequence[Manif
     return [entry.version async for entry in read_entries(storage, layout, last=last)]
 
 
-async def follow_log(run: Run, last: int, poll: float) -> None:
+async def follow_log(run: Run, last: int, poll: float, bell: str | None) -> None:
     """Print the last versions of the log, and then each new one."""
     twice: set[str] = set()  # what came while the last versions were read may be among them
 
@@ -120,7 +122,7 @@ async def follow_log(run: Run, last: int, poll: float) -> None:
             _show_version_of_log(run, version)
 
     try:
-        async with asyncio.timeout(run.at.timeout), run.storage() as storage, run.database(poll=poll) as db:
+        async with asyncio.timeout(run.at.timeout), run.storage() as storage, run.database(poll=poll, bell=bell) as db:
             missed: list[ManifestVersion | Reset] = []
             with db.versions.subscribe(missed.append):
                 history = (

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 from reactivex import Observable
 
+from rxmps3 import bells
 from rxmps3.cli.terminal import Exit, NoSuchKey, NoSuchManifest, Terminal, TooLate, let_go_of_stdout, when_stdout_closes
 from rxmps3.database.connect import connect
 from rxmps3.database.database import Database
@@ -138,14 +139,22 @@ class Run:
         return ConfirmedStorage(storage, remark)
 
     @asynccontextmanager
-    async def database(self, *, by: str | None = None, poll: float = 1.0) -> AsyncGenerator[Database, None]:
-        """The manifest, loaded; read-only unless ``by`` names the writer."""
+    async def database(
+        self, *, by: str | None = None, poll: float = 1.0, bell: str | None = None
+    ) -> AsyncGenerator[Database, None]:
+        """The manifest, loaded; read-only unless ``by`` names the writer. ``bell`` is the URL of a bell."""
         if not poll > 0:
             raise InvalidOption(f"--poll is a positive number of seconds, not {poll}")
         async with self.storage() as storage:
             async with self.terminal.busy(f"Opening {storage.url}"):
                 db = await connect(
-                    storage, manifest=self.at.manifest, by=by or "", poll=poll, read_only=by is None, clock=self.clock
+                    storage,
+                    manifest=self.at.manifest,
+                    by=by or "",
+                    poll=poll,
+                    bell=bells.LOCAL if bell is None else bell,
+                    read_only=by is None,
+                    clock=self.clock,
                 )
             self.opened = True
             try:

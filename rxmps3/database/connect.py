@@ -11,6 +11,7 @@ from typing import Any, TypeVar, Unpack, get_type_hints
 
 from reactivex import Observable
 
+from rxmps3.bells import Bell, Local, from_url
 from rxmps3.database.connection import share
 from rxmps3.database.database import Database
 from rxmps3.errors import AccessDenied, BucketNotFound, InvalidOption, Unavailable
@@ -99,6 +100,9 @@ def connect(url: str | Storage, **options: Unpack[ConnectOptions]) -> Connecting
             ``prices``; or a `Budget`. Polling and presence slow down before it is passed; `Database.status` says so.
         prices: for `Database.cost` and ``budget``: the name of a provider (``"aws"``, ``"r2"``, ``"b2"`` …) or a
             `Prices`. By default the provider's at ``endpoint_url``, if it is known, or else those of AWS.
+        bell: what tells of news, so that readers look at once and the timer may slow down: one of `rxmps3.bells` or
+            its URL. By default the databases of this process tell each other, and on ``file:`` the file system tells;
+            None does without.
         clock: time, ids and randomness; for tests.
         storage_options: for ``s3:`` boto3's names, such as ``endpoint_url``, ``region_name``, ``profile_name``,
             ``aws_access_key_id``, ``aws_secret_access_key``; what is not given comes from the environment.
@@ -109,6 +113,8 @@ def connect(url: str | Storage, **options: Unpack[ConnectOptions]) -> Connecting
         InvalidOption: an argument is invalid.
     """
     rest: dict[str, Any] = dict(options)
+    if "bell" in rest:
+        rest["bell"] = _checked_bell(rest["bell"])
     chosen = Options(**{option.name: rest.pop(option.name) for option in fields(Options) if option.name in rest})
     handle = {name: rest.pop(name, default) for name, default in _OF_A_HANDLE.items()}
     if not isinstance(chosen.poll, Observable) and not chosen.poll > 0:
@@ -139,6 +145,16 @@ def connect(url: str | Storage, **options: Unpack[ConnectOptions]) -> Connecting
         return Database(connection, replica, chosen, read_only=handle["read_only"], root=True)
 
     return Connecting(open_database)
+
+
+def _checked_bell(bell: Any) -> Bell | Local | None:
+    if isinstance(bell, str):
+        return from_url(bell)
+    if bell is None or isinstance(bell, (Bell, Local)):
+        return bell
+    raise InvalidOption(
+        f"a bell is one of rxmps3.bells, its URL, or None, not {type(bell).__name__}", operation="connect"
+    )
 
 
 class Connecting:

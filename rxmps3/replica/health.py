@@ -140,6 +140,12 @@ class Health:
         """Retries that report their failures here, and end their waits when the storage answers again."""
         return Retries(self._clock, backoff, lambda error, wait: self.failed(operation, error, wait), self.on_answer)
 
+    def bell(self, *, up: bool | None) -> None:
+        """Note that a bell works, or does not; None if nobody listens."""
+        if self._status.bell is not up:
+            self._status = replace(self._status, bell=up)
+            self.tell()
+
     def tell(self) -> None:
         """Notify the observers of status."""
         if self.statuses.observers:

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from reactivex import Observable
 
+from rxmps3.bells import LOCAL, Bell, Local
 from rxmps3.errors import Error, InvalidOption
 from rxmps3.log.detect import Choice
 from rxmps3.replica.budget import Budget
@@ -37,6 +38,7 @@ class ReplicaOptions(TypedDict, total=False):
     versioning: bool
     budget: Budget | float | None
     prices: Prices | str | None
+    bell: Bell | Local | str | None
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Options:
         retention: how far back the log reaches at least; older entries may be collected.
         budget: what the connection may spend; a number is money a month. None sets no limit.
         prices: how to count money; None takes those of the provider at the endpoint, or else of AWS.
+        bell: what tells of news beside the timer; None is nothing.
     """
 
     poll: float | Observable[Any] = 1.0
@@ -70,6 +73,7 @@ class Options:
     versioning: bool = False
     budget: Budget | float | None = None
     prices: Prices | str | None = None
+    bell: Bell | Local | str | None = LOCAL
 
     @property
     def interval(self) -> float:
@@ -91,6 +95,7 @@ class Status:
         head: the id of the newest known version.
         requests, bytes_up, bytes_down: totals so far.
         budget: whether polling is slowed to stay within the budget, or it is passed; see `Cost.state`.
+        bell: whether a bell beyond this process works; None if there is none, or nobody listens to it.
     """
 
     online: bool | None = None
@@ -104,6 +109,7 @@ class Status:
     bytes_up: int = 0
     bytes_down: int = 0
     budget: BudgetState = ""
+    bell: bool | None = None
 
     def without_counts(self) -> Status:
         """The same status without the members that every request changes."""

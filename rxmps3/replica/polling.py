@@ -13,8 +13,11 @@ from reactivex import operators as ops
 from reactivex.abc import DisposableBase
 from reactivex.disposable import Disposable
 
+from rxmps3.bells.attention import Spacing, Trust
+from rxmps3.bells.protocol import Rung
 from rxmps3.errors import Error, Failure, Throttled, Unavailable, unforeseen
 from rxmps3.log.protocol import Log
+from rxmps3.replica.bells import Bells
 from rxmps3.replica.health import Health
 from rxmps3.replica.options import Options
 from rxmps3.replica.ticks import PollPace, followed_by, timer
@@ -25,13 +28,16 @@ from rxmps3.storage.metered import charged_to
 
 __all__ = ["Poller"]
 
+_IDLE = 75.0
+"""Seconds between two looks while bells tell of all news: less the timer's jitter, no more than one look a minute."""
+
 
 class Poller:
     """Decides when to read the log, and reads it.
 
     Args:
         started: awaited before each read.
-        wait_to_look: waits until the budget allows the timer another read.
+        wait_to_look: waits until the budget allows the timer, or a ring, another read.
 
     Attributes:
         ticks: each item triggers a read; items may come from any thread.
@@ -61,7 +67,12 @@ class Poller:
         self._failures = 0
         self._hold_until = 0.0
         self._hold_at_least_until = 0.0
-        self._pace = PollPace(options.interval)
+        self._spacing = Spacing(options.interval)
+        self._trust = Trust(given=False)
+        self._bells: Bells | None = None
+        self._rung = False
+        self._answering: asyncio.Task[None] | None = None
+        self._pace = PollPace(options.interval, self._idle)
         self._demands = 0
         self._asked: Subject[Any] = Subject()
         self._sources: Subject[Observable[Any]] = Subject()
@@ -100,8 +111,10 @@ class Poller:
         return self._looked_at is not None
 
     def is_stale(self) -> bool:
-        """Whether the last read is older than the poll interval."""
-        return self._looked_at is None or self._clock.monotonic() - self._looked_at >= self._options.interval
+        """Whether the last read is older than the poll interval, or a bell has rung since."""
+        if self._looked_at is None or self._rung:
+            return True
+        return self._clock.monotonic() - self._looked_at >= self._options.interval
 
     def active(self) -> None:
         """Note a change: the timer ticks faster for a while."""
@@ -120,6 +133,7 @@ class Poller:
         await self._started()
         waiting, self._waiting = [one for one in self._waiting if not one.done()], []
         began = self._clock.monotonic()
+        self._rung = False
         try:
             with charged_to("log"):  # whoever's task it was started in
                 await self._log.read()
@@ -137,6 +151,8 @@ class Poller:
                     looked.set_result(None)
 
     def _failed(self, error: Error, waiting: list[asyncio.Future[None]]) -> None:
+        if self._idle():
+            self._loop.call_soon(self._tick_at_pace)
         self._failures += 1
         heard = [looked for looked in waiting if not looked.done()]
         for looked in heard:
@@ -165,11 +181,15 @@ class Poller:
         self._demands += 1
         if self._demands == 1:
             self._start_ticking()
+            if self._bells is not None:
+                self._bells.listen()
 
         def release() -> None:
             self._demands -= 1
             if not self._demands:
                 self._sources.on_next(rx.never())
+                if self._bells is not None:
+                    self._bells.ignore()
 
         return Disposable(release)
 
@@ -177,7 +197,7 @@ class Poller:
         """Apply the options of another handle, which may ask for a faster pace."""
         faster = options.interval < self._options.interval
         self._options = options
-        self._pace.interval = options.interval
+        self._pace.interval = self._spacing.interval = options.interval
         if faster and self._demands:
             self._start_ticking()
 
@@ -187,6 +207,71 @@ class Poller:
             if not looked.done():
                 looked.set_exception(error)
 
+    # -- bells -----------------------------------------------------------------------------------------------
+
+    def hear(self, bells: Bells) -> None:
+        """Listen to these while reading at ticks."""
+        self._bells = bells
+        self._trust = Trust(given=bells.reliable)
+
+    def rung(self, rung: Rung, beyond: bool) -> None:
+        """Look for a ring: at once, unless others were just looked for.
+
+        Args:
+            rung: what it tells.
+            beyond: whether it came from beyond this process.
+        """
+        now = self._clock.monotonic()
+        if beyond:
+            self._trust.rang(now)
+        if rung.version.isdecimal() and (known := self._log.position).isdecimal() and int(rung.version) <= int(known):
+            return
+        self._rung = True
+        if not self._demands or self._answering is not None:
+            return
+        self._answering = self._loop.spawn(self._answer(self._spacing.wait(now)), "answer")
+
+    async def _answer(self, wait: float) -> None:
+        try:
+            wait = max(wait, self._hold_until - self._clock.monotonic())
+            while wait > 0:
+                await self._clock.sleep(wait)
+                wait = self._hold_until - self._clock.monotonic()
+            await self._wait_to_look()
+        finally:
+            self._answering = None
+        if self._demands and self._rung:
+            self._spacing.looks(self._clock.monotonic())
+            self._asked.on_next(None)
+
+    def found(self) -> None:
+        """Note that another writer's version has been read."""
+        relied = self._idle() > 0
+        self._spacing.found()
+        self._trust.found(self._clock.monotonic())
+        if relied and not self._idle():
+            self._tick_again()
+
+    def bells_changed(self) -> None:
+        """Note that a bell works, or has ceased to: then look now, and at the timer's pace."""
+        if not self._idle():
+            self._tick_again()
+
+    def _tick_again(self) -> None:
+        if self._demands and not isinstance(self._options.poll, Observable):
+            self._start_ticking()
+
+    def _tick_at_pace(self) -> None:
+        """After a look that failed: the next one is due at the timer's pace, whatever bells tell."""
+        if self._demands and not isinstance(self._options.poll, Observable):
+            self._sources.on_next(self._timer(at_once=False))
+
+    def _idle(self) -> float:
+        """The seconds to which the timer may slow down since bells tell of news; 0 if they do not, or a look failed."""
+        if self._failures or self._bells is None or not self._bells.is_up:
+            return 0.0
+        return _IDLE if self._trust.relies(self._clock.monotonic()) else 0.0
+
     def _start_ticking(self) -> None:
         poll = self._options.poll
         if isinstance(poll, Observable):
@@ -195,12 +280,12 @@ class Poller:
         else:
             self._sources.on_next(self._timer())
 
-    def _timer(self) -> Observable[None]:
+    def _timer(self, *, at_once: bool | None = None) -> Observable[None]:
         return timer(
             self._clock,
             self._pace,
             self._loop.spawn,
-            at_once=self.is_stale(),
+            at_once=self.is_stale() if at_once is None else at_once,
             hold=lambda: self._hold_until - self._clock.monotonic(),
             wait_to_look=self._wait_to_look,
         )

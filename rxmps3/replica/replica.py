@@ -45,6 +45,7 @@ from rxmps3.model.state import (
     State,
     View,
 )
+from rxmps3.replica.bells import Bells, hung
 from rxmps3.replica.claims import Claims
 from rxmps3.replica.committer import Committer
 from rxmps3.replica.compactor import Compactor
@@ -139,6 +140,15 @@ class Replica:
             self.restored,
             ledger.wait_to_look,
         )
+        self._bells = Bells(
+            self._loop,
+            clock,
+            self._health,
+            *hung(storage, manifest, options),
+            self._poller.rung,
+            self._poller.bells_changed,
+        )
+        self._poller.hear(self._bells)
         self._dataflow = Dataflow(
             self._loop,
             self._poller.ticks,
@@ -307,6 +317,10 @@ class Replica:
             versions = (event.version,) if isinstance(event, Committed) else event.versions
             mine = all(version.writer == self._writer for version in versions)
             self._committer.seen(versions)
+            if not mine:
+                self._poller.found()
+            if any(version.writer == self._writer for version in versions):
+                self._bells.ring()
             if self._write_maker.number:
                 self._compactor.grown(mine=mine)
         if isinstance(event, (Committed, Replayed, Loaded)):
@@ -639,6 +653,7 @@ class Replica:
         if self.options.online:
             self._committing = self.spawn(self._committer.run(self.restored()), "commit")
             self.spawn(self._compactor.run(), "keep")
+            self._bells.start()
         if self.options.live:
             self.demand()
 
@@ -668,9 +683,11 @@ class Replica:
             await asyncio.wait(self._saves)
         if self.options.online and self._state_saver.waits_for_the_log:
             await self._confirm(timeout)
+        await self._bells.flush()
         self._closed = True
         self._dataflow.ended.on_next(None)
         await self._loop.end_tasks()
+        await self._bells.close()
         self._poller.close(Closed("the database was closed", object=self._name))
         await self._state_saver.finish()
         await self._outbox_worker.finish()

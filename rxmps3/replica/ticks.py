@@ -28,20 +28,23 @@ class PollPace:
 
     Args:
         interval: the longest wait, in seconds.
+        idle: returns a longer one while something else tells of news, else 0.
     """
 
-    def __init__(self, interval: float) -> None:
+    def __init__(self, interval: float, idle: Callable[[], float] = lambda: 0.0) -> None:
         self.interval = interval
+        self._idle = idle
         self._wait = interval
 
     def active(self) -> None:
         """Note a change: read again soon."""
-        self._wait = self.interval * _FASTEST
+        self._wait = self.interval if self._idle() else self.interval * _FASTEST
 
     def next_wait(self, rng: Random) -> float:
         """Seconds until the next read, reduced at random by up to a fifth so that many clients spread out."""
-        wait = min(self._wait, self.interval)
-        self._wait = min(self._wait * _SLOWING, self.interval)
+        longest = max(self.interval, self._idle())
+        wait = min(self._wait, longest)
+        self._wait = min(self._wait * _SLOWING, longest)
         return wait * (1 - rng.uniform(0, _JITTER))
 
 

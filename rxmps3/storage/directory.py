@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from rxmps3.errors import AccessDenied, BucketNotFound, Error, InvalidKey, PreconditionFailed, Unavailable, Unsupported
+from rxmps3.model.names import Layout
 from rxmps3.runtime.clock import Clock
 from rxmps3.storage._common import MAX_NAME_BYTES, check_name, check_sha256, check_size, etag_of, page_size
 from rxmps3.storage.base import Absent, Found, Listed, Matches, Missing, NotModified, Page, Precondition, Stored
@@ -64,6 +65,15 @@ class DirectoryStorage:
     def url(self) -> str:
         """``file:`` and the absolute path, links resolved."""
         return f"file:{self._root}"
+
+    @property
+    def place(self) -> str:
+        """The same for every storage on this directory."""
+        return self.url
+
+    def watched(self, manifest: str) -> tuple[str, list[str]]:
+        """The directory, and the components below it of a manifest's folder or file."""
+        return self._root, self._paths().components(Layout(manifest).root.rstrip("/"))
 
     @property
     def name_limit(self) -> int:

@@ -112,6 +112,11 @@ class MemoryStorage:
             )
 
     @property
+    def place(self) -> str:
+        """The same for every storage of this process on these objects."""
+        return self._url if self._url != "memory:" else f"memory:?{id(self._objects)}"
+
+    @property
     def url(self) -> str:
         """``memory:`` or ``memory:NAME``."""
         return self._url

@@ -128,6 +128,11 @@ class S3Storage:
         return self._url
 
     @property
+    def place(self) -> str:
+        """The same for every storage on this bucket and prefix, at whatever endpoint."""
+        return self._url.partition("?")[0]
+
+    @property
     def profile(self) -> str:
         """The profile of the configuration files in use; empty for the default one."""
         return self._clients.profile

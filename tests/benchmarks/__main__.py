@@ -4,6 +4,7 @@
 ``python -m tests.benchmarks queries`` what a change costs under live queries over ever more keys;
 ``python -m tests.benchmarks contention`` clients that write at once, beside bare compare-and-set loops;
 ``python -m tests.benchmarks large`` a large file up and down beside bare multipart, and the requests of packs.
+``python -m tests.benchmarks propagation`` how long it takes until another process sees a change, by each bell.
 
 Figures are ratios against a baseline of the same run, interleaved with it, since machines are shared and noisy.
 """
@@ -35,6 +36,7 @@ from rxmps3.storage.memory import MemoryStorage
 from rxmps3.testing import CountingStorage
 from tests.benchmarks.contention import contention
 from tests.benchmarks.large import large, packs
+from tests.benchmarks.propagation import propagation
 from tests.benchmarks.put import PUTS, compare
 from tests.benchmarks.queries import queries
 from tests.benchmarks.requests import JAVASCRIPT, measured, said
@@ -211,7 +213,8 @@ def against(checkout: Path, rounds: int) -> None:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["put", "queries", "contention", "large"], help="nothing but that")
+    choices = ["put", "queries", "contention", "large", "propagation"]
+    parser.add_argument("what", nargs="?", choices=choices, help="nothing but that")
     parser.add_argument("--against", type=Path, metavar="PATH", help="that other checkout")
     parser.add_argument(
         "--rounds", type=int, help="200 by default; 30 turns of each checkout for put, 3 for contention"
@@ -235,6 +238,9 @@ async def main() -> None:
     if arguments.what == "large":
         await packs(console)
         await large(console, arguments.rounds or 7)
+        return
+    if arguments.what == "propagation":
+        await propagation(console, arguments.rounds or 100)
         return
     with SeaweedFS() as server:
         await requests(server)

@@ -15,6 +15,7 @@ from tests.docs.blocks import ROOT
 
 PROGRAMS = sorted((ROOT / "examples").glob("*.py"))
 ARGUMENTS = {
+    "bell": ["read", "URL"],
     "chat": ["URL", "ana"],
     "dashboard": ["URL"],
     "feature_flags": ["set", "URL", "new-checkout", "25"],

@@ -31,9 +31,10 @@ def run() -> int:
         "--jobs", "-j", type=_jobs, default=1, metavar="N", help="how many processes; auto or 0: one per processor"
     )
     parser.add_argument("--protocol", choices=PROTOCOLS, default="sequenced", help="the log")
+    parser.add_argument("--bells", action="store_true", help="with a bell between the clients, of whatever kind")
     asked = parser.parse_args()
     try:
-        return main(asked.seeds, asked.start, jobs=asked.jobs, protocol=asked.protocol)
+        return main(asked.seeds, asked.start, jobs=asked.jobs, protocol=asked.protocol, bells=asked.bells)
     except KeyboardInterrupt:
         return 130
 

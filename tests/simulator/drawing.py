@@ -8,9 +8,9 @@ from typing import Literal, TypeVar
 
 from rxmps3.log.protocol import ProtocolName
 from rxmps3.runtime.clock import Random
-from tests.simulator.plan import ClientPlan, FaultKind, Outage, Plan, Shift, Stall, Step, Verb, Weather
+from tests.simulator.plan import BellPlan, ClientPlan, FaultKind, Outage, Plan, Shift, Stall, Step, Verb, Weather
 
-__all__ = ["PAIRS", "draw_plan", "harmed"]
+__all__ = ["PAIRS", "draw_plan", "harmed", "with_bell"]
 
 T = TypeVar("T")
 
@@ -132,6 +132,26 @@ def harmed(plan: Plan) -> Plan:
         end = max(start, rng.choice((plan.weather.clear_at, rng.uniform(start, max(start, plan.weather.clear_at)))))
         shifts = (Shift(who, start, end, rng.choice(_SHIFTS)),)
     return replace(plan, weather=replace(plan.weather, chances=tuple(chances), opaque=opaque), shifts=shifts)
+
+
+def with_bell(plan: Plan) -> Plan:
+    """The same plan, with a bell between the clients that may do all that bells may do."""
+    rng = Random(f"bell {plan.seed}")
+    end = plan.weather.clear_at
+    dead = tuple(
+        (start, start + min(rng.uniform(0, end / 2), _LONGEST_OUTAGE))
+        for start in (rng.uniform(0, end) for _ in range(rng.choice((0, 0, 1, 3))))
+    )
+    return replace(
+        plan,
+        bell=BellPlan(
+            lost=rng.choice((0.0, 0.0, 0.3, 1.0)),
+            doubled=rng.choice((0.0, 0.5)),
+            late=rng.choice((0.05, 1.0, 60.0)),
+            lies=rng.choice((0.0, 0.0, max(end / 200, 0.02), max(end / 20, 0.1))),
+            dead=dead,
+        ),
+    )
 
 
 def _with_conditions(client: ClientPlan, rng: Random) -> ClientPlan:

@@ -304,6 +304,7 @@ class SimStorage:
         self.network = network
         self.life = life
         self._bucket = bucket
+        self.place = f"memory of {life}"  # a machine of its own
 
     async def _send(self, verb: str, name: str, carry_out: Callable[[], T], conditional: bool = False) -> T:
         if self.life.dead:

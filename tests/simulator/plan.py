@@ -12,6 +12,7 @@ from typing import Literal
 from rxmps3.log.protocol import ProtocolName
 
 __all__ = [
+    "BellPlan",
     "ClientPlan",
     "Fault",
     "FaultKind",
@@ -158,6 +159,25 @@ class Outage:
 
 
 @dataclass(frozen=True)
+class BellPlan:
+    """How the bell between the clients behaves.
+
+    Attributes:
+        lost: the chance that a ring does not reach a listener.
+        doubled: the chance that it reaches it twice.
+        late: it takes up to so many seconds.
+        lies: it rings by itself every so many seconds; 0 is never.
+        dead: from when to when it does not work.
+    """
+
+    lost: float = 0.0
+    doubled: float = 0.0
+    late: float = 0.0
+    lies: float = 0.0
+    dead: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
 class Step:
     """One thing that a client does, ``wait`` seconds after the one before; it opens the database if it is not open.
 
@@ -226,6 +246,7 @@ class Plan:
         checkpoint_every: so many entries make a checkpoint due.
         protocol: of the log; its bucket keeps versions if that needs them.
         versioning: in the mps3 protocol, values are versions of one object per key.
+        bell: the bell that all clients have, if they have one.
     """
 
     seed: int
@@ -238,6 +259,7 @@ class Plan:
     checkpoint_every: int = 200
     protocol: ProtocolName = "sequenced"
     versioning: bool = False
+    bell: BellPlan | None = None
 
     @property
     def keeps_versions(self) -> bool:
@@ -248,9 +270,8 @@ class Plan:
     def size(self) -> int:
         """How much there is to it; a smaller plan is easier to understand."""
         steps = sum(len(client.steps) for client in self.clients)
-        return (
-            steps + len(self.clients) + len(self.stalls) + len(self.outages) + len(self.shifts) + len(self.faults or ())
-        )
+        troubles = (*self.stalls, *self.outages, *self.shifts, *(self.faults or ()))
+        return steps + len(self.clients) + len(troubles) + (self.bell is not None)
 
     @property
     def troubled_until(self) -> float:
@@ -292,6 +313,8 @@ class Plan:
             lines.append(
                 f"  {shift.client}'s answers are dated {days:+.1f} days from {shift.start:.2f} to {shift.end:.2f}"
             )
+        if self.bell is not None:
+            lines.append(f"  {self.bell}")
         for client in self.clients:
             traits = (", live" if client.live else "") + (", local" if client.local else "")
             lines.append(f"  {client.name}: poll {client.poll:g} s, retention {client.retention:g} s{traits}")

@@ -16,7 +16,7 @@ from rxmps3.log import checkpoint
 from rxmps3.log.protocol import ProtocolName
 from rxmps3.runtime.clock import SystemClock
 from rxmps3.testing.virtual import Deadlock, Livelock, VirtualLoop, end_loop
-from tests.simulator.drawing import draw_plan, harmed
+from tests.simulator.drawing import draw_plan, harmed, with_bell
 from tests.simulator.plan import Fault, Plan
 from tests.simulator.recorder import Violation
 from tests.simulator.shrinking import shrink
@@ -93,7 +93,13 @@ class Report:
 
 
 def simulate(
-    seed: int, *, clients: int = 5, steps: int = 30, faults: bool = True, protocol: ProtocolName = "sequenced"
+    seed: int,
+    *,
+    clients: int = 5,
+    steps: int = 30,
+    faults: bool = True,
+    protocol: ProtocolName = "sequenced",
+    bells: bool = False,
 ) -> Report:
     """One random run.
 
@@ -103,9 +109,11 @@ def simulate(
         steps: how many things each of them does at most.
         faults: whether anything goes wrong.
         protocol: of the log.
+        bells: whether there is a bell between the players, of whatever kind.
     """
     plan = draw_plan(seed, clients=clients, steps=steps, faults=faults, protocol=protocol)
-    return play(harmed(plan) if faults else plan)
+    plan = harmed(plan) if faults else plan
+    return play(with_bell(plan) if bells else plan)
 
 
 def play(plan: Plan) -> Report:
@@ -202,6 +210,7 @@ def run_many(
     steps: int = 30,
     faults: bool = True,
     protocol: ProtocolName = "sequenced",
+    bells: bool = False,
     stop_after: int = 5,
     jobs: int = 1,
 ) -> Summary:
@@ -209,13 +218,13 @@ def run_many(
 
     Args:
         seeds: one for each run.
-        clients, steps, faults, protocol: as `simulate`.
+        clients, steps, faults, protocol, bells: as `simulate`.
         stop_after: so many failures are enough.
         jobs: how many processes share the work; what comes of it is the same.
     """
     clock, summary = SystemClock(), Summary()
     began = clock.monotonic()
-    run = partial(_reported, clients=clients, steps=steps, faults=faults, protocol=protocol)
+    run = partial(_reported, clients=clients, steps=steps, faults=faults, protocol=protocol, bells=bells)
     with closing(spread(run, seeds, jobs)) as reports:
         for report in reports:
             summary.runs += 1
@@ -229,9 +238,11 @@ def run_many(
     return summary
 
 
-def _reported(seed: int, *, clients: int, steps: int, faults: bool, protocol: ProtocolName = "sequenced") -> Report:
+def _reported(
+    seed: int, *, clients: int, steps: int, faults: bool, protocol: ProtocolName = "sequenced", bells: bool = False
+) -> Report:
     """A run's report, fit for another process: its trace, if anything was wrong, in words alone."""
-    report = simulate(seed, clients=clients, steps=steps, faults=faults, protocol=protocol)
+    report = simulate(seed, clients=clients, steps=steps, faults=faults, protocol=protocol, bells=bells)
     return replace(report, trace=[] if report.ok else [(line[0], *map(str, line[1:])) for line in report.trace])
 
 
@@ -243,6 +254,7 @@ def main(
     steps: int = 30,
     faults: bool = True,
     protocol: ProtocolName = "sequenced",
+    bells: bool = False,
     trace: bool = True,
     shrink_runs: int = 400,
     jobs: int = 1,
@@ -256,13 +268,20 @@ def main(
         steps: things each of them does, at most.
         faults: whether anything goes wrong.
         protocol: of the log.
+        bells: whether there is a bell between the players.
         trace: print the trace of the first failure.
         shrink_runs: how many runs to spend on making the first failure small.
         jobs: how many processes share the work; 0 is one for each processor.
     """
     jobs = min(jobs or processors(), seeds)
     summary = run_many(
-        range(start, start + seeds), clients=clients, steps=steps, faults=faults, protocol=protocol, jobs=jobs
+        range(start, start + seeds),
+        clients=clients,
+        steps=steps,
+        faults=faults,
+        protocol=protocol,
+        bells=bells,
+        jobs=jobs,
     )
     print(summary)
     for report in summary.failed:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import rxmps3
+from rxmps3.bells import LOCAL, Bell, Local
 from rxmps3.database.database import Database
 from rxmps3.errors import (
     AccessDenied,
@@ -28,6 +29,7 @@ from rxmps3.model.missing import MISSING
 from rxmps3.replica.committer import FORGOTTEN_AFTER
 from rxmps3.replica.receipt import Receipt
 from rxmps3.testing.virtual import SimClock
+from tests.simulator.belfry import Belfry
 from tests.simulator.bucket import MANIFEST, SimBucket
 from tests.simulator.chronicle import Chronicle, Mps3Chronicle
 from tests.simulator.disk import SimDisk
@@ -63,7 +65,7 @@ class Session:
         plan: of the client.
         life: the process.
         disk: of the client.
-        bucket, network, ledger, recorder: of the world it lives in.
+        bucket, network, ledger, recorder, belfry: of the world it lives in.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Session:
         disk: SimDisk,
         ledger: Ledger | Chronicle,
         recorder: Recorder,
+        belfry: Belfry | None = None,
     ) -> None:
         self.life = life
         self.record = SessionRecord(str(life), life.name)
@@ -89,6 +92,7 @@ class Session:
         self._storage = SimStorage(bucket, network, life)
         self._disk = disk
         self._local = LocalMemory(lambda folder: disk.open(life, folder)) if plan.local else None
+        self._bell: Bell | Local = belfry.rope(life) if belfry is not None else LOCAL
         self._db: Database | None = None
         self._protocol: Choice = "auto" if run.protocol == "sequenced" else run.protocol
         self._inside: Inside
@@ -150,6 +154,7 @@ class Session:
                     clock=self._clock,
                     shared=False,
                     poll=plan.poll,
+                    bell=self._bell,
                     live=plan.live,
                     by=plan.name,
                     inline_limit=plan.inline_limit,

@@ -50,6 +50,8 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
         yield replace(plan, clients=clients)
     for faults in _without_some(plan.faults or ()):
         yield replace(plan, faults=faults)
+    if plan.bell is not None:
+        yield replace(plan, bell=None)
     for stalls in _without_some(plan.stalls):
         yield replace(plan, stalls=stalls)
     for outages in _without_some(plan.outages):

@@ -23,6 +23,13 @@ def test_nothing_breaks_in_any_weather(first: int):
     assert summary.runs == 10
 
 
+def test_nothing_breaks_with_a_bell_of_any_kind():
+    summary = run_many(range(100, 106), bells=True, stop_after=1)
+    assert not summary.failed, summary.failed[0].shrunk().explain()
+    for what in ("rings", "rings lost", "lies", "dead bells"):
+        assert summary.counts[what] > 0, what
+
+
 def test_nothing_breaks_when_nothing_goes_wrong():
     summary = run_many(range(1000, 1010), faults=False, stop_after=1)
     assert not summary.failed, summary.failed[0].shrunk().explain()

@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 from rxmps3.testing.virtual import VirtualLoop
+from tests.simulator.belfry import Belfry
 from tests.simulator.bucket import MANIFEST, SimBucket
 from tests.simulator.causal import check_causality
 from tests.simulator.chronicle import Chronicle, Mps3Chronicle, VersionedChronicle
@@ -50,6 +51,9 @@ class World:
         )
         self.bucket = SimBucket(loop, plan.seed, plan.weather, self, versioning=plan.keeps_versions)
         self.ledger.bucket = self.bucket
+        self._belfry: Belfry | None = None
+        if plan.bell is not None:
+            self._belfry = Belfry(loop, plan.seed, plan.bell, plan.weather.clear_at, self.recorder)
         self._loop = loop
         self._players: list[Player] = []
         loop.set_exception_handler(self._unhandled)
@@ -158,7 +162,9 @@ class World:
         disk = SimDisk(self._loop, f"{self.plan.seed} {plan.name}", troubles, self.recorder.note)
 
         def new_session(client: ClientPlan, life: Life) -> Session:
-            return Session(self.plan, client, life, self.bucket, self.network, disk, self.ledger, self.recorder)
+            return Session(
+                self.plan, client, life, self.bucket, self.network, disk, self.ledger, self.recorder, self._belfry
+            )
 
         return Player(plan, self.recorder, stalls, disk, self._players, new_session)
 

@@ -54,6 +54,7 @@ ROOMS = (
     "log",
     "local",
     "operators",
+    "bells",
     "replica",
     "streams",
     "reducers",
@@ -67,12 +68,13 @@ ROOMS = (
 """From the ground up: a room imports from those below it."""
 
 HOMES = {
-    "IPython": ("jupyter",),
-    "aiobotocore": ("storage.s3_client",),
+    "aiobotocore": ("storage.s3_client", "bells.sqs_bell"),
+    "aiohttp": ("bells.http_bell",),
     "anywidget": ("jupyter",),
     "botocore": ("storage.s3_client",),
     "cachetools": ("replica.packs", "replica.values"),
     "immutables": ("model", "log.codec", "reducers"),
+    "IPython": ("jupyter",),
     "jsonmerge": ("model.derivations",),
     "jsonschema": ("model.derivations",),
     "markdown_it": ("jupyter",),
@@ -80,16 +82,19 @@ HOMES = {
     "marimo": ("homes.marimo",),
     "panel": ("homes.panel",),
     "param": ("homes.panel",),
+    "nats": ("bells.nats_bell",),
     "pydantic": ("cli.studio.windows", "streams.typed"),
     "pytest": ("testing.storage_contract",),
+    "redis": ("bells.redis_bell",),
     "rich": ("cli",),
     "sortedcontainers": ("model.sortedkeys",),
-    "starlette": ("cli.studio", "homes.web"),
+    "starlette": ("bells.server", "cli.studio", "homes.web"),
     "streamlit": ("homes.streamlit",),
     "textual": ("cli.top", "homes.textual"),
     "traitlets": ("jupyter",),
     "typer": ("cli",),
-    "uvicorn": ("cli.studio",),
+    "uvicorn": ("bells.server", "cli.studio"),
+    "watchdog": ("bells.files",),
 }
 """Where each package other than reactivex may be imported: these modules, and what is in them."""
 

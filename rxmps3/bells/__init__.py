@@ -1,0 +1,124 @@
+"""Bells: what tells the readers of a database that there is news, so that they need not ask so often.
+
+::
+
+    from rxmps3 import bells, connect
+
+    connect("s3://bucket/app", bell=bells.nats("nats://localhost:4222"))
+
+A bell says only "look now"; what the news is, is read from the bucket. Within one process, and on ``file:``, there is
+always one; ``bell=None`` does without any.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from rxmps3.bells.http_bell import HttpBell
+from rxmps3.bells.nats_bell import NatsBell
+from rxmps3.bells.protocol import Bell, HeldBell, Rung, topic_of
+from rxmps3.bells.redis_bell import RedisBell
+from rxmps3.bells.sqs_bell import SqsBell
+from rxmps3.errors import InvalidOption
+from rxmps3.storage.urls import without_secrets
+
+__all__ = ["LOCAL", "Bell", "HeldBell", "Local", "Rung", "from_url", "http", "nats", "redis", "sqs", "topic_of"]
+
+
+class Local:
+    """The bells that need no server: within this process, and on ``file:`` those of the file system."""
+
+    def __repr__(self) -> str:
+        return "rxmps3.bells.LOCAL"
+
+
+LOCAL = Local()
+"""The default of ``connect(bell=…)``."""
+
+
+def nats(url: str, *, name: str = "", **options: Any) -> Bell:
+    """A bell over a NATS server, with the extra ``nats``. Its subjects are ``rxmps3.TOPIC``.
+
+    Args:
+        url: such as ``nats://localhost:4222``, ``tls://``, with a user and password or a token where needed.
+        name: what topics are made of in place of the database's URL.
+        options: of ``nats.connect``, such as ``user_credentials`` or ``tls``.
+
+    Raises:
+        InvalidOption: nats-py is not installed.
+    """
+    return NatsBell(url, name, options)
+
+
+def redis(url: str, *, name: str = "", **options: Any) -> Bell:
+    """A bell over a Redis or Valkey server, with the extra ``redis``. Its channels are ``rxmps3:TOPIC``.
+
+    Args:
+        url: such as ``redis://localhost:6379`` or ``rediss://USER:PASSWORD@HOST``.
+        name: what topics are made of in place of the database's URL.
+        options: of ``redis.asyncio.Redis.from_url``, such as ``ssl_ca_certs``.
+
+    Raises:
+        InvalidOption: redis-py is not installed.
+    """
+    return RedisBell(url, name, options)
+
+
+def http(url: str, *, token: str = "", name: str = "") -> Bell:
+    """A bell over the server that the command ``rxmps3 bell`` runs.
+
+    Args:
+        url: the server's address; a path before the topics is fine.
+        token: the server's token. ``http://TOKEN@HOST`` in the URL says the same.
+        name: what topics are made of in place of the database's URL.
+
+    Raises:
+        InvalidOption: the URL is none of HTTP.
+    """
+    parts = urlsplit(url)
+    if parts.username is not None:
+        token = token or unquote(parts.password or parts.username)
+        url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return HttpBell(url, token, name)
+
+
+def sqs(address: str, *, name: str = "", **options: Any) -> Bell:
+    """A bell that the bucket rings itself, by its event notifications, so that nobody else has to.
+
+    A queue gives each message to one receiver: readers need a queue each. Given the ARN of an SNS topic to which the
+    bucket publishes, each reader makes a queue of its own, and removes it in the end.
+
+    Args:
+        address: the URL of a queue of this reader's own, or the ARN of an SNS topic.
+        name: ring for every notification, whatever bucket and manifest it is about.
+        options: with boto3's names, such as ``region_name``, ``profile_name``, ``endpoint_url``.
+
+    Raises:
+        InvalidOption: the address is neither.
+    """
+    return SqsBell(address, name, options)
+
+
+def from_url(url: str) -> Bell:
+    """The bell at a URL: ``nats:``, ``tls:``, ``redis:``, ``rediss:``, ``http:``, ``https:`` or ``sqs:`` before the
+    address of `sqs`.
+
+    Raises:
+        InvalidOption: there is no such bell, or its package is not installed.
+    """
+    scheme, _, rest = url.partition(":")
+    match scheme.lower():
+        case "nats" | "tls" | "ws" | "wss":
+            return nats(url)
+        case "redis" | "rediss" | "unix":
+            return redis(url)
+        case "http" | "https":
+            return http(url)
+        case "sqs":
+            return sqs(rest)
+        case _:
+            raise InvalidOption(
+                f"this is not the URL of a bell: {without_secrets(url)!r}",
+                remedy="accepted are nats:, redis:, http:, https: and sqs:ADDRESS",
+            )
