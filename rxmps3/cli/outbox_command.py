@@ -15,6 +15,8 @@ from rxmps3.local.unsent import Forgotten, Unsent, find_unsent, forget_states, m
 from rxmps3.storage import open_storage
 
 _KEYS_SHOWN = 5
+_CONFIRMING = 5.0
+"""Seconds in which the outbox may find out that what was sent is in the log."""
 
 Directory = Annotated[
     str, typer.Argument(metavar="DIR", help="The directory that connect was given as local=.", show_default=False)
@@ -109,6 +111,7 @@ async def _send(run: Run, directory: str, address: str, manifest: str, options: 
             try:
                 for receipt in db.pending.value:
                     await run.committed(db, receipt)
+                await db.close(timeout=_CONFIRMING)
             finally:
                 await db.close(timeout=0)
     finally:

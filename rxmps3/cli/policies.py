@@ -112,7 +112,7 @@ def role_policy(place: Place, role: Role) -> dict[str, Any]:
         statements.append(_allow("DeleteKeys", ["s3:DeleteObject"], place.objects("*")))  # by delete markers
     if role == "upkeep":
         collected = place.objects(*whole) or place.of_each(
-            f"{{}}/{_INCARNATION}/log/*", f"{{}}/{_INCARNATION}/checkpoint/*", f"{{}}/{VALUES}*"
+            f"{{}}/{_INCARNATION}/log/*", f"{{}}/{_INCARNATION}/checkpoint/*", f"{{}}/{VALUES}*", "{}/clock/*"
         )
         statements.append(
             _allow("Collect", ["s3:DeleteObject", *(["s3:DeleteObjectVersion"] if whole else [])], collected)

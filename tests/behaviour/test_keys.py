@@ -301,7 +301,7 @@ class Movie(TypedDict):
         (dict[int, date], {1: date(2026, 1, 2)}, {"1": "2026-01-02"}),
         (date | None, date(2026, 1, 2), "2026-01-02"),
         (Literal["a", "b"], "b", "b"),
-        (bytes, b"abc", "abc"),
+        (bytes, b"abc", b"abc"),
         (frozenset[int], frozenset({1}), [1]),
     ],
     ids=lambda one: getattr(one, "__name__", None),
@@ -313,7 +313,7 @@ async def test_values_come_back_as_they_were(kind: Any, value: Any, stored: Any)
         assert await a.get("k") == stored
         await looks(b)
         assert seen == [None, value]
-        assert type(seen[1]) is type(value)
+        assert isinstance(seen[1], type(value))
         a.key("k", kind).on_next(value)
         assert a.pending.value == ()
 
@@ -371,7 +371,7 @@ async def test_a_validator_that_fails_in_whatever_way_is_a_bad_value_not_the_end
         assert {type(failure.error) for failure in errors} == {rxmps3.InvalidValue}
 
 
-@pytest.mark.parametrize("kind", [bytes, Annotated[Any, PlainSerializer(lambda value: 1 / 0)]], ids=["bytes", "own"])
+@pytest.mark.parametrize("kind", [Annotated[Any, PlainSerializer(lambda value: 1 / 0)]], ids=["own"])
 async def test_what_cannot_be_dumped_is_an_invalid_value(kind: Any) -> None:
     async with players(MemoryStorage(), "a") as (db,):
         key, errors = db.key("k", kind), trace(db.errors)

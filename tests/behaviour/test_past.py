@@ -502,6 +502,7 @@ async def test_what_others_write_meanwhile_is_taken_back_too() -> None:
         await ana.put("a/other", 2)
         gate.shut = True
         restoring = asyncio.ensure_future(bob.restore(1, "a/"))
+        await clock.advance(2)  # until it is his turn
         held = await gate.held()
         await ana.put_all({"a/same": 2, "a/new": 2, "b": 2})
         gate.shut = False

@@ -68,7 +68,7 @@ def test_a_repeated_put_does_not_turn_an_acknowledged_write_back() -> None:
             assert await bucket.sees("k") == 2
             await bucket.clock.sleep(60)
             assert await bucket.sees("k") == 2
-            assert (seen, shown) == ([None, 1, 2], [2])
+            assert (seen[-2:], shown) == ([1, 2], [2])
             assert len(await bucket.operations()) == 3  # it was written once more, and no more than that
 
     run_virtually(scenario())
