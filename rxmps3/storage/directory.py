@@ -432,7 +432,9 @@ class DirectoryStorage:
         self._sweep_once()
         path, file = self._new_temporary_file()
         try:
-            _write_at(file, body, 0)
+            rest = memoryview(body)
+            while rest:
+                rest = rest[os.write(file, rest) :]
             _date_and_sync(file, now)
             yield path
         finally:

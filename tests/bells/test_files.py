@@ -20,6 +20,7 @@ from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import DirectoryStorage
 from tests.behaviour.helpers import eventually, trace
 from tests.cli.commands import rxmps3 as command
+from tests.mutating import Mutant
 
 
 def put(url: str, value: int) -> None:
@@ -130,9 +131,7 @@ async def test_two_readers_share_a_watch_and_none_is_left(tmp_path: Path) -> Non
     await eventually(lambda: not [one for one in threading.enumerate() if type(one).__module__.startswith("watchdog")])
 
 
-async def test_a_file_system_that_does_not_tell_is_shown_and_polled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_file_system_that_does_not_tell_is_shown_and_polled(tmp_path: Path, mutant: Mutant) -> None:
     class Full:
         daemon = True
 
@@ -141,8 +140,7 @@ async def test_a_file_system_that_does_not_tell_is_shown_and_polled(
         def schedule(self, *_: Any, **__: Any) -> Any:
             raise OSError(28, "inotify watch limit reached")
 
-    monkeypatch.setattr("watchdog.observers.Observer", Full)
-    monkeypatch.setattr(files, "Observer", Full)
+    mutant.replace(files.Observer, Full, within=files)
     url = f"file:{tmp_path}/db"
     async with rxmps3.connect(url, poll=0.1) as db:
         seen, errors = trace(db.observe("k")), trace(db.errors)

@@ -264,6 +264,8 @@ ELSE: dict[str, Any] = {
     "max_pending": 1,
     "cache_bytes": 1,
     "retention": timedelta(days=2),
+    "budget": 5.0,
+    "prices": "free",
     "online": False,
     "protocol": "mps3",
     "versioning": True,

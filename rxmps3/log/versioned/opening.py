@@ -83,7 +83,4 @@ async def _best_base(
             return base, Listing(listing.lines[:above], one.version, listing.date)
     if named:
         raise gone(storage, names, f"none of its {len(named)} checkpoints exists")
-    for body in bodies.values():
-        if (lacking := set(body.follows) - bodies.keys()) and not listing.partial:
-            raise gone(storage, names, f"version {min(lacking)!r} is gone, which version {body.id!r} follows")
     return Base(), listing
