@@ -30,6 +30,7 @@ from importlib.resources import files
 from typing import Any, Final, cast
 
 from reactivex import Observable
+from reactivex import operators as ops
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -40,6 +41,7 @@ from rxmps3.model.collections.delta import Delta
 from rxmps3.model.missing import MISSING
 from rxmps3.operators import to_async_iterator
 from rxmps3.runtime.clock import spawn
+from rxmps3.streams.events import Reset
 
 __all__ = ["client_js", "serve_websocket", "sse", "sse_prefix"]
 
@@ -81,9 +83,9 @@ def sse_prefix(db: Database, prefix: str, request: Request) -> StreamingResponse
     """The values under a prefix as server-sent events: the whole content first, then what changes.
 
     The events are ``content``, a mapping of keys to values, and ``change``, a mapping of the changed keys to
-    ``{"value": …}``, or to ``{}`` where a key was deleted. Each has the version of the log as its id. A browser that
-    connects again sends the last one (``Last-Event-ID``) and gets what has changed since, if the log still has that
-    version; otherwise the content.
+    ``{"value": …}``, or to ``{}`` where a key was deleted. Each has as its id a version of the log that it includes. A
+    browser that connects again sends the last one (``Last-Event-ID``) and gets what has changed since, if the log still
+    has that version; otherwise the content.
 
     Args:
         db: the database.
@@ -197,11 +199,9 @@ async def _content_and_changes(db: Database, prefix: str, last: str) -> AsyncGen
     since = await _since(db, prefix, last) if last else None
     while True:
         try:
-            async with db.collection(prefix).pipe(to_async_iterator(keep="all")) as items:
+            async with _versioned(db, prefix).pipe(to_async_iterator(keep="all")) as items:
                 first = True
-                async for deltas in items:
-                    version = db.states.value.confirmed.version
-                    changed = {delta.key: delta.after for delta in deltas if isinstance(delta, Delta)}
+                async for version, changed in items:
                     if first and since is None:
                         yield {"event": "content", "data": changed, "version": version}
                     elif update := _differences(since, changed) if first and since is not None else _said_of(changed):
@@ -209,7 +209,23 @@ async def _content_and_changes(db: Database, prefix: str, last: str) -> AsyncGen
                     first, since = False, None
             return
         except Overloaded:
-            """The page is far behind: it gets the content anew."""
+            continue  # the page is far behind: it gets the content anew
+
+
+def _versioned(db: Database, prefix: str) -> Observable[tuple[str, dict[str, Any]]]:
+    """The changes under a prefix, each with a version that it includes.
+
+    That is the version of the change before: a value that had to be downloaded is shown later than its version is
+    known. Who resumes from it gets what it has already once more, and misses nothing.
+    """
+    known = db.states.value.confirmed.version
+
+    def with_version(deltas: tuple[Delta[str, Any] | Reset, ...]) -> tuple[str, dict[str, Any]]:
+        nonlocal known
+        included, known = known, db.states.value.confirmed.version
+        return included, {delta.key: delta.after for delta in deltas if isinstance(delta, Delta)}
+
+    return db.collection(prefix).as_observable().pipe(ops.map(with_version))
 
 
 async def _since(db: Database, prefix: str, last: str) -> dict[str, Any] | None:

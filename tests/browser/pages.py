@@ -51,6 +51,21 @@ def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
         chrome.quit()
 
 
+@pytest.fixture
+def chrome(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    with chromium(tmp_path / "profile") as chrome:
+        yield chrome
+
+
+def wait(chrome: webdriver.Chrome, script: str) -> Any:
+    """Wait until an expression is true in the page; its value."""
+    end = time.monotonic() + WITHIN / 2
+    while not (found := chrome.execute_script(f"return {script}")):
+        assert time.monotonic() < end, f"never true: {script}"
+        time.sleep(0.05)
+    return found
+
+
 def connections(url: str) -> int:
     """How many pages are connected to kernels that wait for work; none that is known while one of them starts."""
     try:

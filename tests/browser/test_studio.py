@@ -12,11 +12,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -29,7 +27,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 import rxmps3
-from tests.browser.pages import chromium
+from tests.browser.pages import chrome as chrome
+from tests.browser.pages import wait
 from tests.docs.blocks import ROOT
 
 pytestmark = [pytest.mark.ui, pytest.mark.browser, pytest.mark.timeout(200)]
@@ -51,20 +50,6 @@ def command(*arguments: str, cwd: Path | None = None) -> Iterator[tuple[subproce
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
         process.stdout.close()
-
-
-@pytest.fixture
-def chrome(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    with chromium(tmp_path / "profile") as chrome:
-        yield chrome
-
-
-def wait(chrome: webdriver.Chrome, script: str) -> Any:
-    end = time.monotonic() + 60
-    while not (found := chrome.execute_script(f"return {script}")):
-        assert time.monotonic() < end, f"never true: {script}"
-        time.sleep(0.05)
-    return found
 
 
 def theme(chrome: webdriver.Chrome, name: str) -> None:

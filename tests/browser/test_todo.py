@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,7 +20,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 import rxmps3
-from tests.browser.pages import chromium
+from tests.browser.pages import chrome as chrome
+from tests.browser.pages import wait
 from tests.docs.blocks import ROOT
 
 pytestmark = [pytest.mark.ui, pytest.mark.browser, pytest.mark.timeout(200)]
@@ -42,20 +42,6 @@ def running(*command: str) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.kill()
         process.wait()
-
-
-@pytest.fixture
-def chrome(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    with chromium(tmp_path / "profile") as chrome:
-        yield chrome
-
-
-def wait(chrome: webdriver.Chrome, script: str) -> Any:
-    end = time.monotonic() + 60
-    while not (found := chrome.execute_script(f"return {script}")):
-        assert time.monotonic() < end, f"never true: {script}"
-        time.sleep(0.05)
-    return found
 
 
 def open_page(chrome: webdriver.Chrome, url: str) -> None:

@@ -131,7 +131,7 @@ class TestPrefix:
                 await other.put_all({"todo/1": rxmps3.MISSING, "todo/2": "bread"})
             assert await anext(heard) == {
                 "event": "change",
-                "id": "2",
+                "id": "1",  # it includes that version; who resumes from it misses nothing
                 "data": {"todo/1": {}, "todo/2": {"value": "bread"}},
             }
 
@@ -148,6 +148,21 @@ class TestPrefix:
             async with events(http, f"{url}/todo", last="2") as heard:
                 db.put("todo/4", "coffee")
                 assert (await anext(heard))["data"] == {"todo/4": {"value": "coffee"}}
+
+    async def test_who_reads_late_resumes_from_what_it_has_got(
+        self, db: rxmps3.Database, http: aiohttp.ClientSession
+    ) -> None:
+        """The id of an event that waited in a buffer is not that of later versions."""
+        said = web._content_and_changes(db, "todo/", "")  # pyright: ignore[reportPrivateUsage]
+        await anext(said)
+        for number in range(3):
+            await db.put(f"todo/{number}", number)
+        first = await anext(said)
+        assert list(first["data"]) == ["todo/0"]
+        await said.aclose()
+        resumed = web._content_and_changes(db, "todo/", first["version"] or "0")  # pyright: ignore[reportPrivateUsage]
+        assert {"todo/1", "todo/2"} <= (await anext(resumed))["data"].keys()
+        await resumed.aclose()
 
     @pytest.mark.parametrize("last", ["99", "nonsense", "-1", "1; drop"])
     async def test_an_unknown_version_gets_the_content(

@@ -280,6 +280,13 @@ class TestExports:
             assert "torn" in first
 
 
+async def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    export = tmp_path / "picture.jsonl"
+    export.write_bytes(b"\xff\xd8\xff")
+    async with studio(MemoryStorage(), export=export) as browser, browser.socket("shell") as shell:
+        assert "decode" in str(await until_state(shell, "trouble", bool))
+
+
 async def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
     async with rxmps3.connect(f"file:{tmp_path}/db", by="ana") as db:
         await db.put("a", 1)

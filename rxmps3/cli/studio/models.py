@@ -10,7 +10,7 @@ from typing import Any
 
 from rxmps3.cli.doctor import Report
 from rxmps3.database.database import Database
-from rxmps3.errors import Error, Failure
+from rxmps3.errors import Failure, unforeseen
 from rxmps3.jupyter.text import short
 from rxmps3.jupyter.viewmodel import ViewModel
 from rxmps3.model.missing import MISSING
@@ -47,10 +47,8 @@ class _Asking(ViewModel):
             self.set("busy", True)
             try:
                 await work()
-            except Error as error:
-                self.set("problem", str(error))
-            except ValueError as error:
-                self.set("problem", f"not a version: {error}")
+            except Exception as problem:
+                self.set("problem", str(unforeseen(problem)))
             else:
                 self.set("problem", "")
             self.set("busy", False)

@@ -13,7 +13,7 @@ from rxmps3.cli.studio.models import CompareModel, DoctorModel, ProblemsModel, S
 from rxmps3.cli.transfer import import_from
 from rxmps3.database.connect import connect
 from rxmps3.database.database import Database
-from rxmps3.errors import Corrupt, Error, NotSent, Unavailable
+from rxmps3.errors import Corrupt, Error, NotSent, Unavailable, unforeseen
 from rxmps3.jupyter.inspecting import InspectorModel
 from rxmps3.jupyter.people import PeopleModel
 from rxmps3.jupyter.tables import TableModel, field_writer
@@ -80,7 +80,8 @@ class Session:
         while True:
             try:
                 self._db = await self._opened()
-            except Error as error:
+            except Exception as problem:  # nobody else would see it: the page would say "Opening…" for ever
+                error = unforeseen(problem)
                 self.shell.set("trouble", _lines_of(error, self._manifest, self.shell.state["title"]))
             else:
                 self.shell.set("trouble", [])
