@@ -23,7 +23,7 @@ from rxmps3.replica.committer import Committer
 from rxmps3.replica.conditions import ConditionChecker
 from rxmps3.replica.polling import Poller
 from rxmps3.replica.router import Router, Turn
-from rxmps3.storage.base import ABSENT
+from rxmps3.storage.base import ABSENT, Stored
 from rxmps3.streams import snapshots
 from rxmps3.testing.virtual import SimClock
 from tests.mutating import Mutant
@@ -57,7 +57,7 @@ def a_412_is_taken_for_a_lost_race(mutant: Mutant) -> None:
                 raise self._not_found_error(name, error) from error
         else:
             if await self._known.counts(seq, stored.date):
-                self._apply(seq, body)
+                self._apply(seq, body, stored)
 
     def find(view: View, writes: tuple[Write, ...]) -> Any:
         return [] if reading.after_refusal else found(view, writes)
@@ -121,13 +121,13 @@ def a_new_number_while_one_is_unknown(mutant: Mutant) -> None:
 def no_answer_is_taken_for_success(mutant: Mutant) -> None:
     async def append(self: Any, seq: int, body: bytes) -> None:
         try:
-            await self._storage.put(self._layout.entry(self.head.incarnation, seq), body, when=ABSENT)
+            stored = await self._storage.put(self._layout.entry(self.head.incarnation, seq), body, when=ABSENT)
         except PreconditionFailed:
             await self.read()
         except Unavailable:
-            self._apply(seq, body)
+            self._apply(seq, body, Stored("", None))
         else:
-            self._apply(seq, body)
+            self._apply(seq, body, stored)
 
     mutant.replace(SequencedLog._append, append)
 
@@ -197,7 +197,7 @@ def entries_do_not_name_the_one_before(mutant: Mutant) -> None:
 def the_cursor_moves_without_looking_where_it_is(mutant: Mutant) -> None:
     """Whoever learns of an entry applies it, whether or not it has been applied."""
 
-    def apply(self: Any, seq: int, body: bytes) -> None:
+    def apply(self: Any, seq: int, body: bytes, answer: object) -> None:
         entry = codec.decode_entry(body, "entry")
         if self._opening is None:
             self.versions.on_next(state.Committed(entry.version))

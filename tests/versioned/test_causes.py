@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rxmps3.model.state import Loaded, Replayed
-from rxmps3.storage import Found, MemoryStorage, Storage
+from rxmps3.storage import Found, MemoryStorage, Missing, NotModified, Storage
 from rxmps3.storage.base import VersionPage
 from rxmps3.testing import CountingStorage, ManualClock, StorageWrapper
 from tests.versioned.helpers import Client, HidesVersions, OneByOne, bodies, versions
@@ -25,12 +25,25 @@ def storage(clock: ManualClock) -> MemoryStorage:
     return MemoryStorage(clock=clock, versioning=True)
 
 
+class AsBefore(HidesVersions):
+    """Shows the newest version that it does not hide."""
+
+    async def get(
+        self, name: str, *, unless: str | None = None, version: str | None = None, limit: int | None = None
+    ) -> Found | Missing | NotModified:
+        if version is None:
+            shown = (await self.list_versions(name)).versions
+            if shown:
+                version = shown[0].version
+        return await super().get(name, unless=unless, version=version, limit=limit)
+
+
 class Scene:
     """A question that comes to light below four known versions, and a reader whose pages of a listing are small."""
 
     def __init__(self, storage: MemoryStorage, clock: ManualClock) -> None:
         self.storage, self.clock = storage, clock
-        self.hiding = HidesVersions(storage)
+        self.hiding = AsBefore(storage)
         self.requests = CountingStorage(OneByOne(self.hiding, 3))
         self.reader = Client(self.requests, clock)
 
