@@ -269,8 +269,8 @@ class SequencedLog:
         past_values = self._layout.values.replace("/values/", "/values0")
         after = await self._storage.list(self._layout.root, after=past_values) if before.cursor else before
         for listed in (*before.objects, *after.objects):
-            owner, _, rest = listed.name.removeprefix(self._layout.root).partition("/")
-            if owner != self.head.incarnation and rest.startswith(("log/", "checkpoint/")):
+            owner = self._layout.log_of(listed.name)
+            if owner and owner != self.head.incarnation:
                 raise Corrupt(
                     f"names the empty log {self.head.incarnation}, but {listed.name!r} exists",
                     object=f"head {self._layout.head!r}",
