@@ -2,7 +2,9 @@
 
 ``python -m tests.benchmarks put --against PATH`` measures a put beside that of another checkout, and nothing else;
 ``python -m tests.benchmarks queries`` what a change costs under live queries over ever more keys;
-``python -m tests.benchmarks contention`` clients that write at once, beside bare compare-and-set loops.
+``python -m tests.benchmarks contention`` clients that write at once, beside bare compare-and-set loops;
+``python -m tests.benchmarks stalls`` how long the event loop stands still at most;
+``python -m tests.benchmarks growth`` what grows with the number of keys, and how.
 
 Figures are ratios against a baseline of the same run, interleaved with it, since machines are shared and noisy.
 """
@@ -36,6 +38,7 @@ from tests.benchmarks.contention import contention
 from tests.benchmarks.put import PUTS, compare
 from tests.benchmarks.queries import queries
 from tests.benchmarks.requests import JAVASCRIPT, measured, said
+from tests.benchmarks.stalls import stalls
 from tests.servers import SHARED_BUCKET, VERSIONED_BUCKET, SeaweedFS
 
 console = Console()
@@ -209,11 +212,14 @@ def against(checkout: Path, rounds: int) -> None:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["put", "queries", "contention"], help="nothing but that")
+    parser.add_argument(
+        "what", nargs="?", choices=["put", "queries", "contention", "stalls", "growth"], help="nothing but that"
+    )
     parser.add_argument("--against", type=Path, metavar="PATH", help="that other checkout")
     parser.add_argument(
         "--rounds", type=int, help="200 by default; 30 turns of each checkout for put, 3 for contention"
     )
+    parser.add_argument("--keys", type=int, default=100_000, help="of stalls: so many keys")
     parser.add_argument("--requests", action="store_true", help="nothing but the table of requests")
     arguments = parser.parse_args()
     if (arguments.what == "put") != (arguments.against is not None):
@@ -222,6 +228,9 @@ async def main() -> None:
     console.print(f"{platform.machine()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}")
     if arguments.against is not None:
         against(arguments.against, arguments.rounds or 30)
+        return
+    if arguments.what == "stalls":
+        await stalls(console, arguments.keys)
         return
     if arguments.what == "queries":
         await queries(console, rounds)
