@@ -279,23 +279,30 @@ def _value_name(identity: str) -> str:
 
 
 def _encode_saved(saved: SavedState) -> bytes:
+    """A line of JSON with the place in the log, and the state as in a checkpoint."""
     place = saved.place
     if place is None:
         return seal('{"place":null}')
-    state = codec.encode_state(saved.state, "", 0, _NO_CHAIN).decode()
     members: dict[str, Any] = {"protocol": place.protocol, "version": place.version, "members": dict(place.members)}
     if place.beside:
         members["beside"] = dict(place.beside)
-    return seal(f'{{"place":{jsontext.encode(members)},"state":{jsontext.encode(state)}}}')
+    parts = [f'{{"place":{jsontext.encode(members)}}}\n'.encode()]
+    parts.extend(codec.state_parts(saved.state, "", 0, _NO_CHAIN))
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return b"".join((digest.hexdigest().encode(), b"\n", *parts))
 
 
 def _decode_saved(body: bytes) -> SavedState | None:
     try:
-        members = cast("dict[str, Any]", jsontext.decode(open_sealed(body, _STATE), _STATE))
+        first, _, state_body = open_sealed(body, _STATE).partition("\n")
+        members = cast("dict[str, Any]", jsontext.decode(first, _STATE))
         if members["place"] is None:
             return SavedState(None, State())
         place = ResumePoint(**members["place"])
-        state = codec.decode_state(members["state"].encode(), _STATE, codec.any_names).state
+        text = state_body or members["state"]  # earlier versions put it into the same line, as JSON within JSON
+        state = codec.decode_state(text.encode(), _STATE, codec.any_names).state
         return SavedState(place, replace(state, version=place.version))
     except (Error, KeyError, TypeError, AttributeError, UnicodeDecodeError):
         return None

@@ -7,7 +7,6 @@ decompression bomb is rejected here.
 from __future__ import annotations
 
 import asyncio
-import gzip
 import hashlib
 import zlib
 from dataclasses import replace
@@ -23,6 +22,8 @@ __all__ = ["MAX_CHECKPOINT_BYTES", "is_due", "load", "load_at", "store", "store_
 MAX_CHECKPOINT_BYTES = 1 << 30
 LINE_ENTRIES = 200
 LINE_BYTES = 256 << 10
+_GZIP = 31
+"""zlib's ``wbits`` for gzip with the largest window."""
 REQUEST_WEIGHT = 4 << 10
 """Replaying an entry costs a request; it counts like so many bytes."""
 
@@ -54,8 +55,13 @@ async def store_at(
     """As `store`, under a name that the caller chooses and that the reference will hold."""
 
     def encode() -> tuple[bytes, str, int]:
-        body = codec.encode_state(state, incarnation, seq, chain)
-        return gzip.compress(body, compresslevel=6, mtime=0), codec.digest(body), len(body)
+        pack, digest, size = zlib.compressobj(6, wbits=_GZIP), hashlib.sha256(), 0
+        packed: list[bytes] = []
+        for part in codec.state_parts(state, incarnation, seq, chain):
+            digest.update(part)
+            packed.append(pack.compress(part))
+            size += len(part)
+        return b"".join((*packed, pack.flush())), digest.hexdigest(), size
 
     packed, sha256, size = await asyncio.to_thread(encode)
     await storage.put(name, packed, sha256=hashlib.sha256(packed).digest(), content_type="application/gzip")
@@ -89,7 +95,7 @@ async def load_at(
 
 
 def _unpack(packed: bytes, ref: codec.CheckpointRef, what: str) -> bytes:
-    reader = zlib.decompressobj(wbits=31)
+    reader = zlib.decompressobj(wbits=_GZIP)
     try:
         body = reader.decompress(packed, ref.size + 1)
     except zlib.error as error:

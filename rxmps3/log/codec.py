@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, cast
 
 from immutables import Map
 
 from rxmps3.errors import Corrupt, Unsupported
 from rxmps3.model import jsontext
+from rxmps3.model.entries import Cell, cell_of
 from rxmps3.model.names import parse_value_name
 from rxmps3.model.seal import check_seal, sealed
-from rxmps3.model.state import ContentObject, Entry, Inline, ManifestVersion, Mark, State, Write, WriteId
+from rxmps3.model.sortedmap import SortedMap
+from rxmps3.model.state import ContentObject, Entries, Entry, Inline, ManifestVersion, Mark, State, Write, WriteId
 
 __all__ = [
     "FORMAT",
@@ -44,6 +47,7 @@ __all__ = [
     "json_object",
     "sequenced_names",
     "stamp",
+    "state_parts",
 ]
 
 FORMAT = 1
@@ -158,7 +162,7 @@ def encode_write(write: Write, committer: str) -> str:
 
 
 def _quote(text: str) -> str:
-    return jsontext.encode(text)
+    return jsontext.quote(text)
 
 
 def _encode_state_entry(entry: Entry) -> str:
@@ -325,9 +329,16 @@ def _decode_ref(members: dict[str, Any], what: str) -> CheckpointRef:
     return CheckpointRef(read.number("seq"), read.text("name"), read.hash("sha256"), read.number("size"))
 
 
+_ENTRIES_AT_ONCE = 1000
+
+
 def encode_state(state: State, incarnation: str, seq: int, chain: str) -> bytes:
     """The JSON of a checkpoint. Deterministic: equal states give equal bytes."""
-    entries = ",".join(f"{_quote(key)}:{_encode_state_entry(entry)}" for key, entry in sorted(state.entries.items()))
+    return b"".join(state_parts(state, incarnation, seq, chain))
+
+
+def state_parts(state: State, incarnation: str, seq: int, chain: str) -> Iterator[bytes]:
+    """`encode_state` in parts: a state of a million keys is never in memory as one text."""
     writers = {
         writer: {
             "number": mark.number,
@@ -340,7 +351,19 @@ def encode_state(state: State, incarnation: str, seq: int, chain: str) -> bytes:
     head = jsontext.encode(
         {"chain": chain, "format": FORMAT, "log": incarnation, "requires": [], "seq": seq, "writers": writers}
     )
-    return f'{head[:-1]},"entries":{{{entries}}}}}'.encode()
+    comma = f'{head[:-1]},"entries":{{'
+    items = iter(state.entries.cells.items())
+    while part := ",".join([f"{_quote(key)}:{_encode_cell(cell)}" for key, cell in islice(items, _ENTRIES_AT_ONCE)]):
+        yield f"{comma}{part}".encode()
+        comma = ","
+    yield f"{comma if not state.entries else ''}}}}}".encode()
+
+
+def _encode_cell(cell: Cell) -> str:
+    if isinstance(cell, str):
+        version, _, text = cell.rpartition("\n")
+        return f'{{"value":{text},"version":{_quote(version)}}}'
+    return _encode_state_entry(cell)
 
 
 @dataclass(frozen=True)
@@ -356,18 +379,38 @@ class Checkpoint:
 def decode_state(body: bytes, name: str, names: Names = sequenced_names) -> Checkpoint:
     """Read the JSON of a checkpoint. Raises as `decode_entry`."""
     what = f"checkpoint {name!r}"
-    members = json_object(jsontext.decode_container(body, what), what)
+    found: list[Entries] = []
+
+    def take(pairs: Iterable[tuple[str, Any]]) -> None:
+        found.append(_decode_entries(pairs, what, names))
+
+    try:
+        members = json_object(jsontext.decode_members(body, "entries", take, what), what)
+    except Corrupt:  # or it holds a number or a text that not every reader takes: only its own key suffers from that
+        members = json_object(jsontext.decode_container(body, what), what)
+        found.clear()
     check_format(members, what)
     read = Reader(members, what)
-    entries = {key: _decode_state_entry(entry, key, what, names) for key, entry in read.object("entries").items()}
+    entries = found[-1] if found else _decode_entries(read.object("entries").items(), what, names)
     writers: dict[str, Mark] = {}
     for writer, part in read.object("writers").items():
         mark = Reader(json_object(part, what), what)
         date = None if mark.members.get("date") is None else mark.time("date")
         writers[writer] = Mark(mark.number("number"), mark.text("nonce"), date, _decode_gaps(mark.members, what))
     seq = read.number("seq")
-    state = State(Map(entries), Map(writers), str(seq))
+    state = State(entries, Map(writers), str(seq))
     return Checkpoint(read.text("log"), seq, read.hash("chain"), state)
+
+
+def _decode_entries(pairs: Iterable[tuple[str, Any]], what: str, names: Names) -> Entries:
+    cells: dict[str, Cell] = {}
+    last, ascending = "", True
+    for key, part in pairs:
+        cells[key] = cell_of(_decode_state_entry(part, key, what, names))
+        ascending = ascending and key > last
+        last = key
+    keys = list(cells) if ascending else sorted(cells)
+    return Entries(SortedMap.of(keys, list(cells.values()) if ascending else [cells[key] for key in keys]))
 
 
 def _decode_gaps(members: Mapping[str, Any], what: str) -> tuple[tuple[int, int], ...]:

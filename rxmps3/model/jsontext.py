@@ -9,14 +9,31 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
+from json.encoder import encode_basestring
 from math import isfinite
 from typing import Any, cast
 
 from rxmps3.errors import Corrupt, InvalidValue
+from rxmps3.model.jsonwindows import Windows
 
-__all__ = ["MAX_DEPTH", "MAX_DIGITS", "decode", "decode_bytes", "decode_container", "encode", "encode_as_read"]
+__all__ = [
+    "LARGE",
+    "MAX_DEPTH",
+    "MAX_DIGITS",
+    "decode",
+    "decode_bytes",
+    "decode_container",
+    "decode_members",
+    "encode",
+    "encode_as_read",
+    "quote",
+]
+
+LARGE = 1 << 18
+"""Texts of more characters are decoded in windows, so that other threads run in between. It takes about a millisecond
+to decode one window."""
 
 MAX_DEPTH = 256
 """The deepest nesting of arrays and objects in a value; every reader must be able to walk what a writer stored."""
@@ -59,21 +76,49 @@ def encode(value: Any, what: str = "value") -> str:
     return text
 
 
+def quote(text: str) -> str:
+    """`encode` of a text. Raises as that."""
+    return encode_basestring(text) if text.isascii() else encode(text)
+
+
 def decode(text: str, what: str = "value") -> Any:
     """The value of a JSON text, a new object at every call.
 
     Raises:
         Corrupt: it is not JSON, or has NaN, an infinity or an integer longer than `MAX_DIGITS`.
     """
+    decoder = _DECODER if sys.get_int_max_str_digits() == MAX_DIGITS else _EXACT
     try:
-        value = (_DECODER if sys.get_int_max_str_digits() == MAX_DIGITS else _EXACT).decode(text)
-        if _DOUBTFUL.search(text):
+        if len(text) <= LARGE:
+            value = decoder.decode(text)
+            doubtful = is_doubtful(text)
+        else:
+            doubts = _Doubts(_is_doubtful_string if text.startswith('"') else is_doubtful)
+            value = Windows(text, decoder.scan_once, doubts.look, LARGE).whole()
+            doubtful = doubts.found
+        if doubtful:
             _check_finite_and_unicode(value)
         return value
     except (ValueError, RecursionError) as error:
-        if "integer string conversion" in str(error):
-            raise Corrupt(f"not JSON: an integer of more than {MAX_DIGITS:,} digits", object=what) from None
-        raise Corrupt(f"not JSON: {error or 'nested too deep'}", object=what) from None
+        raise _not_json(error, what) from None
+
+
+def decode_members(body: bytes, large: str, take: Callable[[Iterator[tuple[str, Any]]], None], what: str) -> Any:
+    """As `decode_container`, of an object whose member ``large`` is an object of many members: those go to ``take``.
+
+    If that raises `Corrupt`, ``take`` may have got some of them.
+    """
+    decoder = _DECODER if sys.get_int_max_str_digits() == MAX_DIGITS else _EXACT
+    try:
+        return Windows(body.decode(), decoder.scan_once, _refuse_doubtful, LARGE).members(large, take)
+    except (ValueError, RecursionError) as error:
+        raise _not_json(error, what) from None
+
+
+def _not_json(error: Exception, what: str) -> Corrupt:
+    if "integer string conversion" in str(error):
+        return Corrupt(f"not JSON: an integer of more than {MAX_DIGITS:,} digits", object=what)
+    return Corrupt(f"not JSON: {error or 'nested too deep'}", object=what)
 
 
 def decode_bytes(body: bytes, what: str) -> Any:
@@ -146,8 +191,44 @@ def _float_or_raw(text: str) -> float | _RawNumber:
     return _RawNumber(text) if value in (float("inf"), float("-inf")) else value
 
 
-_DOUBTFUL = re.compile(r"\\u[dD]|[eE]\+?\d{3}|(?<!\d)\d{210}")
-"""What may be a lone surrogate, or a number that is infinite as a float: 210 digits and an exponent of two are."""
+_SURROGATE = re.compile(r"\\u[dD]")
+_EXPONENT = re.compile(r"[eE](?:\+|(?=\d))\d{3}")
+_SPARSE = 100
+_TWO_DIGITS = re.compile(r"\d\d")
+_MANY_DIGITS = re.compile(r"(?<!\d)\d{210}")
+
+
+def _is_doubtful_string(text: str) -> bool:
+    """Whether the text of a JSON string may hold a lone surrogate."""
+    return "\\u" in text and bool(_SURROGATE.search(text))
+
+
+def is_doubtful(text: str) -> bool:
+    """Whether a JSON text may hold a lone surrogate, or a number that is infinite as a float: one of 210 digits or with
+    an exponent of three. Of 210 digits in a row two at least are among every hundredth character."""
+    return bool(
+        _is_doubtful_string(text)
+        or _EXPONENT.search(text)
+        or (len(text) >= 210 and _TWO_DIGITS.search(text[::_SPARSE]) and _MANY_DIGITS.search(text))
+    )
+
+
+class _Doubts:
+    """Whether any piece of a text is doubtful."""
+
+    def __init__(self, is_doubtful: Callable[[str], bool]) -> None:
+        self.found = False
+        self._is_doubtful = is_doubtful
+
+    def look(self, piece: str) -> None:
+        self.found = self.found or self._is_doubtful(piece)
+
+
+def _refuse_doubtful(piece: str) -> None:
+    if is_doubtful(piece):
+        raise ValueError("a number or a text that not every reader takes")
+
+
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 _EXACT = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_integer)
 _LENIENT = json.JSONDecoder(parse_constant=_RawNumber, parse_int=_integer_or_raw, parse_float=_float_or_raw)

@@ -13,17 +13,15 @@ Invariants, for every sequence of events:
 * a pending write leaves the view once: seen in the log (`Committed`, `Loaded`) or refused (`Refused`);
 * the confirmation of a write changes no value unless another writer came between.
 
-The maps are immutable (hash array mapped tries): older views stay valid for whoever holds them, and keeping one
-costs memory in proportion to what has changed since.
+The maps are immutable: older views stay valid for whoever holds them, and keeping one costs memory in proportion to
+what has changed since.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -31,7 +29,8 @@ from immutables import Map
 
 from rxmps3.errors import Corrupt, Error
 from rxmps3.model.conditions import Conditions
-from rxmps3.model.merge_patch import compose, merge_flat
+from rxmps3.model.entries import ContentObject, Entries, Entry, Inline
+from rxmps3.model.merge_patch import compose
 from rxmps3.runtime.rich_repr import bundle
 
 __all__ = [
@@ -39,6 +38,7 @@ __all__ = [
     "Cause",
     "Committed",
     "ContentObject",
+    "Entries",
     "Entry",
     "EntryChange",
     "Event",
@@ -62,64 +62,6 @@ __all__ = [
     "new_writes",
     "step",
 ]
-
-
-@dataclass(frozen=True)
-class Inline:
-    """A value small enough to live in the log entry itself, as canonical JSON text."""
-
-    text: str
-
-    @cached_property
-    def sha256(self) -> str:
-        """Hex SHA-256 of the canonical text in UTF-8, as a content object of the same value would carry."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class ContentObject:
-    """A value in an object of its own.
-
-    Attributes:
-        name: the object's name, as the log's protocol writes it.
-        sha256: hex SHA-256 of its canonical JSON text in UTF-8; "" where the log does not tell.
-        size: bytes of the object; 0 where the log does not tell.
-        version: which version of the object it is, where objects are versioned; None before it was uploaded.
-    """
-
-    name: str
-    sha256: str
-    size: int
-    version: str | None = None
-
-    @property
-    def identity(self) -> str:
-        """Equal for equal values as far as that can be told without reading them."""
-        return self.sha256 or f"{self.name}?{self.version or ''}"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What the state knows of a key: the version that wrote it, and its value or where that is."""
-
-    version: str
-    content: Inline | ContentObject
-
-    @property
-    def identity(self) -> str:
-        """Equal for equal values, as far as that can be told without reading them."""
-        return self.content.sha256 if isinstance(self.content, Inline) else self.content.identity
-
-    def same_value(self, other: Entry | None) -> bool:
-        """Whether both hold the same JSON text."""
-        if other is None:
-            return False
-        mine, theirs = self.content, other.content
-        if isinstance(mine, Inline) and isinstance(theirs, Inline):
-            return mine.text == theirs.text
-        if isinstance(mine, ContentObject) and isinstance(theirs, ContentObject):
-            return mine.identity == theirs.identity
-        return mine.sha256 == theirs.sha256
 
 
 Update = Mapping[str, Entry | None]
@@ -213,7 +155,7 @@ class State(Mapping[str, Entry]):
         version: the id of the last version folded in; "" before the first.
     """
 
-    entries: Map[str, Entry] = field(default_factory=lambda: Map[str, Entry]())
+    entries: Entries = field(default_factory=Entries)
     writers: Map[str, Mark] = field(default_factory=lambda: Map[str, Mark]())
     version: str = ""
 
@@ -270,7 +212,7 @@ def fold(state: State, version: ManifestVersion) -> State:
         Corrupt: a write carries a number that another write of the same writer has taken.
     """
     new, writers = _counted(state.writers, version)
-    return State(merge_flat(state.entries, compose(*(write.update for write in new))), writers, version.id)
+    return State(state.entries.patched(compose(*(write.update for write in new))), writers, version.id)
 
 
 def new_writes(state: State, version: ManifestVersion) -> list[Write]:
@@ -345,6 +287,22 @@ class View(Mapping[str, Entry]):
             if found is not None and found.ordinal == top.ordinal:
                 return found
         return next(one for one in self.pending.values() if one.ordinal == top.ordinal)
+
+    def keys_under(self, prefix: str) -> list[str]:
+        """The keys that start with ``prefix``, sorted by code point."""
+        confirmed = self.confirmed.entries
+        keys = list(confirmed.under(prefix))
+        own = {key: top.entry is not None for key, top in self.overlay.items() if key.startswith(prefix)}
+        if gone := {key for key, there in own.items() if not there}:
+            keys = [key for key in keys if key not in gone]
+        if come := [key for key, there in own.items() if there and key not in confirmed]:
+            keys = sorted([*keys, *come])
+        return keys
+
+    def under(self, prefix: str) -> Entries:
+        """The entries whose keys start with ``prefix``. O(log n + pending writes)."""
+        own = {key: top.entry for key, top in self.overlay.items() if key.startswith(prefix)}
+        return self.confirmed.entries.under(prefix).patched(own)
 
     def queue(self) -> list[Write]:
         """The pending writes, oldest first."""
@@ -461,8 +419,7 @@ class Refused:
 Event = Wrote | Amended | Remade | Committed | Replayed | Loaded | Refused
 
 
-@dataclass(frozen=True)
-class EntryChange:
+class EntryChange(NamedTuple):
     """What one step did to one key.
 
     Attributes:
@@ -545,8 +502,10 @@ def step(view: View, event: Event) -> Step:
         case Loaded(state):
             settled = [write.id for write in view.queue() if state.has_committed(write)]
             after = _settle(replace(view, confirmed=state, loaded=True), settled)
-            causes = dict.fromkeys([*state.entries, *view.confirmed.entries, *view.overlay], "remote")
-            changes = tuple(sorted(_changes(view, after, causes, ""), key=lambda change: change.key))
+            changes: tuple[EntryChange, ...] = ()
+            if view.loaded:  # nobody has seen anything before that
+                keys = {*state.entries.differing(view.confirmed.entries), *view.overlay}
+                changes = _changes(view, after, dict.fromkeys(sorted(keys), "remote"), "")
             return Step(after, event, changes, tuple(Settled(id, None) for id in settled))
         case Refused(id, error):
             if id not in view.pending:
@@ -657,7 +616,7 @@ def _changes(
     for key, cause in causes.items():
         old, new = before.look_up(key), after.look_up(key)
         pending = after.is_pending(key)
-        if old is new and pending == before.is_pending(key):
+        if (old is new or old == new) and pending == before.is_pending(key):
             continue
         changed = (old is not None) if new is None else not new.same_value(old)
         changes.append(EntryChange(key, old, new, changed, pending, names.get(key, by), cause))

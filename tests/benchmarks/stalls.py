@@ -78,7 +78,9 @@ async def stalls(console: Console, keys: int = 100_000) -> None:
         await measured("checkpoint", lambda: db.compact())
         some = {f"todo/{n:08}": {"done": True, "n": n} for n in range(0, keys, max(keys // 10_000, 1))}
         await measured(f"put_all of {len(some):,}, until it is committed", lambda: put_all(db, some))
-        await measured("put_all of 2,000 under an observe_prefix", lambda: under_observer(db, dict(list(some.items())[:2000])))
+        await measured(
+            "put_all of 2,000 under an observe_prefix", lambda: under_observer(db, dict(list(some.items())[:2000]))
+        )
         await measured("2,000 puts that are not awaited", lambda: puts(db, 2_000))
         await measured("await get_prefix", lambda: all_of(db))
         await measured("get_prefix, page by page", lambda: pages(db))

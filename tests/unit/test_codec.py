@@ -19,7 +19,7 @@ from rxmps3 import Corrupt, Unsupported
 from rxmps3.log import codec
 from rxmps3.model import jsontext
 from rxmps3.model.names import value_name
-from rxmps3.model.state import ContentObject, Entry, Inline, Mark, State, Write, WriteId
+from rxmps3.model.state import ContentObject, Entries, Entry, Inline, Mark, State, Write, WriteId
 from tests.unit.jsons import unicode_text, values
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -102,13 +102,13 @@ def test_states_round_trip(names: dict[str, None], numbers: dict[str, int], data
     marks = {
         writer: Mark(number, "n", data.draw(st.none() | times.map(whole_second))) for writer, number in numbers.items()
     }
-    body = codec.encode_state(State(Map(content), Map(marks), "40"), "inc", 40, "c" * 64)
+    body = codec.encode_state(State(Entries.of(content), Map(marks), "40"), "inc", 40, "c" * 64)
     read = codec.decode_state(body, "the checkpoint")
     assert (read.incarnation, read.seq, read.chain) == ("inc", 40, "c" * 64)
     assert dict(read.state.entries) == content
     assert dict(read.state.writers) == marks
     assert read.state.version == "40"
-    turned = State(Map(reversed(content.items())), Map(reversed(marks.items())), "40")
+    turned = State(Entries.of(dict(reversed(content.items()))), Map(reversed(marks.items())), "40")
     assert codec.encode_state(turned, "inc", 40, "c" * 64) == body
 
 
