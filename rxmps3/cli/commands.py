@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import re
 import sys
 from collections.abc import Callable, Coroutine, Mapping
@@ -14,7 +13,9 @@ import typer
 
 import rxmps3
 from rxmps3.cli import following
-from rxmps3.cli.run import AsJson, At, Endpoint, Profile, Region, Run, Target, when_of
+from rxmps3.cli.options import AsJson, At, Endpoint, Profile, Region, shared_parameters
+from rxmps3.cli.reading import read_one
+from rxmps3.cli.run import Run, Target, when_of
 from rxmps3.cli.terminal import Exit, Part, Terminal, json_text, prepare_streams, shown
 from rxmps3.database.past import Past
 from rxmps3.database.presence.presence import DEFAULT_TTL
@@ -67,7 +68,7 @@ Poll = Annotated[float, typer.Option("--poll", metavar="SECONDS", help="Look for
 def command(function: Command) -> Command:
     """Turn a coroutine function of a `Run` into a command: its own parameters, then those of `Target`."""
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-    url, *common = inspect.signature(Target, eval_str=True).parameters.values()
+    url, *common = shared_parameters()
 
     def perform(**given: Any) -> int:
         at = Target(**{shared.name: given.pop(shared.name) for shared in (url, *common)})
@@ -218,16 +219,7 @@ async def get(
     at: At = None,
 ) -> None:
     """Print the value of a key as JSON: indented on a terminal, otherwise on one line."""
-    if raw and run.at.json:
-        raise InvalidOption("--raw and --json exclude each other")
-    async with run.deadline(), run.database() as db, run.terminal.busy("Reading"):
-        value = await (db if at is None else await db.at(when_of(at))).get(key, MISSING)
-    if value is MISSING:
-        raise run.no_such_key(key, "" if at is None else f"at {at}")
-    if raw and isinstance(value, str):
-        run.terminal.raw(value + "\n")
-    else:
-        run.terminal.value(value)
+    await read_one(run, key, raw=raw, at=at)
 
 
 @command
@@ -358,7 +350,6 @@ _USAGE_ERROR = typer.BadParameter.mro()[1]
 def main() -> None:
     """The entry point of the command."""
     prepare_streams()
-    logging.getLogger("rxmps3").setLevel(logging.ERROR)  # what may pass is said by the commands
     try:
         code = app(prog_name="rxmps3", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):

@@ -16,7 +16,7 @@ from math import isfinite
 from typing import Any, cast
 
 from rxmps3.errors import Corrupt, InvalidValue
-from rxmps3.model.jsonwindows import Windows
+from rxmps3.model.jsonwindows import Windows, scan_with
 
 __all__ = [
     "LARGE",
@@ -94,7 +94,7 @@ def decode(text: str, what: str = "value") -> Any:
             doubtful = is_doubtful(text)
         else:
             doubts = _Doubts(_is_doubtful_string if text.startswith('"') else is_doubtful)
-            value = Windows(text, decoder.scan_once, doubts.look, LARGE).whole()
+            value = Windows(text, scan_with(decoder), doubts.look, LARGE).whole()
             doubtful = doubts.found
         if doubtful:
             _check_finite_and_unicode(value)
@@ -110,7 +110,7 @@ def decode_members(body: bytes, large: str, take: Callable[[Iterator[tuple[str, 
     """
     decoder = _DECODER if sys.get_int_max_str_digits() == MAX_DIGITS else _EXACT
     try:
-        return Windows(body.decode(), decoder.scan_once, _refuse_doubtful, LARGE).members(large, take)
+        return Windows(body.decode(), scan_with(decoder), _refuse_doubtful, LARGE).members(large, take)
     except (ValueError, RecursionError) as error:
         raise _not_json(error, what) from None
 

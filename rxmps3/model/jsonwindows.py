@@ -10,20 +10,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from json import JSONDecodeError
-from json.decoder import scanstring
+from json import JSONDecodeError, JSONDecoder, decoder
 from typing import Any
 
-__all__ = ["Windows"]
+__all__ = ["Windows", "scan_with"]
 
 Scan = Callable[[str, int], tuple[Any, int]]
 """Decodes the value at a place of a text: `json.JSONDecoder.scan_once`."""
 
+_scan_string: Callable[[str, int, bool], tuple[str, int]] = decoder.scanstring  # pyright: ignore
 _BLANK = re.compile(r"[ \t\n\r]*")
 _CUT_OFF = 3
 """A number that ends closer to the end of a window may go on after it: of 1.5e+3 the window may hold 1.5e+."""
 _ESCAPE = 6
 """The longest escape in a string: a backslash, u, four digits."""
+
+
+def scan_with(decoder: JSONDecoder) -> Scan:
+    """What a decoder does with the value at one place of a text. Typeshed does not know it."""
+    return decoder.scan_once  # pyright: ignore
 
 
 class Windows:
@@ -179,7 +184,7 @@ class Windows:
         while True:
             if not text.startswith('"', at):
                 raise JSONDecodeError("Expecting property name enclosed in double quotes", text, at)
-            name, at = scanstring(text, at + 1, True)
+            name, at = _scan_string(text, at + 1, True)
             self._seen(text[at - 32 if at > 32 else 0 : at] if len(name) < 16 else text[place[0] : at])
             at = self._skip(at)
             if not text.startswith(":", at):
@@ -202,7 +207,7 @@ class Windows:
         while True:
             cut = begin + self._size
             if cut >= len(text):
-                part, end = scanstring(text, begin, True)
+                part, end = _scan_string(text, begin, True)
                 self._seen(text[begin:end])
                 parts.append(part)
                 return "".join(parts), end
@@ -210,7 +215,7 @@ class Windows:
             piece = text[begin:cut]
             self._seen(piece)
             try:
-                part, end = scanstring(f'{piece}"', 0, True)
+                part, end = _scan_string(f'{piece}"', 0, True)
             except JSONDecodeError as error:
                 raise self._placed(error, begin) from None
             if end <= len(piece):
