@@ -335,6 +335,7 @@ class Database(BoundToProcess):
             await self._look()
             for page in paged(select(self._replica.view), PAGE):
                 yield snapshot_of(await self._checked_texts(page))
+                await give_way()
 
         return PrefixRead(read, pages)
 

@@ -91,12 +91,22 @@ def cell_of(entry: Entry) -> Cell:
     return entry
 
 
+_set_text = Inline.text.__set__  # pyright: ignore
+_set_version = Entry.version.__set__  # pyright: ignore
+_set_content = Entry.content.__set__  # pyright: ignore
+
+
 def entry_of(cell: Cell) -> Entry:
-    """The entry of a cell."""
-    if isinstance(cell, str):
-        version, _, text = cell.rpartition("\n")
-        return Entry(version, Inline(text))
-    return cell
+    """The entry of a cell. It is made a million times: directly, which takes a third of the time of `Entry`'s own
+    ``__init__``."""
+    if not isinstance(cell, str):
+        return cell
+    version, _, text = cell.rpartition("\n")
+    content, entry = object.__new__(Inline), object.__new__(Entry)
+    _set_text(content, text)
+    _set_version(entry, version)
+    _set_content(entry, content)
+    return entry
 
 
 class Entries(Mapping[str, Entry]):

@@ -29,7 +29,7 @@ from immutables import Map
 
 from rxmps3.errors import Corrupt, Error
 from rxmps3.model.conditions import Conditions
-from rxmps3.model.entries import ContentObject, Entries, Entry, Inline
+from rxmps3.model.entries import ContentObject, Entries, Entry, Inline, entry_of
 from rxmps3.model.merge_patch import compose
 from rxmps3.runtime.rich_repr import bundle
 
@@ -613,10 +613,23 @@ def _changes(
     ``names`` has who wrote a key where that is not ``by``.
     """
     changes: list[EntryChange] = []
+    old_cells, new_cells = before.confirmed.entries.cells, after.confirmed.entries.cells
     for key, cause in causes.items():
-        old, new = before.look_up(key), after.look_up(key)
-        pending = after.is_pending(key)
-        if (old is new or old == new) and pending == before.is_pending(key):
+        old_top, new_top = before.overlay.get(key), after.overlay.get(key)
+        pending = new_top is not None
+        if old_top is not None:
+            old = old_top.entry
+        else:
+            cell = old_cells.get(key)
+            if new_top is None and cell == new_cells.get(key):
+                continue
+            old = None if cell is None else entry_of(cell)
+        if new_top is not None:
+            new = new_top.entry
+        else:
+            cell = new_cells.get(key)
+            new = None if cell is None else entry_of(cell)
+        if pending == (old_top is not None) and (old is new or old == new):
             continue
         changed = (old is not None) if new is None else not new.same_value(old)
         changes.append(EntryChange(key, old, new, changed, pending, names.get(key, by), cause))

@@ -50,6 +50,7 @@ from rxmps3.storage.base import ABSENT, Found, Missing, NotModified, Storage, St
 __all__ = ["Cursor", "SequencedLog"]
 
 _READS_AT_ONCE = 16
+_IN_THREAD_BYTES = 64 << 10
 _KEPT_FOR = timedelta(minutes=1)
 """An entry that came in longer ago beside one that did not is read again: its date is taken for the present time."""
 _HITS_BEFORE_LISTING = 4
@@ -304,7 +305,7 @@ class SequencedLog:
                 continue
             if not isinstance(answer, Found):
                 return
-            self._apply(seq, answer.body, answer)
+            self._apply(seq, answer.body, answer, await self._decode(seq, answer.body))
             hits += 1
             if hits >= _HITS_BEFORE_LISTING:
                 await self._catch_up()
@@ -363,7 +364,7 @@ class SequencedLog:
                         object=f"log entry {self._layout.entry(head.incarnation, seq)!r}",
                         remedy="restore the object, or see what `rxmps3 repair` can make of the rest",
                     )
-                self._apply(seq, answer.body, answer)
+                self._apply(seq, answer.body, answer, await self._decode(seq, answer.body))
             if failed is not None:
                 raise failed
 
@@ -393,12 +394,18 @@ class SequencedLog:
     async def _read_entry(self, incarnation: str, seq: int) -> Found | NotModified | Missing:
         return await self._storage.get(self._layout.entry(incarnation, seq), limit=MAX_ENTRY_BYTES)
 
-    def _apply(self, seq: int, body: bytes, answer: Found | Stored) -> None:
+    async def _decode(self, seq: int, body: bytes) -> codec.LogEntry:
+        """Decode an entry, beside the event loop if it is large."""
+        name = self._layout.entry(self.head.incarnation, seq)
+        if len(body) < _IN_THREAD_BYTES:
+            return codec.decode_entry(body, name)
+        return await asyncio.to_thread(codec.decode_entry, body, name)
+
+    def _apply(self, seq: int, body: bytes, answer: Found | Stored, entry: codec.LogEntry) -> None:
         """Apply entry ``seq`` and move the cursor to it; does nothing if the cursor is already there."""
         if seq != self._seq + 1:
             return
         name = self._layout.entry(self.head.incarnation, seq)
-        entry = codec.decode_entry(body, name)
         if entry.seq != seq:
             raise Corrupt(f"claims to be number {entry.seq}", object=f"log entry {name!r}")
         if entry.previous != self._chain:
@@ -557,7 +564,7 @@ class SequencedLog:
         else:
             self._losing = False
             if await self._counts(seq, stored):
-                self._apply(seq, body, stored)
+                self._apply(seq, body, stored, await self._decode(seq, body))
             else:
                 await self.read()
 
@@ -571,7 +578,7 @@ class SequencedLog:
                 continue
             if not isinstance(answer, Found):
                 return
-            self._apply(following, answer.body, answer)
+            self._apply(following, answer.body, answer, await self._decode(following, answer.body))
 
     def _not_found_error(self, name: str, cause: PreconditionFailed | Unavailable) -> Unavailable:
         if isinstance(cause, Unavailable):
