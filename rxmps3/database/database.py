@@ -305,6 +305,7 @@ class Database(BoundToProcess):
     async def get_many(self, keys: Iterable[str], default: Any = None) -> dict[str, Any]:
         """The values of several keys at one moment, in the order asked for. Otherwise as `get`."""
         asked = tuple(self._replica.placing.check_key(key) for key in keys)
+        self._replica.check_loaded(asked, "get")
         await self._look()
         found = await self._read(lambda view: {key: entry for key in asked if (entry := view.look_up(key)) is not None})
         return {key: found.get(key, default) for key in asked}
@@ -323,6 +324,7 @@ class Database(BoundToProcess):
         """
         check_prefix(prefix)
         check_window(first, last)
+        self._replica.check_loaded((prefix,), "get_prefix")
 
         def select(view: View) -> Entries:
             return under(view, prefix, first, last)
@@ -394,9 +396,12 @@ class Database(BoundToProcess):
 
     def keys(self, prefix: str = "") -> list[str]:
         """The keys under a prefix as of the last read, sorted by code point, including own pending writes. No I/O."""
+        self._replica.check_loaded((check_prefix(prefix),), "keys")
         return self._replica.keys(prefix)
 
     def __contains__(self, key: object) -> bool:
+        if isinstance(key, str):
+            self._replica.check_loaded((key,), "in")
         return key in self._replica.view
 
     def __len__(self) -> int:
@@ -406,6 +411,7 @@ class Database(BoundToProcess):
 
     def observe(self, key: str, default: Any = None) -> Observable[Any]:
         """The value of a key: the current one first, then each change; ``default`` while there is none."""
+        self._replica.check_loaded((self._replica.placing.check_key(key),), "observe")
         return self._streams.observe(key, default)
 
     @overload
@@ -449,12 +455,14 @@ class Database(BoundToProcess):
 
     def observe_many(self, *keys: str, default: Any = None) -> Observable[Mapping[str, Any]]:
         """The values of several keys, as a mapping with all of them, in one emission per change."""
+        self._replica.check_loaded(map(self._replica.placing.check_key, keys), "observe_many")
         return self._streams.observe_many(keys, default)
 
     def observe_prefix(
         self, prefix: str = "", *, first: int | None = None, last: int | None = None
     ) -> Observable[Mapping[str, Any]]:
         """The values of the keys that start with a string, sorted; optionally only the first or last n."""
+        self._replica.check_loaded((check_prefix(prefix),), "observe_prefix")
         return self._streams.observe_prefix(prefix, first, last)
 
     @overload
@@ -484,6 +492,8 @@ class Database(BoundToProcess):
             Closed: the database is closed.
         """
         self._check_open("collection")
+        prefixes = [source for source in sources if isinstance(source, str)] if sources else [""]
+        self._replica.check_loaded(prefixes, "collection")
         return collection_of(self._streams, sources, T)
 
     def iterate(self, observable: Observable[T], keep: int | Literal["all"] = 1) -> Iteration[T]:
@@ -498,6 +508,7 @@ class Database(BoundToProcess):
 
     def changes(self, prefix: str = "") -> Observable[Change]:
         """Each change of a value under a prefix, from now on, including own pending writes."""
+        self._replica.check_loaded((check_prefix(prefix),), "changes")
         return self._streams.changes(prefix)
 
     @property

@@ -14,6 +14,7 @@ from dataclasses import replace
 from rxmps3.errors import Corrupt
 from rxmps3.log import codec
 from rxmps3.model.names import Layout
+from rxmps3.model.prefixes import Prefixes
 from rxmps3.model.state import State
 from rxmps3.storage.base import Found, Get, Put
 
@@ -68,17 +69,24 @@ async def store_at(
     return codec.CheckpointRef(seq, name, sha256, size)
 
 
-async def load(storage: Get, layout: Layout, incarnation: str, ref: codec.CheckpointRef) -> codec.Checkpoint | None:
-    """Read a checkpoint; None if the object is gone.
+async def load(
+    storage: Get, layout: Layout, incarnation: str, ref: codec.CheckpointRef, kept: Prefixes | None = None
+) -> codec.Checkpoint | None:
+    """Read a checkpoint, or its entries of some keys; None if the object is gone.
 
     Raises:
         Corrupt: it does not match the reference in the head.
     """
-    return await load_at(storage, layout.root + ref.name, incarnation, ref, codec.sequenced_names)
+    return await load_at(storage, layout.root + ref.name, incarnation, ref, codec.sequenced_names, kept)
 
 
 async def load_at(
-    storage: Get, name: str, incarnation: str, ref: codec.CheckpointRef, names: codec.Names
+    storage: Get,
+    name: str,
+    incarnation: str,
+    ref: codec.CheckpointRef,
+    names: codec.Names,
+    kept: Prefixes | None = None,
 ) -> codec.Checkpoint | None:
     """As `load`, from the given name; ``names`` checks the object names of values."""
     what = f"checkpoint {name!r}"
@@ -88,7 +96,7 @@ async def load_at(
     if not isinstance(answer, Found):
         return None
     packed = answer.body
-    checkpoint = await asyncio.to_thread(lambda: codec.decode_state(_unpack(packed, ref, what), name, names))
+    checkpoint = await asyncio.to_thread(lambda: codec.decode_state(_unpack(packed, ref, what), name, names, kept))
     if (checkpoint.incarnation, checkpoint.seq) != (incarnation, ref.seq):
         raise Corrupt(f"belongs to entry {checkpoint.seq} of log {checkpoint.incarnation}", object=what)
     return checkpoint

@@ -21,6 +21,7 @@ from rxmps3.model import jsontext
 from rxmps3.model.entries import Cell, cell_of
 from rxmps3.model.names import parse_value_name
 from rxmps3.model.seal import check_seal, sealed
+from rxmps3.model.prefixes import Prefixes
 from rxmps3.model.sortedmap import SortedMap
 from rxmps3.model.state import ContentObject, Entries, Entry, Inline, ManifestVersion, Mark, State, Write, WriteId
 
@@ -376,13 +377,13 @@ class Checkpoint:
     state: State
 
 
-def decode_state(body: bytes, name: str, names: Names = sequenced_names) -> Checkpoint:
-    """Read the JSON of a checkpoint. Raises as `decode_entry`."""
+def decode_state(body: bytes, name: str, names: Names = sequenced_names, kept: Prefixes | None = None) -> Checkpoint:
+    """Read the JSON of a checkpoint, or of its entries those of some keys. Raises as `decode_entry`."""
     what = f"checkpoint {name!r}"
     found: list[Entries] = []
 
     def take(pairs: Iterable[tuple[str, Any]]) -> None:
-        found.append(_decode_entries(pairs, what, names))
+        found.append(_decode_entries(pairs, what, names, kept))
 
     try:
         members = json_object(jsontext.decode_members(body, "entries", take, what), what)
@@ -391,21 +392,23 @@ def decode_state(body: bytes, name: str, names: Names = sequenced_names) -> Chec
         found.clear()
     check_format(members, what)
     read = Reader(members, what)
-    entries = found[-1] if found else _decode_entries(read.object("entries").items(), what, names)
+    entries = found[-1] if found else _decode_entries(read.object("entries").items(), what, names, kept)
     writers: dict[str, Mark] = {}
     for writer, part in read.object("writers").items():
         mark = Reader(json_object(part, what), what)
         date = None if mark.members.get("date") is None else mark.time("date")
         writers[writer] = Mark(mark.number("number"), mark.text("nonce"), date, _decode_gaps(mark.members, what))
     seq = read.number("seq")
-    state = State(entries, Map(writers), str(seq))
+    state = State(entries, Map(writers), str(seq), kept)
     return Checkpoint(read.text("log"), seq, read.hash("chain"), state)
 
 
-def _decode_entries(pairs: Iterable[tuple[str, Any]], what: str, names: Names) -> Entries:
+def _decode_entries(pairs: Iterable[tuple[str, Any]], what: str, names: Names, kept: Prefixes | None) -> Entries:
     cells: dict[str, Cell] = {}
     last, ascending = "", True
     for key, part in pairs:
+        if kept is not None and not kept.has(key):
+            continue
         cells[key] = cell_of(_decode_state_entry(part, key, what, names))
         ascending = ascending and key > last
         last = key

@@ -31,6 +31,7 @@ from rxmps3.errors import Corrupt, Error
 from rxmps3.model.conditions import Conditions
 from rxmps3.model.entries import ContentObject, Entries, Entry, Inline, entry_of
 from rxmps3.model.merge_patch import compose
+from rxmps3.model.prefixes import Prefixes
 from rxmps3.runtime.rich_repr import bundle
 
 __all__ = [
@@ -153,11 +154,19 @@ class State(Mapping[str, Entry]):
         entries: the mapping itself.
         writers: per writer id its highest committed number and nonce.
         version: the id of the last version folded in; "" before the first.
+        kept: the keys whose entries it has, if not all; it knows the writers of all writes nevertheless.
     """
 
     entries: Entries = field(default_factory=Entries)
     writers: Map[str, Mark] = field(default_factory=lambda: Map[str, Mark]())
     version: str = ""
+    kept: Prefixes | None = None
+
+    def within(self, kept: Prefixes | None) -> State:
+        """The state with the entries of these keys alone."""
+        if kept is None or self.kept == kept:
+            return self
+        return State(kept.within(self.entries), self.writers, self.version, kept)
 
     def __getitem__(self, key: str) -> Entry:
         return self.entries[key]
@@ -212,7 +221,9 @@ def fold(state: State, version: ManifestVersion) -> State:
         Corrupt: a write carries a number that another write of the same writer has taken.
     """
     new, writers = _counted(state.writers, version)
-    return State(state.entries.patched(compose(*(write.update for write in new))), writers, version.id)
+    patch = compose(*(write.update for write in new))
+    kept = patch if state.kept is None else state.kept.patch(patch)
+    return State(state.entries.patched(kept), writers, version.id, state.kept)
 
 
 def new_writes(state: State, version: ManifestVersion) -> list[Write]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
@@ -10,6 +11,7 @@ from reactivex import Observable
 
 from rxmps3.errors import Error, InvalidOption
 from rxmps3.log.detect import Choice
+from rxmps3.model.prefixes import Prefixes
 from rxmps3.replica.budget import Budget
 from rxmps3.replica.cost import BudgetState
 from rxmps3.replica.values import DEFAULT_CACHE_BYTES, DEFAULT_INLINE_LIMIT
@@ -37,6 +39,7 @@ class ReplicaOptions(TypedDict, total=False):
     versioning: bool
     budget: Budget | float | None
     prices: Prices | str | None
+    prefixes: Iterable[str] | None
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Options:
         retention: how far back the log reaches at least; older entries may be collected.
         budget: what the connection may spend; a number is money a month. None sets no limit.
         prices: how to count money; None takes those of the provider at the endpoint, or else of AWS.
+        prefixes: only keys that start with one of these are kept; None keeps all.
     """
 
     poll: float | Observable[Any] = 1.0
@@ -70,6 +74,16 @@ class Options:
     versioning: bool = False
     budget: Budget | float | None = None
     prices: Prices | str | None = None
+    prefixes: Iterable[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.prefixes is not None:
+            object.__setattr__(self, "prefixes", Prefixes.of(self.prefixes).all)
+
+    @property
+    def kept(self) -> Prefixes | None:
+        """The keys that are kept, if not all."""
+        return None if self.prefixes is None else Prefixes.of(self.prefixes)
 
     @property
     def interval(self) -> float:

@@ -69,7 +69,9 @@ async def stalls(console: Console, keys: int = 100_000) -> None:
         gc.collect()
         async with Watchdog() as seen:
             result = await action()
-        table.add_row(name, f"{seen.longest * 1000:.0f} ms", f"{seen.busy * 1000:.0f} ms", f"{seen.took * 1000:,.0f} ms")
+        table.add_row(
+            name, f"{seen.longest * 1000:.0f} ms", f"{seen.busy * 1000:.0f} ms", f"{seen.took * 1000:,.0f} ms"
+        )
         if seen.busy > GOAL:
             over.append(name)
         return result

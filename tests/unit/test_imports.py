@@ -33,6 +33,7 @@ PURE = (
     "model.missing",
     "model.names",
     "model.seal",
+    "model.prefixes",
     "model.snapshot",
     "model.sortedkeys",
     "model.sortedmap",

@@ -42,6 +42,7 @@ from rxmps3.log.sequenced.identity import LET_GO, OPEN_ANEW, Place, Sighting
 from rxmps3.log.sequenced.probe import ensure_conditional_writes
 from rxmps3.log.server_clock import ServerDate
 from rxmps3.model.names import Layout
+from rxmps3.model.prefixes import Prefixes
 from rxmps3.model.state import Committed, Loaded, State, Write, fold
 from rxmps3.runtime.clock import Clock
 from rxmps3.runtime.gather import all_of
@@ -75,15 +76,19 @@ class SequencedLog:
         clock: time for entries' informative ``time``, ids for nonces.
         writer: this client's writer id for this manifest.
         by: recorded in each entry, unverified.
+        kept: the keys whose entries the states that it emits have, if not all.
     """
 
-    def __init__(self, storage: Storage, layout: Layout, clock: Clock, *, writer: str, by: str) -> None:
+    def __init__(
+        self, storage: Storage, layout: Layout, clock: Clock, *, writer: str, by: str, kept: Prefixes | None = None
+    ) -> None:
         self.versions: Subject[LogEvent] = Subject()
         self._storage = storage
         self._layout = layout
         self._clock = clock
         self._writer = writer
         self._by = by
+        self._kept = kept
         self._dated = ServerDate(clock)
         self._known = KnownHead(storage, layout, self._follow, self._dated)
         self._seq = 0
@@ -239,7 +244,7 @@ class SequencedLog:
             if self._opened:
                 return
             if self._opening is None and self._resumed is None:
-                self._opening = State()
+                self._opening = State(kept=self._kept)
             try:
                 if await self._known.look():
                     began = self._seq
@@ -259,7 +264,7 @@ class SequencedLog:
     def _discard_opening(self) -> None:
         """Forget what was read of a log that could not be opened; none of it was emitted."""
         if self._opening is not None:
-            self._opening = State()
+            self._opening = State(kept=self._kept)
             self._known.forget()
             self._seq, self._chain = 0, ""
             self._tail = Tail()
@@ -325,7 +330,7 @@ class SequencedLog:
                 if not isinstance(answer, Found):
                     self._stride = seq - first + 1
                     return
-                self._apply(seq, answer.body, answer)
+                self._apply(seq, answer.body, answer, await self._decode(seq, answer.body))
             else:
                 if failed is not None:
                     raise failed
@@ -464,11 +469,11 @@ class SequencedLog:
                 raise Corrupt("has a floor, but no checkpoint", object=f"head {self._layout.head!r}")
             if known is None:
                 self._chain = codec.genesis(head.incarnation)
-                self._jump(State())
+                self._jump(State(kept=self._kept))
             return True
         if known is not None and self._seq >= head.floor:
             return True
-        checkpoint = await load_checkpoint(self._storage, self._layout, head.incarnation, ref)
+        checkpoint = await load_checkpoint(self._storage, self._layout, head.incarnation, ref, self._kept)
         if checkpoint is None:
             return False
         if checkpoint.seq > self._seq or known is None:
