@@ -20,8 +20,8 @@ from rxmps3.errors import Corrupt, Unsupported
 from rxmps3.model import jsontext
 from rxmps3.model.entries import Cell, cell_of
 from rxmps3.model.names import parse_value_name
-from rxmps3.model.seal import check_seal, sealed
 from rxmps3.model.prefixes import Prefixes
+from rxmps3.model.seal import check_seal, sealed
 from rxmps3.model.sortedmap import SortedMap
 from rxmps3.model.state import ContentObject, Entries, Entry, Inline, ManifestVersion, Mark, State, Write, WriteId
 

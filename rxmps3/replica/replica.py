@@ -290,9 +290,9 @@ class Replica:
 
     def _kept_part(self, event: LogEvent) -> LogEvent:
         """An event of the log without the entries that this replica does not keep."""
-        if self.options.kept is None or isinstance(event, Committed):
-            return event  # what is folded into a state keeps what that keeps
-        return replace(event, state=event.state.within(self.options.kept))
+        if self.options.kept is not None and isinstance(event, (Loaded, Replayed)):
+            return replace(event, state=event.state.within(self.options.kept))
+        return event  # what is folded into a state keeps what that keeps
 
     def check_loaded(self, keys: Iterable[str], operation: str) -> None:
         """Raise `NotLoaded` if a key, or a key under a prefix, is outside of what this replica keeps."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import hashlib
 import logging
@@ -9,14 +10,14 @@ from collections import Counter
 from collections.abc import Generator, Iterable
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 from rxmps3.log import checkpoint
 from rxmps3.log.protocol import ProtocolName
 from rxmps3.runtime.clock import SystemClock
 from rxmps3.testing.virtual import Deadlock, Livelock, VirtualLoop, end_loop
-from tests.simulator.drawing import draw_plan, harmed
+from tests.simulator.drawing import draw_plan, harmed, with_partial_replicas
 from tests.simulator.plan import Fault, Plan
 from tests.simulator.recorder import Violation
 from tests.simulator.shrinking import shrink
@@ -93,7 +94,13 @@ class Report:
 
 
 def simulate(
-    seed: int, *, clients: int = 5, steps: int = 30, faults: bool = True, protocol: ProtocolName = "sequenced"
+    seed: int,
+    *,
+    clients: int = 5,
+    steps: int = 30,
+    faults: bool = True,
+    protocol: ProtocolName = "sequenced",
+    partial: bool = False,
 ) -> Report:
     """One random run.
 
@@ -103,8 +110,10 @@ def simulate(
         steps: how many things each of them does at most.
         faults: whether anything goes wrong.
         protocol: of the log.
+        partial: whether some of the players keep only some of the keys.
     """
     plan = draw_plan(seed, clients=clients, steps=steps, faults=faults, protocol=protocol)
+    plan = with_partial_replicas(plan) if partial else plan
     return play(harmed(plan) if faults else plan)
 
 
@@ -202,6 +211,7 @@ def run_many(
     steps: int = 30,
     faults: bool = True,
     protocol: ProtocolName = "sequenced",
+    partial: bool = False,
     stop_after: int = 5,
     jobs: int = 1,
 ) -> Summary:
@@ -209,13 +219,13 @@ def run_many(
 
     Args:
         seeds: one for each run.
-        clients, steps, faults, protocol: as `simulate`.
+        clients, steps, faults, protocol, partial: as `simulate`.
         stop_after: so many failures are enough.
         jobs: how many processes share the work; what comes of it is the same.
     """
     clock, summary = SystemClock(), Summary()
     began = clock.monotonic()
-    run = partial(_reported, clients=clients, steps=steps, faults=faults, protocol=protocol)
+    run = functools.partial(_reported, clients=clients, steps=steps, faults=faults, protocol=protocol, partial=partial)
     with closing(spread(run, seeds, jobs)) as reports:
         for report in reports:
             summary.runs += 1
@@ -229,9 +239,9 @@ def run_many(
     return summary
 
 
-def _reported(seed: int, *, clients: int, steps: int, faults: bool, protocol: ProtocolName = "sequenced") -> Report:
+def _reported(seed: int, *, clients: int, steps: int, faults: bool, protocol: ProtocolName, partial: bool) -> Report:
     """A run's report, fit for another process: its trace, if anything was wrong, in words alone."""
-    report = simulate(seed, clients=clients, steps=steps, faults=faults, protocol=protocol)
+    report = simulate(seed, clients=clients, steps=steps, faults=faults, protocol=protocol, partial=partial)
     return replace(report, trace=[] if report.ok else [(line[0], *map(str, line[1:])) for line in report.trace])
 
 
