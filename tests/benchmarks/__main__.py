@@ -35,6 +35,7 @@ from rxmps3.storage import open_storage
 from rxmps3.storage.memory import MemoryStorage
 from rxmps3.testing import CountingStorage
 from tests.benchmarks.contention import contention
+from tests.benchmarks.growth import growth
 from tests.benchmarks.put import PUTS, compare
 from tests.benchmarks.queries import queries
 from tests.benchmarks.requests import JAVASCRIPT, measured, said
@@ -228,6 +229,9 @@ async def main() -> None:
     console.print(f"{platform.machine()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}")
     if arguments.against is not None:
         against(arguments.against, arguments.rounds or 30)
+        return
+    if arguments.what == "growth":
+        growth(console)
         return
     if arguments.what == "stalls":
         await stalls(console, arguments.keys)
