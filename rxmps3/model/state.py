@@ -551,12 +551,8 @@ def chained(view: View, steps: Sequence[Step]) -> Step:
 def _push(view: View, write: Write) -> View:
     ordinal = view.next_ordinal
     tops = {key: _Top(ordinal, entry) for key, entry in write.update.items()}
-    return replace(
-        view,
-        pending=view.pending.set(write.id, Pending(ordinal, write)),
-        overlay=view.overlay.update(tops),
-        next_ordinal=ordinal + 1,
-    )
+    pending = view.pending.set(write.id, Pending(ordinal, write))
+    return View(view.confirmed, pending, view.loaded, view.overlay.update(tops), ordinal + 1)
 
 
 def _amend(view: View, write: Write) -> View:
