@@ -221,6 +221,8 @@ async def main() -> None:
         "--rounds", type=int, help="200 by default; 30 turns of each checkout for put, 3 for contention"
     )
     parser.add_argument("--keys", type=int, default=100_000, help="of stalls: so many keys")
+    parser.add_argument("--rounds", type=int, help="200 by default; 30 turns of each checkout for put")
+    parser.add_argument("--keys", type=int, help="stalls: of so many, 100,000 by default; growth: up to so many")
     parser.add_argument("--requests", action="store_true", help="nothing but the table of requests")
     arguments = parser.parse_args()
     if (arguments.what == "put") != (arguments.against is not None):
@@ -231,10 +233,10 @@ async def main() -> None:
         against(arguments.against, arguments.rounds or 30)
         return
     if arguments.what == "growth":
-        growth(console)
+        growth(console, arguments.keys)
         return
     if arguments.what == "stalls":
-        await stalls(console, arguments.keys)
+        await stalls(console, arguments.keys or 100_000)
         return
     if arguments.what == "queries":
         await queries(console, rounds)

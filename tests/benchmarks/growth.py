@@ -1,4 +1,4 @@
-"""What grows with the number of keys, and how: ``python -m tests.benchmarks growth``.
+"""What grows with the number of keys, and how: ``python -m tests.benchmarks growth [--keys N]``.
 
 Each size is measured in a process of its own, on a database in a directory, and set against the smallest one. Memory is
 what the process has more of after it has opened the database from a checkpoint, less the bytes of the keys and of the
@@ -34,8 +34,9 @@ _PUTS = 200
 _OBSERVED = 1_000
 
 
-def growth(console: Console, sizes: tuple[int, ...] = SIZES) -> None:
-    """Print the table."""
+def growth(console: Console, most: int | None = None) -> None:
+    """Print the table, up to so many keys."""
+    sizes = [size for size in SIZES if most is None or size <= most]
     table = Table("", *(f"{size:,} keys" for size in sizes), title="What grows with the number of keys")
     rows: dict[str, list[tuple[float, str]]] = {}
     for size in sizes:
