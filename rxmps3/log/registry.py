@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Protocol, get_args
+from typing import NamedTuple, get_args
 
 from rxmps3.errors import Error, InvalidInput, InvalidOption, Unsupported
 from rxmps3.log.codec import sequenced_names
@@ -17,7 +17,7 @@ from rxmps3.storage.base import Storage
 __all__ = ["PROTOCOLS", "checked_choice", "default_manifest", "examine", "fits", "is_there", "open_kit", "protocol_of"]
 
 
-class _Protocol(Protocol):
+class _Protocol(NamedTuple):
     """The interface of a protocol's package."""
 
     open_kit: Callable[[Context], Kit]
@@ -35,15 +35,15 @@ def _package(protocol: ProtocolName) -> _Protocol:
         case "sequenced":
             from rxmps3.log import sequenced
 
-            return sequenced
+            return _Protocol(sequenced.open_kit, sequenced.is_there)
         case "versioned":
             from rxmps3.log import versioned
 
-            return versioned
+            return _Protocol(versioned.open_kit, versioned.is_there)
         case "mps3":
             from rxmps3.log import mps3
 
-            return mps3
+            return _Protocol(mps3.open_kit, mps3.is_there)
 
 
 def open_kit(protocol: ProtocolName, context: Context) -> Kit:

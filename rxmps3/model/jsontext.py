@@ -257,7 +257,7 @@ def _check_finite_and_unicode(value: Any) -> None:
 _ENCODERS: dict[type, Callable[[Any], str]] = {
     str: encode_basestring,
     bool: {False: "false", True: "true"}.__getitem__,
-    type(None): {None: "null"}.__getitem__,
+    type(None): lambda _: "null",
 }
 _ENCODE = c_make_encoder and c_make_encoder(  # pyright: ignore
     None, _refuse_type, encode_basestring, None, ":", ",", True, False, False
@@ -267,7 +267,8 @@ _ENCODE = c_make_encoder and c_make_encoder(  # pyright: ignore
 
 def _dumped(value: Any) -> str:
     """`_dumps`, in less time for the small values that most are."""
-    encoder = _ENCODERS.get(type(value))
+    kind: type[object] = type(value)
+    encoder = _ENCODERS.get(kind)
     if encoder is not None:
         return encoder(value)
     if _ENCODE is None:
@@ -336,8 +337,10 @@ def _too_long(what: str) -> InvalidValue:
 def _check_containers(value: Any, what: str) -> None:
     """Check what `json.dumps` accepts: keys that it would convert to strings, and nesting too deep for readers."""
     level = [value]
-    if type(value) is dict and not any(map(_is_container, value.values())) and all(type(key) is str for key in value):
-        return
+    if type(value) is dict:
+        flat = cast("dict[Any, Any]", value)
+        if not any(map(_is_container, flat.values())) and all(type(key) is str for key in flat):
+            return
     for _ in range(MAX_DEPTH):
         below: list[Any] = []
         parts: Iterable[Any]

@@ -466,9 +466,11 @@ class Replica:
             self._health.report(Failure("restore", self._name, unsent, note), early=True)
         self.values.keep_in(local)
         self._outbox_worker.use(local.outboxes[0])
-        for one in found if self.options.kept is not None else ():
-            self.options.kept.check_conditions(one.write.conditions, "open")
-        saved = await local.load_state(self.options.kept)
+        kept = self.options.kept
+        for one in found:
+            if kept is not None:
+                kept.check_conditions(one.write.conditions, "open")
+        saved = await local.load_state(kept)
         if saved is not None and saved.place is not None:
             self._log.resume(saved.place)
         for one in found:
