@@ -35,15 +35,15 @@ def _package(protocol: ProtocolName) -> _Protocol:
         case "sequenced":
             from rxmps3.log import sequenced
 
-            return _Protocol(sequenced.open_kit, sequenced.is_there)
+            return _Protocol(sequenced.open_kit, sequenced.is_there, sequenced.probe)
         case "versioned":
             from rxmps3.log import versioned
 
-            return _Protocol(versioned.open_kit, versioned.is_there)
+            return _Protocol(versioned.open_kit, versioned.is_there, versioned.probe)
         case "mps3":
             from rxmps3.log import mps3
 
-            return _Protocol(mps3.open_kit, mps3.is_there)
+            return _Protocol(mps3.open_kit, mps3.is_there, mps3.probe)
 
 
 def open_kit(protocol: ProtocolName, context: Context) -> Kit:

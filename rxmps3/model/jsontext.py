@@ -267,8 +267,7 @@ _ENCODE = c_make_encoder and c_make_encoder(  # pyright: ignore
 
 def _dumped(value: Any) -> str:
     """`_dumps`, in less time for the small values that most are."""
-    kind: type[object] = type(value)
-    encoder = _ENCODERS.get(kind)
+    encoder = _ENCODERS.get(value.__class__)
     if encoder is not None:
         return encoder(value)
     if _ENCODE is None:

@@ -220,8 +220,6 @@ async def main() -> None:
     parser.add_argument(
         "--rounds", type=int, help="200 by default; 30 turns of each checkout for put, 3 for contention"
     )
-    parser.add_argument("--keys", type=int, default=100_000, help="of stalls: so many keys")
-    parser.add_argument("--rounds", type=int, help="200 by default; 30 turns of each checkout for put")
     parser.add_argument("--keys", type=int, help="stalls: of so many, 100,000 by default; growth: up to so many")
     parser.add_argument("--requests", action="store_true", help="nothing but the table of requests")
     arguments = parser.parse_args()

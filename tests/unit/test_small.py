@@ -267,6 +267,7 @@ ELSE: dict[str, Any] = {
     "online": False,
     "protocol": "mps3",
     "versioning": True,
+    "prefixes": ("a/",),
 }
 """Of each option of a replica, a value that is not the default."""
 MAY_DIFFER = {"live"}
