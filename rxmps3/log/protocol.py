@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from reactivex import Observable
 
 from rxmps3.log.archive import Archive
+from rxmps3.model.prefixes import Prefixes
 from rxmps3.model.state import Committed, ContentObject, Entry, Loaded, Refused, Replayed, State, Write, WriteId
 from rxmps3.runtime.clock import Clock
 from rxmps3.storage.base import Storage, Stored
@@ -299,6 +300,7 @@ class Context:
         state: returns the state that was emitted last.
         retention: how far back the log reaches at least.
         versioning: mps3 only: values as versions of one object per key.
+        kept: the keys that this client keeps, if not all. A protocol may read the others all the same.
     """
 
     storage: Storage
@@ -309,6 +311,7 @@ class Context:
     state: Callable[[], State]
     retention: timedelta
     versioning: bool = False
+    kept: Prefixes | None = None
 
 
 class Kit(NamedTuple):

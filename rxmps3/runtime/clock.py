@@ -65,6 +65,11 @@ class SystemClock:
         return "".join([ID_ALPHABET[byte & 31] for byte in secrets.token_bytes(characters)])
 
 
+async def give_way() -> None:
+    """Let everything else that is ready run on the event loop, once."""
+    await asyncio.sleep(0)
+
+
 def spawn(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
     """Start a task that outlives the caller. The caller has to keep a reference and await the task in the end."""
     return asyncio.get_running_loop().create_task(coroutine, name=name)

@@ -12,7 +12,7 @@ compared, and missing values are tracked by key. The first emission costs O(n).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
@@ -20,12 +20,13 @@ from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxmps3.errors import Corrupt, Failure
 from rxmps3.model import valuetext
+from rxmps3.model.entries import Cell, ContentObject, Entries, Entry, Inline
 from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.sortedmap import SortedMap
-from rxmps3.model.state import ContentObject, Entry, EntryChange, Inline, State
+from rxmps3.model.state import EntryChange, State
 from rxmps3.replica import Replica
 from rxmps3.replica.router import Sink, Turn
-from rxmps3.streams.selection import Entries, Selection
+from rxmps3.streams.selection import Selection
 from rxmps3.streams.texts import Action, TextWait
 
 __all__ = ["Shown", "SnapshotSink", "Texts", "routed_to", "same_texts"]
@@ -148,6 +149,7 @@ class SnapshotSink:
     """
 
     __slots__ = (
+        "_begun",
         "_default",
         "_newest",
         "_observer",
@@ -178,6 +180,7 @@ class SnapshotSink:
         self._default = default
         self._observer = observer
         self._since = -1
+        self._begun = False
         self._selection: Selection | None = None
         self._shown: Entries | None = None
         self._texts: Texts = SortedMap()
@@ -194,8 +197,24 @@ class SnapshotSink:
         """Start with the current snapshot of the loaded state."""
         self._since, view = self._replica.latest()
         self._selection = self._select()
-        self._touched = dict.fromkeys(self._selection.snapshot())
+        snapshot = self._selection.snapshot()
+        if self._default is None:
+            self._touched = dict.fromkeys(self._begin_with_inline(snapshot))
+        else:
+            self._touched = dict.fromkeys(snapshot)
         self._go_to(self._selection.snapshot(), view.confirmed, _Past(view.confirmed))
+
+    def _begin_with_inline(self, snapshot: Entries) -> list[str]:
+        """Take in every value that is in the log itself, as if it had been emitted; returns the other keys.
+
+        All of them at once: one by one would take so long with 100,000 keys that the loop stands still.
+        """
+        texts = snapshot.cells.mapped(_inline_text)
+        objects = [key for key, text in texts.items() if text is None]
+        gone = dict.fromkeys(objects, MISSING)
+        self._texts = cast("Texts", texts.update(gone))
+        self._shown = Entries(snapshot.cells.update(gone))
+        return objects
 
     def stop(self) -> None:
         """Stop, cancelling any download."""
@@ -268,7 +287,7 @@ class SnapshotSink:
         self._look_up(target, touched)
         if not target.lacking:
             self._reach_target()
-        elif self._shown is not None:
+        elif self._begun and self._shown is not None:
             snapshot, touched = selection.overlay(self._shown, self._past.own, self._past.behind)
             shown = _Target(snapshot, self._past)
             self._look_up(shown, touched)
@@ -312,6 +331,8 @@ class SnapshotSink:
                 error = next(iter(self._unreadable.values()))
                 self._replica.report(Failure("observe", error.object, error, "the change is skipped"))
             return
+        if not self._begun:
+            self._begun, self._unsent = True, dict.fromkeys(self._texts)
         shown = Shown(self._texts, self._sent, self._unsent)
         self._sent, self._unsent = self._texts, {}
         self._observer.on_next(shown)
@@ -368,6 +389,13 @@ class SnapshotSink:
         if self._selection is not None:
             newest, self._newest = self._newest, _NOTHING.confirmed
             self._go_to(self._selection.snapshot(), newest, past)
+
+
+def _inline_text(cell: Cell) -> str | None:
+    """The text of a cell; None if it is in an object."""
+    if isinstance(cell, str):
+        return cell.rpartition("\n")[2]
+    return cell.content.text if isinstance(cell.content, Inline) else None
 
 
 def _same(left: Entry | None, right: Entry | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import hashlib
 import logging
@@ -9,14 +10,14 @@ from collections import Counter
 from collections.abc import Generator, Iterable
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 from rxmps3.log import checkpoint
 from rxmps3.log.protocol import ProtocolName
 from rxmps3.runtime.clock import SystemClock
 from rxmps3.testing.virtual import Deadlock, Livelock, VirtualLoop, end_loop
-from tests.simulator.drawing import draw_plan, harmed, with_bell
+from tests.simulator.drawing import draw_plan, harmed, with_bell, with_partial_replicas
 from tests.simulator.plan import Fault, Plan
 from tests.simulator.recorder import Violation
 from tests.simulator.shrinking import shrink
@@ -100,6 +101,7 @@ def simulate(
     faults: bool = True,
     protocol: ProtocolName = "sequenced",
     bells: bool = False,
+    partial: bool = False,
 ) -> Report:
     """One random run.
 
@@ -110,8 +112,10 @@ def simulate(
         faults: whether anything goes wrong.
         protocol: of the log.
         bells: whether there is a bell between the players, of whatever kind.
+        partial: whether some of the players keep only some of the keys.
     """
     plan = draw_plan(seed, clients=clients, steps=steps, faults=faults, protocol=protocol)
+    plan = with_partial_replicas(plan) if partial else plan
     plan = harmed(plan) if faults else plan
     return play(with_bell(plan) if bells else plan)
 
@@ -211,6 +215,7 @@ def run_many(
     faults: bool = True,
     protocol: ProtocolName = "sequenced",
     bells: bool = False,
+    partial: bool = False,
     stop_after: int = 5,
     jobs: int = 1,
 ) -> Summary:
@@ -218,13 +223,15 @@ def run_many(
 
     Args:
         seeds: one for each run.
-        clients, steps, faults, protocol, bells: as `simulate`.
+        clients, steps, faults, protocol, bells, partial: as `simulate`.
         stop_after: so many failures are enough.
         jobs: how many processes share the work; what comes of it is the same.
     """
     clock, summary = SystemClock(), Summary()
     began = clock.monotonic()
-    run = partial(_reported, clients=clients, steps=steps, faults=faults, protocol=protocol, bells=bells)
+    run = functools.partial(
+        _reported, clients=clients, steps=steps, faults=faults, protocol=protocol, bells=bells, partial=partial
+    )
     with closing(spread(run, seeds, jobs)) as reports:
         for report in reports:
             summary.runs += 1
@@ -239,10 +246,12 @@ def run_many(
 
 
 def _reported(
-    seed: int, *, clients: int, steps: int, faults: bool, protocol: ProtocolName = "sequenced", bells: bool = False
+    seed: int, *, clients: int, steps: int, faults: bool, protocol: ProtocolName, bells: bool, partial: bool
 ) -> Report:
     """A run's report, fit for another process: its trace, if anything was wrong, in words alone."""
-    report = simulate(seed, clients=clients, steps=steps, faults=faults, protocol=protocol, bells=bells)
+    report = simulate(
+        seed, clients=clients, steps=steps, faults=faults, protocol=protocol, bells=bells, partial=partial
+    )
     return replace(report, trace=[] if report.ok else [(line[0], *map(str, line[1:])) for line in report.trace])
 
 
