@@ -380,6 +380,7 @@ class Database(BoundToProcess):
             Unavailable, AccessDenied: the storage does not answer or refuses.
             OSError: the file cannot be written.
         """
+        self._replica.check_loaded((self._replica.placing.check_key(key),), "get_file")
         await self._look()
         try:
             return await self._get_file(key, path)

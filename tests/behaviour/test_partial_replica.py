@@ -31,6 +31,7 @@ READS: dict[str, Callable[[Database], Any]] = {
     "get_prefix": lambda db: db.get_prefix("b/"),
     "get_prefix of all": lambda db: db.get_prefix(),
     "get_prefix of a shorter prefix": lambda db: db.get_prefix("a"),
+    "get_file": lambda db: db.get_file("b/1", "unwritten"),
     "keys": lambda db: db.keys(),
     "in": lambda db: "b/1" in db,
     "observe": lambda db: db.observe("b/1"),

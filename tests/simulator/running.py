@@ -264,6 +264,7 @@ def main(
     faults: bool = True,
     protocol: ProtocolName = "sequenced",
     bells: bool = False,
+    partial: bool = False,
     trace: bool = True,
     shrink_runs: int = 400,
     jobs: int = 1,
@@ -278,6 +279,7 @@ def main(
         faults: whether anything goes wrong.
         protocol: of the log.
         bells: whether there is a bell between the players.
+        partial: whether some of the players keep only some of the keys.
         trace: print the trace of the first failure.
         shrink_runs: how many runs to spend on making the first failure small.
         jobs: how many processes share the work; 0 is one for each processor.
@@ -290,6 +292,7 @@ def main(
         faults=faults,
         protocol=protocol,
         bells=bells,
+        partial=partial,
         jobs=jobs,
     )
     print(summary)
