@@ -25,7 +25,6 @@ from rxmps3.model.prefixes import Prefixes
 from rxmps3.model.seal import check_seal, sealed
 from rxmps3.model.sortedmap import SortedMap
 from rxmps3.model.state import ContentObject, Entries, Entry, Inline, ManifestVersion, Mark, State, Write, WriteId
-from rxmps3.model.writing import contents_of
 
 __all__ = [
     "FORMAT",
@@ -180,8 +179,7 @@ def _quote(text: str) -> str:
 
 def features_of(writes: Iterable[Write]) -> list[str]:
     """What a log entry with these writes requires of its readers."""
-    packed = any(content.offset is not None for write in writes for content in contents_of(write))
-    return [PACKS] if packed else []
+    return [PACKS] if any(_packs_in(write.update.values()) for write in writes) else []
 
 
 def _packs_in(entries: Iterable[Entry | None]) -> dict[str, int]:
@@ -191,6 +189,8 @@ def _packs_in(entries: Iterable[Entry | None]) -> dict[str, int]:
         for entry in entries
         if entry is not None and isinstance(entry.content, ContentObject) and entry.content.offset is not None
     }
+    if not names:
+        return {}
     return {name: number for number, name in enumerate(sorted(names))}
 
 
@@ -236,23 +236,25 @@ def encode_entry(
 ) -> bytes:
     """The bytes of a log entry; ``writes`` are texts made by `encode_write`, ``requires`` is what `features_of` says
     of the writes."""
-    members = {
-        "by": by,
-        "date": None if date is None else stamp(date, "seconds"),
-        "format": FORMAT,
-        "previous": previous,
-        "requires": list(requires),
-        "seq": seq,
-        "time": stamp(time, "milliseconds"),
-        "writer": writer,
-        **({"expired": list(expired)} if expired else {}),
-    }
-    return sealed(f'{jsontext.encode(members)[:-1]},"writes":[{",".join(writes)}]}}'.encode())
+    parts = [
+        f'{{"by":{_quote(by)}',
+        f'"date":{"null" if date is None else _quote(stamp(date, "seconds"))}',
+        *([f'"expired":{jsontext.encode(list(expired))}'] if expired else []),
+        f'"format":{FORMAT}',
+        f'"previous":{_quote(previous)}',
+        f'"requires":{jsontext.encode(list(requires)) if requires else "[]"}',
+        f'"seq":{seq}',
+        f'"time":{_quote(stamp(time, "milliseconds"))}',
+        f'"writer":{_quote(writer)}',
+        f'"writes":[{",".join(writes)}]}}',
+    ]
+    return sealed(",".join(parts).encode())
 
 
 def stamp(time: datetime, precision: str) -> str:
     """A time as RFC 3339 text in UTC."""
-    return time.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
+    in_utc = time if time.tzinfo is UTC else time.astimezone(UTC)
+    return in_utc.isoformat(timespec=precision).replace("+00:00", "Z")
 
 
 def decode_entry(body: bytes, name: str) -> LogEntry:
@@ -573,6 +575,8 @@ def _is_text(value: Any) -> bool:
     """Whether the value is a str that UTF-8 can encode; parsed JSON may contain lone surrogates."""
     if not isinstance(value, str):
         return False
+    if value.isascii():
+        return True
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -594,10 +598,16 @@ class Reader:
         return value
 
     def text(self, name: str) -> str:
+        value = self.members.get(name)
+        if isinstance(value, str) and value.isascii():
+            return value
         return self._get(name, _is_text, "a string")
 
     def number(self, name: str) -> int:
-        return self._get(name, lambda value: type(value) is int and value >= 0, "a whole number")
+        value = self.members.get(name)
+        if type(value) is int and value >= 0:
+            return value
+        raise Corrupt(f"{name!r} is not a whole number", object=self._what)
 
     def array(self, name: str) -> list[Any]:
         return self._get(name, lambda value: isinstance(value, list), "an array")
@@ -616,6 +626,8 @@ class Reader:
     def time(self, name: str) -> datetime:
         try:
             stamp = datetime.fromisoformat(self.text(name))
+            if stamp.tzinfo is UTC:
+                return stamp
             return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).astimezone(UTC)
         except (ValueError, OverflowError):
             raise Corrupt(f"{name!r} is not a time", object=self._what) from None

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from json import JSONDecodeError, JSONDecoder, decoder
 from typing import Any
 
-__all__ = ["Windows", "scan_with"]
+__all__ = ["Scan", "Windows", "scan_with"]
 
 Scan = Callable[[str, int], tuple[Any, int]]
 """Decodes the value at a place of a text: `json.JSONDecoder.scan_once`."""

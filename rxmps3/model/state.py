@@ -494,7 +494,7 @@ def step(view: View, event: Event) -> Step:
             return Step(after, event, _changes(view, after, dict.fromkeys(write.update, cause), by))
         case Committed(version):
             settled = _found(view, version.writes)
-            after = _settle(replace(view, confirmed=fold(view.confirmed, version)), settled)
+            after = _settle(view, settled, fold(view.confirmed, version))
             own = frozenset(settled)
             causes: dict[str, Cause] = {
                 key: "own" if write.id in own else "remote" for write in version.writes for key in write.update
@@ -575,10 +575,19 @@ def _found(view: View, writes: tuple[Write, ...]) -> list[WriteId]:
     return list(dict.fromkeys(found))
 
 
-def _settle(view: View, ids: list[WriteId]) -> View:
-    """The view without these pending writes; a key's next newest pending word comes back on top."""
+def _settle(view: View, ids: list[WriteId], confirmed: State | None = None) -> View:
+    """The view without these pending writes; a key's next newest pending word comes back on top.
+
+    Args:
+        ids: the pending writes.
+        confirmed: the confirmed state, if it is another one.
+    """
+    if confirmed is None:
+        confirmed = view.confirmed
     if not ids:
-        return view
+        return view if confirmed is view.confirmed else replace(view, confirmed=confirmed)
+    if len(ids) == len(view.pending):
+        return View(confirmed, _NO_PENDING, view.loaded, _NO_OVERLAY, view.next_ordinal)
     gone = [view.pending[id] for id in ids]
     pending = view.pending.mutate()
     for id in ids:
@@ -596,7 +605,11 @@ def _settle(view: View, ids: list[WriteId]) -> View:
         for ordinal, write in sorted(older for older in remaining.values() if older.ordinal < newest_gone):
             for key in write.update.keys() & bare:
                 overlay[key] = _Top(ordinal, write.update[key])
-    return replace(view, pending=remaining, overlay=overlay.finish())
+    return View(confirmed, remaining, view.loaded, overlay.finish(), view.next_ordinal)
+
+
+_NO_PENDING: Map[WriteId, Pending] = Map()
+_NO_OVERLAY: Map[str, _Top] = Map()
 
 
 def _names(versions: Sequence[ManifestVersion]) -> dict[str, str]:

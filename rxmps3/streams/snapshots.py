@@ -20,7 +20,7 @@ from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxmps3.errors import Corrupt, Failure
 from rxmps3.model import valuetext
-from rxmps3.model.entries import Cell, ContentObject, Entries, Entry, Inline
+from rxmps3.model.entries import Cell, ContentObject, Entries, Entry, Inline, entry_of
 from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.sortedmap import SortedMap
 from rxmps3.model.state import EntryChange, State
@@ -202,7 +202,7 @@ class SnapshotSink:
             self._touched = dict.fromkeys(self._begin_with_inline(snapshot))
         else:
             self._touched = dict.fromkeys(snapshot)
-        self._go_to(self._selection.snapshot(), view.confirmed, _Past(view.confirmed))
+        self._go_to(self._selection.snapshot(), view.confirmed, lambda: _Past(view.confirmed))
 
     def _begin_with_inline(self, snapshot: Entries) -> list[str]:
         """Take in every value that is in the log itself, as if it had been emitted; returns the other keys.
@@ -232,9 +232,7 @@ class SnapshotSink:
         self._touched |= dict.fromkeys(touched)
         confirmed = turn.step.view.confirmed
         if self._target is None:
-            past = _Past(turn.before)
-            past.move_on(changes)
-            self._go_to(self._selection.snapshot(), confirmed, past)
+            self._go_to(self._selection.snapshot(), confirmed, lambda: _past_of(turn, changes))
             return
         self._newest = confirmed
         for past in (self._past, self._target.past):
@@ -244,7 +242,7 @@ class SnapshotSink:
         else:
             self._put_on_top(changes)
 
-    def _go_to(self, snapshot: Entries, confirmed: State, past: _Past) -> None:
+    def _go_to(self, snapshot: Entries, confirmed: State, past: Callable[[], _Past]) -> None:
         """Emit a snapshot now, or wait for its missing values.
 
         Args:
@@ -252,10 +250,11 @@ class SnapshotSink:
             confirmed: the confirmed state beneath it.
             past: the state behind the snapshot emitted last.
         """
-        target = _Target(snapshot, _Past(confirmed))
+        target = _Target(snapshot, _NOTHING)
         self._look_up(target, self._touched)
         if target.lacking:
-            self._target, self._past, self._newest = target, past, confirmed
+            target.past = _Past(confirmed)
+            self._target, self._past, self._newest = target, past(), confirmed
             self._fetch(target)
         else:
             self._touched = {}
@@ -263,10 +262,16 @@ class SnapshotSink:
 
     def _look_up(self, target: _Target, keys: Iterable[str]) -> None:
         """For these keys, record in the target which texts differ from the last emission and which are missing."""
+        cells, shown_cells = target.snapshot.cells, None if self._shown is None else self._shown.cells
         for key in keys:
             target.lacking.pop(key, None)
-            entry = target.snapshot.get(key)
-            shown = None if self._shown is None else self._shown.get(key)
+            cell, old = cells.get(key), None if shown_cells is None else shown_cells.get(key)
+            if isinstance(cell, str) and isinstance(old, str):
+                text = cell.rpartition("\n")[2]
+                target.texts[key] = self._texts.get(key) if old.rpartition("\n")[2] == text else text
+                continue
+            entry = None if cell is None else entry_of(cell)
+            shown = None if old is None else entry_of(old)
             if _same(shown or self._default, entry or self._default):
                 target.texts[key] = self._texts.get(key)
             elif entry is None:
@@ -299,18 +304,19 @@ class SnapshotSink:
     def _show(self, snapshot: Entries, texts: dict[str, str | None]) -> None:
         """Emit a snapshot; ``texts`` has the keys that may differ from the last emission."""
         self._shown = snapshot
-        changed = {key: text for key, text in texts.items() if text != self._texts.get(key)}
         updates: dict[str, str | MissingType] = {}
-        for key, text in changed.items():
+        for key, text in texts.items():
+            before = self._texts.get(key)
+            if text == before:
+                continue
             updates[key] = MISSING if text is None else text
-        before, self._texts = self._texts, self._texts.update(updates)
-        told = [key for key, text in changed.items() if self._differs(before.get(key), text)]
-        for key in told:
-            self._unreadable.pop(key, None)
-            entry = snapshot.get(key)
-            if entry is not None and isinstance(entry.content, ContentObject):
-                self._check(key, self._texts[key])
-        self._unsent |= dict.fromkeys(told)
+            if self._differs(before, text):
+                self._unsent[key] = None
+                self._unreadable.pop(key, None)
+                cell = snapshot.cells.get(key)
+                if isinstance(cell, Entry) and isinstance(cell.content, ContentObject) and text is not None:
+                    self._check(key, text)
+        self._texts = self._texts.update(updates)
         self._send()
 
     def _differs(self, before: str | None, after: str | None) -> bool:
@@ -388,7 +394,14 @@ class SnapshotSink:
         self._target, self._past = None, _NOTHING
         if self._selection is not None:
             newest, self._newest = self._newest, _NOTHING.confirmed
-            self._go_to(self._selection.snapshot(), newest, past)
+            self._go_to(self._selection.snapshot(), newest, lambda: past)
+
+
+def _past_of(turn: Turn, changes: Iterable[EntryChange]) -> _Past:
+    """What is behind the view before a turn."""
+    past = _Past(turn.before)
+    past.move_on(changes)
+    return past
 
 
 def _inline_text(cell: Cell) -> str | None:
