@@ -20,14 +20,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias, cast, overload
 
-from immutables import Map
-
 from rxmps3.errors import NotKept, NotLoaded
 from rxmps3.model import jsontext, valuetext
 from rxmps3.model.derivations import SchemaMerge, check_schema, schema_text
-from rxmps3.model.merge_patch import merge_flat
 from rxmps3.model.missing import MISSING
-from rxmps3.model.state import Entry, Inline, ManifestVersion, State, fold, new_writes
+from rxmps3.model.state import Entries, Entry, Inline, ManifestVersion, State, fold, new_writes
 from rxmps3.streams.events import Reset
 
 __all__ = ["Change", "Item", "json_merge", "merge_patch"]
@@ -119,7 +116,7 @@ def _merged_entries(schema: str, state: State, version: ManifestVersion) -> Stat
             before = merged[key] if key in merged else state.get(key)
             merged[key] = None if entry is None else _merged_entry(schema, key, before, entry)
     after = fold(state, version)
-    return replace(after, entries=merge_flat(after.entries, merged))
+    return replace(after, entries=after.entries.patched(merged))
 
 
 def _merged_entry(schema: str, key: str, before: Entry | None, entry: Entry) -> Entry | None:
@@ -148,7 +145,7 @@ def _merged(schema: str, key: str, before: Any, after: Any) -> Any:
 
 
 def _entries(state: Mapping[str, Any]) -> State:
-    return state if isinstance(state, State) else State(Map(cast("Mapping[str, Entry]", state)))
+    return state if isinstance(state, State) else State(Entries.of(cast("Mapping[str, Entry]", state)))
 
 
 def _changes(item: Item) -> Iterable[Change]:

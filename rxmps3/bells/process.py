@@ -46,7 +46,10 @@ def listen(topic: str, rung: Callable[[], None]) -> Listener:
 def ring(topic: str, by: Listener | None = None) -> None:
     """Tell every listener but the one that rings."""
     with _lock:
-        hearing = [listener for listener in _listeners.get(topic, ()) if listener is not by]
+        listeners = _listeners.get(topic)
+        if listeners is None or (by in listeners and len(listeners) == 1):
+            return
+        hearing = [listener for listener in listeners if listener is not by]
     for listener in hearing:
         listener.rung()
 

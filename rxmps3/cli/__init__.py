@@ -21,6 +21,10 @@ _COMMANDS = (
 def main() -> None:
     """The entry point. The imports are deferred, so that ``import rxmps3`` stays light."""
     try:
+        if sys.argv[1:2] == ["get"]:
+            from rxmps3.cli.reading import plain_get
+
+            plain_get(sys.argv[1:])
         from rxmps3.cli.commands import main as perform
 
         for name in _COMMANDS:  # each adds its words

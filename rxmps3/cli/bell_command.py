@@ -10,7 +10,7 @@ import typer
 
 from rxmps3.bells.lines import needs, new_id
 from rxmps3.cli.commands import CODES, app
-from rxmps3.cli.run import AsJson
+from rxmps3.cli.options import AsJson
 from rxmps3.cli.terminal import Exit, Terminal, let_go_of_stdout
 from rxmps3.errors import Error, InvalidOption, Unavailable
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import re
 import sys
 from collections.abc import Callable, Coroutine, Mapping
@@ -15,7 +14,9 @@ import typer
 
 import rxmps3
 from rxmps3.cli import following
-from rxmps3.cli.run import AsJson, At, Endpoint, Profile, Region, Run, Target, when_of
+from rxmps3.cli.options import AsJson, At, Endpoint, Profile, Region, shared_parameters
+from rxmps3.cli.reading import read_one
+from rxmps3.cli.run import Run, Target, when_of
 from rxmps3.cli.terminal import Exit, Part, Terminal, prepare_streams, short_text, shown
 from rxmps3.database.past import Past
 from rxmps3.database.presence.presence import DEFAULT_TTL
@@ -24,7 +25,6 @@ from rxmps3.model import jsontext, valuetext
 from rxmps3.model.missing import MISSING
 from rxmps3.model.names import check_key
 from rxmps3.model.state import Entry, Inline
-from rxmps3.model.valuetext import Blob
 
 __all__ = ["app", "main"]
 
@@ -78,7 +78,7 @@ Poll = Annotated[float, typer.Option("--poll", metavar="SECONDS", help="Look for
 def command(function: Command) -> Command:
     """Turn a coroutine function of a `Run` into a command: its own parameters, then those of `Target`."""
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-    url, *common = inspect.signature(Target, eval_str=True).parameters.values()
+    url, *common = shared_parameters()
 
     def perform(**given: Any) -> int:
         at = Target(**{shared.name: given.pop(shared.name) for shared in (url, *common)})
@@ -250,20 +250,7 @@ async def get(
 
     Bytes are printed as an object with "bytes" in Base64 and "type"; with --raw as they are, but not to a terminal.
     """
-    if raw and run.at.json:
-        raise InvalidOption("--raw and --json exclude each other")
-    async with run.deadline(), run.database() as db, run.terminal.busy("Reading"):
-        value = await (db if at is None else await db.at(when_of(at))).get(key, MISSING)
-    if value is MISSING:
-        raise run.no_such_key(key, "" if at is None else f"at {at}")
-    if raw and isinstance(value, str):
-        run.terminal.raw(value + "\n")
-    elif raw and isinstance(value, Blob):
-        if sys.stdout.isatty():
-            raise InvalidOption(f"{value!r} would be printed on the terminal", remedy="send the output to a file")
-        run.terminal.bytes(value)
-    else:
-        run.terminal.value(value)
+    await read_one(run, key, raw=raw, at=at)
 
 
 @command
@@ -400,7 +387,6 @@ _USAGE_ERROR = typer.BadParameter.mro()[1]
 def main() -> None:
     """The entry point of the command."""
     prepare_streams()
-    logging.getLogger("rxmps3").setLevel(logging.ERROR)  # what may pass is said by the commands
     try:
         code = app(prog_name="rxmps3", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):

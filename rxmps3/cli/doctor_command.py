@@ -14,7 +14,8 @@ from rxmps3.cli.doctor.contenders import PROCESSES, race
 from rxmps3.cli.doctor.costs import projected
 from rxmps3.cli.doctor.examine import ROUNDS
 from rxmps3.cli.doctor.facts import Races
-from rxmps3.cli.run import AsJson, Endpoint, Profile, Region, Run, Target
+from rxmps3.cli.options import AsJson, Endpoint, Profile, Region
+from rxmps3.cli.run import Run, Target
 from rxmps3.cli.terminal import Exit, Part, json_text
 from rxmps3.cli.upkeep_commands import progress_bar
 from rxmps3.errors import InvalidOption

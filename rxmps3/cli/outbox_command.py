@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from rxmps3.cli.commands import CODES, app
-from rxmps3.cli.run import AsJson, Endpoint, Profile, Region, Run, Target
+from rxmps3.cli.options import AsJson, Endpoint, Profile, Region
+from rxmps3.cli.run import Run, Target
 from rxmps3.cli.terminal import shown
 from rxmps3.database.connect import connect
 from rxmps3.errors import InvalidOption

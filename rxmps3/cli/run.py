@@ -10,9 +10,8 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-import typer
 from reactivex import Observable
 
 from rxmps3 import bells
@@ -28,7 +27,7 @@ from rxmps3.storage import Storage, open_storage
 from rxmps3.storage.confirmed import ConfirmedStorage
 from rxmps3.storage.urls import without_secrets
 
-__all__ = ["AsJson", "At", "Endpoint", "Profile", "Region", "Run", "Target", "when_of"]
+__all__ = ["PATIENCE", "Run", "Target", "when_of"]
 
 T = TypeVar("T")
 
@@ -38,32 +37,18 @@ _CLOSING = 1.0
 _ABOUT_VALUES = ("fetch", "observe")
 """The operations whose failures concern one value; others show in the status."""
 
-Endpoint = Annotated[str | None, typer.Option("--endpoint-url", metavar="URL", help="The S3 server's address.")]
-Region = Annotated[str | None, typer.Option("--region", help="The bucket's region.")]
-Profile = Annotated[str | None, typer.Option("--profile", help="A profile of the AWS configuration files.")]
-At = Annotated[
-    str | None,
-    typer.Option("--at", metavar="VERSION", help="As it was then: a version id, a log version, a tag, a time."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Speak JSON: a document, or one on each line.")]
-
 
 @dataclass(frozen=True)
 class Target:
     """The arguments that commands share: the database, the deadline and the output format."""
 
-    url: Annotated[str, typer.Argument(metavar="URL", help="file:PATH or s3://BUCKET/PREFIX", show_default=False)]
-    manifest: Annotated[str, typer.Option("--manifest", "-m", metavar="NAME", help="The group of keys.")] = "main"
-    endpoint_url: Endpoint = None
-    region: Region = None
-    profile: Profile = None
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS", help=f"Give up after so long; {PATIENCE:g} unless the command goes on for ever."
-        ),
-    ] = None
-    json: AsJson = False
+    url: str
+    manifest: str = "main"
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    timeout: float | None = None
+    json: bool = False
 
     @property
     def place(self) -> str:

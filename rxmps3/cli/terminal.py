@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import stat
 import sys
@@ -269,11 +270,12 @@ def _say(text: str) -> None:
 
 
 def prepare_streams() -> None:
-    """Make the standard streams safe to use.
+    """Make the standard streams safe to use, and silence warnings, which the commands say in their own words.
 
     Pipes get UTF-8, and characters that a terminal cannot show are escaped. A closed stream reads as empty and swallows
     writes.
     """
+    logging.getLogger("rxmps3").setLevel(logging.ERROR)
     sys.stdin = sys.stdin or _nothing("r")
     sys.stdout = sys.stdout or _nothing("w")
     sys.stderr = sys.stderr or _nothing("w")

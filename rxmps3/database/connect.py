@@ -95,6 +95,9 @@ def connect(url: str | Storage, **options: Unpack[ConnectOptions]) -> Connecting
         inline_limit: values whose JSON is longer than this many bytes get an object of their own.
         max_pending: how many writes may wait for their commit before ``put`` raises `Overloaded`.
         cache_bytes: how much text of large values to keep in memory.
+        prefixes: a partial replica: load and keep only the keys that start with one of these. Whatever reads or
+            observes other keys raises `NotLoaded`, as does `compact`, which is left to others; plain writes work
+            everywhere.
         retention: how far back the log reaches at least; older entries are folded into checkpoints and deleted.
         budget: what this connection may spend on requests and transfer: a number is money a month, in the currency of
             ``prices``; or a `Budget`. Polling and presence slow down before it is passed; `Database.status` says so.

@@ -19,7 +19,7 @@ from rxmps3.replica import Replica
 from rxmps3.replica.cost import Ledger
 from rxmps3.replica.options import Options
 from rxmps3.runtime.clock import Clock
-from rxmps3.storage import S3Storage, Storage, open_storage
+from rxmps3.storage import Storage, open_storage
 from rxmps3.storage.prices import prices_at
 
 __all__ = ["Connection", "share"]
@@ -172,8 +172,8 @@ def share(
     else:
         keep, key = local, (place, id(local))
     owned = isinstance(where, str)
-    if isinstance(storage, S3Storage):
-        options["profile"] = storage.profile  # of the environment, as of now
+    if storage.url.startswith("s3:"):
+        options["profile"] = getattr(storage, "profile", None)  # of the environment, as of now
     connection = Connection(storage, clock, owned=owned, storage_options=options, keep=keep)
     if not shared or place is None:
         return connection

@@ -19,7 +19,7 @@ from rxmps3.database.new_key import KeyMaker
 from rxmps3.database.past.history import Difference, History, KeyVersion, When
 from rxmps3.database.past.past import Past
 from rxmps3.database.past.reading import Recorded
-from rxmps3.database.prefix import PAGE, PrefixRead
+from rxmps3.database.prefix import PAGE, PrefixRead, paged, under
 from rxmps3.database.presence.presence import CLOSE_WITHIN, Presence, Presences
 from rxmps3.database.receipts import Receipts
 from rxmps3.database.transaction import Transaction, Transactions, basis_of, changed, check_alone
@@ -31,8 +31,8 @@ from rxmps3.model.conditions import Conditions
 from rxmps3.model.derivations import Derivation, MergePatch, SchemaMerge, schema_text
 from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.snapshot import Snapshot
-from rxmps3.model.sortedkeys import check_prefix, check_window, window
-from rxmps3.model.state import ContentObject, Entry, Inline, ManifestVersion, View
+from rxmps3.model.sortedkeys import check_prefix, check_window
+from rxmps3.model.state import ContentObject, Entries, Entry, Inline, ManifestVersion, View
 from rxmps3.operators.iteration import Iteration
 from rxmps3.replica import Replica, SharedValues
 from rxmps3.replica.cost import Cost
@@ -41,6 +41,7 @@ from rxmps3.replica.options import Options, Status
 from rxmps3.replica.pending import Shown
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.writer import Draft
+from rxmps3.runtime.clock import give_way
 from rxmps3.runtime.no_pickle import BoundToProcess
 from rxmps3.runtime.rich_repr import bundle
 from rxmps3.storage.metered import charged_to
@@ -49,13 +50,16 @@ from rxmps3.streams.events import Change, Reset
 from rxmps3.streams.key import Key
 from rxmps3.streams.stream import Live
 from rxmps3.streams.typed import codec_for
-from rxmps3.streams.views import Streams, read_text, snapshot_of
+from rxmps3.streams.views import Streams, snapshot_of, value_of
 
 __all__ = ["Database", "make_key", "transactions_of"]
 
 T = TypeVar("T")
 K = TypeVar("K")
 logger = logging.getLogger("rxmps3")
+
+_AT_ONCE = 250
+"""So many values of up to 4 KiB are decoded before anything else gets the event loop: some milliseconds."""
 
 
 class Database(BoundToProcess):
@@ -326,9 +330,10 @@ class Database(BoundToProcess):
     async def get_many(self, keys: Iterable[str], default: Any = None) -> dict[str, Any]:
         """The values of several keys at one moment, in the order asked for. Otherwise as `get`."""
         asked = tuple(self._replica.placing.check_key(key) for key in keys)
+        self._replica.check_loaded(asked, "get")
         await self._look()
-        texts = await self._read_texts(lambda view: {key: view.look_up(key) for key in asked})
-        return {key: read_text(key, texts[key]) if key in texts else default for key in asked}
+        found = await self._read(lambda view: {key: entry for key in asked if (entry := view.look_up(key)) is not None})
+        return {key: found.get(key, default) for key in asked}
 
     def get_prefix(self, prefix: str = "", *, first: int | None = None, last: int | None = None) -> PrefixRead:
         """The values of the keys under a prefix at one moment, sorted by key; await it, or iterate over pages.
@@ -344,19 +349,20 @@ class Database(BoundToProcess):
         """
         check_prefix(prefix)
         check_window(first, last)
+        self._replica.check_loaded((prefix,), "get_prefix")
 
-        def select(view: View) -> dict[str, Entry | None]:
-            return {key: view.look_up(key) for key in window(self._replica.keys(prefix), first, last)}
+        def select(view: View) -> Entries:
+            return under(view, prefix, first, last)
 
-        async def read() -> Snapshot[str, Any]:
+        async def read() -> dict[str, Any]:
             await self._look()
-            return snapshot_of(await self._read_texts(select))
+            return await self._read(select)
 
         async def pages() -> AsyncIterator[Snapshot[str, Any]]:
             await self._look()
-            entries = [(key, entry) for key, entry in select(self._replica.view).items() if entry is not None]
-            for start in range(0, len(entries), PAGE):
-                yield snapshot_of(await self._checked_texts(dict(entries[start : start + PAGE])))
+            for page in paged(select(self._replica.view), PAGE):
+                yield snapshot_of(await self._checked_texts(page))
+                await give_way()
 
         return PrefixRead(read, pages)
 
@@ -374,6 +380,7 @@ class Database(BoundToProcess):
             Unavailable, AccessDenied: the storage does not answer or refuses.
             OSError: the file cannot be written.
         """
+        self._replica.check_loaded((self._replica.placing.check_key(key),), "get_file")
         await self._look()
         try:
             return await self._get_file(key, path)
@@ -404,24 +411,39 @@ class Database(BoundToProcess):
         self._replica.check_loop()
         await self._replica.look_if_stale()
 
-    async def _read_texts(self, select: Callable[[View], dict[str, Entry | None]]) -> dict[str, str]:
-        """The texts of the selected entries of the current view; retried on a newer view if an object was collected."""
+    async def _read(self, select: Callable[[View], Mapping[str, Entry]]) -> dict[str, Any]:
+        """The values of the selected entries of the current view; of a newer view if an object was collected."""
         try:
-            return await self._read_once(select)
+            return await self._values_of(select(self._replica.view))
         except Corrupt:
             await self._replica.look()
-            return await self._read_once(select)
+            return await self._values_of(select(self._replica.view))
 
-    async def _read_once(self, select: Callable[[View], dict[str, Entry | None]]) -> dict[str, str]:
-        entries = {key: entry for key, entry in select(self._replica.view).items() if entry is not None}
-        return await self._checked_texts(entries)
+    async def _values_of(self, entries: Mapping[str, Entry]) -> dict[str, Any]:
+        """The values of entries; others get the event loop in between if there are many.
+
+        Those in objects are fetched together, since several may be in one object.
+        """
+        values: dict[str, Any] = {}
+        away: dict[str, Entry] = {}
+        for page in paged(entries, _AT_ONCE):
+            if values:
+                await give_way()
+            for key, entry in page.items():
+                if isinstance(entry.content, Inline):
+                    values[key] = await value_of(key, entry.content.text)
+                else:
+                    values[key], away[key] = None, entry
+        for key, text in (await self.read_texts(away)).items():
+            values[key] = await value_of(key, text)
+        return values
 
     async def _checked_texts(self, entries: Mapping[str, Entry]) -> dict[str, str]:
         """The texts of entries; those from objects are checked to be JSON."""
         texts = await self.read_texts(entries)
         for key, entry in entries.items():
             if isinstance(entry.content, ContentObject):
-                valuetext.decode(texts[key], f"key {key!r}")
+                await value_of(key, texts[key])
         return texts
 
     async def read_texts(self, entries: Mapping[str, Entry]) -> dict[str, str]:
@@ -436,9 +458,12 @@ class Database(BoundToProcess):
 
     def keys(self, prefix: str = "") -> list[str]:
         """The keys under a prefix as of the last read, sorted by code point, including own pending writes. No I/O."""
+        self._replica.check_loaded((check_prefix(prefix),), "keys")
         return self._replica.keys(prefix)
 
     def __contains__(self, key: object) -> bool:
+        if isinstance(key, str):
+            self._replica.check_loaded((key,), "in")
         return key in self._replica.view
 
     def __len__(self) -> int:
@@ -448,6 +473,7 @@ class Database(BoundToProcess):
 
     def observe(self, key: str, default: Any = None) -> Observable[Any]:
         """The value of a key: the current one first, then each change; ``default`` while there is none."""
+        self._replica.check_loaded((self._replica.placing.check_key(key),), "observe")
         return self._streams.observe(key, default)
 
     @overload
@@ -491,12 +517,14 @@ class Database(BoundToProcess):
 
     def observe_many(self, *keys: str, default: Any = None) -> Observable[Mapping[str, Any]]:
         """The values of several keys, as a mapping with all of them, in one emission per change."""
+        self._replica.check_loaded(map(self._replica.placing.check_key, keys), "observe_many")
         return self._streams.observe_many(keys, default)
 
     def observe_prefix(
         self, prefix: str = "", *, first: int | None = None, last: int | None = None
     ) -> Observable[Mapping[str, Any]]:
         """The values of the keys that start with a string, sorted; optionally only the first or last n."""
+        self._replica.check_loaded((check_prefix(prefix),), "observe_prefix")
         return self._streams.observe_prefix(prefix, first, last)
 
     @overload
@@ -526,6 +554,8 @@ class Database(BoundToProcess):
             Closed: the database is closed.
         """
         self._check_open("collection")
+        prefixes = [source for source in sources if isinstance(source, str)] if sources else [""]
+        self._replica.check_loaded(prefixes, "collection")
         return collection_of(self._streams, sources, T)
 
     def iterate(self, observable: Observable[T], keep: int | Literal["all"] = 1) -> Iteration[T]:
@@ -540,6 +570,7 @@ class Database(BoundToProcess):
 
     def changes(self, prefix: str = "") -> Observable[Change]:
         """Each change of a value under a prefix, from now on, including own pending writes."""
+        self._replica.check_loaded((check_prefix(prefix),), "changes")
         return self._streams.changes(prefix)
 
     @property

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from rxmps3.model.snapshot import Snapshot
+from rxmps3.model.state import Entries, Entry, View
 
-__all__ = ["PAGE", "PrefixRead"]
+__all__ = ["PAGE", "PrefixRead", "paged", "under"]
 
 PAGE = 1000
 """A page has so many keys."""
+
+
+def under(view: View, prefix: str, first: int | None, last: int | None) -> Entries:
+    """The entries of a view under a prefix: all, or the ``first`` n, or the ``last`` n of them. No I/O."""
+    cells = view.under(prefix).cells
+    start, stop = (0, first) if last is None else (max(0, len(cells) - last), None)
+    return Entries(cells.slice(start, len(cells) if stop is None else stop))
+
+
+def paged(entries: Mapping[str, Entry], size: int) -> Iterator[dict[str, Entry]]:
+    """So many entries at a time."""
+    items = iter(entries.items())
+    while page := dict(islice(items, size)):
+        yield page
 
 
 class PrefixRead:
@@ -22,17 +38,14 @@ class PrefixRead:
 
     def __init__(
         self,
-        read: Callable[[], Coroutine[Any, Any, Snapshot[str, Any]]],
+        read: Callable[[], Coroutine[Any, Any, dict[str, Any]]],
         pages: Callable[[], AsyncIterator[Snapshot[str, Any]]],
     ) -> None:
         self._read = read
         self._pages = pages
 
     def __await__(self) -> Generator[Any, None, dict[str, Any]]:
-        return self._all().__await__()
-
-    async def _all(self) -> dict[str, Any]:
-        return (await self._read()).to_dict()
+        return self._read().__await__()
 
     def __aiter__(self) -> AsyncIterator[Snapshot[str, Any]]:
         return self._pages()

@@ -9,6 +9,7 @@ from copy import deepcopy
 from inspect import isawaitable
 from typing import Any, TypeVar, cast
 
+from rxmps3.database.prefix import under
 from rxmps3.errors import Closed, Conflict, Error, InvalidOption
 from rxmps3.model import valuetext
 from rxmps3.model.conditions import Conditions, Range, Seen, broken, seen
@@ -78,6 +79,7 @@ class Transaction:
         """The values of several keys, in the order asked for. Otherwise as `get`."""
         self._check_running()
         asked = tuple(self._replica.placing.check_key(key) for key in keys)
+        self._replica.check_loaded((key for key in asked if key not in self._changes), "get")
         await self._claim.take([key for key in asked if key not in self._changes])
         self._check_running()
         self._go_forward()
@@ -117,10 +119,8 @@ class Transaction:
             self._view = view
 
     def _under(self, prefix: str, first: int | None, last: int | None) -> dict[str, Entry]:
-        keys = self._replica.keys(prefix)
-        if self._replica.view is not self._view:  # they belong to the current view, which is a newer one
-            keys = sorted(key for key in self._view if key.startswith(prefix))
-        there = {key: self._view[key] for key in window(keys, first, last)}
+        self._replica.check_loaded((prefix,), "get_prefix")
+        there = dict(under(self._view, prefix, first, last))
         self._ranges.append(Range(prefix, first, last, {key: Seen.of(entry) for key, entry in there.items()}))
         return there
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from rxmps3.database.undo_stack import Side, UndoStack, UndoStep
-from rxmps3.errors import Conflict, Corrupt, NotKept, Rejected
+from rxmps3.errors import Conflict, Corrupt, NotKept, NotLoaded, Rejected
 from rxmps3.model import valuetext
 from rxmps3.model.conditions import Conditions, Seen, broken
 from rxmps3.model.missing import MISSING
@@ -95,6 +95,7 @@ class UndoActions:
             if step is None:
                 return ""
             version = step.version
+            self._check_loaded("undo", step)
             if await self._ended(step, version):
                 return version
             if step.before is None:
@@ -116,8 +117,17 @@ class UndoActions:
             step = self._steps.newest_undone
             if step is None:
                 return ""
+            self._check_loaded("redo", step)
             receipt = await self._write("redo", step, step.after, step.before or {})
         return await receipt
+
+    def _check_loaded(self, operation: str, step: UndoStep) -> None:
+        """Drop a step that changes keys of which this replica does not know what they were. Raises `NotLoaded`."""
+        try:
+            self._replica.check_loaded(step.after, operation)
+        except NotLoaded:
+            self._steps.drop(step)
+            raise
 
     async def _write(self, operation: str, step: UndoStep, wanted: Side, present: Side) -> Receipt:
         """Write one side of a step, provided that its keys are still at the other side."""

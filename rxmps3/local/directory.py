@@ -4,6 +4,7 @@
 
     DIR/<database>/address                       which database it is: its URL, as the storage says it
     DIR/<database>/<manifest>/known/state        the last known state and its place in the log
+    DIR/<database>/<manifest>/known/state-<…>    of a partial replica: that of its prefixes
     DIR/<database>/<manifest>/known/values/<…>   known large values
     DIR/<database>/<manifest>/slots/<n>/…        one outbox a process; locked while its process lives
 
@@ -31,6 +32,7 @@ from rxmps3.log import codec
 from rxmps3.log.protocol import ResumePoint
 from rxmps3.model import jsontext
 from rxmps3.model.names import Layout, escape
+from rxmps3.model.prefixes import Prefixes
 from rxmps3.model.state import State
 from rxmps3.runtime.clock import Clock
 from rxmps3.storage.base import Found, Storage, list_all
@@ -94,18 +96,18 @@ class Local:
         """The outbox files that could not be read, with the reasons."""
         return [name for outbox in self.outboxes for name in outbox.set_aside]
 
-    async def load_state(self) -> SavedState | None:
-        """The last known state, or None if there is none that can be read."""
-        answer = await self._storage.get(_STATE)
+    async def load_state(self, kept: Prefixes | None = None) -> SavedState | None:
+        """The last known state of the keys that are kept, or None if there is none that can be read."""
+        answer = await self._storage.get(_state_name(kept))
         if not isinstance(answer, Found):
             return None
         text = answer.body
-        return await asyncio.to_thread(_decode_saved, text)
+        return await asyncio.to_thread(_decode_saved, text, kept)
 
     async def save_state(self, saved: SavedState) -> None:
         """Replace the last known state. Raises `Unavailable` or `AccessDenied` if the disk refuses."""
         body = await asyncio.to_thread(_encode_saved, saved)
-        await self._storage.put(_STATE, body)
+        await self._storage.put(_state_name(saved.state.kept), body)
 
     async def load_value(self, identity: str) -> str | None:
         """A known value's text, verified, or None."""
@@ -286,28 +288,42 @@ def lock_slot(slot: Path) -> tuple[Path, int] | None:
     return slot, descriptor
 
 
+def _state_name(kept: Prefixes | None) -> str:
+    """Replicas that keep different keys save their states beside each other."""
+    if kept is None:
+        return _STATE
+    return f"{_STATE}-{hashlib.sha256(jsontext.encode(kept.all).encode()).hexdigest()[:16]}"
+
+
 def _value_name(identity: str) -> str:
     return _VALUES + hashlib.sha256(identity.encode()).hexdigest()
 
 
 def _encode_saved(saved: SavedState) -> bytes:
+    """A line of JSON with the place in the log, and the state as in a checkpoint."""
     place = saved.place
     if place is None:
         return seal('{"place":null}')
-    state = codec.encode_state(saved.state, "", 0, _NO_CHAIN).decode()
     members: dict[str, Any] = {"protocol": place.protocol, "version": place.version, "members": dict(place.members)}
     if place.beside:
         members["beside"] = dict(place.beside)
-    return seal(f'{{"place":{jsontext.encode(members)},"state":{jsontext.encode(state)}}}')
+    parts = [f'{{"place":{jsontext.encode(members)}}}\n'.encode()]
+    parts.extend(codec.state_parts(saved.state, "", 0, _NO_CHAIN))
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return b"".join((digest.hexdigest().encode(), b"\n", *parts))
 
 
-def _decode_saved(body: bytes) -> SavedState | None:
+def _decode_saved(body: bytes, kept: Prefixes | None = None) -> SavedState | None:
     try:
-        members = cast("dict[str, Any]", jsontext.decode(open_sealed(body, _STATE), _STATE))
+        first, _, state_body = open_sealed(body, _STATE).partition("\n")
+        members = cast("dict[str, Any]", jsontext.decode(first, _STATE))
         if members["place"] is None:
-            return SavedState(None, State())
+            return SavedState(None, State(kept=kept))
         place = ResumePoint(**members["place"])
-        state = codec.decode_state(members["state"].encode(), _STATE, codec.any_names).state
+        text = state_body or members["state"]  # earlier versions put it into the same line, as JSON within JSON
+        state = codec.decode_state(text.encode(), _STATE, codec.any_names, kept).state
         return SavedState(place, replace(state, version=place.version))
     except (Error, KeyError, TypeError, AttributeError, UnicodeDecodeError):
         return None

@@ -7,7 +7,6 @@ decompression bomb is rejected here.
 from __future__ import annotations
 
 import asyncio
-import gzip
 import hashlib
 import zlib
 from dataclasses import replace
@@ -15,6 +14,7 @@ from dataclasses import replace
 from rxmps3.errors import Corrupt
 from rxmps3.log import codec
 from rxmps3.model.names import Layout
+from rxmps3.model.prefixes import Prefixes
 from rxmps3.model.state import State
 from rxmps3.storage.base import Found, Get, Put
 
@@ -23,6 +23,8 @@ __all__ = ["MAX_CHECKPOINT_BYTES", "is_due", "load", "load_at", "store", "store_
 MAX_CHECKPOINT_BYTES = 1 << 30
 LINE_ENTRIES = 200
 LINE_BYTES = 256 << 10
+_GZIP = 31
+"""zlib's ``wbits`` for gzip with the largest window."""
 REQUEST_WEIGHT = 4 << 10
 """Replaying an entry costs a request; it counts like so many bytes."""
 
@@ -54,25 +56,37 @@ async def store_at(
     """As `store`, under a name that the caller chooses and that the reference will hold."""
 
     def encode() -> tuple[bytes, str, int]:
-        body = codec.encode_state(state, incarnation, seq, chain)
-        return gzip.compress(body, compresslevel=6, mtime=0), codec.digest(body), len(body)
+        pack, digest, size = zlib.compressobj(6, wbits=_GZIP), hashlib.sha256(), 0
+        packed: list[bytes] = []
+        for part in codec.state_parts(state, incarnation, seq, chain):
+            digest.update(part)
+            packed.append(pack.compress(part))
+            size += len(part)
+        return b"".join((*packed, pack.flush())), digest.hexdigest(), size
 
     packed, sha256, size = await asyncio.to_thread(encode)
     await storage.put(name, packed, sha256=hashlib.sha256(packed).digest(), content_type="application/gzip")
     return codec.CheckpointRef(seq, name, sha256, size)
 
 
-async def load(storage: Get, layout: Layout, incarnation: str, ref: codec.CheckpointRef) -> codec.Checkpoint | None:
-    """Read a checkpoint; None if the object is gone.
+async def load(
+    storage: Get, layout: Layout, incarnation: str, ref: codec.CheckpointRef, kept: Prefixes | None = None
+) -> codec.Checkpoint | None:
+    """Read a checkpoint, or its entries of some keys; None if the object is gone.
 
     Raises:
         Corrupt: it does not match the reference in the head.
     """
-    return await load_at(storage, layout.root + ref.name, incarnation, ref, codec.sequenced_names)
+    return await load_at(storage, layout.root + ref.name, incarnation, ref, codec.sequenced_names, kept)
 
 
 async def load_at(
-    storage: Get, name: str, incarnation: str, ref: codec.CheckpointRef, names: codec.Names
+    storage: Get,
+    name: str,
+    incarnation: str,
+    ref: codec.CheckpointRef,
+    names: codec.Names,
+    kept: Prefixes | None = None,
 ) -> codec.Checkpoint | None:
     """As `load`, from the given name; ``names`` checks the object names of values."""
     what = f"checkpoint {name!r}"
@@ -82,14 +96,14 @@ async def load_at(
     if not isinstance(answer, Found):
         return None
     packed = answer.body
-    checkpoint = await asyncio.to_thread(lambda: codec.decode_state(_unpack(packed, ref, what), name, names))
+    checkpoint = await asyncio.to_thread(lambda: codec.decode_state(_unpack(packed, ref, what), name, names, kept))
     if (checkpoint.incarnation, checkpoint.seq) != (incarnation, ref.seq):
         raise Corrupt(f"belongs to entry {checkpoint.seq} of log {checkpoint.incarnation}", object=what)
     return checkpoint
 
 
 def _unpack(packed: bytes, ref: codec.CheckpointRef, what: str) -> bytes:
-    reader = zlib.decompressobj(wbits=31)
+    reader = zlib.decompressobj(wbits=_GZIP)
     try:
         body = reader.decompress(packed, ref.size + 1)
     except zlib.error as error:

@@ -9,19 +9,22 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, cast
 
 from immutables import Map
 
 from rxmps3.errors import Corrupt, InvalidValue, Unsupported
 from rxmps3.model import jsontext, valuetext
+from rxmps3.model.entries import Cell, cell_of
 from rxmps3.model.names import is_pack_name, parse_value_name
+from rxmps3.model.prefixes import Prefixes
 from rxmps3.model.seal import check_seal, sealed
-from rxmps3.model.state import ContentObject, Entry, Inline, ManifestVersion, Mark, State, Write, WriteId
-from rxmps3.model.writing import contents_of
+from rxmps3.model.sortedmap import SortedMap
+from rxmps3.model.state import ContentObject, Entries, Entry, Inline, ManifestVersion, Mark, State, Write, WriteId
 
 __all__ = [
     "FORMAT",
@@ -47,6 +50,7 @@ __all__ = [
     "json_object",
     "sequenced_names",
     "stamp",
+    "state_parts",
 ]
 
 FORMAT = 1
@@ -170,13 +174,12 @@ def encode_write(write: Write, committer: str) -> str:
 
 
 def _quote(text: str) -> str:
-    return jsontext.encode(text)
+    return jsontext.quote(text)
 
 
 def features_of(writes: Iterable[Write]) -> list[str]:
     """What a log entry with these writes requires of its readers."""
-    packed = any(content.offset is not None for write in writes for content in contents_of(write))
-    return [PACKS] if packed else []
+    return [PACKS] if any(_packs_in(write.update.values()) for write in writes) else []
 
 
 def _packs_in(entries: Iterable[Entry | None]) -> dict[str, int]:
@@ -186,6 +189,8 @@ def _packs_in(entries: Iterable[Entry | None]) -> dict[str, int]:
         for entry in entries
         if entry is not None and isinstance(entry.content, ContentObject) and entry.content.offset is not None
     }
+    if not names:
+        return {}
     return {name: number for number, name in enumerate(sorted(names))}
 
 
@@ -231,23 +236,25 @@ def encode_entry(
 ) -> bytes:
     """The bytes of a log entry; ``writes`` are texts made by `encode_write`, ``requires`` is what `features_of` says
     of the writes."""
-    members = {
-        "by": by,
-        "date": None if date is None else stamp(date, "seconds"),
-        "format": FORMAT,
-        "previous": previous,
-        "requires": list(requires),
-        "seq": seq,
-        "time": stamp(time, "milliseconds"),
-        "writer": writer,
-        **({"expired": list(expired)} if expired else {}),
-    }
-    return sealed(f'{jsontext.encode(members)[:-1]},"writes":[{",".join(writes)}]}}'.encode())
+    parts = [
+        f'{{"by":{_quote(by)}',
+        f'"date":{"null" if date is None else _quote(stamp(date, "seconds"))}',
+        *([f'"expired":{jsontext.encode(list(expired))}'] if expired else []),
+        f'"format":{FORMAT}',
+        f'"previous":{_quote(previous)}',
+        f'"requires":{jsontext.encode(list(requires)) if requires else "[]"}',
+        f'"seq":{seq}',
+        f'"time":{_quote(stamp(time, "milliseconds"))}',
+        f'"writer":{_quote(writer)}',
+        f'"writes":[{",".join(writes)}]}}',
+    ]
+    return sealed(",".join(parts).encode())
 
 
 def stamp(time: datetime, precision: str) -> str:
     """A time as RFC 3339 text in UTC."""
-    return time.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
+    in_utc = time if time.tzinfo is UTC else time.astimezone(UTC)
+    return in_utc.isoformat(timespec=precision).replace("+00:00", "Z")
 
 
 def decode_entry(body: bytes, name: str) -> LogEntry:
@@ -422,12 +429,21 @@ def _decode_ref(members: dict[str, Any], what: str) -> CheckpointRef:
     return CheckpointRef(read.number("seq"), read.text("name"), read.hash("sha256"), read.number("size"))
 
 
+_ENTRIES_AT_ONCE = 1000
+
+
 def encode_state(state: State, incarnation: str, seq: int, chain: str) -> bytes:
     """The JSON of a checkpoint. Deterministic: equal states give equal bytes."""
-    packs = _packs_in(state.entries.values())
-    entries = ",".join(
-        f"{_quote(key)}:{_encode_state_entry(entry, packs)}" for key, entry in sorted(state.entries.items())
-    )
+    return b"".join(state_parts(state, incarnation, seq, chain))
+
+
+def state_parts(state: State, incarnation: str, seq: int, chain: str) -> Iterator[bytes]:
+    """`encode_state` in parts: a state of a million keys is never in memory as one text.
+
+    The entries come last: `decode_state` reads them one by one, and they refer to the packs.
+    """
+    cells = state.entries.cells
+    packs = _packs_in(cell for _, cell in cells.items() if not isinstance(cell, str))
     writers = {
         writer: {
             "number": mark.number,
@@ -448,7 +464,19 @@ def encode_state(state: State, incarnation: str, seq: int, chain: str) -> bytes:
             **({"packs": list(packs)} if packs else {}),
         }
     )
-    return f'{head[:-1]},"entries":{{{entries}}}}}'.encode()
+    comma = f'{head[:-1]},"entries":{{'
+    items = iter(cells.items())
+    while some := [f"{_quote(key)}:{_encode_cell(cell, packs)}" for key, cell in islice(items, _ENTRIES_AT_ONCE)]:
+        yield f"{comma}{','.join(some)}".encode()
+        comma = ","
+    yield f"{comma if not cells else ''}}}}}".encode()
+
+
+def _encode_cell(cell: Cell, packs: Mapping[str, int]) -> str:
+    if isinstance(cell, str):
+        version, _, text = cell.rpartition("\n")
+        return f'{{"value":{text},"version":{_quote(version)}}}'
+    return _encode_state_entry(cell, packs)
 
 
 @dataclass(frozen=True)
@@ -461,24 +489,50 @@ class Checkpoint:
     state: State
 
 
-def decode_state(body: bytes, name: str, names: Names = sequenced_names) -> Checkpoint:
-    """Read the JSON of a checkpoint. Raises as `decode_entry`."""
+def decode_state(body: bytes, name: str, names: Names = sequenced_names, kept: Prefixes | None = None) -> Checkpoint:
+    """Read the JSON of a checkpoint, or of its entries those of some keys. Raises as `decode_entry`."""
     what = f"checkpoint {name!r}"
-    members = json_object(jsontext.decode_container(body, what), what)
+    found: list[Entries] = []
+
+    def take(pairs: Iterable[tuple[str, Any]], before: dict[str, Any]) -> None:
+        check_format(before, what)
+        found.append(_decode_entries(pairs, what, names, kept, before))
+
+    try:
+        members = json_object(jsontext.decode_members(body, "entries", take, what), what)
+    except Corrupt:
+        # Or it holds a number or a text that not every reader takes: only its own key suffers from that. Or its packs
+        # come after its entries.
+        members = json_object(jsontext.decode_container(body, what), what)
+        found.clear()
     check_format(members, what)
     read = Reader(members, what)
-    packs = _decode_packs(read, names, what)
-    entries = {
-        key: _decode_state_entry(entry, key, what, names, packs) for key, entry in read.object("entries").items()
-    }
+    entries = found[-1] if found else _decode_entries(read.object("entries").items(), what, names, kept, members)
     writers: dict[str, Mark] = {}
     for writer, part in read.object("writers").items():
         mark = Reader(json_object(part, what), what)
         date = None if mark.members.get("date") is None else mark.time("date")
         writers[writer] = Mark(mark.number("number"), mark.text("nonce"), date, _decode_gaps(mark.members, what))
     seq = read.number("seq")
-    state = State(Map(entries), Map(writers), str(seq))
+    state = State(entries, Map(writers), str(seq), kept)
     return Checkpoint(read.text("log"), seq, read.hash("chain"), state)
+
+
+def _decode_entries(
+    pairs: Iterable[tuple[str, Any]], what: str, names: Names, kept: Prefixes | None, members: dict[str, Any]
+) -> Entries:
+    """The entries of a checkpoint; of its ``members`` the packs are needed, if there are any."""
+    packs = _decode_packs(Reader(members, what), names, what)
+    cells: dict[str, Cell] = {}
+    last, ascending = "", True
+    for key, part in pairs:
+        if kept is not None and not kept.has(key):
+            continue
+        cells[key] = cell_of(_decode_state_entry(part, key, what, names, packs))
+        ascending = ascending and key > last
+        last = key
+    keys = list(cells) if ascending else sorted(cells)
+    return Entries(SortedMap.of(keys, list(cells.values()) if ascending else [cells[key] for key in keys]))
 
 
 def _decode_gaps(members: Mapping[str, Any], what: str) -> tuple[tuple[int, int], ...]:
@@ -521,6 +575,8 @@ def _is_text(value: Any) -> bool:
     """Whether the value is a str that UTF-8 can encode; parsed JSON may contain lone surrogates."""
     if not isinstance(value, str):
         return False
+    if value.isascii():
+        return True
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -542,10 +598,16 @@ class Reader:
         return value
 
     def text(self, name: str) -> str:
+        value = self.members.get(name)
+        if isinstance(value, str) and value.isascii():
+            return value
         return self._get(name, _is_text, "a string")
 
     def number(self, name: str) -> int:
-        return self._get(name, lambda value: type(value) is int and value >= 0, "a whole number")
+        value = self.members.get(name)
+        if type(value) is int and value >= 0:
+            return value
+        raise Corrupt(f"{name!r} is not a whole number", object=self._what)
 
     def array(self, name: str) -> list[Any]:
         return self._get(name, lambda value: isinstance(value, list), "an array")
@@ -564,6 +626,8 @@ class Reader:
     def time(self, name: str) -> datetime:
         try:
             stamp = datetime.fromisoformat(self.text(name))
+            if stamp.tzinfo is UTC:
+                return stamp
             return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).astimezone(UTC)
         except (ValueError, OverflowError):
             raise Corrupt(f"{name!r} is not a time", object=self._what) from None

@@ -14,6 +14,7 @@ from reactivex import Observable
 
 from rxmps3.errors import Error, InvalidInput
 from rxmps3.log.archive import Archive
+from rxmps3.model.prefixes import Prefixes
 from rxmps3.model.state import Committed, ContentObject, Entry, Loaded, Refused, Replayed, State, Write, WriteId
 from rxmps3.runtime.clock import Clock
 from rxmps3.storage.base import Storage, Stored
@@ -318,6 +319,7 @@ class Context:
         state: returns the state that was emitted last.
         retention: how far back the log reaches at least.
         versioning: mps3 only: values as versions of one object per key.
+        kept: the keys that this client keeps, if not all. A protocol may read the others all the same.
     """
 
     storage: Storage
@@ -328,6 +330,7 @@ class Context:
     state: Callable[[], State]
     retention: timedelta
     versioning: bool = False
+    kept: Prefixes | None = None
 
 
 class Kit(NamedTuple):

@@ -7,7 +7,6 @@ from functools import partial
 from typing import NamedTuple, get_args
 
 from rxmps3.errors import Error, InvalidInput, InvalidOption, Unsupported
-from rxmps3.log import mps3, sequenced, versioned
 from rxmps3.log.codec import sequenced_names
 from rxmps3.log.detect import Choice, IsThere
 from rxmps3.log.protocol import Context, Kit, ProtocolName
@@ -26,19 +25,34 @@ class _Protocol(NamedTuple):
     probe: Callable[[Storage, Clock], Awaitable[None]]
 
 
-_PROTOCOLS: dict[ProtocolName, _Protocol] = {
-    "sequenced": _Protocol(sequenced.open_kit, sequenced.is_there, sequenced.probe),
-    "versioned": _Protocol(versioned.open_kit, versioned.is_there, versioned.probe),
-    "mps3": _Protocol(mps3.open_kit, mps3.is_there, mps3.probe),
-}
-
-PROTOCOLS: tuple[ProtocolName, ...] = tuple(_PROTOCOLS)
+PROTOCOLS: tuple[ProtocolName, ...] = ("sequenced", "versioned", "mps3")
 """Best first."""
+
+
+def _package(protocol: ProtocolName) -> _Protocol:
+    """Imported only when it is used; most programs use one."""
+    match protocol:
+        case "sequenced":
+            from rxmps3.log import sequenced
+
+            return _Protocol(sequenced.open_kit, sequenced.is_there, sequenced.probe)
+        case "versioned":
+            from rxmps3.log import versioned
+
+            return _Protocol(versioned.open_kit, versioned.is_there, versioned.probe)
+        case "mps3":
+            from rxmps3.log import mps3
+
+            return _Protocol(mps3.open_kit, mps3.is_there, mps3.probe)
 
 
 def open_kit(protocol: ProtocolName, context: Context) -> Kit:
     """Open one manifest in a protocol."""
-    return _PROTOCOLS[protocol].open_kit(context)
+    return _package(protocol).open_kit(context)
+
+
+async def _is_there(protocol: ProtocolName, storage: Storage, manifest: str) -> bool:
+    return await _package(protocol).is_there(storage, manifest)
 
 
 async def examine(storage: Storage, clock: Clock) -> dict[ProtocolName, Error | None]:
@@ -47,9 +61,9 @@ async def examine(storage: Storage, clock: Clock) -> dict[ProtocolName, Error | 
     `Unsupported` means that the storage cannot carry it; any other error, that its probe could not be completed.
     """
     found: dict[ProtocolName, Error | None] = {}
-    for protocol, one in _PROTOCOLS.items():
+    for protocol in PROTOCOLS:
         try:
-            await one.probe(storage, clock)
+            await _package(protocol).probe(storage, clock)
         except Error as error:
             found[protocol] = error
         else:
@@ -59,7 +73,7 @@ async def examine(storage: Storage, clock: Clock) -> dict[ProtocolName, Error | 
 
 def is_there(storage: Storage, manifest: str) -> dict[ProtocolName, IsThere]:
     """For each protocol, best first, a function that checks whether a manifest exists in it."""
-    return {protocol: partial(_PROTOCOLS[protocol].is_there, storage, manifest) for protocol in PROTOCOLS}
+    return {protocol: partial(_is_there, protocol, storage, manifest) for protocol in PROTOCOLS}
 
 
 async def protocol_of(storage: Storage, manifest: str) -> ProtocolName | None:

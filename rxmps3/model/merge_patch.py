@@ -1,10 +1,10 @@
-"""JSON merge patch (RFC 7386), whole and flat. Pure; arguments are never changed.
+"""JSON merge patch (RFC 7386), and the composition of flat ones. Pure; arguments are never changed.
 
 Laws, for all JSON values ``t``, ``u`` and patches ``p``:
 
 * ``merge(t, p)`` is the RFC's ``MergePatch(t, p)``;
 * ``merge(merge(t, p), p) == merge(t, p)``: a repeated patch changes nothing;
-* for flat patches, ``merge_flat(merge_flat(t, p), q) == merge_flat(t, compose(p, q))``.
+* for flat patches of entries, ``t.patched(p).patched(q) == t.patched(compose(p, q))``; see `Entries`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
-from immutables import Map
-
-__all__ = ["compose", "merge", "merge_flat"]
+__all__ = ["compose", "merge"]
 
 T = TypeVar("T")
 
@@ -33,17 +31,6 @@ def merge(target: Any, patch: Any) -> Any:
         else:
             result[name] = merge(result.get(name), part)
     return result
-
-
-def merge_flat(target: Map[str, T], patch: Mapping[str, T | None]) -> Map[str, T]:
-    """Apply a flat merge patch: members are replaced or (None) deleted as a whole. Unchanged parts are shared."""
-    result = target.mutate()
-    for name, member in patch.items():
-        if member is not None:
-            result[name] = member
-        elif name in result:
-            del result[name]
-    return result.finish()
 
 
 def compose(*patches: Mapping[str, T]) -> dict[str, T]:

@@ -56,8 +56,18 @@ _MAX_SEGMENT = 200
 _GOES_ON = "@/"
 
 
+_SEGMENT = r"(?!\.\.?(?:/|\Z))[0-9A-Za-z_.~-]{1,200}"
+_PLAIN = re.compile(f"{_SEGMENT}(?:/{_SEGMENT})*")
+
+
 def escape(key: str) -> str:
     """The name of a key: one or more segments, none of them empty, ``.`` or ``..``."""
+    if _PLAIN.fullmatch(key):
+        return key
+    return _escape(key)
+
+
+def _escape(key: str) -> str:
     segments = [_split(_escape_dots(quote(segment, safe="~"))) for segment in key.split("/")]
     name = segments[0]
     for segment in segments[1:]:

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from sortedcontainers import SortedSet
 
 from rxmps3.errors import InvalidOption
+from rxmps3.model.entries import after
 
 __all__ = ["SortedKeys", "check_prefix", "check_window", "window"]
-
-_LAST = "\U0010ffff"
 
 
 class SortedKeys:
@@ -37,14 +36,8 @@ class SortedKeys:
     def with_prefix(self, prefix: str) -> list[str]:
         """The keys that start with ``prefix``."""
         check_prefix(prefix)
-        end = _after(prefix)
+        end = after(prefix)
         return self._keys[self._keys.bisect_left(prefix) : None if end is None else self._keys.bisect_left(end)]
-
-
-def _after(prefix: str) -> str | None:
-    """The smallest string greater than all that start with ``prefix``; None if there is none."""
-    shorter = prefix.rstrip(_LAST)
-    return shorter[:-1] + chr(ord(shorter[-1]) + 1) if shorter else None
 
 
 def window(keys: list[str], first: int | None, last: int | None) -> list[str]:

@@ -9,7 +9,7 @@ Any two keys of a map have to be comparable by ``<``.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, Final, Generic, TypeVar
 
@@ -25,6 +25,9 @@ MOST: Final = 64
 """A node has at most so many places; it is split in two above."""
 FEWEST: Final = MOST // 4
 """A node with fewer is joined with a neighbour."""
+
+_FEW: Final = 4
+"""So many changes are made one by one."""
 
 
 class _Leaf(Generic[V]):
@@ -117,17 +120,25 @@ class SortedMap(Generic[V]):
     def update(self, changes: Mapping[Any, V | MissingType]) -> SortedMap[V]:
         """The map with some keys set and, where the value is `MISSING`, deleted.
 
-        O(changes · log n); O(n + changes · log changes) if that is less.
+        O(changes · log n), less where many changes concern one node.
         """
-        if len(changes) > 64 and len(changes) * 8 > len(self):
-            merged: dict[Any, V | MissingType] = dict(self.items())
-            merged.update(changes)
-            keys = sorted(key for key, value in merged.items() if not isinstance(value, MissingType))
-            return SortedMap.of(keys, [merged[key] for key in keys])  # pyright: ignore[reportReturnType]  # none is MISSING
-        result = self
-        for key, value in changes.items():
-            result = result.delete(key) if isinstance(value, MissingType) else result.set(key, value)
-        return result
+        if len(changes) <= _FEW:
+            result = self
+            for key, value in changes.items():
+                result = result.delete(key) if isinstance(value, MissingType) else result.set(key, value)
+            return result
+        keys = sorted(changes)
+        nodes = _updated(self._root, keys, changes, 0, len(keys))
+        while len(nodes) > 1:
+            nodes = [_branch(tuple(nodes[low:high])) for low, high in _cuts(len(nodes))]
+        root = nodes[0] if nodes else _Leaf[V]((), ())
+        while isinstance(root, _Branch) and len(root.children) == 1:
+            root = root.children[0]
+        return SortedMap(root)
+
+    def mapped(self, function: Callable[[V], W]) -> SortedMap[W]:
+        """The same keys, each with the function of its value. O(n)."""
+        return SortedMap(_mapped(self._root, function))
 
     def at(self, index: int) -> tuple[Any, V]:
         """The key at a position, and its value. O(log n). Raises `IndexError`."""
@@ -163,6 +174,26 @@ class SortedMap(Generic[V]):
         """The items from a key on, in descending order. O(log n) to the first."""
         return _items_down_from(self._root, key)
 
+    def rank(self, key: Any) -> int:
+        """How many keys are less than this one. O(log n)."""
+        node, before = self._root, 0
+        while isinstance(node, _Branch):
+            place = max(bisect_right(node.keys, key) - 1, 0)
+            before += sum([child.size for child in node.children[:place]])
+            node = node.children[place]
+        return before + bisect_left(node.keys, key)
+
+    def between(self, start: Any, stop: Any) -> SortedMap[V]:
+        """The map of the keys from ``start`` to before ``stop``, or to the end if that is None. O(log n): it shares
+        the nodes between."""
+        low, high = self.rank(start), len(self) if stop is None else self.rank(stop)
+        if low >= high:
+            return SortedMap()
+        root = _part(self._root, low, high)
+        while isinstance(root, _Branch) and len(root.children) == 1:
+            root = root.children[0]
+        return SortedMap(root)
+
     def slice(self, start: int, stop: int) -> SortedMap[V]:
         """The map of the positions from ``start`` to before ``stop``. O(log n + stop - start)."""
         stop = min(stop, len(self))
@@ -184,6 +215,10 @@ def _cuts(length: int) -> Iterator[tuple[int, int]]:
     """Where to split that many items into nodes of about equal size, with room to grow."""
     parts = -(-length // (MOST * 3 // 4))
     return ((length * part // parts, length * (part + 1) // parts) for part in range(parts))
+
+
+def _cuts_if_too_many(length: int) -> Iterable[tuple[int, int]]:
+    return ((0, length),) if length <= MOST else _cuts(length)
 
 
 def _set(node: _Node[V], key: Any, value: V) -> tuple[_Node[V], ...]:
@@ -221,6 +256,61 @@ def _halved(children: tuple[_Node[V], ...]) -> tuple[_Node[V], ...]:
         return (_branch(children),)
     half = len(children) // 2
     return (_branch(children[:half]), _branch(children[half:]))
+
+
+def _updated(
+    node: _Node[V], keys: Sequence[Any], changes: Mapping[Any, V | MissingType], low: int, high: int
+) -> list[_Node[V]]:
+    """The node with the changes of ``keys[low:high]``, as any number of nodes of its height."""
+    if low == high:
+        return [node]
+    if isinstance(node, _Leaf):
+        merged: dict[Any, V | MissingType] = dict(zip(node.keys, node.values, strict=True))
+        merged.update((key, changes[key]) for key in keys[low:high])
+        left = merged if len(merged) == node.size else sorted(merged)
+        items: list[tuple[Any, V]] = [(key, value) for key in left if not isinstance(value := merged[key], MissingType)]
+        if not items:
+            return []
+        return [
+            _leaf(items[first:last]) for first, last in ([(0, len(items))] if len(items) <= MOST else _cuts(len(items)))
+        ]
+    children: list[_Node[V]] = []
+    for place, child in enumerate(node.children):
+        end = bisect_left(keys, node.keys[place + 1], low, high) if place + 1 < len(node.keys) else high
+        for part in _updated(child, keys, changes, low, end):
+            if children and min(len(part.keys), len(children[-1].keys)) < FEWEST:
+                children.extend(_joined(children.pop(), part))
+            else:
+                children.append(part)
+        low = end
+    if not children:
+        return []
+    return [_branch(tuple(children[first:last])) for first, last in _cuts_if_too_many(len(children))]
+
+
+def _leaf(items: list[tuple[Any, V]]) -> _Leaf[V]:
+    return _Leaf(tuple([key for key, _ in items]), tuple([value for _, value in items]))
+
+
+def _part(node: _Node[V], low: int, high: int) -> _Node[V]:
+    """The places of a node from ``low`` to before ``high``, which are not none; nodes at the ends may be small."""
+    if low <= 0 and high >= node.size:
+        return node
+    if isinstance(node, _Leaf):
+        low = max(low, 0)
+        return _Leaf(node.keys[low:high], node.values[low:high])
+    parts: list[_Node[V]] = []
+    for child in node.children:
+        if low < child.size and high > 0:
+            parts.append(_part(child, low, high))
+        low, high = low - child.size, high - child.size
+    return _branch(tuple(parts))
+
+
+def _mapped(node: _Node[V], function: Callable[[V], W]) -> _Node[W]:
+    if isinstance(node, _Leaf):
+        return _Leaf(node.keys, tuple(map(function, node.values)))
+    return _Branch(node.keys, tuple([_mapped(child, function) for child in node.children]), node.size)
 
 
 def _delete(node: _Node[V], key: Any) -> _Node[V]:

@@ -13,26 +13,25 @@ Invariants, for every sequence of events:
 * a pending write leaves the view once: seen in the log (`Committed`, `Loaded`) or refused (`Refused`);
 * the confirmation of a write changes no value unless another writer came between.
 
-The maps are immutable (hash array mapped tries): older views stay valid for whoever holds them, and keeping one
-costs memory in proportion to what has changed since.
+The maps are immutable: older views stay valid for whoever holds them, and keeping one costs memory in proportion to
+what has changed since.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
 from itertools import islice
 from typing import Literal, NamedTuple
 
 from immutables import Map
 
 from rxmps3.errors import Corrupt, Error
-from rxmps3.model import valuetext
 from rxmps3.model.conditions import Conditions
-from rxmps3.model.merge_patch import compose, merge_flat
+from rxmps3.model.entries import ContentObject, Entries, Entry, Inline, entry_of
+from rxmps3.model.merge_patch import compose
+from rxmps3.model.prefixes import Prefixes
 from rxmps3.runtime.rich_repr import bundle
 
 __all__ = [
@@ -40,6 +39,7 @@ __all__ = [
     "Cause",
     "Committed",
     "ContentObject",
+    "Entries",
     "Entry",
     "EntryChange",
     "Event",
@@ -63,79 +63,6 @@ __all__ = [
     "new_writes",
     "step",
 ]
-
-
-@dataclass(frozen=True)
-class Inline:
-    """A value small enough to live in the log entry itself, as `rxmps3.model.valuetext` writes it."""
-
-    text: str
-
-    @cached_property
-    def sha256(self) -> str:
-        """Hex SHA-256 of what the value is stored as, as a content object of the same value would carry."""
-        return hashlib.sha256(valuetext.body_of(self.text)).hexdigest()
-
-    @property
-    def identity(self) -> str:
-        """As that of a content object of the same value."""
-        media = valuetext.media_of(self.text)
-        return self.sha256 if media is None else f"{self.sha256}:{media}"
-
-
-@dataclass(frozen=True)
-class ContentObject:
-    """A value in an object of its own, or in a pack: an object that holds several values of one write.
-
-    Attributes:
-        name: the object's name, as the log's protocol writes it.
-        sha256: hex SHA-256 of its bytes, which are its canonical JSON text in UTF-8 unless it has a ``media``; ""
-            where the log does not tell.
-        size: bytes of the value; 0 where the log does not tell.
-        version: which version of the object it is, where objects are versioned; None before it was uploaded.
-        offset: where its bytes begin in a pack; None if the object holds nothing else.
-        media: the content type if the value is bytes; None if it is JSON.
-    """
-
-    name: str
-    sha256: str
-    size: int
-    version: str | None = None
-    offset: int | None = None
-    media: str | None = None
-
-    @property
-    def place(self) -> str:
-        """Which of the values of a write it is: two of them may be in one object."""
-        return self.name if self.offset is None else f"{self.name}#{self.offset}"
-
-    @property
-    def identity(self) -> str:
-        """Equal for equal values as far as that can be told without reading them."""
-        known = self.sha256 if self.media is None else f"{self.sha256}:{self.media}"
-        return known if self.sha256 else f"{self.name}?{self.version or ''}"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What the state knows of a key: the version that wrote it, and its value or where that is."""
-
-    version: str
-    content: Inline | ContentObject
-
-    @property
-    def identity(self) -> str:
-        """Equal for equal values, as far as that can be told without reading them."""
-        return self.content.identity
-
-    def same_value(self, other: Entry | None) -> bool:
-        """Whether both hold the same value, which is to say the same text."""
-        if other is None:
-            return False
-        mine, theirs = self.content, other.content
-        if isinstance(mine, Inline) and isinstance(theirs, Inline):
-            return mine.text == theirs.text
-        return mine.identity == theirs.identity
 
 
 Update = Mapping[str, Entry | None]
@@ -227,11 +154,19 @@ class State(Mapping[str, Entry]):
         entries: the mapping itself.
         writers: per writer id its highest committed number and nonce.
         version: the id of the last version folded in; "" before the first.
+        kept: the keys whose entries it has, if not all; it knows the writers of all writes nevertheless.
     """
 
-    entries: Map[str, Entry] = field(default_factory=lambda: Map[str, Entry]())
+    entries: Entries = field(default_factory=Entries)
     writers: Map[str, Mark] = field(default_factory=lambda: Map[str, Mark]())
     version: str = ""
+    kept: Prefixes | None = None
+
+    def within(self, kept: Prefixes | None) -> State:
+        """The state with the entries of these keys alone."""
+        if kept is None or self.kept == kept:
+            return self
+        return State(kept.within(self.entries), self.writers, self.version, kept)
 
     def __getitem__(self, key: str) -> Entry:
         return self.entries[key]
@@ -286,7 +221,9 @@ def fold(state: State, version: ManifestVersion) -> State:
         Corrupt: a write carries a number that another write of the same writer has taken.
     """
     new, writers = _counted(state.writers, version)
-    return State(merge_flat(state.entries, compose(*(write.update for write in new))), writers, version.id)
+    patch = compose(*(write.update for write in new))
+    kept = patch if state.kept is None else state.kept.patch(patch)
+    return State(state.entries.patched(kept), writers, version.id, state.kept)
 
 
 def new_writes(state: State, version: ManifestVersion) -> list[Write]:
@@ -361,6 +298,22 @@ class View(Mapping[str, Entry]):
             if found is not None and found.ordinal == top.ordinal:
                 return found
         return next(one for one in self.pending.values() if one.ordinal == top.ordinal)
+
+    def keys_under(self, prefix: str) -> list[str]:
+        """The keys that start with ``prefix``, sorted by code point."""
+        confirmed = self.confirmed.entries
+        keys = list(confirmed.under(prefix))
+        own = {key: top.entry is not None for key, top in self.overlay.items() if key.startswith(prefix)}
+        if gone := {key for key, there in own.items() if not there}:
+            keys = [key for key in keys if key not in gone]
+        if come := [key for key, there in own.items() if there and key not in confirmed]:
+            keys = sorted([*keys, *come])
+        return keys
+
+    def under(self, prefix: str) -> Entries:
+        """The entries whose keys start with ``prefix``. O(log n + pending writes)."""
+        own = {key: top.entry for key, top in self.overlay.items() if key.startswith(prefix)}
+        return self.confirmed.entries.under(prefix).patched(own)
 
     def queue(self) -> list[Write]:
         """The pending writes, oldest first."""
@@ -477,8 +430,7 @@ class Refused:
 Event = Wrote | Amended | Remade | Committed | Replayed | Loaded | Refused
 
 
-@dataclass(frozen=True)
-class EntryChange:
+class EntryChange(NamedTuple):
     """What one step did to one key.
 
     Attributes:
@@ -542,7 +494,7 @@ def step(view: View, event: Event) -> Step:
             return Step(after, event, _changes(view, after, dict.fromkeys(write.update, cause), by))
         case Committed(version):
             settled = _found(view, version.writes)
-            after = _settle(replace(view, confirmed=fold(view.confirmed, version)), settled)
+            after = _settle(view, settled, fold(view.confirmed, version))
             own = frozenset(settled)
             causes: dict[str, Cause] = {
                 key: "own" if write.id in own else "remote" for write in version.writes for key in write.update
@@ -561,8 +513,10 @@ def step(view: View, event: Event) -> Step:
         case Loaded(state):
             settled = [write.id for write in view.queue() if state.has_committed(write)]
             after = _settle(replace(view, confirmed=state, loaded=True), settled)
-            causes = dict.fromkeys([*state.entries, *view.confirmed.entries, *view.overlay], "remote")
-            changes = tuple(sorted(_changes(view, after, causes, ""), key=lambda change: change.key))
+            changes: tuple[EntryChange, ...] = ()
+            if view.loaded:  # nobody has seen anything before that
+                keys = {*state.entries.differing(view.confirmed.entries), *view.overlay}
+                changes = _changes(view, after, dict.fromkeys(sorted(keys), "remote"), "")
             return Step(after, event, changes, tuple(Settled(id, None) for id in settled))
         case Refused(id, error):
             if id not in view.pending:
@@ -597,12 +551,8 @@ def chained(view: View, steps: Sequence[Step]) -> Step:
 def _push(view: View, write: Write) -> View:
     ordinal = view.next_ordinal
     tops = {key: _Top(ordinal, entry) for key, entry in write.update.items()}
-    return replace(
-        view,
-        pending=view.pending.set(write.id, Pending(ordinal, write)),
-        overlay=view.overlay.update(tops),
-        next_ordinal=ordinal + 1,
-    )
+    pending = view.pending.set(write.id, Pending(ordinal, write))
+    return View(view.confirmed, pending, view.loaded, view.overlay.update(tops), ordinal + 1)
 
 
 def _amend(view: View, write: Write) -> View:
@@ -625,10 +575,19 @@ def _found(view: View, writes: tuple[Write, ...]) -> list[WriteId]:
     return list(dict.fromkeys(found))
 
 
-def _settle(view: View, ids: list[WriteId]) -> View:
-    """The view without these pending writes; a key's next newest pending word comes back on top."""
+def _settle(view: View, ids: list[WriteId], confirmed: State | None = None) -> View:
+    """The view without these pending writes; a key's next newest pending word comes back on top.
+
+    Args:
+        ids: the pending writes.
+        confirmed: the confirmed state, if it is another one.
+    """
+    if confirmed is None:
+        confirmed = view.confirmed
     if not ids:
-        return view
+        return view if confirmed is view.confirmed else replace(view, confirmed=confirmed)
+    if len(ids) == len(view.pending):
+        return View(confirmed, _NO_PENDING, view.loaded, _NO_OVERLAY, view.next_ordinal)
     gone = [view.pending[id] for id in ids]
     pending = view.pending.mutate()
     for id in ids:
@@ -646,7 +605,11 @@ def _settle(view: View, ids: list[WriteId]) -> View:
         for ordinal, write in sorted(older for older in remaining.values() if older.ordinal < newest_gone):
             for key in write.update.keys() & bare:
                 overlay[key] = _Top(ordinal, write.update[key])
-    return replace(view, pending=remaining, overlay=overlay.finish())
+    return View(confirmed, remaining, view.loaded, overlay.finish(), view.next_ordinal)
+
+
+_NO_PENDING: Map[WriteId, Pending] = Map()
+_NO_OVERLAY: Map[str, _Top] = Map()
 
 
 def _names(versions: Sequence[ManifestVersion]) -> dict[str, str]:
@@ -670,10 +633,23 @@ def _changes(
     ``names`` has who wrote a key where that is not ``by``.
     """
     changes: list[EntryChange] = []
+    old_cells, new_cells = before.confirmed.entries.cells, after.confirmed.entries.cells
     for key, cause in causes.items():
-        old, new = before.look_up(key), after.look_up(key)
-        pending = after.is_pending(key)
-        if old is new and pending == before.is_pending(key):
+        old_top, new_top = before.overlay.get(key), after.overlay.get(key)
+        pending = new_top is not None
+        if old_top is not None:
+            old = old_top.entry
+        else:
+            cell = old_cells.get(key)
+            if new_top is None and cell == new_cells.get(key):
+                continue
+            old = None if cell is None else entry_of(cell)
+        if new_top is not None:
+            new = new_top.entry
+        else:
+            cell = new_cells.get(key)
+            new = None if cell is None else entry_of(cell)
+        if pending == (old_top is not None) and (old is new or old == new):
             continue
         changed = (old is not None) if new is None else not new.same_value(old)
         changes.append(EntryChange(key, old, new, changed, pending, names.get(key, by), cause))

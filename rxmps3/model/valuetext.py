@@ -32,6 +32,7 @@ ANY_BYTES = "application/octet-stream"
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 _MARK = "\1"
 _FILE_MARK = "\2"
+_MARKS = (_MARK, _FILE_MARK)
 _ENCODING = "latin-1"
 _MOST_TYPE_CHARACTERS = 200
 
@@ -89,6 +90,9 @@ class FileRef:
     content_type: str
 
 
+_OTHER_THAN_JSON = (FileRef, bytes, bytearray, memoryview)
+
+
 def check_content_type(content_type: object) -> str:
     """Return a content type that can be recorded. Raises `InvalidValue` as `Blob`."""
     if (
@@ -109,21 +113,20 @@ def encode(value: Any, what: str = "value") -> str:
     Raises:
         InvalidValue: as `rxmps3.model.jsontext.encode`.
     """
+    if not isinstance(value, _OTHER_THAN_JSON):
+        return jsontext.encode(value, what)
     if isinstance(value, FileRef):
         return _FILE_MARK + jsontext.encode(asdict(value), what)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        media = value.content_type if isinstance(value, Blob) else ANY_BYTES
-        return text_of_body(bytes(cast("bytes | bytearray | memoryview", value)), media)
-    return jsontext.encode(value, what)
+    media = value.content_type if isinstance(value, Blob) else ANY_BYTES
+    return text_of_body(bytes(cast("bytes | bytearray | memoryview", value)), media)
 
 
 def decode(text: str, what: str = "value") -> Any:
     """The value of a text, a new one at every call. Raises `Corrupt` as `rxmps3.model.jsontext.decode`."""
-    file = file_of(text)
-    if file is not None:
-        return file
+    if not text.startswith(_MARKS):
+        return jsontext.decode(text, what)
     media = media_of(text)
-    return jsontext.decode(text, what) if media is None else Blob(body_of(text), media)
+    return file_of(text) or Blob(body_of(text), media or ANY_BYTES)
 
 
 def file_of(text: str) -> FileRef | None:
@@ -133,10 +136,12 @@ def file_of(text: str) -> FileRef | None:
 
 def media_of(text: str) -> str | None:
     """The content type of bytes; None for JSON."""
+    if not text.startswith(_MARKS):
+        return None
     file = file_of(text)
     if file is not None:
         return file.content_type
-    return text[1 : text.index("\n")] if text.startswith(_MARK) else None
+    return text[1 : text.index("\n")]
 
 
 def body_of(text: str) -> bytes:
@@ -146,12 +151,12 @@ def body_of(text: str) -> bytes:
 
 def size_of(text: str) -> int:
     """How many bytes a value is stored as."""
+    if not text.startswith(_MARKS):
+        return len(text) if text.isascii() else len(text.encode())
     file = file_of(text)
     if file is not None:
         return file.size
-    if text.startswith(_MARK):
-        return len(text) - text.index("\n") - 1
-    return len(text) if text.isascii() else len(text.encode())
+    return len(text) - text.index("\n") - 1
 
 
 def text_of_body(body: bytes, media: str | None) -> str:

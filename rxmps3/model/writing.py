@@ -131,6 +131,8 @@ def plan(
     Where two or more of those that are not inline have at most `MAX_PACKED_BYTES`, they are packed, in the order of
     their keys; every other one gets an object of its own.
     """
+    if _is_all_inline(texts, inline_limit):
+        return {key: None if text is None else Entry(version, Inline(text)) for key, text in texts.items()}, []
     sizes = {key: valuetext.size_of(text) for key, text in texts.items() if text is not None}
     files = {key for key, text in texts.items() if text is not None and valuetext.file_of(text) is not None}
     inline = {key: size for key, size in sizes.items() if size <= inline_limit and key not in files}
@@ -154,6 +156,19 @@ def plan(
             update[key] = Entry(version, content)
             contents.append((content, text))
     return update, contents
+
+
+def _is_all_inline(texts: Texts, inline_limit: int) -> bool:
+    """Whether every value is within the limit and all together fit an entry, as those of most writes."""
+    total = 0
+    for text in texts.values():
+        if text is None:
+            continue
+        size = valuetext.size_of(text)
+        total += size
+        if size > inline_limit or total > MAX_INLINE_PER_WRITE or valuetext.file_of(text) is not None:
+            return False
+    return True
 
 
 def _packed(version: str, sizes: Mapping[str, int]) -> dict[str, tuple[str, int]]:

@@ -21,7 +21,7 @@ from reactivex import operators as ops
 from reactivex.scheduler import ImmediateScheduler
 
 from rxmps3.log.protocol import LogEvent
-from rxmps3.model.sortedkeys import SortedKeys
+from rxmps3.model.sortedkeys import check_prefix
 from rxmps3.model.state import Amended, Event, Loaded, ManifestVersion, Refused, Remade, Step, View, Wrote, step
 from rxmps3.operators import map_async
 from rxmps3.replica.router import Router, Turn
@@ -69,7 +69,6 @@ class Dataflow:
         self.lock = Turns(loop.call_soon)
         self.router = Router()
         self._step = step
-        self._keys = SortedKeys()
         self._latest = Turn(0, Step(View()))
         self._told: Subject[ManifestVersion | Reset] = Subject()
         entered, in_turn = self.lock.entered, self.lock.queued
@@ -99,8 +98,7 @@ class Dataflow:
 
     def keys(self, prefix: str) -> list[str]:
         """The existing keys that start with ``prefix``, sorted by code point. Callable from any thread."""
-        with self.lock:
-            return self._keys.with_prefix(prefix)
+        return self.view.keys_under(check_prefix(prefix))
 
     def _tell(self, event: LogEvent) -> None:
         for version in versions_of(event, loaded=self.view.loaded):
@@ -109,8 +107,4 @@ class Dataflow:
     def _move(self, last: Turn, event: Event) -> Turn:
         view = last.step.view
         turn = self._latest = Turn(last.number + 1, self._step(view, event), view.confirmed)
-        moved = [change for change in turn.step.changes if (change.before is None) != (change.after is None)]
-        if moved:
-            self._keys.remove([change.key for change in moved if change.after is None])
-            self._keys.add([change.key for change in moved if change.before is None])
         return turn

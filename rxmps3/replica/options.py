@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
@@ -11,6 +12,7 @@ from reactivex import Observable
 from rxmps3.bells import LOCAL, Bell, Local
 from rxmps3.errors import Error, InvalidOption
 from rxmps3.log.detect import Choice
+from rxmps3.model.prefixes import Prefixes
 from rxmps3.replica.budget import Budget
 from rxmps3.replica.cost import BudgetState
 from rxmps3.replica.values import DEFAULT_CACHE_BYTES, DEFAULT_INLINE_LIMIT
@@ -39,6 +41,7 @@ class ReplicaOptions(TypedDict, total=False):
     budget: Budget | float | None
     prices: Prices | str | None
     bell: Bell | Local | str | None
+    prefixes: Iterable[str] | None
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Options:
         budget: what the connection may spend; a number is money a month. None sets no limit.
         prices: how to count money; None takes those of the provider at the endpoint, or else of AWS.
         bell: what tells of news beside the timer; None is nothing.
+        prefixes: only keys that start with one of these are kept; None keeps all.
     """
 
     poll: float | Observable[Any] = 1.0
@@ -74,6 +78,16 @@ class Options:
     budget: Budget | float | None = None
     prices: Prices | str | None = None
     bell: Bell | Local | str | None = LOCAL
+    prefixes: Iterable[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.prefixes is not None:
+            object.__setattr__(self, "prefixes", Prefixes.of(self.prefixes).all)
+
+    @property
+    def kept(self) -> Prefixes | None:
+        """The keys that are kept, if not all."""
+        return None if self.prefixes is None else Prefixes.of(self.prefixes)
 
     @property
     def interval(self) -> float:

@@ -81,10 +81,19 @@ class _Milestone:
         if self._outcome is None:
             loop = asyncio.get_running_loop()
             reached = loop.create_future()
+            thread = threading.get_ident()
 
             def wake() -> None:
-                if not loop.is_closed():
-                    loop.call_soon_threadsafe(lambda: reached.done() or reached.set_result(None))
+                if loop.is_closed():
+                    return
+                if threading.get_ident() == thread:
+                    settle()
+                else:
+                    loop.call_soon_threadsafe(settle)
+
+            def settle() -> None:
+                if not reached.done():
+                    reached.set_result(None)
 
             forget = self.on_reached(wake)
             try:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from reactivex import Observable
+from reactivex import operators as ops
 from reactivex.abc import DisposableBase
 
 from rxmps3.errors import (
@@ -153,7 +154,7 @@ class Replica:
             self._loop,
             self._poller.ticks,
             self._poller.take_look,
-            self._log.versions,
+            self._log.versions.pipe(ops.map(self._kept_part)),
             self._check_own_writes,
             lambda view, event: self._conditions.step(view, event),
         )
@@ -231,7 +232,8 @@ class Replica:
 
     @property
     def collector(self) -> Collector:
-        """The compaction of the manifest."""
+        """The compaction of the manifest. Raises `NotLoaded` in a partial replica, whose state is not the log's."""
+        self.check_loaded(("",), "compact")
         return self._log.kit.collector
 
     @property
@@ -258,6 +260,7 @@ class Replica:
             lambda: self.view.confirmed,
             self.options.retention,
             self.options.versioning,
+            self.options.kept,
         )
         return open_kit(protocol, context)
 
@@ -295,6 +298,17 @@ class Replica:
         found = (self._pending.open.get(write.id) for write in view.queue())
         return tuple(one.receipt for one in found if one is not None)
 
+    def _kept_part(self, event: LogEvent) -> LogEvent:
+        """An event of the log without the entries that this replica does not keep."""
+        if self.options.kept is not None and isinstance(event, (Loaded, Replayed)):
+            return replace(event, state=event.state.within(self.options.kept))
+        return event  # what is folded into a state keeps what that keeps
+
+    def check_loaded(self, keys: Iterable[str], operation: str) -> None:
+        """Raise `NotLoaded` if a key, or a key under a prefix, is outside of what this replica keeps."""
+        if self.options.kept is not None:
+            self.options.kept.check(keys, operation)
+
     def _check_own_writes(self, event: LogEvent) -> None:
         """Raise `Corrupt` if the log holds a write in this client's name that it never made."""
         if self._write_maker.is_forged(event):
@@ -321,7 +335,7 @@ class Replica:
                 self._poller.found()
             if any(version.writer == self._writer for version in versions):
                 self._bells.ring()
-            if self._write_maker.number:
+            if self._write_maker.number and self.options.kept is None:
                 self._compactor.grown(mine=mine)
         if isinstance(event, (Committed, Replayed, Loaded)):
             self._state_saver.changed()
@@ -465,7 +479,11 @@ class Replica:
             self._health.report(Failure("restore", self._name, unsent, note), early=True)
         self.values.keep_in(local)
         self._outbox_worker.use(local.outboxes[0])
-        saved = await local.load_state()
+        kept = self.options.kept
+        for one in found:
+            if kept is not None:
+                kept.check_conditions(one.write.conditions, "open")
+        saved = await local.load_state(kept)
         if saved is not None and saved.place is not None:
             self._log.resume(saved.place)
         for one in found:
@@ -473,7 +491,7 @@ class Replica:
         if found:
             self._committer.wake()
         if saved is not None or not self.options.online:
-            self._dataflow.saved.on_next(Loaded(saved.state if saved is not None else State()))
+            self._dataflow.saved.on_next(Loaded(saved.state if saved is not None else State(kept=self.options.kept)))
         await local.prune_values()
 
     def _take_up(self, restored: Restored) -> None:

@@ -99,7 +99,7 @@ class Router:
     def deliver(self, turn: Turn) -> None:
         """Serve every sink that a turn concerns."""
         concerned: dict[int, tuple[Sink, list[EntryChange]]] = {}
-        for change in turn.step.changes:
+        for change in turn.step.changes if self._by_key or self._by_prefix else ():
             for sinks in self._interested(change.key):
                 for order, sink in sinks.items():
                     if order in concerned:

@@ -115,6 +115,10 @@ class WriteMaker:
 
     def write(self, draft: Draft) -> Receipt:
         """Make one atomic write. As `Replica.write_nowait`."""
+        kept = self._options.kept
+        if kept is not None:
+            kept.check(draft.derived, "put")
+            kept.check_conditions(draft.conditions, "put")
         with self._dataflow.lock:
             if draft.derived:
                 draft = self._derived(draft)

@@ -19,6 +19,7 @@ __all__ = ["ID_ALPHABET", "Clock", "Random", "SystemClock", "spawn"]
 T = TypeVar("T")
 
 ID_ALPHABET = "0123456789abcdefghijklmnopqrstuv"
+_DIGIT_OF_BYTE = ID_ALPHABET.encode() * 8
 
 
 class Clock(Protocol):
@@ -62,7 +63,12 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
     def new_id(self, characters: int = 12) -> str:
-        return "".join([ID_ALPHABET[byte & 31] for byte in secrets.token_bytes(characters)])
+        return secrets.token_bytes(characters).translate(_DIGIT_OF_BYTE).decode()
+
+
+async def give_way() -> None:
+    """Let everything else that is ready run on the event loop, once."""
+    await asyncio.sleep(0)
 
 
 def spawn(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:

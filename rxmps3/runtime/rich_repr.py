@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 __all__ = ["MOST_CHARACTERS", "bundle"]
@@ -20,6 +19,8 @@ def bundle(text: str, title: str, facts: Mapping[str, Any]) -> dict[str, str]:
         title: the heading of the table.
         facts: values by name; a value that is not a str is shown by its `repr`.
     """
+    from html import escape  # its table of all entities takes longer to import than most of this package
+
     rows = "".join(
         f'<tr><th style="text-align:left;font-weight:500">{escape(name)}</th>'
         f'<td style="text-align:left;unicode-bidi:isolate">{escape(_short(fact))}</td></tr>'

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from rxmps3.storage.base import (
     ABSENT,
     Absent,
@@ -31,8 +33,10 @@ from rxmps3.storage.base import (
 )
 from rxmps3.storage.directory import DirectoryStorage
 from rxmps3.storage.memory import MemoryStorage
-from rxmps3.storage.s3 import S3Storage
 from rxmps3.storage.urls import open_storage
+
+if TYPE_CHECKING:
+    from rxmps3.storage.s3 import S3Storage
 
 __all__ = [
     "ABSENT",
@@ -65,3 +69,12 @@ __all__ = [
     "read_range",
     "uploads_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Only a program that uses S3 imports it."""
+    if name == "S3Storage":
+        from rxmps3.storage.s3 import S3Storage
+
+        return S3Storage
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

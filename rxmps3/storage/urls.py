@@ -13,7 +13,6 @@ from rxmps3.runtime.clock import Clock
 from rxmps3.storage.base import Storage
 from rxmps3.storage.directory import DirectoryStorage
 from rxmps3.storage.memory import MemoryStorage
-from rxmps3.storage.s3 import OPTIONS, S3Storage
 
 __all__ = ["bucket_and_prefix", "open_storage", "without_secrets"]
 
@@ -71,6 +70,8 @@ def _open_directory(rest: str, clock: Clock, options: dict[str, Any]) -> Storage
 
 
 def _open_s3(rest: str, clock: Clock, options: dict[str, Any]) -> Storage:
+    from rxmps3.storage.s3 import OPTIONS, S3Storage
+
     bucket, prefix = _bucket_and_prefix(rest)
     query = rest.partition("?")[2]
     for name, value in parse_qsl(query, keep_blank_values=True):

@@ -98,14 +98,12 @@ class _Prefixes:
                 "nothing has been read yet", object=f"manifest {view_of.manifest!r}", remedy="observe it first"
             )
         for prefix in self.prefixes:
-            for key in view_of.keys(prefix):
-                entry = view.look_up(key)
-                if entry is not None:
-                    text = view_of.values.peek(entry)
-                    if text is None:
-                        raise NotLoaded("its value is not at hand", object=f"key {key!r}", remedy="observe it first")
-                    if (cell := self.cell(key, text)) is not None:
-                        found[key] = (None, cell)
+            for key, entry in view.under(prefix).items():
+                text = view_of.values.peek(entry)
+                if text is None:
+                    raise NotLoaded("its value is not at hand", object=f"key {key!r}", remedy="observe it first")
+                if (cell := self.cell(key, text)) is not None:
+                    found[key] = (None, cell)
         return found
 
     def cell(self, key: str, text: str | None, *, told: bool = False) -> Cell | None:
@@ -332,7 +330,6 @@ class _Feed:
         self._run = run
         self._sources = sources
         self._streams = next(iter(sources.values())).streams
-        self._loaded = self._streams.replica.view.loaded
         self._reset: Reset | None = None
 
     def connect(self) -> DisposableBase:
@@ -343,8 +340,7 @@ class _Feed:
     def _watch(self, turn: Turn, waits: bool) -> None:
         event = turn.step.event
         if isinstance(event, Loaded):
-            self._reset = Reset(event.state.version) if self._loaded else None
-            self._loaded = True
+            self._reset = Reset(event.state.version)  # the first load changes nothing that anyone has seen
         elif not waits:
             self._reset = None
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from rxmps3.errors import Corrupt, Error, Failure
 from rxmps3.model import valuetext
 from rxmps3.model.missing import MISSING
-from rxmps3.model.state import Cause, Entry, EntryChange, Loaded
+from rxmps3.model.state import Cause, Entry, EntryChange
 from rxmps3.replica import Replica
 from rxmps3.replica.router import Turn
 from rxmps3.replica.versions import Reset
@@ -61,16 +61,12 @@ class ChangeSink:
     def __init__(self, replica: Replica, sender: Sender[Change]) -> None:
         self._replica = replica
         self._sender = sender
-        self._since, view = replica.latest()
-        self._loaded = view.loaded
+        self._since, _ = replica.latest()
         self._queue: deque[_Queued] = deque()
         self._wait = TextWait(replica, "this stream waits for it")
 
     def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
         if turn.number <= self._since:
-            return
-        if not self._loaded and isinstance(turn.step.event, Loaded):
-            self._loaded = True  # the first load is where "from now on" begins, not a change
             return
         self._queue.extend(self._queued(change) for change in changes if change.changed)
         if not self._wait.running:

@@ -119,6 +119,7 @@ class Key(Live[T], abc.ObserverBase[T]):
         source = streams.observe(name, ABSENT, equal_to)
 
         def attach(sender: Sender[T]) -> DisposableBase:
+            replica.check_loaded((name,), "observe")
             return source.subscribe(_ValueSink(self, sender).send, on_completed=sender.complete)
 
         super().__init__(replica, f"key {name!r}", attach, self._present)
@@ -240,6 +241,7 @@ class Key(Live[T], abc.ObserverBase[T]):
         replica = self._replica
 
         def attach(sender: Sender[KeyEntry[T]]) -> DisposableBase:
+            replica.check_loaded((self.name,), "entries")
             sink = _EntrySink(replica, self, sender)
             route = replica.router.add_keys((self.name,), sink)
             loaded = self._streams.once_loaded(sink.start)
@@ -276,6 +278,7 @@ class Key(Live[T], abc.ObserverBase[T]):
         return self._codec.load(value)
 
     def _present(self) -> T:
+        self._replica.check_loaded((self.name,), "value")
         view = self._replica.view
         entry = view.look_up(self.name)
         if entry is None:

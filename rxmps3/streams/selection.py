@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
+from rxmps3.model.entries import Cell, Entries, Entry, cell_of
 from rxmps3.model.missing import MISSING, MissingType
-from rxmps3.model.sortedmap import SortedMap, slide
-from rxmps3.model.state import Entry, EntryChange
+from rxmps3.model.sortedmap import slide
+from rxmps3.model.state import EntryChange
 
-__all__ = ["Entries", "KeySelection", "PrefixSelection", "Selection"]
-
-Entries = SortedMap[Entry]
-"""The entries of the present keys among those selected."""
+__all__ = ["KeySelection", "PrefixSelection", "Selection"]
 
 
 class Selection(Protocol):
@@ -43,8 +41,7 @@ class KeySelection:
     """Given keys, existing or not."""
 
     def __init__(self, entries: Mapping[str, Entry | None]) -> None:
-        present = sorted(key for key, entry in entries.items() if entry is not None)
-        self._entries: Entries = _entries(present, entries)
+        self._entries = Entries.of({key: entry for key, entry in entries.items() if entry is not None})
 
     def update(self, changes: Iterable[EntryChange]) -> Collection[str]:
         self._entries, touched = _laid_over(self._entries, {change.key: change.after for change in changes})
@@ -62,14 +59,12 @@ class KeySelection:
 class PrefixSelection:
     """The existing keys under some prefixes, sorted by code point: all, the ``first`` n or the ``last`` n of them."""
 
-    def __init__(
-        self, entries: Mapping[str, Entry], prefixes: tuple[str, ...], first: int | None, last: int | None
-    ) -> None:
-        self._all: Entries = _entries(sorted(entries), entries)
+    def __init__(self, entries: Entries, prefixes: tuple[str, ...], first: int | None, last: int | None) -> None:
+        self._all = entries
         self._prefixes = prefixes
         self._first = first
         self._last = last
-        self._window: Entries = self._all.slice(*self._bounds(self._all))
+        self._window = Entries(self._all.cells.slice(*self._bounds(self._all)))
 
     def update(self, changes: Iterable[EntryChange]) -> Collection[str]:
         changed = {change.key: change.after for change in changes if change.key.startswith(self._prefixes)}
@@ -78,7 +73,8 @@ class PrefixSelection:
             self._window = self._all
             return touched
         come = [key for key in touched if changed[key] is not None]
-        self._window, left, entered = slide(self._window, self._all, touched, come, *self._bounds(self._all))
+        cells, left, entered = slide(self._window.cells, self._all.cells, touched, come, *self._bounds(self._all))
+        self._window = Entries(cells)
         return dict.fromkeys([*left, *entered])
 
     def snapshot(self) -> Entries:
@@ -93,8 +89,8 @@ class PrefixSelection:
         more = len(known)  # this many of the current keys may not have existed then
         first = None if self._first is None else self._first + more
         last = None if self._last is None else self._last + more
-        then, _ = _laid_over(self._all.slice(*_bounds(len(self._all), first, last)), known)
-        window = then.slice(*self._bounds(then))
+        then, _ = _laid_over(Entries(self._all.cells.slice(*_bounds(len(self._all), first, last))), known)
+        window = Entries(then.cells.slice(*self._bounds(then)))
         return window, dict.fromkeys([*snapshot, *window])
 
     def _bounds(self, entries: Entries) -> tuple[int, int]:
@@ -106,13 +102,11 @@ def _bounds(length: int, first: int | None, last: int | None) -> tuple[int, int]
     return (0, length if first is None else first) if last is None else (max(0, length - last), length)
 
 
-def _entries(keys: list[str], entries: Mapping[str, Entry | None]) -> Entries:
-    return SortedMap.of(keys, [entry for key in keys if (entry := entries[key]) is not None])
-
-
 def _laid_over(entries: Entries, changed: Mapping[str, Entry | None]) -> tuple[Entries, list[str]]:
     """Entries with some replaced, and the keys whose entries changed."""
-    changes: dict[str, Entry | MissingType] = {
-        key: MISSING if entry is None else entry for key, entry in changed.items() if entries.get(key) is not entry
-    }
-    return entries.update(changes), list(changes)
+    changes: dict[str, Cell | MissingType] = {}
+    for key, entry in changed.items():
+        cell = None if entry is None else cell_of(entry)
+        if entries.cells.get(key) != cell:
+            changes[key] = MISSING if cell is None else cell
+    return Entries(entries.cells.update(changes)), list(changes)

@@ -12,7 +12,7 @@ compared, and missing values are tracked by key. The first emission costs O(n).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
@@ -20,12 +20,13 @@ from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxmps3.errors import Corrupt, Failure
 from rxmps3.model import valuetext
+from rxmps3.model.entries import Cell, ContentObject, Entries, Entry, Inline, entry_of
 from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.sortedmap import SortedMap
-from rxmps3.model.state import ContentObject, Entry, EntryChange, Inline, State
+from rxmps3.model.state import EntryChange, State
 from rxmps3.replica import Replica
 from rxmps3.replica.router import Sink, Turn
-from rxmps3.streams.selection import Entries, Selection
+from rxmps3.streams.selection import Selection
 from rxmps3.streams.texts import Action, TextWait
 
 __all__ = ["Shown", "SnapshotSink", "Texts", "routed_to", "same_texts"]
@@ -148,6 +149,7 @@ class SnapshotSink:
     """
 
     __slots__ = (
+        "_begun",
         "_default",
         "_newest",
         "_observer",
@@ -178,6 +180,7 @@ class SnapshotSink:
         self._default = default
         self._observer = observer
         self._since = -1
+        self._begun = False
         self._selection: Selection | None = None
         self._shown: Entries | None = None
         self._texts: Texts = SortedMap()
@@ -194,8 +197,24 @@ class SnapshotSink:
         """Start with the current snapshot of the loaded state."""
         self._since, view = self._replica.latest()
         self._selection = self._select()
-        self._touched = dict.fromkeys(self._selection.snapshot())
-        self._go_to(self._selection.snapshot(), view.confirmed, _Past(view.confirmed))
+        snapshot = self._selection.snapshot()
+        if self._default is None:
+            self._touched = dict.fromkeys(self._begin_with_inline(snapshot))
+        else:
+            self._touched = dict.fromkeys(snapshot)
+        self._go_to(self._selection.snapshot(), view.confirmed, lambda: _Past(view.confirmed))
+
+    def _begin_with_inline(self, snapshot: Entries) -> list[str]:
+        """Take in every value that is in the log itself, as if it had been emitted; returns the other keys.
+
+        All of them at once: one by one would take so long with 100,000 keys that the loop stands still.
+        """
+        texts = snapshot.cells.mapped(_inline_text)
+        objects = [key for key, text in texts.items() if text is None]
+        gone = dict.fromkeys(objects, MISSING)
+        self._texts = cast("Texts", texts.update(gone))
+        self._shown = Entries(snapshot.cells.update(gone))
+        return objects
 
     def stop(self) -> None:
         """Stop, cancelling any download."""
@@ -213,9 +232,7 @@ class SnapshotSink:
         self._touched |= dict.fromkeys(touched)
         confirmed = turn.step.view.confirmed
         if self._target is None:
-            past = _Past(turn.before)
-            past.move_on(changes)
-            self._go_to(self._selection.snapshot(), confirmed, past)
+            self._go_to(self._selection.snapshot(), confirmed, lambda: _past_of(turn, changes))
             return
         self._newest = confirmed
         for past in (self._past, self._target.past):
@@ -225,7 +242,7 @@ class SnapshotSink:
         else:
             self._put_on_top(changes)
 
-    def _go_to(self, snapshot: Entries, confirmed: State, past: _Past) -> None:
+    def _go_to(self, snapshot: Entries, confirmed: State, past: Callable[[], _Past]) -> None:
         """Emit a snapshot now, or wait for its missing values.
 
         Args:
@@ -233,10 +250,11 @@ class SnapshotSink:
             confirmed: the confirmed state beneath it.
             past: the state behind the snapshot emitted last.
         """
-        target = _Target(snapshot, _Past(confirmed))
+        target = _Target(snapshot, _NOTHING)
         self._look_up(target, self._touched)
         if target.lacking:
-            self._target, self._past, self._newest = target, past, confirmed
+            target.past = _Past(confirmed)
+            self._target, self._past, self._newest = target, past(), confirmed
             self._fetch(target)
         else:
             self._touched = {}
@@ -244,10 +262,16 @@ class SnapshotSink:
 
     def _look_up(self, target: _Target, keys: Iterable[str]) -> None:
         """For these keys, record in the target which texts differ from the last emission and which are missing."""
+        cells, shown_cells = target.snapshot.cells, None if self._shown is None else self._shown.cells
         for key in keys:
             target.lacking.pop(key, None)
-            entry = target.snapshot.get(key)
-            shown = None if self._shown is None else self._shown.get(key)
+            cell, old = cells.get(key), None if shown_cells is None else shown_cells.get(key)
+            if isinstance(cell, str) and isinstance(old, str):
+                text = cell.rpartition("\n")[2]
+                target.texts[key] = self._texts.get(key) if old.rpartition("\n")[2] == text else text
+                continue
+            entry = None if cell is None else entry_of(cell)
+            shown = None if old is None else entry_of(old)
             if _same(shown or self._default, entry or self._default):
                 target.texts[key] = self._texts.get(key)
             elif entry is None:
@@ -268,7 +292,7 @@ class SnapshotSink:
         self._look_up(target, touched)
         if not target.lacking:
             self._reach_target()
-        elif self._shown is not None:
+        elif self._begun and self._shown is not None:
             snapshot, touched = selection.overlay(self._shown, self._past.own, self._past.behind)
             shown = _Target(snapshot, self._past)
             self._look_up(shown, touched)
@@ -280,18 +304,19 @@ class SnapshotSink:
     def _show(self, snapshot: Entries, texts: dict[str, str | None]) -> None:
         """Emit a snapshot; ``texts`` has the keys that may differ from the last emission."""
         self._shown = snapshot
-        changed = {key: text for key, text in texts.items() if text != self._texts.get(key)}
         updates: dict[str, str | MissingType] = {}
-        for key, text in changed.items():
+        for key, text in texts.items():
+            before = self._texts.get(key)
+            if text == before:
+                continue
             updates[key] = MISSING if text is None else text
-        before, self._texts = self._texts, self._texts.update(updates)
-        told = [key for key, text in changed.items() if self._differs(before.get(key), text)]
-        for key in told:
-            self._unreadable.pop(key, None)
-            entry = snapshot.get(key)
-            if entry is not None and isinstance(entry.content, ContentObject):
-                self._check(key, self._texts[key])
-        self._unsent |= dict.fromkeys(told)
+            if self._differs(before, text):
+                self._unsent[key] = None
+                self._unreadable.pop(key, None)
+                cell = snapshot.cells.get(key)
+                if isinstance(cell, Entry) and isinstance(cell.content, ContentObject) and text is not None:
+                    self._check(key, text)
+        self._texts = self._texts.update(updates)
         self._send()
 
     def _differs(self, before: str | None, after: str | None) -> bool:
@@ -312,6 +337,8 @@ class SnapshotSink:
                 error = next(iter(self._unreadable.values()))
                 self._replica.report(Failure("observe", error.object, error, "the change is skipped"))
             return
+        if not self._begun:
+            self._begun, self._unsent = True, dict.fromkeys(self._texts)
         shown = Shown(self._texts, self._sent, self._unsent)
         self._sent, self._unsent = self._texts, {}
         self._observer.on_next(shown)
@@ -367,7 +394,21 @@ class SnapshotSink:
         self._target, self._past = None, _NOTHING
         if self._selection is not None:
             newest, self._newest = self._newest, _NOTHING.confirmed
-            self._go_to(self._selection.snapshot(), newest, past)
+            self._go_to(self._selection.snapshot(), newest, lambda: past)
+
+
+def _past_of(turn: Turn, changes: Iterable[EntryChange]) -> _Past:
+    """What is behind the view before a turn."""
+    past = _Past(turn.before)
+    past.move_on(changes)
+    return past
+
+
+def _inline_text(cell: Cell) -> str | None:
+    """The text of a cell; None if it is in an object."""
+    if isinstance(cell, str):
+        return cell.rpartition("\n")[2]
+    return cell.content.text if isinstance(cell.content, Inline) else None
 
 
 def _same(left: Entry | None, right: Entry | None) -> bool:

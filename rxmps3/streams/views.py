@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -14,12 +15,12 @@ from reactivex.abc import DisposableBase
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
 from rxmps3.errors import Corrupt, Failure, InvalidValue
-from rxmps3.model import valuetext
+from rxmps3.model import jsontext, valuetext
 from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.snapshot import Asked, Keyed, Snapshot
 from rxmps3.model.sortedkeys import check_prefix, check_window
 from rxmps3.model.sortedmap import SortedMap
-from rxmps3.model.state import Entry, Inline, ManifestVersion, View
+from rxmps3.model.state import Entries, Entry, Inline, ManifestVersion, View
 from rxmps3.replica import Replica
 from rxmps3.replica.cost import Cost
 from rxmps3.replica.options import Status
@@ -112,13 +113,9 @@ class Streams:
 
         def select() -> Selection:
             view = replica.view
-            found = {
-                key: entry
-                for prefix in disjoint
-                for key in replica.keys(prefix)
-                if (entry := view.look_up(key)) is not None
-            }
-            return PrefixSelection(found, disjoint, first, last)
+            found = [view.under(prefix) for prefix in disjoint]
+            all_found = found[0] if len(found) == 1 else Entries.of({key: one[key] for one in found for key in one})
+            return PrefixSelection(all_found, disjoint, first, last)
 
         add = partial(replica.router.add_prefix, _common(disjoint))
         shown = routed_to(add, self.once_loaded, replica, select, watch=watch)
@@ -302,6 +299,13 @@ class Streams:
 def read_text(key: str, text: str) -> Any:
     """Decode a key's text, to a new value at every call."""
     return valuetext.decode(text, f"key {key!r}")
+
+
+async def value_of(key: str, text: str) -> Any:
+    """As `read_text`, beside the event loop if it takes long."""
+    if len(text) < jsontext.LARGE:
+        return read_text(key, text)
+    return await asyncio.to_thread(read_text, key, text)
 
 
 def snapshot_of(texts: Texts | Mapping[str, str]) -> Snapshot[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 
 import rxmps3
 from rxmps3 import bells, blocking
-from rxmps3.bells import files
+from rxmps3.bells import watching
 from rxmps3.bells.files import FileBell, is_local
 from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import DirectoryStorage
@@ -38,8 +38,8 @@ async def test_what_another_process_commits_is_seen_at_once(tmp_path: Path) -> N
         for number in range(1, 3):
             await asyncio.to_thread(put, url, number)
             await eventually(lambda number=number: seen[-1] == number)
-    assert not files._watches
-    assert files._observer is None
+    assert not watching._watches
+    assert watching._observer is None
 
 
 async def test_a_database_that_is_not_there_yet_is_noticed(tmp_path: Path) -> None:
@@ -119,15 +119,15 @@ async def test_two_readers_share_a_watch_and_none_is_left(tmp_path: Path) -> Non
         await one.put("k", 0)
         first, second = one.observe("k").subscribe(), two.observe("k").subscribe()
         await eventually(lambda: one.status.value.bell and two.status.value.bell)
-        assert [count for _, count in files._watches.values()] == [2]
+        assert [count for _, count in watching._watches.values()] == [2]
         first.dispose()
         await asyncio.sleep(0.1)
-        assert [count for _, count in files._watches.values()] == [1]
+        assert [count for _, count in watching._watches.values()] == [1]
         assert one.status.value.bell is None
         await asyncio.to_thread(put, url, 1)
         await eventually(lambda: two.states.value["k"].content.text == "1")
         second.dispose()
-    assert not files._watches
+    assert not watching._watches
     await eventually(lambda: not [one for one in threading.enumerate() if type(one).__module__.startswith("watchdog")])
 
 
@@ -140,7 +140,7 @@ async def test_a_file_system_that_does_not_tell_is_shown_and_polled(tmp_path: Pa
         def schedule(self, *_: Any, **__: Any) -> Any:
             raise OSError(28, "inotify watch limit reached")
 
-    mutant.replace(files.Observer, Full, within=files)
+    mutant.replace(watching.Observer, Full, within=watching)
     url = f"file:{tmp_path}/db"
     async with rxmps3.connect(url, poll=0.1) as db:
         seen, errors = trace(db.observe("k")), trace(db.errors)
@@ -154,7 +154,7 @@ async def test_without_a_bell_no_thread_watches(tmp_path: Path) -> None:
     async with rxmps3.connect(f"file:{tmp_path}/db", bell=None) as db:
         trace(db.observe("k"))
         await db.put("k", 1)
-        assert files._observer is None
+        assert watching._observer is None
         assert db.status.value.bell is None
 
 
@@ -172,14 +172,14 @@ def test_a_forked_child_has_bells_of_its_own(tmp_path: Path) -> None:
 import os, sys, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 from rxmps3 import blocking
-from rxmps3.bells import files, process
+from rxmps3.bells import process, watching
 url = {f"file:{tmp_path}/db"!r}
 db = blocking.connect(url, poll=600)
 db.put("k", 0).wait()
 db.subscribe("k", lambda value: None)
 child = os.fork()
 if child == 0:
-    os._exit(0 if not files._watches and not process._listeners else 3)
+    os._exit(0 if not watching._watches and not process._listeners else 3)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 db.close()
 """

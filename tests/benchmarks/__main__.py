@@ -3,9 +3,11 @@
 ``python -m tests.benchmarks put --against PATH`` measures a put beside that of another checkout, and nothing else;
 ``python -m tests.benchmarks queries`` what a change costs under live queries over ever more keys;
 ``python -m tests.benchmarks contention`` clients that write at once, beside bare compare-and-set loops;
-``python -m tests.benchmarks large`` a large file up and down beside bare multipart, and the requests of packs.
+``python -m tests.benchmarks large`` a large file up and down beside bare multipart, and the requests of packs;
 ``python -m tests.benchmarks engine`` single requests of the S3 storage beside those of the bare client;
-``python -m tests.benchmarks propagation`` how long it takes until another process sees a change, by each bell.
+``python -m tests.benchmarks propagation`` how long it takes until another process sees a change, by each bell;
+``python -m tests.benchmarks stalls`` how long the event loop stands still at most;
+``python -m tests.benchmarks growth`` what grows with the number of keys, and how.
 
 Figures are ratios against a baseline of the same run, interleaved with it, since machines are shared and noisy.
 """
@@ -37,11 +39,13 @@ from rxmps3.storage.memory import MemoryStorage
 from rxmps3.testing import CountingStorage
 from tests.benchmarks.contention import contention
 from tests.benchmarks.engine import engine
+from tests.benchmarks.growth import growth
 from tests.benchmarks.large import large, packs
 from tests.benchmarks.propagation import propagation
 from tests.benchmarks.put import PUTS, compare
 from tests.benchmarks.queries import queries
 from tests.benchmarks.requests import JAVASCRIPT, measured, said
+from tests.benchmarks.stalls import stalls
 from tests.servers import SHARED_BUCKET, VERSIONED_BUCKET, SeaweedFS
 
 console = Console()
@@ -215,12 +219,13 @@ def against(checkout: Path, rounds: int) -> None:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    choices = ["put", "queries", "contention", "large", "engine", "propagation"]
+    choices = ["put", "queries", "contention", "large", "engine", "propagation", "stalls", "growth"]
     parser.add_argument("what", nargs="?", choices=choices, help="nothing but that")
     parser.add_argument("--against", type=Path, metavar="PATH", help="that other checkout")
     parser.add_argument(
         "--rounds", type=int, help="200 by default; 30 turns of each checkout for put, 3 for contention"
     )
+    parser.add_argument("--keys", type=int, help="stalls: of so many, 100,000 by default; growth: up to so many")
     parser.add_argument("--requests", action="store_true", help="nothing but the table of requests")
     arguments = parser.parse_args()
     if (arguments.what == "put") != (arguments.against is not None):
@@ -229,6 +234,12 @@ async def main() -> None:
     console.print(f"{platform.machine()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}")
     if arguments.against is not None:
         against(arguments.against, arguments.rounds or 30)
+        return
+    if arguments.what == "growth":
+        growth(console, arguments.keys)
+        return
+    if arguments.what == "stalls":
+        await stalls(console, arguments.keys or 100_000)
         return
     if arguments.what == "queries":
         await queries(console, rounds)

@@ -277,7 +277,7 @@ def _of_another_client(sample: Sample, role: str, body: bytes) -> bytes:
     ref = next(ref for ref in (*head.kept, head.checkpoint) if ref is not None and name.endswith(ref.name))
     found = codec.decode_state(gzip.decompress(body), name)
     forged = State(
-        found.state.entries.set("a", Entry("m-1", Inline('"forged"'))), found.state.writers, found.state.version
+        found.state.entries.patched({"a": Entry("m-1", Inline('"forged"'))}), found.state.writers, found.state.version
     )
     return gzip.compress(codec.encode_state(forged, head.incarnation, ref.seq, found.chain), mtime=0)
 

@@ -32,9 +32,17 @@ def run() -> int:
     )
     parser.add_argument("--protocol", choices=PROTOCOLS, default="sequenced", help="the log")
     parser.add_argument("--bells", action="store_true", help="with a bell between the clients, of whatever kind")
+    parser.add_argument("--partial", action="store_true", help="every other client keeps only some of the keys")
     asked = parser.parse_args()
     try:
-        return main(asked.seeds, asked.start, jobs=asked.jobs, protocol=asked.protocol, bells=asked.bells)
+        return main(
+            asked.seeds,
+            asked.start,
+            jobs=asked.jobs,
+            protocol=asked.protocol,
+            bells=asked.bells,
+            partial=asked.partial,
+        )
     except KeyboardInterrupt:
         return 130
 

@@ -308,7 +308,7 @@ class VersionedChronicle(Chronicle):
         for chosen in product((False, True), repeat=len(doubtful)):
             known = {*sure, *(id for id, taken in zip(doubtful, chosen, strict=True) if taken)}
             items, _ = self._fold(self._resolved([said for said in self._in_order() if said.id in known]))
-            theirs = {key: item[:2] for key, item in items.items()}
+            theirs = {key: item[:2] for key, item in items.items() if state.kept is None or state.kept.has(key)}
             if mine == theirs:
                 return ""
             keys = sorted(key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key))

@@ -10,7 +10,7 @@ from rxmps3.log.protocol import ProtocolName
 from rxmps3.runtime.clock import Random
 from tests.simulator.plan import BellPlan, ClientPlan, FaultKind, Outage, Plan, Shift, Stall, Step, Verb, Weather
 
-__all__ = ["PAIRS", "draw_plan", "harmed", "with_bell"]
+__all__ = ["PAIRS", "draw_plan", "harmed", "with_bell", "with_partial_replicas"]
 
 T = TypeVar("T")
 
@@ -68,6 +68,20 @@ _SPANS = (
     (0.2, _Span(pause=9000.0, poll=(1200.0, 7200.0), stall=80000.0, lateness=100000.0)),
     (0.05, _Span(pause=400000.0, poll=(40000.0, 90000.0), stall=4000000.0, lateness=3000000.0)),
 )
+
+
+def with_partial_replicas(plan: Plan) -> Plan:
+    """The plan with every other client keeping only some of the keys.
+
+    No disk is copied from one client to another: what waits on it may rest on keys that the other does not keep.
+    """
+    rng = Random(f"prefixes {plan.seed}")
+    clients: list[ClientPlan] = []
+    for place, client in enumerate(plan.clients):
+        prefixes = rng.choice((("key/",), ("key/1", "key/echo", "todo/"), ("big/", "pair/")))
+        steps = tuple(step for step in client.steps if step.verb != "clone")
+        clients.append(replace(client, prefixes=prefixes if place % 2 else (), steps=steps))
+    return replace(plan, clients=tuple(clients))
 
 
 def draw_plan(

@@ -84,7 +84,7 @@ class Exact:
 
     def _compare_state(self, position: int, state: State, fold: Fold) -> None:
         mine = {key: (entry.version, entry.content.sha256) for key, entry in state.entries.items()}
-        theirs = {key: item[:2] for key, item in fold.items.items()}
+        theirs = {key: item[:2] for key, item in fold.items.items() if state.kept is None or state.kept.has(key)}
         if mine != theirs:
             keys = sorted(key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key))
             detail = ", ".join(f"{key}: {mine.get(key)} instead of {theirs.get(key)}" for key in keys)

@@ -213,6 +213,7 @@ class ClientPlan:
         cache_bytes: bytes.
         local: keeps an outbox and the last known state on its disk.
         retention: how many seconds back the log is to reach.
+        prefixes: it keeps only the keys under these; none: all.
         steps: in order, one after the other.
     """
 
@@ -224,6 +225,7 @@ class ClientPlan:
     cache_bytes: int = 1 << 20
     local: bool = False
     retention: float = 86400.0
+    prefixes: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import hashlib
 import logging
@@ -9,14 +10,14 @@ from collections import Counter
 from collections.abc import Generator, Iterable
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 from rxmps3.log import checkpoint
 from rxmps3.log.protocol import ProtocolName
 from rxmps3.runtime.clock import SystemClock
 from rxmps3.testing.virtual import Deadlock, Livelock, VirtualLoop, end_loop
-from tests.simulator.drawing import draw_plan, harmed, with_bell
+from tests.simulator.drawing import draw_plan, harmed, with_bell, with_partial_replicas
 from tests.simulator.plan import Fault, Plan
 from tests.simulator.recorder import Violation
 from tests.simulator.shrinking import shrink
@@ -102,6 +103,7 @@ def simulate(
     faults: bool = True,
     protocol: ProtocolName = "sequenced",
     bells: bool = False,
+    partial: bool = False,
 ) -> Report:
     """One random run.
 
@@ -112,8 +114,10 @@ def simulate(
         faults: whether anything goes wrong.
         protocol: of the log.
         bells: whether there is a bell between the players, of whatever kind.
+        partial: whether some of the players keep only some of the keys.
     """
     plan = draw_plan(seed, clients=clients, steps=steps, faults=faults, protocol=protocol)
+    plan = with_partial_replicas(plan) if partial else plan
     plan = harmed(plan) if faults else plan
     return play(with_bell(plan) if bells else plan)
 
@@ -213,6 +217,7 @@ def run_many(
     faults: bool = True,
     protocol: ProtocolName = "sequenced",
     bells: bool = False,
+    partial: bool = False,
     stop_after: int = 5,
     jobs: int = 1,
 ) -> Summary:
@@ -220,13 +225,15 @@ def run_many(
 
     Args:
         seeds: one for each run.
-        clients, steps, faults, protocol, bells: as `simulate`.
+        clients, steps, faults, protocol, bells, partial: as `simulate`.
         stop_after: so many failures are enough.
         jobs: how many processes share the work; what comes of it is the same.
     """
     clock, summary = SystemClock(), Summary()
     began = clock.monotonic()
-    run = partial(_reported, clients=clients, steps=steps, faults=faults, protocol=protocol, bells=bells)
+    run = functools.partial(
+        _reported, clients=clients, steps=steps, faults=faults, protocol=protocol, bells=bells, partial=partial
+    )
     with closing(spread(run, seeds, jobs)) as reports:
         for report in reports:
             summary.runs += 1
@@ -241,10 +248,12 @@ def run_many(
 
 
 def _reported(
-    seed: int, *, clients: int, steps: int, faults: bool, protocol: ProtocolName = "sequenced", bells: bool = False
+    seed: int, *, clients: int, steps: int, faults: bool, protocol: ProtocolName, bells: bool, partial: bool
 ) -> Report:
     """A run's report, fit for another process: its trace, if anything was wrong, in words alone."""
-    report = simulate(seed, clients=clients, steps=steps, faults=faults, protocol=protocol, bells=bells)
+    report = simulate(
+        seed, clients=clients, steps=steps, faults=faults, protocol=protocol, bells=bells, partial=partial
+    )
     return replace(report, trace=[] if report.ok else [(line[0], *map(str, line[1:])) for line in report.trace])
 
 
@@ -257,6 +266,7 @@ def main(
     faults: bool = True,
     protocol: ProtocolName = "sequenced",
     bells: bool = False,
+    partial: bool = False,
     trace: bool = True,
     shrink_runs: int = 400,
     jobs: int = 1,
@@ -271,6 +281,7 @@ def main(
         faults: whether anything goes wrong.
         protocol: of the log.
         bells: whether there is a bell between the players.
+        partial: whether some of the players keep only some of the keys.
         trace: print the trace of the first failure.
         shrink_runs: how many runs to spend on making the first failure small.
         jobs: how many processes share the work; 0 is one for each processor.
@@ -283,6 +294,7 @@ def main(
         faults=faults,
         protocol=protocol,
         bells=bells,
+        partial=partial,
         jobs=jobs,
     )
     print(summary)

@@ -55,6 +55,8 @@ __all__ = ["EXPECTED", "Session"]
 EXPECTED = (Unavailable, AccessDenied)
 """What a call may raise while things go wrong; anything else is a fault of the library."""
 _MOST_ECHOES = 3
+_ANYWHERE = ("put", "put_all", "delete", "settle", "versions", "dispose", "cancel")
+"""What a client may do with any key, whichever it keeps."""
 
 
 class Session:
@@ -161,6 +163,7 @@ class Session:
                     cache_bytes=plan.cache_bytes,
                     local=self._local,
                     retention=timedelta(seconds=plan.retention),
+                    prefixes=plan.prefixes or None,
                 )
                 break
             except EXPECTED as error:
@@ -216,7 +219,11 @@ class Session:
         return ()
 
     async def perform(self, step: Step) -> None:
-        """Do one thing."""
+        """Do one thing, unless it concerns keys that this client does not keep."""
+        if not self._concerns_kept_keys(step):
+            self._recorder.note(self.life, step.verb, "is left to others")
+            self._recorder.counts["left to others"] += 1
+            return
         self._recorder.note(self.life, step.verb, *step.keys)
         self._recorder.counts[step.verb] += 1
         try:
@@ -225,13 +232,20 @@ class Session:
             self._recorder.note(self.life, step.verb, "fails:", error.what)
             self._check_certainty(error)
 
+    def _concerns_kept_keys(self, step: Step) -> bool:
+        if not self._plan.prefixes or step.verb in _ANYWHERE:
+            return True
+        scopes = step.keys[:1] if step.verb in ("get_prefix", "observe_prefix", "changes") else step.keys
+        return step.verb != "compact" and all(one.startswith(self._plan.prefixes) for one in scopes)
+
     def check_end(self, final: Mapping[str, int]) -> None:
         """Everything has been committed and read: compare with the ids of the final state."""
         if pending := self.db.status.value.pending:
             self._recorder.complain("everything commits", f"{self.life} has {pending} writes pending at the end")
-        keys = self.db.keys()
-        if keys != sorted(final):
-            self._recorder.complain("replicas converge", f"{self.life} ends with {keys}, the log with {sorted(final)}")
+        keys = [key for prefix in self._plan.prefixes or ("",) for key in self.db.keys(prefix)]
+        expected = sorted(key for key in final if key.startswith(self._plan.prefixes or ""))
+        if sorted(keys) != expected:
+            self._recorder.complain("replicas converge", f"{self.life} ends with {keys}, the log with {expected}")
         for watcher, wrong in self.behind(final):
             self._recorder.complain("streams converge", f"{watcher.name} {wrong}")
 
@@ -244,8 +258,10 @@ class Session:
         """Read to the end and look at everything, which must be all there is."""
         length = self._ledger.length
         await self.db.refresh()
-        asked_at = self._recorder.now()
-        self._saw(asked_at, await self.db.get_prefix(""), len(self.record.writes), length, Scope("", 0))
+        for prefix in self._plan.prefixes or ("",):
+            asked_at = self._recorder.now()
+            values = await self.db.get_prefix(prefix)
+            self._saw(asked_at, values, len(self.record.writes), length, Scope(prefix, 0))
 
     def unsettled(self) -> list[WriteRecord]:
         """The writes whose receipts have not met their end."""

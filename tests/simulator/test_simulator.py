@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rxmps3.log.protocol import ProtocolName
 from tests.mutating import Mutant
 from tests.simulator import Report, Violation, draw_plan, main, play, run_many, running, simulate
 
@@ -113,3 +114,10 @@ def test_a_failure_keeps_its_trace_on_the_way_from_another_process(mutant: Mutan
     brought = pickle.loads(pickle.dumps(running._reported(3, clients=2, steps=4, faults=False)))  # pyright: ignore
     assert brought.lines == whole.lines
     assert brought.violations == whole.violations
+
+
+@pytest.mark.parametrize("protocol", ["sequenced", "versioned", "mps3"])
+def test_nothing_breaks_where_some_keep_only_some_of_the_keys(protocol: ProtocolName):
+    summary = run_many(range(4), protocol=protocol, partial=True, stop_after=1)
+    assert not summary.failed, summary.failed[0].shrunk().explain()
+    assert summary.counts["left to others"] > 10

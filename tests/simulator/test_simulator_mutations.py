@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from immutables import Map
 
 from rxmps3.errors import AccessDenied, PreconditionFailed, Rejected, Unavailable
 from rxmps3.log import codec
@@ -234,7 +233,7 @@ def deletes_are_forgotten(mutant: Mutant) -> None:
     def keep(before: state.State, version: state.ManifestVersion) -> state.State:
         after = fold(before, version)
         gone = {key: entry for key, entry in before.entries.items() if key not in after.entries}
-        return state.State(Map({**after.entries, **gone}), after.writers, after.version)
+        return state.State(after.entries.patched(gone), after.writers, after.version)
 
     mutant.replace(state.fold, keep, within=state)
     mutant.replace(sequenced.fold, keep, within=sequenced)

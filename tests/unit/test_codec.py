@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from immutables import Map
 
-from rxmps3 import Corrupt, Unsupported
+from rxmps3 import Blob, Corrupt, Unsupported
 from rxmps3.log import codec
-from rxmps3.model import jsontext
+from rxmps3.model import jsontext, valuetext
 from rxmps3.model.names import pack_name, value_name
-from rxmps3.model.state import ContentObject, Entry, Inline, Mark, State, Write, WriteId
+from rxmps3.model.state import ContentObject, Entries, Entry, Inline, Mark, State, Write, WriteId
 from tests.mutating import Mutant
 from tests.unit.jsons import unicode_text, values
 
@@ -49,7 +49,7 @@ checkpoints = st.builds(
 def entries(draw: st.DrawFn, key: str) -> Entry:
     version = f"{draw(ids)}-{draw(st.integers(1, 10**9))}"
     if draw(st.booleans()):
-        return Entry(version, Inline(jsontext.encode(draw(values()))))
+        return Entry(version, Inline(valuetext.encode(draw(values() | st.binary().map(Blob)))))
     sha256 = hashlib.sha256(draw(st.binary())).hexdigest()
     if draw(st.booleans()):
         name = pack_name(
@@ -109,14 +109,22 @@ def test_states_round_trip(names: dict[str, None], numbers: dict[str, int], data
     marks = {
         writer: Mark(number, "n", data.draw(st.none() | times.map(whole_second))) for writer, number in numbers.items()
     }
-    body = codec.encode_state(State(Map(content), Map(marks), "40"), "inc", 40, "c" * 64)
+    body = codec.encode_state(State(Entries.of(content), Map(marks), "40"), "inc", 40, "c" * 64)
     read = codec.decode_state(body, "the checkpoint")
     assert (read.incarnation, read.seq, read.chain) == ("inc", 40, "c" * 64)
     assert dict(read.state.entries) == content
     assert dict(read.state.writers) == marks
     assert read.state.version == "40"
-    turned = State(Map(reversed(content.items())), Map(reversed(marks.items())), "40")
+    turned = State(Entries.of(dict(reversed(content.items()))), Map(reversed(marks.items())), "40")
     assert codec.encode_state(turned, "inc", 40, "c" * 64) == body
+
+
+def test_a_checkpoint_whose_packs_come_after_its_entries_is_read_too() -> None:
+    body = codec.encode_state(State(Entries.of(packed_entries()), Map(), "1"), "inc", 1, "c" * 64)
+    members = json.loads(body)
+    assert list(members).index("packs") < list(members).index("entries")
+    turned = json.dumps(dict(reversed(members.items()))).encode()
+    assert dict(codec.decode_state(turned, "the checkpoint").state.entries) == packed_entries()
 
 
 @given(
@@ -192,11 +200,15 @@ def test_an_entry_is_what_the_design_shows() -> None:
     }
 
 
-def packed_write() -> Write:
+def packed_entries() -> dict[str, Entry]:
     def entry(number: int, offset: int) -> Entry:
         return Entry("k3f9-17", ContentObject(pack_name("k3f9-17", number), "00" * 31 + "ff", 100, offset=offset))
 
-    return Write(WriteId("k3f9", 17), "n1", {"a": entry(0, 0), "b": entry(0, 100), "c": entry(1, 0)})
+    return {"a": entry(0, 0), "b": entry(0, 100), "c": entry(1, 0)}
+
+
+def packed_write() -> Write:
+    return Write(WriteId("k3f9", 17), "n1", packed_entries())
 
 
 def test_a_reference_into_a_pack_is_short() -> None:
@@ -215,9 +227,9 @@ def test_what_refers_to_packs_says_so_to_a_release_that_does_not_know_them(mutan
         1, "", "w", "", datetime(2026, 1, 1, tzinfo=UTC), [codec.encode_write(write, "w")],
         requires=codec.features_of([write]),
     )  # fmt: skip
-    state = codec.encode_state(State(Map(write.update), Map(), "1"), "inc", 1, "c" * 64)
+    state = codec.encode_state(State(Entries.of(packed_entries()), Map(), "1"), "inc", 1, "c" * 64)
     assert codec.decode_entry(body, NAME).version.writes == (write,)
-    assert dict(codec.decode_state(state, "the checkpoint").state.entries) == write.update
+    assert dict(codec.decode_state(state, "the checkpoint").state.entries) == packed_entries()
     mutant.replace(codec.KNOWN_FEATURES, frozenset({codec.TAGS}), within=codec)
     for read in (lambda: codec.decode_entry(body, NAME), lambda: codec.decode_state(state, "the checkpoint")):
         with pytest.raises(Unsupported, match="packs") as refused:

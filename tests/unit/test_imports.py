@@ -26,11 +26,14 @@ PURE = (
     "log.codec",
     "model.conditions",
     "model.derivations",
+    "model.entries",
     "model.jsontext",
+    "model.jsonwindows",
     "model.merge_patch",
     "model.missing",
     "model.names",
     "model.seal",
+    "model.prefixes",
     "model.snapshot",
     "model.sortedkeys",
     "model.sortedmap",
@@ -73,7 +76,7 @@ HOMES = {
     "anywidget": ("jupyter",),
     "botocore": ("storage.s3_client",),
     "cachetools": ("replica.packs", "replica.values"),
-    "immutables": ("model", "log.codec", "reducers"),
+    "immutables": ("model", "log.codec"),
     "IPython": ("jupyter",),
     "jsonmerge": ("model.derivations",),
     "jsonschema": ("model.derivations",),
@@ -94,7 +97,7 @@ HOMES = {
     "traitlets": ("jupyter",),
     "typer": ("cli",),
     "uvicorn": ("bells.server", "cli.studio"),
-    "watchdog": ("bells.files",),
+    "watchdog": ("bells.watching",),
 }
 """Where each package other than reactivex may be imported: these modules, and what is in them."""
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from immutables import Map
 
 from rxmps3.model import jsontext
-from rxmps3.model.merge_patch import compose, merge, merge_flat
+from rxmps3.model.entries import Entries, Entry, Inline
+from rxmps3.model.merge_patch import compose, merge
 from tests.unit.jsons import colliding, few_keys, scalars
 
 with warnings.catch_warnings():
@@ -62,12 +62,18 @@ def test_a_repeated_patch_changes_nothing(target: Any, patch: Any) -> None:
 flat = st.dictionaries(few_keys, scalars)
 
 
+def entry(value: Any) -> Entry:
+    return Entry("w-1", Inline(jsontext.encode(value)))
+
+
 @given(flat, flat, flat)
 def test_flat_patches_compose(target: dict[str, Any], first: dict[str, Any], second: dict[str, Any]) -> None:
-    before = Map({key: value for key, value in target.items() if value is not None})
-    after = merge_flat(merge_flat(before, first), second)
-    assert same(dict(after), dict(merge_flat(before, compose(first, second))))
-    assert same(dict(after), merge(merge(dict(before), first), second))
+    before = Entries.of({key: entry(value) for key, value in target.items() if value is not None})
+    p, q = ({key: None if value is None else entry(value) for key, value in one.items()} for one in (first, second))
+    after = before.patched(p).patched(q)
+    assert dict(after) == dict(before.patched(compose(p, q)))
+    assert dict(after) == merge(merge(dict(before), p), q)
+    assert list(after) == sorted(after)
 
 
 @given(flat, flat, flat)

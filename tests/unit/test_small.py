@@ -268,6 +268,7 @@ ELSE: dict[str, Any] = {
     "protocol": "mps3",
     "versioning": True,
     "bell": None,
+    "prefixes": ("a/",),
 }
 """Of each option of a replica, a value that is not the default."""
 MAY_DIFFER = {"live"}

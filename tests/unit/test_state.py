@@ -144,7 +144,7 @@ def test_loading_a_state_that_took_my_number_for_another_write_is_corrupt() -> N
 
 def test_what_a_loaded_state_changes_and_settles_is_told_in_order() -> None:
     mine = [make_write("me", number, {f"own/{number}": "1"}) for number in range(1, 9)]
-    view = View()
+    view = step(View(), Loaded(State())).view
     for write in mine:
         view = step(view, Wrote(write)).view
     theirs = fold(

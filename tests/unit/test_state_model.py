@@ -90,6 +90,7 @@ class Model(RuleBasedStateMachine):
 
     def move(self, event: Event, cause: str, settled: list[Settled]) -> None:
         before, flags_before = dict(self.view.items()), {key: self.view.is_pending(key) for key in KEYS}
+        nobody_has_seen_any = isinstance(event, Loaded) and not self.view.loaded
         self.last = step(self.view, event)
         self.view = self.last.view
         assert self.last.event is event
@@ -97,6 +98,9 @@ class Model(RuleBasedStateMachine):
         after = self.seen()
         told = {change.key: change for change in self.last.changes}
         assert len(told) == len(self.last.changes)
+        if nobody_has_seen_any:
+            assert not told
+            return
         for key in KEYS:
             old, new = before.get(key), after.get(key)
             flag = key in self.pending_keys()

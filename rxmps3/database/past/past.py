@@ -9,7 +9,7 @@ from typing import Any
 from rxmps3.errors import Corrupt
 from rxmps3.log.archive import Archive, Point
 from rxmps3.model import valuetext
-from rxmps3.model.sortedkeys import SortedKeys, check_window, window
+from rxmps3.model.sortedkeys import check_prefix, check_window, window
 from rxmps3.model.state import Entry
 from rxmps3.replica import Replica
 from rxmps3.runtime.no_pickle import BoundToProcess
@@ -27,7 +27,6 @@ class Past(BoundToProcess):
         self._replica = replica
         self._archive = archive
         self._point = point
-        self._keys = SortedKeys(point.state.entries)
 
     @property
     def id(self) -> str:
@@ -87,7 +86,7 @@ class Past(BoundToProcess):
 
     def keys(self, prefix: str = "") -> list[str]:
         """The keys that existed under a prefix, sorted by code point. No I/O."""
-        return self._keys.with_prefix(prefix)
+        return list(self._point.state.entries.under(check_prefix(prefix)))
 
     def __contains__(self, key: object) -> bool:
         return key in self._point.state

@@ -417,16 +417,13 @@ class Mps3Log:
         return frozenset(key for name in names if (key := self._home.key_of(name)) is not None)
 
     def _changed(self, state: State, update: Mapping[str, File | None]) -> State:
-        entries = state.entries.mutate()
+        patch: dict[str, Entry | None] = {}
         for name, file in update.items():
             key = self._home.key_of(name)
             if key is None:
                 continue
-            if file is not None:
-                entries[key] = self._entry(key, file["version"])
-            elif key in entries:
-                del entries[key]
-        return replace(state, entries=entries.finish())
+            patch[key] = None if file is None else self._entry(key, file["version"])
+        return replace(state, entries=state.entries.patched(patch))
 
     def _entry(self, key: str, version: str) -> Entry:
         """The entry for a value: complete for an own value, only the object's name for anyone else's."""

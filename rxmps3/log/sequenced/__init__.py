@@ -17,7 +17,7 @@ __all__ = ["is_there", "open_kit", "probe"]
 def open_kit(context: Context) -> Kit:
     """The sequenced log of a manifest."""
     layout = Layout(context.manifest, context.storage.name_limit)
-    log = SequencedLog(context.storage, layout, context.clock, writer=context.writer, by=context.by)
+    log = SequencedLog(context.storage, layout, context.clock, writer=context.writer, by=context.by, kept=context.kept)
     collector = SequencedCollector(context.storage, layout, log, context.state, context.clock, context.retention)
     archive = SequencedArchive(context.storage, layout, log, context.clock)
     return Kit("sequenced", log, SequencedPlacing(layout), collector, linear=True, archive=archive)

@@ -104,7 +104,8 @@ class Sighting:
 
     def is_old(self, answered: datetime | None = None) -> bool:
         """Whether another look is due; ``answered`` is the server's time of an answer that is to be believed."""
-        now = self.begun()
-        since = max(timedelta(seconds=now.monotonic - self._moment.monotonic), now.wall - self._moment.wall)
-        late = answered is not None and self._date is not None and answered - self._date >= ASLEEP
-        return late or since >= LIVE_FOR
+        if answered is not None and self._date is not None and answered - self._date >= ASLEEP:
+            return True
+        if self._clock.monotonic() - self._moment.monotonic >= LIVE_FOR.total_seconds():
+            return True
+        return self._clock.now() - self._moment.wall >= LIVE_FOR

@@ -43,6 +43,7 @@ from rxmps3.log.sequenced.identity import LET_GO, OPEN_ANEW, Place, Sighting
 from rxmps3.log.sequenced.probe import ensure_conditional_writes
 from rxmps3.log.server_clock import ServerDate
 from rxmps3.model.names import Layout
+from rxmps3.model.prefixes import Prefixes
 from rxmps3.model.state import Committed, Loaded, State, Write, fold
 from rxmps3.runtime.clock import Clock
 from rxmps3.runtime.gather import all_of
@@ -51,6 +52,7 @@ from rxmps3.storage.base import ABSENT, Found, Missing, NotModified, Storage, St
 __all__ = ["Cursor", "SequencedLog"]
 
 _READS_AT_ONCE = 16
+_IN_THREAD_BYTES = 64 << 10
 _KEPT_FOR = timedelta(minutes=1)
 """An entry that came in longer ago beside one that did not is read again: its date is taken for the present time."""
 _HITS_BEFORE_LISTING = 4
@@ -75,15 +77,19 @@ class SequencedLog:
         clock: time for entries' informative ``time``, ids for nonces.
         writer: this client's writer id for this manifest.
         by: recorded in each entry, unverified.
+        kept: the keys whose entries the states that it emits have, if not all.
     """
 
-    def __init__(self, storage: Storage, layout: Layout, clock: Clock, *, writer: str, by: str) -> None:
+    def __init__(
+        self, storage: Storage, layout: Layout, clock: Clock, *, writer: str, by: str, kept: Prefixes | None = None
+    ) -> None:
         self.versions: Subject[LogEvent] = Subject()
         self._storage = storage
         self._layout = layout
         self._clock = clock
         self._writer = writer
         self._by = by
+        self._kept = kept
         self._dated = ServerDate(clock)
         self._known = KnownHead(storage, layout, self._follow, self._dated)
         self._seq = 0
@@ -239,7 +245,7 @@ class SequencedLog:
             if self._opened:
                 return
             if self._opening is None and self._resumed is None:
-                self._opening = State()
+                self._opening = State(kept=self._kept)
             try:
                 if await self._known.look():
                     began = self._seq
@@ -259,7 +265,7 @@ class SequencedLog:
     def _discard_opening(self) -> None:
         """Forget what was read of a log that could not be opened; none of it was emitted."""
         if self._opening is not None:
-            self._opening = State()
+            self._opening = State(kept=self._kept)
             self._known.forget()
             self._seq, self._chain = 0, ""
             self._tail = Tail()
@@ -305,7 +311,7 @@ class SequencedLog:
                 continue
             if not isinstance(answer, Found):
                 return
-            self._apply(seq, answer.body, answer)
+            self._apply(seq, answer.body, answer, await self._decode(seq, answer.body))
             hits += 1
             if hits >= _HITS_BEFORE_LISTING:
                 await self._catch_up()
@@ -325,7 +331,7 @@ class SequencedLog:
                 if not isinstance(answer, Found):
                     self._stride = seq - first + 1
                     return
-                self._apply(seq, answer.body, answer)
+                self._apply(seq, answer.body, answer, await self._decode(seq, answer.body))
             else:
                 if failed is not None:
                     raise failed
@@ -364,7 +370,7 @@ class SequencedLog:
                         object=f"log entry {self._layout.entry(head.incarnation, seq)!r}",
                         remedy="restore the object, or see what `rxmps3 repair` can make of the rest",
                     )
-                self._apply(seq, answer.body, answer)
+                self._apply(seq, answer.body, answer, await self._decode(seq, answer.body))
             if failed is not None:
                 raise failed
 
@@ -394,12 +400,18 @@ class SequencedLog:
     async def _read_entry(self, incarnation: str, seq: int) -> Found | NotModified | Missing:
         return await self._storage.get(self._layout.entry(incarnation, seq), limit=MAX_ENTRY_BYTES)
 
-    def _apply(self, seq: int, body: bytes, answer: Found | Stored) -> None:
+    async def _decode(self, seq: int, body: bytes) -> codec.LogEntry:
+        """Decode an entry, beside the event loop if it is large."""
+        name = self._layout.entry(self.head.incarnation, seq)
+        if len(body) < _IN_THREAD_BYTES:
+            return codec.decode_entry(body, name)
+        return await asyncio.to_thread(codec.decode_entry, body, name)
+
+    def _apply(self, seq: int, body: bytes, answer: Found | Stored, entry: codec.LogEntry) -> None:
         """Apply entry ``seq`` and move the cursor to it; does nothing if the cursor is already there."""
         if seq != self._seq + 1:
             return
         name = self._layout.entry(self.head.incarnation, seq)
-        entry = codec.decode_entry(body, name)
         if entry.seq != seq:
             raise Corrupt(f"claims to be number {entry.seq}", object=f"log entry {name!r}")
         if entry.previous != self._chain:
@@ -458,11 +470,11 @@ class SequencedLog:
                 raise Corrupt("has a floor, but no checkpoint", object=f"head {self._layout.head!r}")
             if known is None:
                 self._chain = codec.genesis(head.incarnation)
-                self._jump(State())
+                self._jump(State(kept=self._kept))
             return True
         if known is not None and self._seq >= head.floor:
             return True
-        checkpoint = await load_checkpoint(self._storage, self._layout, head.incarnation, ref)
+        checkpoint = await load_checkpoint(self._storage, self._layout, head.incarnation, ref, self._kept)
         if checkpoint is None:
             return False
         if checkpoint.seq > self._seq or known is None:
@@ -561,7 +573,7 @@ class SequencedLog:
         else:
             self._losing = False
             if await self._counts(seq, stored):
-                self._apply(seq, body, stored)
+                self._apply(seq, body, stored, await self._decode(seq, body))
             else:
                 await self.read()
 
@@ -575,7 +587,7 @@ class SequencedLog:
                 continue
             if not isinstance(answer, Found):
                 return
-            self._apply(following, answer.body, answer)
+            self._apply(following, answer.body, answer, await self._decode(following, answer.body))
 
     def _not_found_error(self, name: str, cause: PreconditionFailed | Unavailable) -> Unavailable:
         if isinstance(cause, Unavailable):

@@ -24,10 +24,7 @@ class SequencedPlacing:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-
-    @property
-    def key_limit(self) -> int:
-        return self._layout.key_limit
+        self.key_limit = layout.key_limit
 
     def check_key(self, key: object) -> str:
         return check_key(key, self.key_limit)

@@ -1,0 +1,68 @@
+"""`Prefixes`: which keys a partial replica keeps. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from rxmps3.errors import InvalidOption, NotLoaded
+from rxmps3.model.conditions import Conditions
+from rxmps3.model.entries import Entries, Entry
+from rxmps3.model.sortedkeys import check_prefix
+
+__all__ = ["Prefixes"]
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """The keys that start with one of some strings.
+
+    Attributes:
+        all: the strings, sorted; none starts with another one.
+    """
+
+    all: tuple[str, ...]
+
+    @staticmethod
+    def of(prefixes: Iterable[str]) -> Prefixes:
+        """Raises `InvalidOption` if they are none, or no strings."""
+        if isinstance(prefixes, str):
+            raise InvalidOption("prefixes is a list of prefixes, not one", operation="connect")
+        kept: list[str] = []
+        for prefix in sorted(map(check_prefix, prefixes)):
+            if not kept or not prefix.startswith(kept[-1]):
+                kept.append(prefix)
+        if not kept:
+            raise InvalidOption("prefixes names none", operation="connect", remedy="leave it out to keep all keys")
+        return Prefixes(tuple(kept))
+
+    def has(self, key: str) -> bool:
+        """Whether a key is kept. So are all that start with it, then: of a prefix, whether every key under it is."""
+        return key.startswith(self.all)
+
+    def within(self, entries: Entries) -> Entries:
+        """Those of some entries that are kept. O(log n + their number)."""
+        if len(self.all) == 1:
+            return entries.under(self.all[0])
+        return Entries.of({key: entry for prefix in self.all for key, entry in entries.under(prefix).items()})
+
+    def patch(self, patch: Mapping[str, Entry | None]) -> Mapping[str, Entry | None]:
+        """The part of a flat merge patch that concerns kept keys."""
+        return {key: entry for key, entry in patch.items() if key.startswith(self.all)}
+
+    def check(self, keys: Iterable[str], operation: str) -> None:
+        """Raise `NotLoaded` if a key, or a key under a prefix, is not kept."""
+        for key in keys:
+            if not self.has(key):
+                raise NotLoaded(
+                    f"it is not under the prefixes that are loaded: {', '.join(map(repr, self.all))}",
+                    operation=operation,
+                    object=f"key {key!r:.80}" if key else "all keys",
+                    remedy="open the database with prefixes= that cover it, or without",
+                )
+
+    def check_conditions(self, conditions: Conditions | None, operation: str) -> None:
+        """Raise `NotLoaded` if conditions concern keys that are not kept: whether they hold is not known here."""
+        if conditions is not None:
+            self.check(conditions.keys, operation)
+            self.check((one.prefix for one in conditions.ranges), operation)
