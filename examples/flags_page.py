@@ -13,14 +13,14 @@ import json
 import sys
 from pathlib import Path
 
-from feature_flags import DEFAULTS
-
 import rxmps3
 
 try:
     from rxmps3.homes.web import serve_page
 except ImportError as error:
     sys.exit(f"{error}: pip install 'rxmps3[web]'")
+
+from feature_flags import DEFAULTS
 
 PAGE = Path(__file__).with_name("flags.html")
 

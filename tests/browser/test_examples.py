@@ -82,8 +82,8 @@ def get(place: str, key: str) -> Any:
     return asyncio.run(getting())
 
 
-def pictures(chrome: webdriver.Chrome, name: str, width: int, height: int, tmp_path: Path) -> None:
-    """The page in light and in dark."""
+def pictures(chrome: webdriver.Chrome, name: str, width: int, height: int, tmp_path: Path, kept: str) -> None:
+    """The page in light and in dark, one of which is in the documentation."""
     size = chrome.get_window_size()
     frame = chrome.execute_script("return window.outerHeight - window.innerHeight")
     chrome.set_window_size(width, height + frame)
@@ -97,7 +97,7 @@ def pictures(chrome: webdriver.Chrome, name: str, width: int, height: int, tmp_p
         path = tmp_path / f"{name}-{theme}.png"
         chrome.save_screenshot(str(path))
         assert path.stat().st_size > 3000
-        if "RXMPS3_PICTURES" in os.environ:
+        if "RXMPS3_PICTURES" in os.environ and theme == kept:
             shutil.copy(path, ROOT / os.environ["RXMPS3_PICTURES"])
     chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     chrome.set_window_size(size["width"], size["height"])
@@ -129,7 +129,7 @@ def test_the_page_shows_trainings_and_stops_one(chrome: webdriver.Chrome, tmp_pa
         assert leave(slow) == (0, "")
         assert fast.poll() is None
         wait(chrome, "document.querySelector('#state').textContent === '1 running'")
-        pictures(chrome, "training", 900, 360, tmp_path)
+        pictures(chrome, "training", 900, 360, tmp_path, "light")
 
 
 def test_a_slider_of_a_flag_moves_in_both_windows_and_in_a_service(chrome: webdriver.Chrome, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_slider_of_a_flag_moves_in_both_windows_and_in_a_service(chrome: webdr
         wait(chrome, "document.querySelectorAll('output')[1].textContent === '0 %'")
         put(place, {"flag/new-checkout": {"percent": 40}})
         wait(chrome, "document.querySelectorAll('output')[1].textContent === '40 %'")
-        pictures(chrome, "flags", 620, 420, tmp_path)
+        pictures(chrome, "flags", 620, 420, tmp_path, "dark")
 
 
 def test_jobs_that_are_added_in_one_window_are_done_in_both(chrome: webdriver.Chrome, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_jobs_that_are_added_in_one_window_are_done_in_both(chrome: webdriver.Ch
             running(program, "work", place, "bob", *quick),
         ):
             wait(chrome, "/done [5-9]/.test(document.querySelector('.done h2').textContent)")
-            pictures(chrome, "jobs", 900, 520, tmp_path)
+            pictures(chrome, "jobs", 900, 520, tmp_path, "light")
             for window in (one, two):
                 chrome.switch_to.window(window)
                 wait(chrome, "document.querySelector('.done').textContent.includes('= 71 × 839 × 1471 × 6857')")

@@ -6,15 +6,10 @@ Their pictures, which are saved in them, and those of the documentation come fro
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-import os
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pytest
@@ -27,12 +22,10 @@ from selenium.webdriver.common.by import By
 
 from tests.browser.lab import jupyterlab
 from tests.browser.pages import NotebookPage, chromium, wait
+from tests.browser.pictures import PICTURES, save_pictures
 from tests.docs.notebooks import NOTEBOOKS, ROOT, code_cells
 
 pytestmark = [pytest.mark.ui, pytest.mark.browser, pytest.mark.timeout(200)]
-
-PICTURES = os.environ.get("RXMPS3_PICTURES")
-OUTPUTS = ".jp-OutputArea-output"
 
 
 @pytest.fixture(scope="module")
@@ -97,38 +90,10 @@ def check(page: NotebookPage, views: int) -> None:
     assert page.ask("return document.querySelectorAll('.jp-OutputArea-output[data-mime-type*=error]').length") == 0
 
 
-def picture(chrome: webdriver.Chrome, element: Any) -> bytes:
-    """A screenshot in few colours, which is small."""
-    from PIL import Image
-
-    chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-    time.sleep(0.3)
-    drawn = Image.open(io.BytesIO(element.screenshot_as_png)).convert("RGB")
-    small = io.BytesIO()
-    drawn.quantize(96).save(small, "PNG", optimize=True)
-    return small.getvalue()
-
-
-def save_pictures(chrome: webdriver.Chrome, name: str) -> None:
-    """Put a picture of each widget beside the text that its output is saved with."""
-    if not PICTURES:
-        return
-    time.sleep(8)  # until the charts have something to show
-    saved = nbformat.read(ROOT / f"notebooks/{name}.ipynb", 4)
-    shown = chrome.find_elements(By.CSS_SELECTOR, ".jp-CodeCell")
-    for cell, element in zip(code_cells(saved), shown, strict=False):
-        outputs = element.find_elements(By.CSS_SELECTOR, OUTPUTS)
-        assert len(outputs) == len(cell["outputs"]), cell["source"]
-        for output, area in zip(cell["outputs"], outputs, strict=True):
-            if area.find_elements(By.CSS_SELECTOR, ".jupyter-widgets, .rx-badge"):
-                output["data"]["image/png"] = base64.b64encode(picture(chrome, area)).decode()
-    nbformat.write(saved, ROOT / f"notebooks/{name}.ipynb")
-
-
 @pytest.mark.parametrize(
     ("name", "views"),
-    [("quickstart", 2), ("composing", 2), ("time_travel", 4), ("offline", 3)]
-    + ([("live_queries", 2)] if PICTURES else []),  # its test in a kernel takes long enough
+    [("quickstart", 2), ("time_travel", 4), ("offline", 3)]
+    + ([("composing", 2), ("live_queries", 2)] if PICTURES else []),  # they add nothing but time
 )
 def test_the_views_of_a_notebook_live_while_no_cell_runs(
     name: str, views: int, lab: str, chrome: webdriver.Chrome

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
-__all__ = ["NOTEBOOKS", "ROOT", "WIDGET", "code_cells", "run", "said"]
+__all__ = ["NOTEBOOKS", "ROOT", "WIDGET", "code_cells", "run", "said", "said_by", "saved_form", "temporary_files_in"]
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -33,10 +33,15 @@ def code_cells(notebook: Any) -> list[Any]:
 
 
 def said(notebook: Any) -> list[list[str]]:
-    """Per code cell the texts of its outputs; what differs each time, as ids and counts, is left out."""
+    """What its cells say."""
+    return said_by(code_cells(notebook))
+
+
+def said_by(cells: Sequence[Any]) -> list[list[str]]:
+    """Per cell the texts of its outputs; what differs each time, as ids and counts, is left out."""
     return [
         [re.sub(VARIES, "…", output.get("text") or output["data"].get("text/plain", "")) for output in cell["outputs"]]
-        for cell in code_cells(notebook)
+        for cell in cells
     ]
 
 
@@ -50,14 +55,14 @@ async def run(path: Path, folder: Path) -> Any:
     notebook = nbformat.read(path, 4)
     for cell in code_cells(notebook):
         cell["outputs"] = []
-    with _temporary_files_in(folder):
+    with temporary_files_in(folder):
         client = NotebookClient(notebook, timeout=60, kernel_name="python3")
         await client.async_execute()
     return notebook
 
 
 @contextmanager
-def _temporary_files_in(folder: Path) -> Iterator[None]:
+def temporary_files_in(folder: Path) -> Iterator[None]:
     before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"] = str(folder)
     try:
@@ -81,9 +86,9 @@ def saved_form(notebook: Any) -> Any:
 
 
 def main(names: list[str]) -> None:
-    for path in NOTEBOOKS:
-        if not names or path.stem in names:
-            with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:  # one for all: what Ana leaves there is what Ben finds
+        for path in NOTEBOOKS:
+            if not names or path.stem in names:
                 nbformat.write(saved_form(asyncio.run(run(path, Path(folder)))), path)
 
 

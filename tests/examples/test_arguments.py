@@ -20,7 +20,7 @@ ARGUMENTS = {
     "dashboard": ["URL"],
     "feature_flags": ["set", "URL", "new-checkout", "25"],
     "flags_page": ["URL"],
-    "jobs": ["add", "URL", "91"],
+    "jobs": ["board", "URL"],
     "shared_slider": ["URL"],
     "tick_source": ["URL"],
     "todo": ["URL"],
