@@ -10,11 +10,12 @@ import gzip
 import hashlib
 import json
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from tests.checker.raw import Listed, Objects
 from tests.checker.trace import Seen, id_of
@@ -155,7 +156,7 @@ def read_sequenced(objects: Objects) -> Log:
         except ValueError:
             problems.append(f"{where} is no JSON")
             continue
-        if entry.get("seq") != number or entry.get("format") != 1 or entry.get("requires") != []:
+        if entry.get("seq") != number or entry.get("format") != 1 or entry.get("requires") not in ([], ["packs"]):
             problems.append(f"{where} has another shape")
         if entry["previous"] != chain:
             problems.append(f"{where} does not follow the one before it")
@@ -164,15 +165,16 @@ def read_sequenced(objects: Objects) -> Log:
             once.forget(writer)
         for write in entry["writes"]:
             if once.counts(write.get("writer", entry["writer"]), write["number"], write["nonce"], where):
-                items.append(_item(objects, "main/", where, write["update"], problems))
+                items.append(_item(objects, "main/", where, write, problems))
+                own = f"{write.get('writer', entry['writer'])}-{write['number']}"
                 for key, one in write["update"].items():
                     if one is None:
                         state.pop(key, None)
                     else:
-                        state[key] = one["version"]
+                        state[key] = _version_of(one, own)
         if number in states and first == 1:
             made = _checkpoint(objects, states[number], id, problems)
-            if {key: one["version"] for key, one in made.get("entries", {}).items()} != state:
+            if {key: _version_of(one) for key, one in made.get("entries", {}).items()} != state:
                 problems.append(f"the checkpoint at {number} is not the fold")
             if made.get("chain") != chain:
                 problems.append(f"the checkpoint at {number} names another chain")
@@ -193,13 +195,27 @@ def _checkpoint(objects: Objects, named: Mapping[str, Any], log: str, problems: 
     return found
 
 
-def _item(objects: Objects, folder: str, where: str, update: Mapping[str, Any], problems: list[str]) -> Item:
+def _version_of(entry: Any, own: str = "") -> str:
+    """The version of an entry; of a packed one that of its write, if it names none."""
+    if isinstance(entry, list):
+        _pack, _offset, _size, _sha256, *rest = cast("list[Any]", entry)
+        return rest[0] if rest and rest[0] else own
+    return entry["version"]
+
+
+def _item(objects: Objects, folder: str, where: str, write: Mapping[str, Any], problems: list[str]) -> Item:
     found: Seen = {}
     counts: dict[str, int] = {}
-    for key, entry in update.items():
-        found[key], value = (
-            (None, None) if entry is None else _of_entry(objects, folder, entry, f"{where}, {key}", problems)
-        )
+    for key, entry in write["update"].items():
+        what = f"{where}, {key}"
+        if entry is None:
+            found[key], value = None, None
+        elif isinstance(entry, list):
+            found[key], value = _of_pack(
+                objects, folder, cast("list[Any]", entry), write.get("packs", []), what, problems
+            )
+        else:
+            found[key], value = _of_entry(objects, folder, entry, what, problems)
         if isinstance(value, dict) and "n" in value:
             counts[key] = value["n"]
     return Item(where, found, counts)
@@ -217,6 +233,22 @@ def _of_entry(
         return "missing", None
     if len(body) != entry["size"] or hashlib.sha256(body).hexdigest() != entry["sha256"]:
         problems.append(f"{what}: {entry['object']} has another hash or size")
+    value = json.loads(body)
+    return id_of(value), value
+
+
+def _of_pack(
+    objects: Objects, folder: str, entry: list[Any], packs: list[str], what: str, problems: list[str]
+) -> tuple[str, Any]:
+    """The write of which a value in a pack is, and the value: ``docs/protocol.md``, section 3."""
+    number, offset, size, sha256 = entry[:4]
+    whole = objects.read(folder + packs[number])
+    if whole is None:
+        problems.append(f"{what}: {packs[number]} is not there")
+        return "missing", None
+    body = whole[offset : offset + size]
+    if urlsafe_b64encode(hashlib.sha256(body).digest()).rstrip(b"=").decode() != sha256:
+        problems.append(f"{what}: {packs[number]} has something else at {offset}")
     value = json.loads(body)
     return id_of(value), value
 
@@ -251,7 +283,7 @@ def read_versioned(objects: Objects) -> Log:
             once.forget(writer)
         for write in body["writes"]:
             if once.counts(write.get("writer", body["writer"]), write["number"], write["nonce"], version):
-                items.append(_item(objects, "", f"version {version}", write["update"], problems))
+                items.append(_item(objects, "", f"version {version}", write, problems))
     return Log(items, problems, folded(items, {}))
 
 
