@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
@@ -28,7 +28,7 @@ from rxmps3.model.missing import MISSING
 from rxmps3.model.names import check_key
 from rxmps3.model.valuetext import Blob
 
-__all__ = ["Moved", "copy", "export_to", "import_from"]
+__all__ = ["Moved", "add", "copy", "export_to", "import_from"]
 
 FORMAT = 1
 BATCH_KEYS = 200
@@ -100,6 +100,36 @@ async def copy(source: Database, target: Database, *, prefix: str = "", progress
         moved = Moved(moved.keys + part.keys, moved.written + part.written, moved.same + part.same)
         if progress is not None:
             progress(moved.keys, total)
+    return moved
+
+
+async def add(
+    db: Database, keys: Iterable[str], read: Callable[[str], Awaitable[str | None]], *, progress: Progress | None = None
+) -> Moved:
+    """Write the keys that are not there yet; those that are stay as they are.
+
+    Args:
+        db: the target.
+        keys: what to write.
+        read: returns the text of a key's value, None if it has none.
+        progress: told how many keys were looked at, and of how many.
+    """
+    await db.refresh()
+    total = list(keys)
+    there = set(db.keys())
+    moved = Moved(len(total), same=sum(key in there for key in total))
+    batch: dict[str, str] = {}
+    for done, key in enumerate(total, 1):
+        text = None if key in there else await read(key)
+        if text is not None:
+            batch[key] = text
+        if done == len(total) or len(batch) == BATCH_KEYS or sum(map(len, batch.values())) >= BATCH_CHARACTERS:
+            if batch:
+                await db.put_all({key: valuetext.decode(text) for key, text in batch.items()})
+            moved.written += len(batch)
+            batch = {}
+            if progress is not None:
+                progress(done, len(total))
     return moved
 
 

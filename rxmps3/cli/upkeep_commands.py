@@ -16,14 +16,17 @@ from rxmps3.cli.commands import command, main
 from rxmps3.cli.run import Run
 from rxmps3.cli.terminal import Exit, shown, writing_to_stdout
 from rxmps3.database.connect import connect
-from rxmps3.errors import Corrupt, InvalidOption, Unsupported
+from rxmps3.errors import Corrupt, InvalidKey, InvalidOption, Unsupported
+from rxmps3.log.leftovers import Leftovers, LeftValue, find_leftovers, marker_of, read_left
+from rxmps3.log.mps3.names import parse_stamp
 from rxmps3.log.protocol import Progress, Report
 from rxmps3.log.registry import protocol_of
 from rxmps3.log.sequenced.collector import DEFAULT_RETENTION
 from rxmps3.log.sequenced.repair import SET_ASIDE, Repair, carry_out, examine
 from rxmps3.log.sequenced.verify import Problem
 from rxmps3.log.sequenced.verify import verify as verify_manifest
-from rxmps3.storage import open_storage
+from rxmps3.model.names import check_key
+from rxmps3.storage import Storage, open_storage
 
 __all__ = ["main"]
 
@@ -187,28 +190,118 @@ async def repair(
     log: Annotated[
         str, typer.Option("--log", metavar="ID", help="Which log to keep, if several are left and no head names one.")
     ] = "",
+    into: Annotated[
+        str,
+        typer.Option("--into", metavar="NAME", help="If values are left without a log: put them in this manifest."),
+    ] = "",
 ) -> int:
     """Make a log readable again whose head is gone, or in which two histories are mixed, from what is there.
 
     Says what it would do; does it with --yes. What cannot be read is moved to the folder .rxmps3-set-aside, never just
-    deleted. Ends with 6 if something is to be done and --yes is not given.
+    deleted. If a log is gone and only values are left, it says of which keys; --into puts the newest of each key into a
+    manifest of another name. Ends with 6 if something is to be done and --yes is not given.
     """
     async with run.storage() as storage:
         protocol = await protocol_of(storage, run.at.manifest)
-        if protocol in ("versioned", "mps3"):
-            raise Unsupported(
-                _NOT_REPAIRED[protocol], operation="repair", object=f"manifest {run.at.manifest!r} at {run.at.place}"
-            )
+        if protocol == "versioned" or (protocol == "mps3" and await _has_operations(storage, run.at.manifest)):
+            raise _not_repaired(run, _NOT_REPAIRED[protocol])
         found = await examine(storage, run.at.manifest, log=log, nonce=run.clock.new_id())
-        if not found.is_needed and not found.log:
+        left = [] if found.log else await find_leftovers(storage, run.at.manifest)
+        if not found.log and (marker := await marker_of(storage, run.at.manifest)):
+            raise _not_repaired(run, f"its log is hidden by a delete marker: remove that, its version id is {marker!r}")
+        if not found.is_needed and not found.log and not left:
             raise run.no_such_manifest()
-        _show_repair(run, found)
+        if into:
+            return await _put_left(run, storage, found, left, into)
+        for one in left:
+            _show_leftovers(run, one)
+        if found.is_needed or found.log:
+            _show_repair(run, found)
         if not found.is_needed or not yes:
-            return Exit.DATA if found.is_needed else Exit.OK
+            return Exit.DATA if found.is_needed or left else Exit.OK
         folder = f"{run.clock.now():%Y-%m-%dT%H%M%SZ}-{run.clock.new_id(6)}"
         await carry_out(storage, found, folder)
-        _show_done(run, folder, len(found.strays))
+        _show_done(run, folder, len(found.strays) + len(found.rest))
     return Exit.OK
+
+
+def _not_repaired(run: Run, what: str) -> Unsupported:
+    return Unsupported(what, operation="repair", object=f"manifest {run.at.manifest!r} at {run.at.place}")
+
+
+async def _has_operations(storage: Storage, manifest: str) -> bool:
+    prefix = f"{manifest}@"
+    page = await storage.list(prefix, limit=10)
+    return any(parse_stamp(one.name.removeprefix(prefix)) is not None for one in page.objects)
+
+
+_HOW_LEFT = {
+    "sequenced": "of this manifest, by their names",
+    "mps3": "in the mps3 format, by their names",
+    "versioned": "if they are values: in the versioned log, and in mps3 with versions, they have the keys' own names, "
+    "as other programs' objects may have, too",
+}
+
+
+def _show_leftovers(run: Run, left: Leftovers) -> None:
+    """Say which values have no log any more."""
+    if run.at.json:
+        run.terminal.record(
+            {
+                "left": left.protocol,
+                "objects": left.objects,
+                "bytes": left.size,
+                "keys": list(left.newest),
+                "packs": list(left.packs),
+                "others": list(left.others),
+            }
+        )
+        return
+    keys = ", ".join(map(shown, list(left.newest)[:_KEYS_SHOWN])) + (" …" if len(left.newest) > _KEYS_SHOWN else "")
+    run.terminal.line(
+        ("left   ", "yellow"),
+        f"{left.objects:,} objects with {left.size:,} bytes, {_HOW_LEFT[left.protocol]}; "
+        f"{len(left.newest):,} keys{': ' if keys else ''}{keys}",
+    )
+    if left.packs:
+        run.terminal.line(f"{len(left.packs):,} of these hold several values each, of keys that only the log knew")
+    if left.others:
+        run.terminal.line(f"some may be in use: {', '.join(map(shown, left.others))} is there, in the same format")
+    if left.newest:
+        run.terminal.line(
+            "no log names them, so that they may be older than what was there last, or deleted; small values were in "
+            "the log and are gone. With --into NAME the newest of each key is put into the manifest NAME"
+        )
+
+
+async def _put_left(run: Run, storage: Storage, found: Repair, left: Sequence[Leftovers], into: str) -> int:
+    """Put the values that are left into another manifest."""
+    if found.log or not any(one.newest for one in left):
+        raise InvalidOption(
+            "--into is for values that no log names, and here are none", object=f"manifest {run.at.manifest!r}"
+        )
+    if into == run.at.manifest:
+        raise InvalidOption("--into names another manifest than the one whose log is gone", object=f"manifest {into!r}")
+    values: dict[str, tuple[Leftovers, LeftValue]] = {}
+    for one in reversed(left):  # what is certain to be values replaces what may be
+        values.update({key: (one, value) for key, value in one.newest.items()})
+    problems: list[Problem] = []
+    async with connect(storage, manifest=into, clock=run.clock, shared=False) as db:
+
+        async def read(key: str) -> str | None:
+            one, value = values[key]
+            try:
+                check_key(key, db.key_limit)
+                return await read_left(storage, one.protocol, value)
+            except (Corrupt, InvalidKey) as error:
+                problems.append(Problem(f"object {value.name!r}", error.what))
+                return None
+
+        with progress_bar(run) as tell:
+            moved = await moving.add(db, values, read, progress=lambda done, total: tell("keys", done, total))
+    _show_problems(run, problems)
+    _show_moved(run, moved, f"put into manifest {into!r}")
+    return Exit.DATA if problems else Exit.OK
 
 
 _NOT_REPAIRED = {
@@ -233,9 +326,12 @@ def _show_repair(run: Run, found: Repair) -> None:
                 "head": "written" if found.head is not None else "moved aside" if found.problem else "kept",
                 "problem": found.problem,
                 "strays": len(found.strays),
+                "rest": len(found.rest),
             }
         )
         return
+    if found.rest:
+        run.terminal.line(("aside  ", "yellow"), f"{len(found.rest):,} values and other objects that no log names")
     for stray in found.strays:
         keys = ", ".join(map(shown, stray.keys[:_KEYS_SHOWN])) + (" …" if len(stray.keys) > _KEYS_SHOWN else "")
         held = f"; it has {len(stray.writes)} writes, of {keys}" if stray.writes else ""

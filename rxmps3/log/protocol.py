@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from reactivex import Observable
 
+from rxmps3.errors import Error, InvalidInput
 from rxmps3.log.archive import Archive
 from rxmps3.model.prefixes import Prefixes
 from rxmps3.model.state import Committed, ContentObject, Entry, Loaded, Refused, Replayed, State, Write, WriteId
@@ -21,6 +22,7 @@ from rxmps3.storage.base import Storage, Stored
 __all__ = [
     "Collector",
     "Context",
+    "EntryRefused",
     "Held",
     "Kit",
     "Log",
@@ -35,6 +37,20 @@ __all__ = [
 
 LogEvent = Committed | Replayed | Loaded | Refused
 """What a log emits: new versions, a whole state, or pending writes that it will never report."""
+
+
+class EntryRefused(Error):
+    """The storage refuses for good the object that a commit makes: its size, or what is in it. Nothing was stored.
+
+    Attributes:
+        refusal: what the storage said.
+        size: of the object, in bytes.
+    """
+
+    def __init__(self, refusal: InvalidInput, size: int) -> None:
+        super().__init__(f"{refusal.what} ({size:,} bytes)", operation="commit", object=refusal.object)
+        self.refusal = refusal
+        self.size = size
 
 
 @dataclass(frozen=True)
@@ -162,6 +178,9 @@ class Log(Protocol):
 
         When it returns, the outcome is known and has been emitted; the view shows which writes were committed. When it
         raises `Unavailable`, the outcome is unknown; call it again with whatever is still pending.
+
+        Raises:
+            EntryRefused: the storage takes no entry with these writes.
         """
         ...
 

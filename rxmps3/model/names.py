@@ -168,6 +168,12 @@ class Layout:
             _is_of_a_manifest(parts[start:]) or parts[start].startswith(RESERVED) for start in range(len(parts))
         )
 
+    def log_of(self, name: str) -> str:
+        """The incarnation whose entry or checkpoint an object of this manifest would be, by its name; else ""."""
+        owner, _, rest = name.removeprefix(self.root).partition("/")
+        is_part = rest.startswith(("log/", "checkpoint/")) and owner + "/" != VALUES and not self.is_of_another(name)
+        return owner if is_part else ""
+
     def log(self, incarnation: str) -> str:
         """The folder of the log's entries."""
         return f"{self.root}{incarnation}/log/"

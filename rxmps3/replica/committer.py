@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 
 from rxmps3.errors import InvalidInput, OutcomeUnknown, Rejected
-from rxmps3.log.protocol import Log
+from rxmps3.log.protocol import EntryRefused, Log
 from rxmps3.log.server_clock import MARGIN
 from rxmps3.model.state import Amended, ContentObject, ManifestVersion, Refused, Write
 from rxmps3.model.writing import contents_of, with_contents
@@ -34,6 +34,7 @@ JUDGE_EVERY = timedelta(days=1)
 _UPLOADS_AT_ONCE = 64
 """The values of so many writes at most are under way, the oldest: an upload that has failed is not to queue up behind
 those of all later writes, which wait for it."""
+_KEYS_NAMED = 5
 ASK_AFTER = timedelta(hours=1)
 """An upload that is older than this by a local clock has its age checked by the server's."""
 
@@ -71,6 +72,7 @@ class Committer:
         self._outbox_worker = outbox_worker
         self._conditions = conditions
         self._judged_at = clock.now()
+        self._at_most: int | None = None  # so many writes are tried at once, after more were refused together
         self._retries = self._retrying("commit")
         self._worker = Worker(self._work, self._retries)
         self.wake = self._worker.wake
@@ -126,7 +128,7 @@ class Committer:
             ready = self._ready()
             if await self._expire_old_uploads(ready):
                 ready = self._ready()
-            ready = self._about_to_send(await self._standing(ready))
+            ready = self._about_to_send(await self._standing(ready[: self._at_most]))
             if not ready:
                 return
             ready = ready[: await self._outbox_worker.mark_sent([write.id for write in ready])]
@@ -139,7 +141,12 @@ class Committer:
             if not ready:
                 return
             began = self._clock.monotonic()
-            await self._log.commit(ready)
+            try:
+                await self._log.commit(ready)
+            except EntryRefused as refused:
+                self._entry_refused(ready, refused)
+                return
+            self._at_most = None
             mark = self._dataflow.view.confirmed.writers.get(ready[0].id.writer)
             won = mark is not None and mark.number >= ready[0].id.number
             self._fairness.ended(self._clock.monotonic(), began, won=won)
@@ -150,6 +157,23 @@ class Committer:
         self._health.answered()
         if self._dataflow.view.pending:
             self.wake()
+
+    def _entry_refused(self, writes: list[Write], refused: EntryRefused) -> None:
+        """Refuse the write whose entry the storage does not take; of several that share one, find out which it is."""
+        if len(writes) > 1:
+            self._at_most = len(writes) // 2
+        else:
+            [write] = writes
+            self._at_most = None
+            rejected = Rejected(
+                f"the storage does not take the log entry with it, of {refused.size:,} bytes: {refused.refusal.what}",
+                operation="commit",
+                object=f"write {write.id.version} of {_named(write)}",
+                remedy="write less at once, or let the server take larger objects; it was rolled back",
+            )
+            rejected.__cause__ = refused.refusal
+            self._dataflow.refusals.on_next(Refused(write.id, rejected))
+        self.wake()
 
     async def _standing(self, writes: list[Write]) -> list[Write]:
         """The oldest pending writes, up to the first whose conditions do not hold.
@@ -357,3 +381,10 @@ class Committer:
 
     def _retrying(self, operation: str) -> Retries:
         return self._health.retries(operation, self._backoff)
+
+
+def _named(write: Write) -> str:
+    """The keys of a write, as many as are worth naming."""
+    keys = sorted(write.update)
+    more = f" and {len(keys) - _KEYS_NAMED:,} more" if len(keys) > _KEYS_NAMED else ""
+    return ", ".join(f"{key!r:.80}" for key in keys[:_KEYS_NAMED]) + more

@@ -21,6 +21,7 @@ from rxmps3.storage.base import (
     Found,
     Listed,
     ListedVersion,
+    Matches,
     Missing,
     NotModified,
     Page,
@@ -222,7 +223,8 @@ class S3Storage:
         except Exception as error:
             failure = self._translate(error, "put", name)
             refusal = Refusal.of(error)
-            if when is None and refusal is not None and refusal.is_unexplained and await self._takes_another(client):
+            asked = not isinstance(when, Matches) and refusal is not None and refusal.is_unexplained
+            if asked and await self._takes_another(client, when):
                 raise InvalidKey(
                     refusal.words,
                     operation="put",
@@ -231,10 +233,12 @@ class S3Storage:
                 ) from error
             raise failure from error
 
-    async def _takes_another(self, client: Any) -> bool:
-        """Whether a small object of a plain name can be stored now, with the same options: if so, the refusal of
-        another one is about that one alone, and not about settings, policies or keys that concern all."""
+    async def _takes_another(self, client: Any, when: Absent | None) -> bool:
+        """Whether a small object of a plain name can be stored now, with the same options and condition: if so, the
+        refusal of another one is about that one alone, and not about settings, policies or keys that concern all."""
         arguments = {**self._for_put, "Key": self._prefix + probe(self._clock.new_id(12)), "Body": b"{}"}
+        if when is not None:
+            arguments["IfNoneMatch"] = "*"
         try:
             async with self._patience():
                 stored = await self._put(client, {**arguments, "ContentType": "application/json"})

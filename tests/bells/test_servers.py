@@ -118,6 +118,7 @@ async def test_nobody_there_at_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(200)
 def test_commands_ring_and_hear(tmp_path: Path, moto: Moto) -> None:
     """Each in a process of its own; the watcher would look by itself an hour later."""
     server = HttpServer(tmp_path)
@@ -133,7 +134,7 @@ def test_commands_ring_and_hear(tmp_path: Path, moto: Moto) -> None:
     }
     assert command("put", place, "k", "0", env=environment(**variables)).code == 0
     watch = command_line("watch", place, "k", "--poll", "3600", "--count", "1", "--no-current", "--json")
-    log = command_line("log", place, "--follow", "--poll", "3600", "--last", "0", "--timeout", "20", "--json")
+    log = command_line("log", place, "--follow", "--poll", "3600", "--last", "0", "--timeout", "150", "--json")
     with (
         subprocess.Popen(watch, env=environment(**variables), stdout=subprocess.PIPE, text=True) as watching,
         subprocess.Popen(log, env=environment(**variables), stdout=subprocess.PIPE, text=True) as following,

@@ -4,6 +4,7 @@
 ``python -m tests.benchmarks queries`` what a change costs under live queries over ever more keys;
 ``python -m tests.benchmarks contention`` clients that write at once, beside bare compare-and-set loops;
 ``python -m tests.benchmarks large`` a large file up and down beside bare multipart, and the requests of packs;
+``python -m tests.benchmarks engine`` single requests of the S3 storage beside those of the bare client;
 ``python -m tests.benchmarks propagation`` how long it takes until another process sees a change, by each bell;
 ``python -m tests.benchmarks stalls`` how long the event loop stands still at most;
 ``python -m tests.benchmarks growth`` what grows with the number of keys, and how.
@@ -37,6 +38,7 @@ from rxmps3.storage import open_storage
 from rxmps3.storage.memory import MemoryStorage
 from rxmps3.testing import CountingStorage
 from tests.benchmarks.contention import contention
+from tests.benchmarks.engine import engine
 from tests.benchmarks.growth import growth
 from tests.benchmarks.large import large, packs
 from tests.benchmarks.propagation import propagation
@@ -217,7 +219,7 @@ def against(checkout: Path, rounds: int) -> None:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    choices = ["put", "queries", "contention", "large", "propagation", "stalls", "growth"]
+    choices = ["put", "queries", "contention", "large", "engine", "propagation", "stalls", "growth"]
     parser.add_argument("what", nargs="?", choices=choices, help="nothing but that")
     parser.add_argument("--against", type=Path, metavar="PATH", help="that other checkout")
     parser.add_argument(
@@ -249,6 +251,10 @@ async def main() -> None:
     if arguments.what == "large":
         await packs(console)
         await large(console, arguments.rounds or 7)
+        return
+    if arguments.what == "engine":
+        with SeaweedFS() as server:
+            await engine(console, server, rounds)
         return
     if arguments.what == "propagation":
         await propagation(console, arguments.rounds or 100)

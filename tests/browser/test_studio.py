@@ -173,6 +173,7 @@ def test_the_studio_shows_a_database_that_lives_and_says_when_nobody_answers(
             ("compare", "document.querySelectorAll('.studio-diff').length === 9"),
             ("table", "document.querySelectorAll('.rx-space .rx-tr').length === 9"),
             ("problems", f"{text(chrome, '.studio-empty')}.startsWith('Nothing')"),
+            ("cost", "document.querySelectorAll('.studio-table tbody tr').length === 5"),
             ("presence", f"{text(chrome, '.rx-title')}.includes('0')"),
         ):
             chrome.find_element(By.CSS_SELECTOR, f".studio-tab[data-name={name}]").click()

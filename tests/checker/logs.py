@@ -6,6 +6,7 @@ from where they lie, and every way in which what is stored contradicts its speci
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import json
@@ -135,7 +136,10 @@ def read_sequenced(objects: Objects) -> Log:
         at = min((one for one in checkpoints if one["seq"] >= head["floor"]), key=lambda one: one["seq"])
         start = _checkpoint(objects, at, id, problems)
         first, chain = at["seq"] + 1, start["chain"]
-        before = {key: _of_entry(objects, "main/", entry, key, problems)[0] for key, entry in start["entries"].items()}
+        before = {
+            key: _of_entry(objects, "main/", _unpacked(entry, start, ""), key, problems)[0]
+            for key, entry in start["entries"].items()
+        }
         once = _Once(problems, {writer: (one["number"], one["nonce"]) for writer, one in start["writers"].items()})
     numbers = [number for number in sorted(listed) if number >= first]
     if numbers != list(range(first, first + len(numbers))):
@@ -155,7 +159,7 @@ def read_sequenced(objects: Objects) -> Log:
         except ValueError:
             problems.append(f"{where} is no JSON")
             continue
-        if entry.get("seq") != number or entry.get("format") != 1 or entry.get("requires") != []:
+        if entry.get("seq") != number or entry.get("format") != 1 or set(entry.get("requires")) - {"packs"}:
             problems.append(f"{where} has another shape")
         if entry["previous"] != chain:
             problems.append(f"{where} does not follow the one before it")
@@ -164,15 +168,17 @@ def read_sequenced(objects: Objects) -> Log:
             once.forget(writer)
         for write in entry["writes"]:
             if once.counts(write.get("writer", entry["writer"]), write["number"], write["nonce"], where):
-                items.append(_item(objects, "main/", where, write["update"], problems))
-                for key, one in write["update"].items():
+                named = f"{write.get('writer', entry['writer'])}-{write['number']}"
+                update = {key: _unpacked(one, write, named) for key, one in write["update"].items()}
+                items.append(_item(objects, "main/", where, update, problems))
+                for key, one in update.items():
                     if one is None:
                         state.pop(key, None)
                     else:
                         state[key] = one["version"]
         if number in states and first == 1:
             made = _checkpoint(objects, states[number], id, problems)
-            if {key: one["version"] for key, one in made.get("entries", {}).items()} != state:
+            if {key: _unpacked(one, made, "")["version"] for key, one in made.get("entries", {}).items()} != state:
                 problems.append(f"the checkpoint at {number} is not the fold")
             if made.get("chain") != chain:
                 problems.append(f"the checkpoint at {number} names another chain")
@@ -205,6 +211,20 @@ def _item(objects: Objects, folder: str, where: str, update: Mapping[str, Any], 
     return Item(where, found, counts)
 
 
+def _unpacked(entry: Any, holder: Mapping[str, Any], version: str) -> Any:
+    """An entry that refers to a pack, which is an array, in the members that others have."""
+    if not isinstance(entry, list):
+        return entry
+    pack, start, size, sha256, *rest = entry
+    return {
+        "object": holder["packs"][pack],
+        "start": start,
+        "size": size,
+        "sha256": base64.urlsafe_b64decode(sha256 + "=").hex(),
+        "version": (rest[0] if rest else "") or version,
+    }
+
+
 def _of_entry(
     objects: Objects, folder: str, entry: Mapping[str, Any], what: str, problems: list[str]
 ) -> tuple[str, Any]:
@@ -215,6 +235,8 @@ def _of_entry(
     if body is None:
         problems.append(f"{what}: {entry['object']} is not there")
         return "missing", None
+    if "start" in entry:
+        body = body[entry["start"] : entry["start"] + entry["size"]]
     if len(body) != entry["size"] or hashlib.sha256(body).hexdigest() != entry["sha256"]:
         problems.append(f"{what}: {entry['object']} has another hash or size")
     value = json.loads(body)

@@ -314,3 +314,37 @@ async def test_repair_of_the_other_logs_is_refused_and_says_why(bucket: Path) ->
         await db.put("a", 1)
     refused = rxmps3("repair", f"file:{bucket}", "--manifest", "manifest.json")
     assert (refused.code, "it has no head to lose" in refused.err) == (6, True)
+
+
+@pytest.mark.parametrize("protocol", ["sequenced", "mps3"])
+async def test_repair_says_which_values_a_log_has_left_and_puts_them_elsewhere(bucket: Path, protocol: str) -> None:
+    url = f"file:{bucket}"
+    kept = {"a/b": "L" * 9000, "plain": "P" * 9000}
+    async with library.connect(url, manifest="gone", protocol=protocol) as db:
+        for key, value in kept.items():
+            await db.put(key, "older" * 2000)
+            await db.put(key, value)
+    for path in bucket.rglob("*"):
+        name = str(path.relative_to(bucket))
+        if path.is_file() and (name.startswith("gone@") or (name.startswith("gone/") and "/values/" not in name)):
+            path.unlink()
+    before = found(bucket)
+    told, as_json, refused, taken = several(
+        ("repair", url, "-m", "gone"),
+        ("repair", url, "-m", "gone", "--json"),
+        ("repair", url, "-m", "gone", "--into", "gone"),
+        ("repair", url, "-m", "gone", "--into", "saved"),
+    )
+    assert (told.code, "4 objects with" in told.out, "2 keys: a/b, plain" in told.out) == (6, True, True), told.out
+    assert as_json.records[0]["keys"] == ["a/b", "plain"]
+    assert (refused.code, taken.code) == (2, 0), taken.err
+    assert "2 keys put into manifest 'saved'" in taken.out
+    assert await contents(url, "saved") == expected(kept)
+    assert {name: body for name, body in found(bucket).items() if name in before} == before
+    again = rxmps3("repair", url, "-m", "gone", "--into", "saved")
+    assert (again.code, "0 keys put" in again.out) == (0, True)
+    if protocol == "sequenced":
+        done = rxmps3("repair", url, "-m", "gone", "--yes")
+        assert (done.code, "4 objects are in" in done.out) == (0, True)
+        async with library.connect(url, manifest="gone") as db:
+            await db.put("new", 1)

@@ -27,10 +27,11 @@ _REFUSALS: dict[Verdict, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Seen:
-    """A request as the proxy sees it."""
+    """A request as the proxy sees it; the size is that of its body, in bytes."""
 
     method: str
     path: str
+    size: int = 0
 
 
 Plan = Callable[[Seen], Verdict]
@@ -173,7 +174,7 @@ class Proxy:
     ) -> bool:
         head = await _read_head(reader)
         method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ", 2)
-        seen = Seen(method, path)
+        seen = Seen(method, path, int(_header(head, b"content-length") or 0))
         verdict = self._plan(seen)
         self.verdicts[verdict] += 1
         self.seen.append(seen)

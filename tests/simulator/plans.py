@@ -279,9 +279,9 @@ OVERTAKEN = replace(
 
 DENIED = Plan(
     1,
-    (client("ann", _FIRST, Step("put", 20, ("key/1",), follow=True)),),
+    (client("ann", _FIRST, Step("put", 3, ("key/1",), follow=True)),),
     EVEN,
-    outages=(Outage("ann", 15.0, 60.0, "denied"),),
+    outages=(Outage("ann", 4.0, 60.0, "denied"),),
     faults=(),
 )
 """A client loses its permissions for a while."""

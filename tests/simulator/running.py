@@ -27,6 +27,8 @@ from tests.simulator.world import World
 __all__ = ["Report", "Summary", "main", "play", "run_many", "simulate"]
 
 _TURNS = 500_000
+_TURNS_PER_NAME = 2_000_000
+"""Where a page of a listing has one name only, each look of the mps3 log is as many requests as there are names."""
 
 
 @dataclass
@@ -122,7 +124,7 @@ def simulate(
 
 def play(plan: Plan) -> Report:
     """Run a plan."""
-    loop = VirtualLoop(_TURNS)
+    loop = VirtualLoop(_TURNS if plan.page > 1 else _TURNS_PER_NAME)
     world = World(loop, plan)
     recorder = world.recorder
     with _listening(world), _tuned(plan):

@@ -109,7 +109,7 @@ class _World:
         self.rng = Random(f"strike {seed} {strike}")
         self.loop = loop
         weather = Weather(chances=_CHANCES, patience=_PATIENCE, lateness=20.0, clear_at=_BEFORE + _AFTER)
-        self.network = Network(loop, seed, weather, (), None, self._note)
+        self.network = Network(loop, seed, weather, (), (), None, self._note)
         self.bucket = SimBucket(loop, seed, weather, self, versioning=False)
         self.struck_at = float("inf")
         self._clients: list[_Client] = []
@@ -120,6 +120,9 @@ class _World:
         self.report.counts["stored"] += 1
 
     def deleted(self, name: str, who: str, version: str | None) -> None:
+        pass
+
+    def read(self, name: str) -> None:
         pass
 
     def _note(self, *what: object) -> None:

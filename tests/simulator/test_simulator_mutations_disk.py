@@ -56,8 +56,8 @@ def what_is_committed_leaves_the_outbox_at_once(mutant: Mutant) -> None:
     """It is on the disk no more, and in the state that is there not yet."""
     end = PendingWrites.end
 
-    def hasty(self: PendingWrites[Any], id: WriteId, *, committed: bool) -> Any:
-        ended = end(self, id, committed=committed)
+    def hasty(self: PendingWrites[Any], id: WriteId, *, committed: bool, left: bool = False) -> Any:
+        ended = end(self, id, committed=committed, left=left)
         self.saved(self.unsaved())
         return ended
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from botocore.config import Config
 
 import rxmps3
 from rxmps3.errors import AccessDenied, Corrupt, InvalidOption, Unsupported
@@ -168,6 +169,27 @@ async def test_headers_are_sent_and_signed_with_each_request() -> None:
         await storage.delete("a")
         assert [one.headers["x-tenant"] for one in server.asked] == ["blue"] * 3
         assert all("x-tenant" in one.headers["authorization"] for one in server.asked)
+
+
+@pytest.mark.parametrize(
+    ("host", "given", "sent"),
+    [
+        ("t3.storage.dev", {}, "true"),
+        ("fly.storage.tigris.dev", {}, "true"),
+        ("t3.storage.dev", {"x-tigris-consistent": "false"}, "false"),
+        ("storage.example", {}, None),
+    ],
+)
+async def test_tigris_is_asked_to_be_consistent_everywhere(host: str, given: dict[str, str], sent: str | None) -> None:
+    async with ScriptedServer(STORED) as server:
+        options = {**server.options, "endpoint_url": f"http://{host}", "headers": given}
+        options["config"] = Config(proxies={"http": f"http://127.0.0.1:{server.port}"})
+        async with opened("s3://bucket", **options) as storage:
+            await storage.put("a", b"1")
+        (asked,) = server.asked
+        assert host in asked.path
+        assert asked.headers.get("x-tigris-consistent") == sent
+        assert ("x-tigris-consistent" in asked.headers["authorization"]) == (sent is not None)
 
 
 async def test_the_requester_pays() -> None:

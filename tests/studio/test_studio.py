@@ -217,6 +217,16 @@ class TestViews:
             await socket.send_json({"message": {"kind": "examine", "view": "a"}})
             assert await until_state(socket, "recommended", bool) == "sequenced"
 
+    async def test_what_it_costs_is_counted(self, storage: MemoryStorage) -> None:
+        async with studio(storage) as browser:
+            await opened(browser)
+            async with browser.socket("cost") as socket:
+                *rooms, total = await until_state(socket, "rooms", bool)
+                assert {one["room"] for one in rooms} == {"log", "values", "presence", "upkeep"}
+                columns = zip(*(one["requests"] for one in rooms), strict=True)
+                assert [sum(column) for column in columns] == total["requests"]
+                assert total["requests"][2] > 0
+
     async def test_what_goes_wrong_is_listed(self, storage: MemoryStorage) -> None:
         async with rxmps3.connect(storage, by="ana", shared=False) as db:
             await db.put("large", "x" * 9000)

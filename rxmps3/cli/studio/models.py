@@ -14,9 +14,11 @@ from rxmps3.errors import Failure, unforeseen
 from rxmps3.jupyter.text import short
 from rxmps3.jupyter.viewmodel import ViewModel
 from rxmps3.model.missing import MISSING
+from rxmps3.replica.cost import Cost
 from rxmps3.runtime.clock import Clock, spawn
+from rxmps3.storage.metered import Usage
 
-__all__ = ["CompareModel", "DoctorModel", "ProblemsModel", "ShellModel"]
+__all__ = ["CompareModel", "CostModel", "DoctorModel", "ProblemsModel", "ShellModel"]
 
 FPS = 10
 MOST_CHANGES = 500
@@ -131,6 +133,34 @@ class ProblemsModel(ViewModel):
         self.set("problems", list(self._problems))
 
 
+class CostModel(ViewModel):
+    """What the studio's own requests cost.
+
+    States: ``rooms``, of each the ``room``, ``requests`` (put, list, get, delete), ``bytes_up``, ``bytes_down`` and
+    ``per_month`` as text, the last one for all of them; ``currency`` and ``prices``, how money was counted; ``pace``, a
+    sentence; ``budget``, see `Cost.state`.
+    """
+
+    view = "cost"
+
+    def __init__(self, db: Database, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop, FPS, rooms=[], currency="", prices="", pace="", budget="")
+        self.owns(db.cost.subscribe(self._spent))
+        self.follow_status(db.status)
+
+    def _spent(self, cost: Cost) -> None:
+        self.set("currency", cost.prices.currency)
+        self.set("prices", cost.prices.name)
+        self.set("budget", cost.state)
+        self.set(
+            "pace",
+            f"{cost.total.requests:,} requests in {cost.seconds / 60:,.1f} minutes; at this pace "
+            f"{cost.requests_per_hour:,.0f} an hour, {cost.per_month:,.2f} {cost.prices.currency} a month",
+        )
+        rooms = [_spending(room, used, cost.rooms_per_month[room]) for room, used in cost.rooms.items()]
+        self.set("rooms", [*rooms, _spending("all", cost.total, cost.per_month)])
+
+
 class DoctorModel(_Asking):
     """What the storage can do.
 
@@ -167,6 +197,16 @@ class DoctorModel(_Asking):
         self.set("rows", [row.record() for row in report.rows])
         self.set("protocols", [[one.protocol, one.usable, list(one.stopped_by)] for one in report.protocols])
         self.set("recommended", report.recommended)
+
+
+def _spending(room: str, used: Usage, per_month: float) -> dict[str, Any]:
+    return {
+        "room": room,
+        "requests": [used.puts, used.lists, used.gets, used.deletes],
+        "bytes_up": used.bytes_up,
+        "bytes_down": used.bytes_down,
+        "per_month": f"{per_month:,.2f}",
+    }
 
 
 def _text(value: Any) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rxmps3.cli.doctor import Report, StorageUnderTest, examine, judge
 from rxmps3.cli.run import when_of
-from rxmps3.cli.studio.models import CompareModel, DoctorModel, ProblemsModel, ShellModel
+from rxmps3.cli.studio.models import CompareModel, CostModel, DoctorModel, ProblemsModel, ShellModel
 from rxmps3.cli.transfer import import_from
 from rxmps3.database.connect import connect
 from rxmps3.database.database import Database
@@ -31,6 +31,7 @@ VIEWS = (
     ("compare", "Compare"),
     ("presence", "People"),
     ("problems", "Problems"),
+    ("cost", "Cost"),
     ("doctor", "Doctor"),
 )
 AGAIN_SECONDS = 5.0
@@ -128,6 +129,7 @@ class Session:
             "compare": lambda: CompareModel(db, when_of, self._loop),
             "presence": lambda: PeopleModel(db.presence(), False, self._loop),
             "problems": lambda: ProblemsModel(db, self._clock, self._loop),
+            "cost": lambda: CostModel(db, self._loop),
         }
         return self._model(name, makers[name]) if name in makers else None
 

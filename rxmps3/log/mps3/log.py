@@ -16,13 +16,13 @@ from typing import NamedTuple, TypeVar
 
 from reactivex import Subject
 
-from rxmps3.errors import AccessDenied, Corrupt, Gone, OutcomeUnknown, Replaced, Unavailable
+from rxmps3.errors import AccessDenied, Corrupt, Gone, InvalidInput, OutcomeUnknown, Replaced, Unavailable
 from rxmps3.log.mps3 import operation as codec
 from rxmps3.log.mps3.names import OPERATIONS_PER_SESSION, Stamp, namespace_of, new_session, parse_stamp, stamp_after
 from rxmps3.log.mps3.operation import LAG, MAX_OPERATION_BYTES, WINDOW, File, Files, Operation
 from rxmps3.log.mps3.recovering import Recovery, stored_at
 from rxmps3.log.mps3.ticking import ServerClock, milliseconds, moment
-from rxmps3.log.protocol import Context, LogEvent, ResumePoint
+from rxmps3.log.protocol import Context, EntryRefused, LogEvent, ResumePoint
 from rxmps3.log.server_clock import ServerDate
 from rxmps3.model.state import (
     ContentObject,
@@ -508,11 +508,20 @@ class Mps3Log:
         self._own_operations[stamp.text] = writes
         name = f"{self._manifest}@{stamp.text}"
         began = self._clock.monotonic()
+        body = codec.encode(operation.files, update)
         try:
-            stored = await self._storage.put(name, codec.encode(operation.files, update))
+            stored = await self._storage.put(name, body)
         except Unavailable:
             self._attempt = _Attempt(stamp, after)
             raise
+        except InvalidInput as error:
+            self._attempt = _Attempt(stamp, after)  # it may be the refusal of a PUT that the HTTP client has resent
+            await self._refresh()
+            self._attempt = None
+            if stamp.text in self._seen:
+                return True
+            del self._own_operations[stamp.text]
+            raise EntryRefused(error, len(body)) from error
         latency = self._clock.monotonic() - began
         if stored.date is None or abs(stamp.time - milliseconds(stored.date)) < LAG - MARGIN:
             if stored.date is not None:
@@ -560,7 +569,7 @@ class Mps3Log:
         """Rewrite the manifest's own object for clients that poll it; the log itself does not depend on it."""
         try:
             await self._storage.put(self._manifest, b'""')
-        except Unavailable:
+        except (Unavailable, InvalidInput):
             pass
 
     # -- operations that were stored twice -------------------------------------------------------------------
@@ -593,7 +602,7 @@ class Mps3Log:
                 return
             try:
                 stored = await self._put({}, ())
-            except (Unavailable, AccessDenied):
+            except (Unavailable, AccessDenied, EntryRefused):
                 self._attempt = None  # whether it was stored or not makes no difference: the next look tells
                 return
             if stored:

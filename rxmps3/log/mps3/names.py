@@ -20,6 +20,7 @@ __all__ = [
     "Namespace",
     "Stamp",
     "is_content_name",
+    "key_of_content",
     "manifest_of",
     "namespace_of",
     "new_session",
@@ -101,6 +102,12 @@ def manifest_of(name: str) -> str | None:
 def is_content_name(name: str) -> bool:
     """Whether an object's name is that of a value in the layout without versions."""
     return _CONTENT.fullmatch(name) is not None
+
+
+def key_of_content(name: str) -> str | None:
+    """The key whose value an object would be in the layout without versions, by its name, or None."""
+    match = _CONTENT.fullmatch(name)
+    return match[1] if match is not None else None
 
 
 def new_uuid(clock: Clock) -> str:

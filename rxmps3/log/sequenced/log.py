@@ -26,6 +26,7 @@ from rxmps3.errors import (
     Corrupt,
     Error,
     Gone,
+    InvalidInput,
     PreconditionFailed,
     Rejected,
     Replaced,
@@ -35,7 +36,7 @@ from rxmps3.errors import (
 from rxmps3.log import codec
 from rxmps3.log.batching import MAX_ENTRY_BYTES, MAX_GROUP_BYTES, Tail
 from rxmps3.log.checkpoint import load as load_checkpoint
-from rxmps3.log.protocol import LogEvent, ResumePoint
+from rxmps3.log.protocol import EntryRefused, LogEvent, ResumePoint
 from rxmps3.log.sequenced.fence import Lease
 from rxmps3.log.sequenced.head import KnownHead, Outdated
 from rxmps3.log.sequenced.identity import LET_GO, OPEN_ANEW, Place, Sighting
@@ -275,8 +276,8 @@ class SequencedLog:
         past_values = self._layout.values.replace("/values/", "/values0")
         after = await self._storage.list(self._layout.root, after=past_values) if before.cursor else before
         for listed in (*before.objects, *after.objects):
-            owner, _, rest = listed.name.removeprefix(self._layout.root).partition("/")
-            if owner != self.head.incarnation and rest.startswith(("log/", "checkpoint/")):
+            owner = self._layout.log_of(listed.name)
+            if owner and owner != self.head.incarnation:
                 raise Corrupt(
                     f"names the empty log {self.head.incarnation}, but {listed.name!r} exists",
                     object=f"head {self._layout.head!r}",
@@ -557,14 +558,17 @@ class SequencedLog:
         name = self._layout.entry(self.head.incarnation, seq)
         try:
             stored = await self._storage.put(name, body, when=ABSENT)
-        except (PreconditionFailed, Unavailable) as error:
+        except (PreconditionFailed, Unavailable, InvalidInput) as error:
             # Unknown: another writer won, the HTTP client resent our own create, or there was no answer.
+            # A refusal, too, may be that of a resent create.
             self._losing = isinstance(error, PreconditionFailed)
             try:
                 await self._read_back(seq)  # the rest is read before the next attempt
             except Corrupt as corrupt:
                 await self._explain(corrupt)
             if self._seq < seq:
+                if isinstance(error, InvalidInput):
+                    raise EntryRefused(error, len(body)) from error
                 raise self._not_found_error(name, error) from error
         else:
             self._losing = False

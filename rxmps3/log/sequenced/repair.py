@@ -3,8 +3,8 @@
 For a log whose head was deleted or damaged, and for one in which two histories are mixed: a client that had not noticed
 that the bucket was put back to an earlier copy has left entries that follow nothing that is there. `examine` finds the
 longest unbroken history and says what stands in its way, without writing; `carry_out` moves that aside, under
-`SET_ASIDE`, and writes a head where the one there does not do. No value is touched and nothing is deleted that has not
-been copied.
+`SET_ASIDE`, and writes a head where the one there does not do. Nothing is deleted that has not been copied, and no
+value is touched, unless no history is left: then everything is moved aside, so that the manifest can be made anew.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class Repair:
         last: the number of its last entry.
         keys: how many keys the state after it has.
         strays: what is to be moved aside.
+        rest: the names of values and anything else that is to be moved aside, since nothing can name it any more.
         head: the head to write, None if the one there does.
         problem: what is wrong with the head there.
         etag: that of the head to be replaced, "" if there is none.
@@ -65,6 +66,7 @@ class Repair:
     last: int = 0
     keys: int = 0
     strays: tuple[Stray, ...] = ()
+    rest: tuple[str, ...] = ()
     head: codec.Head | None = None
     problem: str = ""
     etag: str = ""
@@ -72,7 +74,7 @@ class Repair:
     @property
     def is_needed(self) -> bool:
         """Whether anything is to be done."""
-        return bool(self.strays or self.head is not None or self.problem)
+        return bool(self.strays or self.rest or self.head is not None or self.problem)
 
 
 @dataclass
@@ -116,7 +118,7 @@ async def examine(storage: Storage, manifest: str, *, log: str = "", nonce: str)
     """
     layout = Layout(manifest, storage.name_limit)
     head, problem, etag = await _head(storage, layout)
-    remains = await _remains(storage, layout)
+    remains, rest = await _remains(storage, layout)
     if head is not None and log and log != head.incarnation:
         raise InvalidOption(f"the head names log {head.incarnation}, not {log}", object=f"manifest {manifest!r}")
     histories = {owner: await _history(storage, layout, owner, one) for owner, one in remains.items()}
@@ -125,7 +127,7 @@ async def examine(storage: Storage, manifest: str, *, log: str = "", nonce: str)
         lost: list[Stray] = []
         for owner, one in remains.items():
             lost += await _strays(storage, layout, owner, one, 0)
-        return Repair(manifest, strays=tuple(lost), problem=problem if etag else "", etag=etag)
+        return Repair(manifest, strays=tuple(lost), rest=tuple(rest), problem=problem if etag else "", etag=etag)
     history = histories.get(chosen) or _History(0, (), 0, State())
     strays: list[Stray] = []
     for owner, one in remains.items():
@@ -134,7 +136,7 @@ async def examine(storage: Storage, manifest: str, *, log: str = "", nonce: str)
     wanted = None
     if head is None or (problem := _what_is_wrong(head, history)):
         wanted = _new_head(chosen, nonce, history, head)
-    return Repair(manifest, chosen, history.last, len(history.state), tuple(strays), wanted, problem, etag)
+    return Repair(manifest, chosen, history.last, len(history.state), tuple(strays), (), wanted, problem, etag)
 
 
 async def carry_out(storage: Storage, repair: Repair, folder: str) -> None:
@@ -149,8 +151,8 @@ async def carry_out(storage: Storage, repair: Repair, folder: str) -> None:
         Unavailable: the manifest has changed meanwhile, or the storage does not answer.
     """
     layout = Layout(repair.manifest, storage.name_limit)
-    for stray in repair.strays:
-        await _set_aside(storage, stray.name, folder)
+    for name in (*(stray.name for stray in repair.strays), *repair.rest):
+        await _set_aside(storage, name, folder)
     try:
         if repair.head is not None:
             if repair.etag:
@@ -176,20 +178,23 @@ async def _head(storage: Storage, layout: Layout) -> tuple[codec.Head | None, st
         return None, error.what, answer.etag
 
 
-async def _remains(storage: Storage, layout: Layout) -> dict[str, _Remains]:
-    """The entries and checkpoints of each log in the manifest's folder."""
+async def _remains(storage: Storage, layout: Layout) -> tuple[dict[str, _Remains], list[str]]:
+    """The entries and checkpoints of each log in the manifest's folder, and what else is there beside the head."""
     found: dict[str, _Remains] = {}
+    rest: list[str] = []
     async for page in pages(storage, layout.root):
         for listed in page.objects:
-            owner, _, rest = listed.name.removeprefix(layout.root).partition("/")
-            if layout.is_of_another(listed.name) or not (owner.isascii() and owner.isalnum()):
+            if layout.is_of_another(listed.name) or listed.name == layout.head:
                 continue
-            seq = layout.seq_of(owner, listed.name)
+            owner = layout.log_of(listed.name)
+            seq = layout.seq_of(owner, listed.name) if owner else None
             if seq is not None:
                 found.setdefault(owner, _Remains()).entries[seq] = listed.name
-            elif rest.startswith("checkpoint/"):
+            elif listed.name.startswith(f"{layout.root}{owner}/checkpoint/") and owner:
                 found.setdefault(owner, _Remains()).checkpoints.append(listed.name)
-    return found
+            else:
+                rest.append(listed.name)
+    return found, rest
 
 
 async def _history(storage: Storage, layout: Layout, log: str, remains: _Remains) -> _History | None:

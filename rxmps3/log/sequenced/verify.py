@@ -128,8 +128,8 @@ class _Verifier:
         strangers: dict[str, str] = {}
         async for page in pages(self._storage, self._layout.root):
             for listed in page.objects:
-                owner, _, rest = listed.name.removeprefix(self._layout.root).partition("/")
-                if owner != head.incarnation and rest.startswith(("log/", "checkpoint/")):
+                owner = self._layout.log_of(listed.name)
+                if owner and owner != head.incarnation:
                     strangers.setdefault(owner, listed.name)
         for name in strangers.values():
             self._wrong(self._layout.head, f"names log {head.incarnation}, but {name!r} exists")

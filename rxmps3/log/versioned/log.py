@@ -20,10 +20,10 @@ from datetime import datetime, timedelta
 
 from reactivex import Subject
 
-from rxmps3.errors import Corrupt, Error, Gone, Rejected, Replaced, Unavailable, Unsupported
+from rxmps3.errors import Corrupt, Error, Gone, InvalidInput, Rejected, Replaced, Unavailable, Unsupported
 from rxmps3.log import codec
 from rxmps3.log.batching import MAX_ENTRY_BYTES, MAX_GROUP_BYTES, Tail
-from rxmps3.log.protocol import Context, LogEvent, ResumePoint
+from rxmps3.log.protocol import Context, EntryRefused, LogEvent, ResumePoint
 from rxmps3.log.server_clock import LIVE_FOR, ServerDate
 from rxmps3.log.versioned.body import PROTOCOL, Body, Named, decode_body, encode_body
 from rxmps3.log.versioned.ends import Ends
@@ -461,11 +461,14 @@ class VersionedLog:
         self._unsure = True
         try:
             stored = await self._storage.put(self._names.object, body)
-        except Unavailable:
+        except (Unavailable, InvalidInput) as error:
             await self._look_for(writes)
-            if self._unsure:
-                raise
-            return
+            if not self._unsure:
+                return
+            if isinstance(error, InvalidInput):
+                self._unsure = False
+                raise EntryRefused(error, len(body)) from error
+            raise
         self._learn_date(stored.date)
         if not is_version_id(stored.version):
             raise not_enabled(self._storage.url)
