@@ -37,7 +37,8 @@ def notebook(path: Path) -> str:
     for cell in json.loads(path.read_text("utf-8"))["cells"]:
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            parts.append(re.sub(r"\]\(\.\./docs/", "](../", text))
+            text = re.sub(r"\]\(\.\./docs/", "](../", text)
+            parts.append(re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.md)", text))
             continue
         parts.append(f"````python\n{text}\n````")
         for output in cell["outputs"]:

@@ -18,12 +18,18 @@
 
 `client_js` is a client for web pages, in plain JavaScript. Who may open these addresses is the business of the
 application, as is the origin that a websocket comes from.
+
+For a page and nothing else there is `serve_page`, which runs a server on this machine::
+
+    async with rxmps3.connect("file:todo", live=True) as db:
+        await serve_page(db, Path("todo.html").read_text("utf-8"), "todo/", write=True)
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from importlib.resources import files
@@ -31,8 +37,10 @@ from typing import Any, Final, cast
 
 from reactivex import Observable
 from reactivex import operators as ops
+from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rxmps3.database.database import Database
@@ -43,7 +51,7 @@ from rxmps3.operators import to_async_iterator
 from rxmps3.runtime.clock import spawn
 from rxmps3.streams.events import Reset
 
-__all__ = ["client_js", "serve_websocket", "sse", "sse_prefix"]
+__all__ = ["client_js", "page_app", "serve_page", "serve_websocket", "sse", "sse_prefix"]
 
 COMMENT_SECONDS = 15.0
 """A comment is sent this often while there is nothing else, so that proxies keep the connection."""
@@ -149,6 +157,61 @@ async def serve_websocket(db: Database, socket: WebSocket, prefix: str = "", *, 
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def page_app(db: Database, html: str, prefix: str = "", *, write: bool = False) -> Starlette:
+    """An application with one page, at ``/``; at ``/rxmps3.js`` the client and at ``/ws`` the websocket that it uses.
+
+    The websocket is closed to pages of other origins.
+
+    Args:
+        db: the database.
+        html: the source of the page.
+        prefix: the keys that the page sees, and may write.
+        write: whether it may.
+    """
+
+    async def start(request: Request) -> Response:
+        return HTMLResponse(html)
+
+    async def client(request: Request) -> Response:
+        return Response(client_js(), media_type="text/javascript")
+
+    async def both_ways(page: WebSocket) -> None:
+        origin, host = page.headers.get("origin"), page.headers.get("host")
+        if origin in (f"http://{host}", f"https://{host}"):
+            await serve_websocket(db, page, prefix, write=write)
+        else:
+            await page.close()
+
+    return Starlette(routes=[Route("/", start), Route("/rxmps3.js", client), WebSocketRoute("/ws", both_ways)])
+
+
+async def serve_page(db: Database, html: str, prefix: str = "", *, write: bool = False, port: int = 8000) -> None:
+    """Serve `page_app` on 127.0.0.1 until the process is interrupted or asked to end; its address is printed.
+
+    Args:
+        db: the database.
+        html: the source of the page.
+        prefix: the keys that the page sees, and may write.
+        write: whether it may.
+        port: where to listen; 0 for any free one.
+
+    Raises:
+        InvalidOption: the port is taken, or may not be used.
+    """
+    import uvicorn
+
+    try:
+        listening = socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        what = f"port {port}: {error.strerror}"
+        raise InvalidOption(what, operation="serve_page", remedy="choose another port") from error
+    with listening:
+        print(f"http://127.0.0.1:{listening.getsockname()[1]}/", flush=True)
+        app = page_app(db, html, prefix, write=write)
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+        await uvicorn.Server(config).serve(sockets=[listening])
 
 
 async def _written(db: Database, prefix: str, text: str, write: bool, send: Callable[..., Any]) -> None:

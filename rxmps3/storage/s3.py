@@ -223,8 +223,12 @@ class S3Storage:
         except Exception as error:
             failure = self._translate(error, "put", name)
             refusal = Refusal.of(error)
-            asked = not isinstance(when, Matches) and refusal is not None and refusal.is_unexplained
-            if asked and await self._takes_another(client, when):
+            if (
+                refusal is not None
+                and refusal.is_unexplained
+                and not isinstance(when, Matches)
+                and await self._takes_another(client, when)
+            ):
                 raise InvalidKey(
                     refusal.words,
                     operation="put",

@@ -21,6 +21,7 @@ from selenium.webdriver.common.keys import Keys
 from rxmps3.blocking import Database, connect
 from tests.browser.lab import jupyterlab
 from tests.browser.pages import NotebookPage, chromium
+from tests.browser.pictures import save_pictures
 from tests.docs.blocks import ROOT
 
 pytestmark = [pytest.mark.ui, pytest.mark.browser, pytest.mark.timeout(400)]
@@ -116,6 +117,7 @@ def test_two_pages_show_what_changes_while_no_cell_runs(tmp_path: Path) -> None:
         for page in pages:
             page.wait(f"return document.querySelector('{PACE}').value === '50'")
         one.picture(tmp_path / "dashboard.png", from_cell=1, height=1560)
+        save_pictures(chrome, "dashboard", seconds=0)
         two.type_into(PACE, "10")
         one.wait(f"return document.querySelector('{PACE}').value === '10'")
         one.until(lambda: db["steering"] == {"pace": 10, "stop": False}, "what is done in a page is in the bucket")

@@ -6,16 +6,16 @@ from where they lie, and every way in which what is stored contradicts its speci
 
 from __future__ import annotations
 
-import base64
 import gzip
 import hashlib
 import json
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from tests.checker.raw import Listed, Objects
 from tests.checker.trace import Seen, id_of
@@ -136,10 +136,7 @@ def read_sequenced(objects: Objects) -> Log:
         at = min((one for one in checkpoints if one["seq"] >= head["floor"]), key=lambda one: one["seq"])
         start = _checkpoint(objects, at, id, problems)
         first, chain = at["seq"] + 1, start["chain"]
-        before = {
-            key: _of_entry(objects, "main/", _unpacked(entry, start, ""), key, problems)[0]
-            for key, entry in start["entries"].items()
-        }
+        before = {key: _of_entry(objects, "main/", entry, key, problems)[0] for key, entry in start["entries"].items()}
         once = _Once(problems, {writer: (one["number"], one["nonce"]) for writer, one in start["writers"].items()})
     numbers = [number for number in sorted(listed) if number >= first]
     if numbers != list(range(first, first + len(numbers))):
@@ -159,7 +156,7 @@ def read_sequenced(objects: Objects) -> Log:
         except ValueError:
             problems.append(f"{where} is no JSON")
             continue
-        if entry.get("seq") != number or entry.get("format") != 1 or set(entry.get("requires")) - {"packs"}:
+        if entry.get("seq") != number or entry.get("format") != 1 or entry.get("requires") not in ([], ["packs"]):
             problems.append(f"{where} has another shape")
         if entry["previous"] != chain:
             problems.append(f"{where} does not follow the one before it")
@@ -168,17 +165,16 @@ def read_sequenced(objects: Objects) -> Log:
             once.forget(writer)
         for write in entry["writes"]:
             if once.counts(write.get("writer", entry["writer"]), write["number"], write["nonce"], where):
-                named = f"{write.get('writer', entry['writer'])}-{write['number']}"
-                update = {key: _unpacked(one, write, named) for key, one in write["update"].items()}
-                items.append(_item(objects, "main/", where, update, problems))
-                for key, one in update.items():
+                items.append(_item(objects, "main/", where, write, problems))
+                own = f"{write.get('writer', entry['writer'])}-{write['number']}"
+                for key, one in write["update"].items():
                     if one is None:
                         state.pop(key, None)
                     else:
-                        state[key] = one["version"]
+                        state[key] = _version_of(one, own)
         if number in states and first == 1:
             made = _checkpoint(objects, states[number], id, problems)
-            if {key: _unpacked(one, made, "")["version"] for key, one in made.get("entries", {}).items()} != state:
+            if {key: _version_of(one) for key, one in made.get("entries", {}).items()} != state:
                 problems.append(f"the checkpoint at {number} is not the fold")
             if made.get("chain") != chain:
                 problems.append(f"the checkpoint at {number} names another chain")
@@ -199,30 +195,30 @@ def _checkpoint(objects: Objects, named: Mapping[str, Any], log: str, problems: 
     return found
 
 
-def _item(objects: Objects, folder: str, where: str, update: Mapping[str, Any], problems: list[str]) -> Item:
+def _version_of(entry: Any, own: str = "") -> str:
+    """The version of an entry; of a packed one that of its write, if it names none."""
+    if isinstance(entry, list):
+        _pack, _offset, _size, _sha256, *rest = cast("list[Any]", entry)
+        return rest[0] if rest and rest[0] else own
+    return entry["version"]
+
+
+def _item(objects: Objects, folder: str, where: str, write: Mapping[str, Any], problems: list[str]) -> Item:
     found: Seen = {}
     counts: dict[str, int] = {}
-    for key, entry in update.items():
-        found[key], value = (
-            (None, None) if entry is None else _of_entry(objects, folder, entry, f"{where}, {key}", problems)
-        )
+    for key, entry in write["update"].items():
+        what = f"{where}, {key}"
+        if entry is None:
+            found[key], value = None, None
+        elif isinstance(entry, list):
+            found[key], value = _of_pack(
+                objects, folder, cast("list[Any]", entry), write.get("packs", []), what, problems
+            )
+        else:
+            found[key], value = _of_entry(objects, folder, entry, what, problems)
         if isinstance(value, dict) and "n" in value:
             counts[key] = value["n"]
     return Item(where, found, counts)
-
-
-def _unpacked(entry: Any, holder: Mapping[str, Any], version: str) -> Any:
-    """An entry that refers to a pack, which is an array, in the members that others have."""
-    if not isinstance(entry, list):
-        return entry
-    pack, start, size, sha256, *rest = entry
-    return {
-        "object": holder["packs"][pack],
-        "start": start,
-        "size": size,
-        "sha256": base64.urlsafe_b64decode(sha256 + "=").hex(),
-        "version": (rest[0] if rest else "") or version,
-    }
 
 
 def _of_entry(
@@ -235,10 +231,24 @@ def _of_entry(
     if body is None:
         problems.append(f"{what}: {entry['object']} is not there")
         return "missing", None
-    if "start" in entry:
-        body = body[entry["start"] : entry["start"] + entry["size"]]
     if len(body) != entry["size"] or hashlib.sha256(body).hexdigest() != entry["sha256"]:
         problems.append(f"{what}: {entry['object']} has another hash or size")
+    value = json.loads(body)
+    return id_of(value), value
+
+
+def _of_pack(
+    objects: Objects, folder: str, entry: list[Any], packs: list[str], what: str, problems: list[str]
+) -> tuple[str, Any]:
+    """The write of which a value in a pack is, and the value: ``docs/protocol.md``, section 3."""
+    number, offset, size, sha256 = entry[:4]
+    whole = objects.read(folder + packs[number])
+    if whole is None:
+        problems.append(f"{what}: {packs[number]} is not there")
+        return "missing", None
+    body = whole[offset : offset + size]
+    if urlsafe_b64encode(hashlib.sha256(body).digest()).rstrip(b"=").decode() != sha256:
+        problems.append(f"{what}: {packs[number]} has something else at {offset}")
     value = json.loads(body)
     return id_of(value), value
 
@@ -273,7 +283,7 @@ def read_versioned(objects: Objects) -> Log:
             once.forget(writer)
         for write in body["writes"]:
             if once.counts(write.get("writer", body["writer"]), write["number"], write["nonce"], version):
-                items.append(_item(objects, "", f"version {version}", write["update"], problems))
+                items.append(_item(objects, "", f"version {version}", write, problems))
     return Log(items, problems, folded(items, {}))
 
 

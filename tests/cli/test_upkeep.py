@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -299,7 +300,7 @@ async def test_repair_says_what_it_would_do_and_does_it_with_yes(bucket: Path) -
     (bucket / "main/head").unlink()
     before = found(bucket)
     unread = rxmps3("get", url, "a")
-    assert (unread.code, "rxmps3 repair" in unread.err) == (6, True)
+    assert (unread.code, f"`rxmps3 repair {url}`" in unread.err) == (6, True)
     tried = rxmps3("repair", url, "--json")
     assert (tried.code, tried.records[-1]["head"], tried.records[-1]["needed"]) == (6, "written", True)
     assert found(bucket) == before
@@ -348,3 +349,25 @@ async def test_repair_says_which_values_a_log_has_left_and_puts_them_elsewhere(b
         assert (done.code, "4 objects are in" in done.out) == (0, True)
         async with library.connect(url, manifest="gone") as db:
             await db.put("new", 1)
+
+
+async def test_what_an_unreadable_log_says_to_run_makes_it_readable(tmp_path: Path) -> None:
+    """A client went on in a bucket that had been put back: its entry follows nothing that is there."""
+    bucket, name = tmp_path / "my bucket", "my notes"
+    url = await fill(bucket, name)
+    copied = found(bucket)
+    async with library.connect(url, manifest=name) as db:
+        await db.put("a", 2)
+        await db.put("a", 3)
+    for path in found(bucket).keys() - copied.keys():
+        if not path.endswith(f"{4:020d}"):
+            (bucket / path).unlink()
+    with pytest.raises(library.Corrupt, match="missing, though entry 4 exists") as unread:
+        async with library.connect(url, manifest=name):
+            pass
+    _, command, _ = str(unread.value).split("`")
+    program, *arguments = shlex.split(command)
+    assert program == "rxmps3"
+    done = rxmps3(*arguments, "--yes")
+    assert (done.code, "1 objects are in" in done.out) == (0, True), done
+    assert await contents(url, name) == expected()

@@ -27,6 +27,9 @@ def test_every_recipe_is_one_block_with_what_it_prints() -> None:
     assert [name for name, block in RECIPES.items() if block.language != "python" or not block.output.strip()] == []
 
 
-@pytest.mark.parametrize("name", RECIPES)
+MARKED = [pytest.param(name, marks=[pytest.mark.heavy] * ("100_000" in block.text)) for name, block in RECIPES.items()]
+
+
+@pytest.mark.parametrize("name", MARKED)
 def test_a_recipe_prints_what_it_shows_without_the_others(name: str, tmp_path: Path) -> None:
     PageRun(tmp_path).run([RECIPES[name]])

@@ -10,7 +10,12 @@ from tests.docs.blocks import ROOT, Block, PageRun, blocks_of, differs, pages, r
 from tests.servers import Moto
 
 BUCKET = "my-bucket"
-PYTHON = [page for page in pages() if any(block.language == "python" for block in blocks_of(page))]
+PYTHON = [
+    page
+    for page in pages()
+    if any(block.language == "python" for block in blocks_of(page))
+    and page.name != "cookbook.md"  # `test_cookbook` runs its recipes, each by itself
+]
 SESSIONS = [page for page in pages() if any(block.language == "console" for block in blocks_of(page))]
 
 

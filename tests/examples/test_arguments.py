@@ -19,9 +19,12 @@ ARGUMENTS = {
     "chat": ["URL", "ana"],
     "dashboard": ["URL"],
     "feature_flags": ["set", "URL", "new-checkout", "25"],
+    "flags_page": ["URL"],
+    "jobs": ["board", "URL"],
     "shared_slider": ["URL"],
     "tick_source": ["URL"],
     "todo": ["URL"],
+    "training": ["run", "URL", "slow"],
 }
 """How to start each that takes a place."""
 
@@ -74,6 +77,8 @@ WITHOUT = "import runpy, sys; sys.modules[sys.argv[1]] = None; runpy.run_path(sy
     [
         ("chat", "textual", "pip install 'rxmps3[examples]'"),
         ("feature_flags", "pydantic", "pip install 'rxmps3[examples]'"),
+        ("flags_page", "starlette", "pip install 'rxmps3[web]'"),
+        ("todo", "starlette", "pip install 'rxmps3[web]'"),
         ("board", "streamlit", "pip install 'rxmps3[streamlit]'"),
         ("shared_slider", "tkinter", "apt install python3-tk"),
     ],

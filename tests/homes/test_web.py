@@ -224,3 +224,63 @@ class TestWebsocket:
 def test_the_client_is_there() -> None:
     assert "export function connect(url)" in web.client_js()
     assert len([line for line in web.client_js().splitlines() if line.strip()]) < 100
+
+
+@asynccontextmanager
+async def page_served(db: rxmps3.Database, write: bool = True) -> AsyncIterator[str]:
+    listening = socket.create_server(("127.0.0.1", 0))
+    app = web.page_app(db, "<!doctype html><title>To do</title>", "todo/", write=write)
+    server = Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    task = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def test_an_application_of_one_page_serves_it_the_client_and_the_websocket() -> None:
+    async with (
+        rxmps3.connect("memory:", by="ana") as db,
+        page_served(db) as url,
+        aiohttp.ClientSession() as http,
+    ):
+        async with http.get(url) as page:
+            assert (page.content_type, await page.text()) == ("text/html", "<!doctype html><title>To do</title>")
+        async with http.get(f"{url}/rxmps3.js") as client:
+            assert (client.content_type, await client.text()) == ("text/javascript", web.client_js())
+        await db.put_all({"todo/1": "milk", "secret": 1})
+        async with http.ws_connect(f"{url}/ws", headers={"Origin": url}) as socket:
+            assert (await socket.receive_json())["data"] == {"todo/1": "milk"}
+            await socket.send_json({"put": {"todo/2": "bread"}, "ask": 1})
+            said = [await socket.receive_json() for _ in range(2)]
+            assert {one["event"] for one in said} == {"committed", "change"}
+        assert await db.get("todo/2") == "bread"
+
+
+@pytest.mark.parametrize("origin", ["http://elsewhere.example", "null", None])
+async def test_pages_of_other_origins_get_no_websocket(origin: str | None) -> None:
+    async with rxmps3.connect("memory:", by="ana") as db, page_served(db) as url, aiohttp.ClientSession() as http:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as raised:
+            await http.ws_connect(f"{url}/ws", headers={} if origin is None else {"Origin": origin})
+        assert raised.value.status == 403
+
+
+async def test_a_page_is_read_only_unless_it_may_write() -> None:
+    async with (
+        rxmps3.connect("memory:", by="ana") as db,
+        page_served(db, write=False) as url,
+        aiohttp.ClientSession() as http,
+        http.ws_connect(f"{url}/ws", headers={"Origin": url}) as socket,
+    ):
+        await socket.receive_json()
+        await socket.send_json({"put": {"todo/2": "bread"}, "ask": 1})
+        assert (await socket.receive_json())["event"] == "rejected"
+
+
+async def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with rxmps3.connect("memory:") as db:
+            with pytest.raises(rxmps3.InvalidOption, match=rf"serve_page: port {port}: .*; choose another port"):
+                await web.serve_page(db, "", port=port)

@@ -96,7 +96,7 @@ HOMES = {
     "textual": ("cli.top", "homes.textual"),
     "traitlets": ("jupyter",),
     "typer": ("cli",),
-    "uvicorn": ("bells.server", "cli.studio"),
+    "uvicorn": ("bells.server", "cli.studio", "homes.web"),
     "watchdog": ("bells.watching",),
 }
 """Where each package other than reactivex may be imported: these modules, and what is in them."""

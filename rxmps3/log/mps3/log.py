@@ -54,6 +54,8 @@ _FUTURE = 10_000
 _TRIES = 8
 _READS_AT_ONCE = 16
 _OWN_KNOWN = 100_000
+_VALUES_ASKED_FOR = 3
+"""So many values are asked for where only they can tell whether the bucket was emptied."""
 _MOST_MISSED = 200
 """Who has missed more operations than this is not told of each: the newest one has the whole state."""
 
@@ -112,6 +114,8 @@ class Mps3Log:
         self._uncounted: dict[str, int] = {}  # the times of operations that counted, but not for who looks now
         self._uncounted_since: float | None = None
         self._left_values: set[str] = set()
+        self._names_read: set[str] = set()  # the operations on the pages that the newest listing has read
+        self._rests_on: Stamp | None = None  # the newest operation before an own one that no look has followed yet
         self._has_written = False
         self._storing = asyncio.Lock()
 
@@ -188,6 +192,7 @@ class Mps3Log:
                     continue
                 await self._check_successor(listed)
                 await self._check_vanished(listed)
+                await self._check_values(listed, window)
                 self._take(window)
                 self._read_at = self._listed_at
                 self._note_uncounted()
@@ -249,6 +254,52 @@ class Mps3Log:
                     )
             self._left_values.add(operation.stamp.text)
 
+    async def _check_values(self, listed: Sequence[_Listed], window: Sequence[Operation]) -> None:
+        """Check that the state was not brought into an emptied bucket without its values.
+
+        Each operation has the whole state. So one that arrives after a bucket was emptied looks like one before which
+        everything was collected; only what it names tells, since no value is collected that the newest state names.
+
+        Raises:
+            Replaced: the operation that an own one followed, or the newest one that was known, is not there any more,
+                and nothing of some values that the state had before and still has.
+        """
+        base, known = self._rests_on, self._window[0].stamp if self._window else None
+        doubted = [stamp for stamp in (base, known) if stamp is not None and stamp.text not in self._names_read]
+        if listed and self._opened and doubted:
+            files = codec.resolve(window)
+            own: Mapping[str, File | None] = self._window[0].update if base is not None else {}
+            kept = [
+                (name, file)
+                for name, file in self._files.items()
+                if name not in own and _version(files, name) == file["version"]
+            ]
+            if kept and not await self._is_one_there(kept[-_VALUES_ASKED_FOR:]):
+                raise Replaced(
+                    f"operation {doubted[0].text!r} is gone, and so are values that are named since: the bucket was "
+                    "emptied, and what a client wrote just then has brought the state back without its values",
+                    object=f"manifest {self._manifest!r}",
+                    remedy="open it anew; restore the bucket, or put the keys again whose values are gone",
+                )
+        self._rests_on = None
+
+    async def _is_one_there(self, files: Sequence[tuple[str, File]]) -> bool:
+        """Whether one of these values is there, as far as its key is one of this database."""
+        asked = 0
+        for name, file in files:
+            key = self._home.key_of(name)
+            content = None if key is None else self._entry(key, file["version"]).content
+            if not isinstance(content, ContentObject):
+                continue
+            asked += 1
+            try:
+                answer = await self._storage.get(content.name, version=content.version, limit=MAX_OPERATION_BYTES)
+            except Corrupt:
+                return True  # larger than that, or damaged
+            if isinstance(answer, Found):
+                return True
+        return not asked
+
     async def _timed(self, request: Awaitable[T]) -> T:
         """Make a request and set the clock by its answer."""
         began = self._clock.monotonic()
@@ -269,6 +320,7 @@ class Mps3Log:
     async def _list_by_the_clock(self) -> list[_Listed]:
         prefix = f"{self._manifest}@"
         listed: list[_Listed] = []
+        names: set[str] = set()
         cursor: str | None = None
         after = prefix + stamp_after(round(self._server.time(self._clock.now())) + _FUTURE)
         while True:
@@ -282,6 +334,7 @@ class Mps3Log:
                 if stamp is None:
                     continue
                 oldest = stamp.time
+                names.add(stamp.text)
                 if codec.is_valid(stamp, stored_at(one)):
                     listed.append(_Listed(stamp, one.name))
                 elif stamp.text in self._seen:
@@ -289,6 +342,7 @@ class Mps3Log:
             cursor = page.cursor
             if cursor is None or (listed and oldest is not None and oldest < self._reach(listed)):
                 break
+        self._names_read = names
         return self._with_vanished([one for one in listed if one.stamp.time >= self._reach(listed)])
 
     def _with_vanished(self, listed: list[_Listed]) -> list[_Listed]:
@@ -529,6 +583,7 @@ class Mps3Log:
                 self._server.heard(stored.date, self._clock.now(), latency)
             async with self._turning:
                 if stamp.text not in self._seen:
+                    self._rests_on = self._window[0].stamp if self._window else None
                     self._take(self._window_with(operation))
             return True
         self._dated.heard(stored.date)

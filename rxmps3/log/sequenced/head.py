@@ -15,7 +15,7 @@ from typing import Any
 from rxmps3.errors import Corrupt, Gone, PreconditionFailed, Replaced, Unavailable, Unsupported
 from rxmps3.log import codec
 from rxmps3.log.sequenced.fence import Lease
-from rxmps3.log.sequenced.identity import LET_GO, OPEN_ANEW
+from rxmps3.log.sequenced.identity import LET_GO, OPEN_ANEW, how_to_repair
 from rxmps3.log.server_clock import ServerDate
 from rxmps3.model.names import Layout
 from rxmps3.storage.base import ABSENT, Matches, Missing, NotModified, Storage, pages
@@ -235,7 +235,8 @@ class KnownHead:
         raise kind(
             what,
             object=root,
-            remedy="restore the head object from a backup, or see what `rxmps3 repair` can make of the rest",
+            remedy="restore the head object from a backup, or: "
+            + how_to_repair(self._storage.url, self._layout.manifest),
         )
 
     async def _find_leftover(self) -> str:

@@ -39,7 +39,7 @@ from rxmps3.log.checkpoint import load as load_checkpoint
 from rxmps3.log.protocol import EntryRefused, LogEvent, ResumePoint
 from rxmps3.log.sequenced.fence import Lease
 from rxmps3.log.sequenced.head import KnownHead, Outdated
-from rxmps3.log.sequenced.identity import LET_GO, OPEN_ANEW, Place, Sighting
+from rxmps3.log.sequenced.identity import LET_GO, OPEN_ANEW, Place, Sighting, how_to_repair
 from rxmps3.log.sequenced.probe import ensure_conditional_writes
 from rxmps3.log.server_clock import ServerDate
 from rxmps3.model.names import Layout
@@ -281,7 +281,7 @@ class SequencedLog:
                 raise Corrupt(
                     f"names the empty log {self.head.incarnation}, but {listed.name!r} exists",
                     object=f"head {self._layout.head!r}",
-                    remedy="restore the head object from a backup; nothing is overwritten",
+                    remedy=f"restore the head object from a backup, or: {self._how_to_repair}",
                 )
 
     async def read(self) -> None:
@@ -368,7 +368,7 @@ class SequencedLog:
                         f"missing, though entry {last} exists",
                         operation="read",
                         object=f"log entry {self._layout.entry(head.incarnation, seq)!r}",
-                        remedy="restore the object, or see what `rxmps3 repair` can make of the rest",
+                        remedy=f"restore the object, or: {self._how_to_repair}",
                     )
                 self._apply(seq, answer.body, answer, await self._decode(seq, answer.body))
             if failed is not None:
@@ -400,6 +400,10 @@ class SequencedLog:
     async def _read_entry(self, incarnation: str, seq: int) -> Found | NotModified | Missing:
         return await self._storage.get(self._layout.entry(incarnation, seq), limit=MAX_ENTRY_BYTES)
 
+    @property
+    def _how_to_repair(self) -> str:
+        return how_to_repair(self._storage.url, self._layout.manifest)
+
     async def _decode(self, seq: int, body: bytes) -> codec.LogEntry:
         """Decode an entry, beside the event loop if it is large."""
         name = self._layout.entry(self.head.incarnation, seq)
@@ -418,7 +422,8 @@ class SequencedLog:
             raise Corrupt(
                 f"does not follow entry {seq - 1}: its hash chain differs",
                 object=f"log entry {name!r}",
-                remedy="an entry was replaced, or two histories were mixed in one bucket: see `rxmps3 repair`",
+                remedy="an entry was replaced, or two histories were mixed, as after a bucket was put back to an "
+                f"earlier copy while a client wrote: {self._how_to_repair}",
             )
         before = (self._seq, self._chain, self._here)
         self._seq, self._chain = seq, codec.digest(body)

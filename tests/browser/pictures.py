@@ -1,0 +1,54 @@
+"""Pictures of a notebook's widgets, saved in it beside their texts."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import time
+from typing import Any
+
+import nbformat
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+from tests.docs.notebooks import ROOT, code_cells
+
+__all__ = ["PICTURES", "save_pictures"]
+
+PICTURES = os.environ.get("RXMPS3_PICTURES")
+
+
+def save_pictures(chrome: webdriver.Chrome, name: str, seconds: float = 8) -> None:
+    """Save a picture of each widget in the current window, if pictures are asked for.
+
+    Args:
+        chrome: its current window shows the notebook, with the cells run that are saved as run.
+        name: of the notebook.
+        seconds: until the charts have something to show.
+    """
+    if not PICTURES:
+        return
+    time.sleep(seconds)
+    path = ROOT / f"notebooks/{name}.ipynb"
+    saved, taken = nbformat.read(path, 4), 0
+    for cell, shown in zip(code_cells(saved), chrome.find_elements(By.CSS_SELECTOR, ".jp-CodeCell"), strict=False):
+        areas = shown.find_elements(By.CSS_SELECTOR, ".jp-OutputArea-output")
+        for output, area in zip(cell["outputs"], areas, strict=False):
+            if area.find_elements(By.CSS_SELECTOR, ".jupyter-widgets, .rx-badge"):
+                output["data"]["image/png"] = base64.b64encode(_picture(chrome, area)).decode()
+                taken += 1
+    assert taken >= 2
+    nbformat.write(saved, path)
+
+
+def _picture(chrome: webdriver.Chrome, element: Any) -> bytes:
+    """A screenshot in few colours, which is small."""
+    from PIL import Image
+
+    chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+    time.sleep(0.3)
+    drawn = Image.open(io.BytesIO(element.screenshot_as_png)).convert("RGB")
+    small = io.BytesIO()
+    drawn.quantize(96).save(small, "PNG", optimize=True)
+    return small.getvalue()
