@@ -339,6 +339,10 @@ def _decode_packed(part: Sequence[Any], what: str, packs: Sequence[str], version
 def _decode_state_entry(
     part: Any, key: str, container: str, names: Names, packs: Sequence[str], version: str = ""
 ) -> Entry:
+    if isinstance(part, dict) and "value" in part and key.isascii():  # most are so, and need no name for errors
+        own: Any = cast("dict[str, Any]", part).get("version")
+        if isinstance(own, str) and own.isascii():
+            return Entry(own, Inline(jsontext.encode_as_read(part["value"])))
     what = f"{container}, key {key!r:.80}"
     if not _is_text(key):
         raise Corrupt("a key that is not valid Unicode", object=what)

@@ -210,8 +210,10 @@ def _float_or_raw(text: str) -> float | _RawNumber:
 
 _SURROGATE = re.compile(r"\\u[dD]")
 _EXPONENT = re.compile(r"(?:[\[:,\s]|\A)-?\d+(?:\.\d+)?[eE]\+?\d{3}")
-_PERHAPS_EXPONENT = re.compile(r'[eE]\+?\d{3,}(?![0-9A-Za-z"])')
-"""Found in less time. A hash has its like in it, followed by a digit, a letter or a quote."""
+_PERHAPS_SMALL_E = re.compile(r'e\+?\d{3,}(?![0-9A-Za-z"])')
+_PERHAPS_LARGE_E = re.compile(r'E\+?\d{3,}(?![0-9A-Za-z"])')
+"""Both are found in a quarter of the time of `_EXPONENT`. A hash has their like in it, followed by a digit, a letter or
+a quote."""
 _SPARSE = 100
 _TWO_DIGITS = re.compile(r"\d\d")
 _DENSER = 16
@@ -230,7 +232,7 @@ def is_doubtful(text: str) -> bool:
     sixteenth."""
     return bool(
         ("\\u" in text and _SURROGATE.search(text))
-        or (_PERHAPS_EXPONENT.search(text) and _EXPONENT.search(text))
+        or ((_PERHAPS_SMALL_E.search(text) or _PERHAPS_LARGE_E.search(text)) and _EXPONENT.search(text))
         or (
             len(text) >= 210
             and _TWO_DIGITS.search(text[::_SPARSE])

@@ -23,7 +23,8 @@ class SortedKeys:
 
     def add(self, keys: Iterable[str]) -> None:
         """Add keys."""
-        self._keys.update(keys)
+        for key in keys:
+            self._keys.add(key)
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove keys; missing ones are ignored."""

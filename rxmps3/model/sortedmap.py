@@ -105,6 +105,11 @@ class SortedMap(Generic[V]):
 
     def set(self, key: Any, value: V) -> SortedMap[V]:
         """The map with one key set. O(log n)."""
+        root = self._root
+        if isinstance(root, _Leaf):  # a key of a small map, such as those of a stream of one key
+            place = bisect_left(root.keys, key)
+            if place < root.size and not key < root.keys[place]:
+                return SortedMap(_Leaf(root.keys, (*root.values[:place], value, *root.values[place + 1 :])))
         parts = _set(self._root, key, value)
         return SortedMap(parts[0] if len(parts) == 1 else _branch(parts))
 

@@ -13,7 +13,7 @@ from typing import Literal
 from rxmps3.errors import InvalidOption
 from rxmps3.replica.budget import MONTH, Allowance, Budget, checked_budget
 from rxmps3.runtime.clock import Clock
-from rxmps3.storage.metered import NO_USAGE, ROOMS, Room, Usage
+from rxmps3.storage.metered import NO_USAGE, ROOMS, Room, Tally, Usage
 from rxmps3.storage.prices import Prices, checked_prices
 
 __all__ = ["BudgetState", "Cost", "Ledger"]
@@ -83,8 +83,8 @@ class Ledger:
         self._state: BudgetState = ""
         self._opened = clock.monotonic()
         self._lock = threading.Lock()
-        self._rooms: dict[Room, Usage] = dict.fromkeys(ROOMS, NO_USAGE)
-        self._slots: deque[tuple[int, dict[Room, Usage]]] = deque()
+        self._rooms: dict[Room, Tally] = {room: Tally() for room in ROOMS}
+        self._slots: deque[tuple[int, dict[Room, Tally]]] = deque()
         self._looking = asyncio.Lock()
         self._on_change: list[Callable[[], None]] = []
 
@@ -111,7 +111,7 @@ class Ledger:
             self._budget = wanted
             per_hour = wanted.requests_per_hour or (wanted.per_month or 0.0) * 3600 / MONTH
             self._allowance = Allowance(per_hour, self._clock.monotonic())
-            self._charge_budget(sum(self._rooms.values(), NO_USAGE))
+            self._charge_budget(sum([one.usage for one in self._rooms.values()], NO_USAGE))
 
     def on_change(self, action: Callable[[], None]) -> None:
         """Call back whenever `state` changes."""
@@ -123,11 +123,10 @@ class Ledger:
         """Count what was used."""
         slot = int((self._clock.monotonic() - self._opened) // _SLOT)
         with self._lock:
-            self._rooms[room] += usage
+            self._rooms[room].add(usage)
             if not self._slots or self._slots[-1][0] != slot:
-                self._slots.append((slot, {}))
-            latest = self._slots[-1][1]
-            latest[room] = latest.get(room, NO_USAGE) + usage
+                self._slots.append((slot, {room: Tally() for room in ROOMS}))
+            self._slots[-1][1][room].add(usage)
             while self._slots[0][0] <= slot - _SLOTS:
                 self._slots.popleft()
         self._charge_budget(usage)
@@ -145,11 +144,11 @@ class Ledger:
         slot = int(seconds // _SLOT)
         recent: dict[Room, Usage] = dict.fromkeys(ROOMS, NO_USAGE)
         with self._lock:
-            rooms = dict(self._rooms)
+            rooms: dict[Room, Usage] = {room: one.usage for room, one in self._rooms.items()}
             for number, used in self._slots:
                 if number > slot - _SLOTS:
-                    for room, usage in used.items():
-                        recent[room] += usage
+                    for room, one in used.items():
+                        recent[room] += one.usage
         covered = max(min(seconds, seconds - (slot - _SLOTS + 1) * _SLOT), _AT_LEAST)
         total = sum(rooms.values(), NO_USAGE)
         months = MONTH / covered

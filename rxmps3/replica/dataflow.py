@@ -101,8 +101,9 @@ class Dataflow:
         return self.view.keys_under(check_prefix(prefix))
 
     def _tell(self, event: LogEvent) -> None:
-        for version in versions_of(event, loaded=self.view.loaded):
-            self._told.on_next(version)
+        if self._told.observers:
+            for version in versions_of(event, loaded=self.view.loaded):
+                self._told.on_next(version)
 
     def _move(self, last: Turn, event: Event) -> Turn:
         view = last.step.view

@@ -154,7 +154,7 @@ class Replica:
             self._loop,
             self._poller.ticks,
             self._poller.take_look,
-            self._log.versions.pipe(ops.map(self._kept_part)),
+            self._log.versions if options.kept is None else self._log.versions.pipe(ops.map(self._kept_part)),
             self._check_own_writes,
             lambda view, event: self._conditions.step(view, event),
         )

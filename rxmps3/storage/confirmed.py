@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from rxmps3.errors import Corrupt, Unavailable
 from rxmps3.model.seal import is_intact
-from rxmps3.storage.base import Found, Missing, NotModified, Storage
+from rxmps3.storage.base import Found, Missing, NotModified, Precondition, Storage, Stored
 from rxmps3.storage.wrapper import StorageWrapper
 
 __all__ = ["ConfirmedStorage"]
@@ -74,6 +74,18 @@ class ConfirmedStorage(StorageWrapper):
                 if wrong := await _damage(one, answer):
                     self._report(name, wrong)
         return answer
+
+    async def put(
+        self,
+        name: str,
+        body: bytes,
+        *,
+        when: Precondition | None = None,
+        sha256: bytes | None = None,
+        content_type: str = "application/json",
+    ) -> Stored:
+        """See `rxmps3.storage.Put`: there is nothing to confirm."""
+        return await self.inner.put(name, body, when=when, sha256=sha256, content_type=content_type)
 
     async def get_verified(
         self,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal, TypeVar, get_args
 
 from rxmps3.storage.base import Found, Storage
 from rxmps3.storage.wrapper import Request, StorageWrapper
 
-__all__ = ["NO_USAGE", "ROOMS", "MeteredStorage", "Room", "Usage", "charged_to", "count_request"]
+__all__ = ["NO_USAGE", "ROOMS", "MeteredStorage", "Room", "Tally", "Usage", "charged_to", "count_request"]
 
 T = TypeVar("T")
 
@@ -62,6 +62,29 @@ class Usage:
 NO_USAGE: Final = Usage()
 
 
+class Tally:
+    """A sum of `Usage` that grows with each request."""
+
+    __slots__ = ("_bytes_down", "_bytes_up", "_deletes", "_gets", "_lists", "_puts")
+
+    def __init__(self) -> None:
+        self._puts = self._lists = self._gets = self._deletes = self._bytes_up = self._bytes_down = 0
+
+    def add(self, usage: Usage) -> None:
+        """Add what was used."""
+        self._puts += usage.puts
+        self._lists += usage.lists
+        self._gets += usage.gets
+        self._deletes += usage.deletes
+        self._bytes_up += usage.bytes_up
+        self._bytes_down += usage.bytes_down
+
+    @property
+    def usage(self) -> Usage:
+        """The sum."""
+        return Usage(self._puts, self._lists, self._gets, self._deletes, self._bytes_up, self._bytes_down)
+
+
 @contextmanager
 def charged_to(room: Room) -> Generator[None]:
     """Charge the requests made in this block, and in tasks started in it, to a room."""
@@ -90,9 +113,14 @@ class MeteredStorage(StorageWrapper):
         self, inner: Storage, charge: Callable[[Room, Usage], None] | None = None, room: Room | None = None
     ) -> None:
         super().__init__(inner)
-        self.usage = NO_USAGE
+        self._tally = Tally()
         self._charge = charge
         self._for: Room | None = room
+
+    @property
+    def usage(self) -> Usage:
+        """What has been used so far."""
+        return self._tally.usage
 
     def for_room(self, room: Room) -> MeteredStorage:
         """The same storage, for requests of one room; this one counts them too."""
@@ -100,7 +128,8 @@ class MeteredStorage(StorageWrapper):
 
     async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
         room = self._for or _room.get()
-        one = replace(_CLASSES.get(request.verb, _PUT), bytes_up=request.bytes_up)
+        kind = _CLASSES.get(request.verb, _PUT)
+        one = Usage(kind.puts, kind.lists, kind.gets, kind.deletes, request.bytes_up) if request.bytes_up else kind
         self._add(room, one)
         token = _sent.set(sent := [0])
         try:
@@ -114,7 +143,7 @@ class MeteredStorage(StorageWrapper):
         return answer
 
     def _add(self, room: Room, usage: Usage) -> None:
-        self.usage += usage
+        self._tally.add(usage)
         if self._charge is not None:
             self._charge(room, usage)
 

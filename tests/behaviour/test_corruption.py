@@ -212,7 +212,7 @@ async def test_a_damaged_value_is_named_and_only_its_readers_suffer(scene: Scene
     await soon(scene.clock, _until(lambda: errors))
     assert name in str(errors[0])
     assert (blocked, fine) == ([], [4])
-    await reader.put("n", 5)
+    await soon(scene.clock, _awaited(reader.put("n", 5)))
     assert fine == [4, 5]
 
     await mend()

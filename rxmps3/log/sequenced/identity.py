@@ -21,6 +21,7 @@ __all__ = ["ASLEEP", "LET_GO", "OPEN_ANEW", "Place", "Sighting", "how_to_repair"
 
 OPEN_ANEW = "close the database and open it anew; nothing is written to it from here"
 LET_GO = "`rxmps3 outbox DIR --anew` lets go of the local copy and keeps what waits to be sent"
+_LIVE_FOR_SECONDS = LIVE_FOR.total_seconds()
 ASLEEP = timedelta(minutes=1)
 """An answer so long after the sighting by the server's clock says that the local clocks stood still. Less may be the
 difference between two servers."""
@@ -116,6 +117,6 @@ class Sighting:
         """Whether another look is due; ``answered`` is the server's time of an answer that is to be believed."""
         if answered is not None and self._date is not None and answered - self._date >= ASLEEP:
             return True
-        if self._clock.monotonic() - self._moment.monotonic >= LIVE_FOR.total_seconds():
+        if self._clock.monotonic() - self._moment.monotonic >= _LIVE_FOR_SECONDS:
             return True
         return self._clock.now() - self._moment.wall >= LIVE_FOR
