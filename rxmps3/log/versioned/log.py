@@ -356,8 +356,8 @@ class VersionedLog:
         answer = await self._storage.get(self._names.object, version=known.oldest, limit=MAX_ENTRY_BYTES)
         if isinstance(answer, Missing):
             raise Replaced(
-                f"version {known.oldest!r} is gone, where what was read began, and no checkpoint has what it wrote: older "
-                "versions were deleted, by a rule of the bucket or by hand",
+                f"version {known.oldest!r} is gone, where what was read began, and no checkpoint has what it wrote: "
+                "older versions were deleted, by a rule of the bucket or by hand",
                 object=manifest_at(self._storage, self._names),
                 remedy="restore them, or close the database and open what is left of it; nothing is written from here",
             )
