@@ -28,7 +28,7 @@ from rxmps3.log.server_clock import LIVE_FOR, ServerDate
 from rxmps3.log.versioned.body import PROTOCOL, Body, Named, decode_body, encode_body
 from rxmps3.log.versioned.ends import Ends
 from rxmps3.log.versioned.names import VersionedNames
-from rxmps3.log.versioned.opening import begin, check_emptiness, gone, manifest_at
+from rxmps3.log.versioned.opening import begin, check_beginning, check_emptiness, gone, manifest_at
 from rxmps3.log.versioned.order import Base, History, learn, settle
 from rxmps3.log.versioned.pace import ListingPace
 from rxmps3.log.versioned.probe import ensure_versions, not_enabled
@@ -251,6 +251,7 @@ class VersionedLog:
         if body.id != base.id and body.id not in listing.ids:
             raise _Behind
         await self._check_successor(listing, base)
+        await check_beginning(self._storage, self._names, base, listing, bodies)
         history, _ = learn(History(base), listing.ids, bodies)
         self._own, self._named, self._tail, self._ends = "", None, Tail(), Ends()
         self._adopt(history, bodies, listing)
