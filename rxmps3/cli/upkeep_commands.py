@@ -329,7 +329,7 @@ async def _put_left(run: Run, storage: Storage, found: Repair, left: Sequence[Le
 
 _NOT_REPAIRED = {
     "versioned": "its log is the versions of one object, without a head: if the newest one is a delete marker, remove "
-    "that; if a version follows one that is gone, delete that version, or restore the other",
+    "that; if anything else is gone, restore it from a backup",
     "mps3": "it has no head to lose: whichever operations are left are its log, and each holds the whole state",
 }
 
