@@ -87,7 +87,7 @@ class _Milestone:
                 if loop.is_closed():
                     return
                 if threading.get_ident() == thread:
-                    settle()
+                    loop.call_soon(settle)
                 else:
                     loop.call_soon_threadsafe(settle)
 
