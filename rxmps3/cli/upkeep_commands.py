@@ -22,9 +22,13 @@ from rxmps3.log.mps3.names import parse_stamp
 from rxmps3.log.protocol import Progress, Report
 from rxmps3.log.registry import protocol_of
 from rxmps3.log.sequenced.collector import DEFAULT_RETENTION
-from rxmps3.log.sequenced.repair import SET_ASIDE, Repair, carry_out, examine
+from rxmps3.log.sequenced.repair import SET_ASIDE, Repair, Stray, carry_out, examine
 from rxmps3.log.sequenced.verify import Problem
 from rxmps3.log.sequenced.verify import verify as verify_manifest
+from rxmps3.log.versioned.names import VersionedNames
+from rxmps3.log.versioned.repair import LeftVersion
+from rxmps3.log.versioned.repair import carry_out as clear_versions
+from rxmps3.log.versioned.repair import examine as examine_versions
 from rxmps3.model.names import check_key
 from rxmps3.storage import Storage, open_storage
 
@@ -203,6 +207,8 @@ async def repair(
     """
     async with run.storage() as storage:
         protocol = await protocol_of(storage, run.at.manifest)
+        if protocol == "versioned" and (versions := await examine_versions(storage, run.at.manifest)):
+            return await _repair_versions(run, storage, versions, yes)
         if protocol == "versioned" or (protocol == "mps3" and await _has_operations(storage, run.at.manifest)):
             raise _not_repaired(run, _NOT_REPAIRED[protocol])
         found = await examine(storage, run.at.manifest, log=log, nonce=run.clock.new_id())
@@ -219,9 +225,26 @@ async def repair(
             _show_repair(run, found)
         if not found.is_needed or not yes:
             return Exit.DATA if found.is_needed or left else Exit.OK
-        folder = f"{run.clock.now():%Y-%m-%dT%H%M%SZ}-{run.clock.new_id(6)}"
+        folder = _new_folder(run)
         await carry_out(storage, found, folder)
         _show_done(run, folder, len(found.strays) + len(found.rest))
+    return Exit.OK
+
+
+def _new_folder(run: Run) -> str:
+    return f"{run.clock.now():%Y-%m-%dT%H%M%SZ}-{run.clock.new_id(6)}"
+
+
+async def _repair_versions(run: Run, storage: Storage, versions: list[LeftVersion], yes: bool) -> int:
+    """Move aside what is left of a versioned log whose beginning is gone."""
+    name = VersionedNames(run.at.manifest, storage.name_limit).object
+    strays = tuple(Stray(f"{name}, version {one.id}", one.why, one.writes, one.keys) for one in versions)
+    _show_repair(run, Repair(run.at.manifest, strays=strays))
+    if not yes:
+        return Exit.DATA
+    folder = _new_folder(run)
+    await clear_versions(storage, run.at.manifest, versions, folder)
+    _show_done(run, folder, len(versions))
     return Exit.OK
 
 
@@ -306,7 +329,7 @@ async def _put_left(run: Run, storage: Storage, found: Repair, left: Sequence[Le
 
 _NOT_REPAIRED = {
     "versioned": "its log is the versions of one object, without a head: if the newest one is a delete marker, remove "
-    "that; if a version follows one that is gone, delete that version, or restore the other",
+    "that; if anything else is gone, restore it from a backup",
     "mps3": "it has no head to lose: whichever operations are left are its log, and each holds the whole state",
 }
 

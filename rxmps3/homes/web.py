@@ -208,10 +208,15 @@ async def serve_page(db: Database, html: str, prefix: str = "", *, write: bool =
         what = f"port {port}: {error.strerror}"
         raise InvalidOption(what, operation="serve_page", remedy="choose another port") from error
     with listening:
-        print(f"http://127.0.0.1:{listening.getsockname()[1]}/", flush=True)
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets)
+                print(f"http://127.0.0.1:{listening.getsockname()[1]}/", flush=True)  # now an interruption ends it well
+
         app = page_app(db, html, prefix, write=write)
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
-        await uvicorn.Server(config).serve(sockets=[listening])
+        config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
+        await Server(config).serve(sockets=[listening])
 
 
 async def _written(db: Database, prefix: str, text: str, write: bool, send: Callable[..., Any]) -> None:

@@ -11,6 +11,7 @@ were in the log alone. So what is found is less than what was there, or more.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -24,6 +25,9 @@ from rxmps3.model.names import RESERVED, VALUES, Layout, escape, is_pack_name, p
 from rxmps3.storage.base import Found, Listed, Storage, list_all, versions_of
 
 __all__ = ["LeftValue", "Leftovers", "find_leftovers", "marker_of", "read_left"]
+
+
+_OF_A_LOG = re.compile(r"/(head|clock/[^/]+|log/\d{20}|checkpoint/\d{20}-[^/]+)$")
 
 
 class LeftValue(NamedTuple):
@@ -158,6 +162,7 @@ def _natural(names: VersionedNames, everything: Iterable[Listed]) -> Leftovers:
             or manifest_of(name) is not None
             or key_of_content(name) is not None
             or f"/{VALUES}" in name
+            or _OF_A_LOG.search(name)
             or any(name.startswith(folder) for folder in folders)
         ):
             continue

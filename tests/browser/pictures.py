@@ -6,6 +6,7 @@ import base64
 import io
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -14,7 +15,7 @@ from selenium.webdriver.common.by import By
 
 from tests.docs.notebooks import ROOT, code_cells
 
-__all__ = ["PICTURES", "save_pictures"]
+__all__ = ["PICTURES", "save_pictures", "save_side_by_side"]
 
 PICTURES = os.environ.get("RXMPS3_PICTURES")
 
@@ -40,6 +41,21 @@ def save_pictures(chrome: webdriver.Chrome, name: str, seconds: float = 8) -> No
                 taken += 1
     assert taken >= 2
     nbformat.write(saved, path)
+
+
+def save_side_by_side(name: str, *paths: Path) -> None:
+    """Save pictures as one of the documentation, if pictures are asked for."""
+    from PIL import Image
+
+    if not PICTURES:
+        return
+    parts = [Image.open(path).convert("RGB") for path in paths]
+    whole = Image.new("RGB", (sum(one.width for one in parts) + 8, max(one.height for one in parts)), "#98a2b3")
+    left = 0
+    for one in parts:
+        whole.paste(one, (left, 0))
+        left += one.width + 8
+    whole.quantize(128).save(ROOT / PICTURES / name, "PNG", optimize=True)
 
 
 def _picture(chrome: webdriver.Chrome, element: Any) -> bytes:

@@ -74,14 +74,6 @@ def put(place: str, values: dict[str, Any]) -> None:
     asyncio.run(putting())
 
 
-def get(place: str, key: str) -> Any:
-    async def getting() -> Any:
-        async with rxmps3.connect(place, read_only=True, shared=False) as db:
-            return await db.get(key)
-
-    return asyncio.run(getting())
-
-
 def pictures(chrome: webdriver.Chrome, name: str, width: int, height: int, tmp_path: Path, kept: str) -> None:
     """The page in light and in dark, one of which is in the documentation."""
     size = chrome.get_window_size()
@@ -119,7 +111,7 @@ def test_the_page_shows_trainings_and_stops_one(chrome: webdriver.Chrome, tmp_pa
         wait(chrome, "document.querySelectorAll('article.running').length === 2")
         points = "document.querySelector('polyline').getAttribute('points').split(' ').length"
         before = chrome.execute_script(f"return {points}")
-        wait(chrome, f"{points} > {before} + 20")
+        wait(chrome, f"{points} > {before} + 5")
         wait(chrome, "[...document.querySelectorAll('button')].some(one => one.ariaLabel === 'Stop slow')")
         chrome.execute_script(
             "[...document.querySelectorAll('button')].find(one => one.ariaLabel === 'Stop slow').click()"

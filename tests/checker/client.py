@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 import rxmps3
-from tests.checker.trace import COUNTER, SHARED, TAGS, Seen, difference, id_of, tag_key, value_of
+from tests.checker.trace import COUNTER, MISSING_VALUE, SHARED, TAGS, Seen, difference, id_of, tag_key, value_of
 
 _PATIENCE = 90.0
 """Seconds for what is pending to be committed at the end of a run."""
@@ -64,7 +64,7 @@ class Client:
             try:
                 async with asyncio.timeout(_PATIENCE):
                     await db.refresh()
-                    self.note("final", keys={key: id_of(value) for key, value in (await db.get_prefix("")).items()})
+                    self.note("final", keys=await _everything(db))
             except (rxmps3.Error, TimeoutError) as error:
                 self.note("stopped", why=f"cannot read at the end: {type(error).__name__}: {error}")
         _answer(order)
@@ -195,6 +195,20 @@ def _listen(loop: asyncio.AbstractEventLoop, orders: asyncio.Queue[str]) -> None
         if order == "finish":
             return
     os._exit(1)  # whoever started this is gone
+
+
+async def _everything(db: rxmps3.Database) -> dict[str, str]:
+    """Of which write each key's value is; `MISSING_VALUE` where the value's object is gone."""
+    try:
+        return {key: id_of(value) for key, value in (await db.get_prefix("")).items()}
+    except rxmps3.Corrupt:
+        found: dict[str, str] = {}
+        for key in sorted(db.keys()):
+            try:
+                found[key] = id_of(await db.get(key))
+            except rxmps3.Corrupt:
+                found[key] = MISSING_VALUE
+        return found
 
 
 def _answer(order: str) -> None:

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from tests.checker.raw import Listed, Objects
-from tests.checker.trace import Seen, id_of
+from tests.checker.trace import MISSING_VALUE, Seen, id_of
 
 PROTOCOLS = ("sequenced", "versioned", "mps3")
 
@@ -230,7 +230,7 @@ def _of_entry(
     body = objects.read(folder + entry["object"], entry.get("at", ""))
     if body is None:
         problems.append(f"{what}: {entry['object']} is not there")
-        return "missing", None
+        return MISSING_VALUE, None
     if len(body) != entry["size"] or hashlib.sha256(body).hexdigest() != entry["sha256"]:
         problems.append(f"{what}: {entry['object']} has another hash or size")
     value = json.loads(body)
@@ -245,7 +245,7 @@ def _of_pack(
     whole = objects.read(folder + packs[number])
     if whole is None:
         problems.append(f"{what}: {packs[number]} is not there")
-        return "missing", None
+        return MISSING_VALUE, None
     body = whole[offset : offset + size]
     if urlsafe_b64encode(hashlib.sha256(body).digest()).rstrip(b"=").decode() != sha256:
         problems.append(f"{what}: {packs[number]} has something else at {offset}")
@@ -343,7 +343,7 @@ def read_mps3(objects: Objects) -> Log:
             body = objects.read(f"{name.removeprefix(start)}@{file['version']}")
             if body is None:
                 problems.append(f"the value {name}@{file['version']} is not there")
-                known = ("missing", None)
+                known = (MISSING_VALUE, None)
             else:
                 value = json.loads(body)
                 known = (id_of(value), value)
@@ -371,7 +371,13 @@ def read_mps3(objects: Objects) -> Log:
             update[name.removeprefix(start)] = None if file is None else of_file(name, file)[0]
         items.append(Item(one.name, update))
     state: Seen = {}
+    before: Seen = {}
     if operations:
+        before = {
+            name.removeprefix(start): of_file(name, file)[0]
+            for name, file in parsed[0]["files"].items()
+            if name.startswith(start)
+        }
         latest = operations[-1][0]
         current = dict(parsed[-1]["files"])
         for (at, _), operation in zip(operations, parsed, strict=True):
@@ -382,4 +388,4 @@ def read_mps3(objects: Objects) -> Log:
                     else:
                         current[name] = file
         state = {name.removeprefix(start): of_file(name, file)[0] for name, file in current.items()}
-    return Log(items, problems, state)
+    return Log(items, problems, state, before)

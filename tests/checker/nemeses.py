@@ -9,10 +9,6 @@ from datetime import timedelta
 from tests.checker.proxy import Mischief
 
 ALL = frozenset({"sequenced", "versioned", "mps3"})
-_OVERTAKEN = (
-    "What a client sends before it has noticed comes into the new bucket: values that no log names, and in the mps3 log a "
-    "whole state whose values are gone."
-)
 NOTICED_WITHIN = 12.0
 """Seconds after which nobody may be told any more that a write is committed to a database that is not there."""
 _UNTOUCHED = Mischief()
@@ -83,16 +79,14 @@ NEMESES = {
             "wipe",
             f"everything is deleted once; {NOTICED_WITHIN:.0f} seconds later somebody calls the command repair, and half of the "
             "clients start anew",
-            holds=frozenset(),
-            why=_OVERTAKEN,
             every=1.0,
             least=40.0,
         ),
         Nemesis(
             "restore",
             "the bucket is put back to what it was some seconds before; then as after wipe",
-            holds=frozenset(),
-            why=_OVERTAKEN,
+            holds=frozenset({"sequenced"}),
+            why="A version or an operation that was deleted cannot be put back under its id or its time.",
             every=1.0,
             least=40.0,
             meant=frozenset({"sequenced"}),

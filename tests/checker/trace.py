@@ -19,6 +19,8 @@ TAGS = 64
 also where several writes were stored as one. No client has so many writes pending."""
 COUNTER = "counter"
 """A key that is only ever incremented, from what is there."""
+MISSING_VALUE = "missing"
+"""Instead of the id of a write, where the object of its value is gone."""
 SHARED = [f"shared/{number}" for number in range(8)]
 """Keys that all clients write."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from tests.checker.causality import Step, find_patterns
 from tests.checker.logs import Item, Log
-from tests.checker.trace import COUNTER, Call, Event, Seen, Session
+from tests.checker.trace import COUNTER, MISSING_VALUE, Call, Event, Seen, Session
 
 KINDS = (
     "lost",
@@ -73,8 +73,8 @@ class Expected:
     Attributes:
         linear: the log's order respects real time, and a look sees a prefix of it.
         single: an item is one write.
-        since: a moment before which the bucket was something else; what was called earlier need not be there, and what
-            was shown is not judged.
+        since: a moment before which the bucket was something else; what was called earlier need not be there, nor all
+            of its values if it is, and what was shown is not judged.
     """
 
     linear: bool = True
@@ -86,12 +86,14 @@ def judge(log: Log, sessions: list[Session], expected: Expected) -> Report:
     """Compare what clients recorded with what the bucket holds."""
     report = Report()
     found = report.found
+    if expected.since is not None:
+        log = replace(log, problems=[one for one in log.problems if not _is_of_a_value(one)])
     for problem in log.problems:
         found["broken log"].append(problem)
     if not log.problems and log.state != _folded(log):
         found["lost"].append("the newest state is not the fold of all writes: " + _unlike(log.state, _folded(log)))
     calls = {call.id: call for session in sessions for call in session.calls}
-    positions = _positions(log, calls, report)
+    positions = _positions(log, calls, expected, report)
     _count(report, calls, positions)
     _contents(log.items, calls, expected, report)
     _lost(calls, positions, log, expected, report)
@@ -131,10 +133,15 @@ def _unlike(one: Seen, other: Seen) -> str:
     return ", ".join(f"{key} is {one.get(key)}, not {other.get(key)}" for key in keys[:3]) + f" ({len(keys)} keys)"
 
 
-def _positions(log: Log, calls: dict[str, Call], report: Report) -> dict[str, int]:
+def _is_of_a_value(problem: str) -> bool:
+    """Whether it says that a value's object is gone: whoever wrote it had uploaded it to the bucket before this one."""
+    return problem.endswith(" is not there") and not problem.startswith("the checkpoint")
+
+
+def _positions(log: Log, calls: dict[str, Call], expected: Expected, report: Report) -> dict[str, int]:
     positions: dict[str, int] = {}
     for position, item in enumerate(log.items):
-        for id in item.ids:
+        for id in item.ids - ({MISSING_VALUE} if expected.since is not None else set()):
             if id not in calls:
                 report.found["forged"].append(f"{item.where} sets what nobody wrote: {id}")
             elif id in positions:
@@ -163,6 +170,8 @@ def _contents(items: list[Item], calls: dict[str, Call], expected: Expected, rep
         asked: Seen = {}
         for call in members:
             asked |= call.update
+        if expected.since is not None:  # what has lost its value does not tell of which write it was
+            asked = {key: MISSING_VALUE if item.update.get(key) == MISSING_VALUE else id for key, id in asked.items()}
         if asked != item.update:
             report.found["torn"].append(
                 f"{item.where} does not do what {members[0].id} asked for: " + _unlike(item.update, asked)

@@ -23,7 +23,7 @@ NAMES = [
 ]
 LONG = {"live_queries"}
 ALONE = [
-    pytest.param(path, id=path.stem, marks=[pytest.mark.heavy] * (path.stem in LONG))
+    pytest.param(path, id=path.stem, marks=[pytest.mark.heavy, pytest.mark.timeout(200)] if path.stem in LONG else [])
     for path in NOTEBOOKS
     if not path.stem.startswith("multiplayer")
 ]

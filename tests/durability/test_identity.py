@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 
+import rxmps3
 from rxmps3 import Corrupt, Failure, Gone, Replaced, Status
 from rxmps3.local.unsent import find_unsent, forget_states
+from rxmps3.log.set_aside import SET_ASIDE
+from rxmps3.log.versioned.repair import carry_out, examine
 from rxmps3.runtime.clock import SystemClock
+from rxmps3.storage import MemoryStorage
+from rxmps3.storage.base import list_all
 from tests.conftest import Place, new_place, skip_where_not_meant
 from tests.durability.strikes import Bucket, state
 
@@ -188,3 +193,43 @@ async def test_a_bucket_that_comes_back_goes_on(near: Bucket) -> None:
         await db.refresh()
         assert await db.put("k", 3)
         assert await db.get("k") == 3
+
+
+async def test_who_has_read_more_than_is_left_of_a_versioned_log_is_told() -> None:
+    """A rule of the bucket has expired all versions but the newest one."""
+    storage = MemoryStorage(versioning=True)
+    async with rxmps3.connect(storage, protocol="versioned", shared=False, poll=3600) as db:
+        await db.put("k", 1)
+        await db.put("l", 2)
+        await db.put("m", 3)
+        for version in (await storage.list_versions("main")).versions[1:]:
+            await storage.delete("main", version=version.version)
+        with pytest.raises(Replaced, match="no checkpoint has what it wrote"):
+            await db.put("n", 4)
+        assert db.keys()[:3] == ["k", "l", "m"]
+
+
+async def test_a_versioned_log_without_its_beginning_is_not_taken_for_a_whole_one() -> None:
+    storage = MemoryStorage(versioning=True)
+
+    def connect() -> rxmps3.Connecting:
+        return rxmps3.connect(storage, protocol="versioned", shared=False, poll=3600)
+
+    async with connect() as db:
+        await db.put("k", 1)
+        await db.put("l", 2)
+    assert await examine(storage, "main") == []
+    for version in (await storage.list_versions("main")).versions[1:]:
+        await storage.delete("main", version=version.version)
+    with pytest.raises(Corrupt, match=r"no checkpoint has what it wrote.*rxmps3 repair memory:"):
+        async with connect():
+            pass
+    [left] = await examine(storage, "main")
+    assert left.keys == ("l",)
+    await carry_out(storage, "main", [left], "then")
+    assert [one.name for one in await list_all(storage, SET_ASIDE)] == [f"{SET_ASIDE}then/main@{left.id}"]
+    async with connect() as db:
+        assert db.keys() == []
+        await db.put("m", 3)
+    async with connect() as db:
+        assert await db.get_prefix("") == {"m": 3}

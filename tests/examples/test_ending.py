@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from rxmps3.blocking import connect
@@ -69,6 +71,28 @@ def test_the_chat_is_left_and_what_was_said_is_sent(by_key: bool, tmp_path: Path
         assert "\x1b[?1049l" in chat.shown, "the terminal is as it was"
     with connect(url) as db:
         assert list(db.get_prefix("message/").values()) == [{"by": "ana", "text": "hi"}]
+
+
+@pytest.mark.parametrize("by_key", [True, False], ids=["the key", "the signal"])
+def test_the_server_of_a_page_ends(by_key: bool, tmp_path: Path) -> None:
+    with terminal("examples/todo.py", f"file:{tmp_path}/todo", "--port", "0") as server:
+        server.read_until("http://127.0.0.1:")
+        server.press(CTRL_C) if by_key else server.interrupt()
+        assert server.wait() == 130
+        assert "Traceback" not in server.shown
+        assert "Error" not in server.shown
+
+
+async def test_the_server_of_a_page_ends_while_a_page_is_open(tmp_path: Path) -> None:
+    with terminal("examples/todo.py", f"file:{tmp_path}/todo", "--port", "0") as server:
+        await asyncio.to_thread(server.read_until, "/\r\n")
+        [url] = re.findall(r"http://127.0.0.1:\d+", server.shown)
+        async with aiohttp.ClientSession() as http, http.ws_connect(f"{url}/ws", headers={"Origin": url}) as page:
+            assert (await page.receive_json())["event"] == "content"
+            server.interrupt()
+            assert (await page.receive()).type is aiohttp.WSMsgType.CLOSE
+            assert await asyncio.to_thread(server.wait) == 130
+        assert server.shown == f"{url}/\r\n"
 
 
 SLIDING = """

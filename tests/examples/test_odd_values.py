@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from reactivex import operators as ops
 
 import rxmps3
 import rxmps3.blocking
+from examples import jobs  # pyright: ignore
 from examples.chat import Chat  # pyright: ignore
 from rxmps3.testing import settle
 from tests.docs.blocks import ROOT
@@ -38,6 +41,27 @@ async def test_the_chat_shows_what_is_no_message_and_goes_on() -> None:
             await db.delete("message/000")
             while str(room_of(app)).count("\n?: ") + 1 == len(ODD):
                 await pilot.pause(0.01)
+    await settle()
+
+
+async def test_a_worker_leaves_what_is_no_job_alone_and_goes_on() -> None:
+    odd = {f"job/{number:03}": value for number, value in enumerate(ODD)}
+    numbers = [value for value in [*ODD, -7, 10**15] if value is not True]  # which is 1
+    odd |= {
+        f"job/1{number:02}": {"number": value, "state": "waiting", "worker": value}
+        for number, value in enumerate(numbers)
+    }
+    async with rxmps3.connect("memory:odd-jobs", by="test", poll=0.1, shared=False) as db:
+        await db.put_all(odd | {"job/200": {"number": 91, "state": "waiting"}})
+        before = dict(await db.get_prefix("job/"))
+        working = asyncio.create_task(jobs.work("memory:odd-jobs", "ana", 0.0, 1.0))
+        done = db.observe("job/200").pipe(ops.filter(lambda job: job["state"] == "done"), ops.first())
+        assert (await done)["factors"] == [7, 13]
+        working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
+        after = dict(await db.get_prefix("job/"))
+        assert {key for key in before if after[key] != before[key]} == {"job/200"}
     await settle()
 
 

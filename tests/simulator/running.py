@@ -124,7 +124,7 @@ def simulate(
 
 def play(plan: Plan) -> Report:
     """Run a plan."""
-    loop = VirtualLoop(_TURNS if plan.page > 1 else _TURNS_PER_NAME)
+    loop = VirtualLoop(_TURNS if plan.weather.page > 1 else _TURNS_PER_NAME)
     world = World(loop, plan)
     recorder = world.recorder
     with _listening(world), _tuned(plan):

@@ -87,6 +87,16 @@ async def test_what_is_of_another_manifest_is_not_this_ones(other: str) -> None:
     assert [(left.protocol, left.others) for left in found] == ([("mps3", ("other",))] if other == "mps3" else [])
 
 
+async def test_parts_of_a_log_are_no_values() -> None:
+    storage = MemoryStorage()
+    async with rxmps3.connect(storage, manifest="gone", shared=False) as db:
+        await db.put("small", 1)
+        await db.compact()
+    await storage.delete("gone/head")
+    assert len(await list_all(storage, "gone/")) == 2
+    assert await find_leftovers(storage, "gone") == []
+
+
 async def test_a_versioned_manifest_is_named_that_shares_the_values() -> None:
     storage = await filled("versioned", manifest="other")
     async with rxmps3.connect(storage, manifest="other", shared=False) as db:

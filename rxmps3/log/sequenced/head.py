@@ -15,8 +15,9 @@ from typing import Any
 from rxmps3.errors import Corrupt, Gone, PreconditionFailed, Replaced, Unavailable, Unsupported
 from rxmps3.log import codec
 from rxmps3.log.sequenced.fence import Lease
-from rxmps3.log.sequenced.identity import LET_GO, OPEN_ANEW, how_to_repair
+from rxmps3.log.sequenced.identity import LET_GO, OPEN_ANEW
 from rxmps3.log.server_clock import ServerDate
+from rxmps3.log.set_aside import how_to_repair
 from rxmps3.model.names import Layout
 from rxmps3.storage.base import ABSENT, Matches, Missing, NotModified, Storage, pages
 

@@ -8,7 +8,6 @@ it believes any other answer. What it has learned since such a look may be of a 
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,7 +16,7 @@ from rxmps3.log.server_clock import LIVE_FOR
 from rxmps3.runtime.clock import Clock
 from rxmps3.storage.base import Found, Missing, NotModified
 
-__all__ = ["ASLEEP", "LET_GO", "OPEN_ANEW", "Place", "Sighting", "how_to_repair"]
+__all__ = ["ASLEEP", "LET_GO", "OPEN_ANEW", "Place", "Sighting"]
 
 OPEN_ANEW = "close the database and open it anew; nothing is written to it from here"
 LET_GO = "`rxmps3 outbox DIR --anew` lets go of the local copy and keeps what waits to be sent"
@@ -25,15 +24,6 @@ _LIVE_FOR_SECONDS = LIVE_FOR.total_seconds()
 ASLEEP = timedelta(minutes=1)
 """An answer so long after the sighting by the server's clock says that the local clocks stood still. Less may be the
 difference between two servers."""
-
-
-def how_to_repair(url: str, manifest: str) -> str:
-    """What to run where entries are left that nobody can read: the command, as a shell takes it."""
-    named = "" if manifest == "main" else f" --manifest {shlex.quote(manifest)}"
-    return (
-        f"`rxmps3 repair {shlex.quote(url)}{named}` says what can be read of it, and what is in the way; "
-        "with --yes it moves that aside"
-    )
 
 
 @dataclass(frozen=True)

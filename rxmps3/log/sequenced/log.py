@@ -39,9 +39,10 @@ from rxmps3.log.checkpoint import load as load_checkpoint
 from rxmps3.log.protocol import EntryRefused, LogEvent, ResumePoint
 from rxmps3.log.sequenced.fence import Lease
 from rxmps3.log.sequenced.head import KnownHead, Outdated
-from rxmps3.log.sequenced.identity import LET_GO, OPEN_ANEW, Place, Sighting, how_to_repair
+from rxmps3.log.sequenced.identity import LET_GO, OPEN_ANEW, Place, Sighting
 from rxmps3.log.sequenced.probe import ensure_conditional_writes
 from rxmps3.log.server_clock import ServerDate
+from rxmps3.log.set_aside import how_to_repair
 from rxmps3.model.names import Layout
 from rxmps3.model.prefixes import Prefixes
 from rxmps3.model.state import Committed, Loaded, State, Write, fold

@@ -17,14 +17,13 @@ from rxmps3.errors import Corrupt, InvalidOption, PreconditionFailed, Unavailabl
 from rxmps3.log import codec
 from rxmps3.log.batching import MAX_ENTRY_BYTES
 from rxmps3.log.checkpoint import MAX_CHECKPOINT_BYTES
+from rxmps3.log.set_aside import SET_ASIDE, copy_aside, set_aside
 from rxmps3.model.names import Layout
 from rxmps3.model.state import State, fold
 from rxmps3.storage.base import ABSENT, Found, Matches, Storage, pages
 
 __all__ = ["SET_ASIDE", "Repair", "Stray", "carry_out", "examine"]
 
-SET_ASIDE = ".rxmps3-set-aside/"
-"""The folder, beside all manifests, that objects are moved to."""
 _MAX_HEAD_BYTES = 1 << 20
 
 
@@ -152,15 +151,15 @@ async def carry_out(storage: Storage, repair: Repair, folder: str) -> None:
     """
     layout = Layout(repair.manifest, storage.name_limit)
     for name in (*(stray.name for stray in repair.strays), *repair.rest):
-        await _set_aside(storage, name, folder)
+        await set_aside(storage, name, folder)
     try:
         if repair.head is not None:
             if repair.etag:
-                await _copy(storage, layout.head, folder)
+                await copy_aside(storage, layout.head, folder)
             when = Matches(repair.etag) if repair.etag else ABSENT
             await storage.put(layout.head, codec.encode_head(repair.head), when=when)
         elif repair.problem and repair.etag:
-            await _set_aside(storage, layout.head, folder)
+            await set_aside(storage, layout.head, folder)
     except PreconditionFailed as error:
         raise Unavailable(
             "somebody else has changed it meanwhile", object=f"head {layout.head!r}", remedy="examine it again"
@@ -329,17 +328,3 @@ async def _writes_in(storage: Storage, name: str) -> tuple[tuple[str, ...], tupl
         tuple(write.id.version for write in version.writes),
         tuple(sorted({key for write in version.writes for key in write.update})),
     )
-
-
-async def _set_aside(storage: Storage, name: str, folder: str) -> None:
-    if await _copy(storage, name, folder):
-        await storage.delete(name)
-
-
-async def _copy(storage: Storage, name: str, folder: str) -> bool:
-    """Copy an object into the folder; False if it is not there any more."""
-    answer = await storage.get(name)
-    if not isinstance(answer, Found):
-        return False
-    await storage.put(f"{SET_ASIDE}{folder}/{name}", answer.body)
-    return True

@@ -28,7 +28,7 @@ from rxmps3.log.server_clock import LIVE_FOR, ServerDate
 from rxmps3.log.versioned.body import PROTOCOL, Body, Named, decode_body, encode_body
 from rxmps3.log.versioned.ends import Ends
 from rxmps3.log.versioned.names import VersionedNames
-from rxmps3.log.versioned.opening import begin, check_emptiness, gone, manifest_at
+from rxmps3.log.versioned.opening import begin, check_beginning, check_emptiness, gone, manifest_at
 from rxmps3.log.versioned.order import Base, History, learn, settle
 from rxmps3.log.versioned.pace import ListingPace
 from rxmps3.log.versioned.probe import ensure_versions, not_enabled
@@ -251,6 +251,7 @@ class VersionedLog:
         if body.id != base.id and body.id not in listing.ids:
             raise _Behind
         await self._check_successor(listing, base)
+        await check_beginning(self._storage, self._names, base, listing, bodies)
         history, _ = learn(History(base), listing.ids, bodies)
         self._own, self._named, self._tail, self._ends = "", None, Tail(), Ends()
         self._adopt(history, bodies, listing)
@@ -325,6 +326,9 @@ class VersionedLog:
         """
         known = self._history
         last = known.listed[-1] if known.listed else known.base.id
+        if base is not None and last in listing.ids:
+            await self._check_beginning(base.count + listing.ids.index(last) + 1, base)
+            return
         if not last or last in listing.ids or last == listing.stopped_at:
             return
         if base is not None and (last == base.id or base.count >= known.base.count + len(known.listed)):
@@ -335,6 +339,28 @@ class VersionedLog:
                 "the manifest made anew",
                 object=manifest_at(self._storage, self._names),
                 remedy="close the database and open it anew; nothing is written to it from here",
+            )
+
+    async def _check_beginning(self, count: int, base: Base) -> None:
+        """Check that what led to the newest known version is there, if no checkpoint stands for it.
+
+        Args:
+            count: the number of versions up to the newest known one, by what is there now.
+            base: where the log begins now.
+
+        Raises:
+            Replaced: the oldest known version is gone.
+        """
+        known = self._history
+        if base.id or count >= known.base.count + len(known.listed):
+            return
+        answer = await self._storage.get(self._names.object, version=known.oldest, limit=MAX_ENTRY_BYTES)
+        if isinstance(answer, Missing):
+            raise Replaced(
+                f"version {known.oldest!r} is gone, where what was read began, and no checkpoint has what it wrote: "
+                "older versions were deleted, by a rule of the bucket or by hand",
+                object=manifest_at(self._storage, self._names),
+                remedy="restore them, or close the database and open what is left of it; nothing is written from here",
             )
 
     def _is_out_of_reach(self, listing: Listing, new: Mapping[str, Body]) -> bool:

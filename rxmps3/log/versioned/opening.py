@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from rxmps3.errors import Corrupt, Unsupported
 from rxmps3.log.batching import MAX_ENTRY_BYTES
+from rxmps3.log.set_aside import how_to_repair
 from rxmps3.log.versioned.body import Body, Named
 from rxmps3.log.versioned.checkpoints import load_base
 from rxmps3.log.versioned.names import VersionedNames
@@ -13,7 +14,7 @@ from rxmps3.log.versioned.order import Base
 from rxmps3.log.versioned.reading import Listing, read_versions
 from rxmps3.storage.base import Missing, Storage, versions_of
 
-__all__ = ["begin", "check_emptiness", "gone", "manifest_at"]
+__all__ = ["begin", "check_beginning", "check_emptiness", "gone", "manifest_at"]
 
 
 def manifest_at(storage: Storage, names: VersionedNames) -> str:
@@ -84,3 +85,28 @@ async def _best_base(
     if named:
         raise gone(storage, names, f"none of its {len(named)} checkpoints exists")
     return Base(), listing
+
+
+async def check_beginning(
+    storage: Storage, names: VersionedNames, base: Base, listing: Listing, bodies: Mapping[str, Body]
+) -> None:
+    """Check that the oldest version is the first one, where no checkpoint stands for others.
+
+    A listing may leave out a version for a while, so the one that it follows is asked for.
+
+    Raises:
+        Corrupt: that is gone: the manifest was emptied, or a rule of the bucket deletes old versions.
+    """
+    if base.id or listing.partial or not listing.ids:
+        return
+    oldest = bodies[listing.ids[0]]
+    if not oldest.previous or oldest.previous in bodies:
+        return
+    answer = await storage.get(names.object, version=oldest.previous, limit=MAX_ENTRY_BYTES)
+    if isinstance(answer, Missing):
+        raise Corrupt(
+            f"begins with version {oldest.id!r}, which follows version {oldest.previous!r}: that is gone, and no "
+            "checkpoint has what it wrote",
+            object=manifest_at(storage, names),
+            remedy=f"restore the versions that were deleted, or: {how_to_repair(storage.url, names.manifest)}",
+        )
