@@ -190,7 +190,11 @@ inline learn(i, r) {
        :: else
        fi
   :: (q_verb[r] == GET_ENTRY && q_outcome[r] == 1 && ME.log || q_verb[r] == PUT_ENTRY && q_outcome[r] == 1) &&
-     q_log[r] == ME.log && q_number[r] > ME.cursor -> GOT(i, q_number[r]) = r
+     q_log[r] == ME.log && q_number[r] > ME.cursor ->
+       if                      /* found again later, when a look is due: the client has moved already */
+       :: GOT(i, q_number[r]) && COUNTS(i, GOT(i, q_number[r])) -> skip
+       :: else -> GOT(i, q_number[r]) = r
+       fi
   :: else
   fi;
   sending[i] = (sending[i] == r -> 0 : sending[i])

@@ -28,6 +28,7 @@ from tests.model.spin import Search
 from tests.mutating import Mutant
 from tests.servers import SHARED_BUCKET, SeaweedFS
 from tests.simulator import Plan, draw_plan
+from tests.simulator.drawing import with_bell
 from tests.simulator.mutations import Mutations
 from tests.simulator.plans import (
     DOUBLED_SLEEPER,
@@ -97,6 +98,11 @@ def test_simulated_histories_are_runs_of_the_model(first: int, replays: Replayer
 @pytest.mark.parametrize("first", range(20, 220, 50))
 def test_many_simulated_histories_are_runs_of_the_model(first: int, replays: Replayer):
     assert replay_all(replays, [draw_plan(seed) for seed in range(first, first + 50)]) >= 30
+
+
+def test_histories_with_a_bell_are_runs_of_the_model(replays: Replayer):
+    """In that of seed 8 a client looks whether its log is there after its lease has ended, and finds an entry again."""
+    assert replay_all(replays, [with_bell(draw_plan(seed)) for seed in (8, 9, 10)]) >= 1
 
 
 def test_histories_made_by_hand_are_runs_of_the_model(replays: Replayer):
