@@ -56,7 +56,7 @@ def a_412_is_taken_for_a_lost_race(mutant: Mutant) -> None:
                 raise self._not_found_error(name, error) from error
         else:
             if await self._known.counts(seq, stored.date):
-                self._apply(seq, body, stored)
+                self._apply(seq, body, stored, await self._decode(seq, body))
 
     def find(view: View, writes: tuple[Write, ...]) -> Any:
         return [] if reading.after_refusal else found(view, writes)
@@ -124,9 +124,9 @@ def no_answer_is_taken_for_success(mutant: Mutant) -> None:
         except PreconditionFailed:
             await self.read()
         except Unavailable:
-            self._apply(seq, body, Stored("", None))
+            self._apply(seq, body, Stored("", None), await self._decode(seq, body))
         else:
-            self._apply(seq, body, stored)
+            self._apply(seq, body, stored, await self._decode(seq, body))
 
     mutant.replace(SequencedLog._append, append)
 

@@ -104,7 +104,7 @@ def what_was_created_counts_without_a_lease(mutant: Mutant) -> None:
             if self._seq < seq:
                 raise self._not_found_error(name, error) from error
         else:
-            self._apply(seq, body, stored)
+            self._apply(seq, body, stored, await self._decode(seq, body))
 
     mutant.replace(SequencedLog._append, append)
 
@@ -125,7 +125,7 @@ def what_is_found_after_a_refusal_counts_without_a_lease(mutant: Mutant) -> None
                 raise self._not_found_error(name, error) from error
         else:
             if await self._known.counts(seq, stored.date):
-                self._apply(seq, body, stored)
+                self._apply(seq, body, stored, await self._decode(seq, body))
             else:
                 await self.read()
 
@@ -160,7 +160,12 @@ def what_is_found_counts_without_a_lease(mutant: Mutant) -> None:
 
     def apply(self: Any, seq: int, answer: object) -> bool:
         if isinstance(answer, Found):
-            self._apply(seq, answer.body, answer)
+            self._apply(
+                seq,
+                answer.body,
+                answer,
+                codec.decode_entry(answer.body, self._layout.entry(self.head.incarnation, seq)),
+            )
         return False
 
     reading_first(mutant, apply)
