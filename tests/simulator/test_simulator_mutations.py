@@ -196,8 +196,7 @@ def entries_do_not_name_the_one_before(mutant: Mutant) -> None:
 def the_cursor_moves_without_looking_where_it_is(mutant: Mutant) -> None:
     """Whoever learns of an entry applies it, whether or not it has been applied."""
 
-    def apply(self: Any, seq: int, body: bytes, answer: object) -> None:
-        entry = codec.decode_entry(body, "entry")
+    def apply(self: Any, seq: int, body: bytes, answer: object, entry: codec.LogEntry) -> None:
         if self._opening is None:
             self.versions.on_next(state.Committed(entry.version))
         else:
