@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,7 +112,9 @@ def test_several_processes_come_to_the_same_as_one(monkeypatch: pytest.MonkeyPat
 def test_a_failure_keeps_its_trace_on_the_way_from_another_process(mutant: Mutant):
     whole = odd_seeds_fail(3)
     mutant.replace(running.simulate, odd_seeds_fail, within=running)
-    brought = pickle.loads(pickle.dumps(running._reported(3, clients=2, steps=4, faults=False)))  # pyright: ignore
+    options: dict[str, Any] = {"protocol": "sequenced", "bells": False, "partial": False}
+    report = running._reported(3, clients=2, steps=4, faults=False, **options)  # pyright: ignore[reportPrivateUsage]
+    brought = pickle.loads(pickle.dumps(report))
     assert brought.lines == whole.lines
     assert brought.violations == whole.violations
 
