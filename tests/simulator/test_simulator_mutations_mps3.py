@@ -18,7 +18,7 @@ from rxmps3.log.mps3.names import Stamp
 from rxmps3.log.mps3.operation import LAG, Operation
 from rxmps3.log.mps3.recovering import Recovery
 from rxmps3.log.mps3.ticking import ServerClock
-from rxmps3.model.state import Write, WriteId
+from rxmps3.model.state import Write
 from rxmps3.replica.outbox_worker import OutboxWorker
 from rxmps3.storage.base import Stored
 from rxmps3.testing import StorageWrapper
@@ -144,23 +144,6 @@ def what_a_dead_process_sent_is_not_looked_for(mutant: Mutant) -> None:
         return False
 
     mutant.replace(Mps3Log._recover, recover)
-
-
-@mutation("each write is in the log once", *drawn(596, 464))
-def only_what_is_about_to_be_sent_is_looked_for(mutant: Mutant) -> None:
-    """An operation that holds more has their last words only."""
-    recover, lacking = Mps3Log._recover, Recovery.lacking  # pyright: ignore[reportPrivateUsage]
-    about_to_be_sent: dict[Recovery, set[WriteId]] = {}
-
-    async def hasty(self: Any, writes: Sequence[Write]) -> bool:
-        about_to_be_sent[self._recovery] = {write.id for write in writes}
-        return await recover(self, writes)
-
-    def of_those(self: Recovery) -> list[Write]:
-        return [one for one in lacking(self) if self not in about_to_be_sent or one.id in about_to_be_sent[self]]
-
-    mutant.replace(Mps3Log._recover, hasty)
-    mutant.replace(Recovery.lacking, of_those)
 
 
 @mutation("each write is in the log once", LAST_WORDS)
