@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 import rxmps3
-from rxmps3 import InvalidKey, InvalidValue, Rejected
+from rxmps3 import InvalidKey, InvalidValue, Rejected, Unavailable
 from rxmps3.storage import MemoryStorage
 from rxmps3.storage.wrapper import Request, StorageWrapper
 from tests.behaviour.helpers import eventually, trace
@@ -29,12 +29,15 @@ class Narrow(StorageWrapper):
 
     limit = LIMIT
     lies = False
+    down = False
 
     def __init__(self, inner: MemoryStorage) -> None:
         super().__init__(inner)
         self.refused = 0
 
     async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
+        if self.down:
+            raise Unavailable("down", operation=request.verb, object=f"object {request.name!r}")
         if request.verb != "put" or request.bytes_up <= self.limit:
             return await proceed()
         self.refused += 1
@@ -100,10 +103,10 @@ async def test_a_write_of_an_earlier_process_is_rejected_too(protocol: str, tmp_
     local = tmp_path / "local"
     async with connect(storage, protocol, local=local) as db:
         await db.put("first", 1)
-        storage.limit = 0
+        storage.down = True
         db.put_all(MANY)
         await db.close(timeout=0)
-    storage.limit = LIMIT
+    storage.down = False
     async with connect(storage, protocol, local=local) as db:
         failures = trace(db.errors)
         after = db.put("after", 1)
