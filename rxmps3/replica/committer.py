@@ -257,6 +257,8 @@ class Committer:
         duplicate them."""
         if self._clock.now() - self._judged_at < JUDGE_EVERY or not (sent := self._pending.all_sent()):
             return
+        if not self._log.exists:
+            return  # nothing was ever committed to it
         now = await self._log.server_time()
         self._judged_at = self._clock.now()
         writers = self._dataflow.view.confirmed.writers

@@ -291,6 +291,8 @@ class Session:
             repr(name) in failure.object for name in self._ledger.collected_values
         )
         unknowable = isinstance(failure.error, OutcomeUnknown) and self._log_has_forgotten()
+        if unknowable:
+            self._ended_early(failure.error)
         judged = isinstance(failure.error, Conflict) and self._judged(
             failure.error, failure.error.object.removeprefix("write ")
         )
@@ -317,6 +319,12 @@ class Session:
         if record.session.client == self.life.name and not record.settled:
             record.settled, record.settled_at, record.error = True, self._recorder.now(), error
         return True
+
+    def _ended_early(self, error: Error) -> None:
+        """A write that an earlier process has left was given up, perhaps before the database was open."""
+        record = self._recorder.by_version.get(error.object.removeprefix("write "))
+        if record is not None and record.session.client == self.life.name and not record.settled:
+            record.settled, record.settled_at, record.error = True, self._recorder.now(), error
 
     def _log_has_forgotten(self) -> bool:
         """Whether the log may be unable to tell whether it holds a write: a process may wake after a long time."""

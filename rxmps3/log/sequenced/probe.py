@@ -7,6 +7,8 @@ for the lifetime of the process.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rxmps3.errors import AccessDenied, Error, PreconditionFailed, Unavailable, Unsupported
 from rxmps3.log.probing import place_of
 from rxmps3.model.names import probe as probe_name
@@ -96,6 +98,18 @@ def _broken(storage: _Probed, condition: str) -> Unsupported:
     )
 
 
+async def _read(
+    storage: _Probed, name: str, as_expected: Callable[[Found | NotModified | Missing], bool]
+) -> Found | NotModified | Missing:
+    """Read an object; once more if it is not as expected, since an answer may be damaged on its way."""
+    answer = await storage.get(name)
+    return answer if as_expected(answer) else await storage.get(name)
+
+
+def _is_replaced(answer: Found | NotModified | Missing) -> bool:
+    return isinstance(answer, Found) and answer.body == _REPLACED
+
+
 async def _check_create(storage: _Probed, name: str) -> bool:
     """Create one name several times at once: exactly one body is kept, and only its create reports success.
 
@@ -103,24 +117,31 @@ async def _check_create(storage: _Probed, name: str) -> bool:
         Whether every create got a definite answer; a server may answer a loser with 409 or 503 and apply it later.
     """
 
-    async def create(contender: int) -> bool | None:
+    bodies = [f'"{contender}"'.encode() for contender in range(_CONTENDERS)]
+
+    async def create(body: bytes) -> bool | None:
         try:
-            return await storage.try_put(name, f'"{contender}"'.encode(), ABSENT)
+            return await storage.try_put(name, body, ABSENT)
         except Unavailable as error:
             if error.date is None:
                 raise
             return None
 
-    created = await all_of(map(create, range(_CONTENDERS)))
+    def is_explained(kept: Found | NotModified | Missing) -> bool:
+        return isinstance(kept, Found) and any(
+            body == kept.body and True not in (*created[:number], *created[number + 1 :])
+            for number, body in enumerate(bodies)
+        )
+
+    created = await all_of(map(create, bodies))
     if created.count(True) > 1:
         raise _broken(storage, "several concurrent If-None-Match: * creates of one name succeeded")
-    kept = await storage.get(name)
+    kept = await _read(storage, name, is_explained)
     if not isinstance(kept, Found):
         if True not in created and None in created:
             raise Unavailable("every create was refused", operation="probe", object=storage.url)
         raise _broken(storage, "an object is not readable right after it was created")
-    winner = int(kept.body.strip(b'"'))
-    if any(claims and contender != winner for contender, claims in enumerate(created)):
+    if not is_explained(kept):
         raise _broken(storage, "a create reported success, but another body was kept")
     return None not in created
 
@@ -131,13 +152,12 @@ async def _check_replace(storage: _Probed, name: str) -> str:
         raise _broken(storage, "an object vanished")
     # perhaps refused because it had succeeded: the stored object decides
     await storage.try_put(name, _REPLACED, Matches(kept.etag))
-    replaced = await storage.get(name)
-    if not isinstance(replaced, Found) or replaced.body != _REPLACED:
+    replaced = await _read(storage, name, _is_replaced)
+    if not isinstance(replaced, Found) or not _is_replaced(replaced):
         raise _broken(storage, "If-Match with the current ETag was refused")
     accepted = await storage.try_put(name, _STALE, Matches(kept.etag))
     if accepted is None:
-        left = await storage.get(name)
-        accepted = not isinstance(left, Found) or left.body != _REPLACED
+        accepted = not _is_replaced(await _read(storage, name, _is_replaced))
     if accepted:
         raise _broken(storage, "If-Match with a stale ETag was accepted")
     return replaced.etag
