@@ -6,6 +6,7 @@ One thread serves all watches of the process.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from contextlib import suppress
 from threading import Lock
@@ -36,6 +37,14 @@ _NEWS: list[type[FileSystemEvent]] = [
     DirMovedEvent,
 ]
 """Not the opening and closing of files: looking would ring."""
+
+
+def _tells_of_more_than_an_end(record: logging.LogRecord) -> bool:
+    return "when the thread is inactive" not in record.getMessage()
+
+
+logging.getLogger("watchdog.observers.inotify").addFilter(_tells_of_more_than_an_end)
+"""Watchdog reports as an error that a watch was ended while its thread looked once more."""
 
 
 class Watching(FileSystemEventHandler):
