@@ -55,9 +55,9 @@ class Pace:
 TIMES = int(os.environ.get("RXMPS3_KILLS", "1"))
 """So many times as many kills, and so many times as long a storm, as `PACES` has."""
 PACES = {
-    "sequenced": Pace(kills=40, in_storm=12, of_server=6, storm=20.0),
-    "versioned": Pace(kills=12, in_storm=6, of_server=4, pause=0.05, storm=8.0, rounds=2.0),
-    "mps3": Pace(kills=10, in_storm=4, of_server=3, between=9.0, pause=0.1, storm=12.0, rounds=0.5),
+    "sequenced": Pace(kills=24, in_storm=12, of_server=4, storm=20.0),
+    "versioned": Pace(kills=12, in_storm=6, of_server=3, pause=0.05, storm=8.0, rounds=2.0),
+    "mps3": Pace(kills=8, in_storm=4, of_server=2, between=9.0, pause=0.1, storm=12.0, rounds=0.5),
 }
 ON_SEAWEEDFS = [f"seaweedfs-{protocol}" for protocol in PACES]
 
