@@ -11,9 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from json import JSONDecodeError, JSONDecoder, decoder
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = ["Scan", "Windows", "scan_with"]
+
+H = TypeVar("H")
 
 Scan = Callable[[str, int], tuple[Any, int]]
 """Decodes the value at a place of a text: `json.JSONDecoder.scan_once`."""
@@ -115,43 +117,17 @@ class Windows:
 
     def _items(self, place: list[int]) -> Iterator[Any]:
         """The items of the array that begins at ``place[0]``, which afterwards is where it ends."""
-        text, scan, size = self._text, self._scan, self._size
-        at = self._skip(place[0] + 1)
-        if text.startswith("]", at):
-            place[0] = at + 1
-            return
-        window, base, rest = "", at, False
-        while True:
-            try:
-                value, end = scan(window, at - base)
-                whole = end + _CUT_OFF <= len(window) or rest
-            except (StopIteration, JSONDecodeError):
-                value, end, whole = None, 0, False
-            if whole:
-                end += base
-            elif window and at == base:
-                value, end = self._value(at)  # larger than a window, or wrong
-            else:
-                base, window = at, text[at : at + size]
-                rest = at + size >= len(text)
-                self._seen(window)
-                if not window:
-                    raise JSONDecodeError("Expecting value", text, at)
-                continue
-            yield value
-            at = self._skip(end)
-            if text.startswith("]", at):
-                place[0] = at + 1
-                return
-            if not text.startswith(",", at):
-                raise JSONDecodeError("Expecting ',' delimiter", text, at)
-            at = self._skip(at + 1)
+        return (value for _, value in self._valued(self._starts(place), place))
 
     def _pairs(self, place: list[int]) -> Iterator[tuple[str, Any]]:
         """The members of the object that begins at ``place[0]``, which afterwards is where it ends."""
+        return self._valued(self._names(place), place)
+
+    def _valued(self, heads: Iterator[H], place: list[int]) -> Iterator[tuple[H, Any]]:
+        """What each value belongs to, at whose beginning ``place[0]`` is by then, and the value."""
         text, scan, size = self._text, self._scan, self._size
         window, base, rest = "", 0, False
-        for name in self._names(place):
+        for head in heads:
             at = place[0]
             while True:
                 try:
@@ -160,19 +136,35 @@ class Windows:
                 except (StopIteration, JSONDecodeError):
                     value, end, whole = None, 0, False
                 if whole:
-                    end += base
-                elif window and at == base:
-                    value, end = self._value(at)
-                else:
-                    base, window = at, text[at : at + size]
-                    rest = at + size >= len(text)
-                    self._seen(window)
-                    if not window:
-                        raise JSONDecodeError("Expecting value", text, at)
-                    continue
-                break
-            place[0] = end
-            yield name, value
+                    place[0] = end + base
+                    break
+                if window and at == base:
+                    value, place[0] = self._value(at)  # larger than a window, or wrong
+                    break
+                base, window = at, text[at : at + size]
+                rest = at + size >= len(text)
+                self._seen(window)
+                if not window:
+                    raise JSONDecodeError("Expecting value", text, at)
+            yield head, value
+
+    def _starts(self, place: list[int]) -> Iterator[None]:
+        """Once for each item; ``place[0]`` is where it begins, and the caller moves it to where it ends."""
+        text = self._text
+        at = self._skip(place[0] + 1)
+        if text.startswith("]", at):
+            place[0] = at + 1
+            return
+        while True:
+            place[0] = at
+            yield
+            at = self._skip(place[0])
+            if text.startswith("]", at):
+                place[0] = at + 1
+                return
+            if not text.startswith(",", at):
+                raise JSONDecodeError("Expecting ',' delimiter", text, at)
+            at = self._skip(at + 1)
 
     def _names(self, place: list[int]) -> Iterator[str]:
         """The names of the members; ``place[0]`` is where the value begins, and the caller moves it to where it
