@@ -247,6 +247,27 @@ def test_a_write_sent_longer_ago_than_the_log_remembers_is_reported_and_never_se
     run_virtually(main())
 
 
+def test_a_write_sent_long_ago_to_a_log_that_was_never_made_is_sent_again() -> None:
+    async def main() -> None:
+        clock = SimClock("a")
+        disk, bucket = Disk(), Timed(clock)
+        async with on(bucket, disk, clock=clock) as db:
+            bucket.plan = drop_requests(one_in=1, verbs=("put",))
+            db.put("k", 1)
+            await clock.sleep(5)
+            await db.close(timeout=0)
+        bucket.plan = ()
+        await clock.sleep(31 * DAY)
+        async with on(bucket, disk, clock=clock) as db:
+            errors = trace(db.errors)
+            while db.pending.value:
+                await clock.sleep(1)
+            assert (errors, await db.get("k")) == ([], 1)
+        assert puts_in(await entries(bucket)) == [("k", 1)]
+
+    run_virtually(main())
+
+
 def test_a_write_sent_long_ago_that_the_log_still_shows_is_committed_and_not_doubled() -> None:
     """The local copy remembers where it was, so that the log tells what became of the write."""
 

@@ -7,11 +7,10 @@ for the lifetime of the process.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from rxmps3.errors import AccessDenied, Error, PreconditionFailed, Unavailable, Unsupported
 from rxmps3.log.probing import place_of
 from rxmps3.model.names import probe as probe_name
+from rxmps3.model.seal import sealed
 from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock
 from rxmps3.runtime.gather import all_of
@@ -21,8 +20,10 @@ from rxmps3.storage.patient import PatientStorage
 __all__ = ["ensure_conditional_writes"]
 
 _CONTENDERS = 3
-_REPLACED = b'"replaced"'
-_STALE = b'"stale"'
+# each carries a check of its own content, so that no damaged answer is taken for another one of them
+_BODIES = [sealed(f'{{"contender":{number}}}'.encode()) for number in range(_CONTENDERS)]
+_REPLACED = sealed(b'{"contender":"replaced"}')
+_STALE = sealed(b'{"contender":"stale"}')
 _TRIES = 5
 _BACKOFF = Backoff(base=0.2, cap=2.0)
 _passed: set[str] = set()
@@ -98,26 +99,12 @@ def _broken(storage: _Probed, condition: str) -> Unsupported:
     )
 
 
-async def _read(
-    storage: _Probed, name: str, as_expected: Callable[[Found | NotModified | Missing], bool]
-) -> Found | NotModified | Missing:
-    """Read an object; once more if it is not as expected, since an answer may be damaged on its way."""
-    answer = await storage.get(name)
-    return answer if as_expected(answer) else await storage.get(name)
-
-
-def _is_replaced(answer: Found | NotModified | Missing) -> bool:
-    return isinstance(answer, Found) and answer.body == _REPLACED
-
-
 async def _check_create(storage: _Probed, name: str) -> bool:
     """Create one name several times at once: exactly one body is kept, and only its create reports success.
 
     Returns:
         Whether every create got a definite answer; a server may answer a loser with 409 or 503 and apply it later.
     """
-
-    bodies = [f'"{contender}"'.encode() for contender in range(_CONTENDERS)]
 
     async def create(body: bytes) -> bool | None:
         try:
@@ -127,21 +114,17 @@ async def _check_create(storage: _Probed, name: str) -> bool:
                 raise
             return None
 
-    def is_explained(kept: Found | NotModified | Missing) -> bool:
-        return isinstance(kept, Found) and any(
-            body == kept.body and True not in (*created[:number], *created[number + 1 :])
-            for number, body in enumerate(bodies)
-        )
-
-    created = await all_of(map(create, bodies))
+    created = await all_of(map(create, _BODIES))
     if created.count(True) > 1:
         raise _broken(storage, "several concurrent If-None-Match: * creates of one name succeeded")
-    kept = await _read(storage, name, is_explained)
+    kept = await storage.get(name)
     if not isinstance(kept, Found):
         if True not in created and None in created:
             raise Unavailable("every create was refused", operation="probe", object=storage.url)
         raise _broken(storage, "an object is not readable right after it was created")
-    if not is_explained(kept):
+    if kept.body not in _BODIES:
+        raise Unavailable("its object was read damaged", operation="probe", object=storage.url)
+    if any(claims and body != kept.body for body, claims in zip(_BODIES, created, strict=True)):
         raise _broken(storage, "a create reported success, but another body was kept")
     return None not in created
 
@@ -152,12 +135,13 @@ async def _check_replace(storage: _Probed, name: str) -> str:
         raise _broken(storage, "an object vanished")
     # perhaps refused because it had succeeded: the stored object decides
     await storage.try_put(name, _REPLACED, Matches(kept.etag))
-    replaced = await _read(storage, name, _is_replaced)
-    if not isinstance(replaced, Found) or not _is_replaced(replaced):
+    replaced = await storage.get(name)
+    if not isinstance(replaced, Found) or replaced.body != _REPLACED:
         raise _broken(storage, "If-Match with the current ETag was refused")
     accepted = await storage.try_put(name, _STALE, Matches(kept.etag))
     if accepted is None:
-        accepted = not _is_replaced(await _read(storage, name, _is_replaced))
+        left = await storage.get(name)
+        accepted = not isinstance(left, Found) or left.body != _REPLACED
     if accepted:
         raise _broken(storage, "If-Match with a stale ETag was accepted")
     return replaced.etag
