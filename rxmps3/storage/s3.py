@@ -229,13 +229,25 @@ class S3Storage:
                 and not isinstance(when, Matches)
                 and await self._takes_another(client, when)
             ):
-                raise InvalidKey(
-                    refusal.words,
-                    operation="put",
-                    object=self._where(name),
-                    remedy="the server stores other objects here: it refuses this name, or what is stored under it",
-                ) from error
+                return await self._put_again(client, name, arguments)
             raise failure from error
+
+    async def _put_again(self, client: Any, name: str, arguments: dict[str, Any]) -> Stored:
+        """Put once more what was refused before another object was taken: the reason may have passed meanwhile."""
+        try:
+            async with self._patience(len(arguments["Body"])):
+                answer = await self._put(client, arguments)
+            return Stored(answer["ETag"], _date(answer), answer.get("VersionId"))
+        except Exception as error:
+            refusal = Refusal.of(error)
+            if refusal is None or not refusal.is_unexplained:
+                raise self._translate(error, "put", name) from error
+            raise InvalidKey(
+                refusal.words,
+                operation="put",
+                object=self._where(name),
+                remedy="the server stores other objects here: it refuses this name, or what is stored under it",
+            ) from error
 
     async def _takes_another(self, client: Any, when: Absent | None) -> bool:
         """Whether a small object of a plain name can be stored now, with the same options and condition: if so, the

@@ -192,6 +192,14 @@ async def test_tigris_is_asked_to_be_consistent_everywhere(host: str, given: dic
         assert ("x-tigris-consistent" in asked.headers["authorization"]) == (sent is not None)
 
 
+async def test_a_refusal_whose_reason_passes_meanwhile_refuses_nothing() -> None:
+    removed = Answer(204, headers={"Content-Length": ""})
+    async with scripted(refusal(400, "InvalidRequest"), STORED, removed, STORED) as (server, storage):
+        assert (await storage.put("a", b"1")).etag
+        first, trial, _, again = server.asked
+        assert first.path == again.path != trial.path
+
+
 async def test_the_requester_pays() -> None:
     async with serving(FakeS3()) as server:
         async with opened("s3://bucket", RequestPayer="requester", **server.options) as storage:
