@@ -1,10 +1,10 @@
-"""Every error rxmps3 raises: one base, grouped by what a caller does about it. What ``db.errors`` tells is a `Failure`.
+"""Every error rxmps3 raises: one base, grouped by what a caller does about it. ``db.errors`` emits `Failure`.
 
 ==================  =====================================================================
-mend the call       `InvalidKey`, `InvalidValue`, `InvalidOption`, `NotLoaded`, `WrongLoop`
+fix the call        `InvalidKey`, `InvalidValue`, `InvalidOption`, `NotLoaded`, `WrongLoop`
 ask for less        `NotKept`
 wait, it is retried `Unavailable` (and `Throttled`, `UnsureTime`)
-mend the access     `AccessDenied`, `BucketNotFound`
+fix the access      `AccessDenied`, `BucketNotFound`
 look at the data    `Corrupt`, `Unsupported`
 open it anew        `Replaced`, `Gone` (both are `Corrupt`)
 one write is over   `Rejected` (and `Conflict`), `OutcomeUnknown`
@@ -72,7 +72,7 @@ class Error(Exception):
         self.object = object
         self.remedy = remedy
         where = " ".join(part for part in (operation, object) if part)
-        super().__init__((f"{where}: " if where else "") + what + (f"; {remedy}" if remedy else ""))
+        super().__init__((f"{where.removesuffix(':')}: " if where else "") + what + (f"; {remedy}" if remedy else ""))
 
 
 class InvalidInput(Error, ValueError):
@@ -84,7 +84,7 @@ class InvalidKey(InvalidInput):
 
 
 class InvalidValue(InvalidInput):
-    """A value that JSON cannot express, such as NaN, bytes, a cycle or a non-string object key."""
+    """A value that JSON cannot express, such as NaN, bytes within JSON, a cycle or a non-string object key."""
 
 
 class InvalidOption(InvalidInput):
@@ -92,11 +92,11 @@ class InvalidOption(InvalidInput):
 
 
 class NotLoaded(Error, LookupError):
-    """``.value`` was read where no value is at hand yet: observe or ``await get`` it first."""
+    """The value is not in memory: observe or ``await get`` it first. Or the key is outside the loaded prefixes."""
 
 
 class NotKept(Error, LookupError):
-    """That far back the past is no longer kept; ``oldest`` is the id of the oldest log version that can be had."""
+    """The past is no longer kept that far back; ``oldest`` is the id of the oldest log version available."""
 
     def __init__(self, what: str, *, oldest: str, operation: str = "", object: str = "", remedy: str = "") -> None:
         super().__init__(what, operation=operation, object=object, remedy=remedy)
@@ -108,7 +108,7 @@ class WrongLoop(Error, RuntimeError):
 
 
 class Unavailable(Error):
-    """No answer, or a temporary refusal. The outcome of a write is not known by this alone."""
+    """No answer, or a temporary refusal. It does not tell the outcome of a write."""
 
     retriable: ClassVar[bool] = True
 
@@ -128,7 +128,7 @@ class Unavailable(Error):
 
 
 class Throttled(Unavailable):
-    """The storage asked to slow down (429, 503 SlowDown); ``retry_after`` is its wish in seconds, if it named one."""
+    """The storage asked to slow down (429, 503 SlowDown); ``retry_after`` is the wait in seconds, if it named one."""
 
 
 class UnsureTime(Unavailable):
@@ -136,7 +136,7 @@ class UnsureTime(Unavailable):
 
 
 class AccessDenied(Error):
-    """The storage refused these credentials. Pending writes stay pending until access is mended."""
+    """The storage refused these credentials. Pending writes stay pending until access is restored."""
 
     retriable: ClassVar[bool] = True
 
@@ -163,14 +163,14 @@ class _Lost(Corrupt):
 
 
 class Replaced(_Lost):
-    """Another database, or another history of this one, is in the place of the one that this client has read.
+    """Another database, or another history of this one, is where the one was that this client has read.
 
-    Somebody made it anew, or put the bucket back to an earlier copy. Nothing is written to it from here.
+    It was made anew, or the bucket was put back to an earlier copy. Nothing more is written to it by this client.
     """
 
 
 class Gone(_Lost):
-    """The database that this client has read was deleted, wholly or in part. Nothing is written from here."""
+    """The database that this client has read was deleted, wholly or in part. This client writes nothing more."""
 
 
 class Unsupported(Error):
@@ -180,7 +180,7 @@ class Unsupported(Error):
 class PreconditionFailed(Error):
     """A storage answered 412: the object exists already (``ABSENT``) or has another ETag (``Matches``).
 
-    It does not say who made it so: after a resent request the writer may be told 412 for its own success.
+    It does not say who did that: after a resent request the writer may get a 412 for its own success.
     """
 
     def __init__(self, what: str, *, operation: str = "", object: str = "", date: datetime | None = None) -> None:
@@ -189,7 +189,7 @@ class PreconditionFailed(Error):
 
 
 class Rejected(Error):
-    """One write was refused for a fault of its own and rolled back; others are not touched. ``__cause__`` says why."""
+    """One write was refused and rolled back; other writes are not affected. ``__cause__`` says why."""
 
 
 class Conflict(Rejected):
@@ -197,7 +197,7 @@ class Conflict(Rejected):
 
 
 class OutcomeUnknown(Error):
-    """A write was sent so long ago that nobody can tell any more whether it was committed. It is never sent again."""
+    """A write was sent so long ago that nobody can tell whether it was committed. It is never sent again."""
 
 
 class Overloaded(Error):
@@ -217,7 +217,7 @@ class NotSent(Error):
 
 
 def unforeseen(error: Exception) -> Error:
-    """The error itself if it is of this package; any other one, a fault of a storage or of this package, wrapped."""
+    """The error itself if it is one of this package; any other, a fault of a storage or of this package, wrapped."""
     if isinstance(error, Error):
         return error
     wrapped = Error(f"{type(error).__name__}: {error}", operation="unforeseen", remedy="please report it")
@@ -245,7 +245,10 @@ class Failure:
     note: str = ""
 
     def __str__(self) -> str:
-        return f"{self.operation} {self.object}: {self.error}" + (f" ({self.note})" if self.note else "")
+        error = self.error
+        what = f"{error}" if isinstance(error, Error) else f"{type(error).__name__}: {error}".removesuffix(": ")
+        notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+        return f"{self.operation} {self.object}: {what}{notes}" + (f" ({self.note})" if self.note else "")
 
 
 def failure_of_observer(name: str, error: BaseException, *, ends_program: bool) -> Failure:

@@ -1,4 +1,4 @@
-"""Reducers: ``(state, item) -> state``, pure, for ``scan`` over what a log or a view tells.
+"""Reducers: ``(state, item) -> state``, pure, for ``scan`` over the versions of a log or the changes of a view.
 
 ::
 
@@ -31,7 +31,7 @@ __all__ = ["Change", "Item", "json_merge", "merge_patch"]
 
 
 class Change(Protocol):
-    """One key's change, as `rxmps3.Change` tells it."""
+    """One key's change, such as a `rxmps3.Change`."""
 
     @property
     def key(self) -> str:
@@ -127,7 +127,7 @@ def _merged_entry(schema: str, key: str, before: Entry | None, entry: Entry) -> 
 def _value(key: str, entry: Entry) -> Any:
     if not isinstance(entry.content, Inline):
         raise NotLoaded(
-            "its value is in an object of its own, and a reducer reads nothing",
+            "its value is in a separate object, and a reducer reads nothing",
             operation="merge",
             object=f"key {key!r}",
             remedy="scan changes or a replay instead of versions",
@@ -151,7 +151,7 @@ def _entries(state: Mapping[str, Any]) -> State:
 def _changes(item: Item) -> Iterable[Change]:
     if isinstance(item, Reset):
         raise NotKept(
-            "the versions up to it are no longer in the log, and none of them comes as an item",
+            "the versions up to it are no longer in the log, so they do not come as items",
             operation="scan",
             oldest=item.id,
             object=f"reset to version {item.id}",

@@ -1,4 +1,4 @@
-"""Bells: what tells the readers of a database that there is news, so that they need not ask so often.
+"""Bells tell the readers of a database that there is news, so that they need not ask so often.
 
 ::
 
@@ -42,7 +42,7 @@ def nats(url: str, *, name: str = "", **options: Any) -> Bell:
 
     Args:
         url: such as ``nats://localhost:4222``, ``tls://``, with a user and password or a token where needed.
-        name: what topics are made of in place of the database's URL.
+    name: replaces the database's URL in the name of the topic.
         options: of ``nats.connect``, such as ``user_credentials`` or ``tls``.
 
     Raises:
@@ -56,7 +56,7 @@ def redis(url: str, *, name: str = "", **options: Any) -> Bell:
 
     Args:
         url: such as ``redis://localhost:6379`` or ``rediss://USER:PASSWORD@HOST``.
-        name: what topics are made of in place of the database's URL.
+    name: replaces the database's URL in the name of the topic.
         options: of ``redis.asyncio.Redis.from_url``, such as ``ssl_ca_certs``.
 
     Raises:
@@ -71,10 +71,10 @@ def http(url: str, *, token: str = "", name: str = "") -> Bell:
     Args:
         url: the server's address; a path before the topics is fine.
         token: the server's token. ``http://TOKEN@HOST`` in the URL says the same.
-        name: what topics are made of in place of the database's URL.
+    name: replaces the database's URL in the name of the topic.
 
     Raises:
-        InvalidOption: the URL is none of HTTP.
+    InvalidOption: the URL is not an HTTP URL.
     """
     parts = urlsplit(url)
     if parts.username is not None:
@@ -84,13 +84,13 @@ def http(url: str, *, token: str = "", name: str = "") -> Bell:
 
 
 def sqs(address: str, *, name: str = "", **options: Any) -> Bell:
-    """A bell that the bucket rings itself, by its event notifications, so that nobody else has to.
+    """A bell that the bucket itself rings, by its event notifications.
 
     A queue gives each message to one receiver: readers need a queue each. Given the ARN of an SNS topic to which the
-    bucket publishes, each reader makes a queue of its own, and removes it in the end.
+    bucket publishes, each reader makes its own queue, and removes it at the end.
 
     Args:
-        address: the URL of a queue of this reader's own, or the ARN of an SNS topic.
+    address: the URL of a queue that no other reader uses, or the ARN of an SNS topic.
         name: ring for every notification, whatever bucket and manifest it is about.
         options: with boto3's names, such as ``region_name``, ``profile_name``, ``endpoint_url``.
 
@@ -105,7 +105,7 @@ def from_url(url: str) -> Bell:
     address of `sqs`.
 
     Raises:
-        InvalidOption: there is no such bell, or its package is not installed.
+    InvalidOption: there is no such bell, or its package is not installed.
     """
     scheme, _, rest = url.partition(":")
     match scheme.lower():

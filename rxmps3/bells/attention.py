@@ -1,4 +1,4 @@
-"""Which rings are worth a look, and how far bells can be relied upon. Pure: time is an argument, in seconds.
+"""Which rings are worth a look, and whether bells can be relied on. Pure: time is an argument, in seconds.
 
 What a bell says is never taken for more than a hint. `Spacing` keeps a bell that rings without news from costing more
 than the timer would; `Trust` lets the timer slow down only while whatever it finds had been told by a ring.
@@ -9,10 +9,10 @@ from __future__ import annotations
 __all__ = ["GRACE", "NEEDED", "Spacing", "Trust"]
 
 GRACE = 30.0
-"""A ring may come so long before or after the look that finds its news: queues take their time."""
+"""Seconds that a ring may come before or after the look that finds its news: queues are slow."""
 NEEDED = 5
-"""So many news, each told by a ring, make a bell reliable that was not at first; twice as many each time that it has
-been relied upon in vain."""
+"""How many pieces of news a bell has to ring for before it is relied on, if it was not at first; twice as many each
+time that it was relied on in vain."""
 _SHORTEST = 0.05
 
 

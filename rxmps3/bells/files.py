@@ -36,7 +36,7 @@ class FileBell:
 
     @property
     def is_reliable(self) -> bool:
-        """Whether whoever writes there does so on this machine, as far as the file system's type tells."""
+        """Whether only this machine writes there, as far as the type of the file system tells."""
         return is_local(self._root)
 
     def ring(self, topic: str) -> None:

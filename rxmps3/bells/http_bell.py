@@ -46,7 +46,7 @@ class _HttpLine(Line):
             async for line in answer.content:
                 if line.startswith(b"data:"):
                     tell(Rung())
-        raise Unavailable("the server has closed the connection", operation="listen", object=str(self._bell))
+        raise Unavailable("the server closed the connection", operation="listen", object=str(self._bell))
 
     async def ring(self, topic: str) -> None:
         async with self._connected().post(self._address(topic), timeout=self._timeout(HANDSHAKE)) as answer:

@@ -34,7 +34,7 @@ class Line(ABC):
 
     @abstractmethod
     async def listen(self, topic: str, tell: Tell) -> None:
-        """Tell of each ring until the connection is lost; tell once as soon as it stands. Several may listen at once.
+        """Yield each ring until the connection is lost, and once as soon as it is made. Several may listen at once.
 
         Raises:
             Unavailable, AccessDenied: it could not be made, or was lost.

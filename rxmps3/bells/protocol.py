@@ -1,4 +1,4 @@
-"""What a bell is: something that tells that there is news, and says nothing else."""
+"""The interface of bells, which say that there is news and nothing else."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class HeldBell(Protocol):
 
 @dataclass(frozen=True)
 class Rung:
-    """An item of a bell that may know which version it tells of.
+    """An item of a bell that may know which version it announces.
 
     Attributes:
         version: the id of a version of the log; readers that have it need not look. Empty if not known.

@@ -48,7 +48,7 @@ class _RedisLine(Line):
                     message = await subscription.get_message(timeout=SILENCE)
                     if message is None:
                         if asked:
-                            raise Unavailable("it has fallen silent", operation="listen", object=str(self._bell))
+                            raise Unavailable("it stopped answering", operation="listen", object=str(self._bell))
                         asked = True
                         await subscription.ping()
                         continue

@@ -1,8 +1,8 @@
-"""The server behind ``rxmps3 bell``: who rings a topic is heard by all who listen to it. It sees and keeps no data.
+"""The server behind ``rxmps3 bell``: a ring of a topic reaches all its listeners. It sees and keeps no data.
 
 ``GET /TOPIC`` is a stream of server-sent events, one empty one at first and one for each ring, with a comment in every
-silence. ``POST /TOPIC`` rings. ``GET /`` says that all is well. A topic is 32 hexadecimal digits. With a token, both
-ask for ``Authorization: Bearer TOKEN``. Rings that come while a listener is being told of one are told as one.
+silence. ``POST /TOPIC`` rings. ``GET /`` is a health check. A topic is 32 hexadecimal digits. With a token, both
+ask for ``Authorization: Bearer TOKEN``. Rings that arrive while a listener is being sent one are sent as one.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Notice:
     name: str
 
     def topics(self) -> Iterator[tuple[str, Rung]]:
-        """The topics of the manifests that the object may be a version of, and what is to be told."""
+        """The topics of the manifests that the object may be a version of, and what to send to them."""
         entry = _ENTRY.fullmatch(self.name)
         rung = Rung(str(int(entry["seq"]))) if entry else Rung()
         parts = (entry["folder"] if entry else self.name.partition("@")[0]).split("/")
@@ -47,7 +47,7 @@ class Notice:
 
 
 def notices_of(body: str) -> list[Notice] | None:
-    """What a message tells of; None if it is not a notification of a bucket.
+    """The notices in a message; None if it is not a notification of a bucket.
 
     It may have come from S3 itself, through SNS, or through EventBridge.
     """

@@ -1,4 +1,6 @@
-"""Watches directories for `rxmps3.bells.files`, through watchdog: it is imported by who listens, not by who opens.
+"""Watches directories for `rxmps3.bells.files`, through watchdog.
+
+It is imported when somebody listens, not when a database is opened.
 
 One thread serves all watches of the process.
 """

@@ -43,7 +43,7 @@ _GRACE = 5.0
 _open: set[client.Database] = set()
 """What is to be closed at the end of the interpreter."""
 _closings: dict[client.Database, asyncio.Task[None]] = {}
-"""What is being closed, and what has been, but nobody has heard with what result."""
+"""What is being closed, and what was closed without anybody having read the result."""
 
 
 @opening.with_options
@@ -227,7 +227,7 @@ class Database(DatabaseDelegation, KeyMapping):
             observable: of this database, or any other.
             keep: how many of the latest items are buffered for a slow consumer; ``"all"`` raises `Overloaded` at
                 10,000.
-            timeout: seconds to wait for each item before TimeoutError; None waits for ever.
+            timeout: seconds to wait for each item before TimeoutError; None waits forever.
         """
         self._portal.check("iterate")
         return BlockingIteration(observable, keep, timeout, lambda: self._portal.check("iterate"))

@@ -27,7 +27,7 @@ class BlockingIteration(Generic[T]):
         source: any Observable; it may emit on any thread.
         keep: how many of the latest items are buffered for a slow consumer; ``"all"`` buffers up to 10,000 and raises
             `Overloaded` in the consumer if there are more.
-        timeout: seconds to wait for each item, None for ever.
+        timeout: seconds to wait for each item, None waits forever.
         check: raises on a thread that must not block.
     """
 
@@ -55,7 +55,7 @@ class BlockingIteration(Generic[T]):
         """The next item.
 
         Raises:
-            TimeoutError: none arrived in time; a later call waits anew.
+            TimeoutError: none arrived in time; a later call waits again.
         """
         self._check()
         with self._arrived:

@@ -31,7 +31,7 @@ class BlockingPast(PastDelegation, KeyMapping):
         self._past = past
 
     def get(self, key: str, default: Any = None, *, timeout: float | None = None) -> Any:
-        """The value that a key had, as `rxmps3.Past.get`; ``default`` for what can be no key, too, as in a mapping.
+        """The value that a key had, as `rxmps3.Past.get`; as in a mapping, ``default`` also for what cannot be a key.
 
         Raises:
             TimeoutError: it was not done within ``timeout`` seconds.
@@ -41,7 +41,7 @@ class BlockingPast(PastDelegation, KeyMapping):
         return default
 
     def keys(self, prefix: str = "") -> KeyList:
-        """The keys that there were under a prefix, sorted by code point; a set, too. No I/O."""
+        """The keys that existed under a prefix, sorted by code point; also a set. No I/O."""
         return KeyList(self._past.keys(prefix))
 
     def __contains__(self, key: object) -> bool:
@@ -62,7 +62,7 @@ class BlockingPast(PastDelegation, KeyMapping):
 class BlockingRecorded(BoundToProcess, Observable[T]):
     """A `rxmps3.Recorded` to iterate: ``for item in db.history(key)``, each time from the start.
 
-    It is an Observable, too, whose observers run on the thread ``rxmps3 blocking``.
+    It is also an Observable, whose observers run on the thread ``rxmps3 blocking``.
     """
 
     def __init__(self, home: Portal, recorded: Recorded[T]) -> None:

@@ -81,7 +81,7 @@ class Portal:
             raise Closed(_ENDED, operation=operation)
         if self.is_here:
             raise WrongLoop(
-                "called on the thread that would have to do it, so it would wait for ever",
+                "called on the thread that would have to do it, so it would never return",
                 operation=operation,
                 remedy="do not block in an observer: put does not, or move on with ops.observe_on",
             )
@@ -90,7 +90,7 @@ class Portal:
         """Raise `Closed` in a process that was forked from the one that runs the loop."""
         if not self.in_its_process:
             raise Closed(
-                "it was opened before this process was forked, and its thread is not here",
+                "it was opened before this process was forked, and the child does not have its thread",
                 operation=operation,
                 remedy="connect in the child, or start it with the method 'spawn'",
             )

@@ -29,7 +29,7 @@ class Transaction(TransactionDelegation):
 
     @property
     def inner(self) -> transaction.Transaction:
-        """What it is the face of."""
+        """The async transaction."""
         return self._inner
 
     @property
@@ -76,9 +76,7 @@ def _called(fn: Callable[[Transaction], T], begun: Transaction, operation: str) 
     result = fn(begun)
     if inspect.iscoroutine(result):
         result.close()
-        raise InvalidOption(
-            "an async function, which nothing here runs", operation=operation, remedy="give a plain function"
-        )
+        raise InvalidOption("an async function cannot be run here", operation=operation, remedy="give a plain function")
     return result
 
 

@@ -1,4 +1,4 @@
-"""The word that runs a server: bell."""
+"""The command that runs a server: bell."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _TOKEN_CHARACTERS = 32
 
 @app.command(epilog=CODES)
 def bell(
-    host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 for every one.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8787,
     token: Annotated[
         str | None,
         typer.Option(
             envvar="RXMPS3_BELL_TOKEN",
-            help="What clients have to know; a new one if none is given.",
+            help="The secret that clients need; a new one if none is given.",
             show_default=False,
         ),
     ] = None,
@@ -37,9 +37,9 @@ def bell(
     ] = None,
     json: AsJson = False,
 ) -> int:
-    """Run a bell: whoever writes to a database rings it, and whoever follows the database hears that.
+    """Run a bell: writers ring it after a commit, and readers of the database hear that.
 
-    It hears no keys, no values and no names, only a number made from the database's address, and keeps nothing. Start
+    It receives no keys, values or names, only a hash of the database's address, and keeps nothing. Start
     it again at any time: clients find it again, and meanwhile look for news by themselves.
     """
     terminal = Terminal("bell", as_json=json)
@@ -62,7 +62,7 @@ def _serve(
     from rxmps3.bells.server import serve
 
     if key is not None and certificate is None:
-        raise InvalidOption("--key goes with --certificate")
+        raise InvalidOption("--key needs --certificate")
     listening = _bound(host, port)
     known = token if token is not None else "".join(new_id() for _ in range(3))[:_TOKEN_CHARACTERS]
     scheme = "https" if certificate is not None else "http"

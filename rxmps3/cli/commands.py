@@ -39,11 +39,11 @@ CODES = "\n\n".join(
         "Exit codes: 0 done",
         "1 another error, or a check of the demo failed",
         "2 wrong usage, URL, key or JSON",
-        "3 the key is not there, or the version is no longer kept",
+        "3 the key does not exist, or the version is no longer kept",
         "4 no access, or no such bucket",
         "5 the storage is out of reach, or the deadline has passed",
-        "6 what is stored is corrupt, or needs another version or storage",
-        "7 a conflict: a key is not at the version that the write rests on, or somebody else wrote meanwhile",
+        "6 the stored data is corrupt, or needs another version or storage",
+        "7 a conflict: a key is not at the version that the write expects, or somebody else wrote meanwhile",
         "130 interrupted, 143 terminated, 141 the reader of the output has gone;"
         " but 0 for watch and log --follow, which end that way",
     )
@@ -58,10 +58,10 @@ app = typer.Typer(
 )
 
 Key = Annotated[str, typer.Argument(metavar="KEY", show_default=False)]
-By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who writes; recorded, and verified by nobody.")]
+By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who is writing; recorded, not verified.")]
 IfVersion = Annotated[
     str | None,
-    typer.Option("--if-version", metavar="VERSION", help="Only where the key is at this version; else: 7."),
+    typer.Option("--if-version", metavar="VERSION", help="Write only if the key is at this version, else end with 7."),
 ]
 Bell = Annotated[
     str | None,
@@ -110,7 +110,7 @@ def demo(
     """Watch two processes share a database for a few seconds, and check what each of them saw.
 
     They use a temporary folder, or with --url a separate manifest in that bucket; it is removed afterwards. With --json
-    each line is an event, and the last line the summary. --open needs the extra: pip install 'rxmps3[studio]'.
+    each line is an event, and the last line the summary. --open needs the extra: pip install 'rxmps3\\[studio]'.
     """
     from rxmps3.cli.demo.show import show, show_windows
 
@@ -133,13 +133,13 @@ async def put(
     ] = None,
     string: Annotated[bool, typer.Option("--string", help="Take the argument as plain text, not as JSON.")] = False,
     file: Annotated[
-        Path | None, typer.Option("--file", metavar="PATH", help="The value is what is in this file, as bytes.")
+        Path | None, typer.Option("--file", metavar="PATH", help="Take the value from this file, as bytes.")
     ] = None,
     type: Annotated[
-        str | None, typer.Option("--type", metavar="TYPE", help="Content type of the file; else by its name.")
+        str | None, typer.Option("--type", metavar="TYPE", help="The file's content type; by default, by its name.")
     ] = None,
     if_version: IfVersion = None,
-    create: Annotated[bool, typer.Option("--create", help="Only where the key is not there; else: 7.")] = False,
+    create: Annotated[bool, typer.Option("--create", help="Write only if the key does not exist, else 7.")] = False,
     by: By = "",
     bell: Bell = None,
 ) -> None:
@@ -148,7 +148,7 @@ async def put(
     Precede a value that begins with a dash, such as a negative number, with two dashes: put URL KEY -- -1
     """
     if create and if_version is not None:
-        raise InvalidOption("--create and --if-version exclude each other")
+        raise InvalidOption("--create and --if-version cannot be combined")
     if (value is None) == (file is None) or (file is not None and string) or (file is None and type is not None):
         raise InvalidOption("give a value as JSON, as text with --string, or as --file, perhaps with its --type")
     content: Any = None
@@ -208,7 +208,7 @@ def _parsed(text: str, what: str, *, remedy: str) -> Any:
 async def delete(
     run: Run,
     key: Key,
-    missing_ok: Annotated[bool, typer.Option("--missing-ok", help="A key that is not there is fine.")] = False,
+    missing_ok: Annotated[bool, typer.Option("--missing-ok", help="Deleting a missing key is fine.")] = False,
     if_version: IfVersion = None,
     by: By = "",
     bell: Bell = None,
@@ -257,7 +257,7 @@ async def get(
 async def ls(
     run: Run,
     prefix: Annotated[
-        str, typer.Argument(metavar="[PREFIX]", help="Only keys that start so.", show_default=False)
+        str, typer.Argument(metavar="[PREFIX]", help="Only keys that start with this.", show_default=False)
     ] = "",
     values: Annotated[bool, typer.Option("--values", help="Print the values too.")] = False,
     long: Annotated[bool, typer.Option("--long", "-l", help="Print size, version and the value's beginning.")] = False,
@@ -317,7 +317,7 @@ async def watch(
     key: Key,
     prefix: Annotated[bool, typer.Option("--prefix", help="Watch every key that starts with KEY.")] = False,
     count: Annotated[int | None, typer.Option("--count", min=1, metavar="N", help="End after N changes.")] = None,
-    current: Annotated[bool, typer.Option(help="Begin with what is there now; it is no change.")] = True,
+    current: Annotated[bool, typer.Option(help="Begin with the current value, which does not count.")] = True,
     poll: Poll = 1.0,
     bell: Bell = None,
 ) -> None:
@@ -333,7 +333,7 @@ async def watch(
 @command
 async def log(
     run: Run,
-    last: Annotated[int, typer.Option("--last", "-n", min=0, metavar="N", help="So many, from the end.")] = 20,
+    last: Annotated[int, typer.Option("--last", "-n", min=0, metavar="N", help="How many, from the end.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with each new version.")] = False,
     poll: Poll = 1.0,
     bell: Bell = None,
@@ -350,7 +350,7 @@ async def log(
 async def who(
     run: Run,
     ttl: Annotated[
-        float, typer.Option("--ttl", metavar="SECONDS", help="Here without a sign of life for no longer than this.")
+        float, typer.Option("--ttl", metavar="SECONDS", help="Seconds without a sign of life until a client is gone.")
     ] = DEFAULT_TTL,
 ) -> None:
     """Show who is here now, in order of arrival: since when, who, and the state that each publishes.

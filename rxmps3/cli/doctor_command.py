@@ -1,4 +1,4 @@
-"""The words about the storage itself: doctor, cors."""
+"""The commands about the storage itself: doctor, cors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def doctor(
     profile: Profile = None,
     json: AsJson = False,
 ) -> int:
-    """Try what the storage can do, say what that means for rxmps3, and remove what was written.
+    """Test what the storage can do, say what that means for rxmps3, and remove what was written.
 
     Everything is written under PREFIX/.rxmps3-probe/, outside every manifest. It ends with 4 or 6 if no protocol can be
     used, because of permissions or of the storage, and with 1 if something could not be removed, which it names.
@@ -51,7 +51,7 @@ def doctor(
 
 
 _THOROUGH = 10
-"""So many times the rounds."""
+"""Multiplies the number of rounds."""
 
 
 async def _doctor(run: Run, rounds: int, *, thorough: bool) -> int:
@@ -171,7 +171,7 @@ def cors(
         list[str] | None, typer.Option("--allow", metavar="ORIGIN", help="Let pages of this origin use the bucket.")
     ] = None,
     remove: Annotated[
-        list[str] | None, typer.Option("--remove", metavar="ORIGIN", help="No longer let pages of this origin.")
+        list[str] | None, typer.Option("--remove", metavar="ORIGIN", help="Stop admitting pages of this origin.")
     ] = None,
     endpoint_url: Endpoint = None,
     region: Region = None,

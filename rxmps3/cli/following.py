@@ -174,7 +174,7 @@ def _listed(keys: Sequence[str]) -> str:
 
 async def show_who(run: Run, ttl: float) -> None:
     """Print who is here now."""
-    if not 0 < ttl < float("inf"):
+    if not 0 < ttl < timedelta.max.total_seconds():
         raise InvalidOption(f"--ttl is a positive number of seconds, not {ttl}")
     async with run.deadline(), run.storage() as storage, run.terminal.busy("Looking"):
         here = rendered(await look_once(storage, run.at.manifest, timedelta(seconds=ttl)))

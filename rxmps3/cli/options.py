@@ -16,9 +16,9 @@ Region = Annotated[str | None, typer.Option("--region", help="The bucket's regio
 Profile = Annotated[str | None, typer.Option("--profile", help="A profile of the AWS configuration files.")]
 At = Annotated[
     str | None,
-    typer.Option("--at", metavar="VERSION", help="As it was then: a version id, a log version, a tag, a time."),
+    typer.Option("--at", metavar="VERSION", help="As of then: a version id, a log version, a tag, a time."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Speak JSON: a document, or one on each line.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Output JSON: one document, or one per line.")]
 
 
 def _target(
@@ -30,7 +30,8 @@ def _target(
     timeout: Annotated[
         float | None,
         typer.Option(
-            metavar="SECONDS", help=f"Give up after so long; {PATIENCE:g} unless the command goes on for ever."
+            metavar="SECONDS",
+            help=f"Give up after this time; {PATIENCE:g} unless the command goes on until interrupted.",
         ),
     ] = None,
     json: AsJson = False,

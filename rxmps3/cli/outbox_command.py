@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +13,7 @@ from rxmps3.cli.options import AsJson, Endpoint, Profile, Region
 from rxmps3.cli.run import Run, Target
 from rxmps3.cli.terminal import shown
 from rxmps3.database.connect import connect
+from rxmps3.database.file_target import given_path
 from rxmps3.errors import InvalidOption
 from rxmps3.local.unsent import Forgotten, Unsent, find_unsent, forget_states, move
 from rxmps3.storage import open_storage
@@ -24,7 +27,7 @@ Directory = Annotated[
 ]
 Database = Annotated[
     str | None,
-    typer.Option("--database", metavar="ADDRESS", help="Only of this address or folder, as the list shows it."),
+    typer.Option("--database", metavar="ADDRESS", help="Only this address or folder, as the list shows it."),
 ]
 
 
@@ -32,14 +35,14 @@ Database = Annotated[
 def outbox(
     directory: Directory,
     database: Database = None,
-    send: Annotated[bool, typer.Option("--send", help="Send them, each to the address that it waits for.")] = False,
+    send: Annotated[bool, typer.Option("--send", help="Send them, each to the address it is waiting for.")] = False,
     move_to: Annotated[
-        str | None, typer.Option("--move-to", metavar="URL", help="Let them wait for the database at URL instead.")
+        str | None, typer.Option("--move-to", metavar="URL", help="Make them wait for the database at URL instead.")
     ] = None,
     anew: Annotated[
         bool,
         typer.Option(
-            "--anew", help="Forget what was read of databases that were replaced or put back; what waits stays."
+            "--anew", help="Discard the copies of databases that were replaced or put back; unsent writes stay."
         ),
     ] = False,
     endpoint_url: Endpoint = None,
@@ -58,17 +61,22 @@ def outbox(
 
 
 async def _outbox(run: Run, directory: str, database: str | None, send: bool, move_to: str | None, anew: bool) -> None:
+    directory = str(given_path(directory, ""))
     if anew:
         for gone in await forget_states(directory, database):
             _show_forgotten(run, gone)
     found = await _waiting(run, directory, database)
+    if not found:
+        await _tell_of_none(run, directory, database)
     if move_to is None and not send:
         for one in found:
             _show(run, one)
-        if not found and not run.at.json:
-            run.terminal.line("nothing waits to be sent")
         return
     idle = [one for one in found if not one.in_use]
+    if not run.at.json:
+        for one in found:
+            if one.in_use:
+                _show(run, one)
     if move_to is not None:
         storage = open_storage(move_to, clock=run.clock, **run.at.options)
         try:
@@ -82,7 +90,7 @@ async def _outbox(run: Run, directory: str, database: str | None, send: bool, mo
         for address, manifest in sorted({(one.address or "", one.manifest) for one in idle}):
             if not address:
                 raise InvalidOption(
-                    "the folder does not say for which address they wait", remedy="give it: --move-to URL --send"
+                    "the folder does not say which address they wait for", remedy="give it: --move-to URL --send"
                 )
             count = sum(len(one.writes) for one in idle if (one.address, one.manifest) == (address, manifest))
             await _send(run, directory, address, manifest, options)
@@ -92,6 +100,26 @@ async def _outbox(run: Run, directory: str, database: str | None, send: bool, mo
 async def _waiting(run: Run, directory: str, database: str | None) -> list[Unsent]:
     found = await find_unsent(directory, run.clock)
     return [one for one in found if database is None or database in (one.address, one.database)]
+
+
+async def _tell_of_none(run: Run, directory: str, database: str | None) -> None:
+    """Say that nothing waits, and where something does."""
+    if (root := await asyncio.to_thread(_directory_around, directory)) is not None:
+        raise InvalidOption(
+            "it is a folder within a local directory", object=f"directory {directory!r}", remedy=f"name {str(root)!r}"
+        )
+    if run.at.json:
+        return
+    others = [] if database is None else await _waiting(run, directory, None)
+    where = "" if database is None else f" to {database}"
+    elsewhere = ", ".join(sorted({one.address or one.database for one in others}))
+    run.terminal.line(f"nothing waits to be sent{where}" + (f"; something does to {elsewhere}" if elsewhere else ""))
+
+
+def _directory_around(directory: str) -> Path | None:
+    """The local directory in which this is the folder of a database or a manifest."""
+    here = Path(directory).absolute()
+    return here.parent if any(here.glob("*/slots")) else here.parents[1] if (here / "slots").is_dir() else None
 
 
 async def _send(run: Run, directory: str, address: str, manifest: str, options: dict[str, Any]) -> None:
@@ -105,7 +133,7 @@ async def _send(run: Run, directory: str, address: str, manifest: str, options: 
             raise InvalidOption(
                 f"options and environment lead to {storage.url}",
                 object=address,
-                remedy="set them as they were, or say where the writes are to go: --move-to URL --send",
+                remedy="restore them, or say where the writes are to go: --move-to URL --send",
             )
         async with run.deadline():
             db = await connect(storage, manifest=manifest, local=directory, clock=run.clock, shared=False)

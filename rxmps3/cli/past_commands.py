@@ -53,7 +53,7 @@ def _show(run: Run, version: KeyVersion) -> None:
 async def restore(
     run: Run,
     at: Annotated[str, typer.Argument(metavar="VERSION", help="A version, a tag, or a time.", show_default=False)],
-    prefix: Annotated[str, typer.Option("--prefix", metavar="PREFIX", help="Only keys that start so.")] = "",
+    prefix: Annotated[str, typer.Option("--prefix", metavar="PREFIX", help="Only keys that start with this.")] = "",
     by: By = "",
 ) -> None:
     """Restore every key to its value at an earlier version, in one atomic write, and print the new version.

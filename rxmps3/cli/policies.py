@@ -8,6 +8,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
@@ -21,7 +22,7 @@ __all__ = ["EVERY", "ROLES", "Place", "Role", "bucket_policy", "lifecycle", "rol
 Role = Literal["reader", "writer", "upkeep"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 EVERY: Final = "*"
-"""In place of a manifest's name: all of them."""
+"""Instead of a manifest's name: all manifests."""
 
 _INCARNATION: Final = "?" * 12
 _ENTRY: Final = "0" * 11 + "?" * 9
@@ -59,17 +60,17 @@ class Place:
 
     @property
     def folders(self) -> list[str]:
-        """The manifests' names as they are in object names."""
-        return [name if name == EVERY else Layout(name).root.rstrip("/") for name in self.manifests]
+        """The manifests' names as they are in object names, as patterns."""
+        return [name if name == EVERY else _literal(Layout(name).root.rstrip("/")) for name in self.manifests]
 
     @property
     def bucket_arn(self) -> str:
         return self.bucket if self.bucket.startswith("arn:") else f"arn:aws:s3:::{self.bucket}"
 
     def objects(self, *names: str) -> list[str]:
-        """The ARNs of objects below the prefix."""
+        """The ARNs of objects below the prefix, by patterns."""
         below = "/object/" if self.bucket.startswith("arn:") else "/"
-        return [f"{self.bucket_arn}{below}{self.prefix}{name}" for name in names]
+        return [f"{self.bucket_arn}{below}{_literal(self.prefix)}{name}" for name in names]
 
     def of_each(self, *patterns: str) -> list[str]:
         """The ARNs for each manifest; ``{}`` stands for its folder."""
@@ -86,18 +87,19 @@ def role_policy(place: Place, role: Role) -> dict[str, Any]:
     versioned = place.protocol == "versioned"
     whole = ["*"] if place.protocol != "sequenced" else []  # values are at their keys, next to the manifest
     # the manifest's own object, by both names, to notice one that is kept in another protocol
-    elsewhere = dict.fromkeys([*place.of_each("{}"), *place.objects(*place.manifests)])
+    plain = [name if name == EVERY else _literal(name) for name in place.manifests]
+    elsewhere = dict.fromkeys([*place.of_each("{}"), *place.objects(*plain)])
     objects = place.objects(*whole) or [*elsewhere, *place.of_each("{}/*", presence)]
     statements = [
         _allow("Read", ["s3:GetObject", *(["s3:GetObjectVersion"] if whole else [])], objects),
         # also to be told 404 rather than 403; that question has no s3:prefix
         _allow("List", ["s3:ListBucket"], [place.bucket_arn])
-        | {"Condition": {"StringLikeIfExists": {"s3:prefix": f"{place.prefix}*"}}},
+        | {"Condition": {"StringLikeIfExists": {"s3:prefix": f"{_literal(place.prefix)}*"}}},
     ]
     if whole:
         statements.append(
             _allow("ListVersions", ["s3:ListBucketVersions"], [place.bucket_arn])
-            | {"Condition": {"StringLike": {"s3:prefix": f"{place.prefix}*"}}}
+            | {"Condition": {"StringLike": {"s3:prefix": f"{_literal(place.prefix)}*"}}}
         )
     if role == "reader":
         return _policy(statements)
@@ -186,6 +188,11 @@ def unsafe_rules(protocol: ProtocolName) -> list[str]:
             else []
         ),
     ]
+
+
+def _literal(name: str) -> str:
+    """A name as a pattern that matches nothing else. Source: "Policy variables" in the IAM user guide."""
+    return re.sub(r"[*?$]", r"${\g<0>}", name)
 
 
 def _policy(statements: list[dict[str, Any]]) -> dict[str, Any]:

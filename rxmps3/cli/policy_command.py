@@ -1,4 +1,4 @@
-"""The word about rights in a bucket: policy."""
+"""The command about rights in a bucket: policy."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def policy(
     part: Annotated[
         _Part | None, typer.Option("--part", help="Only the bucket policy, or the lifecycle rules.", show_default=False)
     ] = None,
-    protocol: Annotated[_Protocol, typer.Option("--protocol", help="Of the manifests.")] = _Protocol.SEQUENCED,
+    protocol: Annotated[_Protocol, typer.Option("--protocol", help="The manifests' protocol.")] = _Protocol.SEQUENCED,
     manifest: Annotated[
         list[str] | None,
         typer.Option("--manifest", "-m", metavar="NAME", help="Repeat for several; * for all. [default: main]"),
@@ -80,11 +80,18 @@ async def _policy(
         case _Role(), None:
             _print(run, role_policy(place, role.value))
         case None, _Part.BUCKET:
-            _print(run, bucket_policy(place))
+            guard = bucket_policy(place)
+            if not guard["Statement"]:
+                raise InvalidOption(
+                    "a bucket policy of no statements is not valid, and there is nothing that one could deny",
+                    object=f"the {protocol} log of manifest {', '.join(map(repr, manifests))}",
+                    remedy="see --role for who may write",
+                )
+            _print(run, guard)
         case None, _Part.LIFECYCLE:
             _print(run, lifecycle(place))
         case _:
-            raise InvalidOption("--role and --part are two things to print", remedy="give one of them")
+            raise InvalidOption("--role and --part cannot be combined", remedy="give one of them")
 
 
 def _print(run: Run, document: dict[str, Any]) -> None:

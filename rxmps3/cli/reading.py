@@ -1,4 +1,4 @@
-"""``rxmps3 get``, and a way to it that takes no time.
+"""``rxmps3 get``, and a fast path for it.
 
 Programs call ``rxmps3 get`` often. What reads command lines takes longer to import than the value takes to read, so a
 line that needs no help to be understood does not import it.
@@ -22,7 +22,7 @@ __all__ = ["plain_get", "read_one"]
 async def read_one(run: Run, key: str, *, raw: bool = False, at: str | None = None) -> None:
     """Print the value of a key."""
     if raw and run.at.json:
-        raise InvalidOption("--raw and --json exclude each other")
+        raise InvalidOption("--raw and --json cannot be combined")
     async with run.deadline(), run.database() as db, run.terminal.busy("Reading"):
         value = await (db if at is None else await db.at(when_of(at))).get(key, MISSING)
     if value is MISSING:

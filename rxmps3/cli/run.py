@@ -116,7 +116,7 @@ class Run:
             await storage.close()
 
     def confirmed(self, storage: Storage) -> Storage:
-        """The storage, whose answers are read again where they are damaged, and a remark made of it."""
+        """The storage; damaged answers are read again, with a remark."""
 
         def remark(name: str, what: str) -> None:
             self.terminal.note(f"a damaged answer about object {name!r}: {what}; it was read again")

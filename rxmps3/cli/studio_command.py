@@ -22,15 +22,15 @@ __all__ = ["studio", "top"]
 async def studio(
     run: Run,
     write: Annotated[bool, typer.Option("--write", help="Allow edits, and the doctor's examination.")] = False,
-    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who edits; recorded, and verified by nobody.")] = "",
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who is editing; recorded, not verified.")] = "",
     port: Annotated[int, typer.Option("--port", metavar="PORT", help="By default a free one.")] = 0,
-    no_open: Annotated[bool, typer.Option("--no-open", help="Only print the address; open no browser.")] = False,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Only print the address; do not open a browser.")] = False,
     poll: Poll = 1.0,
 ) -> None:
     """Show a database in a web page on this machine: keys, values, log, time slider, differences, people, problems.
 
     URL may also be a file that export wrote. The page is served on 127.0.0.1 to whoever has the address, which contains
-    a secret; it changes nothing unless --write is given. It needs the extra: pip install 'rxmps3[studio]'.
+    a secret; it changes nothing unless --write is given. It needs the extra: pip install 'rxmps3\\[studio]'.
     """
     try:
         from rxmps3.cli.studio.server import TOKEN_CHARACTERS, serving
@@ -68,7 +68,7 @@ async def studio(
 async def top(run: Run, poll: Poll = 1.0) -> None:
     """Show a database in the terminal: keys as they change, the log, and the versions before.
 
-    It needs the extra: pip install 'rxmps3[top]'.
+    It needs the extra: pip install 'rxmps3\\[top]'.
     """
     try:
         from rxmps3.cli.top import Top
@@ -77,7 +77,7 @@ async def top(run: Run, poll: Poll = 1.0) -> None:
             f"the package {error.name} is not installed", operation="top", remedy="pip install 'rxmps3[top]'"
         ) from error
     if not sys.stdout.isatty():
-        raise InvalidOption("standard output is no terminal", operation="top", remedy="use watch or log --follow")
+        raise InvalidOption("standard output is not a terminal", operation="top", remedy="use watch or log --follow")
     async with run.database(poll=poll) as db:
         await Top(db, run.at.place).run_async()
 

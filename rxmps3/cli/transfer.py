@@ -196,7 +196,7 @@ def _check_file(file: IO[str], key_limit: int) -> int:
         last = line
     footer = _object(last, name)
     if footer.get("keys") != keys or footer.get("sha256") != digest.hexdigest():
-        raise Corrupt("torn or altered: its footer does not fit", object=name, remedy="export again")
+        raise Corrupt("truncated or altered: its footer does not match", object=name, remedy="export again")
     return keys
 
 
@@ -233,5 +233,5 @@ def _member(text: str) -> str:
 def _object(line: str, what: str) -> dict[str, Any]:
     value = jsontext.decode(line, what) if line.strip() else None
     if not isinstance(value, dict):
-        raise Corrupt("torn or not an export", object=what)
+        raise Corrupt("truncated or not an export", object=what)
     return cast("dict[str, Any]", value)

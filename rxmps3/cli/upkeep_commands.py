@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from tempfile import TemporaryFile
+from typing import IO, Annotated, Any, BinaryIO, cast
 
 import typer
 
@@ -16,6 +20,7 @@ from rxmps3.cli.commands import command, main
 from rxmps3.cli.run import Run
 from rxmps3.cli.terminal import Exit, shown, writing_to_stdout
 from rxmps3.database.connect import connect
+from rxmps3.database.file_target import file_target
 from rxmps3.errors import Corrupt, InvalidKey, InvalidOption, Unsupported
 from rxmps3.log.leftovers import Leftovers, LeftValue, find_leftovers, marker_of, read_left
 from rxmps3.log.mps3.names import parse_stamp
@@ -36,7 +41,7 @@ __all__ = ["main"]
 
 _KEYS_SHOWN = 5
 
-Prefix = Annotated[str, typer.Option("--prefix", metavar="PREFIX", help="Only keys that start so.")]
+Prefix = Annotated[str, typer.Option("--prefix", metavar="PREFIX", help="Only keys that start with this.")]
 
 
 @contextmanager
@@ -71,11 +76,12 @@ async def compact(
 
     Writing clients do this by themselves. Log entries are deleted in two runs an hour apart: the first announces it.
     """
-    if retention < 0:
-        raise InvalidOption(f"--retention is a number of days, not {retention}")
+    if not retention >= 0:
+        raise InvalidOption(f"--retention is a number of days, 0 or more, not {retention}")
+    kept = timedelta.max if retention > timedelta.max.days else timedelta(days=retention)
     async with (
         run.storage() as storage,
-        connect(storage, manifest=run.at.manifest, retention=timedelta(days=retention), clock=run.clock) as db,
+        connect(storage, manifest=run.at.manifest, retention=kept, clock=run.clock) as db,
     ):
         with progress_bar(run) as tell:
             report = await db.compact(dry_run=dry_run, progress=tell)
@@ -190,7 +196,7 @@ def _show_problems(run: Run, problems: Sequence[Problem]) -> None:
 @command
 async def repair(
     run: Run,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, nothing is changed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, nothing is changed.")] = False,
     log: Annotated[
         str, typer.Option("--log", metavar="ID", help="Which log to keep, if several are left and no head names one.")
     ] = "",
@@ -199,7 +205,7 @@ async def repair(
         typer.Option("--into", metavar="NAME", help="If values are left without a log: put them in this manifest."),
     ] = "",
 ) -> int:
-    """Make a log readable again whose head is gone, or in which two histories are mixed, from what is there.
+    """Make a log readable again whose head is gone, or in which two histories are mixed, from what is left.
 
     Says what it would do; does it with --yes. What cannot be read is moved to the folder .rxmps3-set-aside, never just
     deleted. If a log is gone and only values are left, it says of which keys; --into puts the newest of each key into a
@@ -301,7 +307,7 @@ async def _put_left(run: Run, storage: Storage, found: Repair, left: Sequence[Le
     """Put the values that are left into another manifest."""
     if found.log or not any(one.newest for one in left):
         raise InvalidOption(
-            "--into is for values that no log names, and here are none", object=f"manifest {run.at.manifest!r}"
+            "--into copies values that no log names, and there are none here", object=f"manifest {run.at.manifest!r}"
         )
     if into == run.at.manifest:
         raise InvalidOption("--into names another manifest than the one whose log is gone", object=f"manifest {into!r}")
@@ -382,7 +388,7 @@ def _show_done(run: Run, folder: str, count: int) -> None:
 @command
 async def export(
     run: Run,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; - is standard output.", show_default=False)],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file; - is standard output.", show_default=False)],
     prefix: Prefix = "",
 ) -> None:
     """Write the keys and values to a file of JSON lines, as of one version. The history is not exported."""
@@ -391,15 +397,19 @@ async def export(
             with writing_to_stdout():
                 await moving.export_to(db, sys.stdout, prefix=prefix)
         return
-    partial = file.with_name(file.name + ".partial")
     try:
-        with partial.open("w", encoding="utf-8", newline="\n") as out:
+        target = file_target(file, "")
+    except OSError as error:
+        raise InvalidOption(f"{error.strerror}: {error.filename!r}", object=f"file {str(file)!r}") from None
+    partial = target.with_name(f".{target.name[:100]}.{run.clock.new_id()}.part")
+    try:
+        with partial.open("x", encoding="utf-8", newline="\n") as out:
             async with run.database() as db:
                 with progress_bar(run) as tell:
                     moved = await moving.export_to(
                         db, out, prefix=prefix, progress=lambda done, total: tell("keys", done, total)
                     )
-        partial.replace(file)
+        partial.replace(target)
     except OSError as error:
         raise InvalidOption(f"cannot be written: {error.strerror}", object=f"file {str(file)!r}") from None
     finally:
@@ -410,22 +420,35 @@ async def export(
 @command
 async def import_(
     run: Run,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What export wrote.", show_default=False)],
-    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who writes; recorded, and verified by nobody.")] = "",
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="What export wrote; - is standard input.", show_default=False)
+    ],
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who is writing; recorded, not verified.")] = "",
 ) -> None:
     """Put the keys and values of an exported file. Run it again to continue after an interruption."""
     try:
-        source = file.open(encoding="utf-8")
+        with _opened(file) as source:
+            async with run.database(by=by) as db:
+                with progress_bar(run) as tell:
+                    moved = await moving.import_from(db, source, progress=lambda done, total: tell("keys", done, total))
+    except UnicodeDecodeError:
+        raise Corrupt("not UTF-8 text", object=f"file {str(file)!r}") from None
+    _show_moved(run, moved, "put")
+
+
+def _opened(file: Path) -> IO[str]:
+    """A file that can be read twice: a pipe is copied to a temporary one first."""
+    try:
+        source: IO[bytes] = sys.stdin.buffer if str(file) == "-" else file.open("rb")
+        if not source.seekable():
+            kept = TemporaryFile()  # noqa: SIM115  # the caller closes it
+            with source:
+                shutil.copyfileobj(source, kept)
+            kept.seek(0)
+            source = kept
     except OSError as error:
         raise InvalidOption(f"cannot be read: {error.strerror}", object=f"file {str(file)!r}") from None
-    with source:
-        async with run.database(by=by) as db:
-            with progress_bar(run) as tell:
-                try:
-                    moved = await moving.import_from(db, source, progress=lambda done, total: tell("keys", done, total))
-                except UnicodeDecodeError:
-                    raise Corrupt("not UTF-8 text", object=f"file {str(file)!r}") from None
-    _show_moved(run, moved, "put")
+    return TextIOWrapper(cast("BinaryIO", source), encoding="utf-8")
 
 
 @command
@@ -434,15 +457,15 @@ async def copy(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="The URL to copy to.", show_default=False)],
     prefix: Prefix = "",
     target_manifest: Annotated[
-        str | None, typer.Option("--target-manifest", metavar="NAME", help="If it is to have another name.")
+        str | None, typer.Option("--target-manifest", metavar="NAME", help="Its manifest, if it has another name.")
     ] = None,
     target_endpoint_url: Annotated[
-        str | None, typer.Option("--target-endpoint-url", metavar="URL", help="If it is on another S3 server.")
+        str | None, typer.Option("--target-endpoint-url", metavar="URL", help="The target's S3 server, if another.")
     ] = None,
     target_profile: Annotated[
-        str | None, typer.Option("--target-profile", help="If it needs other credentials.")
+        str | None, typer.Option("--target-profile", help="The profile of the target, if it needs other credentials.")
     ] = None,
-    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who writes; recorded, and verified by nobody.")] = "",
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who is writing; recorded, not verified.")] = "",
 ) -> None:
     """Copy the keys and values of the database at URL to another one. Run it again to continue after an interruption.
 
@@ -453,6 +476,7 @@ async def copy(
         options["endpoint_url"] = target_endpoint_url
     if target_profile is not None:
         options["profile_name"] = target_profile
+    replace(run.at, url=target).check()
     if not target.lower().startswith("s3:"):
         options = {}
     storage = open_storage(target, clock=run.clock, **options)

@@ -6,15 +6,18 @@ import inspect
 import os
 from collections.abc import Callable, Generator
 from dataclasses import fields
+from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar, Unpack, get_type_hints
+from typing import Any, Final, TypeVar, Unpack, get_type_hints
 
 from reactivex import Observable
 
 from rxmps3.bells import Bell, Local, from_url
 from rxmps3.database.connection import share
 from rxmps3.database.database import Database
-from rxmps3.errors import AccessDenied, BucketNotFound, InvalidOption, Unavailable
+from rxmps3.database.file_target import given_path
+from rxmps3.errors import AccessDenied, BucketNotFound, InvalidOption, InvalidValue, Unavailable
 from rxmps3.local.directory import OpensLocal
 from rxmps3.log.registry import checked_choice, default_manifest
 from rxmps3.replica import Replica
@@ -118,12 +121,9 @@ def connect(url: str | Storage, **options: Unpack[ConnectOptions]) -> Connecting
     rest: dict[str, Any] = dict(options)
     if "bell" in rest:
         rest["bell"] = _checked_bell(rest["bell"])
+    _check(url, rest)
     chosen = Options(**{option.name: rest.pop(option.name) for option in fields(Options) if option.name in rest})
     handle = {name: rest.pop(name, default) for name, default in _OF_A_HANDLE.items()}
-    if not isinstance(chosen.poll, Observable) and not chosen.poll > 0:
-        raise InvalidOption(
-            f"poll is a positive number of seconds or an Observable, not {chosen.poll!r}", operation="connect"
-        )
     checked_budget(chosen.budget)
     checked_prices(chosen.prices)
     protocol = checked_choice(chosen.protocol)
@@ -148,6 +148,67 @@ def connect(url: str | Storage, **options: Unpack[ConnectOptions]) -> Connecting
         return Database(connection, replica, chosen, read_only=handle["read_only"], root=True)
 
     return Connecting(open_database)
+
+
+def _check(url: Any, options: dict[str, Any]) -> None:
+    """Raise `InvalidOption` for the first of these arguments that makes no sense, before anything depends on it."""
+    if not isinstance(url, str) and not hasattr(url, "url"):
+        raise InvalidOption(
+            f"a database is opened at a URL or a Storage, not {url!r:.80}",
+            operation="connect",
+            remedy=f"write 'file:{os.fspath(url)}'" if isinstance(url, Path) else "such as 'file:PATH'",
+        )
+    for name, (fits, meaning) in _MEANING.items():
+        if name in options and not fits(options[name]):
+            raise InvalidOption(f"{name} is {meaning}, not {options[name]!r:.80}", operation="connect")
+
+
+def _is_number(value: Any, least: float = 0) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= least
+
+
+def _is_count(value: Any) -> bool:
+    return _is_number(value) and not isinstance(value, float)
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is text that JSON in UTF-8 can hold."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _is_path(value: Any) -> bool:
+    try:
+        return bool(value) and bool(given_path(value, "connect"))
+    except InvalidValue:
+        return False
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+_FLAG: Final = (_is_flag, "True or False")
+_COUNT: Final = (_is_count, "a number of bytes, 0 or more")
+_MEANING: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "poll": (
+        lambda poll: isinstance(poll, Observable) or (_is_number(poll) and poll > 0),
+        "a positive number of seconds or an Observable",
+    ),
+    "by": (_is_text, "text, and valid Unicode"),
+    "inline_limit": _COUNT,
+    "cache_bytes": _COUNT,
+    "max_pending": (lambda most: _is_count(most) and most > 0, "a number of writes, 1 or more"),
+    "retention": (lambda age: isinstance(age, timedelta) and age >= timedelta(), "a timedelta, 0 or longer"),
+    "manifest": (lambda name: name is None or isinstance(name, str), "a name or None"),
+    "local": (
+        lambda local: (
+            local is None or (_is_path(local) if isinstance(local, (str, os.PathLike)) else hasattr(local, "open"))
+        ),
+        "the path of a directory, such as '.', or None",
+    ),
+    **dict.fromkeys(("live", "online", "versioning", "read_only", "shared"), _FLAG),
+}
+"""By option: whether a value fits, and what it has to be."""
 
 
 def _checked_bell(bell: Any) -> Bell | Local | None:

@@ -86,7 +86,7 @@ class Connection:
         self._handles += 1
 
     async def release(self, timeout: float) -> None:
-        """One handle less; the last one closes everything. Raises `NotSent` as `Replica.close`."""
+        """One handle less; the last handle closes everything. Raises `NotSent` as `Replica.close`."""
         self._handles -= 1
         if self._handles:
             return
@@ -117,7 +117,7 @@ class Connection:
 
     @property
     def lost(self) -> bool:
-        """Whether a database of it is not there any more, so that it is to be opened anew."""
+        """Whether one of its databases is gone or replaced, so that it has to be opened anew."""
         return any(replica.lost for replica in self._replicas.values())
 
     def _forget(self) -> None:

@@ -15,6 +15,7 @@ from reactivex.abc import DisposableBase
 from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 from rxmps3.database.connection import Connection
+from rxmps3.database.file_target import file_target, given_path
 from rxmps3.database.new_key import KeyMaker
 from rxmps3.database.past.history import Difference, History, KeyVersion, When
 from rxmps3.database.past.past import Past
@@ -22,7 +23,7 @@ from rxmps3.database.past.reading import Recorded
 from rxmps3.database.prefix import PAGE, PrefixRead, paged, under
 from rxmps3.database.presence.presence import CLOSE_WITHIN, Presence, Presences
 from rxmps3.database.receipts import Receipts
-from rxmps3.database.transaction import Transaction, Transactions, basis_of, changed, check_alone
+from rxmps3.database.transaction import Transaction, Transactions, changed, check_alone, conditions_of
 from rxmps3.database.undo import UndoActions
 from rxmps3.errors import Closed, Corrupt, Failure, InvalidOption, NotSent
 from rxmps3.log.protocol import Progress, ProtocolName, Report
@@ -31,7 +32,7 @@ from rxmps3.model.conditions import Conditions
 from rxmps3.model.derivations import Derivation, MergePatch, SchemaMerge, schema_text
 from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.snapshot import Snapshot
-from rxmps3.model.sortedkeys import check_prefix, check_window
+from rxmps3.model.sortedkeys import check_prefix, check_window, several
 from rxmps3.model.state import ContentObject, Entries, Entry, Inline, ManifestVersion, View
 from rxmps3.operators.iteration import Iteration
 from rxmps3.replica import Replica, SharedValues
@@ -42,6 +43,7 @@ from rxmps3.replica.pending import Shown
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.writer import Draft
 from rxmps3.runtime.clock import give_way
+from rxmps3.runtime.garbage import collected_later
 from rxmps3.runtime.no_pickle import BoundToProcess
 from rxmps3.runtime.rich_repr import bundle
 from rxmps3.storage.metered import charged_to
@@ -59,7 +61,9 @@ K = TypeVar("K")
 logger = logging.getLogger("rxmps3")
 
 _AT_ONCE = 250
-"""So many values of up to 4 KiB are decoded before anything else gets the event loop: some milliseconds."""
+"""How many values of up to 4 KiB are decoded before the event loop gets a turn: some milliseconds of work."""
+_MANY = 1_000
+"""Keys of a write that is made without garbage collections."""
 
 
 class Database(BoundToProcess):
@@ -119,7 +123,7 @@ class Database(BoundToProcess):
             Closed: the database is closed.
             Overloaded: more than ``max_pending`` writes wait for their commit.
         """
-        return self._write("put", {key: value}, manifests, basis_of(key, if_version))
+        return self._write("put", {key: value}, manifests, conditions_of(key, if_version))
 
     def put_file(
         self,
@@ -143,7 +147,7 @@ class Database(BoundToProcess):
 
         The receipt raises `Rejected` if the file is gone or has changed before it was uploaded.
         """
-        return self.put(key, file_ref(path, content_type), if_version=if_version)
+        return self.put(key, file_ref(given_path(path, "put_file"), content_type), if_version=if_version)
 
     @overload
     def put_all(self, values: Mapping[str, Any]) -> Receipt: ...
@@ -153,6 +157,9 @@ class Database(BoundToProcess):
 
     def put_all(self, values: Mapping[str, Any], *, manifests: Iterable[str] | None = None) -> Receipt | Receipts:
         """Set and delete several keys in one atomic write; `MISSING` deletes. Otherwise as `put`."""
+        if isinstance(values, Mapping) and len(values) >= _MANY:  # pyright: ignore[reportUnnecessaryIsInstance]
+            with collected_later():
+                return self._write("put_all", values, manifests)
         return self._write("put_all", values, manifests)
 
     @overload
@@ -165,7 +172,7 @@ class Database(BoundToProcess):
         self, key: str, *, if_version: str | MissingType | None = None, manifests: Iterable[str] | None = None
     ) -> Receipt | Receipts:
         """Delete a key; deleting a missing key is allowed. Otherwise as `put`."""
-        return self._write("delete", {key: MISSING}, manifests, basis_of(key, if_version))
+        return self._write("delete", {key: MISSING}, manifests, conditions_of(key, if_version))
 
     def _write(
         self,
@@ -178,13 +185,13 @@ class Database(BoundToProcess):
         if conditions is not None:
             self._replica.check_linear(operation)
         if manifests is None:
-            return self._replica.write_nowait(Draft(values, conditions, origin=self._undo))
+            return self._replica.write_nowait(Draft(values, conditions, origin=self._undo.origin))
         check_alone(conditions)
         if isinstance(manifests, str):
             raise InvalidOption("manifests is a list of names, not one name", operation=operation)
         replicas = {name: self._connection.replica(name, self._options) for name in manifests}
         if not replicas:
-            raise InvalidOption("manifests names none", operation=operation)
+            raise InvalidOption("manifests is empty", operation=operation)
         planned = {name: replica.check(values) for name, replica in replicas.items()}  # all of them, or none
         sharing = all(replica.protocol == "mps3" for replica in replicas.values())
         shared = SharedValues(next(iter(planned.values()))) if sharing else None
@@ -193,11 +200,11 @@ class Database(BoundToProcess):
 
     def _make(self, draft: Draft) -> Receipt:
         """Make a write of this handle, which can be undone."""
-        return self._replica.write_nowait(draft._replace(origin=self._undo))
+        return self._replica.write_nowait(draft._replace(origin=self._undo.origin))
 
     def _put_unless_shown(self, key: str, value: Any, shown: Shown) -> None:
         self._check_may_write("put")
-        self._replica.write_unless_shown(key, shown, Draft({key: value}, origin=self._undo))
+        self._replica.write_unless_shown(key, shown, Draft({key: value}, origin=self._undo.origin))
 
     # -- changing values ------------------------------------------------------------------------------
 
@@ -329,7 +336,7 @@ class Database(BoundToProcess):
 
     async def get_many(self, keys: Iterable[str], default: Any = None) -> dict[str, Any]:
         """The values of several keys at one moment, in the order asked for. Otherwise as `get`."""
-        asked = tuple(self._replica.placing.check_key(key) for key in keys)
+        asked = tuple(map(self._replica.placing.check_key, several(keys, "get_many")))
         self._replica.check_loaded(asked, "get")
         await self._look()
         found = await self._read(lambda view: {key: entry for key in asked if (entry := view.look_up(key)) is not None})
@@ -378,6 +385,7 @@ class Database(BoundToProcess):
         Raises:
             Corrupt: the value's object is missing or does not match the log; the file is left alone.
             Unavailable, AccessDenied: the storage does not answer or refuses.
+            InvalidValue: a directory, a device or a pipe is there. A link is followed to the file that is replaced.
             OSError: the file cannot be written.
         """
         self._replica.check_loaded((self._replica.placing.check_key(key),), "get_file")
@@ -392,7 +400,8 @@ class Database(BoundToProcess):
         entry = self._replica.view.look_up(self._replica.placing.check_key(key))
         if entry is None:
             return None
-        await self._replica.values.save_to(entry, path, self._replica.clock.new_id())
+        target = await asyncio.to_thread(file_target, path, "get_file")
+        await self._replica.values.save_to(entry, target, self._replica.clock.new_id())
         content = entry.content
         media = valuetext.media_of(content.text) if isinstance(content, Inline) else content.media
         return media or "application/json"
@@ -549,7 +558,7 @@ class Database(BoundToProcess):
                 ``typed``). A value that does not fit is left out and reported on `errors`.
 
         Raises:
-            InvalidOption: a source is neither, or ``T`` is no type that pydantic can check.
+            InvalidOption: a source is neither, or ``T`` is not a type that pydantic can check.
             Unsupported: ``T`` is given and pydantic is not installed.
             Closed: the database is closed.
         """
@@ -869,3 +878,8 @@ def transactions_of(database: Database) -> Transactions:
 def make_key(database: Database, kind: Callable[..., K], key: str, type: Any, default: Any) -> K:
     """As `Database.key`, with another class, for the other interfaces built on it."""
     return database._make_key(kind, key, type, default)  # pyright: ignore[reportPrivateUsage]  # of the same module
+
+
+def logged(database: Database, most: int) -> Recorded[ManifestVersion]:
+    """The last versions of a database's log as they are stored; see `History.logged`."""
+    return database._past.logged(most)  # pyright: ignore[reportPrivateUsage]  # of the same module

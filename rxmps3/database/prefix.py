@@ -12,7 +12,7 @@ from rxmps3.model.state import Entries, Entry, View
 __all__ = ["PAGE", "PrefixRead", "paged", "under"]
 
 PAGE = 1000
-"""A page has so many keys."""
+"""How many keys a page has."""
 
 
 def under(view: View, prefix: str, first: int | None, last: int | None) -> Entries:

@@ -14,7 +14,7 @@ from rxmps3.errors import Closed, Conflict, Error, InvalidOption
 from rxmps3.model import valuetext
 from rxmps3.model.conditions import Conditions, Range, Seen, broken, seen
 from rxmps3.model.missing import MISSING
-from rxmps3.model.sortedkeys import check_prefix, check_window, window
+from rxmps3.model.sortedkeys import check_prefix, check_window, several, window
 from rxmps3.model.state import Entry
 from rxmps3.replica import Replica
 from rxmps3.replica.claims import Claim
@@ -23,7 +23,7 @@ from rxmps3.replica.writer import Draft
 from rxmps3.runtime.backoff import full_jitter
 from rxmps3.storage.patient import patiently
 
-__all__ = ["Transaction", "Transactions", "basis_of", "changed", "check_alone"]
+__all__ = ["Transaction", "Transactions", "changed", "check_alone", "conditions_of"]
 
 _FIRST_WAIT = 0.005
 _LONGEST_WAIT = 0.2
@@ -33,7 +33,7 @@ _LOOKS = 2
 """So often the end of the log is looked for at most while news keep coming: somebody who commits all the time must be
 competed with in the end."""
 _TRIES = 5
-"""So often a look without an answer is made."""
+"""How often a look is tried without an answer."""
 
 T = TypeVar("T")
 _running: ContextVar[Claim | None] = ContextVar("_running", default=None)
@@ -78,7 +78,7 @@ class Transaction:
     async def get_many(self, keys: Iterable[str], default: Any = None) -> dict[str, Any]:
         """The values of several keys, in the order asked for. Otherwise as `get`."""
         self._check_running()
-        asked = tuple(self._replica.placing.check_key(key) for key in keys)
+        asked = tuple(map(self._replica.placing.check_key, several(keys, "get_many")))
         self._replica.check_loaded((key for key in asked if key not in self._changes), "get")
         await self._claim.take([key for key in asked if key not in self._changes])
         self._check_running()
@@ -358,7 +358,7 @@ async def changed(transaction: Transaction, key: str, fn: Callable[[Any], Awaita
     return value
 
 
-def basis_of(key: str, if_version: object) -> Conditions | None:
+def conditions_of(key: str, if_version: object) -> Conditions | None:
     """The condition that a key is at one version; `MISSING` requires that it does not exist.
 
     Raises:
@@ -374,11 +374,11 @@ def basis_of(key: str, if_version: object) -> Conditions | None:
         f"if_version is a version id or MISSING, not {if_version!r:.80}",
         operation="put",
         object=f"key {key!r:.80}",
-        remedy="MISSING asks for the key not to be there",
+        remedy="MISSING requires that the key does not exist",
     )
 
 
 def check_alone(if_version: object) -> None:
     """Raise `InvalidOption` if a write into several manifests has ``if_version``."""
     if if_version is not None:
-        raise InvalidOption("if_version and manifests exclude each other", operation="put")
+        raise InvalidOption("if_version and manifests cannot be combined", operation="put")

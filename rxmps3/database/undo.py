@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from rxmps3.database.undo_stack import Side, UndoStack, UndoStep
+from rxmps3.database.undo_steps import current_action
 from rxmps3.errors import Conflict, Corrupt, NotKept, NotLoaded, Rejected
 from rxmps3.model import valuetext
 from rxmps3.model.conditions import Conditions, Seen, broken
@@ -33,11 +35,25 @@ class UndoActions:
         self._replica = replica
         self._steps = UndoStack()
         self._one_at_a_time = asyncio.Lock()
+        self._part = _Part(self, None)
         self._route = replica.router.add_every(self)
 
     def close(self) -> None:
         """Stop following the log."""
         self._route.dispose()
+
+    @property
+    def origin(self) -> object:
+        """The origin of a write that is being made. On any thread."""
+        action, part = current_action(), self._part
+        if action is None:
+            return self
+        if part.action is not action:
+            part = self._part = _Part(self, action)
+        return part
+
+    def _is_origin(self, origin: object) -> bool:
+        return origin is self or (isinstance(origin, _Part) and origin.actions is self)
 
     # -- following the view ----------------------------------------------------------------------------
 
@@ -51,25 +67,29 @@ class UndoActions:
         effects = turn.step.effects
         if not effects:
             return
-        mine = [settled for settled in effects if settled.id.version in self._steps]
-        for settled in mine:
-            if settled.error is not None:
-                self._steps.refused(settled.id.version)
-        committed = {settled.id for settled in mine if settled.error is None}
+        committed: dict[WriteId, str] = {}
+        for settled in effects:
+            version = settled.id.version
+            if version in self._steps:
+                if settled.error is not None:
+                    self._steps.refused(version)
+                else:
+                    committed[settled.id] = version
         if committed and isinstance(turn.step.event, Committed):
             self._take_up(turn, turn.step.event, committed)
-        for id in committed:
-            self._steps.read_whole(id.version)
+        for version in committed.values():
+            self._steps.read_whole(version)
 
     def _take_note(self, event: Wrote) -> None:
         origin, write = event.origin, event.write
-        if origin is self:
-            self._steps.did(write.id.version, write.update)
+        if self._is_origin(origin):
+            action = origin.action if isinstance(origin, _Part) else None
+            self._steps.did(write.id.version, write.update, action)
         elif isinstance(origin, _Again) and origin.actions is self:
             note = self._steps.undid if origin.operation == "undo" else self._steps.redid
             note(origin.step, write.id.version, write.update)
 
-    def _take_up(self, turn: Turn, event: Committed, mine: set[WriteId]) -> None:
+    def _take_up(self, turn: Turn, event: Committed, mine: Mapping[WriteId, str]) -> None:
         """Own writes were committed: each replaced the values before this log version, as changed by the earlier
         ones."""
         ahead: dict[str, Entry | None] = {}
@@ -81,7 +101,7 @@ class UndoActions:
             counted.add(write.id)
             if write.id in mine:
                 before = {key: ahead[key] if key in ahead else confirmed.get(key) for key in write.update}
-                self._steps.committed(write.id.version, before, write.update, turn.before.version)
+                self._steps.committed(mine[write.id], before, write.update, turn.before.version)
             ahead.update(write.update)
 
     # -- undo and redo -------------------------------------------------------------------------------------------
@@ -91,22 +111,24 @@ class UndoActions:
         self._replica.check_loop()
         self._replica.check_linear("undo")
         async with self._one_at_a_time:
+            ended = await self._end_pending()
             step = self._steps.newest_done
-            if step is None:
-                return ""
-            version = step.version
-            self._check_loaded("undo", step)
-            if await self._ended(step, version):
-                return version
+            if step is None or (ended is not None and not ended.continues(step)):
+                return "" if ended is None else ended.version
             if step.before is None:
                 self._steps.drop(step)
                 raise NotKept(
                     "what was there before is not known: the log was read anew from a later place",
                     oldest=self._replica.view.confirmed.version,
                     operation="undo",
-                    object=f"write {version}",
+                    object=f"write {step.version}",
                 )
-            receipt = await self._write("undo", step, step.before, step.after)
+            try:
+                receipt = await self._write("undo", step, step.before, step.after)
+            except Conflict:
+                if ended is None:
+                    raise
+                return ended.version  # somebody wrote in the course of the action: what they wrote is there again
         return await receipt
 
     async def redo(self) -> str:
@@ -155,6 +177,21 @@ class UndoActions:
 
     # -- pending writes ---------------------------------------------------------------------------
 
+    async def _end_pending(self) -> _Ended | None:
+        """End the newest step that is still pending, and those of the same action before it, without a commit.
+
+        Returns:
+            The newest one that was ended; None if none was. A step that was sent is committed now, and the newest one.
+        """
+        ended: _Ended | None = None
+        while (step := self._steps.newest_done) is not None and (ended is None or ended.continues(step)):
+            version = step.version
+            self._check_loaded("undo", step)
+            if not await self._ended(step, version):
+                break
+            ended = ended or _Ended(version, step.action)
+        return ended
+
     async def _ended(self, step: UndoStep, version: str) -> bool:
         """Cancel a pending write, or wait for its commit; returns whether that ended it without a commit."""
         while step.before is None and not step.lost:
@@ -181,7 +218,7 @@ class UndoActions:
     def _take_back(self, step: UndoStep, receipt: Receipt, update: Side) -> bool:
         after = {key: self._kept(entry) for key, entry in update.items()}
         made = self._steps.made
-        self._replica.withdraw(receipt.version, self)  # a deferred write with the same value must not bring it back
+        self._replica.withdraw(receipt.version, self._is_origin)  # deferred writes of its value must not bring it back
         if not receipt.cancel():
             return False
         if all(entry is None or entry.version == receipt.version for entry in update.values()):
@@ -196,6 +233,32 @@ class UndoActions:
         if entry is None or isinstance(entry.content, Inline):
             return entry
         return Entry(entry.version, Inline(self._replica.values.peek(entry) or "null"))
+
+
+class _Part:
+    """The origin of a write that is part of an action."""
+
+    __slots__ = ("action", "actions")
+
+    def __init__(self, actions: UndoActions, action: object) -> None:
+        self.actions = actions
+        self.action = action
+
+
+class _Ended(NamedTuple):
+    """A step that ended without a commit.
+
+    Attributes:
+        version: of its write.
+        action: what that was part of.
+    """
+
+    version: str
+    action: object
+
+    def continues(self, step: UndoStep) -> bool:
+        """Whether a step before it is part of the same action."""
+        return self.action is not None and self.action is step.action
 
 
 class _Again(NamedTuple):

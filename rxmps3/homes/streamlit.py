@@ -17,6 +17,7 @@ Streamlit runs the script again for each click of each visitor. `database` is ma
 from __future__ import annotations
 
 import threading
+from collections.abc import Hashable
 from typing import Any, Unpack
 
 import streamlit as st
@@ -39,7 +40,7 @@ _STATE = "rxmps3 watched"
 def database(url: str, **options: Unpack[ConnectOptions]) -> Database:
     """The database at a URL, opened once for all sessions. Options and errors are those of `rxmps3.blocking.connect`.
 
-    It follows its log all the time (``live=True``), so a run of the script finds the news there already.
+    It follows its log all the time (``live=True``), so a run of the script finds the latest state.
     """
     options.setdefault("live", True)
     return connect(url, **options)
@@ -55,7 +56,7 @@ class Shared:
 
     @property
     def value(self) -> Any:
-        """The value as it is shown now; the default if there is none. Setting it writes it, if it is another."""
+        """The value as it is shown now; the default if there is none. Setting it writes it if it differs."""
         return self._db.key(self._key, default=self._default).value
 
     @value.setter
@@ -77,7 +78,7 @@ def shared(db: Database, key: str, default: Any = None, fps: float = DEFAULT_FPS
         InvalidKey, InvalidOption: an argument is invalid.
     """
     found = Shared(db, key, default)
-    watch(db.observe(key, default), f"key {key}", fps)
+    _watch(db.observe(key, default), (id(db), key), fps, db)
     return found
 
 
@@ -87,25 +88,36 @@ def watch(source: Observable[Any], name: str, fps: float = DEFAULT_FPS) -> None:
     Args:
         source: any Observable, which may emit on any thread. Its first item, if that comes while it is subscribed to,
             is what the script shows already.
-        name: calls of one session with the same name subscribe once.
+        name: calls of one session with the same name subscribe once, and again once the source has ended.
         fps: the most reruns a second.
 
     Raises:
         InvalidOption: ``fps`` is not a positive number.
     """
+    _watch(source, name, fps, source)
+
+
+def _watch(source: Observable[Any], name: Hashable, fps: float, kept: object) -> None:
     checked_fps(fps)
     context = get_script_run_ctx(suppress_warning=True)
     if context is None:
         return  # a script that runs without Streamlit
-    watched: dict[str, _Rerun] = st.session_state.setdefault(_STATE, {})
-    if name not in watched:
-        watched[name] = _Rerun(source, context.session_id, 1 / fps)
+    watched: dict[Hashable, _Rerun] = st.session_state.setdefault(_STATE, {})
+    if name not in watched or watched[name].over:
+        watched[name] = _Rerun(source, context.session_id, 1 / fps, kept)
 
 
 class _Rerun:
-    """Reruns of one session."""
+    """Reruns of one session.
 
-    def __init__(self, source: Observable[Any], session: str, pause: float) -> None:
+    Attributes:
+        over: whether the source has ended.
+        kept: what its name is the name of.
+    """
+
+    def __init__(self, source: Observable[Any], session: str, pause: float, kept: object) -> None:
+        self.over = False
+        self.kept = kept
         self._session = session
         self._pause = pause
         self._lock = threading.Lock()
@@ -113,8 +125,11 @@ class _Rerun:
         self._again = False
         self._subscription: DisposableBase | None = None
         self._begun = False
-        self._subscription = source.subscribe(self._heard)
+        self._subscription = source.subscribe(self._heard, lambda _: self._ended(), self._ended)
         self._begun = True
+
+    def _ended(self) -> None:
+        self.over = True
 
     def _heard(self, _: object) -> None:
         if not self._begun:

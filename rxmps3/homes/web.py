@@ -30,6 +30,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from importlib.resources import files
@@ -44,17 +45,20 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rxmps3.database.database import Database
-from rxmps3.errors import Error, InvalidOption, NotKept, Overloaded, Unsupported
+from rxmps3.errors import InvalidOption, Overloaded, unforeseen
+from rxmps3.homes._resuming import Content, found_again
 from rxmps3.model.collections.delta import Delta
 from rxmps3.model.missing import MISSING
+from rxmps3.model.valuetext import Blob
 from rxmps3.operators import to_async_iterator
 from rxmps3.runtime.clock import spawn
 from rxmps3.streams.events import Reset
 
 __all__ = ["client_js", "page_app", "serve_page", "serve_websocket", "sse", "sse_prefix"]
 
-COMMENT_SECONDS = 15.0
-"""A comment is sent this often while there is nothing else, so that proxies keep the connection."""
+QUIET_SECONDS = 15.0
+"""An event ``quiet`` is sent this often while there is nothing else: proxies keep the connection, and a page that hears
+nothing for longer knows that it is broken, as after a computer was asleep."""
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -64,10 +68,11 @@ def client_js() -> str:
 
 
 def sse(source: Observable[Any], encode: Callable[[Any], Any] = lambda item: item) -> StreamingResponse:
-    """The items of an Observable as server-sent events, each as JSON.
+    """The items of an Observable as server-sent events, each as JSON; bytes as ``{"bytes": BASE64, "type": …}``.
 
     A slow page gets the newest item and skips those between. The stream ends when the source does: an error is an
-    event ``failed`` with its text, completion an event ``completed``.
+    event ``failed`` with its text, completion an event ``completed``. While there is nothing to send there is an event
+    ``quiet`` every 15 seconds.
 
     Args:
         source: any Observable; it is subscribed to when the response begins and disposed when the page goes.
@@ -78,7 +83,7 @@ def sse(source: Observable[Any], encode: Callable[[Any], Any] = lambda item: ite
         try:
             async with source.pipe(to_async_iterator(keep=1)) as items:
                 async for item in _kept_open(items):
-                    yield _COMMENT if item is _NOTHING else _event(encode(item))
+                    yield _QUIET if item is _NOTHING else _event(encode(item))
         except Exception as error:
             yield _event(str(error), event="failed")
         else:
@@ -91,9 +96,10 @@ def sse_prefix(db: Database, prefix: str, request: Request) -> StreamingResponse
     """The values under a prefix as server-sent events: the whole content first, then what changes.
 
     The events are ``content``, a mapping of keys to values, and ``change``, a mapping of the changed keys to
-    ``{"value": …}``, or to ``{}`` where a key was deleted. Each has as its id a version of the log that it includes. A
-    browser that connects again sends the last one (``Last-Event-ID``) and gets what has changed since, if the log still
-    has that version; otherwise the content.
+    ``{"value": …}``, or to ``{}`` where a key was deleted; bytes and quiet are as in `sse`. Each event has an id, which
+    names the content that the page has then. A browser that connects again sends the last one (``Last-Event-ID``) and
+    gets what differs, if the log still has that content; otherwise, as from another log, the whole content. Only the
+    sequenced protocol keeps a past, so with the others it is always the content.
 
     Args:
         db: the database.
@@ -105,9 +111,9 @@ def sse_prefix(db: Database, prefix: str, request: Request) -> StreamingResponse
     async def events() -> AsyncGenerator[str]:
         try:
             async for said in _kept_open(_content_and_changes(db, prefix, last)):
-                yield _COMMENT if said is _NOTHING else _event(said["data"], event=said["event"], id=said["version"])
-        except Error as error:
-            yield _event(str(error), event="failed")
+                yield _QUIET if said is _NOTHING else _event(said["data"], event=said["event"], id=said.get("id", ""))
+        except Exception as error:
+            yield _event(str(unforeseen(error)), event="failed")
         else:
             yield _event(None, event="completed")
 
@@ -117,9 +123,10 @@ def sse_prefix(db: Database, prefix: str, request: Request) -> StreamingResponse
 async def serve_websocket(db: Database, socket: WebSocket, prefix: str = "", *, write: bool = False) -> None:
     """Serve a page by a websocket until it goes or the database closes.
 
-    It sends what `sse_prefix` sends, as JSON objects with ``event``, ``data`` and ``version``. If ``write`` is set, a
-    page may send ``{"put": {key: value}, "delete": [key], "ask": anything}``, one atomic write of keys under the
-    prefix; the answer is ``{"event": "committed", "ask": …, "version": …}``, or ``"rejected"`` with ``error``.
+    It sends what `sse_prefix` sends, as JSON objects with ``event``, ``data`` and ``version``, a version of the log
+    that it includes. If ``write`` is set, a page may send ``{"put": {key: value}, "delete": [key], "ask": anything}``,
+    one atomic write of keys under the prefix; the answer is ``{"event": "committed", "ask": …, "version": …}``, or
+    ``"rejected"`` with ``error``.
 
     Args:
         db: the database.
@@ -133,21 +140,24 @@ async def serve_websocket(db: Database, socket: WebSocket, prefix: str = "", *, 
     async def send(said: Mapping[str, Any]) -> None:
         async with sending:
             with suppress(WebSocketDisconnect, RuntimeError):  # the page has gone, which receiving tells
-                await socket.send_text(json.dumps(said))
+                await socket.send_text(_json(said))
 
     async def follow() -> None:
         try:
-            async for said in _content_and_changes(db, prefix, ""):
-                await send(said)
-        except Error as error:
-            await send({"event": "failed", "error": str(error)})
+            async for said in _kept_open(_content_and_changes(db, prefix, None)):
+                await send({"event": "quiet"} if said is _NOTHING else said)
+        except Exception as error:
+            await send({"event": "failed", "error": str(unforeseen(error))})
         with suppress(WebSocketDisconnect, RuntimeError):
             await socket.close()
 
     tasks: set[asyncio.Task[None]] = {spawn(follow(), "rxmps3 websocket")}
     try:
         while True:
-            text = await socket.receive_text()
+            message = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                break
+            text = message.get("text") or ""  # a binary message is refused
             task = spawn(_written(db, prefix, text, write, send), "rxmps3 websocket write")
             tasks.add(task)
             task.add_done_callback(tasks.discard)
@@ -234,8 +244,8 @@ async def _written(db: Database, prefix: str, text: str, write: bool, send: Call
                     f"only keys under {prefix!r} may be written", operation="put", object=f"key {key!r}"
                 )
         version = await db.put_all(values)
-    except Error as error:
-        await send({"event": "rejected", "ask": asked, "error": str(error)})
+    except Exception as error:  # whatever it was: the page waits for an answer
+        await send({"event": "rejected", "ask": asked, "error": str(unforeseen(error))})
     else:
         await send({"event": "committed", "ask": asked, "version": version})
 
@@ -259,59 +269,52 @@ def _checked(text: str) -> dict[str, Any]:
 # -- content and changes -------------------------------------------------------------------------------------------
 
 _NOTHING: Final = object()
-_COMMENT = ":\n\n"
+_QUIET = "event: quiet\ndata: null\n\n"
 
 
-async def _content_and_changes(db: Database, prefix: str, last: str) -> AsyncGenerator[dict[str, Any]]:
-    """The content or, if the log still has the last version, what has changed since it; then each change."""
-    since = await _since(db, prefix, last) if last else None
+async def _content_and_changes(db: Database, prefix: str, last: str | None) -> AsyncGenerator[dict[str, Any]]:
+    """The content or, if the log still has that of the id ``last``, what differs from it; then each change.
+
+    Each with an id, unless ``last`` is None: who sends that does not resume.
+    """
+    since = await found_again(db, prefix, last) if last else None
     while True:
+        content = Content() if last is not None and db.protocol == "sequenced" else None
+        event = "content"
         try:
             async with _versioned(db, prefix).pipe(to_async_iterator(keep="all")) as items:
-                first = True
-                async for version, changed in items:
-                    if first and since is None:
-                        yield {"event": "content", "data": changed, "version": version}
-                    elif update := _differences(since, changed) if first and since is not None else _said_of(changed):
-                        yield {"event": "change", "data": update, "version": version}
-                    first, since = False, None
+                async for included, reached, deltas in items:
+                    if since is not None:
+                        (content, entries), since, event = since, None, "change"
+                        changed = content.caught_up(entries, deltas)
+                        if not changed:
+                            continue
+                    else:
+                        changed = {delta.key: delta.after for delta in deltas}
+                        if content is not None:
+                            content.stepped(deltas)
+                    data = changed if event == "content" else {key: _said(value) for key, value in changed.items()}
+                    id = {} if content is None else {"id": content.id(reached)}
+                    yield {"event": event, "data": data, "version": included, **id}
+                    event = "change"
             return
         except Overloaded:
-            continue  # the page is far behind: it gets the content anew
+            since = None  # the page is far behind: it gets the content anew
 
 
-def _versioned(db: Database, prefix: str) -> Observable[tuple[str, dict[str, Any]]]:
-    """The changes under a prefix, each with a version that it includes.
+def _versioned(db: Database, prefix: str) -> Observable[tuple[str, str, list[Delta[str, Any]]]]:
+    """The changes under a prefix, each with a version that it includes, and with the one that has been reached.
 
-    That is the version of the change before: a value that had to be downloaded is shown later than its version is
-    known. Who resumes from it gets what it has already once more, and misses nothing.
+    The first is that of the change before: a value that had to be downloaded is shown later than its version is known.
     """
     known = db.states.value.confirmed.version
 
-    def with_version(deltas: tuple[Delta[str, Any] | Reset, ...]) -> tuple[str, dict[str, Any]]:
+    def with_versions(deltas: tuple[Delta[str, Any] | Reset, ...]) -> tuple[str, str, list[Delta[str, Any]]]:
         nonlocal known
         included, known = known, db.states.value.confirmed.version
-        return included, {delta.key: delta.after for delta in deltas if isinstance(delta, Delta)}
+        return included, known, [delta for delta in deltas if isinstance(delta, Delta)]
 
-    return db.collection(prefix).as_observable().pipe(ops.map(with_version))
-
-
-async def _since(db: Database, prefix: str, last: str) -> dict[str, Any] | None:
-    """The content at a version; None if the log does not have it any more."""
-    try:
-        past = await db.at(last)
-        return dict(await past.get_prefix(prefix))
-    except (NotKept, Unsupported, InvalidOption):
-        return None
-
-
-def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    changed = {key: _said(value) for key, value in after.items() if key not in before or before[key] != value}
-    return changed | {key: _said(MISSING) for key in before if key not in after}
-
-
-def _said_of(changed: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _said(value) for key, value in changed.items()}
+    return db.collection(prefix).as_observable().pipe(ops.map(with_versions))
 
 
 def _said(value: Any) -> dict[str, Any]:
@@ -328,7 +331,7 @@ async def _kept_open(items: AsyncIterator[Any]) -> AsyncGenerator[Any]:
     try:
         while True:
             waiting = waiting or asyncio.get_running_loop().create_task(following())
-            done, _ = await asyncio.wait([waiting], timeout=COMMENT_SECONDS)
+            done, _ = await asyncio.wait([waiting], timeout=QUIET_SECONDS)
             if not done:
                 yield _NOTHING
                 continue
@@ -348,7 +351,18 @@ async def _kept_open(items: AsyncIterator[Any]) -> AsyncGenerator[Any]:
 def _event(data: Any, *, event: str = "", id: str = "") -> str:
     lines = [f"event: {event}"] if event else []
     lines += [f"id: {id}"] if id else []
-    return "\n".join([*lines, f"data: {json.dumps(data)}", "", ""])
+    return "\n".join([*lines, f"data: {_json(data)}", "", ""])
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=_as_json)
+
+
+def _as_json(value: Any) -> Any:
+    """Bytes, as `rxmps3 get --json` shows them."""
+    if isinstance(value, Blob):
+        return {"bytes": b64encode(value).decode(), "type": value.content_type}
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def _response(events: AsyncGenerator[str]) -> StreamingResponse:

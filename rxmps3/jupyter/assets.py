@@ -27,17 +27,18 @@ def source(name: str) -> str:
 
 
 @cache
-def module(view: str) -> str:
+def module(view: str, carrier: str = "anywidget") -> str:
     """The ES module of one view, with everything that it imports.
 
     Args:
         view: the name of the file that exports ``render(model, el)``.
+        carrier: the name of the file that exports ``rendering(render)``, what is called to draw.
     """
     parts: dict[str, str] = {}
     _collect(view, parts)
-    _collect("anywidget", parts)
-    entry = f"export default {{ render: $anywidget.rendering($['{view}'].render) }};"
-    return "\n".join(["const $ = {};", *parts.values(), "const $anywidget = $['anywidget'];", entry])
+    _collect(carrier, parts)
+    entry = f"export default {{ render: $carrier.rendering($['{view}'].render) }};"
+    return "\n".join(["const $ = {};", *parts.values(), f"const $carrier = $['{carrier}'];", entry])
 
 
 def style() -> str:

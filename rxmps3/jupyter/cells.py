@@ -1,13 +1,21 @@
-"""The lifetime of what a notebook cell creates: until the cell runs again."""
+"""The lifetime of what a notebook cell creates: until the cell runs again.
+
+In marimo, which is no IPython, it is also until the page is closed, where many pages have one process; in an
+application of Panel until the session ends.
+"""
 
 from __future__ import annotations
 
+import logging
 import sys
+import threading
 from typing import Any, NamedTuple
 
 from reactivex.abc import DisposableBase
 
-__all__ = ["Run", "belongs_to_this_cell", "this_run"]
+__all__ = ["Run", "belongs_to_this_cell", "in_a_subshell", "is_no_output", "this_run"]
+
+logger = logging.getLogger("rxmps3")
 
 
 class Run(NamedTuple):
@@ -40,8 +48,29 @@ def this_run() -> Run | None:
     return Run(cell, execution) if cell else None
 
 
+def in_a_subshell() -> bool:
+    """Whether the kernel handles a message that a page has sent to a subshell."""
+    shell = _shell()
+    parent: dict[str, Any] = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    return parent.get("header", {}).get("subshell_id") is not None
+
+
 def belongs_to_this_cell(thing: DisposableBase) -> None:
-    """Dispose a resource when the current cell runs again or JupyterLab reports that it was deleted."""
+    """Dispose a resource when the current cell runs again or the notebook reports that it was deleted."""
+    document = _document_of_panel()
+    if document is not None:
+
+        def ended(_: object) -> None:
+            thing.dispose()
+
+        document.on_session_destroyed(ended)
+        return
+    cells = _cells_of_marimo()
+    if cells is not None:
+        ends = _EndsWithMarimosCell(thing)
+        cells.add(ends)
+        _end_with_session(ends)
+        return
     run = this_run()
     if run is None:
         return
@@ -76,6 +105,70 @@ def _end(cell: str) -> None:
     _, things = _latest.pop(cell, ("", []))
     for thing in things:
         thing.dispose()
+
+
+# -- marimo and Panel ----------------------------------------------------------------------------------------------
+
+_sessions: dict[threading.Thread, set[_EndsWithMarimosCell]] = {}
+
+
+class _EndsWithMarimosCell:
+    """An item of marimo's `CellLifecycleRegistry`."""
+
+    def __init__(self, thing: DisposableBase) -> None:
+        self._thing = thing
+        self._session = threading.current_thread()
+
+    def create(self, context: object) -> None:
+        """The cell is running."""
+
+    def dispose(self, context: object, deletion: bool) -> bool:
+        """The cell is about to run again, or was deleted."""
+        _sessions.get(self._session, set()).discard(self)
+        self._thing.dispose()
+        return True  # it is done with
+
+
+def is_no_output() -> bool:
+    """Whether what is made here is not shown as output of a cell that outlives it, as in marimo and in Panel."""
+    return _cells_of_marimo() is not None or _document_of_panel() is not None
+
+
+def _cells_of_marimo() -> Any:
+    """The registry of what ends with a cell, of the session that this thread belongs to; None if there is none."""
+    contexts: Any = sys.modules.get("marimo._runtime.context.types")
+    context_here = getattr(contexts, "safe_get_context", None)  # none of this is public
+    return None if context_here is None else getattr(context_here(), "cell_lifecycle_registry", None)
+
+
+def _end_with_session(ends: _EndsWithMarimosCell) -> None:
+    """Dispose it when the current thread has ended: that is how a session ends if it is not a process of its own."""
+    session = threading.current_thread()
+    if session is threading.main_thread():
+        return
+    known = session in _sessions
+    _sessions.setdefault(session, set()).add(ends)
+    if known:
+        return
+
+    def wait() -> None:
+        session.join()
+        for one in list(_sessions.pop(session)):
+            try:
+                one.dispose(None, deletion=True)
+            except Exception as error:  # its page and its loop are gone
+                logger.debug("what a session of marimo had made: %r", error)
+
+    threading.Thread(target=wait, name="rxmps3 marimo session", daemon=True).start()
+
+
+def _document_of_panel() -> Any:
+    """The document of the session whose code runs in this thread; None if there is none."""
+    panel: Any = sys.modules.get("panel")
+    return None if panel is None else panel.state.curdoc
+
+
+# -- IPython -------------------------------------------------------------------------------------------------------
 
 
 def _shell() -> Any:

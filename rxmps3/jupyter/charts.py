@@ -64,7 +64,7 @@ class ChartModel(ViewModel):
         self._added: dict[str, list[tuple[float, float]]] = {}
         self._points: dict[str, dict[str, tuple[Any, float]]] = {}
         self._touched: set[str] = set()
-        self._source, subscription = follow(source, prefix, self, "chart")
+        self._source, subscription = follow(source, prefix, self, "chart", x)
         self.owns(subscription)
         self.flush()
 
@@ -126,6 +126,8 @@ class ChartModel(ViewModel):
                     continue
             else:
                 points[key] = (across, number)
+                if len(points) > MOST_POINTS:
+                    del points[next(iter(points))]
             self._touched.add(name)
 
     def show(self) -> None:
@@ -141,8 +143,15 @@ class ChartModel(ViewModel):
             self.send({"kind": "set", "series": series, "gone": gone})
         if self._source.ended:
             self.set("ended", True)
-            if self._source.ended not in ("closed", "completed"):
-                self.set("problem", self._source.ended)
+        failed = self._source.ended not in ("", "closed", "completed")
+        self.set("problem", self._source.ended if failed else self._lack())
+
+    def _lack(self) -> str:
+        """Why there is nothing to draw although there are rows; "" otherwise."""
+        if not self._source.values or self._series or any(self._points.values()):
+            return ""
+        numbers = "number" if self._y is None else f"number in {' or '.join(map(repr, self._y))}"
+        return f"nothing to draw: no row has a {numbers}" + (f" and a value in {self._x!r}" if self._x else "")
 
     def asked(self, kind: str, page: str, message: dict[str, Any]) -> None:
         if kind == "points":
@@ -217,7 +226,8 @@ def chart(
     latest number. Click the legend to choose what is drawn; drag over the plot to zoom.
 
     Args:
-        source: a database, a key, or an Observable of numbers, of records, or of anything `table` accepts.
+        source: a database, a key, or an Observable of numbers, of records, or of anything `table` accepts. A mapping
+            with a field ``x`` is a record, so a key that holds one draws a point for each of its values.
         prefix: the keys of the database to draw.
         x: the field on the x axis: numbers, datetimes or texts.
         y: the fields on the y axis; by default all numeric fields.
@@ -233,7 +243,7 @@ def chart(
     if kind not in get_args(Kind):
         raise InvalidOption(f"kind={kind!r} is none of {', '.join(get_args(Kind))}", operation="chart")
     if window is not None and not (isinstance(cast(object, window), (int, float)) and 0 <= window < math.inf):
-        raise InvalidOption(f"window={window!r} is no number of seconds", operation="chart")
+        raise InvalidOption(f"window={window!r} is not a number of seconds", operation="chart")
     fields = [y] if isinstance(y, str) else y
     seconds = 60.0 if window is None and x is None else float(window or 0)
     name = title or prefix or _name_of(source)

@@ -7,12 +7,15 @@ from typing import Any, cast
 
 import traitlets
 
-from rxmps3.errors import Error, InvalidOption, InvalidValue, Unsupported
+from rxmps3.database.undo_steps import Actions, one_action
+from rxmps3.errors import InvalidOption, InvalidValue, Unsupported, unforeseen
 from rxmps3.jupyter.frames import DEFAULT_FPS, Frames, checked_fps, kernel_loop
+from rxmps3.jupyter.sources import if_rejected
 from rxmps3.jupyter.text import to_text
 from rxmps3.jupyter.viewmodel import ViewModel
 from rxmps3.jupyter.widget import Widget
 from rxmps3.model.missing import MISSING
+from rxmps3.replica.receipt import Receipt
 from rxmps3.streams.key import Key, KeyEntry
 from rxmps3.streams.typed import Codec, codec_for
 
@@ -39,9 +42,15 @@ class ControlsModel(ViewModel):
         self._codec: Codec[Any] = codec_for(kind, f"key {key.name!r}")
         self._entry: KeyEntry[Any] | None = None
         self._edits: dict[tuple[str, ...], Any] = {}
+        self._actions = Actions()
+        self._action: object = None
+        self._failed = ""  # why the last edit was not written
         self._leaving: Frames[None] = Frames(loop, fps, self._write)
-        self.owns(key.entries().subscribe(self._arrived))
+        self.owns(key.entries().subscribe(self._arrived, on_completed=self._closed))
         self.flush()
+
+    def _closed(self) -> None:
+        self.call(lambda: self.set("status", {"closed": True}))
 
     def _arrived(self, entry: KeyEntry[Any]) -> None:
         self._entry = entry
@@ -54,7 +63,7 @@ class ControlsModel(ViewModel):
         if entry.error is not None:
             self.set("problem", str(entry.error))
             return
-        self.set("problem", "")
+        self.set("problem", self._failed)
         self.set("value", self._json(entry.value))
         self.set("by", entry.by)
         self.set("pending", entry.pending)
@@ -85,11 +94,13 @@ class ControlsModel(ViewModel):
         self.set("wrong", wrong)
         self.set("value", whole)
         self._edits[tuple(names)] = message.get("value")
+        self._action = self._actions.at(self.loop.time())
         self._leaving.push(None)
 
     def _write(self, _: None) -> None:
         """Write a changed field, keeping what others have written to the other fields."""
         edits, self._edits = self._edits, {}
+        self._failed = ""
         there: dict[str, Any] = {}
         if self._entry is not None:
             there = self._json(self._entry.value) or there
@@ -97,25 +108,30 @@ class ControlsModel(ViewModel):
         for path, part in edits.items():
             whole, patch = _with(whole, list(path), part), _with(patch, list(path), part)
         try:
-            if whole != there and not self._patched(patch, list(edits.values())):
-                self._key.on_next(self._key.loaded(whole))
-        except Error as error:
-            self.set("problem", str(error))
+            with one_action(self._action):
+                if whole != there:
+                    done = self._patched(patch, list(edits.values())) or self._key.put(self._key.loaded(whole))
+                    if_rejected(done, lambda reason: self.call(lambda: self._fail(reason)))
+        except Exception as error:
+            self._fail(str(unforeseen(error)))
         self.wake()
 
-    def _patched(self, patch: dict[str, Any], parts: list[Any]) -> bool:
+    def _fail(self, reason: str) -> None:
+        self._failed = f"Not written: {reason}"
+        self.set("problem", self._failed)
+
+    def _patched(self, patch: dict[str, Any], parts: list[Any]) -> Receipt | None:
         """Write the field as a patch, if there is a value to patch and a patch can express it (null would delete)."""
         if (
             self._entry is None
             or not self._entry.version
             or any(part is None or isinstance(part, dict) for part in parts)
         ):
-            return False
+            return None
         try:
-            self._key.patch(patch)
+            return self._key.patch(patch)
         except Unsupported:
-            return False
-        return True
+            return None
 
     def dispose(self) -> None:
         self._leaving.flush()
@@ -162,7 +178,7 @@ def controls(kind: Any, key: Key[Any], *, fps: float = DEFAULT_FPS) -> ControlsV
         InvalidOption: an argument is invalid.
     """
     if not callable(getattr(kind, "model_json_schema", None)):
-        raise InvalidOption(f"{kind!r} is no pydantic model", operation="controls", remedy="give its class")
+        raise InvalidOption(f"{kind!r} is not a pydantic model", operation="controls", remedy="give its class")
     if not isinstance(cast(object, key), Key):
-        raise InvalidOption(f"{key!r} is no key", operation="controls", remedy='give db.key("…")')
+        raise InvalidOption(f"{key!r} is not a key", operation="controls", remedy='give db.key("…")')
     return ControlsView(ControlsModel(kind, key, checked_fps(fps), kernel_loop()))

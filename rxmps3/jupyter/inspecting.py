@@ -26,7 +26,7 @@ MOST_FOUND = 200
 MOST_VERSIONS = 200
 MOST_PENDING = 100
 EARLIER_VERSIONS = 20
-"""So many versions of the log are read that were there before."""
+"""How many earlier versions of the log are read."""
 MOST_NAMED = 8
 """Keys that a line of the log names."""
 MOST_CHARACTERS = 100_000
@@ -46,8 +46,8 @@ class InspectorModel(ViewModel):
     view = "inspector"
 
     def __init__(self, db: Any, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop, 5, facts=[], counts=[], log=[], pending=[], total=0, title=repr(db))
-        self._db = db
+        super().__init__(loop, 5, facts=[], counts=[], log=[], pending=[], total=0, title=db.name)
+        self.db = db
         self._log: deque[dict[str, Any]] = deque(maxlen=MOST_VERSIONS)
         self._earlier: list[dict[str, Any]] = []
         self._touched: set[str] = set()
@@ -73,7 +73,7 @@ class InspectorModel(ViewModel):
 
     def _read_earlier(self) -> None:
         """The last versions before now, if the log keeps its past; else none."""
-        last = self._db.states.value.confirmed.version
+        last = self.db.states.value.confirmed.version
         if not last.isdecimal():
             return
         begin = max(0, int(last) - EARLIER_VERSIONS)
@@ -87,7 +87,7 @@ class InspectorModel(ViewModel):
         def not_kept(_: Exception) -> None:
             """The log is shown from now on, then."""
 
-        self.owns(self._db.replay(begin, int(last), speed=None).subscribe(version, on_error=not_kept))
+        self.owns(self.db.replay(begin, int(last), speed=None).subscribe(version, on_error=not_kept))
 
     def _version(self, version: Any) -> None:
         if not hasattr(version, "writes"):
@@ -107,16 +107,16 @@ class InspectorModel(ViewModel):
         self.wake()
 
     def show(self) -> None:
-        status, cost = self._db.status.value, self._db.cost.value
-        self.set("total", len(self._db))
+        status, cost = self.db.status.value, self.db.cost.value
+        self.set("total", len(self.db))
         self.set("log", [*self._log, *reversed(self._earlier)][:MOST_VERSIONS])
-        pending = self._db.pending.value
+        pending = self.db.pending.value
         self.set("pending", [[one.version, one.stage, list(one.keys[:MOST_NAMED])] for one in pending[:MOST_PENDING]])
         self.set(
             "facts",
             [
-                ["manifest", self._db.name],
-                ["protocol", self._db.protocol],
+                ["manifest", self.db.name],
+                ["protocol", self.db.protocol],
                 ["newest version", status.head or "none"],
                 ["online", {None: "not known yet", True: "yes", False: "no"}[status.online]],
                 ["cost", f"{cost.per_month:.2f} {cost.prices.currency} a month at this pace"],
@@ -126,7 +126,7 @@ class InspectorModel(ViewModel):
         self.set(
             "counts",
             [
-                ["keys", len(self._db)],
+                ["keys", len(self.db)],
                 ["pending", status.pending],
                 ["requests", status.requests],
                 ["bytes up", status.bytes_up],
@@ -145,7 +145,7 @@ class InspectorModel(ViewModel):
             self.send({"kind": kind, "view": page, **self.children(str(message.get("path") or ""))})
         elif kind == "find":
             text = str(message.get("text") or "").casefold()
-            found = [key for key in self._db.keys("") if text in key.casefold()]
+            found = [key for key in self.db.keys("") if text in key.casefold()]
             self.send({"kind": kind, "view": page, "text": text, "keys": found[:MOST_FOUND], "total": len(found)})
         elif kind == "watch":
             key = str(message.get("key"))
@@ -158,7 +158,7 @@ class InspectorModel(ViewModel):
     def children(self, path: str) -> dict[str, Any]:
         """The names one level below a path: for each, whether it is a key and how many keys are below it."""
         below: dict[str, list[int]] = {}
-        for key in self._db.keys(path):
+        for key in self.db.keys(path):
             name, slash, _ = key[len(path) :].partition("/")
             counts = below.setdefault(name + slash, [0, 0])
             counts[0 if slash else 1] += 1
@@ -169,7 +169,7 @@ class InspectorModel(ViewModel):
         """Send a value as soon as it is loaded."""
 
         def tell(value: Any) -> None:
-            view = self._db.states.value
+            view = self.db.states.value
             entry = view.look_up(key)
             text = (
                 None
@@ -191,7 +191,7 @@ class InspectorModel(ViewModel):
             """There is no first value of what has completed."""
 
         try:
-            self._db.observe(key, MISSING).pipe(ops.first()).subscribe(tell, on_error=closed)
+            self.db.observe(key, MISSING).pipe(ops.first()).subscribe(tell, on_error=closed)
         except Error as error:
             self.set("problem", str(error))
 
@@ -215,7 +215,7 @@ class InspectorView(Widget[InspectorModel]):
     def __repr__(self) -> str:
         state = self.model.state
         facts = [f"{name}: {what}" for name, what in state["facts"] + state["counts"]]
-        return visible("\n".join([state["title"], *facts]))
+        return visible("\n".join([repr(self.model.db), *facts]))
 
 
 def inspector(db: Any) -> InspectorView:
@@ -226,5 +226,5 @@ def inspector(db: Any) -> InspectorView:
         InvalidOption: the argument is not a database.
     """
     if not is_database(db):
-        raise InvalidOption(f"{db!r} is no database", operation="inspector")
+        raise InvalidOption(f"{db!r} is not a database", operation="inspector")
     return InspectorView(InspectorModel(db, kernel_loop()))

@@ -21,6 +21,8 @@ __all__ = ["PeopleModel", "PeopleView", "presence"]
 
 MOST_PEOPLE = 100
 MOST_FIELDS = 8
+LOOK_SECONDS = 5.0
+"""How often it is looked whether the page with the pointer is still there."""
 CURSOR = "cursor"
 """The field of ``me`` that says where somebody points: ``{"x": …, "y": …}``, each from 0 to 1."""
 
@@ -31,7 +33,7 @@ class PeopleModel(ViewModel):
     States: ``people``, for each ``id``, ``name``, ``own``, ``since`` and ``seen`` (seconds since 1970), ``says`` (names
     and texts), ``cursor``; ``cursors``, whether there is an area to point at; ``more``, the number not shown.
 
-    A page reports its user's pointer by ``cursor`` with ``x`` and ``y``, or with neither.
+    A page reports its user's pointer by ``cursor`` with ``x`` and ``y``, or with neither. It goes with the page.
     """
 
     view = "presence"
@@ -40,6 +42,8 @@ class PeopleModel(ViewModel):
         super().__init__(loop, 20, people=[], cursors=cursors, more=0, title="Here now")
         self._here = here
         self._latest: Mapping[str, Participant] | None = None
+        self._pointing: str | None = None  # the page with the pointer
+        self._look: asyncio.TimerHandle | None = None
         self.owns(here.subscribe(self._told, on_completed=self._closed))
         self.flush()
 
@@ -64,11 +68,35 @@ class PeopleModel(ViewModel):
         if kind != CURSOR or self._here.me is None:
             return
         x, y = message.get("x"), message.get("y")
+        if isinstance(x, (int, float)) and isinstance(y, (int, float)) and 0 <= x <= 1 and 0 <= y <= 1:
+            self._pointing = page
+            self._point({"x": round(x, 3), "y": round(y, 3)})
+            self._look = self._look or self.loop.call_later(LOOK_SECONDS, self._look_for_page)
+        else:
+            self._pointing = None
+            self._point(None)
+
+    def left(self, page: str) -> None:
+        if page == self._pointing:
+            self._pointing = None
+            self._point(None)
+
+    def dispose(self) -> None:
+        if not self.disposed and self._pointing is not None:
+            self.left(self._pointing)
+        if self._look is not None:
+            self._look.cancel()
+        super().dispose()
+
+    def _look_for_page(self) -> None:
+        """A page may go without a word."""
+        gone = self._pointing not in self.pages
+        self._look = None if gone else self.loop.call_later(LOOK_SECONDS, self._look_for_page)
+
+    def _point(self, place: dict[str, float] | None) -> None:
         try:
-            if isinstance(x, (int, float)) and isinstance(y, (int, float)) and 0 <= x <= 1 and 0 <= y <= 1:
-                self._here.update({CURSOR: {"x": round(x, 3), "y": round(y, 3)}})
-            else:
-                self._here.update({CURSOR: None})
+            self._here.update({CURSOR: place})
+            self.set("problem", "")
         except Error as error:
             self.set("problem", str(error))
 

@@ -178,7 +178,7 @@ def checked_source(source: object, operation: str) -> Observable[Any]:
     remedy = "try db.observe(key)"
     if hasattr(source, "observe_prefix"):
         remedy = 'give db.observe_prefix("…"), or see rxmps3.jupyter.table(db)'
-    raise InvalidOption(f"{source!r} is no Observable", operation=operation, remedy=remedy)
+    raise InvalidOption(f"{source!r} is not an Observable", operation=operation, remedy=remedy)
 
 
 def named(error: Exception) -> str:

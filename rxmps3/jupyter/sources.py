@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
 from reactivex import Observable
@@ -16,10 +16,12 @@ from rxmps3.jupyter.values import fields_of
 from rxmps3.jupyter.viewmodel import ViewModel
 from rxmps3.model.missing import MISSING
 
-__all__ = ["Mark", "Rows", "follow", "is_database", "row_of"]
+__all__ = ["Mark", "Rows", "follow", "if_rejected", "is_database", "row_of"]
 
 VALUE = "value"
 """The column of a value that has no fields."""
+MOST_RECORDS = 100_000
+"""Records that are kept of a stream of single ones; older ones are let go of."""
 
 
 class Mark(NamedTuple):
@@ -92,6 +94,8 @@ class Rows:
         self.loaded = True
         self._set(str(self._records), record, changed)
         self._records += 1
+        if self._records > MOST_RECORDS:
+            self._set(str(self._records - MOST_RECORDS - 1), MISSING, changed)
 
     def _take_version(self, version: Any, changed: set[str]) -> None:
         """A version of the log: writer and time."""
@@ -118,12 +122,33 @@ class Rows:
             self.values[key] = value
 
 
+def if_rejected(receipt: Any, action: Callable[[str], Any]) -> None:
+    """Call an action with the reason if a write is rolled back, on any thread; nothing happens if it is no receipt."""
+
+    def reached(stage: str) -> None:
+        if stage == "rejected":
+            try:
+                receipt.wait(0)
+            except Exception as error:
+                action(str(error))
+            else:
+                action("rolled back")
+
+    if hasattr(receipt, "stages"):
+        receipt.stages.subscribe(reached)
+
+
 def _key_of(key: Any) -> str:
     return key if isinstance(key, str) else str(key)
 
 
-def follow(source: Any, prefix: str, model: ViewModel, operation: str) -> tuple[Rows, DisposableBase]:
+def follow(
+    source: Any, prefix: str, model: ViewModel, operation: str, field: str | None = None
+) -> tuple[Rows, DisposableBase]:
     """Follow a database's keys under a prefix, or an Observable.
+
+    Args:
+        field: a mapping of an Observable that has this field is a record, and no mapping of keys to values.
 
     Raises:
         InvalidOption: the source is neither.
@@ -142,7 +167,7 @@ def follow(source: Any, prefix: str, model: ViewModel, operation: str) -> tuple[
         raise InvalidOption(
             f"{source!r} is neither a database nor an Observable", operation=operation, remedy=f"try {operation}(db)"
         )
-    return rows, _of_observable(cast("Observable[Any]", source), told)
+    return rows, _of_observable(cast("Observable[Any]", source), told, field)
 
 
 def _of_database(db: Any, prefix: str, told: Any) -> DisposableBase:
@@ -174,9 +199,14 @@ def _of_database(db: Any, prefix: str, told: Any) -> DisposableBase:
     )
 
 
-def _of_observable(source: Observable[Any], told: Any) -> DisposableBase:
+def _of_observable(source: Observable[Any], told: Any, field: str | None) -> DisposableBase:
+    def is_record(item: Mapping[Any, Any]) -> bool:
+        return field is not None and field in item and not isinstance(item[field], Mapping)
+
     def on_next(item: Any) -> None:
-        if isinstance(item, Mapping):
+        if isinstance(item, Mapping) and is_record(cast("Mapping[Any, Any]", item)):
+            told("one", dict(cast("Mapping[str, Any]", item)))
+        elif isinstance(item, Mapping):
             told("whole", {str(key): value for key, value in cast("Mapping[Any, Any]", item).items()})
         elif hasattr(item, "key") and hasattr(item, "after"):
             told("deltas", (item,))

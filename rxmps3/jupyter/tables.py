@@ -17,7 +17,7 @@ from reactivex.subject import BehaviorSubject
 from rxmps3.errors import Error, InvalidOption, Unsupported
 from rxmps3.jupyter.frames import DEFAULT_FPS, checked_fps, kernel_loop
 from rxmps3.jupyter.ordering import KEY, Ask, Order
-from rxmps3.jupyter.sources import VALUE, follow, is_database, row_of
+from rxmps3.jupyter.sources import VALUE, follow, if_rejected, is_database, row_of
 from rxmps3.jupyter.text import to_text
 from rxmps3.jupyter.values import visible
 from rxmps3.jupyter.viewmodel import ViewModel
@@ -206,22 +206,8 @@ class TableModel(ViewModel):
         except (Error, ValueError, TypeError) as error:
             return refuse(str(error))
 
-        def outcome(stage: str) -> None:
-            if stage == "rejected":
-                self.call(lambda: refuse(_reason(done)))
-
-        if hasattr(done, "stages"):
-            done.stages.subscribe(outcome)
+        if_rejected(done, lambda reason: self.call(lambda: refuse(reason)))
         return None
-
-
-def _reason(receipt: Any) -> str:
-    """Why a write was rolled back."""
-    try:
-        receipt.wait(0)
-    except Exception as error:
-        return str(error)
-    return "rolled back"
 
 
 def typed_like(present: Any, text: str) -> Any:
@@ -252,7 +238,7 @@ def typed_like(present: Any, text: str) -> Any:
         )
         raise ValueError(f"{text!r} is not {wanted}")
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{text!r} is no number that JSON has")
+        raise ValueError(f"{text!r} is not a JSON number")
     return value
 
 

@@ -27,7 +27,7 @@ MOST_CHANGES = 100
 MOST_KEYS = 200
 MOST_CHARACTERS = 200
 MOST_KEPT = 256
-"""So many states are kept; they share what they have in common."""
+"""How many states are kept; they share what they have in common."""
 FASTEST = 50.0
 
 
@@ -38,7 +38,8 @@ class TimelineModel(ViewModel):
     at the end; ``playing``; ``speed``, versions a second; ``moment``, of the version shown: ``by``, ``date`` (seconds
     since 1970), ``changes`` (key, before, after, as texts), ``keys`` (key and text), ``total``.
 
-    Pages send ``go`` (with ``at``), ``follow``, ``play`` (with ``speed``) and ``pause``.
+    Pages send ``go`` (with ``at``), ``follow``, ``play`` (with ``speed``) and ``pause``. While no page shows it and
+    nobody observes ``shown``, it reads nothing, and stands still where it plays.
     """
 
     view = "timeline"
@@ -69,6 +70,14 @@ class TimelineModel(ViewModel):
             self.wake()
 
     def take(self) -> None:
+        if self.shown.observers:
+            self._follow()
+
+    def show(self) -> None:
+        self._follow()
+        self._woken.set()
+
+    def _follow(self) -> None:
         if self._last > self.state["last"]:
             self.set("last", self._last)
             if self.state["following"]:
@@ -109,10 +118,13 @@ class TimelineModel(ViewModel):
         return await asyncio.to_thread(call) if self._blocking else await call()
 
     async def _run(self) -> None:
-        """Show the newest requested version, and step while playing."""
+        """Show the newest requested version, and step while playing and somebody sees it."""
         await self._begin()
         while True:
-            if self._wanted is None and not self.state["playing"]:
+            seen = self.watched or bool(self.shown.observers)
+            if self._wanted is None and not (self.state["playing"] and seen):
+                if self.state["playing"]:
+                    self.wake()  # notes that no page is there: the next one that comes sees it go on
                 self._woken.clear()
                 await self._woken.wait()
                 continue
@@ -242,5 +254,5 @@ def timeline(db: Any, prefix: str = "") -> TimelineView:
         InvalidOption: the argument is not a database.
     """
     if not is_database(db):
-        raise InvalidOption(f"{db!r} is no database", operation="timeline")
+        raise InvalidOption(f"{db!r} is not a database", operation="timeline")
     return TimelineView(TimelineModel(db, prefix, kernel_loop()))

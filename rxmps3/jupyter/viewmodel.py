@@ -13,7 +13,16 @@ and ``bye`` when it closes. The answer is ``alive``, which tells the page that t
 page names its ``view``; other pages ignore it. When no page has reported for `AWAY_AFTER` seconds, the view model
 follows its source without sending; the next ``here`` brings all pages up to date.
 
-A websocket carrier sends the whole state when it is attached, forwards `Carrier.set_state` and `Carrier.send`, and
+Messages and states may be lost in both directions: a page was away too long and was forgotten, a socket was down, a
+kernel dropped what it could not place, a notebook server what was too much at once. So a page sends each message with
+its ``number``, and ``alive`` says which one it answers, whether one is ``missed``, and how many messages went to this
+page alone (``own``) and to all pages (``all``). The state ``revision`` counts the changes of all states, and ``alive``
+has it too. A page that finds a difference asks for everything it shows anew; for the states, by ``states``.
+
+What a user does is sent as an ``act``. It is answered by ``done``, or by ``refused`` with a ``reason``, each with its
+``number``. A page that gets neither before the next ``alive``, which says that something is missed, tells the user.
+
+A websocket carrier sends the whole state when it is attached, forwards `Carrier.set_states` and `Carrier.send`, and
 calls `ViewModel.receive` and `ViewModel.changed` on the view model's event loop.
 """
 
@@ -22,12 +31,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase
 from reactivex.disposable import CompositeDisposable
 
+from rxmps3.errors import Error, InvalidOption
 from rxmps3.jupyter.frames import Frames
 
 __all__ = ["AWAY_AFTER", "Carrier", "Message", "ViewModel"]
@@ -43,13 +54,30 @@ Message = Mapping[str, Any]
 class Carrier(Protocol):
     """Takes a view model to pages. Called on the view model's loop."""
 
-    def set_state(self, name: str, value: Any) -> None:
-        """A state has a new value."""
+    def set_states(self, states: Mapping[str, Any], *, again: bool = False) -> None:
+        """States have new values; or the same ones as before, which a page has not got."""
         ...
 
     def send(self, message: Message) -> None:
         """Send a message to every page."""
         ...
+
+
+@dataclass
+class _Heard:
+    """What was heard from a page.
+
+    Attributes:
+        at: the loop time of its last message.
+        number: of that message.
+        missed: whether messages before it did not arrive, or belong to a time that is forgotten.
+        told: the messages sent to this page alone.
+    """
+
+    at: float
+    number: int = 0
+    missed: bool = False
+    told: int = 0
 
 
 class ViewModel(DisposableBase):
@@ -66,12 +94,14 @@ class ViewModel(DisposableBase):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, fps: float, **state: Any) -> None:
         self.loop = loop
-        self.state: dict[str, Any] = {"problem": "", "status": None, **state}
+        self.state: dict[str, Any] = {"problem": "", "status": None, "revision": 0, **state}
         self.disposed = False
         self._carrier: Carrier | None = None
-        self._pages: dict[str, float] = {}
+        self._pages: dict[str, _Heard] = {}
+        self._told_all = 0
         self._begun = loop.time()
         self._behind = False
+        self._broken = ""  # why the last frame could not be shown
         self._frames: Frames[None] = Frames(loop, fps, self._frame)
         self._subscriptions = CompositeDisposable()
 
@@ -93,17 +123,50 @@ class ViewModel(DisposableBase):
             self._pages.pop(page, None)
             self.left(page)
             return
-        self._pages[page] = self.loop.time()
+        heard = self._note_page(page, said.get("number"))
         if kind == "here":
-            self.send({"kind": "alive", "view": page})
-            if self._behind:
-                self.wake()
+            self._answer(page, heard)
             return
+        if kind == "states":
+            if self._carrier is not None:
+                self._carrier.set_states(self.state, again=True)
+            return
+        what = {"view": page, "number": said["number"]} if "number" in said else {"view": page}
         try:
+            if self.disposed and said.get("act"):
+                raise InvalidOption("this view has stopped", operation=kind, remedy="run its cell again")
             self.asked(kind, page, said)
         except Exception as error:
             logger.warning("a page asked for %r, and that failed: %r", kind, error)
-            self.send({"kind": "refused", "view": page, "reason": f"{type(error).__name__}: {error}"})
+            reason = str(error) if isinstance(error, Error) else f"{type(error).__name__}: {error}"
+            self.send({"kind": "refused", **what, "reason": reason})
+        else:
+            if said.get("act"):
+                self.send({"kind": "done", **what})
+
+    def _answer(self, page: str, heard: _Heard) -> None:
+        self.send(
+            {
+                "kind": "alive",
+                "view": page,
+                "number": heard.number,
+                "missed": heard.missed,
+                "own": heard.told,
+                "all": self._told_all,
+                "revision": self.state["revision"],
+            }
+        )
+        heard.missed = False
+        if self._behind:
+            self.wake()
+
+    def _note_page(self, page: str, number: object) -> _Heard:
+        heard = self._pages.setdefault(page, _Heard(0.0))
+        heard.at = self.loop.time()
+        if isinstance(number, int):
+            heard.missed |= number != heard.number + 1
+            heard.number = number
+        return heard
 
     def changed(self, name: str, value: Any) -> None:
         """Handle a state set by a page."""
@@ -128,13 +191,19 @@ class ViewModel(DisposableBase):
         """Set a state. On the loop."""
         if self.state.get(name) != value:
             self.state[name] = value
+            self.state["revision"] += 1
             if self._carrier is not None:
-                self._carrier.set_state(name, value)
+                self._carrier.set_states({name: value, "revision": self.state["revision"]})
 
     def send(self, message: Message) -> None:
         """Send a message. On the loop."""
-        if self._carrier is not None:
-            self._carrier.send(message)
+        if self._carrier is None:
+            return
+        if "view" not in message:
+            self._told_all += 1
+        elif message["kind"] != "alive" and message["view"] in self._pages:
+            self._pages[message["view"]].told += 1
+        self._carrier.send(message)
 
     def wake(self) -> None:
         """Schedule the next frame. Callable from any thread."""
@@ -162,9 +231,13 @@ class ViewModel(DisposableBase):
         self.owns(status.subscribe(told, on_completed=closed))
 
     def call(self, action: Any) -> None:
+        """As `post`, but ignored once the view model is disposed."""
+        self.post(lambda: None if self.disposed else action())
+
+    def post(self, action: Any) -> None:
         """Call a function soon, on the loop. Callable from any thread; ignored once the loop is closed."""
         try:
-            self.loop.call_soon_threadsafe(lambda: None if self.disposed else action())
+            self.loop.call_soon_threadsafe(action)
         except RuntimeError:
             pass  # the kernel is shutting down
 
@@ -172,7 +245,7 @@ class ViewModel(DisposableBase):
     def pages(self) -> list[str]:
         """The pages that show the view."""
         since = self.loop.time() - AWAY_AFTER
-        for page in [page for page, heard in self._pages.items() if heard < since]:
+        for page in [page for page, heard in self._pages.items() if heard.at < since]:
             del self._pages[page]
             self.left(page)
         return list(self._pages)
@@ -189,6 +262,8 @@ class ViewModel(DisposableBase):
         self._subscriptions.dispose()
         self._frames.flush()
         self._frames.stop()
+        if self.state["status"] != {"closed": True}:
+            self.set("status", {"stopped": True})
         self.disposed = True
 
     def _frame(self, _: None) -> None:
@@ -197,6 +272,10 @@ class ViewModel(DisposableBase):
             self._behind = not self.watched
             if not self._behind:
                 self.show()
+                if self._broken and self.state["problem"] == self._broken:
+                    self.set("problem", "")
+                self._broken = ""
         except Exception as error:  # shown, as nobody reads a kernel's standard error
             logger.warning("%s: %r", self.view, error, exc_info=error)
-            self.set("problem", f"{type(error).__name__}: {error}")
+            self._broken = f"{type(error).__name__}: {error}"
+            self.set("problem", self._broken)

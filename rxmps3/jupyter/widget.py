@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextvars
+import threading
 import weakref
+from collections.abc import Mapping
 from typing import Any, Generic, TypeVar, cast
 
 import anywidget
@@ -11,7 +14,7 @@ from IPython.display import display  # pyright: ignore[reportUnknownVariableType
 from reactivex.disposable import Disposable
 
 from rxmps3.jupyter.assets import module, style
-from rxmps3.jupyter.cells import Run, belongs_to_this_cell, this_run
+from rxmps3.jupyter.cells import Run, belongs_to_this_cell, is_no_output, this_run
 from rxmps3.jupyter.viewmodel import Message, ViewModel
 
 __all__ = ["Widget"]
@@ -20,19 +23,30 @@ M = TypeVar("M", bound=ViewModel)
 
 
 class _Comm:
-    """Carries a view model by a widget's traits and custom messages."""
+    """Carries a view model by a widget's traits and custom messages.
+
+    A kernel with subshells handles messages of pages in threads other than that of the view model's loop.
+    """
 
     def __init__(self, widget: Widget[Any]) -> None:
         self._widget = weakref.ref(widget)
-        self._setting = False
+        self._setting: int | None = None  # the thread that sets a state of the view model
 
-    def set_state(self, name: str, value: Any) -> None:
-        """As `Carrier.set_state`."""
-        self._setting = True
+    def set_states(self, states: Mapping[str, Any], *, again: bool = False) -> None:
+        """As `Carrier.set_states`."""
+        widget: Any = self._widget()
+        if widget is None:
+            return
+        if again:
+            widget.send_state(list(states))
+            return
+        self._setting = threading.get_ident()
         try:
-            setattr(self._widget(), name, value)
+            with widget.hold_sync():  # one message
+                for name, value in states.items():
+                    setattr(widget, name, value)
         finally:
-            self._setting = False
+            self._setting = None
 
     def send(self, message: Message) -> None:
         """As `Carrier.send`."""
@@ -42,12 +56,13 @@ class _Comm:
 
     def received(self, widget: Any, content: Any, _buffers: Any) -> None:
         """Handle a message from a page."""
-        widget.model.receive(content)
+        widget.model.post(lambda: widget.model.receive(content))
 
     def set_by_a_page(self, change: Any) -> None:
         """Handle a trait changed by a page or a cell."""
-        if not self._setting:
-            change["owner"].model.changed(change["name"], change["new"])
+        if self._setting != threading.get_ident():
+            model: ViewModel = change["owner"].model
+            model.post(lambda: model.changed(change["name"], change["new"]))
 
 
 class Widget(anywidget.AnyWidget, Generic[M]):
@@ -55,17 +70,24 @@ class Widget(anywidget.AnyWidget, Generic[M]):
 
     Its ``repr`` is plain text, shown in consoles and in saved notebooks where no widget can be drawn: the text at
     display time, updated once more when the widget stops.
+
+    Everything is sent as output of the cell that made the widget. ipykernel 7.4 routes the messages of a page to the
+    subshell of whatever the widget's last message was output of, and drops them when that subshell is gone: each page
+    has one of its own, deleted with the page.
     """
 
     _css = ""  # has anywidget make a trait of it, which the constructor sets
     problem = traitlets.Any().tag(sync=True)
     status = traitlets.Any().tag(sync=True)
+    revision = traitlets.Any().tag(sync=True)
 
     def __init__(self, model: M) -> None:
         self.model = model
+        self._cell = contextvars.copy_context()
         self._outputs: list[tuple[Run | None, Any]] = []
         super().__init__(_esm=module(model.view), _css=style(), **model.state)
         self._own_layout: Any = cast(Any, self).layout
+        self._is_no_output = is_no_output()
         self._carrier = _Comm(self)
         model.attach(self._carrier)
         cast(Any, self).on_msg(self._carrier.received)
@@ -90,10 +112,13 @@ class Widget(anywidget.AnyWidget, Generic[M]):
         """End with the cell's run; a widget that was never displayed is removed from the kernel as well."""
         now = this_run()
         shown_elsewhere = any(now is None or not now.is_again(run) for run, _ in self._outputs)
-        if self._outputs and not shown_elsewhere:
+        if self._is_no_output or (self._outputs and not shown_elsewhere):
             self.close()
         else:
             self.dispose()
+
+    def _send(self, msg: Any, buffers: Any = None) -> None:
+        self._cell.copy().run(cast(Any, super())._send, msg, buffers)
 
     # -- text ------------------------------------------------------------------------------------------------
 

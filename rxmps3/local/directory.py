@@ -28,7 +28,7 @@ from typing import Any, Protocol, cast
 
 from rxmps3.errors import Corrupt, Error, InvalidOption, Unsupported
 from rxmps3.local.outbox import Outbox, Restored, open_sealed, open_sealed_bytes, seal, seal_bytes
-from rxmps3.log import codec
+from rxmps3.log import checkpoint_codec, codec
 from rxmps3.log.protocol import ResumePoint
 from rxmps3.model import jsontext
 from rxmps3.model.names import Layout, escape
@@ -308,7 +308,7 @@ def _encode_saved(saved: SavedState) -> bytes:
     if place.beside:
         members["beside"] = dict(place.beside)
     parts = [f'{{"place":{jsontext.encode(members)}}}\n'.encode()]
-    parts.extend(codec.state_parts(saved.state, "", 0, _NO_CHAIN))
+    parts.extend(checkpoint_codec.state_parts(saved.state, "", 0, _NO_CHAIN))
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
@@ -323,7 +323,7 @@ def _decode_saved(body: bytes, kept: Prefixes | None = None) -> SavedState | Non
             return SavedState(None, State(kept=kept))
         place = ResumePoint(**members["place"])
         text = state_body or members["state"]  # earlier versions put it into the same line, as JSON within JSON
-        state = codec.decode_state(text.encode(), _STATE, codec.any_names, kept).state
+        state = checkpoint_codec.decode_state(text.encode(), _STATE, codec.any_names, kept).state
         return SavedState(place, replace(state, version=place.version))
     except (Error, KeyError, TypeError, AttributeError, UnicodeDecodeError):
         return None

@@ -4,24 +4,25 @@ An outbox is a few objects on a `Storage` of its own, a directory as a rule::
 
     writes/<first ordinal, 20 digits>    the writes of one batch, oldest first, with the texts of their large values and
                                          what they rest on
-    refused                              writes of these batches that were refused or taken back
-    sent                                 up to which ordinal writes may have been sent, the storage's date then, and
+    refused, refused-2                   writes of these batches that were refused or taken back
+    sent, sent-2                         up to which ordinal writes may have been sent, the storage's date then, and
                                          where the log was when they were sent for the first time
 
-Each object starts with the SHA-256 of what follows, so a torn or altered one is recognised; it is set aside under
-``aside/`` and loses only what it held. A write keeps its (writer, number, nonce) for ever, whoever resends it, so
-that copies of an outbox commit nothing twice.
+Each object starts with the SHA-256 of what follows, so a truncated or altered one is recognised; it is set aside under
+``aside/`` and loses only what it held. The last two take turns: nothing is sent, and nothing is said to be taken back,
+before the note of it is complete; so if the newer one was cut short, the older one still holds. A write keeps its
+(writer, number, nonce) for ever, whoever resends it, so that copies of an outbox commit nothing twice.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
-from typing import Any, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from rxmps3.errors import Corrupt, Error
 from rxmps3.log import codec
@@ -32,9 +33,12 @@ from rxmps3.storage.base import Found, Storage, list_all
 
 __all__ = ["Outbox", "Restored", "open_sealed", "open_sealed_bytes", "seal", "seal_bytes"]
 
+T = TypeVar("T")
+
 _WRITES = "writes/"
 _SENT = "sent"
 _REFUSED = "refused"
+_OTHER = "-2"
 _ASIDE = "aside/"
 _FORMAT = 1
 
@@ -74,6 +78,13 @@ class _Sent:
         return next((position for last, position in self.after if ordinal <= last), "")
 
 
+class _Place(NamedTuple):
+    """Where the newest note of a kind is, and its number."""
+
+    number: int
+    name: str
+
+
 class Outbox:
     """The durable pending writes of one process. Used by one task at a time.
 
@@ -88,6 +99,7 @@ class Outbox:
         self._place: dict[WriteId, tuple[str, int]] = {}
         self._sent = _Sent(0, None)
         self._noted = 0
+        self._newest: dict[str, _Place] = {}
         self._refused: dict[WriteId, str] = {}
         self.set_aside: list[str] = []
 
@@ -101,9 +113,9 @@ class Outbox:
             Unavailable, AccessDenied: the storage does not answer.
         """
         restored: list[Restored] = []
-        self._sent = await self._read_sent()
+        self._sent = await self._read_sent(untouched=untouched)
         self._noted = self._sent.through
-        refused = await self._read_refused()
+        refused = await self._read_refused(untouched=untouched)
         for listed in await list_all(self._storage, _WRITES):
             answer = await self._storage.get(listed.name)
             if not isinstance(answer, Found):
@@ -114,10 +126,7 @@ class Outbox:
             try:
                 batch = _decode_batch(answer.body, listed.name)
             except Error as error:
-                if untouched:
-                    self.set_aside.append(listed.name)
-                else:
-                    await self._put_aside(listed.name, answer.body, error)
+                await self._put_aside(listed.name, answer.body, error, untouched=untouched)
                 self._next = max(self._next, first + 1)
                 continue
             for ordinal, (write, texts, by) in enumerate(batch, first):
@@ -193,12 +202,8 @@ class Outbox:
                 after.pop()
             after.append((through, position))
         self._sent = _Sent(through, date, tuple(after))
-        body: dict[str, Any] = {
-            "after": self._sent.after,
-            "through": self._sent.through,
-            "date": None if date is None else codec.stamp(date, "seconds"),
-        }
-        await self._storage.put(_SENT, seal(jsontext.encode(body)))
+        stamped = None if date is None else codec.stamp(date, "seconds")
+        await self._write_note(_SENT, {"after": self._sent.after, "through": self._sent.through, "date": stamped})
         self._noted = max(self._noted, through)
 
     async def refuse(self, ids: Sequence[WriteId]) -> None:
@@ -207,7 +212,7 @@ class Outbox:
         if known:
             kept = {id: name for id, name in self._refused.items() if name in self._batches}
             self._refused = kept | {id: self._place[id][0] for id in known}
-            await self._storage.put(_REFUSED, seal(jsontext.encode(sorted(self._refused))))
+            await self._write_note(_REFUSED, {"writes": sorted(self._refused)})
 
     async def remove(self, ids: Sequence[WriteId]) -> None:
         """Remove writes that have ended."""
@@ -235,35 +240,58 @@ class Outbox:
         self._batches.setdefault(name, set()).add(id)
         self._place[id] = (name, ordinal)
 
-    async def _read_sent(self) -> _Sent:
-        answer = await self._storage.get(_SENT)
-        if not isinstance(answer, Found):
-            return _Sent(0, None)
-        try:
-            members = cast("dict[str, Any]", jsontext.decode(open_sealed(answer.body, _SENT), _SENT))
-            date = members["date"]
-            after = tuple((int(last), str(position)) for last, position in members.get("after", ()))
-            return _Sent(int(members["through"]), None if date is None else datetime.fromisoformat(date), after)
-        except (Error, KeyError, TypeError, ValueError) as error:
-            await self._put_aside(_SENT, answer.body, error)
-            return _Sent(0, None)
+    async def _read_sent(self, *, untouched: bool) -> _Sent:
+        return await self._read_note(_SENT, _decode_sent, untouched=untouched) or _Sent(0, None)
 
-    async def _read_refused(self) -> set[WriteId]:
-        answer = await self._storage.get(_REFUSED)
-        if not isinstance(answer, Found):
-            return set()
-        try:
-            listed = cast("list[Any]", jsontext.decode(open_sealed(answer.body, _REFUSED), _REFUSED))
-            return {WriteId(str(writer), int(number)) for writer, number in listed}
-        except (Error, TypeError, ValueError) as error:
-            await self._put_aside(_REFUSED, answer.body, error)
-            return set()
+    async def _read_refused(self, *, untouched: bool) -> set[WriteId]:
+        return await self._read_note(_REFUSED, _decode_refused, untouched=untouched) or set()
 
-    async def _put_aside(self, name: str, body: bytes, error: Exception) -> None:
+    async def _read_note(self, name: str, decode: Callable[[Any], T], *, untouched: bool) -> T | None:
+        """The newest of the two notes of a name that is whole; None if there is none."""
+        whole: list[tuple[_Place, T]] = []
+        for each in (name, name + _OTHER):
+            answer = await self._storage.get(each)
+            if not isinstance(answer, Found):
+                continue
+            try:
+                body: Any = jsontext.decode(open_sealed(answer.body, each), each)
+                number: Any = 0 if isinstance(body, list) else body.get("note", 0)  # there were none at first
+                whole.append((_Place(int(number), each), decode(body)))
+            except (Error, AttributeError, KeyError, TypeError, ValueError) as error:
+                await self._put_aside(each, answer.body, error, untouched=untouched)
+        if not whole:
+            return None
+        self._newest[name], newest = max(whole, key=lambda one: one[0].number)
+        return newest
+
+    async def _write_note(self, name: str, body: Mapping[str, Any]) -> None:
+        """Durable when it returns; until then the one before is what holds."""
+        before = self._newest.get(name)
+        place = _Place(1, name)
+        if before is not None:
+            place = _Place(before.number + 1, name if before.name != name else name + _OTHER)
+        await self._storage.put(place.name, seal(jsontext.encode({**body, "note": place.number})))
+        self._newest[name] = place
+
+    async def _put_aside(self, name: str, body: bytes, error: Exception, *, untouched: bool) -> None:
+        if untouched:
+            self.set_aside.append(name)
+            return
         aside = f"{_ASIDE}{name.replace('/', '-')}-{hashlib.sha256(body).hexdigest()[:12]}"
         await self._storage.put(aside, body)
         await self._storage.delete(name)
         self.set_aside.append(f"{aside}: {error}")
+
+
+def _decode_sent(body: Any) -> _Sent:
+    date = body["date"]
+    after = tuple((int(last), str(position)) for last, position in body.get("after", ()))
+    return _Sent(int(body["through"]), None if date is None else datetime.fromisoformat(date), after)
+
+
+def _decode_refused(body: Any) -> set[WriteId]:
+    listed = cast("list[Any]", body if isinstance(body, list) else body["writes"])  # a list before notes had numbers
+    return {WriteId(str(writer), int(number)) for writer, number in listed}
 
 
 def seal(text: str) -> bytes:
@@ -285,7 +313,7 @@ def open_sealed_bytes(body: bytes, name: str) -> bytes:
     """The sealed bytes. Raises as `open_sealed`."""
     digest, _, rest = body.partition(b"\n")
     if hashlib.sha256(rest).hexdigest().encode() != digest:
-        raise Corrupt("torn or altered", object=f"file {name!r}")
+        raise Corrupt("truncated or altered", object=f"file {name!r}")
     return rest
 
 
@@ -301,7 +329,9 @@ def _encode_batch(writes: Sequence[tuple[Write, Mapping[str, str]]], by: str) ->
 
 def _encode_one(write: Write, texts: Mapping[str, str]) -> str:
     conditions = "" if write.conditions is None else f'"basis":{jsontext.encode(encode_conditions(write.conditions))},'
-    return f'{{{conditions}"texts":{jsontext.encode(dict(texts))},"write":{codec.encode_write(write, "")}}}'
+    return (
+        f'{{{conditions}"texts":{jsontext.encode(dict(texts))},"write":{codec.encode_write(write, "", write.based)}}}'
+    )
 
 
 def _decode_one(part: Mapping[str, Any], what: str) -> tuple[Write, dict[str, str]]:

@@ -121,7 +121,7 @@ def _forget_states(directory: str | os.PathLike[str], database: str | None) -> l
         address = address_of(parent)
         if database is not None and database not in (address, parent.name):
             continue
-        locks = [lock_slot(slot) for slot in sorted((folder / "slots").iterdir())]
+        locks = [lock_slot(slot) for slot in sorted((folder / "slots").glob("*"))]
         in_use = None in locks
         if not in_use:
             state.unlink(missing_ok=True)
@@ -150,7 +150,7 @@ async def move(unsent: Unsent, directory: str | os.PathLike[str], url: str, cloc
         Unavailable, AccessDenied: the disk refuses; what was moved is in both, and counts once.
     """
     if unsent.address == url:
-        raise InvalidOption("they wait for this address already", object=url)
+        raise InvalidOption("they already wait for this address", object=url)
     locked = await asyncio.to_thread(lock_slot, unsent.slot)
     if locked is None:
         raise InvalidOption(

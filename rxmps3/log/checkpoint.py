@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import zlib
-from dataclasses import replace
+from collections.abc import Iterable
 
 from rxmps3.errors import Corrupt
-from rxmps3.log import codec
-from rxmps3.model.names import Layout
+from rxmps3.log import checkpoint_codec, codec
+from rxmps3.log.checkpoint_codec import Checkpoint
 from rxmps3.model.prefixes import Prefixes
 from rxmps3.model.state import State
 from rxmps3.storage.base import Found, Get, Put
 
-__all__ = ["MAX_CHECKPOINT_BYTES", "is_due", "load", "load_at", "store", "store_at"]
+__all__ = ["MAX_CHECKPOINT_BYTES", "is_due", "load_at", "pack", "store_at", "unpack"]
 
 MAX_CHECKPOINT_BYTES = 1 << 30
 LINE_ENTRIES = 200
@@ -26,7 +26,7 @@ LINE_BYTES = 256 << 10
 _GZIP = 31
 """zlib's ``wbits`` for gzip with the largest window."""
 REQUEST_WEIGHT = 4 << 10
-"""Replaying an entry costs a request; it counts like so many bytes."""
+"""The bytes that the request for an entry counts as, when it is replayed."""
 
 
 def is_due(entries: int, size: int, last: int) -> bool:
@@ -41,43 +41,38 @@ def is_due(entries: int, size: int, last: int) -> bool:
     return (entries >= LINE_ENTRIES or size >= LINE_BYTES) and size + entries * REQUEST_WEIGHT >= last
 
 
-async def store(
-    storage: Put, layout: Layout, incarnation: str, state: State, chain: str, nonce: str
-) -> codec.CheckpointRef:
-    """Write a checkpoint of a state, not yet referenced by anything. Raises as `Storage.put`."""
-    seq = int(state.version)
-    ref = await store_at(storage, layout.checkpoint(incarnation, seq, nonce), incarnation, seq, state, chain)
-    return replace(ref, name=ref.name.removeprefix(layout.root))
-
-
 async def store_at(
     storage: Put, name: str, incarnation: str, seq: int, state: State, chain: str
 ) -> codec.CheckpointRef:
-    """As `store`, under a name that the caller chooses and that the reference will hold."""
+    """Write a checkpoint of a state as one object, not yet referenced by anything.
 
-    def encode() -> tuple[bytes, str, int]:
-        pack, digest, size = zlib.compressobj(6, wbits=_GZIP), hashlib.sha256(), 0
-        packed: list[bytes] = []
-        for part in codec.state_parts(state, incarnation, seq, chain):
-            digest.update(part)
-            packed.append(pack.compress(part))
-            size += len(part)
-        return b"".join((*packed, pack.flush())), digest.hexdigest(), size
+    Args:
+        storage: where.
+        name: of the object; the reference will hold it.
+        incarnation: of the log.
+        seq: the number of the state's last version.
+        state: the state.
+        chain: the hash of that version.
 
-    packed, sha256, size = await asyncio.to_thread(encode)
+    Raises:
+        as `Storage.put`.
+    """
+    packed, sha256, size = await asyncio.to_thread(
+        lambda: pack(checkpoint_codec.state_parts(state, incarnation, seq, chain))
+    )
     await storage.put(name, packed, sha256=hashlib.sha256(packed).digest(), content_type="application/gzip")
     return codec.CheckpointRef(seq, name, sha256, size)
 
 
-async def load(
-    storage: Get, layout: Layout, incarnation: str, ref: codec.CheckpointRef, kept: Prefixes | None = None
-) -> codec.Checkpoint | None:
-    """Read a checkpoint, or its entries of some keys; None if the object is gone.
-
-    Raises:
-        Corrupt: it does not match the reference in the head.
-    """
-    return await load_at(storage, layout.root + ref.name, incarnation, ref, codec.sequenced_names, kept)
+def pack(parts: Iterable[bytes]) -> tuple[bytes, str, int]:
+    """JSON as it is stored, with the hex SHA-256 and the size of the JSON itself."""
+    packer, digest, size = zlib.compressobj(6, wbits=_GZIP), hashlib.sha256(), 0
+    packed: list[bytes] = []
+    for part in parts:
+        digest.update(part)
+        packed.append(packer.compress(part))
+        size += len(part)
+    return b"".join((*packed, packer.flush())), digest.hexdigest(), size
 
 
 async def load_at(
@@ -87,8 +82,23 @@ async def load_at(
     ref: codec.CheckpointRef,
     names: codec.Names,
     kept: Prefixes | None = None,
-) -> codec.Checkpoint | None:
-    """As `load`, from the given name; ``names`` checks the object names of values."""
+    *,
+    in_chunks: bool = False,
+) -> Checkpoint | None:
+    """Read a checkpoint, or its entries of some keys; None if the object is gone.
+
+    Args:
+        storage: where.
+        name: of the object.
+        incarnation: of the log.
+        ref: what is known of it.
+        names: checks the object names of values.
+        kept: the keys whose entries are wanted, if not all.
+        in_chunks: whether its entries are in chunks; they are left out then.
+
+    Raises:
+        Corrupt: it does not match the reference.
+    """
     what = f"checkpoint {name!r}"
     if not 0 < ref.size <= MAX_CHECKPOINT_BYTES:
         raise Corrupt(f"claims {ref.size:,} bytes", object=what)
@@ -96,20 +106,26 @@ async def load_at(
     if not isinstance(answer, Found):
         return None
     packed = answer.body
-    checkpoint = await asyncio.to_thread(lambda: codec.decode_state(_unpack(packed, ref, what), name, names, kept))
+
+    def decode() -> Checkpoint:
+        body = unpack(packed, ref.sha256, ref.size, what)
+        return checkpoint_codec.decode_state(body, name, names, kept, in_chunks=in_chunks)
+
+    checkpoint = await asyncio.to_thread(decode)
     if (checkpoint.incarnation, checkpoint.seq) != (incarnation, ref.seq):
         raise Corrupt(f"belongs to entry {checkpoint.seq} of log {checkpoint.incarnation}", object=what)
     return checkpoint
 
 
-def _unpack(packed: bytes, ref: codec.CheckpointRef, what: str) -> bytes:
+def unpack(packed: bytes, sha256: str, size: int, what: str) -> bytes:
+    """The JSON of what `pack` made. Raises `Corrupt` naming ``what``."""
     reader = zlib.decompressobj(wbits=_GZIP)
     try:
-        body = reader.decompress(packed, ref.size + 1)
+        body = reader.decompress(packed, size + 1)
     except zlib.error as error:
         raise Corrupt(f"not gzip: {error}", object=what) from None
-    if len(body) != ref.size or codec.digest(body) != ref.sha256:
-        raise Corrupt("its content does not match the head's reference", object=what)
+    if len(body) != size or codec.digest(body) != sha256:
+        raise Corrupt("its content does not match the reference to it", object=what)
     if not reader.eof or reader.unused_data:
         raise Corrupt("truncated, or followed by other data", object=what)
     return body

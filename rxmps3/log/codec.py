@@ -1,4 +1,4 @@
-"""Encode and decode log entries, the head and checkpoints. Pure.
+"""Encode and decode log entries and the head. Pure.
 
 Decoding trusts nothing. Malformed input raises `Corrupt`; a newer format, or a required feature that this version does
 not know, raises `Unsupported`. Both errors name the object.
@@ -9,48 +9,46 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any, cast
-
-from immutables import Map
 
 from rxmps3.errors import Corrupt, InvalidValue, Unsupported
 from rxmps3.model import jsontext, valuetext
-from rxmps3.model.entries import Cell, cell_of
 from rxmps3.model.names import is_pack_name, parse_value_name
-from rxmps3.model.prefixes import Prefixes
 from rxmps3.model.seal import check_seal, sealed
-from rxmps3.model.sortedmap import SortedMap
-from rxmps3.model.state import ContentObject, Entries, Entry, Inline, ManifestVersion, Mark, State, Write, WriteId
+from rxmps3.model.state import ContentObject, Entry, Inline, ManifestVersion, Write, WriteId
 
 __all__ = [
+    "CHUNKS",
     "FORMAT",
-    "Checkpoint",
+    "PACKS",
     "CheckpointRef",
     "Head",
     "LogEntry",
     "Names",
     "Reader",
     "any_names",
+    "as_decoded",
     "check_format",
     "decode_entry",
     "decode_head",
-    "decode_state",
+    "decode_packs",
+    "decode_state_entry",
     "decode_write",
     "digest",
     "encode_entry",
     "encode_head",
-    "encode_state",
+    "encode_state_entry",
     "encode_write",
     "features_of",
     "genesis",
+    "json_bytes",
     "json_object",
+    "packs_in",
     "sequenced_names",
     "stamp",
-    "state_parts",
 ]
 
 FORMAT = 1
@@ -61,7 +59,9 @@ JSON, BYTES = "json", "bytes"
 """The types of values. A release that does not know one refuses what names it."""
 PACKS = "packs"
 """What an entry or a checkpoint requires that refers to values in packs."""
-KNOWN_FEATURES: frozenset[str] = frozenset({PACKS, TAGS})
+CHUNKS = "chunks"
+"""What a head requires that names a checkpoint in chunks, and that checkpoint."""
+KNOWN_FEATURES: frozenset[str] = frozenset({CHUNKS, PACKS, TAGS})
 _PACKED_SHA256 = re.compile("[0-9A-Za-z_-]{42}[AEIMQUYcgkosw048]")
 """URL-safe Base64 of 32 bytes, without its padding; the last digit has four bits."""
 
@@ -102,12 +102,28 @@ class CheckpointRef:
         name: the object, relative to the manifest.
         sha256: hex, of its JSON before compression.
         size: bytes of that JSON.
+        state: of a checkpoint in chunks: hex SHA-256 that is the same for the same state, whatever its chunks are
+            called; else "".
+        written: of a checkpoint in chunks: bytes of JSON, of this object and of the chunks that were written for it.
     """
 
     seq: int
     name: str
     sha256: str
     size: int
+    state: str = ""
+    written: int = field(default=0, compare=False)
+
+    @property
+    def cost(self) -> int:
+        """The bytes of JSON that were written for it."""
+        return self.written or self.size
+
+    def contradicts(self, other: CheckpointRef) -> bool:
+        """Whether both are of one number, and not of one state."""
+        if self.seq != other.seq or bool(self.state) != bool(other.state):
+            return False
+        return self.state != other.state if self.state else self.sha256 != other.sha256
 
 
 @dataclass(frozen=True)
@@ -149,22 +165,24 @@ class LogEntry:
     version: ManifestVersion
 
 
-def _text(value: Any) -> bytes:
+def json_bytes(value: Any) -> bytes:
+    """The canonical JSON text of a value, in UTF-8."""
     return jsontext.encode(value).encode()
 
 
-def encode_write(write: Write, committer: str) -> str:
+def encode_write(write: Write, committer: str, based: str | None = None) -> str:
     """The text of one write within an entry. ``writer`` is left out where it is the committer.
 
-    So is ``by``, the name of the writer's user, where it is the committer's.
+    So is ``by``, the name of the writer's user, where it is the committer's, and ``based`` where None is given.
     """
-    parts = [] if write.by is None else [f'"by":{_quote(write.by)}']
+    parts = [] if based is None else [f'"based":{_quote(based)}']
+    parts += [] if write.by is None else [f'"by":{_quote(write.by)}']
     parts += [f'"nonce":{_quote(write.nonce)}', f'"number":{write.id.number}']
-    packs = _packs_in(write.update.values())
+    packs = packs_in(write.update.values())
     if packs:
         parts.append(f'"packs":{jsontext.encode(list(packs))}')
     members = ",".join(
-        f"{_quote(key)}:{'null' if entry is None else _encode_state_entry(entry, packs, write.id.version)}"
+        f"{_quote(key)}:{'null' if entry is None else encode_state_entry(entry, packs, write.id.version)}"
         for key, entry in sorted(write.update.items())
     )
     parts.append(f'"update":{{{members}}}')
@@ -179,10 +197,10 @@ def _quote(text: str) -> str:
 
 def features_of(writes: Iterable[Write]) -> list[str]:
     """What a log entry with these writes requires of its readers."""
-    return [PACKS] if any(_packs_in(write.update.values()) for write in writes) else []
+    return [PACKS] if any(packs_in(write.update.values()) for write in writes) else []
 
 
-def _packs_in(entries: Iterable[Entry | None]) -> dict[str, int]:
+def packs_in(entries: Iterable[Entry | None]) -> dict[str, int]:
     """The packs that entries refer to, in order of their names, and the number of each."""
     names = {
         entry.content.name
@@ -194,7 +212,7 @@ def _packs_in(entries: Iterable[Entry | None]) -> dict[str, int]:
     return {name: number for number, name in enumerate(sorted(names))}
 
 
-def _encode_state_entry(entry: Entry, packs: Mapping[str, int], version: str = "") -> str:
+def encode_state_entry(entry: Entry, packs: Mapping[str, int], version: str = "") -> str:
     """The text of an entry; ``version`` is what an entry's version is understood to be where it is left out."""
     content = entry.content
     if isinstance(content, Inline):
@@ -251,10 +269,45 @@ def encode_entry(
     return sealed(",".join(parts).encode())
 
 
+def as_decoded(
+    seq: int,
+    previous: str,
+    writer: str,
+    by: str,
+    time: datetime,
+    writes: Sequence[Write],
+    *,
+    date: datetime | None = None,
+    expired: Sequence[str] = (),
+) -> LogEntry:
+    """What `decode_entry` reads of the entry that `encode_entry` makes of the same arguments, without reading it."""
+    version = ManifestVersion(
+        str(seq),
+        writer,
+        by,
+        _in_utc(time).replace(microsecond=time.microsecond // 1000 * 1000),
+        tuple(map(_as_stored, writes)),
+        None if date is None else _in_utc(date).replace(microsecond=0),
+        tuple(expired),
+    )
+    return LogEntry(seq, previous, version)
+
+
+def _as_stored(write: Write) -> Write:
+    """The write as its text has it: without its conditions, its keys in order."""
+    update = write.update if len(write.update) == 1 else dict(sorted(write.update.items()))
+    if write.conditions is None and update is write.update:
+        return write
+    return Write(write.id, write.nonce, update, by=write.by, based=write.based)
+
+
 def stamp(time: datetime, precision: str) -> str:
     """A time as RFC 3339 text in UTC."""
-    in_utc = time if time.tzinfo is UTC else time.astimezone(UTC)
-    return in_utc.isoformat(timespec=precision).replace("+00:00", "Z")
+    return _in_utc(time).isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+def _in_utc(time: datetime) -> datetime:
+    return time if time.tzinfo is UTC else time.astimezone(UTC)
 
 
 def decode_entry(body: bytes, name: str) -> LogEntry:
@@ -293,18 +346,19 @@ def decode_write(part: Any, committer: str, what: str, names: Names = sequenced_
     read = Reader(json_object(part, what), what)
     writer = read.text("writer") if "writer" in read.members else committer
     id = WriteId(writer, read.number("number"))
-    packs = _decode_packs(read, names, what)
+    packs = decode_packs(read, names, what)
     update = {
-        key: None if entry is None else _decode_state_entry(entry, key, what, names, packs, id.version)
+        key: None if entry is None else decode_state_entry(entry, key, what, names, packs, id.version)
         for key, entry in read.object("update").items()
     }
     if not update or "" in update or not all(map(_is_text, update)):
         raise Corrupt("a write without keys, or with a key that is empty or not valid Unicode", object=what)
     by = read.text("by") if "by" in read.members else None
-    return Write(id, read.text("nonce"), update, by=by)
+    based = read.text("based") if "based" in read.members else None
+    return Write(id, read.text("nonce"), update, by=by, based=based)
 
 
-def _decode_packs(read: Reader, names: Names, what: str) -> Sequence[str]:
+def decode_packs(read: Reader, names: Names, what: str) -> Sequence[str]:
     """The names of the packs that a write or a checkpoint refers to by number."""
     packs = read.texts("packs") if "packs" in read.members else ()
     for name in packs:
@@ -336,9 +390,14 @@ def _decode_packed(part: Sequence[Any], what: str, packs: Sequence[str], version
     return Entry(own or version, content)
 
 
-def _decode_state_entry(
+def decode_state_entry(
     part: Any, key: str, container: str, names: Names, packs: Sequence[str], version: str = ""
 ) -> Entry:
+    """An entry of a write or of a checkpoint, the opposite of `encode_state_entry`.
+
+    Raises:
+        Corrupt: it is not one, or names an object that is no value's.
+    """
     if isinstance(part, dict) and "value" in part and key.isascii():  # most are so, and need no name for errors
         own: Any = cast("dict[str, Any]", part).get("version")
         if isinstance(own, str) and own.isascii():
@@ -384,21 +443,26 @@ def _bytes(text: str, what: str) -> bytes:
 def encode_head(head: Head) -> bytes:
     """The bytes of the head object."""
     checkpoint = head.checkpoint
+    in_chunks = any(ref.state for ref in head.refs)
     return sealed(
-        _text(
+        json_bytes(
             {
                 "format": FORMAT,
-                "requires": [TAGS] if head.tags else [],
+                "requires": [*([CHUNKS] if in_chunks else []), *([TAGS] if head.tags else [])],
                 "log": head.incarnation,
                 "nonce": head.nonce,
-                "checkpoint": None if checkpoint is None else asdict(checkpoint),
-                "kept": [asdict(one) for one in head.kept],
+                "checkpoint": None if checkpoint is None else _ref_members(checkpoint),
+                "kept": [_ref_members(one) for one in head.kept],
                 "floor": head.floor,
                 "raised_at": None if head.raised_at is None else stamp(head.raised_at, "milliseconds"),
-                **({"tags": {name: asdict(ref) for name, ref in head.tags.items()}} if head.tags else {}),
+                **({"tags": {name: _ref_members(ref) for name, ref in head.tags.items()}} if head.tags else {}),
             }
         )
     )
+
+
+def _ref_members(ref: CheckpointRef) -> dict[str, Any]:
+    return {name: value for name, value in asdict(ref).items() if ref.state or name not in ("state", "written")}
 
 
 def decode_head(body: bytes, name: str) -> Head:
@@ -430,124 +494,15 @@ def decode_head(body: bytes, name: str) -> Head:
 
 def _decode_ref(members: dict[str, Any], what: str) -> CheckpointRef:
     read = Reader(members, what)
-    return CheckpointRef(read.number("seq"), read.text("name"), read.hash("sha256"), read.number("size"))
-
-
-_ENTRIES_AT_ONCE = 1000
-
-
-def encode_state(state: State, incarnation: str, seq: int, chain: str) -> bytes:
-    """The JSON of a checkpoint. Deterministic: equal states give equal bytes."""
-    return b"".join(state_parts(state, incarnation, seq, chain))
-
-
-def state_parts(state: State, incarnation: str, seq: int, chain: str) -> Iterator[bytes]:
-    """`encode_state` in parts: a state of a million keys is never in memory as one text.
-
-    The entries come last: `decode_state` reads them one by one, and they refer to the packs.
-    """
-    cells = state.entries.cells
-    packs = _packs_in(cell for _, cell in cells.items() if not isinstance(cell, str))
-    writers = {
-        writer: {
-            "number": mark.number,
-            "nonce": mark.nonce,
-            "date": None if mark.date is None else stamp(mark.date, "seconds"),
-            **({"gaps": [list(gap) for gap in mark.gaps]} if mark.gaps else {}),
-        }
-        for writer, mark in state.writers.items()
-    }
-    head = jsontext.encode(
-        {
-            "chain": chain,
-            "format": FORMAT,
-            "log": incarnation,
-            "requires": [PACKS] if packs else [],
-            "seq": seq,
-            "writers": writers,
-            **({"packs": list(packs)} if packs else {}),
-        }
+    in_chunks = "state" in members
+    return CheckpointRef(
+        read.number("seq"),
+        read.text("name"),
+        read.hash("sha256"),
+        read.number("size"),
+        read.hash("state") if in_chunks else "",
+        read.number("written") if in_chunks else 0,
     )
-    comma = f'{head[:-1]},"entries":{{'
-    items = iter(cells.items())
-    while some := [f"{_quote(key)}:{_encode_cell(cell, packs)}" for key, cell in islice(items, _ENTRIES_AT_ONCE)]:
-        yield f"{comma}{','.join(some)}".encode()
-        comma = ","
-    yield f"{comma if not cells else ''}}}}}".encode()
-
-
-def _encode_cell(cell: Cell, packs: Mapping[str, int]) -> str:
-    if isinstance(cell, str):
-        version, _, text = cell.rpartition("\n")
-        return f'{{"value":{text},"version":{_quote(version)}}}'
-    return _encode_state_entry(cell, packs)
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A decoded checkpoint: the state after entry ``seq``, and the chain hash of that entry."""
-
-    incarnation: str
-    seq: int
-    chain: str
-    state: State
-
-
-def decode_state(body: bytes, name: str, names: Names = sequenced_names, kept: Prefixes | None = None) -> Checkpoint:
-    """Read the JSON of a checkpoint, or of its entries those of some keys. Raises as `decode_entry`."""
-    what = f"checkpoint {name!r}"
-    found: list[Entries] = []
-
-    def take(pairs: Iterable[tuple[str, Any]], before: dict[str, Any]) -> None:
-        check_format(before, what)
-        found.append(_decode_entries(pairs, what, names, kept, before))
-
-    try:
-        members = json_object(jsontext.decode_members(body, "entries", take, what), what)
-    except Corrupt:
-        # Or it holds a number or a text that not every reader takes: only its own key suffers from that. Or its packs
-        # come after its entries.
-        members = json_object(jsontext.decode_container(body, what), what)
-        found.clear()
-    check_format(members, what)
-    read = Reader(members, what)
-    entries = found[-1] if found else _decode_entries(read.object("entries").items(), what, names, kept, members)
-    writers: dict[str, Mark] = {}
-    for writer, part in read.object("writers").items():
-        mark = Reader(json_object(part, what), what)
-        date = None if mark.members.get("date") is None else mark.time("date")
-        writers[writer] = Mark(mark.number("number"), mark.text("nonce"), date, _decode_gaps(mark.members, what))
-    seq = read.number("seq")
-    state = State(entries, Map(writers), str(seq), kept)
-    return Checkpoint(read.text("log"), seq, read.hash("chain"), state)
-
-
-def _decode_entries(
-    pairs: Iterable[tuple[str, Any]], what: str, names: Names, kept: Prefixes | None, members: dict[str, Any]
-) -> Entries:
-    """The entries of a checkpoint; of its ``members`` the packs are needed, if there are any."""
-    packs = _decode_packs(Reader(members, what), names, what)
-    cells: dict[str, Cell] = {}
-    last, ascending = "", True
-    for key, part in pairs:
-        if kept is not None and not kept.has(key):
-            continue
-        cells[key] = cell_of(_decode_state_entry(part, key, what, names, packs))
-        ascending = ascending and key > last
-        last = key
-    keys = list(cells) if ascending else sorted(cells)
-    return Entries(SortedMap.of(keys, list(cells.values()) if ascending else [cells[key] for key in keys]))
-
-
-def _decode_gaps(members: Mapping[str, Any], what: str) -> tuple[tuple[int, int], ...]:
-    gaps: Any = members.get("gaps", [])
-    try:
-        decoded = tuple((first, last) for first, last in gaps)
-    except (TypeError, ValueError):
-        raise Corrupt("'gaps' is not an array of pairs", object=what) from None
-    if not all(type(first) is int and type(last) is int and 0 < first <= last for first, last in decoded):
-        raise Corrupt("'gaps' holds something other than pairs of first and last numbers", object=what)
-    return decoded
 
 
 def check_format(members: Mapping[str, Any], what: str) -> None:
@@ -558,7 +513,7 @@ def check_format(members: Mapping[str, Any], what: str) -> None:
             raise Unsupported(
                 f"format {found} is newer than {FORMAT}, the newest known here", object=what, remedy="upgrade rxmps3"
             )
-        raise Corrupt(f"format {found!r:.40} is none of ours", object=what)
+        raise Corrupt(f"format {found!r:.40} is not a known format", object=what)
     requires: Any = members.get("requires", [])
     if not isinstance(requires, list):
         raise Corrupt("'requires' is not an array", object=what)

@@ -72,9 +72,9 @@ class ChosenLog:
         self._opened = False
         self._suspects: dict[WriteId, tuple[Write, str]] = {}
         self._decided = False  # the protocol in which to create a manifest that does not exist yet
-        self._absent: dict[
-            ProtocolName, float
-        ] = {}  # when each protocol was last checked without finding it, before a first write
+        self._absent: dict[ProtocolName, tuple[float, datetime]] = {}
+        """When each protocol was last checked without finding it, before a first write, by both local clocks: one of
+        them stops while the computer sleeps."""
         self._look_around_at = 0.0
         self._look_around_every = 0.5
         self._choosing = asyncio.Lock()
@@ -165,7 +165,8 @@ class ChosenLog:
             self.kit.suspect(write, after)
 
     async def open(self) -> None:
-        await self._open_now()
+        if not self._opened:
+            await self._open_now()
 
     async def _open_now(self) -> bool:
         """Open; False if already open, or opened by another caller while this one waited."""
@@ -254,11 +255,14 @@ class ChosenLog:
         Raises:
             Unsupported: it does, but the user asked for the current protocol.
         """
-        now = self._clock.monotonic()
+        now, wall = self._clock.monotonic(), self._clock.now()
         self._look_around_at = now + self._look_around_every
         self._look_around_every = min(self._look_around_every * 2, _LOOK_AROUND_AT_MOST)
         for protocol, is_there in self._others.items():
-            known_absent = preparing and now - self._absent.get(protocol, float("-inf")) < _TRUST_ABSENCE_FOR
+            absent = self._absent.get(protocol) if preparing else None
+            known_absent = (
+                absent is not None and max(now - absent[0], (wall - absent[1]).total_seconds()) < _TRUST_ABSENCE_FOR
+            )
             if protocol == self.kit.protocol or known_absent:
                 continue
             try:
@@ -272,7 +276,7 @@ class ChosenLog:
                 await self._log.open()
                 return True
             if preparing:
-                self._absent[protocol] = now
+                self._absent[protocol] = now, wall
         return False
 
     def _use(self, protocol: ProtocolName) -> None:

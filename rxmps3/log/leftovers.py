@@ -98,12 +98,12 @@ async def read_left(storage: Storage, protocol: ProtocolName, value: LeftValue) 
     and else bytes.
 
     Raises:
-        Corrupt: it is none.
-        Unavailable: it has gone meanwhile; and as `Storage.get`.
+    Corrupt: it is not the body of a client's object.
+        Unavailable: it has been deleted meanwhile; and as `Storage.get`.
     """
     answer = await storage.get(value.name)
     if not isinstance(answer, Found):
-        raise Unavailable("it has gone meanwhile", object=f"value {value.name!r}")
+        raise Unavailable("it has been deleted meanwhile", object=f"value {value.name!r}")
     if protocol == "mps3":
         return jsontext.encode(jsontext.decode_bytes(answer.body, f"value {value.name!r}"))
     try:

@@ -9,7 +9,7 @@ from rxmps3.errors import Error, Unavailable, UnsureTime
 from rxmps3.runtime.clock import Clock
 from rxmps3.storage.base import Found, Storage
 
-__all__ = ["GRACE", "LIVE_FOR", "MARGIN", "ServerDate", "certain_time"]
+__all__ = ["GRACE", "LIVE_FOR", "MARGIN", "Asked", "ServerDate", "certain_time"]
 
 GRACE = timedelta(hours=1)
 """What a collector waits between raising the floor and deleting."""
@@ -20,11 +20,19 @@ LIVE_FOR = timedelta(seconds=10)
 _FRESH = timedelta(days=1)
 """The log forgets a writer 30 days after its last entry's date, and nothing is sent again 29 days after its own: both
 are taken from here, so that it matters only that neither is weeks behind."""
+_FRESH_SECONDS = _FRESH.total_seconds()
 _SOON = 60.0
 """Seconds: an answer that took longer may be dated long before it came."""
 _NEW_LINE_AFTER = timedelta(days=1)
 """A time that has jumped is believed once it has run evenly for so long: by then no upload from before the jump waits
 for its commit."""
+
+
+class Asked(NamedTuple):
+    """When a request was made, by both local clocks, one of which stops while the computer sleeps."""
+
+    monotonic: float
+    wall: datetime
 
 
 class _Reading(NamedTuple):
@@ -56,16 +64,24 @@ class ServerDate:
         """This client's monotonic clock, in seconds."""
         return self._clock.monotonic()
 
-    def heard(self, date: datetime, asked: float | None = None) -> None:
+    def asking(self) -> Asked:
+        """Note that a request is made now."""
+        return Asked(self._clock.monotonic(), self._clock.now())
+
+    def passed_since(self, asked: Asked) -> float:
+        """The seconds since a request was made, by the clock by which they are more."""
+        return max(self._clock.monotonic() - asked.monotonic, (self._clock.now() - asked.wall).total_seconds())
+
+    def heard(self, date: datetime, asked: Asked | None = None) -> None:
         """Note the date of an answer.
 
         Args:
             date: the date.
-            asked: this client's monotonic clock when it made the request. Without it, and if the answer took long, as
-                where the process stood still meanwhile, the date tells too little to be compared with others.
+            asked: when this client made the request. Without it, and if the answer took long, as where the process
+                stood still or the computer slept meanwhile, the date tells too little to be compared with others.
         """
         self.last, self._wall, self._monotonic = date, self._clock.now(), self._clock.monotonic()
-        if asked is not None and self._monotonic - asked < _SOON:
+        if asked is not None and self.passed_since(asked) < _SOON:
             self._compare(_Reading(date, self._wall, self._monotonic))
 
     def is_borne_out(self, date: datetime) -> bool:
@@ -75,9 +91,9 @@ class ServerDate:
     @property
     def is_old(self) -> bool:
         """Whether it is over a day old by either local clock; one of them stops while the computer sleeps."""
-        by_wall = self._clock.now() - self._wall
-        by_monotonic = timedelta(seconds=self._clock.monotonic() - self._monotonic)
-        return self.last is not None and max(by_wall, by_monotonic) > _FRESH
+        if self.last is None:
+            return False
+        return self._clock.monotonic() - self._monotonic > _FRESH_SECONDS or self._clock.now() - self._wall > _FRESH
 
     def _compare(self, reading: _Reading) -> None:
         line, other = self._line, self._other_line
@@ -123,21 +139,23 @@ async def certain_time(storage: Storage, name: str, dated: ServerDate, manifest:
         UnsureTime: they contradict each other.
         Unavailable, AccessDenied: the storage does not answer in time, or refuses.
     """
-    began = dated.monotonic()
+    began = dated.asking()
     stored = await storage.put(name, b"{}")
     try:
-        asked = dated.monotonic()
+        asked = dated.asking()
         found = await storage.get(name, version=stored.version)
     finally:
         try:
             await storage.delete(name, version=stored.version)
         except Error:
             pass  # it leaves two bytes, which nothing reads, and which are overwritten the next time
-    if dated.monotonic() - began >= _SOON:
-        raise Unavailable("it took too long to tell the time by it", operation="compact", object=f"object {name!r}")
+    if dated.passed_since(began) >= _SOON:
+        raise Unavailable(
+            "it took too long, so the time cannot be told", operation="compact", object=f"object {name!r}"
+        )
     if not isinstance(found, Found) or found.date is None:
         # removed by another collection of this client, or by a delete of its own that arrived late
-        raise Unavailable("it is not there to tell the time by", operation="compact", object=f"object {name!r}")
+        raise Unavailable("it is missing, so the time cannot be told", operation="compact", object=f"object {name!r}")
     for date in (stored.date, found.date):
         if date is not None and found.modified is not None and abs(date - found.modified) > MARGIN:
             raise _unsure(

@@ -140,7 +140,7 @@ def check_schema(schema: Any) -> None:
 
 
 def _refuse_remote(target: str) -> Any:
-    raise InvalidOption(f"a schema may refer to itself alone, not to {target!r:.200}", operation="merge")
+    raise InvalidOption(f"a schema may refer only to itself, not to {target!r:.200}", operation="merge")
 
 
 class _MergePatchObjects:

@@ -170,7 +170,7 @@ def encode_as_read(value: Any) -> str:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 class _RawNumber:
@@ -255,7 +255,7 @@ class _Doubts:
 
 def _refuse_doubtful(piece: str) -> None:
     if is_doubtful(piece):
-        raise ValueError("a number or a text that not every reader takes")
+        raise ValueError("a number or text that not every reader accepts")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)

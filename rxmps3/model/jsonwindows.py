@@ -59,7 +59,7 @@ class Windows:
         """The members of the text's object but one, which is an object and whose members are passed on one by one,
         with those of the whole that come before it.
 
-        Raises as `whole`, also if the text or that member is no object.
+        Raises as `whole`, also if the text or that member is not an object.
         """
         found: dict[str, Any] = {}
         place = self._open(self._skip(0))

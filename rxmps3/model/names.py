@@ -5,6 +5,7 @@ Below the prefix of the database a manifest owns one folder::
     <manifest>/head
     <manifest>/<incarnation>/log/<seq, 20 digits>
     <manifest>/<incarnation>/checkpoint/<seq, 20 digits>-<nonce>
+    <manifest>/<incarnation>/checkpoint/<seq, 20 digits>-<nonce>.<number>
     <manifest>/values/<escaped key>@<version>
     <manifest>/values/@<version>.<number>
     .rxmps3-probe/<nonce>
@@ -19,7 +20,7 @@ key has exactly one name and every name at most one key.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
@@ -33,6 +34,8 @@ __all__ = [
     "Layout",
     "check_key",
     "escape",
+    "foreign_folders",
+    "is_chunk_name",
     "is_pack_name",
     "pack_name",
     "parse_value_name",
@@ -132,6 +135,8 @@ class Layout:
     """The folder that holds everything of this manifest, with its slash."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.manifest, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidOption("a manifest's name is text", object=f"manifest {self.manifest!r:.80}")
         if not self.manifest or self.manifest.startswith(RESERVED):
             raise InvalidOption(
                 f"a manifest's name is not empty and does not start with {RESERVED!r}",
@@ -191,6 +196,10 @@ class Layout:
         """The name of one checkpoint."""
         return f"{self.root}{incarnation}/checkpoint/{seq:0{_SEQ_DIGITS}d}-{nonce}"
 
+    def chunk(self, incarnation: str, seq: int, nonce: str, number: int) -> str:
+        """The name of one chunk, which is written for the checkpoint of this number."""
+        return f"{self.checkpoint(incarnation, seq, nonce)}.{number}"
+
     def content(self, name: str) -> str:
         """The full name of a value's object, which log entries name relative to the manifest."""
         return self.root + name
@@ -199,6 +208,11 @@ class Layout:
 def _is_of_a_manifest(parts: Sequence[str]) -> bool:
     in_log = len(parts) == 3 and parts[1] in ("log", "checkpoint")
     return in_log or list(parts) == ["head"] or (len(parts) > 1 and parts[0] + "/" == VALUES)
+
+
+def is_chunk_name(name: str) -> bool:
+    """Whether an object in the folder of checkpoints is a chunk, by its name."""
+    return "." in name.rpartition("/")[2]
 
 
 def value_name(key: str, version: str, again: str = "") -> str:
@@ -236,6 +250,26 @@ def parse_value_name(name: str) -> tuple[str, str]:
     if not key or not _VERSION.fullmatch(version) or value_name(key, version) != name:
         raise Corrupt("not the name of a value", object=f"object {name!r:.200}")
     return key, version
+
+
+def foreign_folders(names: Iterable[str]) -> tuple[str, ...]:
+    """The folders, each with its slash, in which there is something else than values; its folders are not named again.
+
+    Args:
+        names: of all objects among the values of a manifest, relative to it.
+    """
+    found: set[str] = set()
+    for name in names:
+        if not is_pack_name(name):
+            try:
+                parse_value_name(name)
+            except Corrupt:
+                found.add(name[: name.rindex("/") + 1])
+    outermost: list[str] = []
+    for folder in sorted(found):  # those within a folder follow it
+        if not outermost or not folder.startswith(outermost[-1]):
+            outermost.append(folder)
+    return tuple(outermost)
 
 
 def probe(nonce: str) -> str:

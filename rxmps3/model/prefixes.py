@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rxmps3.errors import InvalidOption, NotLoaded
 from rxmps3.model.conditions import Conditions
-from rxmps3.model.entries import Entries, Entry
+from rxmps3.model.entries import Entries, Entry, after
 from rxmps3.model.sortedkeys import check_prefix
 
 __all__ = ["Prefixes"]
@@ -25,20 +25,28 @@ class Prefixes:
 
     @staticmethod
     def of(prefixes: Iterable[str]) -> Prefixes:
-        """Raises `InvalidOption` if they are none, or no strings."""
+        """Raises `InvalidOption` if there are none, or one is not a string."""
         if isinstance(prefixes, str):
-            raise InvalidOption("prefixes is a list of prefixes, not one", operation="connect")
+            raise InvalidOption("prefixes is a list of prefixes, not one prefix", operation="connect")
         kept: list[str] = []
         for prefix in sorted(map(check_prefix, prefixes)):
             if not kept or not prefix.startswith(kept[-1]):
                 kept.append(prefix)
         if not kept:
-            raise InvalidOption("prefixes names none", operation="connect", remedy="leave it out to keep all keys")
+            raise InvalidOption("prefixes is empty", operation="connect", remedy="leave it out to keep all keys")
         return Prefixes(tuple(kept))
 
     def has(self, key: str) -> bool:
-        """Whether a key is kept. So are all that start with it, then: of a prefix, whether every key under it is."""
+        """Whether a key is kept; for a prefix, whether every key under it is."""
         return key.startswith(self.all)
+
+    def meets(self, start: str, stop: str | None) -> bool:
+        """Whether some key from ``start`` to before ``stop``, or to the end if that is None, may be kept."""
+        return any((end is None or start < end) and (stop is None or prefix < stop) for prefix, end in self._ranges)
+
+    @property
+    def _ranges(self) -> Iterable[tuple[str, str | None]]:
+        return ((prefix, after(prefix)) for prefix in self.all)
 
     def within(self, entries: Entries) -> Entries:
         """Those of some entries that are kept. O(log n + their number)."""

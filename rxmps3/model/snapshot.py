@@ -198,6 +198,9 @@ class _Items(ItemsView[K, V_co]):
     def __iter__(self) -> Iterator[tuple[K, V_co]]:
         return self._snapshot.decoded()
 
+    def __reversed__(self) -> Iterator[tuple[K, V_co]]:
+        return ((key, self._snapshot[key]) for key in reversed(self._snapshot))
+
 
 class _Values(ValuesView[V_co]):
     def __init__(self, snapshot: Snapshot[Any, V_co]) -> None:
@@ -206,3 +209,6 @@ class _Values(ValuesView[V_co]):
 
     def __iter__(self) -> Iterator[V_co]:
         return (value for _, value in self._snapshot.decoded())
+
+    def __reversed__(self) -> Iterator[V_co]:
+        return (self._snapshot[key] for key in reversed(self._snapshot))

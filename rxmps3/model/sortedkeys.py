@@ -9,7 +9,7 @@ from sortedcontainers import SortedSet
 from rxmps3.errors import InvalidOption
 from rxmps3.model.entries import after
 
-__all__ = ["SortedKeys", "check_prefix", "check_window", "window"]
+__all__ = ["SortedKeys", "check_prefix", "check_window", "several", "window"]
 
 
 class SortedKeys:
@@ -48,6 +48,15 @@ def window(keys: list[str], first: int | None, last: int | None) -> list[str]:
 
 def _window(length: int, first: int | None, last: int | None) -> slice:
     return slice(first) if last is None else slice(max(0, length - last), None)
+
+
+def several(keys: Iterable[str], operation: str) -> Iterable[str]:
+    """These keys. Raises `InvalidOption` for a single text, whose characters would be taken for keys."""
+    if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(
+            f"several keys are asked for by a list of them, not by {keys!r:.80}", operation=operation, remedy="[key]"
+        )
+    return keys
 
 
 def check_prefix(prefix: object) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import Any, Final, Generic, TypeVar
 
 from rxmps3.model.missing import MISSING, MissingType
@@ -22,12 +22,12 @@ W = TypeVar("W")
 D = TypeVar("D")
 
 MOST: Final = 64
-"""A node has at most so many places; it is split in two above."""
+"""The most places of a node; it is split in two above that."""
 FEWEST: Final = MOST // 4
 """A node with fewer is joined with a neighbour."""
 
 _FEW: Final = 4
-"""So many changes are made one by one."""
+"""Up to this many changes are made one by one."""
 
 
 class _Leaf(Generic[V]):
@@ -77,6 +77,21 @@ class SortedMap(Generic[V]):
             nodes = [_branch(tuple(nodes[low:high])) for low, high in _cuts(len(nodes))]
         return SortedMap(nodes[0])
 
+    @staticmethod
+    def joined(maps: Iterable[SortedMap[W]]) -> SortedMap[W]:
+        """The items of several maps, the keys of each of which come after those of the one before. O(n): it shares most
+        of the nodes that hold items."""
+        nodes: list[_Node[W]] = []
+        for one in maps:
+            for leaf in _leaves(one._root):
+                if leaf.size and nodes and min(leaf.size, nodes[-1].size) < FEWEST:
+                    nodes.extend(_joined(nodes.pop(), leaf))
+                elif leaf.size:
+                    nodes.append(leaf)
+        while len(nodes) > 1:
+            nodes = [_branch(tuple(nodes[low:high])) for low, high in _cuts(len(nodes))]
+        return SortedMap(nodes[0]) if nodes else SortedMap()
+
     def __len__(self) -> int:
         return self._root.size
 
@@ -107,6 +122,8 @@ class SortedMap(Generic[V]):
         """The map with one key set. O(log n)."""
         root = self._root
         if isinstance(root, _Leaf):  # a key of a small map, such as those of a stream of one key
+            if root.size == 1 and root.keys[0] == key:
+                return SortedMap(_Leaf(root.keys, (value,)))
             place = bisect_left(root.keys, key)
             if place < root.size and not key < root.keys[place]:
                 return SortedMap(_Leaf(root.keys, (*root.values[:place], value, *root.values[place + 1 :])))
@@ -130,7 +147,7 @@ class SortedMap(Generic[V]):
         if len(changes) <= _FEW:
             result = self
             for key, value in changes.items():
-                result = result.delete(key) if isinstance(value, MissingType) else result.set(key, value)
+                result = result.delete(key) if value is MISSING else result.set(key, value)
             return result
         keys = sorted(changes)
         nodes = _updated(self._root, keys, changes, 0, len(keys))
@@ -159,17 +176,14 @@ class SortedMap(Generic[V]):
         return node.keys[index], node.values[index]
 
     def __iter__(self) -> Iterator[Any]:
-        for leaf in _leaves(self._root):
-            yield from leaf.keys
+        return chain.from_iterable(leaf.keys for leaf in _leaves(self._root))
 
     def __reversed__(self) -> Iterator[Any]:
-        for leaf in _leaves_back(self._root):
-            yield from reversed(leaf.keys)
+        return chain.from_iterable(reversed(leaf.keys) for leaf in _leaves_back(self._root))
 
     def items(self) -> Iterator[tuple[Any, V]]:
         """Each key with its value, in order."""
-        for leaf in _leaves(self._root):
-            yield from zip(leaf.keys, leaf.values, strict=True)
+        return chain.from_iterable(zip(leaf.keys, leaf.values, strict=True) for leaf in _leaves(self._root))
 
     def items_from(self, key: Any) -> Iterator[tuple[Any, V]]:
         """The items from a key on, in order. O(log n) to the first."""
@@ -178,6 +192,28 @@ class SortedMap(Generic[V]):
     def items_down_from(self, key: Any) -> Iterator[tuple[Any, V]]:
         """The items from a key on, in descending order. O(log n) to the first."""
         return _items_down_from(self._root, key)
+
+    def differing(self, other: SortedMap[V]) -> list[Any]:
+        """The keys that only one of the maps has, or whose values differ, in order.
+
+        O(changes · log n) if one map was made from the other by changes: what they share is skipped.
+        """
+        mine: list[_Node[V]] = [self._root]
+        theirs: list[_Node[V]] = [other._root]
+        while True:
+            if _height(mine) == _height(theirs):
+                shared = {*map(id, mine)} & {*map(id, theirs)}
+                mine = [node for node in mine if id(node) not in shared]
+                theirs = [node for node in theirs if id(node) not in shared]
+            heights = _height(mine), _height(theirs)
+            if max(heights) <= 1:
+                break
+            if heights[0] == max(heights):
+                mine = [child for node in mine for child in _children(node)]
+            if heights[1] == max(heights):
+                theirs = [child for node in theirs for child in _children(node)]
+        left, right = _items_of(mine), _items_of(theirs)
+        return sorted(key for key in {**left, **right} if left.get(key, MISSING) != right.get(key, MISSING))
 
     def rank(self, key: Any) -> int:
         """How many keys are less than this one. O(log n)."""
@@ -350,6 +386,20 @@ def _joined(left: _Node[V], right: _Node[V]) -> tuple[_Node[V], ...]:
     return _halved((*_children(left), *_children(right)))
 
 
+def _items_of(nodes: Iterable[_Node[V]]) -> dict[Any, V]:
+    return {key: value for node in nodes for key, value in SortedMap[V](node).items()}
+
+
+def _height(nodes: Sequence[_Node[V]]) -> int:
+    """The height of nodes that are alike in it: 1 for leaves, 0 if there are none."""
+    height = 0
+    node = nodes[0] if nodes else None
+    while node is not None:
+        height += 1
+        node = node.children[0] if isinstance(node, _Branch) else None
+    return height
+
+
 def _children(node: _Node[V]) -> tuple[_Node[V], ...]:
     return node.children if isinstance(node, _Branch) else (node,)
 
@@ -357,16 +407,22 @@ def _children(node: _Node[V]) -> tuple[_Node[V], ...]:
 def _leaves(node: _Node[V]) -> Iterator[_Leaf[V]]:
     if isinstance(node, _Leaf):
         yield node
-    else:
-        for child in node.children:
+        return
+    for child in node.children:
+        if isinstance(child, _Leaf):
+            yield child
+        else:
             yield from _leaves(child)
 
 
 def _leaves_back(node: _Node[V]) -> Iterator[_Leaf[V]]:
     if isinstance(node, _Leaf):
         yield node
-    else:
-        for child in reversed(node.children):
+        return
+    for child in reversed(node.children):
+        if isinstance(child, _Leaf):
+            yield child
+        else:
             yield from _leaves_back(child)
 
 

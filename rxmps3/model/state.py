@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from heapq import merge
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -82,7 +83,7 @@ class WriteId(NamedTuple):
 
     @classmethod
     def of(cls, version: str) -> WriteId:
-        """The write that has this version id. Raises ValueError if it is none."""
+        """The write that has this version id. Raises ValueError if it is not a version id."""
         writer, _, number = version.rpartition("-")
         return cls(writer, int(number))
 
@@ -91,8 +92,10 @@ class WriteId(NamedTuple):
 class Write:
     """One call of put, put_all or delete: atomic. The nonce tells it from another write of the same number.
 
-    Its basis, if it has one, is what it rests on until it is committed; the log does not keep it. ``by`` is the name
-    that its user gave, unverified, where that is another one than its committer's: it was left by an earlier process.
+    Its conditions, if it has any, have to hold when it is committed; the log does not keep them. ``by`` is the user's
+    name, unverified, if it is not that of the committer, as for a write that an earlier process left. ``based`` is the
+    log version that its writer had read when it was made, "" for an empty log; None if that is not known. Entries leave
+    it out where it is the one before, so None may stand for that. The state does not depend on it.
     """
 
     id: WriteId
@@ -100,6 +103,7 @@ class Write:
     update: Update
     conditions: Conditions | None = None
     by: str | None = None
+    based: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,10 @@ class State(Mapping[str, Entry]):
             return self
         return State(kept.within(self.entries), self.writers, self.version, kept)
 
+    def is_same(self, other: State) -> bool:
+        """Whether both have the same entries, and have heard of the same writes."""
+        return self.writers == other.writers and not self.entries.cells.differing(other.entries.cells)
+
     def __getitem__(self, key: str) -> Entry:
         return self.entries[key]
 
@@ -190,7 +198,7 @@ class State(Mapping[str, Entry]):
 
 
 MOST_GAPS = 256
-"""So many runs of missing numbers are remembered per writer; the oldest beyond it count as committed."""
+"""How many runs of missing numbers are remembered per writer; older ones count as committed."""
 
 
 def _reached(mark: Mark | None, write: Write) -> bool:
@@ -329,8 +337,10 @@ class View(Mapping[str, Entry]):
         return isinstance(key, str) and self.look_up(key) is not None
 
     def __iter__(self) -> Iterator[str]:
-        yield from (key for key in self.confirmed.entries if key not in self.overlay)
-        yield from (key for key, top in self.overlay.items() if top.entry is not None)
+        if not self.overlay:
+            return iter(self.confirmed.entries)
+        kept = (key for key in self.confirmed.entries if key not in self.overlay)
+        return merge(kept, sorted(key for key, top in self.overlay.items() if top.entry is not None))
 
     def __len__(self) -> int:
         confirmed = self.confirmed.entries
@@ -339,7 +349,7 @@ class View(Mapping[str, Entry]):
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         """For notebooks: how much there is, and some of the keys."""
-        some = sorted(islice(self, 1000))[:20]
+        some = list(islice(self, 20))
         facts = {
             "version": self.confirmed.version or "none",
             "keys": len(self),
@@ -452,7 +462,7 @@ class EntryChange(NamedTuple):
 
 @dataclass(frozen=True)
 class Settled:
-    """Effect: a pending write has met its end; ``error`` is None if it is committed."""
+    """Effect: a pending write has ended; ``error`` is None if it is committed."""
 
     id: WriteId
     error: Error | None

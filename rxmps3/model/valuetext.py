@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 ANY_BYTES = "application/octet-stream"
-"""The content type of bytes of which nothing else is said."""
+"""The content type of bytes without another one."""
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 _MARK = "\1"
 _FILE_MARK = "\2"
@@ -108,7 +108,7 @@ def check_content_type(content_type: object) -> str:
 
 
 def encode(value: Any, what: str = "value") -> str:
-    """The text of a value: bytes, or what JSON can express. Bytes within JSON are no value.
+    """The text of a value: bytes, or what JSON can express. Bytes within JSON are refused.
 
     Raises:
         InvalidValue: as `rxmps3.model.jsontext.encode`.

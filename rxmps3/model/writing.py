@@ -20,14 +20,14 @@ MAX_WRITE_KEYS = 20_000
 """One atomic write names at most this many keys, so that its log entry stays readable."""
 MAX_UNCHECKED_KEYS = 500
 MAX_WRITE_BYTES = 8 << 20
-"""So many bytes of a log entry one write may take at most; readers refuse entries of twice that."""
+"""The most bytes of a log entry that one write may take; readers refuse entries of twice that."""
 _ENTRY_BYTES = 300
 MAX_PACK_BYTES = 8 << 20
 """Several values of one write share an object, a pack. It ends with the value that makes it reach this size."""
 MAX_PACKED_BYTES = 1 << 20
 """A value that is larger has an object of its own: reading it costs a request anyway, and it is collected by itself."""
 SMALLER_THAN_A_REFERENCE = 64
-"""A reference into a pack takes about so many bytes; a value that takes no more is always inline."""
+"""About the bytes of a reference into a pack; a value that takes no more is always inline."""
 
 Texts = dict[str, str | None]
 """Canonical text by key; None deletes."""

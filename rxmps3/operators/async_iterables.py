@@ -44,7 +44,7 @@ def from_async_iterable(iterable: AsyncIterable[T] | Callable[[], AsyncIterable[
 
     Raises:
         InvalidOption: it is neither of these.
-        WrongLoop: (to ``on_error``) no event loop runs on the thread that subscribes.
+        WrongLoop: (to ``on_error``) no event loop is running on the subscribing thread.
     """
 
     if not callable(iterable) and not hasattr(iterable, "__aiter__"):

@@ -35,7 +35,7 @@ def running_loop(operation: str) -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
     except RuntimeError:
         raise WrongLoop(
-            "no event loop runs on the thread that subscribes",
+            "no event loop is running on the subscribing thread",
             operation=operation,
             remedy="subscribe on the loop's thread",
         ) from None

@@ -48,7 +48,7 @@ class Iteration(Generic[T]):
 
     async def __aenter__(self) -> AsyncIterator[T]:
         if self._loop is not None:
-            raise TypeError("it can be entered once; make another one")
+            raise TypeError("it can be entered only once; make another one")
         self._loop = asyncio.get_running_loop()
         self._subscription = self._source.subscribe(self._take, self._finish, lambda: self._finish(None))
         return self

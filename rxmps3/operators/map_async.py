@@ -89,7 +89,7 @@ def map_async(
 
     Raises:
         InvalidOption: ``fn`` cannot be called, or an option is none of these.
-        WrongLoop: (to ``on_error``) no event loop runs on the thread that subscribes. The source may emit, and the
+        WrongLoop: (to ``on_error``) no event loop is running on the subscribing thread. The source may emit, and the
             subscription may be disposed, on any thread.
     """
     if ordering not in get_args(Ordering):

@@ -64,7 +64,7 @@ def retry_with_backoff(
     if not is_count(attempts, 1):
         raise InvalidOption(f"attempts is 1 or more, not {attempts!r}", operation="retry_with_backoff")
     if not is_seconds(base) or not is_seconds(cap):
-        raise InvalidOption(f"waits are numbers that are not negative: {base=}, {cap=}", operation="retry_with_backoff")
+        raise InvalidOption(f"waits must not be negative: {base=}, {cap=}", operation="retry_with_backoff")
     chance = Random() if rng is None else rng
 
     def retrying(source: Observable[T]) -> Observable[T]:

@@ -28,7 +28,7 @@ logger = logging.getLogger("rxmps3")
 
 _BACKOFF = Backoff(base=0.5, cap=30.0)
 _LAST_RING = 0.8
-"""Closing waits so many seconds for the last ring, less than a command waits for closing."""
+"""Seconds that closing waits for the last ring, less than a command waits for closing."""
 
 
 @dataclass(frozen=True)

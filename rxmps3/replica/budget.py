@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,12 +41,17 @@ class Budget:
 
     def __post_init__(self) -> None:
         given = [one for one in (self.per_month, self.requests_per_hour) if one is not None]
-        if len(given) != 1 or isinstance(given[0], bool) or not 0 < given[0] < float("inf"):
+        if len(given) != 1 or not _is_amount(given[0]):
             raise InvalidOption(
                 f"a budget is one positive number, of money a month or of requests an hour, not {given}",
                 operation="connect",
                 remedy="Budget(per_month=5) or Budget(requests_per_hour=1000)",
             )
+
+
+def _is_amount(value: object) -> bool:
+    """Whether it is a positive number that a float can hold."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= sys.float_info.max
 
 
 def checked_budget(budget: Budget | float | None) -> Budget | None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 
-from rxmps3.errors import InvalidInput, OutcomeUnknown, Rejected
+from rxmps3.errors import Error, InvalidInput, OutcomeUnknown, Rejected
 from rxmps3.log.protocol import EntryRefused, Log
 from rxmps3.log.server_clock import MARGIN
 from rxmps3.model.state import Amended, ContentObject, ManifestVersion, Refused, Write
@@ -22,7 +22,7 @@ from rxmps3.replica.values import Uploaded, Values
 from rxmps3.runtime.backoff import Backoff
 from rxmps3.runtime.clock import Clock
 from rxmps3.runtime.event_loop import EventLoop
-from rxmps3.runtime.worker import Retries, Worker, persist
+from rxmps3.runtime.worker import Retries, Worker, persist, sleep_until
 
 __all__ = ["Committer"]
 
@@ -72,6 +72,7 @@ class Committer:
         self._outbox_worker = outbox_worker
         self._conditions = conditions
         self._judged_at = clock.now()
+        self._turn_began = clock.monotonic(), clock.now()
         self._at_most: int | None = None  # so many writes are tried at once, after more were refused together
         self._retries = self._retrying("commit")
         self._worker = Worker(self._work, self._retries)
@@ -79,6 +80,7 @@ class Committer:
         self._linear = linear
         self._fairness = Fairness(writer)
         self._turning = asyncio.Lock()
+        self._appeared: Callable[[], None] | None = None
         health.on_recovery(self.wake)
 
     def seen(self, versions: Iterable[ManifestVersion]) -> None:
@@ -86,6 +88,8 @@ class Committer:
         now = self._clock.monotonic()
         for version in versions:
             self._fairness.seen(version.writer, now)
+        if self._appeared is not None:
+            self._appeared()
 
     def ended(self, one: PendingWrite[Receipt]) -> None:
         """Note that a write has ended."""
@@ -122,24 +126,30 @@ class Committer:
             await self._log.open()
             if not self._dataflow.view.pending:
                 return
+            self._turn_began = self._clock.monotonic(), self._clock.now()
             await self._log.ensure_dated()
             await self._reject_unresendable()
-            await self._take_turn()
+            await self._take_turn(at_once=True)
             ready = self._ready()
             if await self._expire_old_uploads(ready):
                 ready = self._ready()
             ready = self._about_to_send(await self._standing(ready[: self._at_most]))
             if not ready:
                 return
+            view = self._dataflow.view
             ready = ready[: await self._outbox_worker.mark_sent([write.id for write in ready])]
             await self._log.prepare()
             if self._values.placing is not placing:
                 self.wake()
                 return  # the manifest is in another protocol: they have to be uploaded for that one first
-            pending = self._still_pending(ready)  # a read may have found some of them in the log meanwhile
-            ready = await self._standing(pending)  # the commit is to follow the log as known now
+            if self._dataflow.view is not view:
+                pending = self._still_pending(ready)  # a read may have found some of them in the log meanwhile
+                ready = await self._standing(pending)  # the commit is to follow the log as known now
             if not ready:
                 return
+            if self._has_stood_still():
+                self.wake()
+                return  # what was found out about their age is too old by now
             began = self._clock.monotonic()
             try:
                 await self._log.commit(ready)
@@ -157,6 +167,12 @@ class Committer:
         self._health.answered()
         if self._dataflow.view.pending:
             self.wake()
+
+    def _has_stood_still(self) -> bool:
+        """Whether this turn has taken so long, by either local clock, that all has to be looked at again."""
+        monotonic, wall = self._turn_began
+        now = self._clock.monotonic()
+        return now - monotonic >= ASK_AFTER.total_seconds() or self._clock.now() - wall >= ASK_AFTER
 
     def _entry_refused(self, writes: list[Write], refused: EntryRefused) -> None:
         """Refuse the write whose entry the storage does not take; of several that share one, find out which it is."""
@@ -213,8 +229,12 @@ class Committer:
         self._fairness.passed()
         return read
 
-    async def _take_turn(self) -> bool:
-        """As `turn`; the next call waits for another turn. In a log where no two writers compete there are no turns."""
+    async def _take_turn(self, *, at_once: bool = False) -> bool:
+        """As `turn`; the next call waits for another turn. In a log where no two writers compete there are no turns.
+
+        Args:
+            at_once: whether the commit follows at once.
+        """
         read = False
         if not self._linear():
             return read
@@ -224,7 +244,32 @@ class Committer:
                 read = self._fairness.in_company
                 if read:
                     await self._log.read()
+                if at_once and (chase := self._fairness.chase(self._clock.monotonic())) is not None:
+                    await self._chase(*chase)
         return read
+
+    async def _chase(self, seconds: float, interval: float) -> None:
+        """Read on at short intervals, whatever is still under way, until two more versions are there: the first may be
+        old, the second has appeared within an interval."""
+        end, appeared = self._clock.monotonic() + seconds, 0
+        while appeared < 2 and self._clock.monotonic() < end:
+            self._loop.spawn(self._read_for_a_race(), "race")
+            appeared += await sleep_until(self._clock, interval, self._on_appearance)
+
+    def _on_appearance(self, action: Callable[[], None]) -> Callable[[], None]:
+        """Call back with each version of the log, until the returned function is called."""
+        self._appeared = action
+
+        def forget() -> None:
+            self._appeared = None
+
+        return forget
+
+    async def _read_for_a_race(self) -> None:
+        try:
+            await self._log.read()
+        except Error:
+            pass  # the commit that follows meets it too
 
     def _ready(self) -> list[Write]:
         """The pending writes, oldest first, up to the first whose values are not all uploaded. Starts missing
@@ -275,12 +320,14 @@ class Committer:
 
     async def _expire_old_uploads(self, ready: list[Write]) -> bool:
         """Mark uploads so old that a collector may have deleted them, to be uploaded again."""
+        uploaded = [one for write in ready if (one := self._pending.open[write.id]).upload is not None]
+        if not uploaded:
+            return False
         wall, monotonic = self._clock.now() - ASK_AFTER, self._clock.monotonic() - ASK_AFTER.total_seconds()
         doubtful = [
             one
-            for write in ready
-            if (one := self._pending.open[write.id]).upload is not None
-            and (one.upload.wall < wall or one.upload.monotonic < monotonic)
+            for one in uploaded
+            if one.upload is not None and (one.upload.wall < wall or one.upload.monotonic < monotonic)
         ]
         if not doubtful:
             return False

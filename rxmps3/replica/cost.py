@@ -83,7 +83,7 @@ class Ledger:
         self._state: BudgetState = ""
         self._opened = clock.monotonic()
         self._lock = threading.Lock()
-        self._rooms: dict[Room, Tally] = {room: Tally() for room in ROOMS}
+        self._before: dict[Room, Usage] = dict.fromkeys(ROOMS, NO_USAGE)  # that of the oldest slot
         self._slots: deque[tuple[int, dict[Room, Tally]]] = deque()
         self._looking = asyncio.Lock()
         self._on_change: list[Callable[[], None]] = []
@@ -111,7 +111,9 @@ class Ledger:
             self._budget = wanted
             per_hour = wanted.requests_per_hour or (wanted.per_month or 0.0) * 3600 / MONTH
             self._allowance = Allowance(per_hour, self._clock.monotonic())
-            self._charge_budget(sum([one.usage for one in self._rooms.values()], NO_USAGE))
+            with self._lock:
+                used = sum(self._rooms().values(), NO_USAGE)
+            self._charge_budget(used)
 
     def on_change(self, action: Callable[[], None]) -> None:
         """Call back whenever `state` changes."""
@@ -123,13 +125,25 @@ class Ledger:
         """Count what was used."""
         slot = int((self._clock.monotonic() - self._opened) // _SLOT)
         with self._lock:
-            self._rooms[room].add(usage)
             if not self._slots or self._slots[-1][0] != slot:
-                self._slots.append((slot, {room: Tally() for room in ROOMS}))
+                self._begin_slot(slot)
             self._slots[-1][1][room].add(usage)
-            while self._slots[0][0] <= slot - _SLOTS:
-                self._slots.popleft()
         self._charge_budget(usage)
+
+    def _begin_slot(self, slot: int) -> None:
+        self._slots.append((slot, {room: Tally() for room in ROOMS}))
+        while self._slots[0][0] <= slot - _SLOTS:
+            _, used = self._slots.popleft()
+            for room, one in used.items():
+                self._before[room] += one.usage
+
+    def _rooms(self) -> dict[Room, Usage]:
+        """What was used in all. The caller holds the lock."""
+        rooms = dict(self._before)
+        for _, used in self._slots:
+            for room, one in used.items():
+                rooms[room] += one.usage
+        return rooms
 
     def _charge_budget(self, usage: Usage) -> None:
         if self._allowance is None or self._budget is None:
@@ -144,7 +158,7 @@ class Ledger:
         slot = int(seconds // _SLOT)
         recent: dict[Room, Usage] = dict.fromkeys(ROOMS, NO_USAGE)
         with self._lock:
-            rooms: dict[Room, Usage] = {room: one.usage for room, one in self._rooms.items()}
+            rooms = self._rooms()
             for number, used in self._slots:
                 if number > slot - _SLOTS:
                     for room, one in used.items():

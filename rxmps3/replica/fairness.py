@@ -38,7 +38,7 @@ _RAREST_GAP_ALONE = 30.0
 _SLOTS = 16
 """A gap has so many slots at most. Mostly it is short and now and then long: the slower another writer, the longer the
 gap that it needs."""
-_SLOTS_ALONE = (6.0, 10.0)
+_SLOTS_ALONE = (5.0, 7.0)
 """Enough for a writer whose requests take some times as long."""
 _SLOT_COMMITS = 2.0
 _SLOT_SECONDS = 0.004
@@ -46,6 +46,13 @@ _SLOT_SECONDS = 0.004
 for the work around them."""
 _PATIENCE = 1.2
 """A writer that has waited for its turn for so many seconds tries without one."""
+_PATIENCE_OF_A_NEWCOMER = 0.5
+"""The same for one that the only other writer cannot know of, and that is not slower."""
+_READS_PER_SLOT = 16
+_SHORTEST_CHASED = 0.015
+"""Where slots are shorter, the client's own work takes as long as the requests, and chance alone lets it win soon."""
+_SLOW = 3.5
+"""A writer whose slot is so many times as long as the other's commits is slower than that."""
 _MOST_DOUBLINGS = 2
 _LONGEST_SLOT = 1.0
 _INSTANT = 0.001
@@ -62,11 +69,13 @@ class Fairness:
     def __init__(self, writer: str) -> None:
         self._me = writer
         self._took: deque[float] = deque(maxlen=5)
+        self._takes = 0.0  # their median
         self._seats: dict[str, _Seat] = {}
         self._holder = ""
         self._run_began = 0.0
         self._seen_at = -_COMPANY
         self._foreign_at = -_COMPANY
+        self._foreign: deque[float] = deque(maxlen=16)
         self._gap_at: float | None = None
         self._waiting_since: float | None = None
         self._due: float | None = None
@@ -82,11 +91,13 @@ class Fairness:
             self._holder, self._run_began = writer, now
         if self._gap_at is None:
             self._gap_at = now  # the time before the first version was one
+            self._foreign_at = now - _COMPANY
         self._seats.pop(writer, None)
         self._seats[writer] = _Seat(now)
         self._seen_at, self._due = now, None
         if writer != self._me:
             self._foreign_at = now
+            self._foreign.append(now)
 
     def _pass_over(self, writer: str) -> None:
         """Those who have waited longer than a writer that begins a turn have let it pass."""
@@ -111,6 +122,7 @@ class Fairness:
         self._due, self._backed_off = None, False
         if won:
             self._took.append(now - began)
+            self._takes = median(self._took)
             self._lost, self._waiting_since = 0, None
         else:
             self._lost += 1
@@ -123,13 +135,31 @@ class Fairness:
     @property
     def slot(self) -> float:
         """The time in seconds in which another can have seen the last version and committed."""
-        commit = median(self._took) if self._took else self._lost_in
+        commit = self._takes if self._took else self._lost_in
         return min(_LONGEST_SLOT, _SLOT_COMMITS * commit + _SLOT_SECONDS)
 
     @property
     def in_company(self) -> bool:
         """Whether another writer has been seen lately: what it wrote while this one waited has to be read first."""
         return self._lost > 0 or any(writer != self._me for writer in self._seats)
+
+    def _may_chase(self, now: float) -> bool:
+        """Whether the only other writer has not seen this one, which is not slower, and requests take some time."""
+        if self._me in self._seats or len(self._seats) != 1:
+            return False
+        pace = (now - self._foreign[0]) / len(self._foreign)
+        return _SHORTEST_CHASED <= self.slot <= _SLOW * pace
+
+    def chase(self, now: float) -> tuple[float, float] | None:
+        """For how many seconds to look for the next entry of the only other writer before a race, and how often; None
+        if that is no use.
+
+        Whoever sends an entry when the one before appears is about as fast as its writer; one that reads to the end
+        first is too late nearly always, beside a writer that leaves no gap. A writer that is slower than the other one
+        has to wait for a gap, and not to miss it.
+        """
+        ready = self._lost and self._backed_off and self._may_chase(now)
+        return (2 * self.slot, self.slot / _READS_PER_SLOT) if ready else None
 
     def wait(self, now: float, rng: Random) -> float:
         """Seconds to wait, and in company to read the log, before asking again; 0.0 if it is this writer's turn."""
@@ -167,7 +197,7 @@ class Fairness:
     def _after_others(self, now: float, rng: Random) -> float:
         if self._waiting_since is None:
             self._waiting_since = now
-        if now - self._waiting_since > _PATIENCE:
+        if now - self._waiting_since > (_PATIENCE_OF_A_NEWCOMER if self._may_chase(now) else _PATIENCE):
             return self._before_a_race(rng)
         if self._due is None:
             is_over = now - self._run_began >= _ROUND / max(1, len(self._seats))

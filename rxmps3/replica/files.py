@@ -10,10 +10,10 @@ import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
 
 from rxmps3.errors import InvalidValue, Rejected
 from rxmps3.model.valuetext import ANY_BYTES, FileRef, check_content_type
+from rxmps3.runtime.gather import all_of
 from rxmps3.storage.base import Put
 from rxmps3.storage.transfer import Sent, upload
 
@@ -74,11 +74,17 @@ async def read_file(ref: FileRef) -> bytes:
 
 
 async def write_file(
-    path: str | os.PathLike[str], id: str, parts: AsyncIterator[bytes], check: Callable[[str], None] | None = None
+    path: str | os.PathLike[str],
+    id: str,
+    parts: AsyncIterator[bytes],
+    check: Callable[[str], None] | None = None,
+    size: int = 0,
 ) -> None:
-    """Replace a file by these bytes, once all of them are there; ``id`` makes the name of the file until then.
+    """Replace a file by these bytes, once all of them are there; ``id`` makes the name of the file until then. Who may
+    read and write it stays as it is.
 
-    ``check`` is called with their hex SHA-256 before that.
+    ``check`` is called with their hex SHA-256 before that. ``size`` is how many bytes they are, if known: a file that
+    has its length from the beginning is written faster.
 
     Raises: as ``parts`` and ``check``, then the file is as it was before; OSError if it cannot be written.
     """
@@ -87,9 +93,12 @@ async def write_file(
     spare = target.with_name(f".{target.name[:100]}.{id}.part")
     try:
         file = await asyncio.to_thread(open, spare, "xb")
+        takers: list[Callable[[bytes], object]] = [file.write] if check is None else [file.write, digest.update]
         try:
+            await asyncio.to_thread(_take_mode, file.fileno(), target)
+            await asyncio.to_thread(file.truncate, size)
             async for part in parts:
-                await asyncio.to_thread(_write, file, part, digest if check is not None else None)
+                await all_of(asyncio.to_thread(take, part) for take in takers)
         finally:
             await asyncio.to_thread(file.close)
         if check is not None:
@@ -100,10 +109,9 @@ async def write_file(
             spare.unlink()
 
 
-def _write(file: BinaryIO, part: bytes, digest: Any) -> None:
-    if digest is not None:
-        digest.update(part)
-    file.write(part)
+def _take_mode(file: int, target: Path) -> None:
+    with suppress(FileNotFoundError):
+        os.fchmod(file, stat.S_IMODE(target.stat().st_mode))
 
 
 def _expanded(path: str | os.PathLike[str]) -> Path:

@@ -21,7 +21,7 @@ __all__ = ["Health"]
 logger = logging.getLogger("rxmps3")
 
 _MOST_EARLY = 100
-"""So many failures wait for an observer; the log has all of them."""
+"""How many failures wait for an observer; the logger has all of them."""
 
 
 class Health:

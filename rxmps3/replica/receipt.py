@@ -87,7 +87,7 @@ class _Milestone:
                 if loop.is_closed():
                     return
                 if threading.get_ident() == thread:
-                    loop.call_soon(settle)
+                    loop.call_soon(settle)  # after what the same turn has put in line, such as rings of other handles
                 else:
                     loop.call_soon_threadsafe(settle)
 
@@ -197,7 +197,7 @@ class Receipt(BoundToProcess):
         """Block this thread until the write is committed and return its version id.
 
         Args:
-            timeout: seconds; None waits for ever.
+            timeout: seconds; None waits forever.
 
         Raises:
             TimeoutError: it is still pending; it stays so.

@@ -329,11 +329,12 @@ class Replica:
         if isinstance(event, (Committed, Replayed)):
             self._poller.active()
             versions = (event.version,) if isinstance(event, Committed) else event.versions
-            mine = all(version.writer == self._writer for version in versions)
+            writers = {version.writer for version in versions}
+            mine = writers <= {self._writer}
             self._committer.seen(versions)
             if not mine:
                 self._poller.found()
-            if any(version.writer == self._writer for version in versions):
+            if self._writer in writers:
                 self._bells.ring()
             if self._write_maker.number and self.options.kept is None:
                 self._compactor.grown(mine=mine)
@@ -358,7 +359,8 @@ class Replica:
             self._saves.add(saving)
             saving.add_done_callback(self._saves.discard)
         one.receipt.settle(settled.error)
-        self._committer.wake()  # writes waiting behind it may be sent
+        if self.view.pending:
+            self._committer.wake()  # writes waiting behind it may be sent
         if settled.error is not None:
             early = settled.id.writer != self._write_maker.writer
             self._loop.call_soon(lambda: self._report_unseen(one.receipt, early=early))
@@ -433,9 +435,9 @@ class Replica:
         self._check_writable()
         return self._uninterrupted(lambda: self._write_maker.write_unless_shown(key, shown, draft))
 
-    def withdraw(self, version: str, origin: object) -> None:
-        """Drop the deferred writes of this origin."""
-        self._write_maker.withdraw(version, origin)
+    def withdraw(self, version: str, of: Callable[[object], bool]) -> None:
+        """Drop the deferred writes whose origin passes the test."""
+        self._write_maker.withdraw(version, of)
 
     def _uninterrupted(self, write: Callable[[], R]) -> R:
         """Run without interruption by Ctrl-C where the event loop has its own thread and this is the main thread."""

@@ -14,7 +14,7 @@ __all__ = ["ObserverRaised", "Stage", "Teller"]
 Stage = Literal["pending", "stored", "committed", "rejected"]
 
 ObserverRaised = Callable[[str, BaseException], None]
-"""Is told what an observer of which stream raised; it has been detached. Raises what is not to be survived."""
+"""Called with a stream's name and what its observer raised, after detaching it. Re-raises what ends the program."""
 
 
 class Teller:

@@ -28,7 +28,7 @@ class PollPace:
 
     Args:
         interval: the longest wait, in seconds.
-        idle: returns a longer one while something else tells of news, else 0.
+        idle: returns a longer interval while something else announces news, else 0.
     """
 
     def __init__(self, interval: float, idle: Callable[[], float] = lambda: 0.0) -> None:

@@ -247,14 +247,15 @@ class Values:
                         remedy="restore the object, or put the key again",
                     )
 
-            await write_file(path, id, download(self._storage, name, content.size, version=content.version), check)
+            parts = download(self._storage, name, content.size, version=content.version)
+            await write_file(path, id, parts, check, content.size)
             return
         text = await self.fetch(entry)
 
-        async def parts() -> AsyncIterator[bytes]:
+        async def body() -> AsyncIterator[bytes]:
             yield await asyncio.to_thread(valuetext.body_of, text)
 
-        await write_file(path, id, parts())
+        await write_file(path, id, body())
 
     async def fetch_all(self, entries: Sequence[Entry]) -> list[str]:
         """The texts of several entries, in their order. As `fetch`."""

@@ -140,12 +140,12 @@ class WriteMaker:
                 return None
             return self._write_locked(draft)
 
-    def withdraw(self, version: str, origin: object) -> None:
+    def withdraw(self, version: str, of: Callable[[object], bool]) -> None:
         """As `Replica.withdraw`."""
         with self._dataflow.lock:
             id = WriteId.of(version)
             for behind in self._pending.take_behind((id,)):
-                if behind.draft.origin is not origin:
+                if not of(behind.draft.origin):
                     self._pending.put_behind(id, behind)
 
     def _derived(self, draft: Draft) -> Draft:
@@ -174,7 +174,9 @@ class WriteMaker:
         id = WriteId(self.writer, self.number + 1)
         planned = self._plan(id, draft.values) if draft.shared is None else draft.shared.planned_for(id)
         self.number = id.number
-        write = Write(id, self._clock.new_id(), planned.update, draft.conditions)
+        view = self._dataflow.view
+        based = view.confirmed.version if view.loaded else None
+        write = Write(id, self._clock.new_id(), planned.update, draft.conditions, based=based)
         texts = {held.content.place: held.text for held in planned.contents}
         receipt = self._receipt(write)
         one = self._pending.add(write, receipt, self._hold(planned.contents), texts)
@@ -204,7 +206,7 @@ class WriteMaker:
             return _Known(None, None)
         text = None if entry is None else self._values.peek(entry)
         if text is None:
-            what = "the state is not loaded yet" if entry is None else "its value is not at hand"
+            what = "the state is not loaded yet" if entry is None else "its value is not in memory"
             raise NotLoaded(what, operation="put", object=f"key {key!r}", remedy="await db.get of the key first")
         return _Known(seen(entry), text)
 

@@ -19,7 +19,7 @@ __all__ = ["Failed", "OnEvent", "Retries", "Worker", "persist", "sleep_until"]
 T = TypeVar("T")
 
 Failed = Callable[[Error, float], None]
-"""Is told of a failure and of the seconds until the next try."""
+"""Called with a failure and the seconds until the next try."""
 OnEvent = Callable[[Callable[[], None]], Callable[[], None]]
 """Arranges a call each time something happens; returns a function that ends this."""
 
@@ -34,7 +34,7 @@ class Retries:
         clock: time and randomness.
         backoff: how long to wait.
         failed: called with each failure, before the wait.
-        on_success: tells of the successes of others, if any.
+        on_success: emits when other requests succeed, if given.
     """
 
     def __init__(self, clock: Clock, backoff: Backoff, failed: Failed, on_success: OnEvent | None = None) -> None:

@@ -219,7 +219,7 @@ class Uploads(Protocol):
         ...
 
     async def abort_upload(self, name: str, upload: str) -> None:
-        """Drop what was written of an object. Not an error if there is no such upload any more."""
+        """Drop what was written of an object. Not an error if this upload no longer exists."""
         ...
 
 

@@ -27,7 +27,7 @@ __all__ = ["ConfirmedStorage"]
 T = TypeVar("T")
 
 _READS = 4
-"""So many answers about one object are looked at before it is given up for now."""
+"""How many answers about one object are compared before the read fails."""
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20
 _LARGEST_UNPACKED = 1 << 30
@@ -39,7 +39,7 @@ class ConfirmedStorage(StorageWrapper):
 
     Args:
         inner: the storage.
-        report: told of each damaged answer: the object's name, and what was wrong.
+        report: called for each damaged answer with the object's name and what was wrong.
     """
 
     def __init__(self, inner: Storage, report: Callable[[str, str], None]) -> None:

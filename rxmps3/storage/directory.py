@@ -346,7 +346,7 @@ class DirectoryStorage:
     def _upload(self, name: str, upload: str) -> int:
         file = self._uploads.get(upload)
         if file is None:
-            raise Unavailable("there is no such upload any more", operation="put", object=self._where(name))
+            raise Unavailable("this upload no longer exists", operation="put", object=self._where(name))
         return file
 
     def _first_temporary_file(self) -> tuple[str, int]:
@@ -375,7 +375,7 @@ class DirectoryStorage:
                 self._refuse_existing(target, name)
             if isinstance(when, Matches) and (found := self._etag(name)) != when.etag:
                 raise PreconditionFailed(
-                    "it has another ETag" if found else "it does not exist",
+                    "its ETag differs" if found else "it does not exist",
                     operation="put",
                     object=self._where(name),
                     date=self._clock.now(),
@@ -385,7 +385,7 @@ class DirectoryStorage:
     def _refuse_existing(self, target: str, name: str) -> None:
         if os.path.isdir(target):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
-        raise PreconditionFailed("it exists already", operation="put", object=self._where(name), date=self._clock.now())
+        raise PreconditionFailed("it already exists", operation="put", object=self._where(name), date=self._clock.now())
 
     def _etag(self, name: str) -> str | None:
         loaded = self._load(name)

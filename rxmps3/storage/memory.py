@@ -197,7 +197,7 @@ class MemoryStorage:
             there = self._parts(name, upload)
             bodies = [there.get(number, b"") for number in range(1, len(parts) + 1)]
             if list(map(etag_of, bodies)) != list(parts):
-                raise Corrupt("its parts are other ones", operation="put", object=self._where(name))
+                raise Corrupt("its parts do not match the upload", operation="put", object=self._where(name))
             del self._objects.parts[name, upload]
         return await self.put(name, b"".join(bodies))
 
@@ -209,17 +209,17 @@ class MemoryStorage:
     def _parts(self, name: str, upload: str) -> dict[int, bytes]:
         parts = self._objects.parts.get((name, upload))
         if parts is None:
-            raise Unavailable("there is no such upload any more", operation="put", object=self._where(name))
+            raise Unavailable("this upload no longer exists", operation="put", object=self._where(name))
         return parts
 
     def _check(self, name: str, when: Precondition, now: datetime) -> None:
         newest = self._objects.newest(name)
         if isinstance(when, Absent):
             if newest is not None:
-                raise PreconditionFailed("it exists already", operation="put", object=self._where(name), date=now)
+                raise PreconditionFailed("it already exists", operation="put", object=self._where(name), date=now)
         elif newest is None or newest.etag != when.etag:
             raise PreconditionFailed(
-                "it has another ETag" if newest else "it does not exist",
+                "its ETag differs" if newest else "it does not exist",
                 operation="put",
                 object=self._where(name),
                 date=now,

@@ -105,7 +105,7 @@ class MeteredStorage(StorageWrapper):
     """Counts every request, answered or not.
 
     Args:
-        charge: is told of each request as it is sent, and of the bytes that came back.
+        charge: called for each request as it is sent, and for the bytes that came back.
         room: what all requests are made for; None for that of the surrounding `charged_to`, or else the log.
     """
 

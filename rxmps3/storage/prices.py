@@ -25,6 +25,9 @@ class Prices:
         up, down: money per GB (10⁹ bytes) sent to and received from the storage.
         currency: of the money.
         source: where these prices are from, and when they were read there.
+
+    Raises:
+        InvalidOption: a price is not a number from 0 on, or the name or currency is not text.
     """
 
     name: str
@@ -36,6 +39,15 @@ class Prices:
     down: float = 0.0
     currency: str = "USD"
     source: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("put", "list", "get", "delete", "up", "down"):
+            price: object = getattr(self, name)
+            if isinstance(price, bool) or not isinstance(price, (int, float)) or not 0 <= price < float("inf"):
+                raise InvalidOption(f"{name} is a price, a number from 0 on, not {price!r:.80}", operation="Prices")
+        for name in ("name", "currency"):
+            if not isinstance(getattr(self, name), str):
+                raise InvalidOption(f"{name} is text, not {getattr(self, name)!r:.80}", operation="Prices")
 
     def of(self, usage: Usage) -> float:
         """What this usage costs."""
@@ -124,7 +136,7 @@ def checked_prices(prices: Prices | str | None) -> Prices | None:
     """The prices that an option names. Raises `InvalidOption` if there are none of that name."""
     if prices is None or isinstance(prices, Prices):
         return prices
-    if prices not in PRICES:
+    if not isinstance(prices, str) or prices not in PRICES:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(
             f"there are no prices {prices!r}",
             operation="connect",

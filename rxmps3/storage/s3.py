@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote
 
@@ -97,8 +98,15 @@ class S3Storage:
                 raise InvalidOption(f"S3 has no option {name}", remedy="accepted are " + ", ".join(OPTIONS))
             if not isinstance(value, OPTIONS[name]):
                 raise InvalidOption(f"the option {name} is a {OPTIONS[name].__name__}, not {type(value).__name__}")
+        verify, key = self._options.get("verify", True), self._options.get("SSECustomerKey", b"k" * 32)
+        if not isinstance(verify, (bool, str, PathLike)):
+            raise InvalidOption(f"the option verify is True, False or a file of certificates, not {verify!r:.80}")
+        if not isinstance(key, (str, bytes)) or len(key.encode() if isinstance(key, str) else key) != 32:
+            raise InvalidOption(
+                "the option SSECustomerKey is a key of 32 bytes", remedy="give it as it is, not encoded"
+            )
         if "session" in self._options and "profile_name" in self._options:
-            raise InvalidOption("a session has its profile already", remedy="give one of session and profile_name")
+            raise InvalidOption("a session already has its profile", remedy="pass either session or profile_name")
         self._clock = clock
         self._prefix = prefix
         self._bucket = f"s3://{bucket}"

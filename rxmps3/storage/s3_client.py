@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+import re
 from collections.abc import AsyncGenerator, Awaitable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -25,7 +26,7 @@ from botocore import UNSIGNED, handlers
 from botocore.config import Config
 from botocore.exceptions import NoCredentialsError
 
-from rxmps3.errors import AccessDenied, InvalidOption
+from rxmps3.errors import AccessDenied, Error, InvalidOption
 from rxmps3.storage.metered import count_request
 from rxmps3.storage.s3_credentials import Fetched, LiveCredentials
 
@@ -75,7 +76,13 @@ class S3Client:
         self._options = _checked(options)
         self._headers = dict(headers or {})
         for name, value in self._headers.items():
-            _check_text(value, f"the header {name}")
+            _check_header(name, value)
+        if config is not None and not isinstance(config, Config):
+            raise InvalidOption(
+                f"the option config is a botocore Config, not {config!r:.80}",
+                operation="open",
+                remedy="botocore.config.Config(…) with the same settings",
+            )
         self._session: Any = _copied(session) if session is not None else _new_session(profile_name)
         given = self._session.get_default_client_config()
         if given is not None:
@@ -321,7 +328,7 @@ async def _frozen(loading: Awaitable[Any], source: str, *, is_new: bool) -> Fetc
     for part, value in (("key id", frozen.access_key), ("secret", frozen.secret_key), ("token", frozen.token)):
         if value is not None and value != value.strip():
             raise InvalidOption(
-                f"the {part} from {source} begins or ends with white space", remedy="a line break may have got in"
+                f"the {part} from {source} begins or ends with white space", remedy="it may contain a line break"
             )
 
     def ends_within(seconds: float | None) -> bool:
@@ -339,15 +346,23 @@ async def _within(work: Awaitable[T], source: str) -> T:
         raise AccessDenied(
             f"no credentials came from {source} within {_PATIENCE:g} s",
             operation="sign",
-            remedy="see whether it hangs or waits for somebody",
+            remedy="check whether it hangs or waits for input",
         ) from None
+    except Error:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, FileNotFoundError, PermissionError) as error:
+        raise AccessDenied(
+            f"what {source} gives is not readable as credentials: {type(error).__name__}: {error}",
+            operation="sign",
+            remedy="check its program or file",
+        ) from error
 
 
 def _nobody_to_ask(prompt: str) -> str:
     raise AccessDenied(
-        f"a role wants a code that somebody has to type ({prompt.strip().rstrip(':')})",
+        f"a role requires an MFA code ({prompt.strip().rstrip(':')})",
         operation="sign",
-        remedy="fetch credentials of the role before, and give these",
+        remedy="fetch the role's credentials beforehand and pass those",
     )
 
 
@@ -396,12 +411,20 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
 def _check_text(value: str, what: str) -> None:
     if value != value.strip():
         raise InvalidOption(
-            f"{what} begins or ends with white space", operation="open", remedy="a line break may have got in"
+            f"{what} begins or ends with white space", operation="open", remedy="it may contain a line break"
         )
 
 
+def _check_header(name: Any, value: Any) -> None:
+    if not isinstance(name, str) or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        raise InvalidOption(f"{name!r:.80} is not the name of a header", operation="open", remedy="such as 'x-tenant'")
+    if not isinstance(value, str) or not value.isprintable():
+        raise InvalidOption(f"the header {name} has a value that is not printable text", operation="open")
+    _check_text(value, f"the header {name}")
+
+
 def _check_certificates(verify: object) -> None:
-    if isinstance(verify, (str, Path)) and not Path(verify).exists():
+    if isinstance(verify, (str, Path)) and not Path(verify).is_file():
         raise InvalidOption(
             f"there are no certificates at {str(verify)!r}",
             operation="open",
@@ -415,8 +438,7 @@ def _copied(session: Any) -> Any:
     if not isinstance(inner, AioSession):
         raise InvalidOption(
             f"the option session is an aioboto3.Session or an aiobotocore session, not a {_kind(session)}",
-            remedy="a boto3.Session waits for each answer; give aioboto3.Session(…) with the same arguments,"
-            " or its options here",
+            remedy="a boto3.Session blocks; pass aioboto3.Session(…) with the same arguments, or its options here",
         )
     return copy.copy(inner)
 
@@ -439,7 +461,7 @@ def _finished(work: Coroutine[Any, Any, T]) -> T:
     except StopIteration as done:
         return done.value
     work.close()
-    raise InvalidOption("the session waits for something before it can tell its endpoint", operation="open")
+    raise InvalidOption("the session cannot tell its endpoint without waiting", operation="open")
 
 
 def _forget_names_in_endpoints(service: Any) -> None:

@@ -246,6 +246,8 @@ def _of_refusal(refusal: Refusal, operation: str, where: str, bucket: str) -> Er
         return make(Unsupported, f"this server lacks what {operation} needs; {bucket}")
     if code in _TEMPORARY or status in (408, 409, 425) or status >= 500:
         return temporary(Unavailable)
+    if code in _NO_OBJECT and operation.startswith("list"):  # the endpoint has a bucket in its path
+        return make(BucketNotFound, f"check the name of {bucket}, region_name and endpoint_url")
     if code in _NO_OBJECT:  # of a put: If-Match on what does not exist
         return PreconditionFailed("it does not exist", operation=operation, object=where, date=refusal.date)
     if status == 404:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -19,8 +19,14 @@ LARGE_BYTES = 16 << 20
 """What is larger moves in parts."""
 PART_BYTES = 8 << 20
 _AT_ONCE = 4
+_AHEAD = 7
+"""So many parts of a download at most are under way or wait for one before them: with the one that is being written
+they are 64 MiB."""
 _MOST_PARTS = 10_000
 """Source: Amazon S3 User Guide, "Amazon S3 multipart upload limits"."""
+
+_BEGINS_WITHIN = 5.0
+"""Seconds that one who gives up waits to learn whether there is an upload to abort."""
 
 Read = Callable[[int, int], Awaitable[bytes]]
 """Gives the bytes of a source from one place up to another."""
@@ -59,26 +65,41 @@ async def upload(storage: Put, name: str, size: int, read: Read, content_type: s
 async def _in_parts(uploads: Uploads, name: str, size: int, read: Read, content_type: str) -> Sent:
     part = max(PART_BYTES, -(-size // _MOST_PARTS))
     digest = hashlib.sha256()
-    id = await uploads.begin_upload(name, content_type=content_type)
-    waiting: deque[asyncio.Task[str]] = deque()
-    etags: list[str] = []
+    id = await _begun(uploads, name, content_type)
+    parts: list[asyncio.Task[str]] = []
+    under_way: set[asyncio.Task[str]] = set()
     try:
         for number, start in enumerate(range(0, size, part), start=1):
             body = await read(start, min(start + part, size))
-            waiting.append(spawn(uploads.put_part(name, id, number, body, start=start), "part"))
+            parts.append(spawn(uploads.put_part(name, id, number, body, start=start), "part"))
+            under_way.add(parts[-1])
             await asyncio.to_thread(digest.update, body)
             del body
-            while len(waiting) >= _AT_ONCE or (waiting and waiting[0].done()):
-                etags.append(await waiting[0])
-                waiting.popleft()
-        while waiting:
-            etags.append(await waiting[0])
-            waiting.popleft()
+            if len(under_way) == _AT_ONCE:
+                done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                for one in done:
+                    one.result()
+        etags = [await one for one in parts]
         return Sent(await uploads.finish_upload(name, id, etags), digest.hexdigest(), size)
     except BaseException:
-        await _given_up(waiting)
+        await _given_up(parts)
         with suppress(Error):
             await uploads.abort_upload(name, id)
+        raise
+
+
+async def _begun(uploads: Uploads, name: str, content_type: str) -> str:
+    """Begin an upload. One that begins while this is cancelled is aborted, since nobody would know of it."""
+    beginning = spawn(uploads.begin_upload(name, content_type=content_type), "upload")
+    try:
+        return await asyncio.shield(beginning)
+    except asyncio.CancelledError:
+        await asyncio.wait({beginning}, timeout=_BEGINS_WITHIN)
+        if not beginning.done():
+            beginning.cancel()
+        elif not beginning.cancelled() and beginning.exception() is None:
+            with suppress(Error):
+                await uploads.abort_upload(name, beginning.result())
         raise
 
 
@@ -90,9 +111,12 @@ async def download(storage: Get, name: str, size: int, *, version: str | None = 
         Unavailable, AccessDenied: as `Get.get`.
     """
 
+    slots = asyncio.Semaphore(_AT_ONCE)
+
     async def part(start: int) -> bytes:
         stop = min(start + PART_BYTES, size)
-        answer = await read_range(storage, name, start, stop, version=version)
+        async with slots:
+            answer = await read_range(storage, name, start, stop, version=version)
         if not isinstance(answer, Found):
             raise Corrupt("missing, although the log names it", operation="get", object=f"value {name!r}")
         if len(answer.body) != stop - start:
@@ -103,7 +127,7 @@ async def download(storage: Get, name: str, size: int, *, version: str | None = 
     waiting: deque[asyncio.Task[bytes]] = deque()
 
     def ask_for_more() -> None:
-        while len(waiting) < _AT_ONCE and (start := next(starts, None)) is not None:
+        while len(waiting) < _AHEAD and (start := next(starts, None)) is not None:
             waiting.append(spawn(part(start), "part"))
 
     try:
@@ -117,7 +141,7 @@ async def download(storage: Get, name: str, size: int, *, version: str | None = 
         await _given_up(waiting)
 
 
-async def _given_up(waiting: deque[asyncio.Task[str]] | deque[asyncio.Task[bytes]]) -> None:
+async def _given_up(waiting: Sequence[asyncio.Task[str]] | Sequence[asyncio.Task[bytes]]) -> None:
     """End what is still under way."""
     for task in waiting:
         task.cancel()

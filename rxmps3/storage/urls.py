@@ -92,11 +92,11 @@ def bucket_and_prefix(url: str) -> tuple[str, str]:
     """The bucket of an ``s3:`` URL, or the ARN of its access point, and the prefix with its slash.
 
     Raises:
-        InvalidOption: it is no such URL.
+    InvalidOption: it is not such a URL.
     """
     scheme, _, rest = url.partition(":")
     if scheme.lower() != "s3":
-        raise InvalidOption(f"{without_secrets(url)} is no bucket", remedy="write s3://BUCKET/PREFIX")
+        raise InvalidOption(f"{without_secrets(url)} is not a bucket", remedy="write s3://BUCKET/PREFIX")
     return _bucket_and_prefix(rest)
 
 
@@ -112,7 +112,7 @@ def _bucket_and_prefix(rest: str) -> tuple[str, str]:
         raise InvalidOption(
             f"there is no bucket name in {without_secrets(f's3:{place}')}"
             if not bucket
-            else "a bucket name holds none of @ : #",
+            else "a bucket name cannot contain @ : #",
             remedy="write s3://BUCKET/PREFIX; credentials and endpoint_url are options",
         )
     if prefix and not prefix.endswith("/"):

@@ -11,6 +11,7 @@ in steps of their own. Where a source lacks a value, the whole collection waits 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ from rxmps3.replica.router import Turn
 from rxmps3.replica.versions import Reset
 from rxmps3.streams import tables
 from rxmps3.streams.snapshots import Shown
-from rxmps3.streams.stream import Attach, Live, Sender, Stream
+from rxmps3.streams.stream import Attach, Live, Sender, Stream, is_coroutine_function
 from rxmps3.streams.typed import codec_for
 from rxmps3.streams.views import Streams
 
@@ -101,7 +102,7 @@ class _Prefixes:
             for key, entry in view.under(prefix).items():
                 text = view_of.values.peek(entry)
                 if text is None:
-                    raise NotLoaded("its value is not at hand", object=f"key {key!r}", remedy="observe it first")
+                    raise NotLoaded("its value is not in memory", object=f"key {key!r}", remedy="observe it first")
                 if (cell := self.cell(key, text)) is not None:
                     found[key] = (None, cell)
         return found
@@ -460,9 +461,10 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
         Values of different types sort as None, numbers, text, tuples. A change costs O(log n).
         """
         rank = self._plan.key_rank
-        plan = Plan((self._plan,), lambda inputs: Sort(fn, reverse, rank), self._plan.of_text)
+        name = f"{self._name}.sort_by()"
+        plan = Plan((self._plan,), lambda inputs: Sort(fn, reverse, rank), self._plan.of_text, name)
         _function(fn)
-        return Sorted(self._streams, f"{self._name}.sort_by()", plan, self._sources)
+        return Sorted(self._streams, name, plan, self._sources)
 
     def distinct(self) -> Collection[K, V]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """One row per distinct value: the one with the first key. A change costs O(log n)."""
@@ -478,7 +480,7 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
 
         Rows that exist when the collection is first observed count as set at that moment. A change costs O(1).
         """
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < float("inf"):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= sys.float_info.max:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidOption(f"a window is a positive number of seconds, not {seconds!r}", operation="window")
         return self._derived("window", lambda inputs: Window(seconds))
 
@@ -556,9 +558,10 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
     def _derived(
         self, word: str, make: Callable[[list[Any]], Operator], fn: Any = len, of_text: bool | None = None
     ) -> Collection[Any, Any]:
-        plan = Plan((self._plan,), make, self._plan.of_text if of_text is None else of_text)
+        name = f"{self._name}.{word}()"
+        plan = Plan((self._plan,), make, self._plan.of_text if of_text is None else of_text, name)
         _function(fn)
-        return Collection(self._streams, f"{self._name}.{word}()", plan, self._sources)
+        return Collection(self._streams, name, plan, self._sources)
 
     def _with(
         self, other: Collection[Any, Any], word: str, make: Callable[[list[Any]], Operator], of_text: bool | None = None
@@ -568,8 +571,9 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
         if other._streams.replica.loop is not self._streams.replica.loop:
             raise InvalidOption("the two collections live on different event loops", operation=word)
         text = self._plan.of_text and other._plan.of_text if of_text is None else of_text
-        plan = Plan((self._plan, other._plan), make, text)
-        return Collection(self._streams, f"{self._name}.{word}()", plan, {**self._sources, **other._sources})
+        name = f"{self._name}.{word}()"
+        plan = Plan((self._plan, other._plan), make, text, name)
+        return Collection(self._streams, name, plan, {**self._sources, **other._sources})
 
     def _joined(self, other: Collection[Any, Any], on: Any, other_on: Any, outer: bool) -> Collection[Any, Any]:
         for fn in (on, other_on):
@@ -586,7 +590,7 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
         return self._derived(word, lambda inputs: Aggregate(group, item, total, rows=rows), of_text=False)
 
     def _told(self, word: str, item: Any, total: Callable[[], Total], empty: Any, rows: bool = False) -> Live[Any]:
-        """What is told of all rows."""
+        """An aggregate of all rows."""
         collection = self._aggregate(word, None, item, total, rows)
 
         def of(snapshot: Snapshot[Any, Any]) -> Any:
@@ -644,8 +648,9 @@ class Sorted(Collection[K, V]):
         for name, number in (("n", n), ("offset", offset)):
             if type(number) is not int or number < 0:
                 raise InvalidOption(f"{name} is a number of rows, not {number!r:.80}", operation="limit")
-        plan = Plan((self._plan,), lambda inputs: Limit(inputs[0], n, offset), self._plan.of_text)
-        return Collection(self._streams, f"{self._name}.limit()", plan, self._sources)
+        name = f"{self._name}.limit()"
+        plan = Plan((self._plan,), lambda inputs: Limit(inputs[0], n, offset), self._plan.of_text, name)
+        return Collection(self._streams, name, plan, self._sources)
 
 
 class Grouped(Generic[K, V, G]):
@@ -684,8 +689,9 @@ class Grouped(Generic[K, V, G]):
 
 
 def _function(fn: Any) -> Any:
-    if not callable(fn):
-        raise InvalidOption(f"give a function, not {fn!r:.80}", operation="collection")
+    if not callable(fn) or is_coroutine_function(fn):
+        what = "a coroutine function, which nobody would await" if callable(fn) else f"{fn!r:.80}"
+        raise InvalidOption(f"give a function, not {what}", operation="collection")
     return fn
 
 
@@ -693,7 +699,7 @@ def collection_of(streams: Streams, sources: tuple[str | Observable[Any], ...], 
     """The rows under some prefixes of a manifest, combined with those of Observables of deltas.
 
     Raises:
-        InvalidOption: a source is neither a prefix nor an Observable, or the type is none that pydantic can check.
+        InvalidOption: a source is neither a prefix nor an Observable, or pydantic cannot check the type.
         Unsupported: a type is given, and pydantic is not installed.
     """
     prefixes = tuple(source for source in sources if not isinstance(source, Observable))

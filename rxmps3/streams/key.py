@@ -57,7 +57,7 @@ class KeyEntry(Generic[T]):
         version: the version id of the write that set it; "" if it has no value.
         pending: whether that write is waiting for its commit.
         by: the name of its writer, unverified; "" if another client wrote it before the subscription.
-        cause: an own write, a write from the log, or the rollback of an own write.
+        cause: ``"own"``, ``"remote"``, or ``"rollback"`` of an own write.
         from_cache: whether it was restored from disk and the bucket has not been read since.
         error: why the stored value does not fit the type; None if it does.
     """
@@ -288,7 +288,7 @@ class Key(Live[T], abc.ObserverBase[T]):
         text = self._replica.values.peek(entry)
         if text is None:
             raise NotLoaded(
-                "its value is not at hand", object=f"key {self.name!r}", remedy="observe it, or await db.get first"
+                "its value is not in memory", object=f"key {self.name!r}", remedy="observe it, or await db.get first"
             )
         return self.loaded(valuetext.decode(text, f"key {self.name!r}"))
 

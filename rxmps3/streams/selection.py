@@ -109,4 +109,6 @@ def _laid_over(entries: Entries, changed: Mapping[str, Entry | None]) -> tuple[E
         cell = None if entry is None else cell_of(entry)
         if entries.cells.get(key) != cell:
             changes[key] = MISSING if cell is None else cell
+    if not changes:
+        return entries, []
     return Entries(entries.cells.update(changes)), list(changes)

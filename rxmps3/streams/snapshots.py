@@ -232,7 +232,8 @@ class SnapshotSink:
         self._touched |= dict.fromkeys(touched)
         confirmed = turn.step.view.confirmed
         if self._target is None:
-            self._go_to(self._selection.snapshot(), confirmed, lambda: _past_of(turn, changes))
+            if self._touched:  # else what was seen before was committed
+                self._go_to(self._selection.snapshot(), confirmed, lambda: _past_of(turn, changes))
             return
         self._newest = confirmed
         for past in (self._past, self._target.past):

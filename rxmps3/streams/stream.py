@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Generator
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from reactivex import Observable, abc
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
@@ -19,7 +19,7 @@ from rxmps3.errors import Error
 from rxmps3.runtime.no_pickle import BoundToProcess
 from rxmps3.runtime.rich_repr import bundle
 
-__all__ = ["Attach", "Live", "Sender", "Stream", "StreamHost"]
+__all__ = ["Attach", "Live", "Sender", "Stream", "StreamHost", "is_coroutine_function"]
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -121,7 +121,8 @@ class _Subscription(DisposableBase, Generic[T]):
             self._host.on_loop(self._source.dispose)
 
 
-def _is_coroutine_function(handler: object) -> bool:
+def is_coroutine_function(handler: object) -> bool:
+    """Whether calling it makes a coroutine, which does nothing until it is awaited."""
     called = type(handler).__call__ if callable(handler) else None
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(called)
 
@@ -161,7 +162,7 @@ class Stream(BoundToProcess, Observable[T_co]):
         """
         self._host.check_loop()
         handler = getattr(on_next, "on_next", on_next)
-        if _is_coroutine_function(handler):
+        if is_coroutine_function(handler):
             raise TypeError(
                 f"{self._name}: an observer is called, never awaited, so it cannot be a coroutine function; "
                 "use 'async with db.iterate(stream) as items: async for item in items' instead"
@@ -173,6 +174,13 @@ class Stream(BoundToProcess, Observable[T_co]):
             f"{self._name}: awaiting an Observable waits for its completion, and this one lasts as long "
             "as the database; "
             "use 'await db.get(key)' for a value, or stream.pipe(operators.first())"
+        )
+
+    def __iter__(self) -> NoReturn:
+        """Raises TypeError: Rx would make an Observable of each index, without end, also for ``in`` and ``list``."""
+        raise TypeError(
+            f"{self._name}: an Observable cannot be iterated over; use its value, if it has one, "
+            "or 'async with db.iterate(stream) as items: async for item in items'"
         )
 
     def __repr__(self) -> str:

@@ -54,7 +54,7 @@ class _Bytes(_Untyped):
 
     def load(self, value: Any) -> Any:
         if not isinstance(value, (bytes, bytearray, memoryview)):
-            raise InvalidValue(f"does not fit its type: these are no bytes: {value!r:.80}", object=self._what)
+            raise InvalidValue(f"does not fit its type: not bytes: {value!r:.80}", object=self._what)
         return cast("Any", value)
 
     def again(self, text: str) -> str:
@@ -72,7 +72,7 @@ class _Typed(Generic[T]):
             from pydantic import PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter
         except ImportError:
             raise Unsupported(
-                "types are checked by pydantic, which is not installed",
+                "types need pydantic, which is not installed",
                 object=what,
                 remedy="pip install 'rxmps3[typed]'",
             ) from None
@@ -82,7 +82,7 @@ class _Typed(Generic[T]):
             _ = self._adapter.core_schema["type"]  # raises if a name in it is not defined
         except (PydanticUserError, PydanticUndefinedAnnotation) as error:
             reason = str(error).partition("\n")[0]
-            raise InvalidOption(f"{type!r} is no type that pydantic can check: {reason}", object=what) from None
+            raise InvalidOption(f"{type!r} is not a type that pydantic can check: {reason}", object=what) from None
 
     def dump(self, value: T) -> Any:
         """The JSON value that `load` accepts; an object modified after its creation is validated again."""

@@ -27,6 +27,7 @@ from rxmps3.replica.options import Status
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.router import Turn
 from rxmps3.replica.versions import Reset
+from rxmps3.runtime.garbage import collected_later
 from rxmps3.streams.events import Change, ChangeSink, TurnSink
 from rxmps3.streams.selection import KeySelection, PrefixSelection, Selection
 from rxmps3.streams.snapshots import Shown, Texts, routed_to, same_texts
@@ -39,6 +40,8 @@ U = TypeVar("U")
 _COST_EVERY = 1.0
 """Seconds."""
 _NO_JSON_TEXT = "\0"
+_HUGE = 4 << 20
+"""Characters of a text that is decoded without garbage collections."""
 
 
 class Streams:
@@ -305,7 +308,12 @@ async def value_of(key: str, text: str) -> Any:
     """As `read_text`, beside the event loop if it takes long."""
     if len(text) < jsontext.LARGE:
         return read_text(key, text)
-    return await asyncio.to_thread(read_text, key, text)
+    return await asyncio.to_thread(_read_huge if len(text) >= _HUGE else read_text, key, text)
+
+
+def _read_huge(key: str, text: str) -> Any:
+    with collected_later():
+        return read_text(key, text)
 
 
 def snapshot_of(texts: Texts | Mapping[str, str]) -> Snapshot[str, Any]:

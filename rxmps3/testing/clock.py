@@ -88,7 +88,7 @@ class ManualClock:
                 if task.done():
                     return task.result()
                 if self._next() is None:
-                    raise RuntimeError(f"nobody sleeps, and this waits for something else: {task!r}")
+                    raise RuntimeError(f"nothing is sleeping, so the clock cannot wake: {task!r}")
                 await self._wake()
         finally:
             if not task.done():
@@ -119,7 +119,7 @@ async def settle() -> None:
         await _step()
         if not ready:
             return
-    raise RuntimeError("some task never comes to rest")
+    raise RuntimeError("some task never becomes idle")
 
 
 @types.coroutine

@@ -49,7 +49,7 @@ def lose_answers(one_in: int = 3, verbs: Collection[str] = WRITES) -> Fault:
 
 def resend(one_in: int = 3, verbs: Collection[str] = ("put",)) -> Fault:
     """The request is carried out twice, as HTTP clients do by themselves when a connection breaks, and the second
-    answer is reported: a create is told `PreconditionFailed` for its own success.
+    answer is reported: a create gets `PreconditionFailed` for its own success.
     """
 
     async def again(request: Request, proceed: Proceed, faults: FaultyStorage) -> Any:

@@ -75,7 +75,7 @@ def _diagram(lines: list[str]) -> Diagram:
     sources = [line.split(None, 1)[1] for line in lines if line.startswith("source ")]
     rest = lines[len(sources) :]
     if len(rest) < 2:
-        raise ValueError(f"a diagram has an expression and what comes of it: {lines}")
+        raise ValueError(f"a diagram has an expression and its result: {lines}")
     results = [line.split(None, 1) for line in rest[1:]]
     return Diagram(tuple(sources), rest[0], tuple((name, marbles) for name, marbles in results))
 
@@ -147,7 +147,7 @@ async def _play(diagram: Diagram, names: Mapping[str, Any]) -> dict[str, list[Ev
     await _until(last + 11)
     left = asyncio.all_tasks() - {cast("asyncio.Task[Any]", asyncio.current_task())}
     if left:
-        raise RuntimeError(f"{diagram}: tasks are left: {left}")
+        raise RuntimeError(f"{diagram}: tasks are left over: {left}")
     return seen
 
 

@@ -71,7 +71,7 @@ def refused(*kinds: type[Error]) -> Generator[Refusal]:
     except kinds as error:
         refusal.error = error
         return
-    raise AssertionError(f"nothing was refused, though {' or '.join(kind.__name__ for kind in kinds)} was due")
+    raise AssertionError(f"nothing was refused, although {' or '.join(kind.__name__ for kind in kinds)} was due")
 
 
 def found(answer: object) -> Found:

@@ -137,7 +137,7 @@ class ListingStorage(StorageWrapper):
             Unsupported: ``after`` is refused.
         """
         if after and self.after == "refused":
-            raise Unsupported("this server takes no StartAfter", operation="list", object=self.url)
+            raise Unsupported("this server does not accept StartAfter", operation="list", object=self.url)
         if cursor is None:
             cursor = self._clock.new_id() + "/0"
             listed = await list_all(self.inner, prefix, after=after if self.after == "kept" else "")

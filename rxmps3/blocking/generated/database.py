@@ -22,6 +22,7 @@ from rxmps3.database.presence.presence import Presence
 from rxmps3.errors import Failure
 from rxmps3.log.protocol import Progress, ProtocolName, Report
 from rxmps3.model.missing import MissingType
+from rxmps3.model.sortedkeys import several
 from rxmps3.model.state import Entry, ManifestVersion, View
 from rxmps3.replica.cost import Cost
 from rxmps3.replica.options import Status
@@ -142,7 +143,7 @@ class DatabaseDelegation:
         Raises:
             TimeoutError: it was not done within ``timeout`` seconds.
         """
-        keys = tuple(keys)  # here: a generator may block
+        keys = tuple(several(keys, "get_many"))  # here: a generator may block
         return self._portal.call("get_many", lambda: self._database.get_many(keys, default), timeout)
 
     def get_file(self, key: str, path: str | os.PathLike[str], *, timeout: float | None = None) -> str | None:
@@ -157,6 +158,7 @@ class DatabaseDelegation:
         Raises:
             Corrupt: the value's object is missing or does not match the log; the file is left alone.
             Unavailable, AccessDenied: the storage does not answer or refuses.
+            InvalidValue: a directory, a device or a pipe is there. A link is followed to the file that is replaced.
             OSError: the file cannot be written.
             TimeoutError: it was not done within ``timeout`` seconds.
         """
@@ -221,7 +223,7 @@ class DatabaseDelegation:
                 ``typed``). A value that does not fit is left out and reported on `errors`.
 
         Raises:
-            InvalidOption: a source is neither, or ``T`` is no type that pydantic can check.
+            InvalidOption: a source is neither, or ``T`` is not a type that pydantic can check.
             Unsupported: ``T`` is given and pydantic is not installed.
             Closed: the database is closed.
         """

@@ -12,6 +12,7 @@ from typing import Any
 
 from rxmps3.blocking.portal import Portal
 from rxmps3.database.past.past import Past
+from rxmps3.model.sortedkeys import several
 from rxmps3.model.state import Entry
 
 __all__ = ["PastDelegation"]
@@ -58,7 +59,7 @@ class PastDelegation:
         Raises:
             TimeoutError: it was not done within ``timeout`` seconds.
         """
-        keys = tuple(keys)  # here: a generator may block
+        keys = tuple(several(keys, "get_many"))  # here: a generator may block
         return self._portal.call("get_many", lambda: self.past.get_many(keys, default), timeout)
 
     def get_prefix(

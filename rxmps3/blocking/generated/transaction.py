@@ -11,6 +11,7 @@ from typing import Any
 
 from rxmps3.blocking.portal import Portal
 from rxmps3.database.transaction import Transaction
+from rxmps3.model.sortedkeys import several
 
 __all__ = ["TransactionDelegation"]
 
@@ -37,7 +38,7 @@ class TransactionDelegation:
 
     def get_many(self, keys: Iterable[str], default: Any = None) -> dict[str, Any]:
         """The values of several keys, in the order asked for. Otherwise as `get`."""
-        keys = tuple(keys)  # here: a generator may block
+        keys = tuple(several(keys, "get_many"))  # here: a generator may block
         return self._portal.call("transact", lambda: self.inner.get_many(keys, default))
 
     def get_prefix(self, prefix: str = "", *, first: int | None = None, last: int | None = None) -> dict[str, Any]:

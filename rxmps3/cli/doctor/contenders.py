@@ -1,4 +1,4 @@
-"""Races between several processes, each with connections of its own: what one client's races may not show.
+"""Races between several processes, each with connections of its own: which may show what one client's races do not.
 
 `race` starts them, and judges what they were told beside what was kept.
 """
@@ -57,7 +57,7 @@ async def race(
         swap: replace with If-Match, instead of creating.
 
     Raises:
-        Unavailable: a process ended without a report.
+        Unavailable: a process ended without reporting its result.
         PreconditionFailed, AccessDenied: the objects to be replaced could not be put.
     """
     kind = "swap" if swap else "create"
@@ -113,7 +113,7 @@ async def _run(parts: list[_Part]) -> list[list[bool | None]]:
     told: list[list[bool | None]] = []
     for out, _ in reports:
         if not out.strip():
-            raise Unavailable("a process ended without a report", operation="race")
+            raise Unavailable("a process ended without reporting its result", operation="race")
         told.append(json.loads(out))
     return told
 
@@ -143,6 +143,6 @@ async def _contend(part: _Part, clock: Clock) -> list[bool | None]:
 
 
 def main() -> None:
-    """Do the part that standard input describes, and print what was told in each round."""
+    """Play the part that standard input describes, and print the answers of each round."""
     described: dict[str, Any] = json.loads(sys.stdin.readline())
     print(json.dumps(asyncio.run(_contend(_Part(**described), SystemClock()))), flush=True)

@@ -29,7 +29,7 @@ _QUIET_LOOKS: Final = 2.0
 
 
 def projected(prices: Prices, protocol: ProtocolName, poll: float = 1.0) -> dict[str, float]:
-    """The money for an idle client that observes, by month; for its presence beside somebody else's, by month; and for
+    """The money per month for an idle client that observes, and for its presence beside another client's; and that for
     1,000 commits of one small value each.
     """
     look, put = prices.of(IDLE_LOOK[protocol]), prices.of(PUT[protocol])

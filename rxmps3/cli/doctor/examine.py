@@ -62,7 +62,7 @@ async def examine(
         place: a new folder in the storage.
         clock: the local clock, which the server's is compared with.
         rounds: how many races of each kind.
-        progress: is told what is tried, how much is done and how much there is.
+    progress: called with what is tried, how much is done, and the total.
         thorough: lets several processes race, to create or to swap.
 
     Raises:
@@ -122,7 +122,7 @@ class _WithinPlace:
     """The storage for probes, whose objects are below the place, so that what they leave is removed with it."""
 
     url = "memory:"
-    """No place of which a verdict is remembered."""
+    """A place for which no verdict is remembered."""
     name_limit = 1024
 
     def __init__(self, place: StorageUnderTest) -> None:
@@ -146,7 +146,7 @@ class _WithinPlace:
 
     async def delete(self, name: str, *, version: str | None = None) -> None:
         if version is None and self._place.permissions["list versions"] is False:
-            raise AccessDenied("a delete marker could not be removed again", operation="delete", object=name)
+            raise AccessDenied("a delete marker could not be removed", operation="delete", object=name)
         await self._place.delete(_short(name), version=version)
 
     async def list(self, prefix: str, *, after: str = "", cursor: str | None = None, limit: int = 1000) -> Page:
@@ -260,7 +260,7 @@ async def _try_permissions(place: StorageUnderTest) -> tuple[bool, bool | None]:
         await _attempt(lambda: place.get("own", version=version))
         await _attempt(lambda: place.delete("own", version=version))
     listable = place.permissions["list versions"] or not place.offers["list versions"]
-    if version is None or listable:  # a delete marker that nobody may list could not be removed again
+    if version is None or listable:  # a delete marker that nobody may list could not be removed
         await _attempt(lambda: place.delete("own"))
     return writable, modified
 

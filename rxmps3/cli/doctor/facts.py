@@ -48,7 +48,7 @@ class Races:
     Attributes:
         rounds: how often, each on an object of its own.
         contenders: how many at once.
-        unsure: rounds in which no contender was told of success, though one had it.
+        unsure: rounds in which no contender was told that it had won.
         violations: one sentence for each breach.
     """
 
@@ -68,7 +68,7 @@ class Conditional:
 
 @dataclass(frozen=True)
 class Versions:
-    """Whether versions are kept, and how they are told.
+    """Whether versions are kept, and how they are listed.
 
     Attributes:
         ids: each put was answered with a version id of its own.

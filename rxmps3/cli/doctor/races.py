@@ -15,7 +15,7 @@ __all__ = ["creates", "swaps"]
 
 _CONTENDERS = 4
 _AT_ONCE = 6
-"""Races on objects of their own that are run together."""
+"""How many races, each on its own objects, run together."""
 
 
 async def _race(place: StorageUnderTest, name: str, when: Precondition) -> tuple[list[bool | None], str, list[str]]:

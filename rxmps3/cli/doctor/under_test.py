@@ -29,6 +29,7 @@ __all__ = ["StorageUnderTest"]
 T = TypeVar("T")
 
 _ROUNDS = 3
+_READS = 4
 _PAUSE = 1.0
 _AT_ONCE = 16
 
@@ -62,23 +63,34 @@ class StorageUnderTest:
         self.left: tuple[str, ...] = ()
         self._clock = clock
         self._written: defaultdict[str, set[str]] = defaultdict(set)
+        self._bodies: dict[str, set[bytes]] = {}
+        self._foreign: set[str] = set()
         self._unsure = False
         self._keeps_versions = False
 
     # -- requests --------------------------------------------------------------------------------------------
 
     async def get(self, name: str, *, unless: str | None = None, version: str | None = None) -> Any:
-        """`Found`, `Missing` or `NotModified`. See `rxmps3.storage.Get`."""
-        return await self._ask(
-            "get" if version is None else "get version",
-            lambda: self.storage.get(self.root + name, unless=unless, version=version),
-        )
+        """`Found`, `Missing` or `NotModified`. See `rxmps3.storage.Get`.
+
+        A body that was never put under this name may be damaged on its way, which tells nothing of the storage: it is
+        asked for again, a few times.
+        """
+        verb = "get" if version is None else "get version"
+        reads = 0
+        while True:
+            answer = await self._ask(verb, lambda: self.storage.get(self.root + name, unless=unless, version=version))
+            reads += 1
+            bodies = None if name in self._foreign else self._bodies.get(name)
+            if bodies is None or not isinstance(answer, Found) or answer.body in bodies or reads == _READS:
+                return answer
 
     async def put(
         self, name: str, body: bytes, *, when: Precondition | None = None, sha256: bytes | None = None
     ) -> Stored:
         """See `rxmps3.storage.Put`."""
         _ = self._written[name]
+        self._bodies.setdefault(name, set()).add(body)
         try:
             stored = await self._ask("put", lambda: self.storage.put(self.root + name, body, when=when, sha256=sha256))
         except (PreconditionFailed, AccessDenied, Unsupported):
@@ -96,6 +108,7 @@ class StorageUnderTest:
     def will_be_written(self, name: str) -> None:
         """Remove this object at the end, though others write it."""
         _ = self._written[name]
+        self._foreign.add(name)
         self._unsure = True
 
     async def delete(self, name: str, *, version: str | None = None) -> None:
@@ -122,7 +135,7 @@ class StorageUnderTest:
         )
 
     async def names(self, prefix: str = "", *, after: str = "", limit: int = 1000) -> list[str]:
-        """The names of a whole listing in the order in which its pages come."""
+        """The names of a whole listing in the order of its pages."""
         names: list[str] = []
         cursor: str | None = None
         while True:
@@ -133,7 +146,7 @@ class StorageUnderTest:
             cursor = page.cursor
 
     async def versions(self, prefix: str = "", *, limit: int = 1000) -> list[ListedVersion]:
-        """The versions of a whole listing in the order in which its pages come."""
+        """The versions of a whole listing in the order of its pages."""
         versions: list[ListedVersion] = []
         cursor: str | None = None
         while True:
@@ -188,7 +201,7 @@ class StorageUnderTest:
     # -- leaving ---------------------------------------------------------------------------------------------
 
     async def clear(self) -> None:
-        """Remove everything, versions and delete markers included, and see whether it is gone; `left` says what not.
+        """Remove everything, versions and delete markers included, and check that it is gone; `left` names what is not.
 
         It waits a moment before if a put went unanswered, since that may arrive late.
         """

@@ -17,7 +17,7 @@ from rxmps3.log.server_clock import MARGIN
 __all__ = ["PROTOCOLS", "Report", "Row", "State", "Suitability", "judge"]
 
 _SKEW = timedelta(seconds=5)
-"""Beyond this the local clock is called wrong."""
+"""Beyond this the local clock is reported as wrong."""
 
 
 class State(StrEnum):

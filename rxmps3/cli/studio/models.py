@@ -9,20 +9,27 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from rxmps3.cli.doctor import Report
-from rxmps3.database.database import Database
+from rxmps3.database.database import Database, logged
 from rxmps3.errors import Failure, unforeseen
 from rxmps3.jupyter.text import short
 from rxmps3.jupyter.viewmodel import ViewModel
+from rxmps3.model import valuetext
+from rxmps3.model.collisions import Collisions
 from rxmps3.model.missing import MISSING
+from rxmps3.model.state import Entry, Inline, ManifestVersion
 from rxmps3.replica.cost import Cost
 from rxmps3.runtime.clock import Clock, spawn
 from rxmps3.storage.metered import Usage
+from rxmps3.streams.events import Change
 
-__all__ = ["CompareModel", "CostModel", "DoctorModel", "ProblemsModel", "ShellModel"]
+__all__ = ["CompareModel", "ConflictsModel", "CostModel", "DoctorModel", "ProblemsModel", "ShellModel"]
 
 FPS = 10
 MOST_CHANGES = 500
 MOST_PROBLEMS = 200
+MOST_CONFLICTS = 200
+EARLIER_VERSIONS = 200
+"""So many versions of the log are searched for conflicts that were there before."""
 MOST_CHARACTERS = 2000
 
 
@@ -100,6 +107,96 @@ class CompareModel(_Asking):
         shown = [[key, _text(one.before), _text(one.after)] for key, one in list(changes.items())[:MOST_CHANGES]]
         self.set("changes", shown)
         self.set("more", len(changes) - len(shown))
+
+
+class ConflictsModel(ViewModel):
+    """Who overwrote what without having seen it.
+
+    States: ``told``, whether this log says on what its writes were based; ``reading``, whether the versions that were
+    there before are being read; ``since``, the oldest version looked at, 0 before; ``conflicts``, newest first. Each
+    has ``key``; ``what``, see `Collision.outcome`, or ``refused`` for an own write that was taken back; ``time``
+    (seconds since 1970, 0 if unknown); of the earlier write ``first_by``, ``first_id`` and ``first`` (text, None for a
+    deletion); of the later one ``then_by``, ``then_id`` and ``then``; ``based`` and ``unseen``.
+    """
+
+    view = "conflicts"
+
+    def __init__(self, db: Database, clock: Clock, loop: asyncio.AbstractEventLoop) -> None:
+        told = db.protocol == "sequenced"
+        super().__init__(loop, FPS, told=told, reading=told, since=0, conflicts=[])
+        self._clock = clock
+        self._collisions = Collisions()
+        self._found: deque[dict[str, Any]] = deque(maxlen=MOST_CONFLICTS)
+        self._early: deque[ManifestVersion] | None = deque()
+        self._read_to = 0
+        if told:
+            self.owns(db.versions.subscribe(self._heard))
+            self.owns(
+                logged(db, EARLIER_VERSIONS).subscribe(
+                    self._read, on_error=lambda _: self._caught_up(), on_completed=self._caught_up
+                )
+            )
+        self.owns(db.changes("").subscribe(self._changed))
+        self.follow_status(db.status)
+
+    def _heard(self, version: Any) -> None:
+        """A version that has just been committed; those before it are read first."""
+        if not isinstance(version, ManifestVersion):
+            return  # the log was read anew from a later place
+        if self._early is None:
+            self._read(version)
+        else:
+            self._early.append(version)
+
+    def _caught_up(self) -> None:
+        waiting, self._early = self._early or (), None
+        self.set("reading", False)
+        for version in waiting:
+            self._read(version)
+
+    def _read(self, version: ManifestVersion) -> None:
+        if int(version.id) <= self._read_to:
+            return
+        self._read_to = int(version.id)
+        if not self.state["since"]:
+            self.set("since", self._read_to)
+        for one in self._collisions.read(version):
+            time = one.then.time
+            self._add(
+                one.key,
+                one.outcome,
+                0 if time is None else time.timestamp(),
+                (one.first.by, one.first.id, _entry_text(one.first.entry)),
+                (one.then.by, one.then.id, _entry_text(one.then.entry)),
+                based=one.based,
+                unseen=one.unseen,
+            )
+
+    def _changed(self, change: Change) -> None:
+        if change.cause == "rollback":
+            mine = ("this studio", 0, _text(change.before))
+            self._add(change.key, "refused", self._clock.now().timestamp(), mine, (change.by, 0, _text(change.after)))
+
+    def _add(
+        self,
+        key: str,
+        what: str,
+        time: float,
+        first: tuple[str, int, str | None],
+        then: tuple[str, int, str | None],
+        **more: int,
+    ) -> None:
+        self._found.appendleft(
+            {"key": key, "what": what, "time": time}
+            | dict(zip(("first_by", "first_id", "first"), first, strict=True))
+            | dict(zip(("then_by", "then_id", "then"), then, strict=True))
+            | {"based": 0, "unseen": 1}
+            | more
+        )
+        self.wake()
+
+    def show(self) -> None:
+        self.set("conflicts", list(self._found))
 
 
 class ProblemsModel(ViewModel):
@@ -209,5 +306,17 @@ def _spending(room: str, used: Usage, per_month: float) -> dict[str, Any]:
     }
 
 
+def _entry_text(entry: Entry | None) -> str | None:
+    if entry is None:
+        return None
+    if isinstance(entry.content, Inline):
+        return _text(valuetext.decode(entry.content.text))
+    return f"({entry.content.size:,} bytes)"
+
+
 def _text(value: Any) -> str | None:
-    return None if value is MISSING else short(json.dumps(value, ensure_ascii=False, indent=1), MOST_CHARACTERS)
+    return (
+        None
+        if value is MISSING
+        else short(json.dumps(value, ensure_ascii=False, indent=1, default=repr), MOST_CHARACTERS)
+    )

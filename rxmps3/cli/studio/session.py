@@ -9,7 +9,14 @@ from pathlib import Path
 
 from rxmps3.cli.doctor import Report, StorageUnderTest, examine, judge
 from rxmps3.cli.run import when_of
-from rxmps3.cli.studio.models import CompareModel, CostModel, DoctorModel, ProblemsModel, ShellModel
+from rxmps3.cli.studio.models import (
+    CompareModel,
+    ConflictsModel,
+    CostModel,
+    DoctorModel,
+    ProblemsModel,
+    ShellModel,
+)
 from rxmps3.cli.transfer import import_from
 from rxmps3.database.connect import connect
 from rxmps3.database.database import Database
@@ -30,6 +37,7 @@ VIEWS = (
     ("timeline", "Timeline"),
     ("compare", "Compare"),
     ("presence", "People"),
+    ("conflicts", "Conflicts"),
     ("problems", "Problems"),
     ("cost", "Cost"),
     ("doctor", "Doctor"),
@@ -128,6 +136,7 @@ class Session:
             "timeline": lambda: TimelineModel(db, "", self._loop),
             "compare": lambda: CompareModel(db, when_of, self._loop),
             "presence": lambda: PeopleModel(db.presence(), False, self._loop),
+            "conflicts": lambda: ConflictsModel(db, self._clock, self._loop),
             "problems": lambda: ProblemsModel(db, self._clock, self._loop),
             "cost": lambda: CostModel(db, self._loop),
         }

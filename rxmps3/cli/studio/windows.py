@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from rxmps3.cli.studio.server import ModelOf
+from rxmps3.cli.studio.carrier import ModelOf
 from rxmps3.database.connect import connect
 from rxmps3.database.database import Database
 from rxmps3.jupyter.forms import ControlsModel

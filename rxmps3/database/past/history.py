@@ -18,7 +18,7 @@ from rxmps3.log.archive import Archive, Logged, Point
 from rxmps3.model import valuetext
 from rxmps3.model.missing import MISSING
 from rxmps3.model.sortedkeys import check_prefix
-from rxmps3.model.state import Committed, Entry, EntryChange, View, fold, step
+from rxmps3.model.state import Committed, Entry, EntryChange, ManifestVersion, View, fold, step
 from rxmps3.replica import Replica
 from rxmps3.runtime.gather import all_of
 from rxmps3.storage.patient import patiently
@@ -30,7 +30,7 @@ When = str | int | datetime
 """A version id as a write gives it, the id of a log version, a tag, or an aware datetime."""
 
 _WRITERS_VERSION = re.compile(r"[0-9a-v]{12}-[0-9]{1,18}")
-"""What no tag may be called."""
+"""Names that no tag may have."""
 _VERSION = re.compile(r"[0-9A-Za-z]+-[0-9]{1,18}")
 _LONGEST_TAG = 100
 _TRIES = 5
@@ -110,6 +110,10 @@ class History:
         _check_speed(speed)
         return Recorded(self._reads, f"replay from {start!r}", lambda: self._replay(start, stop, speed))
 
+    def logged(self, most: int) -> Recorded[ManifestVersion]:
+        """The last versions of the log as they are stored, at most so many and as far as they are kept."""
+        return Recorded(self._reads, "the log", lambda: self._logged(most))
+
     async def restore(self, when: When | Past, prefix: str) -> str:
         """See `Database.restore`."""
         check_prefix(prefix)
@@ -141,7 +145,9 @@ class History:
             seq = self._end if made is None else int(made)
             if await archive.tag(name, seq):
                 return str(seq)
-        raise Unavailable("other clients write faster than it can be tagged", operation="tag", object=f"{name!r}")
+        raise Unavailable(
+            "other clients keep writing faster than it can be tagged", operation="tag", object=f"{name!r}"
+        )
 
     async def untag(self, name: str) -> None:
         """See `Database.untag`."""
@@ -163,7 +169,7 @@ class History:
         archive = replica.archive
         if archive is None:
             raise Unsupported(
-                f"protocol {replica.protocol!r} keeps no past that could be read back",
+                f"protocol {replica.protocol!r} keeps no past",
                 operation=operation,
                 object=self._name,
                 remedy="the protocol 'sequenced' does",
@@ -176,7 +182,7 @@ class History:
         if isinstance(when, datetime):
             if when.utcoffset() is None:
                 raise InvalidOption(
-                    f"{when.isoformat()} is naive: it does not say in which time zone it is",
+                    f"{when.isoformat()} has no time zone",
                     operation="at",
                     object=self._name,
                     remedy="use an aware datetime, such as moment.astimezone()",
@@ -286,6 +292,16 @@ class History:
             raise
         return valuetext.decode(text, f"key {key!r}")
 
+    async def _logged(self, most: int) -> AsyncGenerator[ManifestVersion, None]:
+        archive = await self._ready("log")
+        last, oldest = self._end, await archive.point(None)
+        if not last:
+            return
+        point = oldest if oldest.seq >= last - most else await archive.point(last - most)
+        async with aclosing(archive.since(point, last)) as entries:
+            async for logged in entries:
+                yield logged.version
+
     async def _replay(
         self, start: When, stop: When | None, speed: float | None
     ) -> AsyncGenerator[tuple[Change, ...], None]:
@@ -335,9 +351,7 @@ def _check_tag(name: object) -> None:
     """Raise `InvalidOption` unless this is a valid tag name."""
     what = f"{name!r:.100}"
     if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_TAG or not name.isprintable():
-        raise InvalidOption(
-            f"a tag is a printable text of 1 to {_LONGEST_TAG} characters", operation="tag", object=what
-        )
+        raise InvalidOption(f"a tag is printable text of 1 to {_LONGEST_TAG} characters", operation="tag", object=what)
     try:
         datetime.fromisoformat(name)
         is_time = True

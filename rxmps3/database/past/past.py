@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
 from rxmps3.errors import Corrupt
 from rxmps3.log.archive import Archive, Point
 from rxmps3.model import valuetext
-from rxmps3.model.sortedkeys import check_prefix, check_window, window
+from rxmps3.model.sortedkeys import check_prefix, check_window, several, window
 from rxmps3.model.state import Entry
 from rxmps3.replica import Replica
 from rxmps3.runtime.no_pickle import BoundToProcess
 
-__all__ = ["Past"]
+__all__ = ["Past", "states_after"]
 
 
 class Past(BoundToProcess):
@@ -73,7 +74,7 @@ class Past(BoundToProcess):
 
     async def get_many(self, keys: Iterable[str], default: Any = None) -> dict[str, Any]:
         """The values of several keys, in the order asked for. Otherwise as `get`."""
-        asked = tuple(self._replica.placing.check_key(key) for key in keys)
+        asked = tuple(map(self._replica.placing.check_key, several(keys, "get_many")))
         found = await self._read(asked)
         return {key: found.get(key, default) for key in asked}
 
@@ -111,3 +112,12 @@ class Past(BoundToProcess):
 
     def __repr__(self) -> str:
         return f"<Past of manifest {self._replica.manifest!r} at version {self.id}, {len(self)} keys>"
+
+
+async def states_after(past: Past, last: int) -> AsyncGenerator[Past]:
+    """The states after each of the next versions, up to number ``last``. Raises as `Archive.since`."""
+    replica, archive, point = past._replica, past._archive, past.point  # pyright: ignore[reportPrivateUsage]  # of the same module
+    async with aclosing(archive.since(point, last)) as entries:
+        async for logged in entries:
+            point = point.after(logged)
+            yield Past(replica, archive, point)

@@ -27,21 +27,21 @@ __all__ = ["Bell", "Look", "Objects", "Own", "look_once"]
 
 _READS_AT_ONCE = 16
 _READS_INSTEAD_OF_LIST = 8
-"""So many objects are read one by one, at the price of a GET; for more, a listing is cheaper."""
+"""Up to this many objects are read one by one, a GET each; for more, a listing is cheaper."""
 _BELL = "bell"
-"""Its name, which is no client's."""
+"""Its name, which cannot be a client's id."""
 _REMOVED_AT_ONCE = 10
-"""So many left-overs at most are deleted after one look."""
+"""How many left-overs are deleted after one look, at most."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a look has found.
+    """The result of a look.
 
     Attributes:
         date: the storage's clock.
-        seen: those that were here, by id.
-        rubbish: names of objects that nobody has renewed for a day; none if the reader's own one contradicts the date.
+    seen: the clients that are here, by id.
+    rubbish: names of objects that nobody has renewed for a day; none if the reader's own object contradicts the date.
     """
 
     date: datetime
@@ -50,10 +50,10 @@ class Look:
 
 
 class Bell:
-    """An object that is written anew by whoever comes, goes or says something else, so that the others need not list.
+    """An object that a client rewrites when it arrives, leaves or says something else, so that others need not list.
 
-    Reading it is one GET, with no body as long as nobody has rung. The last one to go deletes it, which counts as a
-    ring. In a bucket with versions each ring deletes the versions that it replaces.
+    Reading it is one GET, with no body as long as nobody has rung. The last client to leave deletes it, which counts
+    as a ring. In a bucket with versions each ring deletes the versions that it replaces.
     """
 
     def __init__(self, storage: Storage, folder: str) -> None:
@@ -63,7 +63,7 @@ class Bell:
         self._versions: list[str] = []
 
     async def listen(self) -> tuple[bool, datetime | None]:
-        """Whether it has been rung since the last call, and the storage's clock. Raises what the storage said."""
+        """Whether it has been rung since the last call, and the storage's clock. Raises what the storage raised."""
         answer = await self._storage.get(self.name, unless=self._etag or None, limit=MAX_BODY_BYTES)
         if not isinstance(answer, Found):
             return isinstance(answer, Missing) and self._forget(), answer.date
@@ -77,7 +77,7 @@ class Bell:
         return known != ""
 
     async def ring(self, nonce: str) -> None:
-        """Ring it. Raises what the storage said; whether it was heard is not known then."""
+        """Ring it. Raises what the storage raised; then nobody knows whether it rang."""
         stored = await self._storage.put(self.name, b'{"format":1,"nonce":"%s"}' % nonce.encode())
         if not _is_id(stored.version):
             return
@@ -89,7 +89,7 @@ class Bell:
                 return  # a few bytes; a lifecycle rule for noncurrent versions removes them
 
     async def remove(self) -> None:
-        """Delete it; in a bucket with versions all of them, if that is allowed. Raises what the storage said."""
+        """Delete it; in a bucket with versions all of them, if that is allowed. Raises what the storage raised."""
         try:
             await _remove(self._storage, self.name, versioned=bool(self._versions))
         except AccessDenied:
@@ -100,16 +100,16 @@ class Bell:
 
 
 class Objects:
-    """Reads the objects of a manifest's clients; each body once, as long as its ETag stays.
+    """Reads the objects of a manifest's clients; a body is read again only when its ETag changes.
 
     Most looks only listen to the bell. The objects are listed if it was rung, and once in each ttl, for clients that do
     not ring; in between, those that were not seen for two thirds of it are read again.
 
     Args:
-        storage: where they are.
-        manifest: whose.
+    storage: where the objects are.
+    manifest: whose clients.
         ttl: how long a client counts as here without a sign of life.
-        unreadable: is told of an object that cannot be read, once for each of its bodies; it is left out.
+        unreadable: called once for each body that cannot be read; its client is left out.
     """
 
     def __init__(
@@ -118,6 +118,7 @@ class Objects:
         self.folder = presence_folder(manifest)
         self._storage = storage
         self._ttl = ttl
+        self._rubbish_after = max(RUBBISH_AFTER, ttl)
         self._unreadable = unreadable
         self._bodies: dict[str, tuple[str, Said | None]] = {}
         self._bell = Bell(storage, self.folder)
@@ -127,11 +128,11 @@ class Objects:
         self._rubbish: list[str] = []
 
     async def ring(self, nonce: str) -> None:
-        """Tell the others that something has changed. Raises what the storage said."""
+        """Tell the others that something has changed. Raises what the storage raised."""
         await self._bell.ring(nonce)
 
     async def ring_at_leaving(self, nonce: str) -> None:
-        """Tell the others that the own object is gone; if there are none, remove the bell. Raises as `ring`."""
+        """Tell the others that this client's object is gone; without others, remove the bell. Raises as `ring`."""
         page = await self._storage.list(self.folder)
         if page.cursor is not None or any(id_of(one.name, self.folder) is not None for one in page.objects):
             await self._bell.ring(nonce)
@@ -139,14 +140,14 @@ class Objects:
             await self._bell.remove()
 
     async def look(self, own: str = "") -> Look:
-        """Listen to the bell, and see what has changed if it was rung or it is time.
+        """Read the bell, and what has changed if it was rung or a full look is due.
 
         Args:
             own: an id that is left out.
 
         Raises:
-            Unavailable, AccessDenied, BucketNotFound: what the storage said.
-            Unsupported: its answers tell no time.
+        Unavailable, AccessDenied, BucketNotFound: what the storage raised.
+        Unsupported: its answers carry no Date.
         """
         rung, now = await self._bell.listen()
         if rung:
@@ -182,14 +183,14 @@ class Objects:
         return look
 
     async def list(self, own: str = "") -> Look:
-        """List the objects and read those that changed: one request for 1,000 of them, and one for each body.
+        """List the objects and read those that changed: one request per 1,000 objects, and one per body.
 
         Args:
             own: an id that is left out.
 
         Raises:
-            Unavailable, AccessDenied, BucketNotFound: what the storage said.
-            Unsupported: its answers tell no time.
+        Unavailable, AccessDenied, BucketNotFound: what the storage raised.
+        Unsupported: its answers carry no Date.
         """
         date: datetime | None = None
         bell: Listed | None = None
@@ -216,7 +217,7 @@ class Objects:
         self._rubbish = [
             one.name
             for one in (*listed.values(), *((bell,) if bell is not None and not seen else ()))
-            if one.modified is not None and not is_alive(one.modified, now, max(RUBBISH_AFTER, self._ttl))
+            if one.modified is not None and not is_alive(one.modified, now, self._rubbish_after)
         ]
         return Look(now, seen, self._some_rubbish() if self._bears_out(now, mine) else [])
 
@@ -255,19 +256,29 @@ class Objects:
             return None
 
     async def remove(self, name: str) -> None:
-        """Delete what a client that has gone left behind; in a bucket with versions all of its versions."""
+        """Delete what a dead client left behind; in a bucket with versions all its versions.
+
+        Not if it was renewed since it was listed, or if the date of the listing was wrong.
+        """
         try:
             found = await self._storage.get(name, limit=MAX_BODY_BYTES)
         except Corrupt:
             found = None
-        if not isinstance(found, Missing):
-            await _remove(self._storage, name, versioned=isinstance(found, Found) and _is_id(found.version))
+        if isinstance(found, Missing) or (isinstance(found, Found) and self._is_renewed(found)):
+            return
+        await _remove(self._storage, name, versioned=isinstance(found, Found) and _is_id(found.version))
+
+    def _is_renewed(self, found: Found) -> bool:
+        """Whether an answer says that its object is too young to be left behind."""
+        if found.modified is None or found.date is None:
+            return False
+        return is_alive(found.modified, found.date, self._rubbish_after)
 
 
 class Own:
     """A client's own object.
 
-    In a bucket with versions each sign of life is one version more, so the one before it is deleted then.
+    In a bucket with versions each sign of life is a new version, so the one before it is deleted then.
     """
 
     def __init__(self, storage: Storage, name: str) -> None:
@@ -279,7 +290,7 @@ class Own:
         self._keeps_versions = False
 
     async def renew(self, said: Said) -> Stored:
-        """A sign of life: one request. Raises what the storage said; whether it was written is not known then."""
+        """A sign of life: one request. Raises what the storage raised; then nobody knows whether it was written."""
         self.may_exist = True
         stored = await self._storage.put(self.name, encode(said))
         if _is_id(stored.version):
@@ -288,7 +299,7 @@ class Own:
         return stored
 
     async def remove_older(self) -> None:
-        """Delete the versions before the last sign of life, if there are any. Raises what the storage said.
+        """Delete the versions before the last sign of life, if there are any. Raises what the storage raised.
 
         Where that is not allowed it is not tried again.
         """
@@ -303,7 +314,7 @@ class Own:
             self._versions.clear()
 
     async def remove(self) -> None:
-        """Delete it; in a bucket with versions all of them, if that is allowed. Raises what the storage said."""
+        """Delete it; in a bucket with versions all of them, if that is allowed. Raises what the storage raised."""
         versioned = self._versioned and not self._keeps_versions
         try:
             await _remove(self._storage, self.name, versioned=versioned)

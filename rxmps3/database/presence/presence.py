@@ -1,4 +1,4 @@
-"""`Presence`: who is here, as a stream, and oneself among them for as long as it is used."""
+"""`Presence`: who is here, as a stream, including this client while it is used."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ __all__ = ["CLOSE_WITHIN", "DEFAULT_EVERY", "DEFAULT_TTL", "Presence", "Presence
 DEFAULT_EVERY = 30.0
 DEFAULT_TTL = 90.0
 CLOSE_WITHIN = 2.0
-"""Seconds for which the closing of a database waits for the own objects to be deleted."""
+"""Seconds that closing a database waits for this client's objects to be deleted."""
 _GAP = 0.2
-"""Seconds at least between two of the own client's signs of life, however often it changes what it says."""
+"""The least seconds between two signs of life of this client, however often it changes what it says."""
 
 _QUIET_AFTER = 30.0
-"""Seconds without a change after which looks are rarer, unless their pace was given."""
+"""Seconds without a change after which looks are rarer, unless `poll` was given."""
 _QUIETLY = 2.0
 _ALONE = 4.0
-"""So many times the pace of the database, in quiet times and when nobody else is there."""
+"""Multiplies the time between looks in quiet times when nobody else is there."""
 
 _LEAVING_TTLS = 10
-"""For so many ttls the deletion of the own object is tried; nobody shows it after the first."""
+"""How many ttls the deletion of this client's object is tried for; nobody shows it after the first."""
 
 
 @dataclass(frozen=True)
@@ -85,33 +85,33 @@ class Presences:
         return Presence(self, self._replica, text, options)
 
     def begun(self, presence: Presence) -> None:
-        """It is in use. Raises `Closed`."""
+        """Note that a presence is in use. Raises `Closed`."""
         if self._closed:
             raise Closed("the database is closed", operation="presence")
         self._used.add(presence)
 
     def ended(self, presence: Presence) -> None:
-        """It is used no longer, and what it had in the bucket is deleted."""
+        """Note that a presence is no longer used, and its object deleted."""
         self._used.discard(presence)
 
     @property
     def closed(self) -> bool:
-        """Whether the handle is."""
+        """Whether the handle is closed."""
         return self._closed
 
     def close(self) -> list[asyncio.Task[None]]:
-        """Complete them. What is given back deletes their objects; what it does not get done vanishes by its ttl."""
+        """Complete them. The result deletes their objects; those it does not reach expire after their ttl."""
         self._closed = True
         return [ending for presence in list(self._used) if (ending := presence.end()) is not None]
 
 
 class Presence(Live[Mapping[str, Participant]]):
-    """Who is here: a mapping of client ids to participants, in the order in which they came.
+    """Who is here: a mapping of client ids to participants, in the order of arrival.
 
     Made by `Database.presence`.
 
-    It is used while it is observed, and within ``with``. While it is used, the bucket is looked at, and the own client,
-    if it says something of itself, is there for others. When it is used no longer, the own object is deleted.
+    It is used while it is observed, and within ``with``. While it is used, it looks at the bucket, and this client, if
+    ``me`` was given, is visible to others. When it is no longer used, this client's object is deleted.
     """
 
     def __init__(self, home: Presences, replica: Replica, me: str | None, options: _Options) -> None:
@@ -139,28 +139,29 @@ class Presence(Live[Mapping[str, Participant]]):
 
     @property
     def id(self) -> str:
-        """The own client's id, which is a key of the mapping while ``me`` is given and it is there."""
+        """This client's id, a key of the mapping while this client is here."""
         return self._id
 
     @property
     def me(self) -> Any:
-        """What the own client says of itself; None if it only looks."""
+        """What this client says about itself; None if it only observes."""
         me = self._me
         return None if me is None else jsontext.decode(me)
 
     def update(self, patch: Any) -> None:
-        """Change what the own client says of itself by a JSON merge patch, as `Database.patch` changes a value.
+        """Change what this client says about itself by a JSON merge patch, as `Database.patch` changes a value.
 
-        It is shown here at once, and sent at once if it is used; several within a fifth of a second are sent as one.
-        From any thread.
+        It is shown here at once, and sent at once if this presence is used; updates within a fifth of a second are sent
+        together.
+        May be called from any thread.
 
         Raises:
             InvalidValue: JSON cannot express it, or it is too long.
-            InvalidOption: this one only looks.
+        InvalidOption: this presence only observes.
         """
         jsontext.encode(patch, "presence")
         if self._me is None:
-            raise InvalidOption("it only looks", operation="update", object=self._name, remedy="give presence(me=…)")
+            raise InvalidOption("it only observes", operation="update", object=self._name, remedy="give presence(me=…)")
         with self._changing:
             self._me = encode_me(merge(self.me, patch))
         self._replica.attach_on_loop(self._changed)
@@ -224,7 +225,11 @@ class Presence(Live[Mapping[str, Participant]]):
         self._woken.set()
 
     def end(self) -> asyncio.Task[None] | None:
-        """Complete every observer and end every use, as the database closes; the task that deletes the own object."""
+        """Complete every observer and end every use, as the database closes.
+
+        Returns:
+            The task that deletes this client's object.
+        """
         self._uses -= self._within
         self._within = 0
         for sink in list(self._sinks):
@@ -432,12 +437,15 @@ class Presence(Live[Mapping[str, Participant]]):
     def _read_value(self) -> Mapping[str, Participant]:
         here = self._here
         if here is None:
-            raise NotLoaded("not looked yet", operation="value", object=self._name, remedy="observe it")
+            raise NotLoaded("no look has been made yet", operation="value", object=self._name, remedy="observe it")
         return rendered(here)
 
     def _failed(self, operation: str, problem: Exception, failures: int) -> float:
-        """Report trouble; seconds until it is tried again. `persist` does not fit the own object: as soon as something
-        changes here, it is told anew or not at all."""
+        """Report trouble; returns the seconds until the next try.
+
+        `persist` does not fit this client's object: as soon as something changes here, it is written
+        anew or not at all.
+        """
         error = unforeseen(problem)
         self._report(operation, error)
         return self._replica.backoff.wait(failures, error, self._replica.rng)
@@ -474,4 +482,5 @@ def _said(here: Mapping[str, Sighting]) -> list[tuple[str, Said]]:
 
 
 def _is_positive(seconds: object) -> bool:
-    return isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 < seconds < float("inf")
+    longest = timedelta.max.total_seconds()
+    return isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 < seconds < longest

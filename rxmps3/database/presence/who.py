@@ -1,4 +1,4 @@
-"""Who is here, decided from what was listed and the server's clock. Pure.
+"""Decides who is here, from a listing and the server's clock. Pure.
 
 Each client has an object whose body is::
 
@@ -44,7 +44,7 @@ MAX_ME_BYTES = 4096
 MAX_BODY_BYTES = 64 << 10
 """No body longer than this is read."""
 RUBBISH_AFTER = timedelta(days=1)
-"""An object that nobody renewed for so long is deleted by whoever sees it."""
+"""Any client that sees an object that was not renewed for this long deletes it."""
 _ID = re.compile(rf"[0-9a-v]{{{ID_CHARACTERS}}}")
 
 
@@ -53,11 +53,11 @@ class Participant:
     """A client that is here.
 
     Attributes:
-        id: its id, another for each presence that is made.
-        me: what it says of itself.
-        by: the name that it was connected with, unverified.
-        since: when it came, by the storage's clock.
-        seen: its last sign of life, by the storage's clock. It does not count when participants are compared.
+    id: its id, a new one for each presence that is made.
+    me: what it says about itself.
+    by: the name it was connected with, unverified.
+    since: when it arrived, by the storage's clock.
+    seen: its last sign of life, by the storage's clock. Ignored when participants are compared.
     """
 
     id: str
@@ -85,24 +85,24 @@ class Sighting:
 
 
 def id_of(name: str, folder: str) -> str | None:
-    """The client of an object, by its name; None if it is no client's."""
+    """The id in an object's name; None if it is not a client's object."""
     id = name.removeprefix(folder)
     return id if name.startswith(folder) and _ID.fullmatch(id) else None
 
 
 def is_alive(modified: datetime, now: datetime, ttl: timedelta) -> bool:
-    """Whether a client whose object is of that age is still here; both times are the storage's."""
+    """Whether a client whose object has that age is still here; both times are the storage's."""
     return now - modified <= ttl
 
 
 def who_is_here(seen: Mapping[str, Sighting], now: datetime, ttl: timedelta) -> dict[str, Sighting]:
-    """Those whose last sign of life is no older than the ttl, in the order in which they came."""
+    """Those whose last sign of life is no older than the ttl, in the order of arrival."""
     here = ((id, one) for id, one in seen.items() if is_alive(one.modified, now, ttl))
     return dict(sorted(here, key=lambda item: (item[1].said.since, item[0])))
 
 
 def rendered(here: Mapping[str, Sighting]) -> dict[str, Participant]:
-    """What a reader gets: values of its own."""
+    """What a reader gets: its own copies."""
     return {
         id: Participant(id, jsontext.decode(one.said.me), one.said.by, one.said.since, one.modified)
         for id, one in here.items()
@@ -110,7 +110,7 @@ def rendered(here: Mapping[str, Sighting]) -> dict[str, Participant]:
 
 
 def encode_me(me: Any) -> str:
-    """The text of what a client says of itself.
+    """The text of what a client says about itself.
 
     Raises:
         InvalidValue: JSON cannot express it, or it is too long for an object that everybody reads.
@@ -133,12 +133,12 @@ def decode(body: bytes, what: str) -> Said:
     """What the body of a client's object says.
 
     Raises:
-        Corrupt: it is none.
+    Corrupt: it is not the body of a client's object.
         Unsupported: it is of a newer format.
     """
     value = jsontext.decode_bytes(body, what)
     if not isinstance(value, dict):
-        raise Corrupt("not what a client says of itself", object=what)
+        raise Corrupt("not what a client says about itself", object=what)
     members = cast("dict[str, Any]", value)
     if type(members.get("format")) is not int:
         raise Corrupt("it names no format", object=what)
@@ -146,7 +146,7 @@ def decode(body: bytes, what: str) -> Said:
         raise Unsupported(f"format {members['format']}", object=what, remedy="upgrade rxmps3")
     by, since = members.get("by"), _moment(members.get("since"))
     if "me" not in members or not isinstance(by, str) or since is None:
-        raise Corrupt("not what a client says of itself", object=what)
+        raise Corrupt("not what a client says about itself", object=what)
     return Said(jsontext.encode(members["me"], what), by, since)
 
 

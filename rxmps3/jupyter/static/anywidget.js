@@ -6,6 +6,10 @@ export function rendering(render) {
 }
 
 function adapted(model) {
+  let cut = false; // the kernel was restarted, and knows nothing of this model any more
+  model.on("comm_live_update", function () {
+    cut = (this?.model ?? this)?.comm_live !== true;
+  });
   return {
     get: (name) => model.get(name),
     set(name, value) {
@@ -13,6 +17,12 @@ function adapted(model) {
       model.save_changes();
     },
     on(name, fn) {
+      if (name === "connected") {
+        const signal = model.widget_manager?.kernel?.connectionStatusChanged;
+        const call = (_, status) => fn(status === "connected");
+        signal?.connect(call);
+        return () => signal?.disconnect(call);
+      }
       const event = name === "message" ? "msg:custom" : `change:${name}`;
       const call = name === "message" ? (message) => fn(message) : () => fn(model.get(name));
       model.on(event, call);
@@ -20,6 +30,7 @@ function adapted(model) {
     },
     send: (message) => model.send(message),
     alive() {
+      if (cut) return "dead";
       const status = model.widget_manager?.kernel?.status;
       return ["dead", "terminating", "unknown"].includes(status) ? "dead" : "";
     },

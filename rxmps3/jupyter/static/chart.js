@@ -8,7 +8,7 @@ import { uPlot } from "./vendor/uplot.js";
 const HEIGHT = 260;
 
 export function render(model, el) {
-  const life = frame(model, el, { label: "Chart" });
+  const life = frame(model, el, { label: "Chart", anew: () => life.ask("points") });
   const title = h("div", { class: "rx-title" });
   const more = h("span", { class: "rx-dim" });
   life.head.prepend(title, more);
@@ -204,8 +204,6 @@ export function render(model, el) {
     if (palette && colors !== palette) drawSoon(), plot?.redraw();
     palette = colors;
   }, 250);
-  const shown = () => !document.hidden && life.ask("points");
-  document.addEventListener("visibilitychange", shown);
   const sized = new ResizeObserver(() => {
     if (plot && place.clientWidth) plot.setSize({ width: place.clientWidth, height: HEIGHT });
     drawSoon();
@@ -218,7 +216,6 @@ export function render(model, el) {
   return () => {
     for (const off of offs) off();
     clearInterval(timer);
-    document.removeEventListener("visibilitychange", shown);
     sized.disconnect();
     drawSoon.cancel();
     plot?.destroy();

@@ -1,11 +1,11 @@
 // A form made of a JSON Schema.
 
-import { h, visible } from "./dom.js";
+import { h, visible, focusedBeside } from "./dom.js";
 import { frame } from "./heart.js";
 import { fillRange } from "./timeline.js";
 
 export function render(model, el) {
-  const life = frame(model, el, { label: "Form" });
+  const life = frame(model, el, { label: "Form", anew: () => update() });
   const title = h("div", { class: "rx-title" }, visible(model.get("title") || ""));
   const by = h("span", { class: "rx-dim" });
   life.head.prepend(title, by);
@@ -40,15 +40,23 @@ export function render(model, el) {
     const id = `${life.id}-${serial++}`;
     const wrong = h("div", { class: "rx-wrong", id: `${id}-wrong`, role: "alert" });
     const common = { id, "aria-describedby": `${id}-wrong`, title: part.description ? visible(part.description) : undefined };
-    const one = { path, wrong, busy: false, timer: 0 };
+    const one = { path, wrong, busy: false, timer: 0, sent: null, lost: "", now: "" };
     const send = (value) => {
+      const sent = (one.sent = {}); // until it is answered, the field keeps what the user put there
+      one.lost = "";
       one.busy = true;
       clearTimeout(one.timer);
       one.timer = setTimeout(() => {
         one.busy = false;
         update();
       }, 700);
-      life.ask("field", { path, value });
+      const over = (lost) => {
+        if (one.sent !== sent) return;
+        one.sent = null;
+        one.lost = lost;
+        update();
+      };
+      life.act("field", { path, value }, { done: () => over(""), failed: (reason) => over(`Not written: ${reason}`) });
     };
     const low = part.minimum ?? part.exclusiveMinimum;
     const high = part.maximum ?? part.exclusiveMaximum;
@@ -79,7 +87,7 @@ export function render(model, el) {
       typed.addEventListener("change", () => typed.value !== "" && send(Number(typed.value)));
       one.put = (value) => {
         input.value = value ?? first;
-        if (document.activeElement !== typed) typed.value = value ?? "";
+        if (focusedBeside(typed) !== typed) typed.value = value ?? "";
         fillRange(input);
       };
       shown = h("div", { class: "rx-slide" }, input, typed);
@@ -113,7 +121,7 @@ export function render(model, el) {
       one.put = (value) => { input.value = value === undefined ? "" : JSON.stringify(value); };
     }
     one.input = input;
-    one.active = () => one.busy || (document.activeElement === input && !["checkbox", "range", "select-one"].includes(input.type));
+    one.active = () => one.busy || one.sent || (focusedBeside(input) === input && !["checkbox", "range", "select-one"].includes(input.type));
     input.addEventListener("blur", () => update());
     for (const typed of [input, shown?.lastChild].filter(Boolean)) {
       typed.addEventListener("keydown", (event) => {
@@ -131,7 +139,10 @@ export function render(model, el) {
     const wrong = model.get("wrong") ?? {};
     for (const one of fields) {
       const now = one.path.reduce((inner, name) => inner?.[name], value ?? {});
-      const why = wrong[one.path.join("/")];
+      const text = JSON.stringify(now);
+      if (one.now !== text) one.lost = "";
+      one.now = text;
+      const why = wrong[one.path.join("/")] || one.lost;
       if (!one.active() && !why) one.put(now);
       one.wrong.textContent = why ? visible(why) : "";
       one.input.setAttribute("aria-invalid", String(Boolean(why)));

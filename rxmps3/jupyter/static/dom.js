@@ -22,6 +22,27 @@ export function h(tag, attributes, ...children) {
   return element;
 }
 
+/** What has the focus, beside a node: a view may be in a shadow root, of which the document sees only the host. */
+export function focusedBeside(node) {
+  return node.getRootNode().activeElement ?? null;
+}
+
+/**
+ * Make a view in a shadow root light or dark as the page behind it is: the sheet's rules about the page do not reach it
+ * there. The page's colour is that of the first element around it that has one.
+ */
+export function matchPage(root) {
+  let node = root.getRootNode();
+  if (!(node instanceof ShadowRoot)) return;
+  for (node = root.parentNode; node; node = node.parentNode ?? node.host) {
+    if (!(node instanceof Element)) continue;
+    const [red, green, blue, alpha = 1] = getComputedStyle(node).backgroundColor.match(/[\d.]+/g)?.map(Number) ?? [0, 0, 0, 0];
+    if (alpha < 0.5) continue;
+    root.style.colorScheme = 0.299 * red + 0.587 * green + 0.114 * blue < 128 ? "dark" : "light";
+    return;
+  }
+}
+
 const SVG = "http://www.w3.org/2000/svg";
 
 /** The same for SVG. */
@@ -73,7 +94,9 @@ export function face(name) {
   const letters = words.length > 1 ? [...words[0]][0] + [...words[1]][0] : [...(words[0] ?? "?")].slice(0, 2).join("");
   let hash = 2166136261;
   for (const one of String(name)) hash = Math.imul(hash ^ one.codePointAt(0), 16777619) >>> 0;
-  return { letters: letters.toUpperCase(), hue: hash % 360 };
+  hash = Math.imul(hash ^ (hash >>> 16), 2246822507) >>> 0; // names that look alike come out far apart
+  hash = Math.imul(hash ^ (hash >>> 13), 3266489909) >>> 0;
+  return { letters: letters.toUpperCase(), hue: ((hash ^ (hash >>> 16)) >>> 2) % 360 };
 }
 
 /** Call at most once a frame, and not at all in a page that is not shown. */

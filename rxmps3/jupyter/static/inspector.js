@@ -1,10 +1,13 @@
 // A database opened up.
 
-import { h, icon, visible, clock, count, face } from "./dom.js";
+import { h, icon, visible, clock, count, face, focusedBeside } from "./dom.js";
 import { frame } from "./heart.js";
 
 export function render(model, el) {
-  const life = frame(model, el, { label: "Inspector" });
+  const life = frame(model, el, { label: "Inspector", anew: () => {
+    refresh();
+    if (chosen !== null) life.ask("watch", { key: chosen });
+  } });
   const title = h("div", { class: "rx-title" });
   life.head.prepend(title);
 
@@ -61,7 +64,7 @@ export function render(model, el) {
   };
 
   const draw = () => {
-    const held = document.activeElement?.closest?.(".rx-item")?.dataset.name;
+    const held = focusedBeside(tree)?.closest?.(".rx-item")?.dataset.name;
     const rows = found ? found.keys.map((key) => item(key, 0, { key })) : level("", 0);
     if (found && found.total > found.keys.length) rows.push(h("div", { class: "rx-dim rx-item" }, `and ${count(found.total - found.keys.length)} more`));
     if (!rows.length) rows.push(h("div", { class: "rx-dim rx-item" }, found ? "Nothing fits" : "No keys"));
@@ -74,7 +77,7 @@ export function render(model, el) {
 
   tree.addEventListener("keydown", (event) => {
     const items = [...tree.querySelectorAll("[role=treeitem]")];
-    const at = items.indexOf(document.activeElement);
+    const at = items.indexOf(focusedBeside(tree));
     if (at < 0) return;
     const one = items[at];
     const expanded = one.getAttribute("aria-expanded");
@@ -155,7 +158,7 @@ export function render(model, el) {
   bar.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
-    const next = (tabs.indexOf(document.activeElement) + step + tabs.length) % tabs.length;
+    const next = (tabs.indexOf(focusedBeside(bar)) + step + tabs.length) % tabs.length;
     show(next);
     tabs[next].focus();
     event.preventDefault();
@@ -174,7 +177,7 @@ export function render(model, el) {
   const refresh = () => {
     again = 0;
     for (const path of open) ask(path);
-    if (found && find.value) life.ask("find", { text: find.value });
+    if (find.value) life.ask("find", { text: find.value });
   };
   const heard = (message) => {
     if (message.kind === "touched") again ||= setTimeout(refresh, 300);

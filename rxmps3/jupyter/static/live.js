@@ -27,7 +27,7 @@ parent.postMessage({ ready: true }, "*");
 `;
 
 export function render(model, el) {
-  const life = frame(model, el, { label: "Latest value", age: true });
+  const life = frame(model, el, { label: "Latest value", age: true, anew: () => chart?.again() });
   // JupyterLab's own class: what draws itself, as data frames do, looks as it does in other outputs.
   const value = h("div", { class: "jp-RenderedHTMLCommon rxmps3-live" });
   life.body.append(value);
@@ -40,12 +40,17 @@ export function render(model, el) {
   const open = (library) => {
     const inside = h("iframe", { class: "rx-chart-frame", sandbox: "allow-scripts", title: `${library} chart` });
     inside.srcdoc = `<!doctype html><meta charset="utf-8"><style>body{margin:0;background:#fff}</style><div id="place"></div><script>${INSIDE}</script>`;
+    let started = false;
     let ready = false;
     const tell = (message) => inside.contentWindow?.postMessage(message, "*");
     const draw = () => ready && tell({ chart: model.get("chart") });
+    const again = () => started && !ready && life.ask("library", { name: library });
     const heard = ({ source, data }) => {
       if (source !== inside.contentWindow) return;
-      if (data.ready) life.ask("library", { name: library });
+      if (data.ready) {
+        started = true;
+        again();
+      }
       if (Number.isFinite(data.height)) inside.style.height = `${Math.min(Math.max(data.height, 60), 2000)}px`;
     };
     addEventListener("message", heard);
@@ -58,6 +63,7 @@ export function render(model, el) {
     value.before(inside);
     return {
       library,
+      again,
       draw,
       end() {
         off();

@@ -67,13 +67,17 @@ export function render(model, el) {
     const box = field.getBoundingClientRect();
     tell({ x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height });
   });
-  field.addEventListener("pointerleave", () => tell({}));
+  const away = () => tell({});
+  field.addEventListener("pointerleave", away);
+  const hidden = () => document.hidden && waiting?.x !== undefined && away();
+  document.addEventListener("visibilitychange", hidden);
 
   const offs = ["people", "more", "cursors", "title"].map((name) => model.on(name, draw));
   const clock = setInterval(() => !document.hidden && draw(), 10000);
   draw();
   return () => {
     clearInterval(clock);
+    document.removeEventListener("visibilitychange", hidden);
     clearTimeout(timer);
     for (const off of offs) off();
     life.end();

@@ -1,6 +1,6 @@
 // A table of which the page has only the rows that it shows.
 
-import { h, icon, visible, clock, count, eachFrame, face } from "./dom.js";
+import { h, icon, visible, clock, count, eachFrame, face, focusedBeside } from "./dom.js";
 import { frame } from "./heart.js";
 import { cellText, cellKind, cellSource, isCut } from "./cells.js";
 
@@ -13,7 +13,7 @@ const KEY = "\0key";
 const common = (model) => (model.get("prefix") || "").replace(/[^/]*$/, "");
 
 export function render(model, el) {
-  const life = frame(model, el, { label: "Table" });
+  const life = frame(model, el, { label: "Table", anew: () => ask(true) });
   const title = h("div", { class: "rx-title" });
   const search = h("input", { class: "rx-input rx-search", type: "search", placeholder: "Search", "aria-label": "Search in all columns" });
   const total = h("span", { class: "rx-dim rx-total" });
@@ -38,6 +38,8 @@ export function render(model, el) {
   let focus = { row: 0, column: 0 };
   let anchor = null;
   let editing = null;
+  const sent = new Map(); // what was typed into cells and has no answer yet
+  const typedAt = (key, column) => `${column}\n${key}`;
   let wanted = "";
   let selected = new Set(model.get("selected") ?? []);
 
@@ -98,8 +100,9 @@ export function render(model, el) {
       return h("div", { class: at ? "rx-th" : "rx-th rx-key" }, input);
     });
     const written = h("div", { class: "rx-th rx-dim", role: "columnheader", "aria-colindex": columns.length + 1 }, "written by");
-    const focused = document.activeElement?.closest?.(".rx-filter") ? [...head.querySelectorAll(".rx-filter")].indexOf(document.activeElement) : -1;
-    const caret = focused >= 0 ? document.activeElement.selectionStart : 0;
+    const typing = focusedBeside(head);
+    const focused = [...head.querySelectorAll(".rx-filter")].indexOf(typing);
+    const caret = focused >= 0 ? typing.selectionStart : 0;
     head.replaceChildren(
       h("div", { class: "rx-tr rx-titles", role: "row", "aria-rowindex": 1 }, titles, written),
       h("div", { class: "rx-tr rx-filters", role: "presentation" }, filters, h("div", { class: "rx-th" })),
@@ -127,14 +130,15 @@ export function render(model, el) {
     columns.forEach(([name, numbers], index) => {
       const cell = row.cells[index];
       const value = index ? values[name] : row.key;
-      const text = index ? cellText(value) : visible(row.key.startsWith(prefix) ? row.key.slice(prefix.length) || row.key : row.key);
+      const typed = index && sent.size ? sent.get(typedAt(row.key, name)) : undefined;
+      const text = typed !== undefined ? visible(typed) : index ? cellText(value) : visible(row.key.startsWith(prefix) ? row.key.slice(prefix.length) || row.key : row.key);
       if (row.texts[index] === text) return;
       const flashed = flash && row.texts[index] !== undefined && index;
       row.texts[index] = text;
       if (editing?.key === row.key && editing.column === name) return;
       cell.textContent = text;
       cell.title = text.length > 30 ? text : "";
-      cell.className = `rx-td rx-${index ? cellKind(value) : "key"}${numbers ? " rx-number" : ""}`;
+      cell.className = `rx-td rx-${index ? cellKind(value) : "key"}${numbers ? " rx-number" : ""}${typed !== undefined ? " rx-sent" : ""}`;
       if (flashed) flashCell(cell);
     });
     row.element.classList.toggle("rx-unsent", Boolean(pending));
@@ -201,7 +205,7 @@ export function render(model, el) {
     const row = [...shown.values()].find((one) => one.at === focus.row);
     const cell = row?.cells[focus.column];
     grid.removeAttribute("aria-activedescendant");
-    if (cell && document.activeElement === grid) {
+    if (cell && focusedBeside(grid) === grid) {
       cell.classList.add("rx-focus");
       cell.id = `${life.id}-${focus.row}-${focus.column}`;
       grid.setAttribute("aria-activedescendant", cell.id);
@@ -245,6 +249,16 @@ export function render(model, el) {
     ask();
   }));
 
+  const select = () => {
+    draw();
+    life.act("select", { keys: [...selected] }, {
+      failed(reason) {
+        selected = new Set(model.get("selected") ?? []);
+        update();
+        life.say(`Not selected: ${reason}`);
+      },
+    });
+  };
   const choose = (at, { toggle = false, range = false }) => {
     const key = keys[at - start];
     if (key === undefined) return;
@@ -257,8 +271,7 @@ export function render(model, el) {
       else if (!selected.delete(key)) selected.add(key);
       anchor = at;
     }
-    life.ask("select", { keys: [...selected] });
-    draw();
+    select();
   };
 
   const place = (target) => {
@@ -308,8 +321,7 @@ export function render(model, el) {
       choose(focus.row, { toggle: true });
     } else if (event.key === "Escape" && selected.size) {
       selected = new Set();
-      life.ask("select", { keys: [] });
-      draw();
+      select();
     } else return;
     event.preventDefault();
     event.stopPropagation();
@@ -349,37 +361,49 @@ export function render(model, el) {
 
   const finish = (keep) => {
     if (!editing) return;
-    const { key, column, input, cell, row, index, before } = editing;
+    const { key, column, input, row, index, before } = editing;
     editing = null;
-    if (keep && input.value !== before) {
-      life.ask("edit", { key, column, text: input.value });
-      cell.classList.add("rx-sent");
-    }
+    const text = input.value;
+    if (keep && text !== before) sent.set(typedAt(key, column), text);
     row.texts[index] = undefined;
     fill(row, false);
+    if (!keep || text === before) return;
+    life.act("edit", { key, column, text }, {
+      done: () => setTimeout(() => sent.get(typedAt(key, column)) === text && answered(key, column), 300), // the row is on its way
+      failed: (reason) => refused(key, column, reason),
+    });
   };
 
   // -- what is heard -----------------------------------------------------------------------------------------
 
+  /** What was typed into a cell has an answer: its value is shown again. Returns the cell, if it is shown. */
+  const answered = (key, column) => {
+    const row = shown.get(key);
+    const index = columns.findIndex(([name]) => name === column);
+    if (sent.delete(typedAt(key, column)) && row?.cells[index]) {
+      row.texts[index] = undefined;
+      fill(row, false);
+      drawFocus();
+    }
+    return row?.cells[index];
+  };
+  const refused = (key, column, why) => {
+    const cell = answered(key, column);
+    const reason = visible(why);
+    if (cell) {
+      cell.classList.remove("rx-flash");
+      cell.classList.add("rx-refused");
+      cell.title = reason;
+      setTimeout(() => cell.classList.remove("rx-refused"), 4000);
+    }
+    said.textContent = `Not written: ${reason}`;
+    const bubble = h("div", { class: "rx-bubble", role: "alert" }, `Not written: ${reason}`);
+    grid.append(bubble);
+    setTimeout(() => bubble.remove(), 5000);
+  };
   const heard = (message) => {
     if (message.view !== life.id) return;
-    if (message.kind === "refused" && message.key !== undefined) {
-      const row = shown.get(message.key);
-      const index = columns.findIndex(([name]) => name === message.column);
-      const reason = visible(message.reason);
-      const cell = row?.cells[index];
-      if (cell) {
-        cell.classList.remove("rx-flash");
-        cell.classList.add("rx-refused");
-        cell.title = reason;
-        setTimeout(() => cell.classList.remove("rx-refused"), 4000);
-      }
-      said.textContent = `Not written: ${reason}`;
-      const bubble = h("div", { class: "rx-bubble", role: "alert" }, `Not written: ${reason}`);
-      grid.append(bubble);
-      setTimeout(() => bubble.remove(), 5000);
-      return;
-    }
+    if (message.kind === "refused" && message.key !== undefined) refused(message.key, message.column, message.reason);
     if (message.kind !== "rows") return;
     const grown = keys.length === 0 || (message.total !== length && Math.min(message.total, length) < 14);
     length = message.total;

@@ -6,28 +6,34 @@ import { frame } from "./heart.js";
 const SPEEDS = [0.5, 1, 2, 5, 10, 25];
 
 export function render(model, el) {
-  const life = frame(model, el, { label: "Timeline" });
+  const life = frame(model, el, { label: "Timeline", anew: () => drawPlace() });
   const title = h("div", { class: "rx-title" }, visible(model.get("title") || ""));
   life.head.prepend(title);
 
-  const button = (name, label, act) => h("button", { class: "rx-button", type: "button", "aria-label": label, title: label, onclick: act }, icon(name));
+  const act = (kind, more) => life.act(kind, more, {
+    failed(reason) {
+      drawPlace();
+      life.say(`Not done: ${reason}`);
+    },
+  });
+  const button = (name, label, onclick) => h("button", { class: "rx-button", type: "button", "aria-label": label, title: label, onclick }, icon(name));
   const go = (at, follow = false) => {
     slider.value = at;
-    life.ask("go", { at, follow });
+    act("go", { at, follow });
   };
   const back = button("back", "One version back", () => go(model.get("at") - 1));
   const forward = button("forward", "One version forward", () => go(model.get("at") + 1, true));
-  const play = h("button", { class: "rx-button rx-play", type: "button", onclick: () => (model.get("playing") ? life.ask("pause") : life.ask("play", { speed: Number(speed.value) })) });
+  const play = h("button", { class: "rx-button rx-play", type: "button", onclick: () => (model.get("playing") ? act("pause") : act("play", { speed: Number(speed.value) })) });
   const speed = h("select", { class: "rx-input", "aria-label": "Versions a second" }, SPEEDS.map((one) => h("option", { value: one, selected: one === 2 }, `${one} a second`)));
-  speed.addEventListener("change", () => model.get("playing") && life.ask("play", { speed: Number(speed.value) }));
-  const follow = h("button", { class: "rx-button", type: "button", onclick: () => life.ask("follow") }, icon("end"), "now");
+  speed.addEventListener("change", () => model.get("playing") && act("play", { speed: Number(speed.value) }));
+  const follow = h("button", { class: "rx-button", type: "button", onclick: () => act("follow") }, icon("end"), "now");
   const slider = h("input", { type: "range", class: "rx-range", step: 1, "aria-label": "Version of the log" });
   const place = h("span", { class: "rx-dim rx-place" });
   let dragging = false;
   slider.addEventListener("input", () => {
     dragging = true;
     fillRange(slider);
-    life.ask("go", { at: Number(slider.value), follow: true });
+    act("go", { at: Number(slider.value), follow: true });
   });
   slider.addEventListener("change", () => {
     dragging = false;

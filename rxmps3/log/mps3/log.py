@@ -11,12 +11,12 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple, TypeVar
 
 from reactivex import Subject
 
-from rxmps3.errors import AccessDenied, Corrupt, Gone, InvalidInput, OutcomeUnknown, Replaced, Unavailable
+from rxmps3.errors import AccessDenied, Corrupt, Error, Gone, InvalidInput, OutcomeUnknown, Replaced, Unavailable
 from rxmps3.log.mps3 import operation as codec
 from rxmps3.log.mps3.names import OPERATIONS_PER_SESSION, Stamp, namespace_of, new_session, parse_stamp, stamp_after
 from rxmps3.log.mps3.operation import LAG, MAX_OPERATION_BYTES, WINDOW, File, Files, Operation
@@ -50,14 +50,17 @@ BASE_AGE = WINDOW - LAG - 1000
 """Milliseconds from the read that gave an operation its base to the operation's own time, at most: then what was
 stored after that read, and so is not in the base, is within the window of the operation."""
 _FUTURE = 10_000
-"""Operations named so many milliseconds ahead are not listed."""
+"""Operations whose names are this many milliseconds ahead are not listed."""
+_SUSPENDED = timedelta(hours=6)
+"""A commit that has made no progress for this long is given up. Uploads are trusted for as long (`TRUST_UPLOADS_FOR`),
+and both together are less than the age of the youngest value that is collected (`VALUE_AGE`)."""
 _TRIES = 8
 _READS_AT_ONCE = 16
 _OWN_KNOWN = 100_000
 _VALUES_ASKED_FOR = 3
-"""So many values are asked for where only they can tell whether the bucket was emptied."""
+"""How many values are asked for when only they can tell whether the bucket was emptied."""
 _MOST_MISSED = 200
-"""Who has missed more operations than this is not told of each: the newest one has the whole state."""
+"""A client that missed more operations than this gets only the state that the newest one has."""
 
 
 class _Listed(NamedTuple):
@@ -182,17 +185,31 @@ class Mps3Log:
         return self.date or self._clock.now()
 
     async def _refresh(self) -> None:
-        """List the operations, fetch the new ones and emit them."""
+        """List the operations, fetch the new ones and emit them.
+
+        That the manifest is another one is believed if a second look says the same: what the first one has listed may
+        have been collected before it was asked for, and an answer may be wrong.
+        """
+        doubt: Error | None = None
         async with self._turning:
             for _ in range(_TRIES):
+                uncounted = self._uncounted
                 listed = await self._list()
                 try:
                     window = await self._fetch(listed)
+                    await self._check_successor(listed)
+                    await self._check_vanished(listed)
+                    await self._check_values(listed, window)
+                    self._check_existence(window)
                 except _Vanished:
+                    self._dismiss(uncounted)
                     continue
-                await self._check_successor(listed)
-                await self._check_vanished(listed)
-                await self._check_values(listed, window)
+                except (Gone, Replaced) as error:
+                    if doubt is not None and doubt.what == error.what:
+                        raise
+                    doubt = error
+                    self._dismiss(uncounted)
+                    continue
                 self._take(window)
                 self._read_at = self._listed_at
                 self._note_uncounted()
@@ -276,12 +293,22 @@ class Mps3Log:
             ]
             if kept and not await self._is_one_there(kept[-_VALUES_ASKED_FOR:]):
                 raise Replaced(
-                    f"operation {doubted[0].text!r} is gone, and so are values that are named since: the bucket was "
-                    "emptied, and what a client wrote just then has brought the state back without its values",
+                    f"operation {doubted[0].text!r} is gone, and so are values that are named since, such as that of "
+                    f"{kept[-1][0]!r}, {kept[-1][1]['version']}: the bucket was emptied, and what a client wrote just "
+                    "then has brought the state back without its values",
                     object=f"manifest {self._manifest!r}",
                     remedy="open it anew; restore the bucket, or put the keys again whose values are gone",
                 )
         self._rests_on = None
+
+    def _check_existence(self, window: Sequence[Operation]) -> None:
+        """Raises `Gone` if there are no operations any more."""
+        if not window and self._window:
+            raise Gone(
+                "deleted: all its operations are gone",
+                object=f"manifest {self._manifest!r}",
+                remedy="close the database and open it anew, or restore the bucket",
+            )
 
     async def _is_one_there(self, files: Sequence[tuple[str, File]]) -> bool:
         """Whether one of these values is there, as far as its key is one of this database."""
@@ -302,27 +329,35 @@ class Mps3Log:
 
     async def _timed(self, request: Awaitable[T]) -> T:
         """Make a request and set the clock by its answer."""
-        began = self._clock.monotonic()
+        began = self._dated.asking()
         answer = await request
         if answer.date is not None:
             self._dated.heard(answer.date, began)
-            self._server.heard(answer.date, self._clock.now(), self._clock.monotonic() - began)
+            self._server.heard(answer.date, self._clock.now(), self._clock.monotonic() - began.monotonic)
         return answer
 
     async def _list(self) -> list[_Listed]:
         """The valid operations in the window and those missed before it, newest first."""
-        offset = self._server.offset
-        listed = await self._list_by_the_clock()
-        if self._server.offset - offset > _FUTURE / 2:
-            return await self._list_by_the_clock()  # a lagging listing left out the newest
-        return listed
+        last = round(self._server.time(self._clock.now())) + _FUTURE
+        for _ in range(_TRIES):
+            listed = await self._list_up_to(last)
+            if self._listed_at + _FUTURE / 2 <= last:
+                return listed
+            # this computer's clock is behind, or the request was carried out late: the newest may be left out
+            last = round(max(self._listed_at, self._server.time(self._clock.now()))) + _FUTURE
+        raise Unavailable(
+            "each listing was answered too late to show the newest operations",
+            operation="read",
+            object=f"manifest {self._manifest!r}",
+        )
 
-    async def _list_by_the_clock(self) -> list[_Listed]:
+    async def _list_up_to(self, last: int) -> list[_Listed]:
+        """As `_list`, of the operations named up to that time, in milliseconds since the epoch."""
         prefix = f"{self._manifest}@"
         listed: list[_Listed] = []
         names: set[str] = set()
         cursor: str | None = None
-        after = prefix + stamp_after(round(self._server.time(self._clock.now())) + _FUTURE)
+        after = prefix + stamp_after(last)
         while True:
             asked_at = self._server.time(self._clock.now())
             page = await self._timed(self._storage.list(prefix, after=after, cursor=cursor))
@@ -367,6 +402,10 @@ class Mps3Log:
         self._uncounted = {one.stamp.text: one.stamp.time for one in listed if not one.counts}
         return listed
 
+    def _dismiss(self, uncounted: dict[str, int]) -> None:
+        """A listing that is not taken over may have begun long ago: it does not tell which operations count."""
+        self._uncounted = uncounted
+
     def _kept_from(self) -> float:
         """From when on operations are replayed, however old: to the oldest that counted and does not any more."""
         return min(self._uncounted.values(), default=float("inf"))
@@ -398,12 +437,6 @@ class Mps3Log:
     def _take(self, window: list[Operation]) -> None:
         """Take over the current operations, newest first: those in the window of the newest one, perhaps preceded by
         older ones."""
-        if not window and self._window:
-            raise Gone(
-                "deleted: all its operations are gone",
-                object=f"manifest {self._manifest!r}",
-                remedy="close the database and open it anew, or restore the bucket",
-            )
         files = codec.resolve(window)
         version = window[0].stamp.text if window else ""
         changed = [name for name in {**self._files, **files} if _version(self._files, name) != _version(files, name)]
@@ -528,8 +561,11 @@ class Mps3Log:
         if self._versioning:
             gone = [key for name, file in update.items() if file is None and (key := self._home.key_of(name))]
             await all_of(self._storage.delete(key) for key in gone)
+        began = self.date
         for _ in range(_TRIES):
             await self._refresh()
+            if began is not None and self.date is not None and self.date - began > _SUSPENDED:
+                return  # the values may have been collected meanwhile, so whoever called looks at their age again
             if await self._put(update, tuple(writes)):
                 await self._touch()
                 return
@@ -582,9 +618,15 @@ class Mps3Log:
                 self._dated.heard(stored.date)
                 self._server.heard(stored.date, self._clock.now(), latency)
             async with self._turning:
-                if stamp.text not in self._seen:
-                    self._rests_on = self._window[0].stamp if self._window else None
-                    self._take(self._window_with(operation))
+                if stamp.text in self._seen:
+                    return True
+                if self._window and stamp.time < self._window[0].stamp.time - WINDOW:
+                    # this process was suspended: what it has read since rests on this operation, or on later ones
+                    self.versions.on_next(Replayed(self._state, (self._version(operation),), frozenset()))
+                    del self._own_operations[stamp.text]
+                    return True
+                self._rests_on = self._window[0].stamp if self._window else None
+                self._take(self._window_with(operation))
             return True
         self._dated.heard(stored.date)
         self._attempt = _Attempt(stamp, after)  # if one of these requests fails, the outcome is determined later
@@ -709,15 +751,15 @@ class Mps3Log:
         if not self._recovery.doubts(writes) or self._opened_at is None:
             return False
         lacking = self._recovery.lacking()
-        found = await self._recovery.search(lacking)
+        began, found = await self._search(lacking)
         if not found:
-            left = (2 * LAG + MARGIN) / 1000 - (self._clock.monotonic() - self._opened_at)
+            left = (2 * LAG + MARGIN) / 1000 - (began - self._opened_at)
             if left > 0:
                 await self._clock.sleep(left)
-                found = await self._recovery.search(lacking)
+                _, found = await self._search(lacking)
         if not found:
             lost = self._recovery.out_of_reach()
-            self._recovery.known(lacking)
+            self._recovery.known(lost or lacking)  # without those before them, later ones may be found
             for write in lost:
                 self.versions.on_next(Refused(write.id, _unknown(write)))
             return bool(lost)
@@ -726,6 +768,11 @@ class Mps3Log:
             version = ManifestVersion(stamp.text, held[0].id.writer, "", moment(stamp.time), tuple(held))
             self.versions.on_next(Replayed(self._state, (version,), frozenset(), told=True))
         return True
+
+    async def _search(self, lacking: Sequence[Write]) -> tuple[float, list[tuple[Stamp, list[Write]]]]:
+        """When a search for these writes began, by the monotonic clock, and what it found: nothing stored since."""
+        began = self._clock.monotonic()
+        return began, await self._recovery.search(lacking)
 
 
 def _unknown(write: Write) -> OutcomeUnknown:

@@ -4,8 +4,8 @@ In the layout without versions, a value's name identifies its write. A deletion,
 versions, is identified by its effect: if an operation that the dead process had not seen when it sent the write has the
 same effect, the write need not be sent again.
 
-Operations of that time may have been collected. The base of the oldest remaining one may still show the write; if it
-does not, the outcome is unknown.
+Operations of that time may have been collected. The base of a remaining one may still show the write (of the oldest, or
+of a later one, if who stored the oldest did not know of it yet); if none does, the outcome is unknown.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from itertools import takewhile
 
-from rxmps3.errors import Corrupt
+from rxmps3.errors import Corrupt, Unavailable
 from rxmps3.log.mps3 import operation as codec
 from rxmps3.log.mps3.names import Namespace, Stamp, parse_stamp
 from rxmps3.log.mps3.operation import MAX_OPERATION_BYTES, File, Operation
@@ -27,13 +27,18 @@ __all__ = ["Recovery", "held", "stored_at"]
 
 _READS_AT_ONCE = 16
 _MOST = 5_000
-"""So many operations at most are looked at."""
+"""How many operations are looked at, at most."""
+_TRIES = 8
 _BEGINNING = -1
 """Before every operation."""
 
 Update = Mapping[str, File | None]
 Word = tuple[WriteId, str]
 """What one write says of one key."""
+
+
+class _Collected(Exception):
+    """A listed operation is gone."""
 
 
 class Recovery:
@@ -48,6 +53,7 @@ class Recovery:
 
     def __init__(self, storage: Storage, manifest: str, home: Namespace, *, versioning: bool) -> None:
         self._storage = storage
+        self._manifest = manifest
         self._prefix = f"{manifest}@"
         self._home = home
         self._versioning = versioning
@@ -83,7 +89,24 @@ class Recovery:
         return [write for write in self._suspects.values() if self._sent_after[write.id] < self._reach]
 
     async def search(self, lacking: Sequence[Write]) -> list[tuple[Stamp, list[Write]]]:
-        """The operations that hold some of these writes, oldest first, each with the writes it holds."""
+        """The operations that hold some of these writes, oldest first, each with the writes it holds.
+
+        Raises:
+            Unavailable: operations are collected faster than they can be read; and as `Storage.get`.
+        """
+        for _ in range(_TRIES):
+            try:
+                return await self._search(lacking)
+            except _Collected:
+                continue
+        raise Unavailable(
+            "its operations are collected before they can be read",
+            operation="read",
+            object=f"manifest {self._manifest!r}",
+        )
+
+    async def _search(self, lacking: Sequence[Write]) -> list[tuple[Stamp, list[Write]]]:
+        """Raises `_Collected` if an operation has gone since it was listed: it may have held one of them."""
         queues: dict[str, list[Write]] = {}
         for write in lacking:
             queues.setdefault(write.id.writer, []).append(write)
@@ -100,13 +123,14 @@ class Recovery:
 
         if self._reach != _BEGINNING:
             oldest = await self._operation(stamps[0])
-            if oldest.files:  # its base shows the effects of operations that were collected
-                await look(oldest.stamp, {name: oldest.files.get(name) for name in self._names(lacking)})
-            elif oldest.update:
+            if oldest.update and not oldest.files:
                 self._reach = _BEGINNING  # it was the first
         for start in range(0, len(stamps), _READS_AT_ONCE):
             some = stamps[start : start + _READS_AT_ONCE]
             for operation in await together(map(self._operation, some)):
+                if self._reach != _BEGINNING and operation.files:  # which show what collected operations did
+                    names = self._names([write for queue in queues.values() for write in queue])
+                    await look(operation.stamp, {name: operation.files.get(name) for name in names})
                 await look(operation.stamp, operation.update)
             if not any(queues.values()):
                 break
@@ -135,7 +159,7 @@ class Recovery:
                 return stamps[::-1][:_MOST]
 
     async def _operation(self, stamp: Stamp) -> Operation:
-        """Read an operation; an empty one if it has been collected meanwhile or is malformed."""
+        """Read an operation; an empty one if it is malformed. Raises `_Collected` if it is gone."""
         known = self._operations.get(stamp.text)
         if known is not None:
             return known
@@ -143,8 +167,9 @@ class Recovery:
         operation = Operation(stamp, {}, {})
         try:
             answer = await self._storage.get(name, limit=MAX_OPERATION_BYTES)
-            if isinstance(answer, Found):
-                operation = codec.decode(answer.body, stamp, name)
+            if not isinstance(answer, Found):
+                raise _Collected
+            operation = codec.decode(answer.body, stamp, name)
         except Corrupt:
             pass  # no process of this package wrote it
         self._operations[stamp.text] = operation

@@ -18,7 +18,7 @@ from rxmps3.errors import Corrupt, InvalidOption, NotKept, Unavailable, Unsuppor
 from rxmps3.log import codec
 from rxmps3.log.archive import Logged, Point
 from rxmps3.log.batching import MAX_ENTRY_BYTES
-from rxmps3.log.checkpoint import load
+from rxmps3.log.sequenced.checkpoints import Vanished, load
 from rxmps3.log.sequenced.fence import Lease
 from rxmps3.log.sequenced.head import rewritten
 from rxmps3.log.sequenced.log import SequencedLog
@@ -33,7 +33,7 @@ from rxmps3.storage.patient import PatientStorage
 __all__ = ["MOST_TAGS", "SequencedArchive"]
 
 MOST_TAGS = 256
-"""So many tags a manifest has at most: each pins a checkpoint, which whoever collects reads."""
+"""The most tags of a manifest: each pins a checkpoint, which every collection reads."""
 _READS_AT_ONCE = 16
 _TRIES = 5
 
@@ -147,7 +147,7 @@ class SequencedArchive:
                         found = max(found, seq)
             else:
                 if found == head.floor and head.floor and not await self._is_kept_since(sight, moment):
-                    raise self._not_kept(sight, f"what there was at {moment.isoformat()} is")
+                    raise self._not_kept(sight, f"the state at {moment.isoformat()} is")
                 return await self._point(found, sight)
         raise self._head_changes_too_often()
 
@@ -247,12 +247,14 @@ class SequencedArchive:
 
     async def _load(self, sight: _HeadView, ref: codec.CheckpointRef) -> Point:
         """The state of a checkpoint. Raises `_Gone` if the head names it no longer, `Corrupt` if it does."""
-        checkpoint = await load(self._storage, self._layout, sight.head.incarnation, ref)
-        if checkpoint is None:
+        try:
+            checkpoint = await load(self._storage, self._layout, sight.head.incarnation, ref)
+        except Vanished as gone:
             newer = await self._look()
             if newer is not None and ref in newer.head.refs:
-                raise self._missing(f"checkpoint {self._layout.root + ref.name!r}", "the head names it")
-            raise _Gone
+                by = "the head" if gone.name == self._layout.root + ref.name else f"{ref.name!r}"
+                raise self._missing(f"checkpoint {gone.name!r}", f"{by} names it") from None
+            raise _Gone from None
         return Point(checkpoint.seq, checkpoint.chain, checkpoint.state)
 
     async def _described(self, sight: _HeadView, point: Point) -> Point:

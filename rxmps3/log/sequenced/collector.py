@@ -15,6 +15,7 @@ single wrong answer is not to delete anything.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -22,14 +23,16 @@ from datetime import datetime, timedelta
 from rxmps3.errors import Corrupt, Unavailable
 from rxmps3.log import codec
 from rxmps3.log.batching import MAX_ENTRY_BYTES
-from rxmps3.log.checkpoint import load, store
+from rxmps3.log.checkpoint_codec import ChunkRef
+from rxmps3.log.chunks import Base
 from rxmps3.log.protocol import Progress, Report
 from rxmps3.log.sequenced import fence
+from rxmps3.log.sequenced.checkpoints import Vanished, divided, load_chunk, load_root, store, store_in_chunks
 from rxmps3.log.sequenced.head import rewritten
 from rxmps3.log.sequenced.log import SequencedLog
 from rxmps3.log.server_clock import certain_time
-from rxmps3.model.names import Layout
-from rxmps3.model.state import ContentObject, Entry, State
+from rxmps3.model.names import Layout, foreign_folders, is_chunk_name
+from rxmps3.model.state import ContentObject, Entries, Entry, State
 from rxmps3.runtime.clock import Clock
 from rxmps3.runtime.gather import together
 from rxmps3.storage.base import Found, Listed, Storage, pages
@@ -42,11 +45,15 @@ DEFAULT_RETENTION = timedelta(days=1)
 VALUE_AGE = timedelta(days=1)
 """No value younger than this is deleted."""
 WRITER_SILENCE = timedelta(days=30)
-"""The number of a writer that has been silent for so long is forgotten."""
+"""The number of a writer that has been silent for this long is forgotten."""
 READS_AT_ONCE = 16
 _TRIES = 5
 MOST_KEPT = 64
-"""So many older checkpoints are kept at most; beyond it every other one goes."""
+"""The most older checkpoints that are kept; beyond that every other one goes."""
+
+
+class _Outdated(Exception):
+    """The head names another checkpoint by now."""
 
 
 class SequencedCollector:
@@ -78,6 +85,7 @@ class SequencedCollector:
         self._retention = retention
         self._now: datetime | None = None
         self._witness = ""
+        self._chunks_of: dict[str, frozenset[str]] = {}  # by the name of a checkpoint
 
     async def checkpoint(self) -> int | None:
         """Write a checkpoint of the current state and name it in the head; None if the head already has a newer one.
@@ -86,33 +94,88 @@ class SequencedCollector:
             Corrupt: a different checkpoint of the same number exists.
             Unavailable, AccessDenied: the outcome is unknown; trying again is safe.
         """
-        if not self._log.exists:
-            return None
-        cursor, state = self._log.cursor, self._state()
-        if not cursor.seq:
-            return None
-        ref = await store(self._storage, self._layout, cursor.incarnation, state, cursor.chain, self._clock.new_id())
+        for _ in range(_TRIES):
+            if not self._log.exists or not self._log.cursor.seq:
+                return None
+            try:
+                return await self._checkpoint()
+            except _Outdated:
+                continue
+        return None  # others make checkpoints all the time
+
+    async def _checkpoint(self) -> int | None:
+        """Raises `_Outdated` if the head names another checkpoint than the one whose chunks were to be named again."""
+        cursor, state, nonce = self._log.cursor, self._state(), self._clock.new_id()
+        parts = await divided(state, self._log.base)
+        base: Base | None = None
+        reused: codec.CheckpointRef | None = None
+        if parts is None:
+            ref = await store(self._storage, self._layout, cursor.incarnation, state, cursor.chain, nonce)
+        else:
+            last, there = await self._chunks_there()
+            base, reuses = await store_in_chunks(
+                self._storage,
+                self._layout,
+                cursor.incarnation,
+                state,
+                cursor.chain,
+                nonce,
+                parts,
+                there,
+                self._clock,
+            )
+            ref, reused = base.ref, last if reuses else None
+        is_outdated = False
 
         def name_it(head: codec.Head, modified: datetime | None) -> codec.Head | None:
+            nonlocal is_outdated
             known = head.checkpoint
+            is_outdated = False
             if known is not None and known.seq >= ref.seq:
-                if known.seq == ref.seq and known.sha256 != ref.sha256:
+                if known.contradicts(ref):
                     raise Corrupt(
                         f"differs from the state that this client computed after entry {ref.seq}",
                         object=f"checkpoint {known.name!r}",
                         remedy="run 'rxmps3 verify' before writing again",
                     )
                 return None
+            if reused is not None and known != reused:
+                is_outdated = True  # what it names again may be collected by now
+                return None
             kept = _thinned((*head.kept, known) if known is not None else head.kept)
             return self._rewritten(head, modified, checkpoint=ref, kept=kept)
 
         await self._log.confirm()  # or it would name a checkpoint of entries that the bucket does not have any more
-        if await self._log.rewrite_head(name_it):
+        if await self._log.rewrite_head(name_it) or ref in self._log.head.refs:
+            # in the second case the answer was lost, and another client has rewritten the head since
+            self._log.base = base
             return ref.seq
-        if ref in (self._log.head.checkpoint, *self._log.head.kept):
-            return ref.seq  # ours: the answer was lost, and another client has rewritten the head since
-        await self._storage.delete(self._layout.root + ref.name)
+        await self._storage.delete(self._layout.root + ref.name)  # its chunks may be named by others if it ever was
+        if is_outdated:
+            raise _Outdated
         return None
+
+    async def _chunks_there(self) -> tuple[codec.CheckpointRef | None, dict[str, ChunkRef]]:
+        """The head's checkpoint, and its chunks by the SHA-256 of what they hold: those may be named again by the next
+        checkpoint, if that comes right after it."""
+        for _ in range(_TRIES):
+            head, base = self._log.head, self._log.base
+            ref = head.checkpoint
+            if ref is None or not ref.state:
+                return ref, {}
+            try:
+                chunks = (
+                    base.chunks
+                    if base is not None and base.ref == ref
+                    else (await load_root(self._storage, self._layout, head.incarnation, ref)).chunks
+                )
+            except Vanished as gone:
+                await self._log.server_time()
+                if self._log.head == head:
+                    raise Corrupt("missing, although the head names it", object=f"checkpoint {gone.name!r}") from None
+            else:
+                return ref, {chunk.sha256: chunk for chunk in chunks}
+        raise Unavailable("compacted by other clients at each attempt", object=f"head {self._layout.head!r}")
 
     async def collect(self, *, dry_run: bool = False, progress: Progress | None = None) -> Report:
         """Carry out steps 2 to 4 as far as they are due.
@@ -235,21 +298,51 @@ class SequencedCollector:
                 and _checkpoint_seq(one.name) < newest
                 and _age(one, page.date) >= 2 * fence.GRACE
             )
+        unnamed = await self._without_named_chunks(head, unnamed)
         if not dry_run:
             unnamed = await self._certainly(
                 unnamed, 2 * fence.GRACE, f"{self._layout.root}{head.incarnation}/checkpoint/"
             )
         report.checkpoints += await self._delete(unnamed, "checkpoints", report, dry_run, tell)
 
+    async def _without_named_chunks(self, head: codec.Head, unnamed: list[Listed]) -> list[Listed]:
+        """Those of some objects that no checkpoint which a head names has for a chunk; of chunks none, if one of these
+        checkpoints has gone since."""
+        if not any(is_chunk_name(one.name) for one in unnamed):
+            return unnamed
+        in_chunks = [ref for ref in head.refs if ref.state]
+        self._chunks_of = {ref.name: known for ref in in_chunks if (known := self._chunks_of.get(ref.name)) is not None}
+        try:
+            for ref in in_chunks:
+                if ref.name not in self._chunks_of:
+                    root = await load_root(self._storage, self._layout, head.incarnation, ref)
+                    self._chunks_of[ref.name] = frozenset(chunk.name for chunk in root.chunks)
+        except Vanished as gone:
+            await self._log.server_time()
+            if self._log.head == head:
+                raise Corrupt(
+                    "missing, although the head names it",
+                    object=f"checkpoint {gone.name!r}",
+                    remedy="no chunk was deleted",
+                ) from None
+            return [one for one in unnamed if not is_chunk_name(one.name)]
+        named = frozenset[str]().union(*self._chunks_of.values())
+        return [one for one in unnamed if one.name.removeprefix(self._layout.root) not in named]
+
     def _is_below(self, listed: Listed, head: codec.Head) -> bool:
         seq = self._layout.seq_of(head.incarnation, listed.name)
         return seq is not None and seq <= head.floor
 
     async def _sweep_values(self, floor: int, report: Report, dry_run: bool, tell: Progress) -> None:
-        """Delete the values that no state from this floor on names."""
+        """Delete the values that no state from this floor on names; nothing where something else is, such as another
+        database that was opened at an address in this folder."""
         old: list[Listed] = []
+        names: list[str] = []
         async for page in pages(self._storage, self._layout.values):
+            names += [one.name.removeprefix(self._layout.root) for one in page.objects]
             old.extend(one for one in page.objects if _age(one, page.date) >= VALUE_AGE)
+        foreign = tuple(self._layout.root + folder for folder in foreign_folders(names))
+        old = [one for one in old if not one.name.startswith(foreign)]
         if not dry_run:
             old = await self._certainly(old, VALUE_AGE, self._layout.values)
         if not old:
@@ -280,15 +373,16 @@ class SequencedCollector:
         raise Unavailable("compacted by other clients at each attempt", object=f"head {self._layout.head!r}")
 
     async def _named_within_reach(self, head: codec.Head, floor: int, tell: Progress) -> set[str]:
-        live = _named(self._state())
+        live = await asyncio.to_thread(_named, self._state())
+        seen: set[str] = set()
         tagged = {ref.name for ref in head.tags.values()}
         refs = [ref for ref in head.refs if ref.seq >= floor or ref.name in tagged]
         for done, ref in enumerate(refs):
             tell("checkpoints read", done, len(refs))
-            checkpoint = await load(self._storage, self._layout, head.incarnation, ref)
-            if checkpoint is None:
-                raise Corrupt("missing, although the head names it", object=f"checkpoint {ref.name!r}")
-            live |= _named(checkpoint.state)
+            try:
+                live |= await self._named_by_checkpoint(head.incarnation, ref, seen)
+            except Vanished as gone:
+                raise Corrupt("missing, although the head names it", object=f"checkpoint {gone.name!r}") from None
         first = floor + 1
         last = self._log.cursor.seq
         for start in range(first, last + 1, READS_AT_ONCE):
@@ -296,6 +390,19 @@ class SequencedCollector:
             batch = range(start, min(start + READS_AT_ONCE, last + 1))
             for names in await together(self._named_by_entry(head.incarnation, seq) for seq in batch):
                 live |= names
+        return live
+
+    async def _named_by_checkpoint(self, incarnation: str, ref: codec.CheckpointRef, seen: set[str]) -> set[str]:
+        """The values that a checkpoint names, but for those in chunks that were seen before."""
+        root = await load_root(self._storage, self._layout, incarnation, ref)
+        live = await asyncio.to_thread(_named, root.state)
+        new = [chunk for chunk in root.chunks if chunk.sha256 not in seen]
+        seen.update(chunk.sha256 for chunk in new)
+        turn = asyncio.Lock()
+        for start in range(0, len(new), READS_AT_ONCE):
+            some = new[start : start + READS_AT_ONCE]
+            for cells in await together(load_chunk(self._storage, self._layout, chunk, turn=turn) for chunk in some):
+                live |= _named(State(Entries(cells)))
         return live
 
     async def _named_by_entry(self, incarnation: str, seq: int) -> set[str]:
@@ -382,4 +489,5 @@ def _object_of(entry: Entry | None) -> str | None:
 
 
 def _named(state: State) -> set[str]:
-    return {name for entry in state.entries.values() if (name := _object_of(entry)) is not None}
+    cells = (cell for _, cell in state.entries.cells.items())
+    return {name for cell in cells if not isinstance(cell, str) and (name := _object_of(cell)) is not None}

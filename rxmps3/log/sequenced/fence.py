@@ -9,12 +9,14 @@ than `GRACE` minus `MARGIN` after an answer that showed a head with ``floor < se
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from rxmps3.log.server_clock import GRACE, MARGIN
 
 __all__ = ["RENEW_AFTER", "Lease"]
 
+_BELIEVED_FOR = GRACE - MARGIN
+_BELIEVED_FOR_SECONDS = _BELIEVED_FOR.total_seconds()
 RENEW_AFTER = GRACE / 2
 """The age at which a lease is renewed before it is needed."""
 
@@ -44,9 +46,8 @@ class Lease:
             answered: the server's time of the answer.
             now: this client's monotonic clock.
         """
-        age = answered - self.seen
-        passed = timedelta(seconds=now - self.taken)
-        return seq > self.floor and -MARGIN <= age < GRACE - MARGIN and passed < GRACE - MARGIN
+        passed = now - self.taken
+        return seq > self.floor and -MARGIN <= answered - self.seen < _BELIEVED_FOR and passed < _BELIEVED_FOR_SECONDS
 
     def wants_renewal(self, answered: datetime) -> bool:
         """Whether to read the head again."""

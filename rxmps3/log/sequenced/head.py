@@ -26,7 +26,7 @@ __all__ = ["KnownHead", "Outdated", "rewritten"]
 _MAX_HEAD_BYTES = 1 << 20
 _TRIES = 5
 
-Follow = Callable[[codec.Head, Lease], Awaitable[bool]]
+Follow = Callable[[codec.Head, Lease], Awaitable[str]]
 
 
 def rewritten(head: codec.Head, modified: datetime | None, nonce: str, **changes: Any) -> codec.Head:
@@ -57,8 +57,8 @@ class KnownHead:
     Args:
         storage: where it is; needs conditional replaces and a ``Date`` in each answer.
         layout: the manifest's names.
-        follow: called before a head is accepted, to move to such a position; returns False if the head's checkpoint is
-            gone meanwhile. May raise `Outdated`.
+        follow: called before a head is accepted, to move to such a position; returns "", or the object of the head's
+            checkpoint that is gone meanwhile. May raise `Outdated`.
 
     Attributes:
         expected: whether a head is known from an earlier session, so that its absence is an error.
@@ -156,7 +156,7 @@ class KnownHead:
             name = self._layout.head
             failed_etag = ""
             for _ in range(_TRIES):
-                asked = self._dated.monotonic()
+                asked = self._dated.asking()
                 answer = await self._storage.get(name, unless=self._etag or None, limit=_MAX_HEAD_BYTES)
                 date = self.dated(answer.date)
                 self._dated.heard(date, asked)
@@ -164,23 +164,24 @@ class KnownHead:
                     await self._check_emptiness()
                     return False
                 if isinstance(answer, NotModified):
-                    self._lease = Lease(self.head.floor, date, asked)
+                    self._lease = Lease(self.head.floor, date, asked.monotonic)
                     return True
                 head = codec.decode_head(answer.body, name)
                 self._check_successor(head)
-                lease = Lease(head.floor, date, asked)
+                lease = Lease(head.floor, date, asked.monotonic)
                 try:
-                    followed = await self._follow(head, lease)
+                    gone = await self._follow(head, lease)
                 except Outdated:
                     continue
-                if followed:
+                if not gone:
                     self._head, self._etag, self._modified = head, answer.etag, answer.modified
                     self._lease = lease
                     return True
                 if failed_etag == answer.etag and head.checkpoint is not None:
+                    by = name if gone == self._layout.root + head.checkpoint.name else head.checkpoint.name
                     raise Corrupt(
-                        f"missing, though {name!r} names it",
-                        object=f"checkpoint {self._layout.root + head.checkpoint.name!r}",
+                        f"missing, though {by!r} names it",
+                        object=f"checkpoint {gone!r}",
                         remedy="restore the object; nothing is overwritten",
                     )
                 failed_etag = answer.etag

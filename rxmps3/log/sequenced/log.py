@@ -35,16 +35,20 @@ from rxmps3.errors import (
 )
 from rxmps3.log import codec
 from rxmps3.log.batching import MAX_ENTRY_BYTES, MAX_GROUP_BYTES, Tail
-from rxmps3.log.checkpoint import load as load_checkpoint
+from rxmps3.log.chunks import Base
 from rxmps3.log.protocol import EntryRefused, LogEvent, ResumePoint
+from rxmps3.log.sequenced.checkpoints import Vanished
+from rxmps3.log.sequenced.checkpoints import load as load_checkpoint
 from rxmps3.log.sequenced.fence import Lease
 from rxmps3.log.sequenced.head import KnownHead, Outdated
 from rxmps3.log.sequenced.identity import LET_GO, OPEN_ANEW, Place, Sighting
 from rxmps3.log.sequenced.probe import ensure_conditional_writes
 from rxmps3.log.server_clock import ServerDate
 from rxmps3.log.set_aside import how_to_repair
+from rxmps3.model.entries import Cell
 from rxmps3.model.names import Layout
 from rxmps3.model.prefixes import Prefixes
+from rxmps3.model.sortedmap import SortedMap
 from rxmps3.model.state import Committed, Loaded, State, Write, fold
 from rxmps3.runtime.clock import Clock
 from rxmps3.runtime.gather import all_of
@@ -85,6 +89,8 @@ class SequencedLog:
         self, storage: Storage, layout: Layout, clock: Clock, *, writer: str, by: str, kept: Prefixes | None = None
     ) -> None:
         self.versions: Subject[LogEvent] = Subject()
+        self.base: Base | None = None
+        """The last state whose chunks are known, while it shares much with the present one."""
         self._storage = storage
         self._layout = layout
         self._clock = clock
@@ -105,6 +111,7 @@ class SequencedLog:
         self._opening: State | None = None  # what has been read so far of the log being opened
         self._tail = Tail()
         self._ahead: dict[str, Found] = {}  # fetched before another read failed
+        self._chunks: dict[str, SortedMap[Cell]] = {}  # likewise, by their SHA-256
         self._here: Place = Place()
         self._sighting = Sighting(clock)
         self._checking = asyncio.Lock()
@@ -162,7 +169,7 @@ class SequencedLog:
     @property
     def upkeep_is_due(self) -> bool:
         last = self._known.seen.checkpoint if self._known.seen is not None else None
-        return self._tail.is_due(last.size if last is not None else 0)
+        return self._tail.is_due(last.cost if last is not None else 0)
 
     # -- whether it is still there ---------------------------------------------------------------------------
 
@@ -187,7 +194,10 @@ class SequencedLog:
             if isinstance(answers, BaseException):
                 raise answers
             for place, answer in zip(places, answers, strict=True):
-                if place.seq > self.head.floor and not place.is_in(answer) and not place.is_in(await self._ask(place)):
+                if place.seq <= self.head.floor or place.is_in(answer) or place.is_in(await self._ask(place)):
+                    continue
+                await self._known.look()  # it may have been collected since: that is told by a head that is read later
+                if place.seq > self.head.floor:
                     raise Replaced(
                         "missing, or not the entry that was read there: the bucket was put back to an earlier copy, "
                         "or holds another history",
@@ -444,21 +454,27 @@ class SequencedLog:
 
     # -- following the head ----------------------------------------------------------------------------------
 
-    async def _follow(self, head: codec.Head, lease: Lease) -> bool:
-        """Move to a position that this head does not let be collected; False if its checkpoint is gone meanwhile."""
+    async def _follow(self, head: codec.Head, lease: Lease) -> str:
+        """Move to a position that this head does not let be collected. Returns "", or what is gone meanwhile of its
+        checkpoint."""
         first = self._known.seen is None
         began = self._sighting.begun()
-        if not await self._reposition(head, lease):
-            return False
+        try:
+            await self._reposition(head, lease)
+        except Vanished as gone:
+            return gone.name
         if (self._here.seq, self._here.chain) != (self._seq, self._chain):
             self._here = Place(self._seq, self._chain)
         if first:
             self._sighting.looks(self._here)
             self._sighting.saw(began, lease.seen)
         self._tail.checkpointed(head.checkpoint.seq if head.checkpoint is not None else 0)
-        return True
+        if self.base is not None and head.kept and head.kept[-1].seq > self.base.ref.seq:
+            self.base = None  # others make the checkpoints: it would hold ever more that is not in the state any more
+        return ""
 
-    async def _reposition(self, head: codec.Head, lease: Lease) -> bool:
+    async def _reposition(self, head: codec.Head, lease: Lease) -> None:
+        """Raises `Vanished` if the head's checkpoint is gone meanwhile."""
         known, ref = self._known.seen, head.checkpoint
         resumed = self._resumed
         if known is None and resumed is not None:
@@ -470,23 +486,25 @@ class SequencedLog:
                 )
             if await self._can_resume(resumed, head, lease):
                 self._seq, self._chain = resumed.seq, resumed.chain
-                return True
+                return
         if ref is None:
             if head.floor:
                 raise Corrupt("has a floor, but no checkpoint", object=f"head {self._layout.head!r}")
             if known is None:
                 self._chain = codec.genesis(head.incarnation)
                 self._jump(State(kept=self._kept))
-            return True
+            return
         if known is not None and self._seq >= head.floor:
-            return True
-        checkpoint = await load_checkpoint(self._storage, self._layout, head.incarnation, ref, self._kept)
-        if checkpoint is None:
-            return False
+            return
+        checkpoint = await load_checkpoint(
+            self._storage, self._layout, head.incarnation, ref, self._kept, seen=self._chunks
+        )
+        self._chunks = {}
+        if checkpoint.chunks and self._kept is None:
+            self.base = Base(ref, checkpoint.state.entries.cells, checkpoint.chunks)
         if checkpoint.seq > self._seq or known is None:
             self._jump(checkpoint.state)
             self._seq, self._chain = checkpoint.seq, checkpoint.chain
-        return True
 
     async def _can_resume(self, cursor: Cursor, head: codec.Head, lease: Lease) -> bool:
         """Whether to resume from a known position: not if entries there may be collected, or if a checkpoint is far
@@ -558,9 +576,9 @@ class SequencedLog:
         await self.open()
         await self._prepare()
         seq = self._seq + 1  # if open and prepared, nothing was awaited, so these writes are not in the log yet
-        await self._append(seq, self._pack(seq, writes))
+        await self._append(seq, *self._pack(seq, writes))
 
-    async def _append(self, seq: int, body: bytes) -> None:
+    async def _append(self, seq: int, body: bytes, entry: codec.LogEntry) -> None:
         name = self._layout.entry(self.head.incarnation, seq)
         try:
             stored = await self._storage.put(name, body, when=ABSENT)
@@ -579,7 +597,7 @@ class SequencedLog:
         else:
             self._losing = False
             if await self._counts(seq, stored):
-                self._apply(seq, body, stored, await self._decode(seq, body))
+                self._apply(seq, body, stored, entry)
             else:
                 await self.read()
 
@@ -598,36 +616,34 @@ class SequencedLog:
     def _not_found_error(self, name: str, cause: PreconditionFailed | Unavailable) -> Unavailable:
         if isinstance(cause, Unavailable):
             return cause
-        return Unavailable("refused as existing, but not found", operation="commit", object=f"log entry {name!r}")
+        return Unavailable(
+            "the create was refused as if the entry existed, but there is none",
+            operation="commit",
+            object=f"log entry {name!r}",
+        )
 
-    def _pack(self, seq: int, writes: Sequence[Write]) -> bytes:
-        """An entry with the oldest of these writes, at least one and at most as many as fit into a group."""
+    def _pack(self, seq: int, writes: Sequence[Write]) -> tuple[bytes, codec.LogEntry]:
+        """An entry with the oldest of these writes, at least one and at most as many as fit into a group; also as
+        whoever reads it decodes it."""
         texts: list[str] = []
-        size = 0
+        size, before = 0, str(seq - 1) if seq > 1 else ""
         for write in writes:
-            text = codec.encode_write(write, self._writer)
+            text = codec.encode_write(write, self._writer, None if write.based == before else write.based)
             size += len(text.encode())
             if texts and size > MAX_GROUP_BYTES:
                 break
             texts.append(text)
-        return self._entry(seq, texts, requires=codec.features_of(writes[: len(texts)]))
+        return self._entry(seq, writes[: len(texts)], texts)
 
     def _entry(
-        self, seq: int, writes: Sequence[str], expired: Sequence[str] = (), requires: Sequence[str] = ()
-    ) -> bytes:
-        return codec.encode_entry(
-            seq,
-            self._chain,
-            self._writer,
-            self._by,
-            self._clock.now(),
-            writes,
-            date=self.date,
-            expired=expired,
-            requires=requires,
-        )
+        self, seq: int, writes: Sequence[Write], texts: Sequence[str], expired: Sequence[str] = ()
+    ) -> tuple[bytes, codec.LogEntry]:
+        about = (seq, self._chain, self._writer, self._by, self._clock.now())
+        requires = codec.features_of(writes)
+        body = codec.encode_entry(*about, texts, date=self.date, expired=expired, requires=requires)
+        return body, codec.as_decoded(*about, writes, date=self.date, expired=expired)
 
     async def commit_expiry(self, writers: Sequence[str]) -> None:
         """Try once to append an entry that forgets the numbers of these writers. Raises as `commit`."""
         seq = self._seq + 1
-        await self._append(seq, self._entry(seq, (), writers))
+        await self._append(seq, *self._entry(seq, (), (), writers))

@@ -8,7 +8,7 @@ for the lifetime of the process.
 from __future__ import annotations
 
 from rxmps3.errors import AccessDenied, Error, PreconditionFailed, Unavailable, Unsupported
-from rxmps3.log.probing import place_of
+from rxmps3.log.probing import place_of, read_damaged
 from rxmps3.model.names import probe as probe_name
 from rxmps3.model.seal import sealed
 from rxmps3.runtime.backoff import Backoff
@@ -73,6 +73,19 @@ class _Probed(PatientStorage):
                 return None if unanswered else True
         raise AssertionError("unreachable")
 
+    async def get_intact(self, name: str) -> Found | None:
+        """The object, None if there is none.
+
+        Raises:
+            Unavailable: what came is nothing that was stored, which says nothing about the storage's promises.
+        """
+        answer = await self.get(name)
+        if not isinstance(answer, Found):
+            return None
+        if answer.body not in (*_BODIES, _REPLACED, _STALE):
+            raise read_damaged(self)
+        return answer
+
 
 async def _probe(storage: _Probed, name: str) -> None:
     try:
@@ -117,31 +130,29 @@ async def _check_create(storage: _Probed, name: str) -> bool:
     created = await all_of(map(create, _BODIES))
     if created.count(True) > 1:
         raise _broken(storage, "several concurrent If-None-Match: * creates of one name succeeded")
-    kept = await storage.get(name)
-    if not isinstance(kept, Found):
+    kept = await storage.get_intact(name)
+    if kept is None:
         if True not in created and None in created:
             raise Unavailable("every create was refused", operation="probe", object=storage.url)
         raise _broken(storage, "an object is not readable right after it was created")
-    if kept.body not in _BODIES:
-        raise Unavailable("its object was read damaged", operation="probe", object=storage.url)
     if any(claims and body != kept.body for body, claims in zip(_BODIES, created, strict=True)):
         raise _broken(storage, "a create reported success, but another body was kept")
     return None not in created
 
 
 async def _check_replace(storage: _Probed, name: str) -> str:
-    kept = await storage.get(name)
-    if not isinstance(kept, Found):
+    kept = await storage.get_intact(name)
+    if kept is None:
         raise _broken(storage, "an object vanished")
     # perhaps refused because it had succeeded: the stored object decides
     await storage.try_put(name, _REPLACED, Matches(kept.etag))
-    replaced = await storage.get(name)
-    if not isinstance(replaced, Found) or replaced.body != _REPLACED:
+    replaced = await storage.get_intact(name)
+    if replaced is None or replaced.body != _REPLACED:
         raise _broken(storage, "If-Match with the current ETag was refused")
     accepted = await storage.try_put(name, _STALE, Matches(kept.etag))
     if accepted is None:
-        left = await storage.get(name)
-        accepted = not isinstance(left, Found) or left.body != _REPLACED
+        left = await storage.get_intact(name)
+        accepted = left is None or left.body != _REPLACED
     if accepted:
         raise _broken(storage, "If-Match with a stale ETag was accepted")
     return replaced.etag

@@ -14,11 +14,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from rxmps3.errors import Corrupt, InvalidOption, PreconditionFailed, Unavailable, Unsupported
-from rxmps3.log import codec
+from rxmps3.log import checkpoint_codec, codec
 from rxmps3.log.batching import MAX_ENTRY_BYTES
 from rxmps3.log.checkpoint import MAX_CHECKPOINT_BYTES
+from rxmps3.log.checkpoint_codec import Checkpoint
+from rxmps3.log.sequenced.checkpoints import Vanished, load
 from rxmps3.log.set_aside import SET_ASIDE, copy_aside, set_aside
-from rxmps3.model.names import Layout
+from rxmps3.model.entries import Cell
+from rxmps3.model.names import Layout, is_chunk_name
+from rxmps3.model.sortedmap import SortedMap
 from rxmps3.model.state import State, fold
 from rxmps3.storage.base import ABSENT, Found, Matches, Storage, pages
 
@@ -198,29 +202,32 @@ async def _remains(storage: Storage, layout: Layout) -> tuple[dict[str, _Remains
 
 async def _history(storage: Storage, layout: Layout, log: str, remains: _Remains) -> _History | None:
     """The history of a log that reaches furthest, and begins first of those; None if nothing is readable."""
-    starts: list[tuple[codec.CheckpointRef | None, codec.Checkpoint]] = [
-        (None, codec.Checkpoint(log, 0, codec.genesis(log), State()))
+    starts: list[tuple[codec.CheckpointRef | None, Checkpoint]] = [
+        (None, Checkpoint(log, 0, codec.genesis(log), State()))
     ]
+    seen: dict[str, SortedMap[Cell]] = {}
     for name in remains.checkpoints:
-        loaded = await _checkpoint(storage, layout, log, name)
+        if is_chunk_name(name):
+            continue
+        loaded = await _checkpoint(storage, layout, log, name, seen)
         if loaded is not None:
             starts.append(loaded)
     starts.sort(key=lambda start: start[1].seq)
     best: _History | None = None
-    passed: dict[int, str] = {}  # the hash of the state at each checkpoint on the way
+    passed: dict[int, Checkpoint] = {}  # what the log gives at each checkpoint on the way
     at = {start.seq for _, start in starts}
     for ref, start in starts:
-        if best is not None and ref is not None and passed.get(start.seq) == ref.sha256:
+        if best is not None and ref is not None and _is_state(ref, start, passed.get(start.seq)):
             best = replace(best, refs=(*best.refs, ref))
             continue
         if ref is None and 1 not in remains.entries:
             continue
         seq, chain, state = start.seq, start.chain, start.state
-        here: dict[int, str] = {}
+        here: dict[int, Checkpoint] = {}
         while (found := await _follow(storage, layout, log, seq + 1, chain, state)) is not None:
             seq, (chain, state) = seq + 1, found
             if seq in at:
-                here[seq] = codec.digest(codec.encode_state(state, log, seq, chain))
+                here[seq] = Checkpoint(log, seq, chain, state)
         if best is None or seq > best.last:
             best, passed = _History(start.seq, () if ref is None else (ref,), seq, state), here
     return best
@@ -243,23 +250,36 @@ async def _follow(
         return None
 
 
+def _is_state(ref: codec.CheckpointRef, stored: Checkpoint, wanted: Checkpoint | None) -> bool:
+    """Whether a checkpoint is the state that the log gives there."""
+    if wanted is None:
+        return False
+    if stored.chunks:
+        return stored.chain == wanted.chain and stored.state.is_same(wanted.state)
+    body = checkpoint_codec.encode_state(wanted.state, wanted.incarnation, wanted.seq, wanted.chain)
+    return codec.digest(body) == ref.sha256
+
+
 async def _checkpoint(
-    storage: Storage, layout: Layout, log: str, name: str
-) -> tuple[codec.CheckpointRef, codec.Checkpoint] | None:
-    """A checkpoint, and how a head would name it; None if it is damaged or of another log."""
+    storage: Storage, layout: Layout, log: str, name: str, seen: dict[str, SortedMap[Cell]]
+) -> tuple[codec.CheckpointRef, Checkpoint] | None:
+    """A checkpoint, and how a head would name it; None if it, or a chunk of it, is damaged or of another log."""
     answer = await storage.get(name, limit=MAX_CHECKPOINT_BYTES)
     if not isinstance(answer, Found):
         return None
     reader = zlib.decompressobj(wbits=31)
     try:
         body = reader.decompress(answer.body, MAX_CHECKPOINT_BYTES)
-        checkpoint = codec.decode_state(body, name)
-    except (zlib.error, Corrupt):
+        checkpoint = checkpoint_codec.decode_state(body, name, in_chunks=None)
+        short = name.removeprefix(layout.root)
+        state = checkpoint_codec.digest_of_state(checkpoint) if checkpoint.chunks else ""
+        ref = codec.CheckpointRef(checkpoint.seq, short, codec.digest(body), len(body), state)
+        ours = checkpoint.incarnation == log and f"{log}/checkpoint/{checkpoint.seq:020d}-" in short
+        if not (reader.eof and not reader.unused_data and ours and checkpoint.seq):
+            return None
+        return ref, await load(storage, layout, log, ref, seen=seen) if checkpoint.chunks else checkpoint
+    except (zlib.error, Corrupt, Vanished):
         return None
-    short = name.removeprefix(layout.root)
-    ref = codec.CheckpointRef(checkpoint.seq, short, codec.digest(body), len(body))
-    ours = checkpoint.incarnation == log and f"{log}/checkpoint/{checkpoint.seq:020d}-" in short
-    return (ref, checkpoint) if reader.eof and not reader.unused_data and ours and checkpoint.seq else None
 
 
 def _choose(histories: dict[str, _History | None], log: str, manifest: str) -> str:

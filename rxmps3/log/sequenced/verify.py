@@ -11,12 +11,15 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from rxmps3.errors import Corrupt, Unsupported
-from rxmps3.log import codec
+from rxmps3.errors import Corrupt, Unavailable, Unsupported
+from rxmps3.log import checkpoint_codec, codec
 from rxmps3.log.batching import MAX_ENTRY_BYTES
-from rxmps3.log.checkpoint import load
+from rxmps3.log.checkpoint_codec import Checkpoint
+from rxmps3.log.sequenced.checkpoints import Vanished, load
 from rxmps3.model import valuetext
+from rxmps3.model.entries import Cell
 from rxmps3.model.names import Layout
+from rxmps3.model.sortedmap import SortedMap
 from rxmps3.model.state import ContentObject, Inline, State, fold
 from rxmps3.model.writing import MAX_PACK_BYTES
 from rxmps3.runtime.gather import together
@@ -25,6 +28,7 @@ from rxmps3.storage.base import Found, Storage, list_all, pages
 __all__ = ["Problem", "Verification", "verify"]
 
 _READS_AT_ONCE = 16
+_TRIES = 5
 _MAX_HEAD_BYTES = 1 << 20
 Progress = Callable[[str, int, int], None]
 
@@ -75,7 +79,13 @@ async def verify(
     Raises:
         Unavailable, AccessDenied, BucketNotFound: the storage does not answer or refuses.
     """
-    return await _Verifier(storage, Layout(manifest, storage.name_limit), contents, progress).run()
+    layout = Layout(manifest, storage.name_limit)
+    for _ in range(_TRIES):
+        verifier = _Verifier(storage, layout, contents, progress)
+        found = await verifier.run()
+        if found.ok or not await verifier.is_outdated():
+            return found
+    raise Unavailable("compacted by other clients at each attempt", object=f"head {layout.head!r}")
 
 
 class _Verifier:
@@ -85,11 +95,15 @@ class _Verifier:
         self._contents = contents
         self._progress = progress
         self._found = Verification()
+        self._read: codec.Head | None = None
+        self._chunks: dict[str, SortedMap[Cell]] = {}
+        self._in_chunks: dict[int, Checkpoint] = {}
 
     async def run(self) -> Verification:
         head = await self._head()
         if head is None:
             return self._found
+        self._read = head
         refs = list(head.refs)
         await self._other_logs(head)
         base, checkpoints = await self._checkpoints(head, refs)
@@ -98,6 +112,11 @@ class _Verifier:
             await self._values(state)
             self._found.keys = len(state)
         return self._found
+
+    async def is_outdated(self) -> bool:
+        """Whether the head is another one by now: then what was missing may have been collected meanwhile."""
+        read, self._read = self._read, None
+        return read is not None and await self._head() not in (None, read)
 
     def _wrong(self, object: str, what: str) -> None:
         self._found.problems.append(Problem(object, what))
@@ -136,34 +155,38 @@ class _Verifier:
 
     async def _checkpoints(
         self, head: codec.Head, refs: Sequence[codec.CheckpointRef]
-    ) -> tuple[codec.Checkpoint | None, dict[int, codec.CheckpointRef]]:
+    ) -> tuple[Checkpoint | None, dict[int, codec.CheckpointRef]]:
         """The checkpoint where replay starts, and the later ones to compare with."""
-        loaded: dict[int, codec.Checkpoint] = {}
+        loaded: dict[int, Checkpoint] = {}
         for done, ref in enumerate(refs):
             self._tell("checkpoints", done, len(refs))
             name = self._layout.root + ref.name
             try:
-                checkpoint = await load(self._storage, self._layout, head.incarnation, ref)
-            except (Corrupt, Unsupported) as error:
-                self._wrong(name, error.what)
+                checkpoint = await load(self._storage, self._layout, head.incarnation, ref, seen=self._chunks)
+            except Vanished as gone:
+                by = "the head" if gone.name == name else f"{name!r}"
+                self._wrong(gone.name, f"missing, though {by} names it")
                 continue
-            if checkpoint is None:
-                self._wrong(name, "missing, though the head names it")
+            except (Corrupt, Unsupported) as error:
+                self._wrong(name, str(error) if ref.state else error.what)
+                continue
+            if ref.state and checkpoint_codec.digest_of_state(checkpoint) != ref.state:
+                self._wrong(name, "its chunks are not those of the state that the head names")
                 continue
             self._found.checkpoints += 1
             loaded[ref.seq] = checkpoint
+            if ref.state:
+                self._in_chunks[ref.seq] = checkpoint
         by_seq = {ref.seq: ref for ref in refs}
         if not head.floor:
             chain = codec.genesis(head.incarnation)
-            return codec.Checkpoint(head.incarnation, 0, chain, State()), by_seq
+            return Checkpoint(head.incarnation, 0, chain, State()), by_seq
         base = next((loaded[seq] for seq in sorted(loaded) if seq >= head.floor), None)
         if base is None:
             self._wrong(self._layout.head, f"no readable checkpoint at or after its floor {head.floor}")
         return base, by_seq
 
-    async def _log(
-        self, head: codec.Head, base: codec.Checkpoint, checkpoints: dict[int, codec.CheckpointRef]
-    ) -> State:
+    async def _log(self, head: codec.Head, base: Checkpoint, checkpoints: dict[int, codec.CheckpointRef]) -> State:
         """Replay the log after ``base``, comparing with checkpoints along the way."""
         state, seq, chain = base.state, base.seq, base.chain
         after = self._layout.entry(head.incarnation, seq)
@@ -201,10 +224,15 @@ class _Verifier:
         return state
 
     def _compare(self, head: codec.Head, ref: codec.CheckpointRef | None, state: State, chain: str) -> None:
-        if ref is not None:
-            body = codec.encode_state(state, head.incarnation, ref.seq, chain)
-            if codec.digest(body) != ref.sha256:
-                self._wrong(self._layout.root + ref.name, f"is not the state that the log gives after entry {ref.seq}")
+        if ref is None:
+            return
+        if ref.state:
+            stored = self._in_chunks.get(ref.seq)
+            is_it = stored is None or (stored.chain == chain and stored.state.is_same(state))
+        else:
+            is_it = codec.digest(checkpoint_codec.encode_state(state, head.incarnation, ref.seq, chain)) == ref.sha256
+        if not is_it:
+            self._wrong(self._layout.root + ref.name, f"is not the state that the log gives after entry {ref.seq}")
 
     async def _values(self, state: State) -> None:
         """Check the values that the state holds or names."""

@@ -41,7 +41,7 @@ from rxmps3.storage.patient import PatientStorage
 __all__ = ["VersionedCollector"]
 
 WRITER_SILENCE = timedelta(days=30)
-"""The number of a writer that has been silent for so long is forgotten."""
+"""The number of a writer that has been silent for this long is forgotten."""
 _DELETES_AT_ONCE = 16
 
 

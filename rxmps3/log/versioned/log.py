@@ -24,7 +24,7 @@ from rxmps3.errors import Corrupt, Error, Gone, InvalidInput, Rejected, Replaced
 from rxmps3.log import codec
 from rxmps3.log.batching import MAX_ENTRY_BYTES, MAX_GROUP_BYTES, Tail
 from rxmps3.log.protocol import Context, EntryRefused, LogEvent, ResumePoint
-from rxmps3.log.server_clock import LIVE_FOR, ServerDate
+from rxmps3.log.server_clock import LIVE_FOR, Asked, ServerDate
 from rxmps3.log.versioned.body import PROTOCOL, Body, Named, decode_body, encode_body
 from rxmps3.log.versioned.ends import Ends
 from rxmps3.log.versioned.names import VersionedNames
@@ -42,7 +42,7 @@ __all__ = ["VersionedLog"]
 
 _TRIES = 6
 _FIRST_WAIT = 0.05
-"""A listing that does not show yet what was stored is asked again after so many seconds, then twice as many."""
+"""Seconds until a listing that does not show yet what was stored is read again; then twice as many."""
 _MARKERS_AT_ONCE = 16
 _COARSE = timedelta(seconds=1)
 """Dates of the storage have no finer resolution."""
@@ -93,7 +93,8 @@ class VersionedLog:
         self._unlisted: _Unlisted | None = None
         self._unsure = False  # whether to read the log before the next put: the outcome of the last one is unknown
         self._turning = asyncio.Lock()
-        self._looked_at = 0.0
+        self._looked = self._dated.asking()
+        self._whole: tuple[float, datetime] | None = None  # when the last whole listing began, by both clocks
 
     @property
     def exists(self) -> bool:
@@ -175,10 +176,11 @@ class VersionedLog:
             Gone: a known manifest has disappeared.
             Unsupported: the object was written without versioning.
         """
-        asked = self._clock.monotonic()
-        answer = await self._storage.get(self._names.object, unless=self._etag or None, limit=MAX_ENTRY_BYTES)
+        asked, answer = await self._ask()
+        if isinstance(answer, Missing) and (self.exists or self._resumed):
+            asked, answer = await self._ask()  # one answer may be wrong
         self._learn_date(answer.date, asked)
-        self._looked_at = asked
+        self._looked = asked
         if isinstance(answer, NotModified):
             return None
         if isinstance(answer, Missing):
@@ -200,6 +202,11 @@ class VersionedLog:
                 remedy="enable versioning of the bucket, and delete the version 'null'",
             )
         return answer
+
+    async def _ask(self) -> tuple[Asked, Found | NotModified | Missing]:
+        asked = self._dated.asking()
+        unless = self._etag or None
+        return asked, await self._storage.get(self._names.object, unless=unless, limit=MAX_ENTRY_BYTES)
 
     def _gone(self, what: str) -> Corrupt:
         return gone(self._storage, self._names, what)
@@ -235,6 +242,10 @@ class VersionedLog:
                 return
             except VersionGone as missing:
                 problem = self._not_there(missing)
+            except Replaced as error:
+                if isinstance(problem, Replaced):
+                    raise
+                problem = error  # what it misses may have been collected since the listing began
             except _Behind:
                 problem = self._behind()
         raise problem
@@ -247,6 +258,7 @@ class VersionedLog:
             _Behind: the listing does not show the newest version yet.
         """
         body = decode_body(newest.body, newest.version or "", self._names)
+        began = self._clock.monotonic()
         base, listing, bodies = await begin(self._storage, self._names, body, self._fetched)
         if body.id != base.id and body.id not in listing.ids:
             raise _Behind
@@ -254,7 +266,7 @@ class VersionedLog:
         await check_beginning(self._storage, self._names, base, listing, bodies)
         history, _ = learn(History(base), listing.ids, bodies)
         self._own, self._named, self._tail, self._ends = "", None, Tail(), Ends()
-        self._adopt(history, bodies, listing)
+        self._adopt(history, bodies, listing, began)
         self._etag = newest.etag
         self.versions.on_next(Loaded(history.state))
 
@@ -282,6 +294,11 @@ class VersionedLog:
             except VersionGone as missing:
                 problem = self._not_there(missing)
                 continue
+            except Replaced as error:
+                if isinstance(problem, Replaced):
+                    raise
+                problem = error  # what it misses may have been collected since the listing began
+                continue
             problem = self._behind()
             last = next(iter(self._history.listed[-1:]), self._history.base.id)
             if all(self._history.knows(id) for id in seen):
@@ -295,6 +312,7 @@ class VersionedLog:
         until = (before.base.id,) if before.base.id else ()
         known = frozenset(before.listed)
         enough = () if self._pace.is_due else known
+        began = self._dated.asking()
         listing, new = await read_versions(
             self._storage,
             self._names,
@@ -310,9 +328,9 @@ class VersionedLog:
             await self._load()
             return
         await self._check_successor(listing)
-        self._looked_at = self._clock.monotonic()
+        self._looked = began
         history, events = learn(before, listing.ids, new)
-        self._adopt(history, new, listing)
+        self._adopt(history, new, listing, began.monotonic)
         for event in events:
             self.versions.on_next(event)
 
@@ -370,10 +388,14 @@ class VersionedLog:
             return any(body.checkpoint is not None for body in new.values())
         return not listing.partial and listing.stopped_at != oldest and oldest not in listing.ids
 
-    def _adopt(self, history: History, new: Mapping[str, Body], listing: Listing) -> None:
-        """Adopt this history; its settled part is reduced to the base."""
+    def _adopt(self, history: History, new: Mapping[str, Body], listing: Listing, began: float) -> None:
+        """Adopt this history; its settled part is reduced to the base.
+
+        What is settled is told by when the listing ``began``: the process may have stood still since, and what came to
+        light meanwhile is not in it.
+        """
         self._fetched.clear()
-        ages = self._ages(listing)
+        ages = self._ages(listing, began)
         self._pace.saw(listing, len(history.listed), min(ages.values(), default=SETTLED_AFTER))
         for body in history.placed:
             if body.id not in new:
@@ -385,6 +407,7 @@ class VersionedLog:
         if listing.partial:
             self._history = history
             return
+        self._whole = began, listing.date
         settled = 0
         for id in history.listed:
             if id not in ages or ages[id] < SETTLED_AFTER:
@@ -402,8 +425,8 @@ class VersionedLog:
             return listing.date
         return max(listing.modified.values(), default=listing.date)
 
-    def _ages(self, listing: Listing) -> dict[str, timedelta]:
-        """How old the listed versions are at least.
+    def _ages(self, listing: Listing, began: float) -> dict[str, timedelta]:
+        """How old the listed versions were at least when the listing began.
 
         Where only the date of the answer says how late it is now, a version counts as no older than the time for which
         this client has known it, or by which the newest one is younger.
@@ -413,9 +436,7 @@ class VersionedLog:
             self._known_since = {id: self._known_since.get(id, monotonic) for id in listing.ids}
         else:
             self._known_since |= {id: self._known_since.get(id, monotonic) for id in listing.ids}
-        return {
-            id: max(now - time, timedelta(seconds=monotonic - self._known_since[id])) for id, time in modified.items()
-        }
+        return {id: max(now - time, timedelta(seconds=began - self._known_since[id])) for id, time in modified.items()}
 
     def name_checkpoint(self, named: Named) -> None:
         """Name this checkpoint in later versions, unless a newer one is known."""
@@ -426,7 +447,7 @@ class VersionedLog:
     # -- writing ---------------------------------------------------------------------------------------------
 
     async def prepare(self) -> None:
-        if self.exists and self._clock.monotonic() - self._looked_at >= LIVE_FOR.total_seconds():
+        if self.exists and self._dated.passed_since(self._looked) >= LIVE_FOR.total_seconds():
             await self.read()  # the next put would make the object anew, were it gone
         if self.exists or self._capable:
             return
@@ -453,7 +474,7 @@ class VersionedLog:
         self._learn_date(answer.date)
         return answer.date
 
-    def _learn_date(self, date: datetime | None, asked: float | None = None) -> None:
+    def _learn_date(self, date: datetime | None, asked: Asked | None = None) -> None:
         if date is not None:
             self._dated.heard(date, asked)
 
@@ -515,9 +536,11 @@ class VersionedLog:
             async with self._turning:
                 await self._catch_up(None, one.body, one.etag)
         except Unavailable:
-            passed = timedelta(seconds=self._clock.monotonic() - one.monotonic)
-            by_date = passed if one.date is None or self.date is None else self.date - one.date
-            if min(passed, by_date) < SETTLED_AFTER + _COARSE:
+            if self._whole is None:
+                raise
+            began, date = self._whole
+            passed = timedelta(seconds=began - one.monotonic)
+            if min(passed, date - one.date if one.date is not None else passed) < SETTLED_AFTER + _COARSE:
                 raise
             self._unlisted = None
             return False

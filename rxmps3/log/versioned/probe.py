@@ -6,14 +6,17 @@ A positive verdict is cached per endpoint and bucket for the lifetime of the pro
 from __future__ import annotations
 
 from rxmps3.errors import Error, Unsupported
-from rxmps3.log.probing import place_of
+from rxmps3.log.probing import place_of, read_damaged
 from rxmps3.log.versioned.reading import is_version_id
 from rxmps3.model.names import probe as probe_name
+from rxmps3.model.seal import sealed
 from rxmps3.runtime.clock import Clock
 from rxmps3.storage.base import Found, NotModified, Storage, versions_of
 
 __all__ = ["ensure_versions", "not_enabled"]
 
+# each carries a check of its own content, so that no damaged answer is taken for the other one
+_BODIES = [sealed(f'{{"version":{number}}}'.encode()) for number in range(2)]
 _passed: set[str] = set()
 
 
@@ -37,10 +40,9 @@ async def ensure_versions(storage: Storage, clock: Clock) -> None:
 
 
 async def _probe(storage: Storage, name: str) -> None:
-    bodies = (b'"first"', b'"second"')
     ids: list[str] = []
     etag = ""
-    for body in bodies:
+    for body in _BODIES:
         stored = await storage.put(name, body)
         if stored.version is None or not is_version_id(stored.version):
             raise not_enabled(storage.url)
@@ -49,8 +51,10 @@ async def _probe(storage: Storage, name: str) -> None:
     first, second = ids
     if first == second:
         raise _broken(storage, "two puts of one object got the same version id")
-    for id, body in zip(ids, bodies, strict=True):
+    for id, body in zip(ids, _BODIES, strict=True):
         answer = await storage.get(name, version=id)
+        if isinstance(answer, Found) and answer.body not in _BODIES:
+            raise read_damaged(storage)
         if not isinstance(answer, Found) or answer.body != body:
             raise _broken(storage, "a version is not readable right after it was written")
     latest = await storage.get(name, unless=etag)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from rxmps3.errors import Corrupt, Unsupported
+from rxmps3.errors import Corrupt, Throttled, Unavailable, Unsupported
 from rxmps3.log.batching import MAX_ENTRY_BYTES
 from rxmps3.log.versioned.body import Body, decode_body
 from rxmps3.log.versioned.names import VersionedNames
@@ -29,9 +29,11 @@ NULL_VERSION = "null"
 SETTLED_AFTER = timedelta(minutes=20)
 """Below a version of this age by the storage's clock no other one comes to light any more."""
 _FIRST_PAGE = 100
-"""So many lines are asked for first where a part of the listing may do."""
+"""How many lines are asked for first when a part of the listing may do."""
 _READS_AT_ONCE = 16
 _PAGE = 1000
+_TRIES = 3
+"""How often each page after the first is asked for, unless the storage asks for less of that."""
 
 
 class VersionGone(Exception):
@@ -94,10 +96,16 @@ async def list_versions(
     lines: list[ListedVersion] = []
     cursor: str | None = None
     date: datetime | None = None
-    seen, pages, limit = False, 0, _FIRST_PAGE if enough else _PAGE
+    seen, pages, refused, limit = False, 0, 0, _FIRST_PAGE if enough else _PAGE
     while True:
-        pages += 1
-        page = await inner.list_versions(names.object, cursor=cursor, limit=limit)
+        try:
+            page = await inner.list_versions(names.object, cursor=cursor, limit=limit)
+        except Unavailable as error:
+            refused += 1
+            if cursor is None or refused == _TRIES or isinstance(error, Throttled):
+                raise
+            continue  # not from the beginning: one of many pages fails now and then
+        pages, refused = pages + 1, 0
         date = date or page.date
         if date is None:
             raise Unsupported(
@@ -144,7 +152,7 @@ async def fetch_bodies(
     """Fetch the bodies of these versions.
 
     Args:
-        storage: where they are.
+    storage: where the objects are.
         names: of the manifest.
         ids: of the versions.
         known: bodies that need not be fetched; fetched ones are added, even if others fail.

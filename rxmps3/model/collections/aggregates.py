@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from rxmps3.errors import InvalidValue
 from rxmps3.model.collections.cells import Cell, Value, own
-from rxmps3.model.collections.operators import Changes, Fn, Timeless, combined
+from rxmps3.model.collections.operators import Changes, Fn, Timeless, combined, note_row
 from rxmps3.model.collections.order import hashable, rank_of
 from rxmps3.model.missing import MISSING
 from rxmps3.model.sortedmap import SortedMap
@@ -112,19 +112,19 @@ class Mean(Sum):
 
 
 class Extreme:
-    """The least or greatest item. O(log items)."""
+    """The least or greatest item; of equal ones of several types, the same whatever was there before. O(log items)."""
 
     def __init__(self, greatest: bool) -> None:
         self._greatest = greatest
         self._items: SortedMap[tuple[Any, int]] = SortedMap()
 
     def add(self, item: Any) -> None:
-        rank = rank_of(item)
+        rank = (rank_of(item), _look_of(item))
         known, count = self._items.get(rank, (item, 0))
         self._items = self._items.set(rank, (known, count + 1))
 
     def remove(self, item: Any) -> None:
-        rank = rank_of(item)
+        rank = (rank_of(item), _look_of(item))
         known, count = self._items[rank]
         self._items = self._items.set(rank, (known, count - 1)) if count > 1 else self._items.delete(rank)
 
@@ -132,6 +132,11 @@ class Extreme:
         if not len(self._items):
             return MISSING
         return self._items.at(len(self._items) - 1 if self._greatest else 0)[1][0]
+
+
+def _look_of(item: Any) -> str:
+    """What tells apart items of one rank, as ``1``, ``1.0`` and ``True``, or ``0.0`` and ``-0.0``."""
+    return "" if item.__class__ in (int, str) else repr(item)
 
 
 class Reduce:
@@ -174,24 +179,29 @@ class Aggregate(Timeless):
 
     def apply(self, inputs: Sequence[Changes], now: float) -> Changes:
         touched: dict[Any, None] = {}
-        for key, (_, after) in inputs[0].items():
-            member = self._members.pop(key, None)
-            if member is not None:
-                group, item = member
-                touched[group] = None
-                total, count = self._totals[group]
-                total.remove(item)
-                self._totals[group] = (total, count - 1)
-            if after is not None:
-                group = None
-                if self._group is not None:
-                    group = hashable(self._group(key, after.own()), "a group")
-                item = after if self._of_rows else self._item(key, after.own()) if self._item is not None else None
-                self._members[key] = (group, item)
-                touched[group] = None
-                total, count = self._totals.get(group) or (self._total(), 0)
-                total.add(item)
-                self._totals[group] = (total, count + 1)
+        key = None
+        try:
+            for key, (_, after) in inputs[0].items():
+                member = self._members.pop(key, None)
+                if member is not None:
+                    group, item = member
+                    touched[group] = None
+                    total, count = self._totals[group]
+                    total.remove(item)
+                    self._totals[group] = (total, count - 1)
+                if after is not None:
+                    group = None
+                    if self._group is not None:
+                        group = hashable(self._group(key, after.own()), "a group")
+                    item = after if self._of_rows else self._item(key, after.own()) if self._item is not None else None
+                    self._members[key] = (group, item)
+                    touched[group] = None
+                    total, count = self._totals.get(group) or (self._total(), 0)
+                    total.add(item)
+                    self._totals[group] = (total, count + 1)
+        except Exception as error:
+            note_row(error, key)
+            raise
         befores = {group: self._told.pop(group) for group in touched if group in self._told}
         for group in touched:
             total, count = self._totals[group]

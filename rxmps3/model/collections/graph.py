@@ -39,11 +39,13 @@ class Plan:
         inputs: the plans it depends on; none for a source.
         make: creates its operator, from those of its inputs; None for a source.
         of_text: whether its keys are text, which is compared as it is.
+        name: what it is called where something fails.
     """
 
     inputs: tuple[Plan, ...] = ()
     make: Callable[[list[Any]], Operator] | None = None
     of_text: bool = False
+    name: str = ""
 
     @property
     def key_rank(self) -> Callable[[Any], Any]:
@@ -101,7 +103,11 @@ class Graph:
                 if not any(inputs) and (due is None or due > now):
                     changes = _NOTHING
                 else:
-                    changes = operator.apply(inputs, now)
+                    try:
+                        changes = operator.apply(inputs, now)
+                    except Exception as error:
+                        error.add_note(f"in {plan.name}")
+                        raise
             done[plan] = changes
         changes = done[self.plan]
         if changes and self._sorted is None:

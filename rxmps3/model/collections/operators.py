@@ -30,6 +30,7 @@ __all__ = [
     "Union",
     "Window",
     "combined",
+    "note_row",
 ]
 
 Fn = Callable[[Any, Any], Any]
@@ -66,6 +67,11 @@ def combined(befores: Mapping[Any, Cell], afters: Mapping[Any, Cell]) -> Changes
     return {key: change for key, change in changes.items() if not same_cell(*change)}
 
 
+def note_row(error: Exception, key: Any) -> None:
+    """Add the row that a user's function was called for to what came of it."""
+    error.add_note(f"at the row with key {key!r:.200}")
+
+
 class Filter(Timeless):
     """The rows for which the predicate is true. O(changes)."""
 
@@ -75,15 +81,20 @@ class Filter(Timeless):
 
     def apply(self, inputs: Sequence[Changes], now: float) -> Changes:
         changes: Changes = {}
-        for key, (before, after) in inputs[0].items():
-            passed = key in self._passed
-            passes = after is not None and bool(self._fn(key, after.own()))
-            if passes:
-                self._passed.add(key)
-            elif passed:
-                self._passed.remove(key)
-            if passed or passes:
-                changes[key] = (before if passed else None, after if passes else None)
+        key = None
+        try:
+            for key, (before, after) in inputs[0].items():
+                passed = key in self._passed
+                passes = after is not None and bool(self._fn(key, after.own()))
+                if passes:
+                    self._passed.add(key)
+                elif passed:
+                    self._passed.remove(key)
+                if passed or passes:
+                    changes[key] = (before if passed else None, after if passes else None)
+        except Exception as error:
+            note_row(error, key)
+            raise
         return changes
 
 
@@ -97,11 +108,16 @@ class Map(Timeless):
     def apply(self, inputs: Sequence[Changes], now: float) -> Changes:
         befores: dict[Any, Cell] = {}
         afters: dict[Any, Cell] = {}
-        for key, (_, after) in inputs[0].items():
-            if (made := self._made.pop(key, None)) is not None:
-                befores[key] = made
-            if after is not None:
-                self._made[key] = afters[key] = Value(self._fn(key, after.own()))
+        key = None
+        try:
+            for key, (_, after) in inputs[0].items():
+                if (made := self._made.pop(key, None)) is not None:
+                    befores[key] = made
+                if after is not None:
+                    self._made[key] = afters[key] = Value(self._fn(key, after.own()))
+        except Exception as error:
+            note_row(error, key)
+            raise
         return combined(befores, afters)
 
 
@@ -115,13 +131,18 @@ class FlatMap(Timeless):
     def apply(self, inputs: Sequence[Changes], now: float) -> Changes:
         befores: dict[Any, Cell] = {}
         afters: dict[Any, Cell] = {}
-        for key, (_, after) in inputs[0].items():
-            befores.update(self._made.pop(key, {}))
-            if after is not None:
-                made = {(key, part): Value(value) for part, value in _parts(self._fn(key, after.own()))}
-                afters.update(made)
-                if made:
-                    self._made[key] = cast("dict[Any, Cell]", made)
+        key = None
+        try:
+            for key, (_, after) in inputs[0].items():
+                befores.update(self._made.pop(key, {}))
+                if after is not None:
+                    made = {(key, part): Value(value) for part, value in _parts(self._fn(key, after.own()))}
+                    afters.update(made)
+                    if made:
+                        self._made[key] = cast("dict[Any, Cell]", made)
+        except Exception as error:
+            note_row(error, key)
+            raise
         return combined(befores, afters)
 
 
@@ -158,18 +179,23 @@ class Sort(Timeless):
         ranks: dict[Any, Any] = {}
         come: list[Any] = []
         self.gone = []
-        for key, (before, after) in inputs[0].items():
-            key_rank = self.key_rank(key)
-            if before is not None:
-                rank = self.ranks[key_rank]
-                self.gone.append(rank)
-                self.rows = self.rows.delete(rank)
-            ranks[key_rank] = MISSING
-            if after is not None:
-                said = rank_of(self._fn(key, after.own()))
-                rank = (Reversed(said) if self._reverse else said, key_rank)
-                ranks[key_rank] = rank
-                come.append((rank, (key, after)))
+        key = None
+        try:
+            for key, (before, after) in inputs[0].items():
+                key_rank = self.key_rank(key)
+                if before is not None:
+                    rank = self.ranks[key_rank]
+                    self.gone.append(rank)
+                    self.rows = self.rows.delete(rank)
+                ranks[key_rank] = MISSING
+                if after is not None:
+                    said = rank_of(self._fn(key, after.own()))
+                    rank = (Reversed(said) if self._reverse else said, key_rank)
+                    ranks[key_rank] = rank
+                    come.append((rank, (key, after)))
+        except Exception as error:
+            note_row(error, key)
+            raise
         self.come = [rank for rank, _ in come]
         if len(come) * 8 > len(self.rows):
             come = sorted([*self.rows.items(), *come])
@@ -213,17 +239,22 @@ class Distinct(Timeless):
             was_first.setdefault(mark, None if alike is None else alike.at(0)[1])
             return SortedMap() if alike is None else alike
 
-        for key, (before, after) in inputs[0].items():
-            rank = self._key_rank(key)
-            if before is not None:
-                mark = self._print_of.pop(key)
-                if len(alike := touch(mark).delete(rank)):
-                    self._alike[mark] = alike
-                else:
-                    del self._alike[mark]
-            if after is not None:
-                mark = self._print_of[key] = fingerprint(after.own())
-                self._alike[mark] = touch(mark).set(rank, (key, after))
+        key = None
+        try:
+            for key, (before, after) in inputs[0].items():
+                rank = self._key_rank(key)
+                if before is not None:
+                    mark = self._print_of.pop(key)
+                    if len(alike := touch(mark).delete(rank)):
+                        self._alike[mark] = alike
+                    else:
+                        del self._alike[mark]
+                if after is not None:
+                    mark = self._print_of[key] = fingerprint(after.own())
+                    self._alike[mark] = touch(mark).set(rank, (key, after))
+        except Exception as error:
+            note_row(error, key)
+            raise
         befores = dict(row for row in was_first.values() if row is not None)
         afters = dict(self._alike[mark].at(0)[1] for mark in was_first if mark in self._alike)
         return combined(befores, afters)
@@ -301,18 +332,23 @@ class _Index:
         return _NO_ROWS if on is MISSING else self._rows.get(on, _NO_ROWS)
 
     def put(self, changes: Changes) -> None:
-        for key, (_, after) in changes.items():
-            on = self._joined_on.pop(key, MISSING)
-            if on is not MISSING:
-                rows = self._rows[on]
-                del rows[key]
-                if not rows:
-                    del self._rows[on]
-            if after is not None:
-                on = key if self._fn is None else hashable(self._fn(key, after.own()), self._what)
-                self._joined_on[key] = on
+        key = None
+        try:
+            for key, (_, after) in changes.items():
+                on = self._joined_on.pop(key, MISSING)
                 if on is not MISSING:
-                    self._rows.setdefault(on, {})[key] = after
+                    rows = self._rows[on]
+                    del rows[key]
+                    if not rows:
+                        del self._rows[on]
+                if after is not None:
+                    on = key if self._fn is None else hashable(self._fn(key, after.own()), self._what)
+                    self._joined_on[key] = on
+                    if on is not MISSING:
+                        self._rows.setdefault(on, {})[key] = after
+        except Exception as error:
+            note_row(error, key)
+            raise
 
 
 _NO_ROWS: dict[Any, Cell] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any, cast
 
@@ -25,7 +26,7 @@ def rank_of(key: Any) -> Any:
         return (2, key)
     if isinstance(key, (int, float)):
         if key != key:
-            raise InvalidValue("NaN has no place in an order", object=f"{key!r}")
+            raise InvalidValue("NaN cannot be ordered", object=f"{key!r}")
         return (1, key)
     if key is MISSING:
         return (0, 0)
@@ -46,7 +47,9 @@ def rank_of(key: Any) -> Any:
         _ = key < key
     except TypeError:
         raise InvalidValue(
-            f"{kind.__name__} has no order", object=f"{key!r:.80}", remedy="give a number, text, or a tuple of such"
+            f"{kind.__name__} cannot be ordered",
+            object=f"{key!r:.80}",
+            remedy="give a number, text, or a tuple of these",
         ) from None
     return (5, name, key)
 
@@ -74,7 +77,7 @@ def hashable(value: Any, what: str) -> Any:
         hash(value)
     except TypeError:
         raise InvalidValue(
-            f"{what} is a number, text, None or a tuple of such, not {type(value).__name__}", object=f"{value!r:.80}"
+            f"{what} is a number, text, None or a tuple of these, not {type(value).__name__}", object=f"{value!r:.80}"
         ) from None
     return value
 
@@ -89,4 +92,8 @@ def fingerprint(value: Any) -> Any:
         return (kind, tuple([fingerprint(part) for part in value]))
     if kind is float:
         return (float, repr(value))
+    if is_dataclass(kind):
+        return (kind, fingerprint({one.name: getattr(value, one.name) for one in fields(kind) if one.compare}))
+    if hasattr(kind, "model_fields"):  # a model of pydantic's
+        return (kind, fingerprint({**vars(value), **(value.model_extra or {})}))
     return (kind, hashable(value, "what is to be distinct"))

@@ -38,8 +38,8 @@ export class Model {
       if (again) for (const [name, value] of Object.entries(said.state)) this.tell(name, value);
     } else if (said.message) this.tell("message", said.message);
     else {
-      this.state[said.name] = said.value;
-      this.tell(said.name, said.value);
+      Object.assign(this.state, said.states);
+      for (const [name, value] of Object.entries(said.states)) this.tell(name, value);
     }
   }
 

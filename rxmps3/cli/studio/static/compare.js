@@ -10,7 +10,7 @@ export function render(model, el) {
   const fresh = field("New version", "now");
   old.value = model.get("old") || "";
   fresh.value = model.get("new") || "";
-  const compare = () => life.ask("compare", { old: old.value, new: fresh.value });
+  const compare = () => life.act("compare", { old: old.value, new: fresh.value });
   const form = h("form", { class: "studio-bar", onsubmit: (event) => { event.preventDefault(); compare(); } },
     h("label", {}, "from", old), h("label", {}, "to", fresh), h("button", { class: "rx-button", type: "submit" }, "Compare"),
     h("span", { class: "rx-dim" }, "a version, a tag, or a time such as 2026-11-29T10:00"));

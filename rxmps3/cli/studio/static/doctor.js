@@ -5,7 +5,7 @@ import { frame } from "./heart.js";
 
 export function render(model, el) {
   const life = frame(model, el, { label: "Doctor" });
-  const button = h("button", { class: "rx-button", type: "button", onclick: () => life.ask("examine") }, "Examine the storage");
+  const button = h("button", { class: "rx-button", type: "button", onclick: () => life.act("examine") }, "Examine the storage");
   const note = h("span", { class: "rx-dim" });
   const list = h("div", { class: "studio-list", tabindex: 0 });
   life.body.append(h("div", { class: "rx-panel" }, h("div", { class: "studio-bar" }, button, note), list));
@@ -18,9 +18,9 @@ export function render(model, el) {
     list.replaceChildren(
       ...(rows.length
         ? [
-          h("p", {}, protocols.map(([name, usable, stops]) => h("span", { class: "rx-chip", title: visible(stops.join(", ")) }, `${name}: ${usable ? "can be used" : "cannot be used"}${name === model.get("recommended") ? " (recommended)" : ""}`))),
+          h("div", { class: "studio-chips" }, protocols.map(([name, usable, stops]) => h("span", { class: "rx-chip", title: visible(stops.join(", ")) }, `${name}: ${usable ? "can be used" : "cannot be used"}${name === model.get("recommended") ? " (recommended)" : ""}`))),
           h("table", { class: "studio-table" }, h("tbody", {}, rows.map((row) => h("tr", {},
-            h("td", {}, h("span", { class: `studio-state studio-${row.state}` }, row.state)), h("td", {}, visible(row.check)), h("td", {}, visible(row.found)), h("td", { class: "rx-dim" }, visible(row.means)))))),
+            h("td", {}, h("span", { class: `studio-state studio-${row.state}` }, row.state)), h("td", {}, visible(row.check)), h("td", { class: "studio-long" }, visible(row.found)), h("td", { class: "rx-dim studio-long" }, visible(row.means)))))),
         ]
         : [h("div", { class: "studio-empty" }, model.get("busy") ? "Examining…" : "Not examined yet")]));
   };

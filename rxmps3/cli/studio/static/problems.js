@@ -14,8 +14,8 @@ export function render(model, el) {
         ? h("table", { class: "studio-table" },
           h("thead", {}, h("tr", {}, ["time", "while", "object", "what happened"].map((name) => h("th", {}, name)))),
           h("tbody", {}, problems.map((one) => h("tr", {},
-            h("td", { class: "rx-dim" }, clock(one.time * 1000)), h("td", {}, visible(one.operation)), h("td", {}, visible(one.object)),
-            h("td", {}, visible(one.error), one.note ? h("div", { class: "rx-dim" }, visible(one.note)) : "")))))
+            h("td", { class: "rx-dim" }, clock(one.time * 1000)), h("td", {}, visible(one.operation)), h("td", { class: "studio-long" }, visible(one.object)),
+            h("td", { class: "studio-long" }, visible(one.error), one.note ? h("div", { class: "rx-dim" }, visible(one.note)) : "")))))
         : h("div", { class: "studio-empty" }, "Nothing has gone wrong since this view was opened"));
   };
   const off = model.on("problems", draw);

@@ -27,10 +27,20 @@ async function show(name) {
   for (const tab of tabs.children) {
     tab.setAttribute("aria-selected", String(tab.dataset.name === name));
     tab.tabIndex = tab.dataset.name === name ? 0 : -1;
+    if (tab.dataset.name === name) tab.scrollIntoView({ block: "nearest", inline: "center" });
   }
   const el = h("div", { class: "studio-view" });
   main.replaceChildren(el);
-  const { render } = await import(`/static/${name}.js`);
+  let render;
+  try {
+    ({ render } = await import(`/static/${name}.js`));
+  } catch {
+    if (shown !== here) return;
+    shown = null; // so that it can be chosen again
+    model.end();
+    el.replaceChildren(h("div", { class: "studio-note", role: "alert" }, h("p", {}, "This view cannot be loaded: the command that served this page does not answer.")));
+    return;
+  }
   await model.ready;
   if (shown === here) here.end = render(model, el);
 }
