@@ -291,7 +291,9 @@ def generated_member(face: Face, nodes: list[Function]) -> str:
         if awaited:
             for one in (*node.args.args, *node.args.kwonlyargs):
                 if "Iterable" in names_in(one.annotation):
-                    lines.append(f"        {one.arg} = tuple({one.arg})  # here: a generator may block")
+                    lines.append(
+                        f"        {one.arg} = tuple(several({one.arg}, {node.name!r}))  # here: a generator may block"
+                    )
             what = f"lambda: {call}" if passed_on(node) else value
             until = ", timeout" if timeout else ""
             value = f"self._portal.call({face.operation or node.name!r}, {what}{until})"
@@ -322,6 +324,7 @@ def generated(face: Face) -> tuple[str, list[str]]:
             try:
                 check_types(kind, member)
                 bodies.append(generated_member(face, nodes))
+                used |= {"several"} if "several(" in bodies[-1] else set()
             except CannotBeGenerated as error:
                 problems.append(f"{name}.{member}: {error}: write it by hand in {face.target[0]}")
             for node in nodes:

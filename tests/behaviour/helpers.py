@@ -131,7 +131,7 @@ class Held:
         self._end(error)
 
     def _end(self, error: Exception | None) -> None:
-        """From any thread."""
+        """May be called from any thread."""
 
         def end() -> None:
             if not self._verdict.done():

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from rxmps3 import Database, Error, InvalidInput, InvalidKey, InvalidOption, InvalidValue, Rejected
+from rxmps3 import (
+    Database,
+    Error,
+    InvalidInput,
+    InvalidKey,
+    InvalidOption,
+    InvalidValue,
+    Prices,
+    Rejected,
+    connect,
+)
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import CountingStorage
 from tests.behaviour.facades import is_blocking
@@ -68,6 +80,23 @@ async def test_bad_keys_are_refused_by_every_verb(rig: Rig, key: Any) -> None:
     with pytest.raises(InvalidKey):
         await db.get_many(["good", key])
     assert key not in db
+
+
+async def test_one_key_is_not_several(rig: Rig) -> None:
+    """A text is iterable, and each of its characters could be a key."""
+    keys: Any
+    for keys in ("there", b"there", 5, None):
+        with pytest.raises(InvalidOption, match=r"a list of them"):
+            await rig.db.get_many(keys)
+
+
+async def test_one_key_is_not_several_in_the_past_or_a_transaction() -> None:
+    async with player(MemoryStorage()) as db:
+        await db.put("there", 1)
+        async with db.transaction() as tx:
+            for reads in (tx, await db.at(1)):
+                with pytest.raises(InvalidOption, match="a list of them"):
+                    await reads.get_many("there")
 
 
 def cycle() -> Any:
@@ -156,12 +185,45 @@ async def test_bad_options_are_refused_before_anything_is_sent() -> None:
         {"manifest": "\ud800"},
         {"poll": 0},
         {"poll": -1},
+        {"poll": float("nan")},
+        {"poll": "1"},
+        {"poll": None},
+        {"by": None},
+        {"by": 5},
+        {"by": "\udcff"},
+        {"inline_limit": -1},
+        {"inline_limit": None},
+        {"cache_bytes": 1.5},
+        {"max_pending": 0},
+        {"max_pending": None},
+        {"retention": 86400},
+        {"retention": timedelta(-1)},
+        {"manifest": 5},
+        {"local": ""},
+        {"local": 5},
+        {"local": "~nobody-of-this-name/copies"},
+        {"local": "a\0b"},
+        {"online": "no"},
+        {"read_only": None},
+        {"prices": {"put": 1}},
         {"no_such_option": 1},
     ):
         with pytest.raises(InvalidOption):
             async with player(counting, **options):
                 raise AssertionError(options)
     assert counting.requests == []
+
+
+@pytest.mark.parametrize("url", [None, 5, b"memory:", Path("notes")], ids=repr)
+async def test_what_is_neither_a_url_nor_a_storage_is_refused(url: Any) -> None:
+    with pytest.raises(InvalidOption, match="file:"):
+        connect(url)
+
+
+@pytest.mark.parametrize("prices", [{"put": -1}, {"get": "1"}, {"down": float("nan")}, {"currency": 5}], ids=repr)
+def test_prices_are_numbers(prices: Any) -> None:
+    with pytest.raises(InvalidOption, match=next(iter(prices))):
+        Prices("our own", **prices)
 
 
 async def test_the_longest_keys_work_inline_and_as_objects(place: Place) -> None:

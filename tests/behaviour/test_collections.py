@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -312,6 +313,12 @@ class Task(BaseModel):
     done: bool = False
 
 
+@dataclass
+class Pair:
+    title: str
+    done: list[bool]
+
+
 async def test_it_can_be_typed(db: Any) -> None:
     failures = trace(db.errors)
     await db.put_all({"t/1": {"title": "milk"}, "t/2": {"title": 5}})
@@ -322,6 +329,11 @@ async def test_it_can_be_typed(db: Any) -> None:
     assert "'t/2'" in str(failures[0])
     await db.put("t/2", {"title": "bread", "done": True})
     assert tasks.filter(lambda key, task: task.done).value == {"t/2": Task(title="bread", done=True)}
+    await db.put("t/3", {"title": "milk", "done": False})
+    assert list(tasks.distinct().value) == ["t/1", "t/2"]
+    pairs = tasks.map(lambda key, task: Pair(task.title, [task.done]))
+    assert list(pairs.distinct().value) == ["t/1", "t/2"]
+    await db.delete("t/3")
     seen[-1]["t/2"].title = "spoilt"
     assert tasks.value["t/2"].title == "bread"
 
@@ -347,6 +359,13 @@ async def test_tables_of_pandas_and_arrow(db: Any, monkeypatch: pytest.MonkeyPat
         tasks.map(lambda key, task: {"key": key}).to_arrow()
     with pytest.raises(InvalidValue, match="Arrow has no type"):
         tasks.map(lambda key, task: 1 if key == "t/1" else {"a": 1}).to_arrow()
+    lone = tasks.left_join(db.collection("none/"))
+    assert lone.to_arrow().column("key").to_pylist() == [["t/1", None], ["t/2", None]]
+    assert [key[1] for key in lone.to_pandas().index] == [None, None]
+    assert lone.map(lambda key, pair: {"other": pair[1]}).to_arrow().column("other").to_pylist() == [None, None]
+    for odd, column in (({"n": 2**70}, "'n'"), ({"n": [1, "a"]}, "'n'"), ({5: 1}, "5"), ("\ud800", "'value'")):
+        with pytest.raises(InvalidValue, match=f"column {column}: Arrow has no type"):
+            tasks.map(lambda key, task, odd=odd: odd).to_arrow()
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(rxmps3.Unsupported, match=r"rxmps3\[tables\]"):
         tasks.to_pandas()
@@ -429,6 +448,57 @@ async def test_it_completes_with_the_database() -> None:
         a.collection("t/")
 
 
+@pytest.mark.parametrize("value", [{}, [1], None])
+async def test_what_a_function_raises_names_the_row(db: Any, value: Any) -> None:
+    """Whether it is raised by the function, or because of what it returns."""
+    await db.put_all({"t/1": 1, "t/2": value, "t/3": 3})
+    c = db.collection("t/")
+    for word, made in {
+        "filter": c.filter(lambda key, value: value + 1),
+        "map": c.map(lambda key, value: value + 1),
+        "flat_map": c.flat_map(lambda key, value: range(value)),
+        "sort_by": c.sort_by(lambda key, value: object() if key == "t/2" else 0),
+        "distinct": c.map(lambda key, value: {1} if key == "t/2" else 0).distinct(),
+        "join": c.join(c, on=lambda key, value: value + 1),
+        "left_join": c.left_join(c, other_on=lambda key, value: [] if key == "t/2" else 0),
+        "sum": c.sum(lambda key, value: value),
+        "mean": c.mean(lambda key, value: value["n"] if key == "t/2" else 0),
+        "max": c.max(lambda key, value: float("nan") if key == "t/2" else 0),
+        "count": c.group_by(lambda key, value: [] if key == "t/2" else 0).count(),
+        "reduce": c.reduce(lambda total, value: total + value, lambda total, value: total - value, 0),
+    }.items():
+        with pytest.raises((TypeError, KeyError, IndexError, InvalidValue)) as raised:
+            _ = made.value
+        row, where = raised.value.__notes__
+        assert "'t/2'" in row
+        assert f".{word}()" in where
+    errors = trace(db.errors)
+    c.map(lambda key, value: {}["gone"]).subscribe(print)
+    assert "KeyError: 'gone'; at the row with key 't/1'; in collection 't/'.map()" in str(errors[0])
+
+
+async def test_a_coroutine_function_is_refused(db: Any) -> None:
+    async def fn(*_: Any) -> Any:
+        raise AssertionError
+
+    c = db.collection("t/")
+    for refused in (
+        lambda: c.filter(fn),
+        lambda: c.map(fn),
+        lambda: c.flat_map(fn),
+        lambda: c.sort_by(fn),
+        lambda: c.join(c, on=fn),
+        lambda: c.left_join(c, other_on=fn),
+        lambda: c.group_by(fn),
+        lambda: c.sum(fn),
+        lambda: c.group_by(len).mean(fn),
+        lambda: c.reduce(fn, len, 0),
+        lambda: c.reduce(len, fn, 0),
+    ):
+        with pytest.raises(InvalidOption, match="coroutine function"):
+            refused()
+
+
 async def test_bad_input_is_refused(db: Any) -> None:
     c = db.collection("t/")
     for refused in (
@@ -440,6 +510,7 @@ async def test_bad_input_is_refused(db: Any) -> None:
         lambda: c.sort_by(len).limit(1.5),
         lambda: c.window(0),
         lambda: c.window("1"),
+        lambda: c.window(10**400),
         lambda: c.group_by(None),
         lambda: c.sum(None),
     ):

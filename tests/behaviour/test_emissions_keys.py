@@ -160,6 +160,16 @@ async def test_keys_refuse_what_streams_refuse(db: Database) -> None:
         db.key("")
 
 
+async def test_no_stream_is_iterated_over_without_end(db: Database) -> None:
+    rows = db.collection()
+    streams: list[Any] = [db.key("k"), db.observe("k"), db.changes(), db.status, rows, rows.observe(), rows.count()]
+    for stream in streams:
+        with pytest.raises(TypeError, match="not iterable"):  # Python's own words
+            _ = 1 in stream
+        with pytest.raises(TypeError, match=r"cannot be iterated over.*db\.iterate"):
+            list(stream)
+
+
 async def test_an_observer_of_a_key_that_raises_is_detached_alone(db: Database) -> None:
     key, errors = db.key("k"), trace(db.errors)
     calls: list[Any] = []

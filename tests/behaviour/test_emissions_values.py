@@ -322,7 +322,7 @@ async def test_every_reader_gets_a_value_of_its_own(storage: MemoryStorage) -> N
         await a.put("k", {"list": []})
         first, second = trace(a.observe("k")), trace(a.observe("k"))
         many, prefix = trace(a.observe_many("k")), trace(a.observe_prefix())
-        readings = [first[0], second[0], many[0]["k"], prefix[0]["k"], await a.get("k"), (await a.get_many("k"))["k"]]
+        readings = [first[0], second[0], many[0]["k"], prefix[0]["k"], await a.get("k"), (await a.get_many(["k"]))["k"]]
         readings.append((await a.get_prefix())["k"])
         for number, reading in enumerate(readings):
             reading["list"].append(number)

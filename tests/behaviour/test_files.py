@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import random
+import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -132,6 +133,13 @@ async def test_what_is_no_file_is_refused_at_the_call(tmp_path: Path) -> None:
         for wrong in (tmp_path, tmp_path / "missing"):
             with pytest.raises(InvalidValue, match="file"):
                 db.put_file("k", wrong)
+        await db.put("there", 1)
+        path: Any
+        for path in ("~nobody-of-this-name/file", "a\0b", None, 5):
+            with pytest.raises(InvalidValue, match="put_file"):
+                db.put_file("k", path)
+            with pytest.raises(InvalidValue, match="get_file"):
+                await db.get_file("there", path)
         (tmp_path / "there").touch()
         with pytest.raises(InvalidValue, match="content type"):
             db.put_file("k", tmp_path / "there", content_type="a\nb")
@@ -182,6 +190,31 @@ async def test_an_upload_that_is_given_up_is_aborted(large: Path) -> None:
     await db.put("after", 1)
     await db.close()
     await eventually(lambda: not storage._objects.parts)  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_an_upload_that_is_given_up_while_it_begins_is_aborted(large: Path) -> None:
+    """Its id is known only once the server has answered."""
+
+    class Slow(StorageWrapper):
+        begun, answered = asyncio.Event(), asyncio.Event()
+
+        async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
+            answer = await proceed()
+            if request.verb == "begin_upload":
+                self.begun.set()
+                await self.answered.wait()
+            return answer
+
+    storage = MemoryStorage()
+    slow = Slow(storage)
+    db = await on(slow)
+    receipt = db.put_file("video", large)
+    await slow.begun.wait()
+    assert receipt.cancel()
+    asyncio.get_running_loop().call_later(0.05, slow.answered.set)
+    await db.put("after", 1)
+    await db.close()
+    assert not storage._objects.parts  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_a_file_that_changes_before_it_is_uploaded_is_rejected(tmp_path: Path) -> None:
@@ -250,6 +283,44 @@ async def test_a_file_that_cannot_be_written_is_an_oserror(large: Path, tmp_path
         with pytest.raises(OSError, match="No such file"):
             await db.get_file("video", tmp_path / "missing" / "down")
         assert await db.get_file("video", tmp_path / "down")
+
+
+@pytest.mark.parametrize("size", [3, SIZE])
+async def test_who_may_read_the_file_stays_as_it_is(size: int, tmp_path: Path) -> None:
+    target = tmp_path / "secret"
+    target.touch(0o600)
+    async with players(MemoryStorage(), "a", "b") as (writer, db):
+        await writer.put("bytes", bytes(size))
+        await looks(db)
+        await db.get_file("bytes", target)
+    assert target.stat().st_size == size
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("size", [3, SIZE])
+async def test_only_a_file_is_replaced_by_one(size: int, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "dangling").symlink_to("new")
+    os.mkfifo(tmp_path / "pipe")
+    async with players(MemoryStorage(), "a", "b") as (writer, db):
+        await writer.put("bytes", bytes(size))
+        await looks(db)
+        for name in ("folder", "pipe", "~nobody-of-this-name/file"):
+            with pytest.raises(InvalidValue, match=name):
+                await db.get_file("bytes", tmp_path / name if "~" not in name else name)
+        with pytest.raises(FileNotFoundError, match="missing'"):
+            await db.get_file("bytes", tmp_path / "missing" / "file")
+        with pytest.raises(NotADirectoryError, match="file'"):
+            await db.get_file("bytes", tmp_path / "file" / "file")
+        assert (tmp_path / "file").read_bytes() == b"old"
+        await db.get_file("bytes", tmp_path / "link")
+        await db.get_file("bytes", tmp_path / "dangling")
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "file").read_bytes() == (tmp_path / "new").read_bytes() == bytes(size)
+    assert {path.name for path in tmp_path.iterdir()} == {"folder", "file", "link", "dangling", "new", "pipe"}
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 
 async def test_a_storage_that_writes_only_whole_objects_is_given_them(large: Path, tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ async def test_a_date_means_the_last_version_that_was_stored_no_later() -> None:
         assert (await ana.at(datetime(2030, 1, 1, 12, 0, 9, tzinfo=UTC))).id == "0"
         with pytest.raises(InvalidOption, match="is in the future"):
             await ana.at(began + timedelta(hours=1))
-        with pytest.raises(InvalidOption, match="naive"):
+        with pytest.raises(InvalidOption, match="no time zone"):
             await ana.at(began.replace(tzinfo=None))
 
 
@@ -697,7 +697,7 @@ async def test_what_cannot_be_a_tag_is_refused() -> None:
         version = await ana.put("k", 1)
         await bob.refresh()
         for name in ("", "a\nb", "x" * 101, 1, None):
-            with pytest.raises(InvalidOption, match=r"^tag [^ ]*: a tag is a printable"):
+            with pytest.raises(InvalidOption, match=r"^tag [^ ]*: a tag is printable"):
                 await ana.tag(name)  # type: ignore[arg-type]
         for name in ("12", version, "2026-11-22", "20261122T10"):
             with pytest.raises(InvalidOption, match="reads like"):

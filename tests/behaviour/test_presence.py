@@ -25,9 +25,9 @@ from rxmps3 import (
 from rxmps3.database.presence.who import Said, encode
 from rxmps3.model.names import PRESENCE_PREFIX
 from rxmps3.runtime.clock import Random
-from rxmps3.storage import MemoryStorage, Storage, list_all
+from rxmps3.storage import MemoryStorage, Page, Storage, list_all
 from rxmps3.storage.base import versions_of
-from rxmps3.testing import CountingStorage, FaultyStorage, faults
+from rxmps3.testing import CountingStorage, FaultyStorage, StorageWrapper, faults
 from tests.behaviour.facades import ManualClock, settle, turn
 from tests.behaviour.helpers import Gate, Switch, eventually, names, offline, player, players, raw, soon, trace
 from tests.conftest import Place
@@ -440,6 +440,49 @@ async def test_left_overs_are_removed_after_a_day(*, versioning: bool) -> None:
             assert len((await rig.memory.list_versions(folder)).versions) == 1
 
 
+class DatedOnce(StorageWrapper):
+    """The first listing of presence objects is dated two days ahead."""
+
+    lies = 1
+
+    async def list(self, prefix: str, **options: Any) -> Page:
+        page = await super().list(prefix, **options)
+        if prefix.startswith(PRESENCE_PREFIX) and self.lies and page.date is not None:
+            self.lies -= 1
+            return replace(page, date=page.date + timedelta(days=2))
+        return page
+
+
+async def test_one_wrong_date_removes_nobody() -> None:
+    rig = Rig()
+    way = DatedOnce(rig.memory)
+    async with rig.open(0) as ana, player(way, by="bob", poll=10, clock=rig.clock) as bob:
+        with ana.presence({}, every=3000, ttl=9000):
+            await rig.clock.advance(1)
+            bob.presence(poll=10, ttl=9000).subscribe()
+            await rig.clock.advance(100)
+            assert way.lies == 0
+            assert len(await rig.clients()) == 1
+
+
+async def test_who_came_back_since_the_listing_is_not_removed() -> None:
+    """Whoever has listed stood still in between."""
+    rig = Rig()
+    name = f"{PRESENCE_PREFIX}main/{0:012d}"
+    gate = Gate(rig.memory, name)
+    await rig.memory.put(name, b"{}")
+    await rig.clock.advance(100_000)
+    async with player(gate, by="bob", poll=10, clock=rig.clock) as bob:
+        bob.presence(poll=10).subscribe()
+        await rig.clock.advance(0)
+        held = await gate.held()  # it is about to be removed
+        await rig.memory.put(name, encode(Said("1", "ana", datetime(2026, 1, 1, tzinfo=UTC))))
+        held.let_go()
+        gate.open()
+        await rig.clock.advance(1)
+        assert await rig.clients() == [name]
+
+
 @pytest.mark.parametrize("read_only", [False, True])
 async def test_who_only_looks_needs_no_right_to_write(*, read_only: bool) -> None:
     rig = Rig()
@@ -602,7 +645,15 @@ async def test_leaving_is_tried_again() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"every": 0}, {"every": "1"}, {"every": 10, "ttl": 10}, {"ttl": float("nan")}, {"poll": -1}, {"poll": True}],
+    [
+        {"every": 0},
+        {"every": "1"},
+        {"every": 10, "ttl": 10},
+        {"ttl": float("nan")},
+        {"ttl": 1e300},
+        {"poll": -1},
+        {"poll": True},
+    ],
 )
 async def test_options_that_make_no_sense(options: Any) -> None:
     async with player(MemoryStorage()) as ana:

@@ -11,6 +11,7 @@ import pytest
 import rxmps3
 from rxmps3 import MISSING, Conflict, NotKept, OutcomeUnknown, Rejected, Unsupported
 from rxmps3.database.undo_stack import DEPTH
+from rxmps3.database.undo_steps import one_action
 from rxmps3.model.state import ContentObject, Loaded, ManifestVersion, Refused, fold
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import CountingStorage
@@ -410,3 +411,97 @@ async def test_a_write_that_rests_on_what_is_not_there_is_not_sent_also_offline(
         assert await a.get("k") == 1
         storage.error = None
         await a.put("k", 3)
+
+
+# -- actions of many writes ----------------------------------------------------------------------------------------------
+
+
+def drag(key: rxmps3.Key[Any], action: object, *values: Any) -> None:
+    with one_action(action):
+        for value in values:
+            key.on_next(value)
+
+
+async def test_the_writes_of_one_action_are_undone_in_one_write(place: Place) -> None:
+    async with players(place, "a", "b") as (a, b):
+        gain = a.key("gain")
+        await a.put("gain", 1)
+        first, second = object(), object()
+        for value in range(10, 130):  # more than can be undone one by one
+            drag(gain, first, value)
+            if value % 10 == 0:
+                await a.refresh()
+        drag(gain, second, 200, 201)
+        await a.put("other", 1)
+        await a.undo()
+        for expected in (129, 1, None):
+            assert await a.undo()
+            await b.refresh()
+            assert await b.get("gain") == expected
+        assert await a.undo() == ""
+        for expected in (1, 129, 201):
+            assert await a.redo()
+            await b.refresh()
+            assert await b.get("gain") == expected
+
+
+async def test_an_action_that_waits_for_its_commit_is_taken_back_whole(gate: Gate) -> None:
+    async with players(gate, "a") as (a,):
+        gain, action = a.key("gain"), object()
+        await a.put("gain", 1)
+        gate.shut = True
+        other = a.put("other", 1)
+        sending = await gate.held()
+        drag(gain, action, 10, 11)
+        assert await a.undo(), "while it waits behind another write"
+        assert gain.value == 1
+        gate.open()
+        sending.let_go()
+        await other
+        assert await a.redo()
+        assert gain.value == 11
+
+        gate.shut = True
+        drag(gain, action, 12)
+        sending = await gate.held()
+        drag(gain, action, 13, 14, 13)
+        undoing = asyncio.create_task(a.undo())
+        await eventually(lambda: gain.value == 12, what="what was not sent is taken back")
+        gate.open()
+        sending.let_go()
+        assert await undoing
+        assert gain.value == 1
+        assert await a.redo()
+        assert gain.value == 13
+        assert await a.undo()
+        assert gain.value == 1
+
+
+async def test_what_somebody_wrote_in_the_course_of_an_action_is_there_again() -> None:
+    async with players(MemoryStorage(), "a", "b") as (a, b):
+        gain, action = a.key("gain"), object()
+        await a.put("gain", 1)
+        drag(gain, action, 10)
+        await b.refresh()
+        await b.put("gain", 50)
+        await a.refresh()
+        drag(gain, action, 11, 12)
+        assert await a.undo()
+        assert await a.get("gain") == 50
+        await a.redo()
+        assert await a.get("gain") == 12
+        await b.put("gain", 99)
+        await a.refresh()
+        with pytest.raises(Conflict):
+            await a.undo()
+
+
+async def test_an_action_ends_with_another_write() -> None:
+    async with players(MemoryStorage(), "a") as (a,):
+        gain, action = a.key("gain"), object()
+        drag(gain, action, 1, 2)
+        a.put("gain", 5)
+        drag(gain, action, 6, 7)
+        for expected in (5, 2, None):
+            await a.undo()
+            assert await a.get("gain") == expected

@@ -2,6 +2,7 @@
 
 ``python -m tests.benchmarks put --against PATH`` measures a put beside that of another checkout, and nothing else;
 ``python -m tests.benchmarks queries`` what a change costs under live queries over ever more keys;
+``python -m tests.benchmarks beside`` the same queries in TanStack DB, Pathway, streamz and plain Rx;
 ``python -m tests.benchmarks contention`` clients that write at once, beside bare compare-and-set loops;
 ``python -m tests.benchmarks large`` a large file up and down beside bare multipart, and the requests of packs;
 ``python -m tests.benchmarks engine`` single requests of the S3 storage beside those of the bare client;
@@ -37,6 +38,7 @@ from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import open_storage
 from rxmps3.storage.memory import MemoryStorage
 from rxmps3.testing import CountingStorage
+from tests.benchmarks.beside import beside
 from tests.benchmarks.contention import contention
 from tests.benchmarks.engine import engine
 from tests.benchmarks.growth import growth
@@ -219,7 +221,7 @@ def against(checkout: Path, rounds: int) -> None:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    choices = ["put", "queries", "contention", "large", "engine", "propagation", "stalls", "growth"]
+    choices = ["put", "queries", "beside", "contention", "large", "engine", "propagation", "stalls", "growth"]
     parser.add_argument("what", nargs="?", choices=choices, help="nothing but that")
     parser.add_argument("--against", type=Path, metavar="PATH", help="that other checkout")
     parser.add_argument(
@@ -240,6 +242,9 @@ async def main() -> None:
         return
     if arguments.what == "stalls":
         await stalls(console, arguments.keys or 100_000)
+        return
+    if arguments.what == "beside":
+        await beside(console, rounds)
         return
     if arguments.what == "queries":
         await queries(console, rounds)

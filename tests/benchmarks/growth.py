@@ -113,11 +113,44 @@ async def measure(size: int, folder: str) -> dict[str, tuple[float, str]]:
         await asyncio.gather(*db.pending.value)
         for subscription in subscriptions:
             subscription.dispose()
-    await timed("checkpoint", db.compact)
+    await timed(f"checkpoint after {2 * _PUTS} changed keys here and there", db.compact)
+    await db.put(key(size // 2), "changed")
+    before_it = db.cost.value.total
+    await timed("checkpoint after one changed key", db.compact)
+    used = db.cost.value.total
+    puts_made, sent = used.puts - before_it.puts, used.bytes_up - before_it.bytes_up
+    figures["its puts"] = (puts_made, f"{puts_made}")
+    figures["its bytes, compressed"] = (sent, f"{sent:,}")
+
+    async def watched() -> None:
+        seen = asyncio.get_running_loop().create_future()
+        subscription = db.observe_prefix("todo/").subscribe(lambda all: seen.done() or seen.set_result(len(all)))
+        assert await seen == size
+        subscription.dispose()
+
+    await timed(watch := "observe_prefix of all, until its first snapshot", watched)
     await db.close()
+    prefix = key(size // 2)[:-2]
+
+    async def opened_in_part() -> rxmps3.Database:
+        return await rxmps3.connect(f"file:{folder}", poll=3600, prefixes=[prefix])
+
+    part = await timed("open with a prefix of 100 keys", opened_in_part)
+    assert len(part) == 100
+    await part.close()
+    watching = stalls.pop(watch)
     longest = max(stalls.values())
-    figures["processor time in the longest stall of open and checkpoint"] = (longest, f"{longest * 1000:,.0f} ms")
+    figures["processor time in the longest stall of that"] = (watching, f"{watching * 1000:,.0f} ms")
+    figures["… and of opening and checkpoints"] = (longest, f"{longest * 1000:,.0f} ms")
+    peak = peak_memory()
+    figures["peak memory of the process"] = (peak, f"{peak / 2**20:,.0f} MiB")
     return figures
+
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process ever had."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def ignore(item: object) -> None:

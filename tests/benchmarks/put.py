@@ -1,7 +1,8 @@
 """A put of this checkout beside one of another, in turns: ``python -m tests.benchmarks put --against PATH``.
 
 Each checkout is imported by a process of its own, which stands still while the other one works. What runs there uses
-the public API alone and is the same file for both.
+the public API alone and is the same file for both. Everything is in memory, so CPU time is what a put takes on a quiet
+machine; unlike time by the clock, it is the same on a busy one.
 """
 
 from __future__ import annotations
@@ -23,27 +24,27 @@ PUTS = 200
 
 
 async def committed(puts: int) -> float:
-    """Seconds that so many puts take, each awaited until it is committed, in a database in memory."""
+    """CPU seconds that so many puts take, each awaited until it is committed, in a database in memory."""
     async with rxmps3.connect("memory:", poll=60) as db:
         await db.put("key", -1)
-        began = time.perf_counter()
+        began = time.process_time()
         for number in range(puts):
             await db.put("key", number)
-        return time.perf_counter() - began
+        return time.process_time() - began
 
 
 async def observed(puts: int) -> float:
-    """Seconds that so many puts take until each has reached an observer; none is awaited."""
+    """CPU seconds that so many puts take until each has reached an observer; none is awaited."""
     seen: list[object] = []
     async with rxmps3.connect("memory:", poll=60) as db:
         await db.put("key", -1)
         db.subscribe("key", seen.append)
         while not seen:
             await asyncio.sleep(0)
-        began = time.perf_counter()
+        began = time.process_time()
         for number in range(puts):
             db.put("key", number)
-        took = time.perf_counter() - began
+        took = time.process_time() - began
         assert seen == list(range(-1, puts))
     return took
 
@@ -55,7 +56,7 @@ LOOPS: dict[str, Callable[[int], Awaitable[float]]] = {
 
 
 def _work() -> None:
-    """Answer the name of a loop and a number of puts with the seconds that they take, line by line."""
+    """Answer the name of a loop and a number of puts with the CPU seconds that they take, line by line."""
     print(rxmps3.__file__, flush=True)
     for line in sys.stdin:
         name, _, puts = line.strip().rpartition("|")
@@ -99,7 +100,7 @@ class _Worker:
 
 
 def compare(there: Path, rounds: int) -> dict[str, tuple[float, float]]:
-    """For each loop the median microseconds of one put, there and here."""
+    """For each loop the median microseconds of CPU time of one put, there and here."""
     here, there = Path(__file__).resolve().parents[2], there.resolve()
     found: dict[str, tuple[float, float]] = {}
     with ExitStack() as stack:

@@ -25,12 +25,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 @contextmanager
-def jupyterlab(folder: Path, home: Path, **environment: str) -> Iterator[str]:
+def jupyterlab(folder: Path, home: Path, *, python: str = sys.executable, **environment: str) -> Iterator[str]:
     """Serve a folder; the URL, without a slash at its end.
 
     Args:
         folder: what is in the file browser.
         home: for settings, sessions and logs.
+        python: the interpreter of the environment that JupyterLab is installed in.
         **environment: what kernels find in theirs, beside the usual.
     """
     for name, settings in SETTINGS.items():
@@ -39,6 +40,7 @@ def jupyterlab(folder: Path, home: Path, **environment: str) -> Iterator[str]:
         written.write_text(json.dumps(settings))
     environment = (
         os.environ
+        | {"PYTHONPATH": str(ROOT)}
         | environment
         | {
             "HOME": str(home),
@@ -48,11 +50,10 @@ def jupyterlab(folder: Path, home: Path, **environment: str) -> Iterator[str]:
             "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
             "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
             "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
-            "PYTHONPATH": str(ROOT),
         }
     )
     command = [
-        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0"),
+        *(python, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0"),
         *(f"--ServerApp.root_dir={folder}", "--IdentityProvider.token=", "--PasswordIdentityProvider.hashed_password="),
         *("--LabApp.extension_manager=readonly", "--LabApp.news_url=None"),
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",

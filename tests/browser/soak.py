@@ -1,85 +1,143 @@
-"""Whether pages and the process that serves them keep their size: ``python -m tests.browser.soak [--minutes 2]``.
+"""Whether a kernel and a page keep their size: ``python -m tests.browser.soak [--minutes 10]``.
 
-A table of 2,000 rows, a chart with a window of ten seconds, a live view and an inspector in a page of a real browser,
-while 52 keys change twenty times a second.
+A notebook in JupyterLab, in a real browser, shows a table of 2,000 rows, a chart with a window of ten seconds, a live view
+and an inspector, while its kernel changes 52 keys twenty times a second.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import gc
-import random
+import statistics
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import nbformat
 import psutil
 
+from tests.browser.lab import jupyterlab
+from tests.browser.pages import NotebookPage, chromium
+
+NAME = "soak.ipynb"
+CELLS = (
+    """
+import asyncio, os, pathlib, random, time
 import rxmps3
-from rxmps3.jupyter.charts import ChartModel
-from rxmps3.jupyter.html import drawn
-from rxmps3.jupyter.inspecting import InspectorModel
-from rxmps3.jupyter.showing import LiveModel
-from rxmps3.jupyter.tables import TableModel
-from rxmps3.jupyter.viewmodel import ViewModel
-from tests.browser.bare import bare_page
-from tests.browser.pages import chromium
+from rxmps3.jupyter import chart, inspector, live, table
 
 ROWS, AT_ONCE, EVERY = 2000, 50, 0.05
+db = await rxmps3.connect("file:soak-bucket", by="soak", poll=0.2)
+await db.put_all({f"row/{number:04}": {"n": number, "x": 0.5} for number in range(ROWS)})
+pathlib.Path("soak-pid").write_text(str(os.getpid()))
+""",
+    "table(db, 'row/')",
+    "chart(db, 'metric/', window=10)",
+    "live(db.observe_prefix('metric/'), db=db)",
+    "inspector(db)",
+    """
+async def change():
+    made, chance, begun = 0, random.Random(1), time.monotonic()
+    for turn in range(10**9):
+        rows = {f"row/{chance.randrange(ROWS):04}": {"n": made + n, "x": chance.random()} for n in range(AT_ONCE)}
+        db.put_all(rows | {"metric/a": chance.random(), "metric/b": chance.random(), "made": made})
+        made += len(rows) + 3
+        await asyncio.sleep(max(0, begun + (turn + 1) * EVERY - time.monotonic()))
+
+changing = asyncio.create_task(change())
+""",
+)
+"""The code cells of the notebook."""
 
 
-def size_of(chrome: Any) -> tuple[float, int]:
-    """The page's heap in MB after a collection, and its nodes; what the test's own carrier has kept is let go."""
-    chrome.execute_script("for (const one of Object.values(models)) one.received.length = one.sent.length = 0")
+class Sample(NamedTuple):
+    """How large both are.
+
+    Attributes:
+        seconds: since the changes began.
+        page: MB of the page's heap after a collection.
+        nodes: of the page's documents.
+        kernel: MB resident.
+        changes: that the kernel has made so far.
+    """
+
+    seconds: float
+    page: float
+    nodes: int
+    kernel: float
+    changes: int
+
+
+def notebook(folder: Path) -> None:
+    """Write the notebook into a folder."""
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    cells = [nbformat.v4.new_code_cell(cell.strip()) for cell in CELLS]
+    written = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(written, folder / NAME)
+
+
+def sizes(page: NotebookPage, chrome: Any, pid: int, begun: float) -> Sample:
+    page.ask("return 1")  # to its window
     chrome.execute_cdp_cmd("Performance.enable", {})
     chrome.execute_cdp_cmd("HeapProfiler.collectGarbage", {})
     metrics = {one["name"]: one["value"] for one in chrome.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]}
-    return metrics["JSHeapUsedSize"] / 1e6, metrics["Nodes"]
+    kernel = psutil.Process(pid).memory_info().rss / 1e6
+    return Sample(time.monotonic() - begun, metrics["JSHeapUsedSize"] / 1e6, int(metrics["Nodes"]), kernel, 0)
 
 
-async def soak(minutes: float, folder: str) -> None:
-    loop, chance, made = asyncio.get_running_loop(), random.Random(1), 0
-    db = await rxmps3.connect(f"file:{folder}/bucket", by="soak", poll=0.2)
-    await db.put_all({f"row/{number:04}": {"n": number, "x": 0.5} for number in range(ROWS)})
-    models: dict[str, ViewModel] = {
-        "table": TableModel(db, "row/", None, None, "", 30, loop),
-        "chart": ChartModel(db, "metric/", None, None, "line", 10, "", 30, loop),
-        "live": LiveModel(db.observe_prefix("metric/"), drawn, 30, loop),
-        "inspector": InspectorModel(db, loop),
-    }
+def samples(chrome: Any, lab: str, folder: Path, seconds: float, every: float) -> Iterator[Sample]:
+    """Run the notebook in a folder, and measure while no cell runs."""
+    from rxmps3.blocking import connect
 
-    async def change() -> None:
-        nonlocal made
-        while True:
-            rows = {f"row/{chance.randrange(ROWS):04}": {"n": made + n, "x": chance.random()} for n in range(AT_ONCE)}
-            db.put_all(rows | {"metric/a": chance.random(), "metric/b": chance.random()})
-            made += AT_ONCE + 2
-            await asyncio.sleep(EVERY)
+    page = NotebookPage(chrome, lab, NAME, code_cells=len(CELLS))
+    page.run(0, len(CELLS) - 1)
+    page.wait("return document.querySelectorAll('.jp-CodeCell .rx-badge').length === 4")
+    begun, pid = time.monotonic(), int((folder / "soak-pid").read_text())
+    with connect(f"file:{folder}/soak-bucket", read_only=True) as db:
+        while (passed := time.monotonic() - begun) < seconds:
+            time.sleep(min(every, max(0.1, seconds - passed)))
+            yield sizes(page, chrome, pid, begun)._replace(changes=db.get("made", 0))
+    page.wait("return [...document.querySelectorAll('.rx-badge')].every(one => /live|pending/.test(one.textContent))")
+    assert page.ask("return document.querySelectorAll('.jp-OutputArea-output[data-mime-type*=error]').length") == 0
 
-    async with bare_page(models) as url:
-        with chromium(Path(folder) / "profile") as chrome:
-            await asyncio.to_thread(chrome.get, url)
-            changing, begun = asyncio.create_task(change()), time.monotonic()
-            while time.monotonic() - begun < minutes * 60:
-                await asyncio.sleep(30)
-                heap, nodes = await asyncio.to_thread(size_of, chrome)
-                gc.collect()
-                memory = psutil.Process().memory_info().rss / 1e6
-                print(
-                    f"{time.monotonic() - begun:4.0f} s  {made:,} changes  page {heap:.1f} MB, {nodes:,} nodes"
-                    f"  process {memory:.0f} MB",
-                    flush=True,
-                )
-            changing.cancel()
-    for model in models.values():
-        model.dispose()
-    await db.close()
+
+def soaked(folder: Path, seconds: float, every: float) -> Iterator[Sample]:
+    """A JupyterLab, a browser and a bucket of its own, and the samples taken in them."""
+    notebooks = folder / "notebooks"
+    notebooks.mkdir()
+    notebook(notebooks)
+    with jupyterlab(notebooks, folder / "home") as lab, chromium(folder / "profile") as chrome:
+        yield from samples(chrome, lab, notebooks, seconds, every)
+
+
+def growth(taken: Sequence[Sample]) -> tuple[float, float]:
+    """MB that the page and the kernel have grown by, from the second quarter of the samples to the last quarter."""
+    quarter = max(1, len(taken) // 4)
+    early, late = taken[quarter : 2 * quarter], taken[-quarter:]
+    page, kernel = (
+        statistics.median(getattr(one, what) for one in late) - statistics.median(getattr(one, what) for one in early)
+        for what in ("page", "kernel")
+    )
+    return page, kernel
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--every", type=float, default=20, help="seconds between two measurements")
+    asked = parser.parse_args()
+    taken: list[Sample] = []
+    with tempfile.TemporaryDirectory() as place:
+        for one in soaked(Path(place), asked.minutes * 60, asked.every):
+            taken.append(one)
+            print(
+                f"{one.seconds:4.0f} s  {one.changes:,} changes  page {one.page:.1f} MB, {one.nodes:,} nodes"
+                f"  kernel {one.kernel:.0f} MB",
+                flush=True,
+            )
+    print("growth from the second to the last quarter: page {:+.1f} MB, kernel {:+.1f} MB".format(*growth(taken)))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=2)
-    with tempfile.TemporaryDirectory() as place:
-        asyncio.run(soak(parser.parse_args().minutes, place))
+    main()

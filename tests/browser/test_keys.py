@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import nbformat
@@ -13,7 +14,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from tests.browser.lab import jupyterlab
-from tests.browser.pages import NotebookPage, chromium
+from tests.browser.pages import STATUS, NotebookPage, chromium
 
 pytestmark = [pytest.mark.ui, pytest.mark.browser, pytest.mark.timeout(400)]
 
@@ -55,3 +56,14 @@ def test_a_table_in_jupyterlab_is_worked_by_keys(tmp_path: Path) -> None:
         page.wait(f"return {FOCUS} === 'ready'")
         assert page.ask("return document.querySelectorAll('.jp-CodeCell').length") == count
         assert page.ask("return document.querySelectorAll('.jp-OutputArea-output[data-mime-type*=error]').length") == 0
+
+        page.ask("document.querySelector('.jp-Notebook').focus()")
+        for keys in (Keys.ESCAPE, "0", "0"):  # restart the kernel
+            page.press(keys)
+        page.wait("return document.querySelector('.jp-Dialog .jp-mod-accept') !== null")
+        page.press(Keys.ENTER)
+        page.wait("return document.querySelector('.jp-Dialog') === null")
+        asked = time.monotonic()
+        badges = "[...document.querySelectorAll('.rx-badge')].map(badge => badge.textContent)"
+        page.wait(f"return {STATUS} === 'idle' && {badges}.every(text => text === 'kernel gone')")
+        assert time.monotonic() - asked < 40, "a page is told, and does not have to wait for an answer that never comes"

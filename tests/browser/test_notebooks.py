@@ -20,6 +20,7 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
+from tests.browser import soak
 from tests.browser.lab import jupyterlab
 from tests.browser.pages import NotebookPage, chromium, wait
 from tests.browser.pictures import PICTURES, save_pictures, save_side_by_side
@@ -37,6 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for cell in code_cells(notebook):
             cell["outputs"], cell["execution_count"] = [], None
         nbformat.write(notebook, folder / path.name)
+    soak.notebook(folder)
     return folder
 
 
@@ -92,10 +94,7 @@ def check(page: NotebookPage, views: int) -> None:
 
 @pytest.mark.parametrize(
     ("name", "views"),
-    [("time_travel", 4), ("offline", 3)]
-    + (
-        [("quickstart", 2), ("composing", 2), ("live_queries", 2)] if PICTURES else []
-    ),  # the same views, at other places
+    [("time_travel", 4), ("offline", 3), ("quickstart", 2), ("composing", 2), ("live_queries", 2)],
 )
 def test_the_views_of_a_notebook_live_while_no_cell_runs(
     name: str, views: int, lab: str, chrome: webdriver.Chrome
@@ -137,3 +136,12 @@ def test_two_people_in_two_notebooks(lab: str, chrome: webdriver.Chrome, tmp_pat
         page.ask("document.activeElement.blur()")
         check(page, 3 if page is ana else 2)
         save_pictures(chrome, name)
+
+
+def test_a_kernel_and_a_page_keep_their_size(lab: str, chrome: webdriver.Chrome, folder: Path) -> None:
+    """A short one; ``python -m tests.browser.soak`` takes ten minutes."""
+    taken = list(soak.samples(chrome, lab, folder, seconds=12, every=0.5))
+    assert taken[-1].changes > 4000
+    page, kernel = soak.growth(taken)
+    assert page < 4, taken
+    assert kernel < 15, taken

@@ -27,6 +27,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 import rxmps3
+from rxmps3.runtime.clock import SystemClock
+from rxmps3.storage import DirectoryStorage
+from rxmps3.testing import FaultyStorage, offline
 from tests.browser.pages import chrome as chrome
 from tests.browser.pages import wait
 from tests.docs.blocks import ROOT
@@ -147,6 +150,19 @@ def test_the_studio_shows_a_database_that_lives_and_says_when_nobody_answers(
             await ben.patch("todo/2", {"done": True})
             await ana.delete("todo/4")
 
+    async def collide() -> None:
+        """Ben goes on without the bucket while Ana writes the same keys, and comes back."""
+        faulty = FaultyStorage(DirectoryStorage(tmp_path / "board", SystemClock()))
+        async with rxmps3.connect(faulty, by="ben") as ben, rxmps3.connect(url, by="ana", shared=False) as ana:
+            await ben.refresh()
+            faulty.plan = [offline()]
+            late = [ben.put("config/mode", EVIL), ben.patch("todo/0", {"who": "ben"})]
+            await ana.put("config/mode", "slow")
+            await ana.patch("todo/0", {"minutes": 5})
+            faulty.plan = ()
+            for receipt in late:
+                await receipt
+
     async def put(key: str, value: str) -> None:
         async with rxmps3.connect(url, by="eve") as db:
             await db.put(key, value)
@@ -168,6 +184,13 @@ def test_the_studio_shows_a_database_that_lives_and_says_when_nobody_answers(
         assert IMAGE in chrome.find_element(By.CSS_SELECTOR, ".rx-tree").text
         chrome.execute_script(_CLICK.format("evil "))
         assert EVIL in wait(chrome, text(chrome, ".rx-json-text"))
+        chrome.execute_cdp_cmd("Network.enable", {})
+        for blocked in (["*/cost.js"], []):  # as when the command is stopped
+            chrome.execute_cdp_cmd("Network.setBlockedURLs", {"urls": blocked})
+            chrome.find_element(By.CSS_SELECTOR, ".studio-tab[data-name=cost]").click()
+            wait(
+                chrome, f"{text(chrome, '.studio-note')}.includes('cannot be loaded') === {str(bool(blocked)).lower()}"
+            )
         for name, shown in (
             ("timeline", f"{text(chrome, '.rx-place')} === '11 / 11'"),
             ("compare", "document.querySelectorAll('.studio-diff').length === 9"),
@@ -180,6 +203,20 @@ def test_the_studio_shows_a_database_that_lives_and_says_when_nobody_answers(
             wait(chrome, shown)
             assert chrome.execute_script("return window.failed") is None
             chrome.save_screenshot(str(tmp_path / f"studio-{name}-dark.png"))
+        chrome.find_element(By.CSS_SELECTOR, ".studio-tab[data-name=conflicts]").click()
+        wait(chrome, f"{text(chrome, '.studio-empty')}.startsWith('Nobody')")
+        asyncio.run(collide())
+        wait(chrome, "document.querySelectorAll('.studio-conflict').length === 2")
+        merged, overwritten = chrome.find_elements(By.CSS_SELECTOR, ".studio-conflict")
+        assert "todo/0 merged" in merged.text.replace("\n", " ")
+        assert "config/mode overwritten unseen" in overwritten.text.replace("\n", " ")
+        assert "ana wrote in version 12" in overwritten.text
+        assert EVIL in overwritten.text.replace('\\"', '"'), "as text"
+        chrome.save_screenshot(str(tmp_path / "studio-conflicts-dark.png"))
+        chrome.find_element(By.CSS_SELECTOR, ".studio-bar input").send_keys("slow")
+        wait(chrome, f"{text(chrome, '.studio-bar [role=status]')}.startsWith('1 of 2')")
+        assert len(chrome.find_elements(By.CSS_SELECTOR, ".studio-conflict")) == 1
+        assert chrome.execute_script("return window.failed") is None
         chrome.find_element(By.CSS_SELECTOR, ".studio-tab[data-name=doctor]").click()
         wait(chrome, "document.querySelector('.studio-bar button')").click()
         wait(chrome, f"{text(chrome, '.studio-list')}.includes('sequenced: can be used (recommended)')")

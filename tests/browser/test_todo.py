@@ -6,6 +6,7 @@ import asyncio
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,14 +17,22 @@ import pytest
 
 pytest.importorskip("selenium", reason="needs the extra 'browser', and Debian's chromium and chromium-driver")
 
+import uvicorn
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 import rxmps3
+from rxmps3.homes import web
 from tests.browser.pages import chrome as chrome
 from tests.browser.pages import wait
 from tests.docs.blocks import ROOT
+from tests.mutating import Mutant
 
 pytestmark = [pytest.mark.ui, pytest.mark.browser, pytest.mark.timeout(200)]
 
@@ -103,6 +112,92 @@ def test_two_windows_share_the_list_and_outlive_the_server(chrome: webdriver.Chr
         chrome.switch_to.window(one)
         wait(chrome, f"{TITLES}.includes('bread')")
         assert chrome.execute_script("return window.failed") is None
+
+
+PAGE = """<!doctype html><script type="module">
+import { connect, events } from "/rxmps3.js";
+window.one = connect(`ws://${location.host}/ws`);
+window.two = events("/events");
+</script>"""
+
+
+def test_a_page_learns_that_its_connection_is_broken(chrome: webdriver.Chrome, mutant: Mutant) -> None:
+    """A server that says nothing any more, as after sleep, and one that answers with an error, as a proxy does."""
+    silent = threading.Event()
+    accepted: list[WebSocket] = []
+    mutant.replace(web.QUIET_SECONDS, 0.2, within=web)
+
+    async def serve(listening: socket.socket, ready: threading.Event, over: threading.Event) -> None:
+        async with rxmps3.connect("memory:browser-broken", by="ana", poll=0.05) as db:
+            await db.put("t/1", 1)
+
+            class Mute(WebSocket):
+                """A connection that once was silent stays so."""
+
+                mute = False
+
+                async def send_text(self, data: str) -> None:
+                    self.mute = self.mute or silent.is_set()
+                    if not self.mute:
+                        await super().send_text(data)
+
+            async def page(request: Request) -> Response:
+                return HTMLResponse(PAGE)
+
+            async def client(request: Request) -> Response:
+                return Response(
+                    web.client_js().replace("SILENT = 45000", "SILENT = 1500"), media_type="text/javascript"
+                )
+
+            async def both(socket: WebSocket) -> None:
+                accepted.append(socket)
+                await web.serve_websocket(db, Mute(socket.scope, socket.receive, socket.send), "t/")
+
+            asked = 0
+
+            async def events(request: Request) -> Response:
+                nonlocal asked
+                asked += 1
+                return Response(status_code=503) if asked < 3 else web.sse_prefix(db, "t/", request)
+
+            class Server(uvicorn.Server):
+                @contextmanager
+                def capture_signals(self) -> Iterator[None]:
+                    yield
+
+            routes = [Route("/", page), Route("/rxmps3.js", client), Route("/events", events)]
+            app = Starlette(routes=[*routes, WebSocketRoute("/ws", both)])
+            server = Server(uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=0))
+            serving = asyncio.create_task(server.serve(sockets=[listening]))
+            ready.set()
+            while not over.is_set():
+                await asyncio.sleep(0.05)
+                if silent.is_set():
+                    db.key("t/1").on_next(2)
+            server.should_exit = True
+            await serving
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        ready, over = threading.Event(), threading.Event()
+        thread = threading.Thread(target=lambda: asyncio.run(serve(listening, ready, over)))
+        thread.start()
+        try:
+            assert ready.wait(20)
+            chrome.get(f"http://127.0.0.1:{listening.getsockname()[1]}/")
+            value = "window.{}?.values.get('t/1')"
+            wait(chrome, f"{value.format('one')} === 1 && {value.format('two')} === 1")
+            time.sleep(2)
+            assert chrome.execute_script("return one.connected && two.connected"), "a quiet server is there"
+            silent.set()
+            before, end = len(accepted), time.monotonic() + 30
+            while len(accepted) == before:
+                assert time.monotonic() < end, "it was never connected anew"
+                time.sleep(0.05)
+            silent.clear()
+            wait(chrome, f"one.connected && {value.format('one')} === 2")
+        finally:
+            over.set()
+            thread.join()
 
 
 def test_a_streamlit_page_runs_again_when_a_value_changes_elsewhere(chrome: webdriver.Chrome, tmp_path: Path) -> None:

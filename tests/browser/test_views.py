@@ -29,6 +29,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 import rxmps3
+from rxmps3.jupyter import viewmodel
 from rxmps3.jupyter.charts import ChartModel
 from rxmps3.jupyter.forms import ControlsModel
 from rxmps3.jupyter.html import drawn
@@ -41,6 +42,7 @@ from rxmps3.jupyter.viewmodel import ViewModel
 from tests.browser.bare import bare_page
 from tests.browser.pages import chromium
 from tests.docs.blocks import ROOT
+from tests.mutating import Mutant
 
 pytestmark = [pytest.mark.ui, pytest.mark.browser, pytest.mark.timeout(200)]
 
@@ -314,6 +316,123 @@ async def test_a_badge_says_whether_anybody_is_there(tmp_path: Path) -> None:
         await tab.ask("Date.now = () => real() + 70000")
         await tab.wait(f"return {badge} === 'kernel gone'")
         assert await tab.ask("return document.querySelector('.rx-stale') !== null")
+
+
+async def test_what_was_lost_on_the_way_is_asked_for_anew(tmp_path: Path, mutant: Mutant) -> None:
+    """By a socket that was down, a kernel that dropped it, or since the page was hidden and forgotten."""
+    async with rxmps3.connect("memory:browser-lost", by="ana", poll=0.05) as db:
+        await db.put_all({"t/1": {"x": 1}, "t/2": {"x": 2}})
+        loop = asyncio.get_running_loop()
+        views: dict[str, ViewModel] = {
+            "table": table_of(db, "t/"),
+            "chart": ChartModel(db, "t/", None, None, "spark", 60, "", 30, loop),
+            "keys": InspectorModel(db, loop),
+        }
+        async with page_of(tmp_path, **views) as tab:
+            shown = {
+                "table": "document.querySelector('#table .rx-space').innerText.includes('{x}')",
+                "chart": "document.querySelector('#chart .rx-spark-value')?.innerText === '{x}'",
+                "keys": "document.querySelector('#keys .rx-value').innerText.includes('{x}')",
+            }
+            await tab.wait("return document.querySelectorAll('#keys .rx-item').length === 1")
+            await tab.click("#keys .rx-item")
+            await tab.wait("return document.querySelectorAll('#keys .rx-item').length === 3")
+            await tab.click("#keys .rx-item", at=1)
+            for one in shown.values():
+                await tab.wait("return " + one.format(x=1))
+
+            for one in views.values():
+                one.receive = lambda message: None  # type: ignore[method-assign]
+            await tab.click("#table .rx-sort")
+            await asyncio.sleep(0.5)
+            for one in views.values():
+                del one.receive
+            await tab.wait(f"return {CELLS}[0][0] === '2'")
+
+            def dropped(self: Any, message: Any) -> None:
+                """What goes to a socket that is down."""
+
+            for x, what, by in ((11, type(views["table"]._carrier).send, dropped), (21, viewmodel.AWAY_AFTER, 0.0)):
+                mutant.replace(what, by, within=viewmodel if by == 0.0 else None)
+                await asyncio.sleep(0.2)
+                await db.put("t/1", {"x": x})
+                await asyncio.sleep(0.5)
+                assert not await tab.ask("return " + shown["table"].format(x=x)), "it was lost"
+                mutant.undo()
+                for one in shown.values():
+                    await tab.wait("return " + one.format(x=x))
+
+
+async def test_a_user_learns_what_was_not_written(tmp_path: Path, mutant: Mutant) -> None:
+    """Since it was lost, nobody is there, or the view has stopped; until it is known, what was typed stays there."""
+    async with rxmps3.connect("memory:browser-unwritten", by="ana", poll=0.05) as db:
+        await db.put_all({"t/1": {"x": 1}, "cfg": {"batch_size": 7}})
+        loop = asyncio.get_running_loop()
+        table, form = table_of(db, "t/"), ControlsModel(Training, db.key("cfg"), 30, loop)
+        shown = LiveModel(db.key("t/1"), drawn, 30, loop)
+        cell = "document.querySelectorAll('#table .rx-space .rx-td')[1]"
+        typed = "document.querySelectorAll('#form .rx-typed')[1]"
+        wrong = "document.querySelectorAll('#form .rx-wrong')[1].textContent"
+        bubble = "[...document.querySelectorAll('#table .rx-bubble')].at(-1)?.textContent"
+        async with page_of(tmp_path, height=1200, table=table, form=form, live=shown) as tab:
+
+            async def edit(text: str) -> None:
+                await tab.click("#table .rx-space .rx-td", 1, twice=True)
+                await tab.press(text, Keys.ENTER)
+
+            async def move(number: int) -> None:
+                await tab.ask(f"{typed}.value = {number}; {typed}.dispatchEvent(new Event('change'))")
+
+            await tab.wait(f"return {cell}?.textContent === '1' && {typed}.value === '7'")
+            for model in (table, form):
+                receive = model.receive
+                model.receive = lambda said, receive=receive: None if said.get("act") else receive(said)  # type: ignore
+            await edit("2")
+            await move(8)
+            assert await tab.ask(f"return [{cell}.textContent, {cell}.classList.contains('rx-sent')]") == ["2", True]
+            await tab.wait(f"return {bubble} === 'Not written: it may be lost on the way, look whether it is there'")
+            await tab.wait(f"return {wrong} === 'Not written: it may be lost on the way, look whether it is there'")
+            assert await tab.ask(f"return {cell}.textContent") == "1"
+            await db.put("cfg", {"batch_size": 9})
+            await tab.wait(f"return {typed}.value === '9' && {wrong} === ''")
+
+            waiting: list[Callable[[], None]] = []
+            for model in (table, form):
+                del model.receive
+                receive = model.receive
+                model.receive = lambda said, receive=receive: waiting.append(lambda: receive(said))  # type: ignore
+            await edit("3")
+            await move(10)
+            await asyncio.sleep(1)  # a kernel that computes meanwhile
+            assert await tab.ask(f"return [{cell}.textContent, {typed}.value]") == ["3", "10"]
+            for model in (table, form):
+                del model.receive
+            for one in waiting:
+                one()
+            await tab.wait(f"return {cell}.textContent === '3' && !{cell}.classList.contains('rx-sent')")
+            assert await tab.ask(f"return {cell}.classList.contains('rx-focus')")
+            assert (await db.get("t/1"), (await db.get("cfg"))["batch_size"]) == ({"x": 3}, 10)
+
+            mutant.replace(type(shown._carrier).set_states, lambda self, states, again=False: None)
+            await db.put("t/1", {"x": 4})
+            await asyncio.sleep(0.3)
+            mutant.undo()
+            assert await tab.ask("return document.querySelector('#live .rxmps3-live').innerText.includes('3')"), "lost"
+            await tab.wait("return document.querySelector('#live .rxmps3-live').innerText.includes('4')")
+
+            await tab.ask("window.was = models.table.socket; was.close()")
+            await tab.wait("return !models.table.connected")
+            await edit("5")
+            await tab.wait(f"return {bubble} === 'Not written: nobody answers'")
+            await db.put("t/1", {"x": 6})
+            await tab.ask("window.cut = Date.now()")
+            await tab.wait(f"return {cell}.textContent === '6'")
+            assert await tab.ask("return Date.now() - cut") < 3000, "as soon as it is connected, not at the next beat"
+            table.dispose()
+            await tab.wait("return document.querySelector('#table .rx-badge').textContent === 'stopped'")
+            await edit("7")
+            await tab.wait(f"return {bubble}.includes('this view has stopped')")
+            assert await db.get("t/1") == {"x": 6}
 
 
 async def test_a_form_is_moved_by_mouse_and_keyboard_and_moves_with_others(tmp_path: Path) -> None:

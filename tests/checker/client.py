@@ -63,8 +63,7 @@ class Client:
         if flushed:
             try:
                 async with asyncio.timeout(_PATIENCE):
-                    await db.refresh()
-                    self.note("final", keys=await _everything(db))
+                    self.note("final", keys=await self._read(db))
             except (rxmps3.Error, TimeoutError) as error:
                 self.note("stopped", why=f"cannot read at the end: {type(error).__name__}: {error}")
         _answer(order)
@@ -80,6 +79,16 @@ class Client:
                 return await rxmps3.connect(self._plan["url"], by=self._plan["client"], **self._plan["options"])
             except rxmps3.Unavailable as error:
                 self.note("error", why=f"opening: {error}"[:300])
+                await asyncio.sleep(0.1)
+
+    async def _read(self, db: rxmps3.Database) -> Seen:
+        """All there is now. A look that the network refuses is taken again: one may still be under way from before."""
+        while True:
+            try:
+                await db.refresh()
+                return await _everything(db)
+            except rxmps3.Unavailable as error:
+                self.note("error", why=f"reading: {error}"[:300])
                 await asyncio.sleep(0.1)
 
     def _see(self, values: Any) -> None:
@@ -121,7 +130,7 @@ class Client:
 
     def _next(self) -> tuple[str, Seen]:
         id = f"{self._plan['client']}.{self._plan['life']}.{self._number}"
-        tag = tag_key(self._plan["client"], self._number)
+        tag = tag_key(self._plan["client"], self._number, self._plan["life"])
         self._number += 1
         return id, {tag: id}
 

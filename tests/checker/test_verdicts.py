@@ -8,7 +8,7 @@ import pytest
 
 from tests.checker.logs import read_log, read_mps3, read_sequenced, read_versioned, time_of
 from tests.checker.planted import NOON, Person, Shelf, canonical, mps3, mps3_name, sequenced, write_of
-from tests.checker.trace import Call, Session, id_of, read_session, tag_key, value_of
+from tests.checker.trace import COUNTER, Call, Event, Session, id_of, read_session, tag_key, value_of
 from tests.checker.verdicts import KINDS, Expected, Report, judge
 
 A_LARGE_ONE = next(number for number in range(100) if len(canonical(value_of(f"eve.0.{number}"))) > 4096)
@@ -135,6 +135,36 @@ def test_half_a_write_that_was_only_shown() -> None:
     bob.sees(Call(call.id, {key: call.id for key in call.update if key != "y"}, 0))
     report = judge(read_sequenced(sequenced([[before], [call]])), [ana.session, bob.session], Expected(linear=False))
     assert "torn" in kinds(report)
+
+
+@pytest.mark.parametrize(("client", "life", "found"), [("ana", "ana.1", set[str]()), ("cid", "cid.0", {"torn"})])
+def test_what_an_earlier_process_left_may_still_be_pending_on_top_of_what_came_after(
+    client: str, life: str, found: set[str]
+) -> None:
+    """Until it is found in the log. To anybody else half of the write that replaced it is shown."""
+    left = Call("ana.0.0", {"x": "ana.0.0"}, 1.0)
+    after = Call("bob.0.0", {"x": "bob.0.0", "y": "bob.0.0"}, 2.0)
+    later = Session(client, life)
+    later.events += [Event(3.0, seen=left.update), Event(4.0, seen={"y": "bob.0.0"})]
+    sessions = [Session("ana", "ana.0"), Session("bob", "bob.0"), later]
+    for session, call in zip(sessions, (left, after), strict=False):
+        session.events.append(Event(call.at, call=call))
+    log = read_sequenced(sequenced([[left], [after]]))
+    assert kinds(judge(log, sessions, Expected(linear=False))) & {"torn"} == found
+
+
+@pytest.mark.parametrize(("failed", "found"), [(None, set[str]()), ("Conflict: counter", {"turned back"})])
+def test_what_an_earlier_process_left_may_be_refused_by_the_next(failed: str | None, found: set[str]) -> None:
+    """A write with a condition is shown by the next process of its client until that finds that it does not hold. One
+    whose refusal had been told is shown to nobody any more."""
+    left = Call("ana.0.0", {COUNTER: "ana.0.0"}, 1.0, failed=failed)
+    after = Call("bob.0.0", {COUNTER: "bob.0.0"}, 2.0)
+    first, bob, later = Session("ana", "ana.0"), Session("bob", "bob.0"), Session("ana", "ana.1")
+    first.events.append(Event(left.at, call=left))
+    bob.events.append(Event(after.at, call=after))
+    later.events += [Event(3.0, seen={COUNTER: left.id}), Event(4.0, seen={COUNTER: after.id})]
+    log = read_sequenced(sequenced([[after]]))
+    assert kinds(judge(log, [first, bob, later], Expected())) == found
 
 
 def test_a_view_that_turns_back() -> None:

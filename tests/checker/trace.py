@@ -41,9 +41,9 @@ def id_of(value: Any) -> str:
     return f"damaged: {json.dumps(value)[:100]}"
 
 
-def tag_key(client: str, number: int) -> str:
-    """The key by which a write is found again."""
-    return f"tag/{client}/{number % TAGS:02}"
+def tag_key(client: str, number: int, life: int = 0) -> str:
+    """The key by which a write is found again: no later process of the client writes it."""
+    return f"tag/{client}/{life}/{number % TAGS:02}"
 
 
 Seen = dict[str, str | None]

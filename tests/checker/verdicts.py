@@ -242,8 +242,9 @@ class _View:
         """Keys of which it is not known whether a pending write of an earlier life shows on them."""
         self._left: dict[str, Call] = {}
         for call in left:
-            self._left[call.id] = call
-            self.loose.update(call.update.keys())
+            if call.id in positions or _may_have_been_refused_later(call):
+                self._left[call.id] = call
+                self.loose.update(call.update.keys())
         self.unlike: set[str] = set()
         self._check(self.state.keys())
 
@@ -314,7 +315,7 @@ def _shown(
     state: Seen = {}
     cause = -1
     of_key = _history(log) if expected.linear else {}
-    view = _View(log, positions, [call for life in earlier for call in life.calls if call.id in positions])
+    view = _View(log, positions, [call for life in earlier for call in life.calls])
     judged = expected.linear
     for event in session.events:
         if event.call is not None:
@@ -360,6 +361,18 @@ def _shown(
             _fresh(session, event, of_key, calls, positions, report)
 
 
+def _may_have_been_refused_later(call: Call) -> bool:
+    """Whether it had a condition and its process did not live to hear how it ended: a later process of the client shows it
+    until it finds that the condition does not hold. When that was is not recorded, so nothing is told of its key."""
+    return COUNTER in call.update and call.acknowledged is None and call.failed is None
+
+
+def _may_be_left(session: Session, id: str) -> bool:
+    """Whether it is a write of an earlier process of the same client: until that is found in the log, it is pending here
+    and shown on top of whatever follows it there."""
+    return id.startswith(f"{session.client}.") and not id.startswith(f"{session.name}.")
+
+
 def _same_client(session: Session, call: Call) -> bool:
     return call.id.rsplit(".", 2)[0] == session.client
 
@@ -385,7 +398,9 @@ def _whole(
     for id in {id for id in seen.values() if id is not None and id in positions}:
         for key, asked in calls[id].update.items():
             other = state.get(key)
-            if other != asked and other is not None and positions.get(other, positions[id]) < positions[id]:
+            if other is None or _may_be_left(session, other):
+                continue
+            if other != asked and positions.get(other, positions[id]) < positions[id]:
                 report.found["torn"].append(f"{session.name} was shown {id}, but at {key} still {other}")
 
 
@@ -456,7 +471,11 @@ def _causality(sessions: list[Session], positions: dict[str, int], report: Repor
             saw = {
                 key: id
                 for key, id in saw.items()
-                if (key not in void if id is None else key != COUNTER and id in positions)
+                if (
+                    key not in void
+                    if id is None
+                    else key != COUNTER and id in positions and not _may_be_left(session, id)
+                )
             }
             if saw:
                 (steps if event.seen is not None else gets).append(Step(saw=saw))

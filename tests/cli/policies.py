@@ -28,8 +28,13 @@ class Ask:
 
 
 def matches(pattern: str, text: str) -> bool:
-    """``*`` stands for any characters and ``?`` for one, slashes included."""
-    parts = (".*" if sign == "*" else "." if sign == "?" else re.escape(sign) for sign in pattern)
+    """``*`` stands for any characters and ``?`` for one, slashes included; ``${*}``, ``${?}`` and ``${$}`` for a sign.
+
+    Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
+    """
+    signs = re.findall(r"\$\{.*?\}|.", pattern, re.DOTALL)
+    assert all(len(sign) == 1 or sign in ("${*}", "${?}", "${$}") for sign in signs), "a variable"
+    parts = (".*" if sign == "*" else "." if sign == "?" else re.escape(sign[2:-1] or sign) for sign in signs)
     return re.fullmatch("".join(parts), text, re.DOTALL) is not None
 
 

@@ -220,7 +220,7 @@ def test_what_others_wrote_cannot_steer_the_terminal(url: str) -> None:
 FAILURES = [
     (("get", "{url}", "nope"), 3, "NoSuchKey", r"there is no key 'nope'"),
     (("put", "{url}", "k", "hello"), 2, "InvalidValue", r"key 'k': not JSON: .* --string"),
-    (("put", "{url}", "k", "NaN"), 2, "InvalidValue", r"NaN is no JSON"),
+    (("put", "{url}", "k", "NaN"), 2, "InvalidValue", r"NaN is not a JSON"),
     (("put", "{url}", "k", "-5"), 2, "Usage", r"-5 .*two dashes.*put --help"),
     (("put", "{url}", "", "1"), 2, "InvalidKey", r"at least one character"),
     (("get", "{url}"), 2, "Usage", r"Missing argument 'KEY'"),
@@ -230,6 +230,10 @@ FAILURES = [
     (("watch", "{url}", "k", "--poll", "0"), 2, "InvalidOption", r"--poll is a positive number"),
     (("get", "./bucket", "k"), 2, "InvalidOption", r"not the URL of a storage: './bucket'"),
     (("get", "memory:", "k"), 2, "InvalidOption", r"ends with the command"),
+    (("copy", "{url}", "memory:x"), 2, "InvalidOption", r"ends with the command"),
+    (("put", "{url}", "k", "1", "--by", "\udcff"), 2, "InvalidOption", r"by is text"),
+    (("compact", "{url}", "--retention", "nan"), 2, "InvalidOption", r"--retention is a number of days"),
+    (("who", "{url}", "--ttl", "1e300"), 2, "InvalidOption", r"--ttl is a positive number"),
     (("demo", "--url", "memory:x"), 2, "InvalidOption", r"ends with the command"),
     (("get", "{url}", "k", "--region", "eu"), 2, "InvalidOption", r"no option region_name"),
     (("get", "{url}", "k", "--manifest", ""), 2, "InvalidOption", r"a manifest's name is not empty"),
@@ -403,6 +407,12 @@ def test_help_names_every_command_option_and_exit_code() -> None:
         assert outcome.code == 0
         assert [option for option in options if option not in outcome.out] == [], name
         assert re.search(r"Exit codes: 0 done\s+1 .*\s+2 .*\s+3 .*\s+4 .*\s+5 .*\s+6 .*\s+7 ", outcome.out)
+
+
+def test_help_names_the_extras_that_a_command_needs() -> None:
+    commands = {"demo": "studio", "studio": "studio", "top": "top"}
+    for extra, outcome in zip(commands.values(), several(*((name, "--help") for name in commands)), strict=True):
+        assert f"pip install 'rxmps3[{extra}]'" in re.sub(r"\s+", " ", outcome.out)
 
 
 def test_the_library_alone_imports_nothing_of_the_command() -> None:

@@ -108,6 +108,30 @@ def test_what_is_not_its_part_is_refused(protocol: ProtocolName) -> None:
     run_virtually(main())
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("odd", ["a*", "a?", "${aws:username}", "a$b"])
+def test_signs_in_a_name_are_no_patterns(protocol: ProtocolName, odd: str) -> None:
+    """In the prefix or in the name of a manifest."""
+
+    def allowed(place: Place, action: str, resource: str, **keys: str) -> set[bool]:
+        ask = Ask(action, resource, keys)
+        return {is_allowed(ask, role_policy(place, role), {"Statement": []}) for role in ROLES}
+
+    place, own, other = (
+        Place(BUCKET, f"{odd}/", protocol),
+        f"arn:aws:s3:::bucket/{odd}/main",
+        "arn:aws:s3:::bucket/ab/main",
+    )
+    assert allowed(place, "s3:GetObject", own) == {True}
+    assert allowed(place, "s3:GetObject", other) == {False}
+    assert allowed(place, "s3:ListBucket", "arn:aws:s3:::bucket", **{"s3:prefix": f"{odd}/main"}) == {True}
+    assert allowed(place, "s3:ListBucket", "arn:aws:s3:::bucket", **{"s3:prefix": "ab/main"}) == {False}
+    if protocol == "sequenced":  # the others need everything below the prefix
+        named = Place(BUCKET, PREFIX, protocol, [odd])
+        assert allowed(named, "s3:GetObject", f"arn:aws:s3:::bucket/app/{odd}") == {True}
+        assert allowed(named, "s3:GetObject", "arn:aws:s3:::bucket/app/ab") == {False}
+
+
 ADMIN = {"Statement": [{"Effect": "Allow", "Action": ["s3:PutObject", "s3:DeleteObject"], "Resource": "*"}]}
 
 
@@ -169,7 +193,7 @@ def test_places() -> None:
 
 async def test_the_command() -> None:
     url = "s3://bucket/app"
-    whole, role, part, versioned, wrong, both = await asyncio.to_thread(
+    whole, role, part, versioned, wrong, both, empty = await asyncio.to_thread(
         several,
         ("policy", url),
         ("policy", url, "--role", "writer", "-m", "main", "-m", "other"),
@@ -177,6 +201,7 @@ async def test_the_command() -> None:
         ("policy", url, "--protocol", "versioned", "--part", "lifecycle"),
         ("policy", "file:x"),
         ("policy", url, "--role", "reader", "--part", "bucket"),
+        ("policy", url, "--protocol", "mps3", "--part", "bucket"),
     )
     place = Place("bucket", "app/", "sequenced")
     document: Any = json.loads(whole.out)
@@ -184,6 +209,8 @@ async def test_the_command() -> None:
     assert json.loads(part.out) == document["bucket"] == bucket_policy(place)
     assert json.loads(role.out) == role_policy(Place("bucket", "app/", "sequenced", ["main", "other"]), "writer")
     assert json.loads(versioned.out) == lifecycle(Place("bucket", "app/", "versioned"))
-    assert (wrong.code, both.code) == (2, 2)
+    assert (wrong.code, both.code, empty.code) == (2, 2, 2)
+    assert "mps3" in empty.err
+    assert empty.out == ""
     for one in document["roles"].values():
         assert len(json.dumps(one)) < 6144  # what an identity policy may have

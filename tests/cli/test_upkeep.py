@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,12 @@ async def test_compact_gives_up_the_log_beyond_the_retention_in_two_steps(bucket
 
 async def test_compact_of_nothing_writes_nothing(tmp_path: Path) -> None:
     url = f"file:{tmp_path / 'nowhere'}"
-    nothing, negative = several(("compact", url, "--json"), ("compact", url, "--retention", "-1", "--json"))
+    nothing, negative, forever = several(
+        ("compact", url, "--json"),
+        ("compact", url, "--retention", "-1", "--json"),
+        ("compact", url, "--retention", "inf", "--json"),
+    )
+    assert forever == nothing
     assert (nothing.code, nothing.records[0]["checkpoint"]) == (0, None)
     assert not (tmp_path / "nowhere").exists()
     assert (negative.code, negative.error["kind"]) == (2, "InvalidOption")
@@ -195,7 +201,7 @@ async def test_export_and_import_and_export_again(bucket: Path, tmp_path: Path) 
     assert first.read_text().splitlines()[1:] == second.read_text().splitlines()[1:]
     assert await contents(target) == expected()
     assert found(bucket) == before
-    assert not list(tmp_path.glob("*.partial"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bucket", "first.jsonl", "second.jsonl", "target"]
     (version,) = rxmps3("log", target, "--json").records
     assert version["by"] == "mover"
 
@@ -224,6 +230,33 @@ async def test_an_export_that_fails_leaves_the_earlier_file_alone(bucket: Path, 
     assert file.read_text() == "the earlier one"
     assert unwritable.code == 2
     assert unwritable.error["kind"] == "InvalidOption"
+
+
+async def test_an_export_replaces_nothing_but_a_file(bucket: Path, tmp_path: Path) -> None:
+    url = await fill(bucket)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "link.partial").write_text("somebody's own")
+    os.mkfifo(tmp_path / "pipe")
+    folder, pipe, link = several(
+        *(("export", url, str(tmp_path / name), "--json") for name in ("folder", "pipe", "link"))
+    )
+    assert [outcome.error["kind"] for outcome in (folder, pipe)] == ["InvalidValue"] * 2
+    assert (link.code, (tmp_path / "link").is_symlink()) == (0, True)
+    assert len((tmp_path / "file").read_text().splitlines()) == 7
+    assert (tmp_path / "link.partial").read_text() == "somebody's own"
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+async def test_an_import_reads_what_can_be_read_only_once(bucket: Path, tmp_path: Path) -> None:
+    url = await fill(bucket)
+    whole = rxmps3("export", url, "-").out
+    for number, name in enumerate(("-", "/dev/stdin")):
+        imported = rxmps3("import", f"file:{tmp_path / str(number)}", name, "--json", stdin=whole)
+        assert imported.records == [{"keys": 5, "written": 5, "same": 0}]
+    (torn,) = several(("import", f"file:{tmp_path / 'torn'}", "-", "--json"), stdin=whole[:-10])
+    assert torn.error["kind"] == "Corrupt"
 
 
 async def test_files_that_are_not_whole_are_refused_and_nothing_is_written(bucket: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import rxmps3
 from rxmps3 import MISSING, Conflict, NotKept
 from rxmps3.storage import DirectoryStorage, MemoryStorage
 from tests.compat.recording import LeapingClock, Named, read_memory, read_tree, write_memory, write_tree
+from tests.compat.story import as_bytes, as_text
 
 T = TypeVar("T")
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -36,7 +37,7 @@ class Old:
     """
 
     def __init__(self, file: str, folder: Path) -> None:
-        self.kept: dict[str, Any] = json.loads((FIXTURES / file).read_text(encoding="utf-8"))
+        self.kept: dict[str, Any] = json.loads((FIXTURES / file).read_text(encoding="utf-8"), object_hook=as_bytes)
         self.options: dict[str, Any] = self.kept["options"]
         self.clock = LeapingClock(f"after {file}", datetime.fromisoformat(self.kept["ended"]))
         self.folder = folder / "bucket"
@@ -125,12 +126,24 @@ async def linear(request: pytest.FixtureRequest, tmp_path: Path) -> Old:
 
 def same(found: Any, expected: Any) -> None:
     """Equal as JSON: 1, 1.0 and true are three."""
-    assert json.dumps(found, sort_keys=True, indent=1) == json.dumps(expected, sort_keys=True, indent=1)
+    assert text_of(found) == text_of(expected)
+
+
+def text_of(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, indent=1, default=as_text)
 
 
 def test_each_protocol_is_among_them() -> None:
-    names = {path.rpartition("/")[2] for path in ALL if path.startswith("v0_1/")}
-    assert names == {"sequenced.json", "versioned.json", "mps3.json", "mps3-versioning.json"}
+    assert [
+        *(f"v0_1/{name}.json" for name in ("mps3-versioning", "mps3", "sequenced", "versioned")),
+        *(f"v0_2/{name}.json" for name in ("sequenced", "versioned")),
+    ] == ALL
+
+
+def test_checkpoints_in_chunks_and_packed_values_are_among_them() -> None:
+    bucket = json.loads((FIXTURES / "v0_2/sequenced.json").read_text(encoding="utf-8"))["bucket"]
+    assert len([name for name in bucket if "/checkpoint/" in name and "." in name.rpartition("-")[2]]) > 5
+    assert [name for name in bucket if name.startswith("main/values/@")]
 
 
 # -- the bucket ----------------------------------------------------------------------------------------------------

@@ -2,16 +2,18 @@
 
 Conventions, for whoever writes a page:
 
-* ``python`` blocks of a page run from top to bottom, on one event loop and with one set of names. There are
-  ``asyncio``, ``rxmps3``, ``rx`` (reactivex), ``ops`` (its operators) and ``db``, a fresh database in memory; ``await``
-  may stand anywhere. The working directory is empty at the start of a page.
+* ``python`` blocks of a page run from top to bottom, on one event loop and with one set of names, as at the prompt of
+  ``python -m asyncio``: a page imports what it uses, and opens its own databases. In the recipes of the cookbook there
+  are ``asyncio``, ``rxmps3``, ``rx`` (reactivex), ``ops`` (its operators) and ``db``, a fresh database in memory. The
+  working directory is empty at the start of a page.
 * A block that calls ``asyncio.run`` is a whole program and runs by itself.
 * ``expression  # → text`` must have that ``repr``; ``statement  # raises Name`` must raise that. ``…`` stands for
   anything.
 * What a block prints is the ``text`` block right after it, and nothing if there is none.
 * ``console`` blocks are shell sessions: ``$ command`` and what it prints, standard error included. ``rxmps3`` and
-  ``python`` are those of the tests. The working directory is that of the page.
+  ``python`` are those of the tests. Each begins in an empty directory.
 * ``py`` blocks are scripts for Streamlit, and run by ``tests/examples/test_board.py``.
+* ``py-app`` blocks are parts of programs for a framework, and only parsed; what they import from rxmps3 exists.
 * ``python3`` blocks are cells of a notebook, and run by ``tests/docs/test_jupyter.py``.
 * No other block is run. On pages that name an ``s3:`` URL, the environment points to a server with ``my-bucket``.
 """
@@ -40,7 +42,7 @@ import rxmps3
 __all__ = ["Block", "PageRun", "blocks_of", "differs", "pages", "run_session"]
 
 ROOT = Path(__file__).parent.parent.parent
-_FENCE = re.compile(r"^```(\w*)\s*$")
+_FENCE = re.compile(r"^```([\w-]*)\s*$")
 _EXPECTED = re.compile(r"#\s*(→|raises)\s*(.+?)\s*$")
 
 
@@ -109,19 +111,19 @@ def differs(found: str, shown: str) -> bool:
 
 
 class PageRun:
-    """Runs the blocks of one page, one after the other, in a directory of its own."""
+    """Runs the blocks of one page, one after the other.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: the working directory.
+        prepared: whether the names of a recipe are there from the start.
+    """
+
+    def __init__(self, directory: Path, *, prepared: bool = False) -> None:
         self.directory = directory
-        self._names: dict[str, Any] = {
-            "__name__": "__page__",
-            "asyncio": asyncio,
-            "rxmps3": rxmps3,
-            "rx": reactivex,
-            "ops": operators,
-            "_same": _same,
-            "_raised": _raised,
-        }
+        self._prepared = prepared
+        self._names: dict[str, Any] = {"__name__": "__page__", "_same": _same, "_raised": _raised}
+        if prepared:
+            self._names |= {"asyncio": asyncio, "rxmps3": rxmps3, "rx": reactivex, "ops": operators}
 
     def run(self, blocks: Sequence[Block]) -> None:
         """Run them. Raises what they raise, and AssertionError where a page shows something else than happens."""
@@ -150,7 +152,7 @@ class PageRun:
             runner.run(self._perform(code))
 
     async def _perform(self, code: Any) -> None:
-        if "db" not in self._names:
+        if self._prepared and "db" not in self._names:
             self._names["db"] = await rxmps3.connect("memory:")
         done = eval(code, self._names)
         if inspect.iscoroutine(done):

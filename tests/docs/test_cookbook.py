@@ -32,4 +32,4 @@ MARKED = [pytest.param(name, marks=[pytest.mark.heavy] * ("100_000" in block.tex
 
 @pytest.mark.parametrize("name", MARKED)
 def test_a_recipe_prints_what_it_shows_without_the_others(name: str, tmp_path: Path) -> None:
-    PageRun(tmp_path).run([RECIPES[name]])
+    PageRun(tmp_path, prepared=True).run([RECIPES[name]])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
 from tests.docs.blocks import ROOT, Block, PageRun, blocks_of, differs, pages, run_session
+from tests.docs.test_site import public
 from tests.servers import Moto
 
 BUCKET = "my-bucket"
@@ -16,7 +18,8 @@ PYTHON = [
     if any(block.language == "python" for block in blocks_of(page))
     and page.name != "cookbook.md"  # `test_cookbook` runs its recipes, each by itself
 ]
-SESSIONS = [page for page in pages() if any(block.language == "console" for block in blocks_of(page))]
+SESSIONS = [block for page in pages() for block in blocks_of(page) if block.language == "console"]
+PARTS = [block for page in pages() for block in blocks_of(page) if block.language == "py-app"]
 
 
 def name_of(page: Path) -> str:
@@ -49,14 +52,21 @@ def test_the_python_blocks_of_a_page_run(page: Path, tmp_path: Path, request: py
     blocks = [block for block in blocks_of(page) if block.language == "python"]
     if any("s3://" in block.text for block in blocks):
         request.getfixturevalue("bucket")
-    PageRun(tmp_path).run(blocks)
+    PageRun(tmp_path, prepared=page.parent == ROOT).run(blocks)  # the README goes on with the names of its program
 
 
-@pytest.mark.parametrize("page", SESSIONS, ids=name_of)
-def test_the_shell_sessions_of_a_page_run(page: Path, tmp_path: Path) -> None:
-    for block in blocks_of(page):
-        if block.language == "console":
-            run_session(block, tmp_path)
+@pytest.mark.parametrize("block", SESSIONS, ids=str)
+def test_a_shell_session_runs(block: Block, tmp_path: Path) -> None:
+    run_session(block, tmp_path)
+
+
+@pytest.mark.parametrize("block", PARTS, ids=str)
+def test_a_part_of_a_program_is_python_and_imports_what_is_public(block: Block) -> None:
+    tree = compile(block.text, str(block), "exec", flags=ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("rxmps3."):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            assert names <= public(node.module.removeprefix("rxmps3."))
 
 
 def test_the_quick_start_runs_on_s3_with_another_url(bucket: str, tmp_path: Path) -> None:
@@ -71,7 +81,7 @@ class TestTheRunnerItself:
     """It notices when a page is wrong."""
 
     def run(self, text: str, directory: Path, output: str = "") -> None:
-        PageRun(directory).run([Block(ROOT / "README.md", 1, "python", text, output)])
+        PageRun(directory, prepared=True).run([Block(ROOT / "README.md", 1, "python", text, output)])
 
     @pytest.mark.parametrize(
         ("text", "output"),

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 import rxmps3
-from rxmps3.log import codec
+from rxmps3.log import checkpoint_codec, codec
 from rxmps3.model.names import Layout
 from rxmps3.storage import Found, MemoryStorage, list_all
 from rxmps3.testing import ManualClock
@@ -79,9 +79,9 @@ def test_the_hashes_of_the_examples_are_true() -> None:
     assert head.checkpoint is not None
     packed = shown[layout.root + head.checkpoint.name]
     assert (head.checkpoint.sha256, head.checkpoint.size) == (hashlib.sha256(packed).hexdigest(), len(packed))
-    checkpoint = codec.decode_state(packed, "")
+    checkpoint = checkpoint_codec.decode_state(packed, "")
     assert checkpoint.chain == hashlib.sha256(second).hexdigest()
-    assert codec.encode_state(checkpoint.state, head.incarnation, 2, checkpoint.chain) == packed
+    assert checkpoint_codec.encode_state(checkpoint.state, head.incarnation, 2, checkpoint.chain) == packed
     assert codec.encode_head(head) == shown[layout.head]
 
 

@@ -99,7 +99,11 @@ def test_decisions_are_numbered_without_gaps_and_say_what_a_decision_says() -> N
         assert page.read_text().startswith(f"# {number}. ")
         parts = re.findall(r"^\*\*(\w+)\.\*\*", page.read_text(), re.M)
         assert parts == ["Context", "Decision", "Rejected", "Consequences"], page.name
-        assert re.search(r"^\d{4}-\d\d-\d\d · (accepted|replaced by \[\d+\]\(.+\))$", page.read_text(), re.M), page.name
+        assert re.search(
+            r"^\d{4}-\d\d-\d\d · (accepted(, changed by \[\d+\]\(.+\))?|replaced by \[\d+\]\(.+\))$",
+            page.read_text(),
+            re.M,
+        ), page.name
 
 
 # -- words -------------------------------------------------------------------------------------------------------
@@ -238,7 +242,7 @@ NUMBERS = [
     ("docs/offline.md", f"sent {committing.FORGOTTEN_AFTER.days} days ago"),
     ("docs/reading.md", f"in pages of up to {prefix.PAGE:,} keys"),
     ("docs/polling.md", f"from {Backoff().base} seconds up to `poll`"),
-    ("docs/polling.md", f"waits up to {Backoff().throttled_cap:.0f} seconds by chance"),
+    ("docs/polling.md", f"a random time of up to {Backoff().throttled_cap:.0f} seconds"),
     ("docs/upkeep.md", f"has {checkpoint.LINE_ENTRIES} entries or {checkpoint.LINE_BYTES >> 10} KiB"),
     ("docs/upkeep.md", f"each entry counting {checkpoint.REQUEST_WEIGHT >> 10} KiB more"),
     ("docs/upkeep.md", "wait {:.0f} to {:.0f} seconds".format(*keeping._OTHERS_WAIT)),  # pyright: ignore
@@ -253,7 +257,7 @@ NUMBERS = [
     ("docs/presence.md", f"up to {presence_who.MAX_ME_BYTES:,} bytes"),
     ("docs/presence.md", f"every {presence.DEFAULT_EVERY:.0f} seconds (`every`)"),
     ("docs/presence.md", f"none for {presence.DEFAULT_TTL:.0f} (`ttl`)"),
-    ("docs/changing.md", f"The last {undoing.DEPTH} writes can be undone"),
+    ("docs/changing.md", f"The last {undoing.DEPTH} steps can be undone"),
     ("docs/past.md", f"There are {archive.MOST_TAGS} tags at most"),
     ("docs/past.md", f"up to {words._LONGEST_TAG} characters"),  # pyright: ignore
     ("docs/past.md", f"up to {archive._READS_AT_ONCE} at a time"),  # pyright: ignore
@@ -290,7 +294,8 @@ def test_numbers_in_words_are_those_of_the_code() -> None:
     assert (fairness._ROUND, fairness._ACTIVE) == (1, 3), "turns, says the protocol"  # pyright: ignore
     assert 2**fairness._MOST_DOUBLINGS == 4, "doubles, four times at most, says the protocol"  # pyright: ignore
     assert 1 < fairness._PATIENCE < 2, "more than a second, says the protocol"  # pyright: ignore
-    assert fairness._SLOT_COMMITS * fairness._SLOTS_ALONE[1] == 20, "20 commits' time, says the protocol"  # pyright: ignore
+    assert fairness._PATIENCE_OF_A_NEWCOMER == 0.5, "half a second, says the protocol"  # pyright: ignore
+    assert fairness._SLOT_COMMITS * fairness._SLOTS_ALONE[1] == 14, "14 commits' time, says the protocol"  # pyright: ignore
     assert fairness._GAP_ALONE == 4, "four seconds, says the protocol"  # pyright: ignore
     assert claims.HELD_FOR == 5, "five seconds, says changing"
     assert (transaction._FIRST_WAIT, transaction._LONGEST_WAIT) == (0.005, 0.2), "says changing"  # pyright: ignore

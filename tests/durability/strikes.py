@@ -18,17 +18,18 @@ __all__ = ["Bucket", "FastClock", "state"]
 
 
 class FastClock(SystemClock):
-    """The system's clock, which a test puts forward."""
+    """The system's clock, which a test puts forward; while a computer sleeps, the monotonic one stands still."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ahead = 0.0
+        self.slept = 0.0
 
     def monotonic(self) -> float:
         return super().monotonic() + self.ahead
 
     def now(self) -> datetime:
-        return super().now() + timedelta(seconds=self.ahead)
+        return super().now() + timedelta(seconds=self.ahead + self.slept)
 
 
 class Bucket:

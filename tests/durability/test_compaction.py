@@ -184,6 +184,26 @@ async def test_the_retention_is_as_long_as_asked_for() -> None:
 
 
 @virtually
+async def test_another_database_among_the_values_is_left_alone() -> None:
+    """Somebody opened an address within the folder of this manifest. All other values that nobody uses are collected."""
+    clock = SimClock("a")
+    bucket, apart = MemoryStorage(clock=clock), MemoryStorage(clock=clock)
+    async with on(apart, clock=clock) as other:
+        await other.put_all({"large": LARGE, "small": 1})
+    async with on(bucket, clock=clock) as db:
+        await db.put("key", LARGE)
+        for name, body in (await contents(apart)).items():
+            await bucket.put(f"main/values/app/{name}", body)
+        await db.put("app/key", LARGE)
+        await db.put_all({"key": 1, "app/key": 1})
+    theirs = {name for name in await contents(bucket) if name.startswith("main/values/app/main/")}
+    await grow_old(bucket, clock)
+    left = {name for name in await contents(bucket) if name.startswith("main/values/")}
+    assert left == theirs
+    assert any("/app/main/values/large@" in name for name in left)
+
+
+@virtually
 async def test_an_uploaded_value_that_nobody_ever_committed_goes_after_a_day_and_not_before() -> None:
     clock = SimClock("a")
     bucket = MemoryStorage(clock=clock)

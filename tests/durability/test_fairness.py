@@ -10,6 +10,7 @@ import rxmps3
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import LatencyStorage
 from rxmps3.testing.virtual import SimClock, run_virtually
+from tests.benchmarks.virtual_contention import puts, virtually
 from tests.durability.helpers import on
 
 WARM_UP = 30.0
@@ -52,6 +53,34 @@ def test_a_slow_client_gets_its_turn_beside_a_fast_one(slower: int, least: int) 
     assert counts[1] >= least, counts
 
 
+async def _first_commit_of_a_newcomer(number: int) -> float:
+    """How long the first put of a client takes beside another that has committed without a pause for five seconds."""
+    bucket, commit_takes = MemoryStorage(clock=SimClock("bucket")), 0.01
+
+    def far(clock: SimClock) -> LatencyStorage:
+        return LatencyStorage(bucket, clock, lambda: commit_takes * clock.rng.uniform(0.8, 1.2))
+
+    old, new = SimClock(f"old {number}"), SimClock(f"new {number}")
+
+    async def write(db: rxmps3.Database) -> None:
+        while True:
+            await db.put("old", old.monotonic())
+
+    async with on(far(old), clock=old, poll=60) as first, on(far(new), clock=new, poll=60) as second:
+        writing = asyncio.ensure_future(write(first))
+        await new.sleep(5.0)
+        began = new.monotonic()
+        await second.put("new", True)
+        took = new.monotonic() - began
+        writing.cancel()
+    return took
+
+
+def test_a_newcomer_is_committed_within_two_seconds_beside_a_writer_that_leaves_no_gap() -> None:
+    waits = [run_virtually(_first_commit_of_a_newcomer(number)) for number in range(5)]
+    assert max(waits) < 2.0, waits
+
+
 async def _moves(latencies: list[float]) -> list[list[float]]:
     """When each client has made a transaction that meets all others', one after the other, for a minute."""
     bucket = MemoryStorage(clock=SimClock("bucket"))
@@ -83,6 +112,15 @@ def test_transactions_that_meet_all_others_wait_for_seconds_at_most(latencies: l
     for moments in run_virtually(_moves(latencies)):
         waits = [after - before for before, after in zip([0.0, *moments], moments, strict=False)]
         assert max(waits) <= longest, (len(moments), waits)
+
+
+@pytest.mark.parametrize(("clients", "most"), [(1, 1.1), (2, 2.4), (8, 9.0)])
+def test_a_commit_beside_others_takes_few_requests_and_less_than_two_seconds(clients: int, most: float) -> None:
+    """Whoever commits beside others reads what each of them has committed: with eight, that is seven requests."""
+    run = virtually(puts, clients, 5.0)
+    assert run.requests < most
+    assert run.longest < 2.0
+    assert min(run.commits) * 1.6 > max(run.commits), run.commits
 
 
 def test_a_client_alone_is_not_held_up_much() -> None:

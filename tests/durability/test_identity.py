@@ -54,6 +54,17 @@ async def test_nothing_is_acknowledged_in_an_emptied_bucket_and_it_can_be_opened
             assert await state(later) == {"other": 1}
 
 
+async def test_a_computer_that_has_slept_writes_nothing_into_an_emptied_bucket(near: Bucket) -> None:
+    async with near.connect() as db:
+        await db.put("k", 1)
+        await near.empty()
+        near.clock.slept += 3600
+        with pytest.raises(Gone, match="deleted"):
+            await db.put("k", 2)
+        left = [name for name in await near.names() if "k@" not in name and name != "k"]
+        assert left == []
+
+
 async def test_nothing_is_acknowledged_in_a_database_that_another_has_made_anew(bucket: Bucket) -> None:
     async with bucket.connect() as db:
         await db.put("k", 1)

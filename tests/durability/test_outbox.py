@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from reactivex import Subject
@@ -26,7 +27,7 @@ from rxmps3.local.outbox import Outbox, open_sealed, seal
 from rxmps3.model import jsontext
 from rxmps3.model.state import Write, WriteId
 from rxmps3.replica import Replica
-from rxmps3.storage import Found, MemoryStorage
+from rxmps3.storage import Found, MemoryStorage, Storage, list_all
 from rxmps3.testing import FaultyStorage, Request
 from rxmps3.testing.faults import deny, fail_on, lose_answers, offline
 from tests.behaviour.helpers import Gate, eventually, trace
@@ -612,12 +613,74 @@ async def test_where_the_log_was_when_a_write_was_first_sent_is_kept_for_as_long
     heir = Outbox(adopting)
     await heir.adopt(await Outbox(disk).restore())
     assert await afters(adopting) == ["a", "c", None]
-    sent = await disk.get("sent")
-    assert isinstance(sent, Found)
-    members = jsontext.decode(open_sealed(sent.body, "sent"))
-    del members["after"]  # as it was written before there was such a thing
-    await disk.put("sent", seal(jsontext.encode(members)))
+    newest = max([await _note(disk, name) for name in ("sent", "sent-2")], key=lambda note: note["note"])
+    del newest["after"], newest["note"]  # as it was written before there were such things
+    await disk.put("sent", seal(jsontext.encode(newest)))
+    await disk.delete("sent-2")
     assert await afters(disk) == ["", "", None]
+
+
+async def _note(disk: MemoryStorage, name: str) -> dict[str, Any]:
+    found = await disk.get(name)
+    assert isinstance(found, Found)
+    return jsontext.decode(open_sealed(found.body, name))
+
+
+@pytest.mark.parametrize("kind", ["sent", "refused"])
+async def test_a_note_that_is_cut_short_is_as_if_it_had_not_begun(kind: str) -> None:
+    """Nothing was sent upon it, and nothing was said to be taken back. Whichever of the two files it is, and however
+    often the disk refused it before."""
+    writes = [Write(WriteId("w", number), "", {"k": None}) for number in range(1, 5)]
+    disk = FaultyStorage(MemoryStorage())
+    outbox = Outbox(disk)
+    await outbox.add([(write, {}) for write in writes], "")
+
+    async def note(id: WriteId) -> None:
+        await (outbox.mark_sent([id], None, f"{id.number}") if kind == "sent" else outbox.refuse([id]))
+
+    for noted, write in enumerate(writes, 1):
+        before = await _contents(disk)
+        disk.plan = fail_on(lambda request: request.verb == "put", lambda: Unavailable("full"))
+        for _ in range(noted):
+            with pytest.raises(Unavailable):
+                await note(write.id)
+        disk.plan = ()
+        await note(write.id)
+        after = await _contents(disk)
+        (changed,) = [name for name, body in after.items() if before.get(name) != body]
+        for length in (0, 10, 70, None):
+            torn = MemoryStorage()
+            for name, body in after.items():
+                await torn.put(name, body[:length] if name == changed else body)
+            whole = noted if length is None else noted - 1
+            restored = await Outbox(torn).restore(untouched=True)
+            if kind == "sent":
+                assert [one.after for one in restored] == [f"{n}" if n <= whole else None for n in range(1, 5)]
+            else:
+                assert [one.write.id.number for one in restored] == list(range(whole + 1, 5))
+            assert await _contents(torn) == {**after, changed: after[changed][:length]}, "an inspection changes nothing"
+
+
+async def test_notes_of_an_earlier_version_hold_until_the_next_is_complete() -> None:
+    """It had one file of each, without a number."""
+    disk = MemoryStorage()
+    outbox = Outbox(disk)
+    await outbox.add([(Write(WriteId("w", number), "", {"k": None}), {}) for number in (1, 2, 3)], "")
+    await disk.put("sent", seal(jsontext.encode({"after": [[2, "a"]], "through": 2, "date": None})))
+    await disk.put("refused", seal(jsontext.encode([["w", 1]])))
+    later = Outbox(disk)
+    assert [(one.write.id.number, one.after) for one in await later.restore()] == [(2, "a"), (3, None)]
+    await later.mark_sent([WriteId("w", 3)], None, "b")
+    await later.refuse([WriteId("w", 2)])
+    assert [(one.write.id.number, one.after) for one in await Outbox(disk).restore()] == [(3, "b")]
+    for name in ("sent-2", "refused-2"):
+        await disk.put(name, b"cut sho")
+    assert [(one.write.id.number, one.after) for one in await Outbox(disk).restore()] == [(2, "a"), (3, None)]
+
+
+async def _contents(storage: Storage) -> dict[str, bytes]:
+    found = {listed.name: await storage.get(listed.name) for listed in await list_all(storage, "")}
+    return {name: answer.body for name, answer in found.items() if isinstance(answer, Found)}
 
 
 async def test_what_a_write_rests_on_is_kept_with_it(caplog: pytest.LogCaptureFixture) -> None:

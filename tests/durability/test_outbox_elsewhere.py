@@ -109,6 +109,26 @@ async def test_they_are_moved_and_sent(place: Place, tmp_path: Path) -> None:
         assert await db.get_many(["a", "b", "large"]) == {"a": 1, "b": 2, "large": large}
 
 
+async def test_who_names_another_address_or_folder_is_told(place: Place, tmp_path: Path) -> None:
+    await written_offline(place, tmp_path, elsewhere(place), "a")
+    (folder,) = tmp_path.iterdir()
+    (tmp_path / "foreign").mkdir()
+
+    def said(*arguments: str) -> tuple[int, str]:
+        outcome = run("outbox", *arguments)
+        return outcome.code, outcome.out or outcome.err
+
+    code, line = await asyncio.to_thread(said, str(tmp_path), "--send", "--database", "s3://another/")
+    assert code == 0
+    assert line.startswith("nothing waits to be sent to s3://another/; something does to s3://")
+    for within in (folder, folder / "main"):
+        code, line = await asyncio.to_thread(said, str(within))
+        assert code == 2
+        assert line.endswith(f"name {str(tmp_path)!r}\n")
+    assert await asyncio.to_thread(said, str(tmp_path / "foreign"), "--send") == (0, "nothing waits to be sent\n")
+    assert len((await outbox(tmp_path)).records) == 1
+
+
 async def test_what_a_process_has_open_is_left_alone(place: Place, tmp_path: Path) -> None:
     async with on(place, tmp_path, elsewhere(place), online=False) as db:
         await db.put("a", 1).stored
@@ -117,6 +137,8 @@ async def test_what_a_process_has_open_is_left_alone(place: Place, tmp_path: Pat
         to = ("--move-to", place.url, "--endpoint-url", place.options["endpoint_url"])
         assert (await outbox(tmp_path, *to, "--send")).records == []
         assert (await outbox(tmp_path)).records == [found]
+        told = await asyncio.to_thread(run, "outbox", str(tmp_path), "--send")
+        assert "a process has them open and sends them" in told.out
 
 
 async def test_an_environment_that_leads_elsewhere_sends_nothing(
@@ -185,4 +207,4 @@ async def test_handles_of_two_profiles_are_two(place: Place, tmp_path: Path, mon
         monkeypatch.setenv("AWS_PROFILE", "one")
         async with rxmps3.connect(place.url, **elsewhere(place)) as other:
             await other.put("a", 2)
-            assert db.key("a").value == 1  # a replica of its own, which has not looked yet
+            assert db.key("a").value == 1  # a replica of its own, which has no look has been made yet

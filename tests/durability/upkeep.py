@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from rxmps3.log import codec
-from rxmps3.log.checkpoint import load
+from rxmps3.log.checkpoint_codec import Checkpoint
+from rxmps3.log.sequenced.checkpoints import load
 from rxmps3.model.names import Layout
 from rxmps3.model.state import ContentObject, Entry, State, fold
 from rxmps3.storage import Found, Storage, list_all
@@ -73,7 +74,7 @@ async def check(bucket: Storage) -> State:
     ends: list[State] = []
     starts = [(ref.seq, await load(bucket, LAYOUT, head.incarnation, ref)) for ref in refs if ref.seq >= head.floor]
     if not head.floor:
-        starts.insert(0, (0, codec.Checkpoint(head.incarnation, 0, "", State())))
+        starts.insert(0, (0, Checkpoint(head.incarnation, 0, "", State())))
     else:
         assert head.floor in [ref.seq for ref in refs], "the floor is the number of a kept checkpoint"
     for seq, checkpoint in starts:

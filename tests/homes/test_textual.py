@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+import reactivex as rx
+from pydantic import Field
 from textual.app import App, ComposeResult
 from textual.reactive import reactive
 from textual.widgets import Label
@@ -14,9 +16,15 @@ from textual.widgets import Label
 import rxmps3
 from rxmps3.homes.textual import bind, show
 
+Short = Annotated[str, Field(max_length=10)]
+
 
 class Board(App[None]):
     heading = reactive("")
+    gain = reactive(0)
+
+    def validate_gain(self, gain: int) -> int:
+        return min(gain, 10)
 
     def __init__(self, db: rxmps3.Database) -> None:
         super().__init__()
@@ -26,7 +34,8 @@ class Board(App[None]):
         yield Label(id="todo")
 
     def on_mount(self) -> None:
-        bind(self, "heading", self.db.key("heading", str, default="untitled"))
+        bind(self, "heading", self.db.key("heading", Short, default="untitled"))
+        bind(self, "gain", self.db.key("gain", int, default=0))
         todo = self.query_one("#todo", Label)
         show(todo, self.db.observe_prefix("todo/"), lambda label, items: label.update(", ".join(items.values())))
 
@@ -72,3 +81,40 @@ async def test_what_is_no_reactive_is_refused(db: rxmps3.Database) -> None:
     async with app.run_test():
         with pytest.raises(rxmps3.InvalidOption, match="no reactive 'missing'"):
             bind(app, "missing", db.key("heading"))
+
+
+async def test_what_the_key_does_not_take_goes_back(db: rxmps3.Database) -> None:
+    app = Board(db)
+    failures: list[rxmps3.Failure] = []
+    db.errors.subscribe(failures.append)
+    async with app.run_test(notifications=True) as pilot:
+        await until(lambda: app.heading == "untitled")
+        app.heading = "much too long"
+        await until(lambda: app.heading == "untitled")
+        await pilot.pause()
+        assert len(failures) == 1
+        assert ["not written" in one.message for one in app._notifications] == [True]
+        app.heading = "Plans"
+        await until(lambda: app.heading == "Plans")
+        await pilot.pause()
+        assert await db.get("heading") == "Plans"
+
+
+async def test_what_a_validator_makes_of_a_value_is_not_written(db: rxmps3.Database) -> None:
+    app = Board(db)
+    async with app.run_test() as pilot:
+        await db.put("gain", 50)
+        await until(lambda: app.gain == 10)
+        await pilot.pause()
+        assert await db.get("gain") == 50
+        app.gain = 7
+        await pilot.pause()
+        assert await db.get("gain") == 7
+        assert list(app._notifications) == []
+
+
+async def test_a_source_that_fails_is_told(db: rxmps3.Database) -> None:
+    app = Board(db)
+    async with app.run_test(notifications=True):
+        show(app.query_one("#todo", Label), rx.throw(ValueError("broken")), lambda label, item: None)
+        await until(lambda: [one.message for one in app._notifications] == ["ValueError: broken"])

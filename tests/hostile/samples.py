@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from reactivex import Subject
 
 import rxmps3
-from rxmps3.log import codec
+from rxmps3.log import checkpoint_codec, codec
 from rxmps3.model import jsontext
 from rxmps3.model.names import Layout
 from rxmps3.model.state import Entry, Inline, State, Write, WriteId
@@ -275,11 +275,11 @@ def _of_another_client(sample: Sample, role: str, body: bytes) -> bytes:
         return an_entry(int(number), original.previous, {"a": "forged"})
     name = sample.names()[role]
     ref = next(ref for ref in (*head.kept, head.checkpoint) if ref is not None and name.endswith(ref.name))
-    found = codec.decode_state(gzip.decompress(body), name)
+    found = checkpoint_codec.decode_state(gzip.decompress(body), name)
     forged = State(
         found.state.entries.patched({"a": Entry("m-1", Inline('"forged"'))}), found.state.writers, found.state.version
     )
-    return gzip.compress(codec.encode_state(forged, head.incarnation, ref.seq, found.chain), mtime=0)
+    return gzip.compress(checkpoint_codec.encode_state(forged, head.incarnation, ref.seq, found.chain), mtime=0)
 
 
 def an_entry(

@@ -43,12 +43,36 @@ class Kernel:
 
     async def click(self, button_id: str) -> None:
         """Press a button, as the page does."""
-        data = {"method": "custom", "content": {"event": "click"}}
-        await self._ask("comm_msg", {"comm_id": button_id, "data": data}, {})
+        await self.tell(button_id, {"event": "click"})
 
-    async def _ask(self, kind: str, content: dict[str, Any], metadata: dict[str, Any]) -> None:
+    async def tell(self, widget_id: str, message: dict[str, Any], subshell: str | None = None) -> None:
+        """Send a message to a widget as a page does, which has a subshell of its own."""
+        await self.to_comm(widget_id, {"method": "custom", "content": message}, subshell)
+
+    async def to_comm(self, widget_id: str, data: dict[str, Any], subshell: str | None = None) -> None:
+        """Send what a page sends to a widget's comm."""
+        await self._ask("comm_msg", {"comm_id": widget_id, "data": data}, {}, subshell)
+
+    async def subshell(self) -> str:
+        """Make a subshell, as each page of JupyterLab does for its widgets."""
+        return (await self._control("create_subshell_request", {}))["subshell_id"]
+
+    async def delete_subshell(self, subshell: str) -> None:
+        """As a page does when it is closed."""
+        await self._control("delete_subshell_request", {"subshell_id": subshell})
+
+    async def _control(self, kind: str, content: dict[str, Any]) -> dict[str, Any]:
+        client: Any = self._client.kc
+        client.control_channel.send(client.session.msg(kind, content))
+        return (await client.get_control_msg(timeout=60))["content"]
+
+    async def _ask(
+        self, kind: str, content: dict[str, Any], metadata: dict[str, Any], subshell: str | None = None
+    ) -> None:
         client: Any = self._client.kc
         message = client.session.msg(kind, content, metadata=metadata)
+        if subshell is not None:
+            message["header"]["subshell_id"] = subshell
         client.shell_channel.send(message)
         while True:
             heard = await client.get_iopub_msg(timeout=60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ class Page:
         model.attach(self)
         model.receive({"kind": "points", "view": "one"})
 
-    def set_state(self, name: str, value: Any) -> None:
+    def set_states(self, states: Mapping[str, Any], *, again: bool = False) -> None:
         pass
 
     def send(self, message: Message) -> None:
@@ -149,3 +150,46 @@ async def test_numbers_that_no_json_has_and_too_many_series_do_no_harm(mutant: M
 async def test_what_makes_no_sense_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(rxmps3.InvalidOption):
         chart(Subject(), **options)
+
+
+async def test_a_mapping_with_the_field_x_is_one_point_of_a_stream() -> None:
+    async with rxmps3.connect("memory:", by="ana") as db:
+        page = page_of(db.key("progress"), x="step", y=["loss"])
+        for step, loss in enumerate((3.0, 2.0, 1.5)):
+            await db.put("progress", {"step": step, "loss": loss, "note": "x"})
+            await frame()
+        assert page.series == {"loss": [[0, 1, 2], [3.0, 2.0, 1.5]]}
+        page.model.dispose()
+
+
+async def test_a_mapping_of_records_is_still_one_of_records() -> None:
+    source: Subject[Any] = Subject()
+    page = page_of(source, x="step")
+    source.on_next({"step": {"step": 1, "loss": 2.0}, "b": {"step": 0, "loss": 3.0}})
+    await frame()
+    assert page.series == {"loss": [[0, 1], [3.0, 2.0]]}
+    page.model.dispose()
+
+
+async def test_a_stream_of_records_keeps_the_latest(mutant: Mutant) -> None:
+    mutant.replace(charts.MOST_POINTS, 3, within=charts)
+    source: Subject[Any] = Subject()
+    page = page_of(source, x="step")
+    for step in range(6):
+        source.on_next({"step": step, "loss": 1.0})
+    await frame()
+    assert page.series == {"loss": [[3, 4, 5], [1.0, 1.0, 1.0]]}
+    page.model.dispose()
+
+
+async def test_a_chart_with_rows_and_nothing_to_draw_says_so() -> None:
+    source: Subject[Any] = Subject()
+    page = page_of(source, x="stpe", y=["loss"])
+    source.on_next({"a": {"step": 1, "loss": 2.0}})
+    await frame()
+    assert page.model.state["problem"] == "nothing to draw: no row has a number in 'loss' and a value in 'stpe'"
+    source.on_next({"a": {"stpe": 1, "loss": 2.0}})
+    await frame()
+    assert page.model.state["problem"] == ""
+    assert page.series == {"loss": [[1], [2.0]]}
+    page.model.dispose()

@@ -176,13 +176,13 @@ async def test_arguments_that_make_no_sense_are_refused_at_once(cells: Kernel) -
         "    except rxmps3.InvalidOption as error: return str(error)"
     )
     for call, complaint in {
-        "live, 'k'": "'k' is no Observable",
+        "live, 'k'": "'k' is not an Observable",
         "live, k, render='b'": "cannot be called",
         "live, k, fps=0": "fps=0 is not above 0",
         "bind, w, 'vlaue', k": "has no trait 'vlaue'",
         "bind, w, 'value', k, fps=-1": "fps=-1 is not above 0",
-        "bind, w, 'value', db.observe('k')": "is no key",
-        "bind, 'w', 'value', k": "'w' is no widget",
+        "bind, w, 'value', db.observe('k')": "is not a key",
+        "bind, 'w', 'value', k": "'w' is not a widget",
     }.items():
         assert complaint in await cells.run(f"print(refused({call}))"), call
     assert await cells.run("any(isinstance(one, LiveView) for one in gc.get_objects())") == "False"
@@ -306,6 +306,56 @@ async def test_a_drag_is_one_step_of_undo_and_what_others_moved_is_left(cells: K
     )
 
 
+async def test_a_drag_is_one_step_of_the_databases_undo(cells: Kernel) -> None:
+    await cells.run(
+        "import ipywidgets\n"
+        "db = await rxmps3.connect('memory:drags', poll=0.05); await db.put_all({'low': 1, 'high': 9, 'note': 'first'})\n"
+        "ends = ipywidgets.IntSlider()\n"
+        "bound = bind(ends, {'value': db.key('low'), 'max': db.key('high')}, fps=100)\n"
+        "async def drag(*values):\n"
+        "    for value in values:\n"
+        "        ends.max, ends.value = value + 10, value; await asyncio.sleep(0.03)\n"
+        "    await asyncio.sleep(0.1)\n"
+        "async def now(): return (ends.value, ends.max), await db.get_many(['low', 'high'])"
+    )
+    assert await cells.run("await asyncio.sleep(0.1); ends.value, ends.max") == "(1, 9)"
+    before = int(await cells.run("int(db.status.value.head)"))
+    await cells.run("await drag(*range(20, 40))")
+    assert int(await cells.run("int(db.status.value.head)")) > before + 10, "a drag is many writes"
+    assert await cells.run("await now()") == "((39, 49), {'low': 39, 'high': 49})"
+    await cells.run("await asyncio.sleep(0.6); await drag(60, 61, 62); await db.put('note', 'second');")
+
+    undone = "await db.undo(); await asyncio.sleep(0.1); await now()"
+    assert await cells.run("await db.undo(); await db.get('note')") == "'first'"
+    assert await cells.run(undone) == "((39, 49), {'low': 39, 'high': 49})"
+    assert await cells.run(undone) == "((1, 9), {'low': 1, 'high': 9})"
+    assert await cells.run(undone.replace("undo", "redo")) == "((39, 49), {'low': 39, 'high': 49})"
+    assert await cells.run(undone.replace("undo", "redo")) == "((62, 72), {'low': 62, 'high': 72})"
+    assert await cells.run("await db.redo(); await db.get('note'), await db.redo()") == "('second', '')"
+
+    await cells.run("await asyncio.sleep(0.6); await drag(80, 81);")
+    assert (
+        await cells.run("bound.undo(); await asyncio.sleep(0.1); await now()") == "((62, 72), {'low': 62, 'high': 72})"
+    )
+
+
+async def test_a_drag_in_a_form_is_one_step_of_undo(cells: Kernel) -> None:
+    await cells.run(
+        "from pydantic import BaseModel, Field\nfrom rxmps3.jupyter import controls\n"
+        "class Lamp(BaseModel):\n    light: int = Field(5, ge=0, le=100)\n    on: bool = True\n"
+        "db = await rxmps3.connect('memory:forms', poll=0.05); await db.put('lamp', {'light': 7, 'on': False})\n"
+        "form = controls(Lamp, db.key('lamp', Lamp)); await asyncio.sleep(0.1)\n"
+        "async def drag(*values):\n"
+        "    for value in values:\n"
+        "        form.model.receive({'kind': 'field', 'view': 'page', 'path': ['light'], 'value': value})\n"
+        "        await asyncio.sleep(0.05)"
+    )
+    await cells.run("await drag(*range(20, 30)); await asyncio.sleep(0.1)")
+    assert await cells.run("await db.get('lamp')") == "{'light': 29, 'on': False}"
+    assert await cells.run("await db.undo(); await db.get('lamp')") == "{'light': 7, 'on': False}"
+    assert await cells.run("await db.redo(); await db.get('lamp')") == "{'light': 29, 'on': False}"
+
+
 async def test_many_traits_are_bound_at_once(cells: Kernel) -> None:
     await cells.run(
         "import ipywidgets; db = await rxmps3.connect('memory:traits'); await db.put_all({'v': 5, 'm': 50})\n"
@@ -317,6 +367,9 @@ async def test_many_traits_are_bound_at_once(cells: Kernel) -> None:
     assert await cells.run("bound.undo(), await db.get_prefix()") == "(True, {'m': 50, 'v': 9})"
     assert await cells.run("bound.undo(), await db.get_prefix()") == "(True, {'m': 50, 'v': 5})"
     assert await cells.run("bound.redo(), await db.get_prefix()") == "(True, {'m': 50, 'v': 9})"
+    await cells.run("await asyncio.sleep(0.6); slider.value = 20; slider.max = 80; await asyncio.sleep(0.1)")
+    assert await cells.run("bound.undo(), await db.get_prefix()") == "(True, {'m': 50, 'v': 9})", "one action"
+    assert await cells.run("bound.redo(), await db.get_prefix()") == "(True, {'m': 80, 'v': 20})"
     assert await cells.run("bound.dispose(); print(bound)") == "<Bindings of 'value', 'max'>"
 
 
@@ -346,3 +399,65 @@ async def test_a_key_as_the_last_line_of_a_cell_is_live(cells: Kernel) -> None:
     assert "application/vnd.jupyter.widget-view+json" in cell["outputs"][0]["data"]
     assert await cells.run("db") == "<Database memory:last-line manifest 'main', 1 keys>"
     assert await cells.run("print(db.key('k'))") == "<Key key 'k'>"
+
+
+async def test_pages_come_and_go_and_every_message_is_heard_on_the_cells_thread(cells: Kernel) -> None:
+    await cells.run(
+        "import threading, ipykernel\n"
+        "from rxmps3.jupyter import table\n"
+        "db = await rxmps3.connect('memory:subshells', poll=0.05); await db.put('t/a', {'x': 1})\n"
+        "view = table(db, 't/'); heard = []; receive = view.model.receive\n"
+        "def hear(message): heard.append((message['view'], threading.current_thread().name)); receive(message)\n"
+        "view.model.receive = hear\n"
+        "import ipywidgets; other = await rxmps3.connect('memory:sliders'); gain = other.key('gain', default=0)\n"
+        "one, two = ipywidgets.IntSlider(), ipywidgets.IntSlider()\n"
+        "for slider in (one, two): bind(slider, 'value', gain)"
+    )
+    if int(await cells.run("print(ipykernel.__version__.split('.')[0])")) < 7:
+        pytest.skip("this ipykernel has no subshells")
+    table, one, two = (await cells.run("print(view.comm.comm_id, one.comm.comm_id, two.comm.comm_id)")).split()
+    first, second = await cells.subshell(), await cells.subshell()
+    await cells.tell(table, {"kind": "here", "view": "one", "number": 1}, first)
+    await cells.to_comm(one, {"method": "update", "state": {"value": 5}}, second)
+    assert await cells.run("await asyncio.sleep(0.3); two.value, gain.value") == "(5, 5)"
+    await cells.to_comm(table, {"method": "request_state"}, second)  # as a page does that opens
+    await cells.to_comm(table, {"method": "update", "state": {"selected": ["t/a"]}}, second)  # echoed to other pages
+    await cells.delete_subshell(second)
+    await cells.tell(table, {"kind": "rows", "view": "one", "number": 2, "count": 10}, first)
+    await cells.to_comm(two, {"method": "update", "state": {"value": 7}}, first)
+    assert await cells.run("await asyncio.sleep(0.3); one.value, gain.value") == "(7, 7)"
+    assert await cells.run("heard") == "[('one', 'MainThread'), ('one', 'MainThread')]"
+    assert await cells.run("view.model.state['selected']") == "['t/a']"
+
+    third = await cells.subshell()
+    await cells.to_comm(
+        one, {"method": "update", "state": {"value": 8}}, third
+    )  # nothing answers: the key has it from here
+    await cells.to_comm(two, {"method": "update", "state": {"disabled": True}}, third)  # nor is this the bound trait
+    assert await cells.run("await asyncio.sleep(0.5); two.value, gain.value, two.disabled") == "(8, 8, True)"
+    await cells.delete_subshell(third)
+    await cells.to_comm(one, {"method": "update", "state": {"value": 9}}, first)
+    assert await cells.run("await asyncio.sleep(0.5); two.value, gain.value") == "(9, 9)"
+    await cells.to_comm(two, {"method": "update", "state": {"value": 10}}, first)
+    assert await cells.run("await asyncio.sleep(0.5); one.value, gain.value") == "(10, 10)"
+
+
+async def test_a_trait_that_another_thread_changes_is_written_on_the_loop(cells: Kernel) -> None:
+    await cells.run(
+        "import threading, ipywidgets; from rxmps3.jupyter import binding\n"
+        "db = await rxmps3.connect('memory:threads'); gain = db.key('gain', default=0)\n"
+        "slider = ipywidgets.IntSlider(max=10); bound = bind(slider, 'value', gain); noted = []; note = bound._note\n"
+        "def noting(value): noted.append(threading.current_thread().name); return note(value)\n"
+        "bound._note = noting\n"
+        "def move(name, value): thread = threading.Thread(target=setattr, args=(slider, name, value)); thread.start(); thread.join()"
+    )
+    assert await cells.run("move('value', 5); await asyncio.sleep(0.2); gain.value") == "5"
+    await cells.run("gain.put(50)")
+    assert await cells.run("await asyncio.sleep(0.2); slider.value") == "10"
+    await cells.run("setting = bound._set; threads = []")
+    await cells.run("def shown(value): threads.append(threading.current_thread().name); setting(value)")
+    await cells.run("bound._set = shown; move('max', 100)")
+    assert (
+        await cells.run("await asyncio.sleep(0.2); slider.value, noted, threads")
+        == "(50, ['MainThread'], ['MainThread'])"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ class Page:
         self.keys: list[str] = []
         model.attach(self)
 
-    def set_state(self, name: str, value: Any) -> None:
+    def set_states(self, states: Mapping[str, Any], *, again: bool = False) -> None:
         pass
 
     def send(self, message: Message) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import pytest
@@ -17,7 +17,7 @@ from reactivex import Subject
 
 import rxmps3
 import rxmps3.blocking
-from rxmps3.jupyter import viewmodel
+from rxmps3.jupyter import people, viewmodel
 from rxmps3.jupyter.forms import ControlsModel, controls
 from rxmps3.jupyter.inspecting import InspectorModel, inspector
 from rxmps3.jupyter.people import PeopleModel, presence
@@ -36,8 +36,8 @@ class Page:
         self.messages: list[dict[str, Any]] = []
         model.attach(self)
 
-    def set_state(self, name: str, value: Any) -> None:
-        self.state[name] = json.loads(json.dumps(value, allow_nan=False))
+    def set_states(self, states: Mapping[str, Any], *, again: bool = False) -> None:
+        self.state |= json.loads(json.dumps(states, allow_nan=False))
 
     def send(self, message: Message) -> None:
         self.messages.append(json.loads(json.dumps(message, allow_nan=False)))
@@ -61,7 +61,9 @@ async def test_who_says_here_is_answered_and_what_is_no_message_is_left() -> Non
     assert page.messages == []
     assert page.model.pages == []
     page.ask("here")
-    assert page.messages == [{"kind": "alive", "view": "one"}]
+    assert page.messages == [
+        {"kind": "alive", "view": "one", "number": 0, "missed": False, "own": 0, "all": 0, "revision": 0}
+    ]
     assert page.model.pages == ["one"]
     page.ask("bye")
     assert page.model.pages == []
@@ -85,6 +87,75 @@ async def test_a_page_that_is_silent_is_gone(monkeypatch: pytest.MonkeyPatch) ->
     assert page.model.watched
     monkeypatch.setattr(loop, "time", lambda: now + AWAY_AFTER + 1)
     assert not page.model.watched
+
+
+async def test_a_page_learns_what_was_lost_on_the_way(mutant: Mutant) -> None:
+    model = ViewModel(asyncio.get_running_loop(), 30)
+    page = Page(model)
+
+    def alive(number: int) -> tuple[bool, int, int]:
+        page.ask("here", number=number)
+        said = page.messages[-1]
+        return said["missed"], said["own"], said["all"]
+
+    assert alive(1) == (False, 0, 0)
+    model.send({"kind": "x", "view": "one"})
+    model.send({"kind": "x", "view": "two"})
+    model.send({"kind": "x"})
+    assert alive(2) == (False, 1, 1)
+    assert alive(4) == (True, 1, 1), "the third was lost"
+    assert alive(5) == (False, 1, 1), "and that was said"
+    page.ask("y", number=7)
+    page.ask("y", number=8)
+    assert alive(9) == (True, 1, 1), "the sixth"
+    mutant.replace(viewmodel.AWAY_AFTER, 0.0, within=viewmodel)
+    await asyncio.sleep(0.01)
+    assert model.pages == []
+    mutant.undo()
+    assert alive(10) == (True, 0, 1), "a page that was forgotten"
+    assert alive(11) == (False, 0, 1)
+
+
+async def test_a_page_learns_that_a_state_was_lost_and_gets_all_of_them_again() -> None:
+    model = ViewModel(asyncio.get_running_loop(), 30, x=1, y=1)
+    page = Page(model)
+    model.set("x", 2)
+    page.ask("here", number=1)
+    assert page.messages[-1]["revision"] == page.state["revision"] == 1
+    heard, page.state = page.state, {}
+    model.set("y", 2)
+    model.set("y", 2)
+    page.state = heard
+    page.ask("here", number=2)
+    assert page.messages[-1]["revision"] == 2 != page.state["revision"]
+    page.ask("states", number=3)
+    assert page.state == model.state == heard | {"y": 2, "revision": 2}
+
+
+async def test_what_a_user_does_is_answered(mutant: Mutant) -> None:
+    model = ViewModel(asyncio.get_running_loop(), 30)
+    page, done = Page(model), list[str]()
+
+    def asked(self: Any, kind: str, page: str, message: dict[str, Any]) -> None:
+        if kind == "bad":
+            raise ZeroDivisionError("oh")
+        done.append(kind)
+
+    mutant.replace(ViewModel.asked, asked)
+    page.ask("look", number=1)
+    assert page.messages == []
+    page.ask("write", number=2, act=True)
+    page.ask("bad", number=3, act=True)
+    model.dispose()
+    page.ask("write", number=4, act=True)
+    page.ask("look", number=5)
+    assert done == ["look", "write", "look"], "what has stopped writes nothing"
+    assert page.state["status"] == {"stopped": True}
+    assert [(one["kind"], one["number"], one.get("reason", "")[:22]) for one in page.messages] == [
+        ("done", 2, ""),
+        ("refused", 3, "ZeroDivisionError: oh"),
+        ("refused", 4, "write: this view has s"),
+    ]
 
 
 async def test_a_view_that_nobody_looks_at_draws_nothing_and_is_brought_up_to_date(
@@ -165,6 +236,42 @@ async def test_a_timeline_plays_through_whatever_follows_it() -> None:
         page.model.dispose()
 
 
+async def test_a_timeline_that_nobody_sees_reads_nothing(mutant: Mutant) -> None:
+    async with rxmps3.connect("memory:views-unseen", by="ana", poll=0.05) as db:
+        for n in range(4):
+            await db.put("n", n)
+        page = Page(TimelineModel(db, "", asyncio.get_running_loop()))
+        await page.until(lambda: page.state["at"] == 4)
+        read: list[int] = []
+
+        async def show(self: TimelineModel, at: int) -> None:
+            read.append(at)
+            self.set("at", at)
+
+        mutant.replace(TimelineModel._show, show)
+        mutant.replace(viewmodel.AWAY_AFTER, 0.0, within=viewmodel)
+        page.ask("play", speed=50)
+        await db.put("n", 4)
+        await asyncio.sleep(0.3)
+        assert len(read) <= 1, "the first one, which was asked for"
+        seen = page.model.shown.subscribe()
+        page.ask("play", speed=50)
+        await page.until(lambda: 4 in read)
+        page.ask("follow")
+        await page.until(lambda: read[-1] == page.state["last"])
+        await db.put("n", 5)
+        await page.until(lambda: read[-1] == 6)
+        seen.dispose()
+        page.ask("follow")
+        await db.put("n", 6)
+        await asyncio.sleep(0.3)
+        assert read[-1] == page.state["last"] == 6
+        mutant.replace(viewmodel.AWAY_AFTER, 15.0, within=viewmodel)
+        page.ask("here")
+        await page.until(lambda: read[-1] == 7)
+        page.model.dispose()
+
+
 async def test_a_timeline_of_a_log_without_a_past_says_so() -> None:
     async with rxmps3.connect("memory:views-no-past", protocol="mps3", poll=0.05) as db:
         await db.put("a", 1)
@@ -207,6 +314,32 @@ async def test_faces_say_who_is_here_and_pointers_where_they_point() -> None:
             await page.until(lambda: not any(one["cursor"] for one in page.state["people"]))
         await page.until(lambda: len(page.state["people"]) == 1)
         page.model.dispose()
+
+
+async def test_a_pointer_goes_with_its_page(mutant: Mutant) -> None:
+    async with rxmps3.connect("memory:views-pointer", by="ana", poll=0.05) as db:
+        here = db.presence({"name": "Ana"}, every=0.2, ttl=5)
+        page = Page(PeopleModel(here, True, asyncio.get_running_loop()))
+
+        def points() -> bool:
+            return bool(here.me and here.me.get("cursor"))
+
+        page.ask("cursor", x=0.5, y=0.5)
+        assert points()
+        page.model.receive({"kind": "here", "view": "two"})
+        page.model.receive({"kind": "bye", "view": "two"})
+        assert points()
+        page.ask("bye")
+        assert not points()
+        mutant.replace(people.LOOK_SECONDS, 0.05, within=people)
+        page.ask("cursor", x=0.5, y=0.5)
+        await asyncio.sleep(0.2)
+        assert points()
+        mutant.replace(viewmodel.AWAY_AFTER, 0.0, within=viewmodel)
+        await page.until(lambda: not points())
+        page.ask("cursor", x=0.5, y=0.5)
+        page.model.dispose()
+        assert not points(), "the view has ended, whoever else uses that presence"
 
 
 # -- inspector -------------------------------------------------------------------------------------------------------
@@ -293,6 +426,58 @@ async def test_a_form_that_is_moved_fast_writes_the_last_and_few() -> None:
         assert (await db.get("cfg"))["rate"] == 0.099
         assert len(written) <= 3
         page.model.dispose()
+
+
+async def test_a_form_says_why_an_edit_is_not_written(mutant: Mutant) -> None:
+    async with rxmps3.connect("memory:views-unwritten", by="ana", poll=0.05) as db:
+        await db.put("cfg", {"rate": 0.01})
+        async with rxmps3.connect("memory:views-unwritten", read_only=True, shared=False) as reader:
+            page = Page(ControlsModel(Training, reader.key("cfg", Training), 200, asyncio.get_running_loop()))
+            await page.until(lambda: page.state["value"] is not None)
+            page.ask("field", path=["rate"], value=0.05)
+            await page.until(lambda: "read_only" in page.state["problem"])
+            await page.until(lambda: page.state["value"]["rate"] == 0.01)
+            await db.patch("cfg", {"rate": 0.02})
+            await page.until(lambda: page.state["value"]["rate"] == 0.02)
+            assert page.state["problem"].startswith("Not written: "), "it stays until the next edit"
+            page.model.dispose()
+
+        def broken(self: ControlsModel, patch: Any, parts: Any) -> Any:
+            return db.put("cfg", {"rate": 0.05}, if_version="another")
+
+        page = Page(ControlsModel(Training, db.key("cfg", Training), 200, asyncio.get_running_loop()))
+        await page.until(lambda: page.state["value"] is not None)
+        mutant.replace(ControlsModel._patched, broken)
+        page.ask("field", path=["rate"], value=0.05)
+        await page.until(lambda: page.state["problem"].startswith("Not written: "))
+        mutant.undo()
+        page.ask("field", path=["rate"], value=0.06)
+        await page.until(lambda: page.state["problem"] == "")
+        assert (await db.get("cfg"))["rate"] == 0.06
+        page.model.dispose()
+
+
+async def test_a_form_says_that_its_database_was_closed() -> None:
+    db = await rxmps3.connect("memory:")
+    page = Page(ControlsModel(Training, db.key("cfg", Training, default=Training()), 200, asyncio.get_running_loop()))
+    await page.until(lambda: page.state["value"] is not None)
+    assert page.state["status"] is None
+    await db.close()
+    await page.until(lambda: page.state["status"] == {"closed": True})
+    page.model.dispose()
+
+
+async def test_a_view_that_could_not_be_shown_is_shown_again(mutant: Mutant) -> None:
+    def broken(self: ViewModel) -> None:
+        raise ZeroDivisionError("oh")
+
+    page = Page(ViewModel(asyncio.get_running_loop(), 100))
+    mutant.replace(ViewModel.show, broken)
+    page.model.wake()
+    await page.until(lambda: page.state["problem"] == "ZeroDivisionError: oh")
+    mutant.undo()
+    page.model.wake()
+    await page.until(lambda: page.state["problem"] == "")
 
 
 # -- arguments -------------------------------------------------------------------------------------------------------

@@ -33,7 +33,9 @@ _VERBS = {
 }
 _CALL, _ANSWER, _START, _TOLD = 1, 2, 3, 4
 _UNKNOWN, _UNCHANGED, _REFUSED, _DONE = -1, -2, 0, 1
-_NAME = re.compile(r"(?P<log>[^/]+)/(?P<room>log|checkpoint)/(?P<number>\d+)(-.*)?$")
+_NAME = re.compile(
+    r"(?P<log>[^/]+)/(?P<room>log|checkpoint)/(?P<number>\d+)(-[^.]*)?$"
+)  # not the chunks of a checkpoint
 
 
 class Unfit(Exception):

@@ -97,7 +97,7 @@ def test_simulated_histories_are_runs_of_the_model(first: int, replays: Replayer
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("first", range(20, 80, 30))
 def test_many_simulated_histories_are_runs_of_the_model(first: int, replays: Replayer):
-    assert replay_all(replays, [draw_plan(seed) for seed in range(first, first + 30)]) >= 18
+    assert replay_all(replays, [draw_plan(seed) for seed in range(first, first + 30)]) >= 14
 
 
 def test_histories_with_a_bell_are_runs_of_the_model(replays: Replayer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -28,9 +29,18 @@ class Bucket:
         self.storage: Storage = MemoryStorage(clock=self.clock)
 
     @asynccontextmanager
-    async def open(self, name: str, *, live: bool = True, storage: Storage | None = None) -> AsyncGenerator[Database]:
+    async def open(
+        self, name: str, *, live: bool = True, storage: Storage | None = None, **options: Any
+    ) -> AsyncGenerator[Database]:
         db = await rxmps3.connect(
-            storage or self.storage, protocol="mps3", clock=SimClock(name), live=live, poll=1.0, by=name, shared=False
+            storage or self.storage,
+            protocol="mps3",
+            clock=SimClock(name),
+            live=live,
+            poll=1.0,
+            by=name,
+            shared=False,
+            **options,
         )
         try:
             yield db

@@ -11,9 +11,13 @@ import pytest
 
 import rxmps3
 from rxmps3 import MISSING, OutcomeUnknown
-from rxmps3.log.mps3.recovering import held
-from rxmps3.model.state import Entry, Inline, Write, WriteId
-from rxmps3.testing import FaultyStorage, Request
+from rxmps3.log.mps3 import operation
+from rxmps3.log.mps3.names import Namespace, Stamp
+from rxmps3.log.mps3.recovering import Recovery, held
+from rxmps3.log.mps3.ticking import milliseconds
+from rxmps3.model.state import ContentObject, Entry, Inline, Write, WriteId
+from rxmps3.storage import MemoryStorage
+from rxmps3.testing import FaultyStorage, ManualClock, Request
 from rxmps3.testing.faults import offline
 from rxmps3.testing.wrappers import Fault
 from tests.mps3.processes import LATE, Fate, World, virtually
@@ -318,6 +322,34 @@ async def _collected(other: rxmps3.Database, world: World) -> None:
     async with world.opened(retention=timedelta(0)) as keeper:
         await keeper.compact()
     assert len(await world.updates()) == 1
+
+
+async def test_what_the_oldest_base_does_not_know_yet_is_found_in_a_later_one() -> None:
+    """The writer's first operation was collected. Somebody stored one after it without having read it."""
+    clock, space = ManualClock(), Namespace("b")
+    bucket = MemoryStorage(clock=clock)
+
+    def to(key: str) -> Entry:
+        return Entry("", ContentObject(f"{key}@{key}1", "", 0))
+
+    writes = [Write(WriteId("w", number), "", {key: to(key)}) for number, key in enumerate("klm", 1)]
+    files = {space.file_of(key): operation.file_of(f"{key}1") for key in "klmn"}
+    stamps: list[Stamp] = []
+
+    async def store(session: str, base: str, update: str) -> None:
+        await clock.advance(1)
+        stamps.append(Stamp.of(milliseconds(clock.now()), session, len(stamps)))
+        known, new = ({file: files[file] for file in map(space.file_of, keys)} for keys in (base, update))
+        await bucket.put(f"main@{stamps[-1].text}", operation.encode(known, new))
+
+    await store("own", "n", "k")
+    await store("bob", "n", "m")
+    await store("own", "kmn", "l")
+    await bucket.delete(f"main@{stamps[0].text}")
+    recovery = Recovery(bucket, "main", space, versioning=False)
+    recovery.suspect(writes[0], Stamp.of(stamps[0].time - 1, "bob", 1).text)
+    recovery.suspect(writes[1], stamps[0].text)
+    assert await recovery.search(recovery.lacking()) == [(stamps[2], [writes[0]]), (stamps[2], [writes[1]])]
 
 
 # -- what an operation holds -------------------------------------------------------------------------------------

@@ -54,5 +54,5 @@ class TestThePlayerItself:
                     pass
 
         diagram = Diagram(("-a-|",), "map_async(forever)", (("result", "---"),))
-        with pytest.raises(RuntimeError, match="tasks are left"):
+        with pytest.raises(RuntimeError, match="tasks are left over"):
             play(diagram, NAMES | {"forever": forever})

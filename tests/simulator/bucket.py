@@ -141,6 +141,8 @@ class SimBucket:
 
     def list(self, prefix: str, after: str, cursor: str | None, limit: int) -> Page:
         page = at_once(self._objects.list(prefix, after=after, cursor=cursor, limit=limit))
+        if not self._weather.opaque:
+            return page
         return replace(page, objects=[replace(one, etag=self._shown(one.etag)) for one in page.objects])
 
     def delete(self, name: str, version: str | None, who: str) -> None:
@@ -215,7 +217,9 @@ class SimBucket:
         lines = self._lines(prefix)
         manifest = {line.version: line for line in lines if line.name == MANIFEST}
         shown = [manifest[id] for id in reversed(self.shown) if id in manifest]
-        shown = [replace(line, is_latest=line is shown[0]) for line in shown]
+        for place, line in enumerate(shown):
+            if line.is_latest is not (place == 0):
+                shown[place] = replace(line, is_latest=place == 0)
         others = [line for line in lines if line.name != MANIFEST]
         lines = sorted([*shown, *others], key=lambda line: line.name)  # stable: newest first within a name
         if cursor is not None:

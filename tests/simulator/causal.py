@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from tests.causality import (
     History,
     LoggedWrite,
@@ -18,6 +20,18 @@ from tests.simulator.oracles import is_refused
 from tests.simulator.recorder import Observation, Observer, Recorder, SessionRecord, WriteRecord
 
 __all__ = ["check_causality"]
+
+
+class _LeftOut(NamedTuple):
+    """What the checkers are not told of.
+
+    Attributes:
+        writes: the ids of writes.
+        deleted: keys that some of these delete, so that nothing would explain why they are missing.
+    """
+
+    writes: frozenset[int]
+    deleted: frozenset[str]
 
 
 def check_causality(ledger: Ledger | Chronicle, recorder: Recorder, *, calm: bool = False) -> None:
@@ -57,7 +71,10 @@ def _history(ledger: Ledger | Chronicle, recorder: Recorder, moved: set[str], *,
     every_key = sorted({key for record in recorder.writes for key in record.values})
     refused = [write for write in recorder.writes if is_refused(write) and write.version not in ledger.places]
     restless = [write for write in recorder.writes if write.version in moved]
-    left_out = frozenset([_UNKNOWN, *(record.id for record in (*refused, *restless))])
+    left_out = _LeftOut(
+        frozenset([_UNKNOWN, *(record.id for record in (*refused, *restless))]),
+        frozenset([key for record in restless for key in record.values if record.id_of(key) is None]),
+    )
     placed: dict[int | None, int] = {
         write.id: ledger.places[write.version] for write in recorder.writes if write.version in ledger.places
     }
@@ -84,7 +101,7 @@ def _play(
     reads: Observer,
     operations: dict[str, Operation],
     every_key: list[str],
-    left_out: frozenset[int],
+    left_out: _LeftOut,
     placed: dict[int | None, int],
 ) -> None:
     """The writes and the gets of a process, in its order; ``placed`` is each write's place in the log."""
@@ -94,7 +111,7 @@ def _play(
         while made < count:
             write = record.writes[made]
             made += 1
-            if write.version and write.id not in left_out:
+            if write.version and write.id not in left_out.writes:
                 update = {key: _text(write, key) for key in write.values}
                 operations[write.version] = session.write(update, id=write.version)
 
@@ -114,9 +131,7 @@ def _play(
     write_up_to(len(record.writes))
 
 
-def _watch(
-    history: History, stream: Observer, record: SessionRecord, every_key: list[str], left_out: frozenset[int]
-) -> None:
+def _watch(history: History, stream: Observer, record: SessionRecord, every_key: list[str], left_out: _LeftOut) -> None:
     """A stream may lag behind the gets beside it: it is a session of its own, which only reads.
 
     Its process's own writes it shows on top, however far it lags; keys that have such are left to the other checks.
@@ -129,14 +144,16 @@ def _watch(
         session.read({key: value for key, value in seen.items() if key not in own})
 
 
-def _seen(observation: Observation, every_key: list[str], left_out: frozenset[int]) -> dict[str, str | None]:
+def _seen(observation: Observation, every_key: list[str], left_out: _LeftOut) -> dict[str, str | None]:
     values: dict[str, str | None] = {
-        key: None if id is None else str(id) for key, id in observation.values.items() if id not in left_out
+        key: None if id is None else str(id)
+        for key, id in observation.values.items()
+        if id not in left_out.writes and (id is not None or key not in left_out.deleted)
     }
     scope = observation.scope
     if scope is not None and scope.size == 0:
         for key in every_key:
-            if key.startswith(scope.prefix) and key not in observation.values:
+            if key.startswith(scope.prefix) and key not in observation.values and key not in left_out.deleted:
                 values.setdefault(key, None)
     return values
 

@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -24,7 +25,7 @@ from rxmps3.model.missing import MISSING
 from rxmps3.model.state import Entry, State
 from tests.simulator.bucket import MANIFEST, SimBucket
 from tests.simulator.ledger import Fold, Item, LoggedWrite, fold_writes
-from tests.simulator.recorder import Recorder, WriteRecord
+from tests.simulator.recorder import Recorder, SessionRecord, WriteRecord
 
 __all__ = ["Chronicle", "Mps3Chronicle", "VersionedChronicle"]
 
@@ -125,6 +126,10 @@ class Chronicle:
     def covers(self, write: WriteRecord) -> bool:
         """Whether a write is in the log."""
         return write.version in self.places
+
+    def could_be_elsewhere(self, write: WriteRecord) -> bool:
+        """Whether another version than the one that is taken for it may be what brought a write."""
+        return False
 
     def check_end(self) -> None:
         """Every object that the final state names is there."""
@@ -401,6 +406,11 @@ class Mps3Chronicle(Chronicle):
         self._ids: dict[tuple[str, str], int] = {}
         self._values: dict[str, float] = {}
 
+    @property
+    def moved(self) -> set[str]:
+        # a state does not say which writes are in it: until their operations are found, they are shown on top of it
+        return {write.version for write in self._recorder.writes if write.found_again}
+
     def knows(self, id: str) -> bool:
         return id in self._operations
 
@@ -473,15 +483,25 @@ class Mps3Chronicle(Chronicle):
 
     def _explained(self, who: str, update: Mapping[str, int | None]) -> tuple[LoggedWrite, ...]:
         """The writes of an operation, whose values' ids are given."""
-        made = [write for session in self._recorder.sessions if session.name == who for write in session.writes]
+        made = [write for session in self._recorder.sessions if session.name == who for write in self._kept_by(session)]
         lacking = [write for write in made if write.version and write.version not in self.places]
         # a deletion that somebody else has made may be sent, or found to be in the log already
         done = {write.version for write in lacking if self.covers(write)}
+        elsewhere = {
+            write.version for write in lacking if write.version in done and not write.values.keys() <= update.keys()
+        }
         with_doubtful = [write for write in made if write in lacking or write.version in self._doubtful]
+        for write in made:  # its process died right after it was taken back: the disk still had it
+            taken_back = isinstance(write.error, Rejected) and write.session.name != who
+            write.resurrected = write.resurrected or (taken_back and write.id in update.values())
         refusals = (Rejected,), (Rejected, OutcomeUnknown)
-        for candidates, given_up, left_out in product((lacking, with_doubtful), refusals, (set[str](), done)):
+        for candidates, given_up, left_out in product(
+            (lacking, with_doubtful), refusals, (set[str](), elsewhere, done)
+        ):
             waiting = [
-                write for write in candidates if not isinstance(write.error, given_up) and write.version not in left_out
+                write
+                for write in candidates
+                if (write.resurrected or not isinstance(write.error, given_up)) and write.version not in left_out
             ]
             merged: dict[str, int | None] = {}
             fits: list[int] = []
@@ -498,6 +518,16 @@ class Mps3Chronicle(Chronicle):
         if known != {True} and any(id is not None for id in update.values()):
             self._complain("nothing is invented", f"{who} stores {dict(update)}, which none of its writes explain")
         return ()
+
+    def _kept_by(self, session: SessionRecord) -> Sequence[WriteRecord]:
+        """What a process has written or found in its outbox, which it may send before `connect` has returned."""
+        if session.writes:
+            return session.writes
+        return [
+            write
+            for write in self._recorder.writes
+            if write.session.client == session.client and (write.stored or isinstance(write.error, Rejected))
+        ]
 
     def _logged(self, write: WriteRecord) -> LoggedWrite:
         texts = {key: None if value is MISSING else jsontext.encode(value) for key, value in write.values.items()}
@@ -527,18 +557,42 @@ class Mps3Chronicle(Chronicle):
             if age < _DAY - _COARSE or name in {item.object for item in self.final_items().values()}:
                 self._complain("what is named is not deleted", f"value {name!r}, {age:.0f} s old")
 
+    def _is_deleted_later(self, write: WriteRecord, key: str) -> bool:
+        """Whether its writer deleted the key later, by a mere deletion that is covered."""
+        return any(
+            all(value is MISSING for value in later.values.values()) and self.covers(later)
+            for later in self._recorder.writes
+            if later.session.client == write.session.client and later.index > write.index and key in later.values
+        )
+
     def covers(self, write: WriteRecord) -> bool:
         """Also a mere deletion is that somebody else made: to a later process of its writer the two are one.
 
-        So is one of keys that a later base lacks, once there has been a collection: nothing says who deleted them.
+        So is one of keys that the base of an operation lacks which its process had perhaps not read, once there has been
+        a collection: nothing says who deleted them. And so is a put before such a deletion, with which it would be sent.
         """
-        if super().covers(write) or any(value is not MISSING for value in write.values.values()):
-            return super().covers(write)
+        if super().covers(write):
+            return True
+        if any(value is not MISSING for value in write.values.values()):
+            return all(self._is_deleted_later(write, key) for key in write.values)
         deleted = {key for operation in self._operations.values() for key, item in operation.update.items() if not item}
         return write.values.keys() <= deleted or bool(
             self.collected_operations
-            and any(at >= write.called_at and keys.isdisjoint(write.values) for at, keys in self._bases)
+            and any(
+                at >= min(write.called_at, write.session.read_at) and keys.isdisjoint(write.values)
+                for at, keys in self._bases
+            )
         )
+
+    def could_be_elsewhere(self, write: WriteRecord) -> bool:
+        """Mere deletions may be, if several operations set or delete the keys; and what was given up, if a later one
+        hides it."""
+        if isinstance(write.error, OutcomeUnknown):
+            return True
+        if any(value is not MISSING for value in write.values.values()):
+            return False
+        touching = Counter(key for one in self._operations.values() for key in one.update)
+        return all(touching[key] > 1 for key in write.values)
 
     def _in_order(self) -> list[_Operation]:
         return [self._operations[stamp] for stamp in sorted(self._operations, reverse=True)]

@@ -41,6 +41,8 @@ _SHIFTS = (2 * 86400.0, -2 * 86400.0, 7200.0, -7200.0)
 """By how many seconds the dates of answers may be wrong."""
 _CONDITIONS_IN = 3
 """In one of so many histories of the sequenced log some puts have a condition."""
+_CHUNKS = (0, 0, 40, 100, 200)
+"""Mean weights of the chunks of a checkpoint; an entry weighs about 40. 0: there are none."""
 _CONDITIONAL: tuple[Verb, ...] = ("replace", "replace", "claim")
 _ASKED = 0.6
 _KEEPERS_VERBS: tuple[Verb, ...] = ("compact", "compact", "compact", "compact", "get_prefix", "crash")
@@ -196,6 +198,7 @@ def _fitted(plan: Plan, protocol: ProtocolName, *, faults: bool) -> Plan:
         plan = replace(plan, clients=tuple(_with_conditions(client, rng) for client in plan.clients))
     if protocol == "sequenced":
         plan = replace(plan, clients=tuple(_with_packs(client) for client in plan.clients))
+        plan = replace(plan, chunk=Random(f"chunk {plan.seed}").choice(_CHUNKS))
     if protocol == "versioned":
         hiding = rng.choice(((0.0, 0.0), (0.1, 3.0), (0.3, 60.0), (0.1, 1100.0)))
         disorder = rng.choice((0.0, 0.0, 0.2, 1.5))

@@ -78,6 +78,7 @@ class Exact:
             return
         if position != self._position:
             self._position = self._record.position = position
+            self._record.read_at = self._recorder.now()
             self._compare_state(position, view.confirmed, ledger.folds[position])
         self._compare_pending(position, view, ledger.folds[position])
         self._check_standing(position, view, ledger.folds[position])

@@ -116,6 +116,7 @@ class Ledger:
         self._chains = [""]
         self._raised: list[tuple[float, int]] = []
         self._checkpoints: set[str] = set()
+        self._chunks: dict[str, set[str]] = {}
         self._last_named: dict[str, int] = {}
         self._packed: dict[str, set[str]] = {}
 
@@ -162,6 +163,10 @@ class Ledger:
         elif place.startswith(f"{self.incarnation}/checkpoint/"):
             if place in self._checkpoints:
                 self._complain("what is named is not deleted", f"the head names {place!r}")
+            self._recorder.counts["chunks deleted"] += "." in place
+            for name in self._checkpoints:
+                if place in self._chunks.get(name, ()):
+                    self._complain("what is named is not deleted", f"{name!r} names {place!r}")
         elif place.startswith("values/"):
             self._value_deleted(place)
 
@@ -232,8 +237,7 @@ class Ledger:
         text = gzip.decompress(body)
         held = cast("dict[str, Any]", json.loads(text))
         fold = self.folds[seq]
-        packs = held.get("packs", ())
-        items = {key: self._read_item(value, packs, "") for key, value in held["entries"].items()}
+        items = self._read_items(held) if "entries" in held else self._read_chunks(ref["name"], held["chunks"])
         marks = {writer: (mark["number"], mark["nonce"]) for writer, mark in held["writers"].items()}
         if (
             hashlib.sha256(text).hexdigest() != ref["sha256"]
@@ -242,6 +246,28 @@ class Ledger:
             or marks != fold.marks
         ):
             self._complain("a checkpoint is the log's fold", f"{ref['name']!r} is not the state after entry {seq}")
+
+    def _read_items(self, held: dict[str, Any]) -> dict[str, Item]:
+        packs = held.get("packs", ())
+        return {key: self._read_item(value, packs, "") for key, value in held["entries"].items()}
+
+    def _read_chunks(self, name: str, chunks: Sequence[dict[str, Any]]) -> dict[str, Item] | None:
+        """What the chunks of a checkpoint hold; None if one is not there, or not what it should be."""
+        own = f"{name}."
+        self._recorder.counts["chunks written"] += sum(chunk["name"].startswith(own) for chunk in chunks)
+        self._recorder.counts["chunks named again"] += sum(not chunk["name"].startswith(own) for chunk in chunks)
+        self._chunks[name] = {chunk["name"] for chunk in chunks}
+        items: dict[str, Item] = {}
+        for chunk in chunks:
+            body = None if self.bucket is None else self.bucket.read(self._root + chunk["name"])
+            text = b"" if body is None else gzip.decompress(body)
+            if hashlib.sha256(text).hexdigest() != chunk["sha256"]:
+                return None
+            held = self._read_items(json.loads(text))
+            if min(held) != chunk["first"] or any(key >= min(held) for key in items):
+                return None
+            items |= held
+        return items
 
     def _entry(self, seq: int, body: bytes, now: float) -> None:
         if seq in self._collected:

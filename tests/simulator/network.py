@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -82,6 +83,7 @@ class Network:
         self.note = note
         self.happened: list[Fault] = []
         self.damaged: dict[str, set[str]] = {}  # by client, the names of objects of which it got a damaged answer
+        self._damages: defaultdict[tuple[str, str], set[bytes]] = defaultdict(set)
         self.counts: dict[str, dict[str, int]] = {}
         self.last_arrival = 0.0
         self._seed = seed
@@ -89,6 +91,16 @@ class Network:
         self._shifts = shifts
         self._listed = None if faults is None else {(fault.client, fault.channel, fault.nth): fault for fault in faults}
         self._rngs: dict[tuple[str, str], Random] = {}
+
+    def damage(self, client: str, name: str, body: bytes, extra: float) -> bytes:
+        """A damaged body. No two of one object come to a client alike, even if they are a few bytes long."""
+        damaged, before = _damaged(body, extra), self._damages[client, name]
+        for turn in range(1, 100):
+            if damaged not in before:
+                break
+            damaged = _damaged(body, (extra + turn * 0.0173) % 1)
+        before.add(damaged)
+        return damaged
 
     def fate(self, client: str, channel: str, conditional: bool) -> _Fate:
         """What becomes of the next request of a client on a channel."""
@@ -205,7 +217,9 @@ class _Exchange:
             self._call_at(now + first + self._fate.extra**2 * (last - first), self._repeat)
         if kind == "damaged" and isinstance(outcome, Found) and outcome.body:
             self._network.damaged.setdefault(self._life.name, set()).add(self._what[1])
-            outcome = replace(outcome, body=_damaged(outcome.body, self._fate.extra))
+            outcome = replace(
+                outcome, body=self._network.damage(self._life.name, self._what[1], outcome.body, self._fate.extra)
+            )
         if kind == "internal-done":
             outcome = self._refusal("internal")
         if kind not in _SILENT:

@@ -52,7 +52,8 @@ def check_log(ledger: Ledger | Chronicle, recorder: Recorder) -> None:
         if record.error is None and not present:
             recorder.complain("what is acknowledged is in the log", f"{record.version} is not, at the end")
         present = record.version in ledger.places
-        if record.error is not None and present and not record.copied and not isinstance(record.error, UNDECIDED):
+        may_come = record.copied or record.resurrected or isinstance(record.error, UNDECIDED)
+        if record.error is not None and present and not may_come:
             recorder.complain("what is refused stays out", f"{record.version} is in the log: {record.error}")
     for record in recorder.writes:
         if record.stored and record.error is None and not record.forgettable and not ledger.covers(record):
@@ -72,7 +73,8 @@ def _check_order(ledger: Ledger | Chronicle, places: Mapping[str, int], recorder
     made = [write for write in recorder.writes if write.session.client == client]
     if any(write.copied or write.resurrected for write in made):
         return  # a copy or a backup may send later ones before an earlier one is sent after all
-    known = [write for write in made if not late or (write.settled and write.error is None)]
+    sure = [write for write in made if not (isinstance(ledger, Chronicle) and ledger.could_be_elsewhere(write))]
+    known = [write for write in sure if not late or (write.settled and write.error is None)]
     placed = [(places[write.version], write.index) for write in known if write.version in places]
     if placed != sorted(placed):
         recorder.complain("a session's writes keep their order", f"{client}: {placed}")
@@ -80,7 +82,7 @@ def _check_order(ledger: Ledger | Chronicle, places: Mapping[str, int], recorder
         if session.client != client:
             continue
         own = [write for write in made if write.session is session]
-        placed = [(places[write.version], write.index) for write in own if write.version in places]
+        placed = [(places[write.version], write.index) for write in sure if write in own and write.version in places]
         if late and placed != sorted(placed):
             recorder.complain("a session's writes keep their order", f"{session.name}: {placed}")
         last = max((write.index for write in own if write.version in places), default=0)

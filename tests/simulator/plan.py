@@ -246,6 +246,7 @@ class Plan:
         shifts: whose answers are dated wrong, and when.
         faults: None draws them from the weather; else exactly these.
         checkpoint_every: so many entries make a checkpoint due.
+        chunk: the mean weight of a chunk, and a checkpoint is in chunks from two or three entries on; 0 is the library's.
         protocol: of the log; its bucket keeps versions if that needs them.
         versioning: in the mps3 protocol, values are versions of one object per key.
         bell: the bell that all clients have, if they have one.
@@ -259,6 +260,7 @@ class Plan:
     shifts: tuple[Shift, ...] = ()
     faults: tuple[Fault, ...] | None = None
     checkpoint_every: int = 200
+    chunk: int = 0
     protocol: ProtocolName = "sequenced"
     versioning: bool = False
     bell: BellPlan | None = None
@@ -302,6 +304,8 @@ class Plan:
         if weather.disorder:
             lines.append(f"  versions are listed out of order by up to {weather.disorder:.1f} s")
         lines.append(f"  a checkpoint is due every {self.checkpoint_every} entries")
+        if self.chunk:
+            lines.append(f"  a chunk weighs about {self.chunk}")
         if self.faults is None:
             lines += [f"  chance of {kind}: {chance:.3f}" for kind, chance in weather.chances]
         else:

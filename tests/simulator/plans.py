@@ -57,6 +57,27 @@ SLEEPING_PAIR = replace(
 """A reader sleeps as well. When it asks for the second entry, it finds the one that Ann has created again."""
 
 
+CHUNK_COME_BACK = Plan(
+    seed=1,
+    clients=(
+        client(
+            "ann",
+            _FIRST,
+            Step("put", 5, ("key/1",), follow=True),
+            Step("compact", 40),
+            Step("refresh", 60, ("key/2",)),
+            Step("compact", 6 * HOUR),
+        ),
+        client("bob", Step("put", 100, ("key/2",), follow=True), Step("delete", 5 * HOUR, ("key/2",), follow=True)),
+        client("kim", Step("compact", 200), *(Step("compact", 1.5 * HOUR) for _ in range(3)), retention=0.0),
+    ),
+    weather=EVEN,
+    faults=(),
+    chunk=1_000_000,
+)
+"""Ann's chunk is changed by Bob and collected by Kim; then Bob changes it back, and Ann makes another checkpoint."""
+
+
 def sleeping_lister(after: float) -> Plan:
     """Ann reads on after a pause, and falls asleep before or after she has listed what is ahead."""
     reading = client("ann", _FIRST, Step("refresh", 300, ("key/2",), sleeps=(after, 3 * HOUR)))
@@ -95,6 +116,23 @@ def latecomer(asleep: float, *faults: Fault) -> Plan:
 
 LATECOMER = latecomer(0.2, Fault("ann", "put log", 2, "drop", 0.9))
 """Ann stands still after a first commit in vain of a write with a large value."""
+
+
+def slow_noter(asleep: float) -> Plan:
+    """Ann has looked how old her upload is, and stands still while her disk notes that it is about to be sent."""
+    big = Step("put", 40, ("big/0",), size=300, sleeps=(asleep, 30 * HOUR))
+    kim = client(
+        "kim",
+        *(Step("put", 5, ("key/1",)) for _ in range(3)),
+        Step("compact", 26 * HOUR),
+        Step("compact", HOUR),
+        retention=0.0,
+    )
+    ann = client("ann", _FIRST, big, inline_limit=40, local=True, live=True)
+    return Plan(1, (ann, kim), EVEN, faults=())
+
+
+SLOW_NOTERS = [slow_noter(asleep) for asleep in (0.19, 0.2, 0.21)]
 
 UNCOMMITTED = Plan(
     1,

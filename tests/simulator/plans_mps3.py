@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.simulator import ClientPlan, Fault, Plan, Step
+from tests.simulator import ClientPlan, Fault, Outage, Plan, Stall, Step
 from tests.simulator.plans import EVEN, client
 
 _IMPATIENT = replace(EVEN, patience=4.0)
@@ -50,6 +50,25 @@ LAST_WORDS = _plan(
 )
 """Ann dies and begins anew while an operation of hers is on its way."""
 
+STUNNED = [
+    replace(
+        LAST_WORDS,
+        clients=(
+            client(
+                "ann",
+                _FIRST,
+                Step("put", 10, ("key/1",)),
+                Step("crash", 1),
+                Step("get", 0.1, ("key/1",), sleeps=(after, 20.0)),
+                Step("settle"),
+                local=True,
+            ),
+        ),
+    )
+    for after in (0.4, 0.45, 0.5)
+]
+"""The same, and she stands still when she has listed what there is, until the operation has long arrived."""
+
 FORGOTTEN = _plan(
     client(
         "ann",
@@ -85,3 +104,29 @@ TWO_DELETIONS = _plan(
     faults=(Fault("ann", "list operation", 4, "internal", 0.5),),
 )
 """Ann deletes a key once more while the operation that deletes it is under way; the next one holds that and a put."""
+
+FORGOTTEN_MEANWHILE = [
+    replace(
+        _plan(
+            client(
+                "ann",
+                _FIRST,
+                Step("put", 10, ("key/1",), dies=5.0),
+                Step("get", 5, ("key/1",)),
+                Step("settle", 1),
+                local=True,
+            ),
+            client(
+                "bob",
+                Step("get", 25, ("key/2",)),
+                *(Step("put", 30, (key,), follow=True) for key in ("key/1", "key/2", "key/2")),
+            ),
+            client("kim", Step("compact", 190), retention=0.0),
+            faults=(Fault("ann", "put operation", 2, "lost", 0.9),),
+        ),
+        outages=(Outage("ann", 21.2, 36.0),),
+        stalls=(Stall("ann", asleep, 321.0),),
+    )
+    for asleep in (40.25, 40.3, 40.35, 40.4)
+]
+"""As in `FORGOTTEN`, but Ann begins anew before it is overwritten; she stands still between listing and reading it."""

@@ -42,6 +42,7 @@ class WriteRecord:
         cancelled: it was taken back in time.
         forgettable: the disk has gone back to a time when it may not have been stored.
         resurrected: it was taken back so shortly before its process died that the disk still had it.
+        found_again: a later process took it up as pending although the log had it.
         copied: it was pending when a disk was copied, so that several processes may send it.
         stored: whether its receipt has said that it survives the process.
         settled: whether its receipt has met its end.
@@ -60,6 +61,7 @@ class WriteRecord:
     forgettable: bool = False
     copied: bool = False
     resurrected: bool = False
+    found_again: bool = False
     cancelled: bool = False
     stored: bool = False
     settled: bool = False
@@ -132,6 +134,7 @@ class SessionRecord:
         settled: the version ids of those that have met their end in it.
         observers: who looked.
         position: how far along the log it has come.
+        read_at: when that was.
     """
 
     name: str
@@ -140,6 +143,7 @@ class SessionRecord:
     settled: set[str] = field(default_factory=set[str])
     observers: list[Observer] = field(default_factory=list[Observer])
     position: int = 0
+    read_at: float = 0.0
 
     def shown(self, now: float) -> int:
         """How many of the writes made so far a stream must show by now."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from rxmps3.log import checkpoint
+from rxmps3.log import checkpoint, chunks
 from rxmps3.log.protocol import ProtocolName
 from rxmps3.runtime.clock import SystemClock
 from rxmps3.testing.virtual import Deadlock, Livelock, VirtualLoop, end_loop
@@ -29,6 +29,9 @@ __all__ = ["Report", "Summary", "main", "play", "run_many", "simulate"]
 _TURNS = 500_000
 _TURNS_PER_NAME = 2_000_000
 """Where a page of a listing has one name only, each look of the mps3 log is as many requests as there are names."""
+
+_LARGE = 80
+"""From what weight on a checkpoint is in chunks, if it ever is: that of two or three entries."""
 
 
 @dataclass
@@ -181,12 +184,14 @@ def _listening(world: World) -> Generator[None, None, None]:
 @contextmanager
 def _tuned(plan: Plan) -> Generator[None, None, None]:
     """The library's own constants, made to fit a run of a few dozen entries."""
-    before = checkpoint.LINE_ENTRIES
+    before = checkpoint.LINE_ENTRIES, chunks.CUT, chunks.LARGE
     checkpoint.LINE_ENTRIES = plan.checkpoint_every
+    if plan.chunk:
+        chunks.CUT, chunks.LARGE = plan.chunk, _LARGE
     try:
         yield
     finally:
-        checkpoint.LINE_ENTRIES = before
+        checkpoint.LINE_ENTRIES, chunks.CUT, chunks.LARGE = before
 
 
 @dataclass

@@ -192,6 +192,7 @@ class Session:
                 self._recorder.note(self.life, "takes up", record.id, record.version)
                 self._recorder.counts["taken up"] += 1
                 record.resurrected = record.resurrected or record.error is not None
+                record.found_again = record.found_again or record.version in self._ledger.places
                 if mine:
                     record.settled, record.stored, record.error = False, True, None
                 self.record.writes.append(record)

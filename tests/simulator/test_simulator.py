@@ -44,6 +44,12 @@ def test_the_runs_are_not_idle():
         assert counts[what] > 10, what
 
 
+def test_checkpoints_in_chunks_are_made_and_collected():
+    counts = run_many((28, 42, 62)).counts
+    for what in ("chunks written", "chunks named again", "chunks deleted"):
+        assert counts[what] > 10, what
+
+
 @pytest.mark.parametrize("seed", [3, 17])
 def test_the_same_seed_is_the_same_run(seed: int):
     first, second = simulate(seed), simulate(seed)

@@ -42,7 +42,7 @@ def a_412_is_taken_for_a_lost_race(mutant: Mutant) -> None:
     reading = SimpleNamespace(after_refusal=False)
     found = state._found  # pyright: ignore[reportPrivateUsage]
 
-    async def append(self: Any, seq: int, body: bytes) -> None:
+    async def append(self: Any, seq: int, body: bytes, entry: codec.LogEntry) -> None:
         name = self._layout.entry(self.head.incarnation, seq)
         try:
             stored = await self._storage.put(name, body, when=ABSENT)
@@ -56,7 +56,7 @@ def a_412_is_taken_for_a_lost_race(mutant: Mutant) -> None:
                 raise self._not_found_error(name, error) from error
         else:
             if await self._known.counts(seq, stored.date):
-                self._apply(seq, body, stored, await self._decode(seq, body))
+                self._apply(seq, body, stored, entry)
 
     def find(view: View, writes: tuple[Write, ...]) -> Any:
         return [] if reading.after_refusal else found(view, writes)
@@ -98,7 +98,7 @@ def a_condition_is_looked_at_only_once(mutant: Mutant) -> None:
     mutant.replace(ConditionChecker.step, lambda self, view, event: state.step(view, event))
 
 
-@mutation("no holes")
+@mutation("no holes", *range(40))
 def a_new_number_while_one_is_unknown(mutant: Mutant) -> None:
     """After no answer the client tries the number after the one whose outcome it does not know."""
 
@@ -107,7 +107,7 @@ def a_new_number_while_one_is_unknown(mutant: Mutant) -> None:
         await self.prepare()
         seq = self._seq + 1 + getattr(self, "_skipped", 0)
         try:
-            await self._append(seq, self._pack(seq, writes))
+            await self._append(seq, *self._pack(seq, writes))
         except Unavailable:
             self._skipped = getattr(self, "_skipped", 0) + 1
             raise
@@ -118,15 +118,15 @@ def a_new_number_while_one_is_unknown(mutant: Mutant) -> None:
 
 @mutation("what is acknowledged is in the log")
 def no_answer_is_taken_for_success(mutant: Mutant) -> None:
-    async def append(self: Any, seq: int, body: bytes) -> None:
+    async def append(self: Any, seq: int, body: bytes, entry: codec.LogEntry) -> None:
         try:
             stored = await self._storage.put(self._layout.entry(self.head.incarnation, seq), body, when=ABSENT)
         except PreconditionFailed:
             await self.read()
         except Unavailable:
-            self._apply(seq, body, Stored("", None), await self._decode(seq, body))
+            self._apply(seq, body, Stored("", None), entry)
         else:
-            self._apply(seq, body, stored, await self._decode(seq, body))
+            self._apply(seq, body, stored, entry)
 
     mutant.replace(SequencedLog._append, append)
 
@@ -279,8 +279,8 @@ def a_restart_keeps_the_writer_id(mutant: Mutant) -> None:
 def a_restored_write_takes_the_new_writer_id(mutant: Mutant) -> None:
     encode = codec.encode_write
 
-    def as_own(write: Write, committer: str) -> str:
-        return encode(write, write.id.writer)
+    def as_own(write: Write, committer: str, based: str | None = None) -> str:
+        return encode(write, write.id.writer, based)
 
     mutant.replace(codec.encode_write, as_own)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rxmps3.local.outbox import Outbox
-from rxmps3.log.mps3 import collecting
+from rxmps3.log.mps3 import collecting, recovering
 from rxmps3.log.mps3 import log as mps3
 from rxmps3.log.mps3.collecting import Mps3Collector
 from rxmps3.log.mps3.log import Mps3Log
@@ -18,14 +18,15 @@ from rxmps3.log.mps3.names import Stamp
 from rxmps3.log.mps3.operation import LAG, Operation
 from rxmps3.log.mps3.recovering import Recovery
 from rxmps3.log.mps3.ticking import ServerClock
-from rxmps3.model.state import Write
+from rxmps3.model.state import Write, WriteId
 from rxmps3.replica.outbox_worker import OutboxWorker
 from rxmps3.storage.base import Stored
 from rxmps3.testing import StorageWrapper
 from tests.mutating import Mutant
 from tests.simulator import Plan, draw_plan, play
+from tests.simulator.drawing import harmed
 from tests.simulator.mutations import Mutations
-from tests.simulator.plans_mps3 import FORGOTTEN, LAST_WORDS, MASKED, VANISHING
+from tests.simulator.plans_mps3 import FORGOTTEN, FORGOTTEN_MEANWHILE, LAST_WORDS, MASKED, STUNNED, VANISHING
 
 MUTATIONS = Mutations()
 
@@ -90,10 +91,27 @@ def the_clock_is_only_ever_put_forward(mutant: Mutant) -> None:
     mutant.replace(ServerClock.heard, forward)
 
 
+@mutation("causality: WriteCOInitRead", *drawn(5002))
+def a_listing_that_came_late_is_believed(mutant: Mutant) -> None:
+    """It shows nothing newer than this computer's clock, and that was too far behind to be set by so slow an answer."""
+    list_up_to = Mps3Log._list_up_to  # pyright: ignore[reportPrivateUsage]
+
+    async def listed(self: Any) -> Any:
+        return await list_up_to(self, round(self._server.time(self._clock.now())) + 10_000)
+
+    mutant.replace(Mps3Log._list, listed)
+
+
+@mutation("what the log names is there", *drawn(2063))
+def a_commit_that_stood_still_goes_on(mutant: Mutant) -> None:
+    """Meanwhile its values have been collected, since nothing named them."""
+    mutant.replace(mps3._SUSPENDED, timedelta.max, within=mps3)  # pyright: ignore[reportPrivateUsage]
+
+
 # -- what became of an operation -----------------------------------------------------------------------------
 
 
-@mutation("what is acknowledged is in the log", *drawn(193))
+@mutation("what is acknowledged is in the log", *drawn(3019))
 def the_time_of_an_answer_is_not_compared_with_that_of_the_operation(mutant: Mutant) -> None:
     """One that is too far off counts for nobody, its writer apart."""
 
@@ -146,6 +164,43 @@ def what_a_dead_process_sent_is_not_looked_for(mutant: Mutant) -> None:
     mutant.replace(Mps3Log._recover, recover)
 
 
+@mutation("each write is in the log once", *map(harmed, drawn(3838, 3899, 4239)))
+def only_what_is_about_to_be_sent_is_looked_for(mutant: Mutant) -> None:
+    """An operation that holds more has their last words only."""
+    recover, lacking = Mps3Log._recover, Recovery.lacking  # pyright: ignore[reportPrivateUsage]
+    about_to_be_sent: dict[Recovery, set[WriteId]] = {}
+
+    async def hasty(self: Any, writes: Sequence[Write]) -> bool:
+        about_to_be_sent[self._recovery] = {write.id for write in writes}
+        return await recover(self, writes)
+
+    def of_those(self: Recovery) -> list[Write]:
+        return [one for one in lacking(self) if self not in about_to_be_sent or one.id in about_to_be_sent[self]]
+
+    mutant.replace(Mps3Log._recover, hasty)
+    mutant.replace(Recovery.lacking, of_those)
+
+
+@mutation("replicas converge", *map(harmed, drawn(43309)))
+def a_listing_that_was_dismissed_is_remembered(mutant: Mutant) -> None:
+    """An own operation of long ago is replayed on a state that others have changed since."""
+    mutant.replace(Mps3Log._dismiss, lambda self, uncounted: None)  # pyright: ignore[reportPrivateUsage]
+
+
+@mutation("each write is in the log once", *map(harmed, drawn(110368)))
+def what_comes_after_a_write_that_nobody_can_tell_of_is_sent_again(mutant: Mutant) -> None:
+    """It is in an operation that is still there, but was only looked for behind that write."""
+    out_of_reach = Recovery.out_of_reach
+
+    def giving_up_all(self: Recovery) -> list[Write]:
+        lost = out_of_reach(self)
+        self.known([one for one in self.lacking() if lost and one not in lost])
+        return lost
+
+    mutant.replace(Recovery.out_of_reach, giving_up_all)
+    mutant.replace(Recovery._names, lambda self, writes: set())  # pyright: ignore[reportPrivateUsage]
+
+
 @mutation("each write is in the log once", LAST_WORDS)
 def the_last_operation_of_a_dead_process_is_not_waited_for(mutant: Mutant) -> None:
     recover = Mps3Log._recover  # pyright: ignore[reportPrivateUsage]
@@ -158,6 +213,30 @@ def the_last_operation_of_a_dead_process_is_not_waited_for(mutant: Mutant) -> No
             self._opened_at = opened_at
 
     mutant.replace(Mps3Log._recover, hasty)
+
+
+@mutation("each write is in the log once", *STUNNED)
+def a_search_tells_of_all_until_its_end(mutant: Mutant) -> None:
+    """Its process may have stood still since it listed what there is."""
+
+    async def search(self: Any, lacking: Sequence[Write]) -> Any:
+        found = await self._recovery.search(lacking)
+        return self._clock.monotonic(), found
+
+    mutant.replace(Mps3Log._search, search)  # pyright: ignore[reportPrivateUsage]
+
+
+@mutation("each write is in the log once", *FORGOTTEN_MEANWHILE)
+def an_operation_collected_during_a_search_counts_as_empty(mutant: Mutant) -> None:
+    read = Recovery._operation  # pyright: ignore[reportPrivateUsage]
+
+    async def lenient(self: Any, stamp: Stamp) -> Operation:
+        try:
+            return await read(self, stamp)
+        except recovering._Collected:  # pyright: ignore[reportPrivateUsage]
+            return Operation(stamp, {}, {})
+
+    mutant.replace(Recovery._operation, lenient)
 
 
 @mutation("each write is in the log once", FORGOTTEN)

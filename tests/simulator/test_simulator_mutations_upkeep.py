@@ -15,7 +15,8 @@ import pytest
 from immutables import Map
 
 from rxmps3.errors import PreconditionFailed, Unavailable
-from rxmps3.log import codec
+from rxmps3.log import checkpoint_codec, codec
+from rxmps3.log.checkpoint_codec import ChunkRef
 from rxmps3.log.sequenced import collector as compact
 from rxmps3.log.sequenced import head
 from rxmps3.log.sequenced.fence import Lease
@@ -23,18 +24,22 @@ from rxmps3.log.sequenced.head import KnownHead
 from rxmps3.log.sequenced.identity import Sighting
 from rxmps3.log.sequenced.log import SequencedLog
 from rxmps3.model import state
+from rxmps3.model.sortedmap import SortedMap
 from rxmps3.model.state import ContentObject, Entry
 from rxmps3.replica import committer as committing
+from rxmps3.replica.committer import Committer
 from rxmps3.storage.base import ABSENT, Found
 from tests.mutating import Mutant
-from tests.simulator import play
+from tests.simulator import draw_plan, play
 from tests.simulator.mutations import LONG, Mutations
 from tests.simulator.plans import (
+    CHUNK_COME_BACK,
     DOUBLED_SLEEPER,
     LATECOMER,
     SLEEPER,
     SLEEPING_PAIR,
     SLEEPING_READER,
+    SLOW_NOTERS,
     TWO_FIRSTS,
     UNCOMMITTED,
     drowsy_collector,
@@ -52,6 +57,8 @@ SLEEPING_OPENERS = [sleeping_opener(after) for after in offsets(0.02, 0.4, 0.02)
 DROWSY_COLLECTORS = [drowsy_collector(after) for after in offsets(0.05, 1.95, 0.1)]
 TWO_KEEPERS = [two_keepers(after) for after in offsets(0.05, 1.95, 0.1)]
 SLOW_KEEPERS = [two_keepers(after, 3 * 3600.0) for after in offsets(0.05, 1.95, 0.1)]
+
+IN_CHUNKS = [plan for plan in map(draw_plan, LONG) if plan.chunk and plan.checkpoint_every <= 10]
 
 # -- the fence -----------------------------------------------------------------------------------------------
 
@@ -95,7 +102,7 @@ def a_lease_never_ends(mutant: Mutant) -> None:
 def what_was_created_counts_without_a_lease(mutant: Mutant) -> None:
     without_looks(mutant)
 
-    async def append(self: Any, seq: int, body: bytes) -> None:
+    async def append(self: Any, seq: int, body: bytes, entry: codec.LogEntry) -> None:
         name = self._layout.entry(self.head.incarnation, seq)
         try:
             stored = await self._storage.put(name, body, when=ABSENT)
@@ -104,7 +111,7 @@ def what_was_created_counts_without_a_lease(mutant: Mutant) -> None:
             if self._seq < seq:
                 raise self._not_found_error(name, error) from error
         else:
-            self._apply(seq, body, stored, await self._decode(seq, body))
+            self._apply(seq, body, stored, entry)
 
     mutant.replace(SequencedLog._append, append)
 
@@ -114,7 +121,7 @@ def what_is_found_after_a_refusal_counts_without_a_lease(mutant: Mutant) -> None
     without_looks(mutant)
     believing = belief(mutant)
 
-    async def append(self: Any, seq: int, body: bytes) -> None:
+    async def append(self: Any, seq: int, body: bytes, entry: codec.LogEntry) -> None:
         name = self._layout.entry(self.head.incarnation, seq)
         try:
             stored = await self._storage.put(name, body, when=ABSENT)
@@ -125,7 +132,7 @@ def what_is_found_after_a_refusal_counts_without_a_lease(mutant: Mutant) -> None
                 raise self._not_found_error(name, error) from error
         else:
             if await self._known.counts(seq, stored.date):
-                self._apply(seq, body, stored, await self._decode(seq, body))
+                self._apply(seq, body, stored, entry)
             else:
                 await self.read()
 
@@ -242,12 +249,12 @@ def the_checkpoint_at_the_floor_is_not_kept(mutant: Mutant) -> None:
 
 @mutation("a checkpoint is the log's fold", *LONG)
 def a_checkpoint_leaves_out_the_writers(mutant: Mutant) -> None:
-    encode = codec.state_parts
+    encode = checkpoint_codec.state_parts
 
     def without(before: state.State, *args: Any) -> Any:
         return encode(state.State(before.entries, Map(), before.version), *args)
 
-    mutant.replace(codec.state_parts, without)
+    mutant.replace(checkpoint_codec.state_parts, without)
 
 
 @mutation("a checkpoint is the log's fold", *LONG)
@@ -286,6 +293,39 @@ def an_older_checkpoint_replaces_a_newer(mutant: Mutant) -> None:
 def checkpoints_above_the_one_in_the_head_are_deleted(mutant: Mutant) -> None:
     """A collector that slept takes the checkpoint that was made meanwhile for one that nobody names."""
     mutant.replace(compact._checkpoint_seq, lambda name: -1)
+
+
+@mutation("a checkpoint is the log's fold", CHUNK_COME_BACK)
+def chunks_of_an_earlier_checkpoint_are_named_again(mutant: Mutant) -> None:
+    """Whoever has what a chunk holds in a checkpoint of its own names it, though the head's checkpoint does not."""
+
+    async def there(self: Any) -> tuple[None, dict[str, ChunkRef]]:
+        base = self._log.base
+        return None, {} if base is None else {chunk.sha256: chunk for chunk in base.chunks}
+
+    mutant.replace(compact.SequencedCollector._chunks_there, there)
+
+
+@mutation("what is named is not deleted", *IN_CHUNKS)
+def chunks_of_older_checkpoints_are_deleted(mutant: Mutant) -> None:
+    """A collector looks only at the newest checkpoint for chunks that are in use."""
+    without = compact.SequencedCollector._without_named_chunks  # pyright: ignore[reportPrivateUsage]
+
+    async def of_the_newest(self: Any, head: codec.Head, unnamed: list[Any]) -> list[Any]:
+        return await without(self, replace(head, kept=()), unnamed)
+
+    mutant.replace(compact.SequencedCollector._without_named_chunks, of_the_newest)
+
+
+@mutation("a checkpoint is the log's fold", *IN_CHUNKS)
+def a_chunk_stays_though_an_entry_in_it_has_changed(mutant: Mutant) -> None:
+    """Only keys that came or went are looked for when a state is divided like an earlier one."""
+    differing = SortedMap[Any].differing
+
+    def come_or_gone(self: Any, other: Any) -> list[Any]:
+        return [key for key in differing(self, other) if (key in self) != (key in other)]
+
+    mutant.replace(SortedMap[Any].differing, come_or_gone)
 
 
 # -- collection ----------------------------------------------------------------------------------------------
@@ -352,6 +392,12 @@ def values_are_listed_after_the_log_was_read(mutant: Mutant) -> None:
 @mutation("what the log names is there", UNCOMMITTED)
 def young_values_are_deleted(mutant: Mutant) -> None:
     mutant.replace(compact.VALUE_AGE, timedelta(0), within=compact)
+
+
+@mutation("what the log names is there", *SLOW_NOTERS)
+def a_turn_that_stood_still_goes_on(mutant: Mutant) -> None:
+    """How old the uploads are was looked at before."""
+    mutant.replace(Committer._has_stood_still, lambda *_: False)  # pyright: ignore[reportPrivateUsage]
 
 
 @mutation("what the log names is there", LATECOMER)

@@ -61,7 +61,7 @@ def nothing_is_named(mutant: Mutant) -> None:
 MUTATIONS: dict[str, tuple[Callable[[Any], None], Strike, str]] = {
     "nobody looks whether the log is still there": (never_old, "emptied", "what is acknowledged is in the log"),
     "only the head is looked at": (head_alone, "put back", "what is acknowledged is in the log"),
-    "a head of another log is followed": (any_log_is_followed, "made anew", "what is acknowledged is in the log"),
+    "a head of another log is followed": (any_log_is_followed, "made anew", "everybody agrees"),
     "what is in doubt is taken for certain": (nothing_is_named, "emptied", "what was acknowledged in vain is named"),
 }
 

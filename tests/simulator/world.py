@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from random import Random
 from typing import Any
 
 from rxmps3.testing.virtual import VirtualLoop
@@ -16,10 +17,11 @@ from tests.simulator.ledger import Ledger
 from tests.simulator.life import Life
 from tests.simulator.network import Network
 from tests.simulator.oracles import check_log, check_observers, final_ids, is_refused
-from tests.simulator.plan import ClientPlan, Plan
+from tests.simulator.plan import ClientPlan, Plan, Stall
 from tests.simulator.player import Player
 from tests.simulator.recorder import Recorder
 from tests.simulator.session import Session
+from tests.simulator.watching import Watcher
 
 __all__ = ["World"]
 
@@ -28,9 +30,12 @@ _SETTLING_POLLS = 3.0
 """Everything pending is committed within so many seconds after the last fault, and so many poll intervals: replicas
 that look rarely also retry rarely."""
 _TRIES_TO_CONVERGE = 5
+_LOOKS_AT_MOST = 200
 _UNTIL_SETTLED = 1300.0
 """So long after a version of a versioned log nothing comes to light below it any more."""
 _LONGEST_BACKOFF = 30.0
+_AWAKE_AFTER_REST = 100.0
+_STAND_STILL = 0.8
 _LATE_JOINER = ClientPlan("zoe", poll=1.0)
 
 
@@ -55,6 +60,7 @@ class World:
         if plan.bell is not None:
             self._belfry = Belfry(loop, plan.seed, plan.bell, plan.weather.clear_at, self.recorder)
         self._loop = loop
+        self._rng = Random(f"rest {plan.seed}")
         self._players: list[Player] = []
         loop.set_exception_handler(self._unhandled)
 
@@ -91,7 +97,7 @@ class World:
         await self._until_done(scripts, "every step ends")
         stalled = [stall.end for player in self._players for stall in player.stalls]
         await self._pass_until(max([self.plan.troubled_until, self.network.last_arrival, *stalled]))
-        await self._pass_until(self.bucket.last_shown_at)
+        await self._rest(self.bucket.last_shown_at - self._loop.time())
         self._players.append(self._player(_LATE_JOINER))
         returning = [player for player in self._players if player.plan.local or player.plan is _LATE_JOINER]
         opens = [self._loop.create_task(_opened(player), name=f"{player.plan.name} opens") for player in returning]
@@ -128,7 +134,7 @@ class World:
 
     async def _converge(self) -> None:
         if isinstance(self.ledger, Chronicle):
-            await self._pass(_UNTIL_SETTLED)
+            await self._rest(_UNTIL_SETTLED)
         for _ in range(_TRIES_TO_CONVERGE):
             length = self.ledger.length
             reads = [
@@ -140,9 +146,13 @@ class World:
             if self.ledger.length == length:
                 break  # else somebody tidied up meanwhile
         final = final_ids(self.ledger, self.recorder)
-        for _ in range(_TRIES_TO_CONVERGE):
-            if not any(session.behind(final) for session in self._sessions()):
+        tries, before = 0, list[list[tuple[Watcher, str]]]()
+        for _ in range(_LOOKS_AT_MOST):
+            behind = [session.behind(final) for session in self._sessions()]
+            tries = tries + 1 if behind == before else 0  # one that still delivers what it fetches is not at its end
+            if not any(behind) or tries == _TRIES_TO_CONVERGE:
                 break
+            before = behind
             await self._pass(_LONGEST_BACKOFF / 2)
         for session in self._sessions():
             session.check_end(final)
@@ -182,6 +192,20 @@ class World:
 
     def _patience(self) -> float:
         return _SETTLING + _SETTLING_POLLS * max((client.poll for client in self.plan.clients), default=0.0)
+
+    async def _rest(self, seconds: float) -> None:
+        """Let time pass in which nothing is done, and little else happens than that clients look for news and tidy up.
+
+        In most histories they stand still for most of it, as laptops do overnight: the looks make for nearly all of the
+        time that it takes to run a history, and for nothing new.
+        """
+        still = seconds - _AWAKE_AFTER_REST
+        if still > 0 and self._rng.random() < _STAND_STILL:
+            now = self._loop.time()
+            for player in self._players:
+                player.stalls.append(Stall(player.plan.name, now, now + still))
+        if seconds > 0:
+            await self._pass(seconds)
 
     async def _pass(self, seconds: float) -> None:
         passed = self._loop.create_future()

@@ -455,6 +455,13 @@ async def test_a_server_that_crashes(tmp_path: Path) -> None:
         server.stop()
 
 
+async def test_a_listing_of_what_is_no_bucket() -> None:
+    """As where the endpoint has the bucket's name in its path, and so asks for an object."""
+    async with scripted(refusal(404, "NoSuchKey")) as (_, storage):
+        with pytest.raises(BucketNotFound, match="endpoint_url"):
+            await storage.list("a")
+
+
 async def test_no_such_bucket(moto: Moto) -> None:
     async with opened("s3://no-such-bucket/app", **moto.options()) as storage:
         for verb in (storage.put("a", b"1"), storage.get("a"), storage.list("")):

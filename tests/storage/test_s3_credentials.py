@@ -140,6 +140,27 @@ async def test_a_source_that_hangs_is_named_and_its_program_ended(files: Path, m
             os.kill(int((files / "pid").read_text()), 0)
 
 
+@pytest.mark.parametrize(
+    "output", ["hello", "[]", "{}", '{"Version": 1}', '{"Version": 1, "AccessKeyId": "a"}', '{"Version": 9}']
+)
+async def test_a_program_that_prints_no_credentials_is_named(files: Path, output: str) -> None:
+    program(files, f"print({output!r})\n")
+    async with ScriptedServer(FOUND) as server, opened("s3://bucket", **server_options(server)) as storage:
+        with pytest.raises(AccessDenied, match="custom-process"):
+            await storage.get("a")
+        assert not server.asked
+
+
+async def test_a_token_file_that_is_missing_is_named(files: Path) -> None:
+    (files / "config").write_text(
+        "[default]\nrole_arn=arn:aws:iam::123456789012:role/x\nweb_identity_token_file=/no/token\n"
+    )
+    async with ScriptedServer(FOUND) as server, opened("s3://bucket", **server_options(server)) as storage:
+        with pytest.raises(AccessDenied, match=r"assume-role-with-web-identity.*/no/token"):
+            await storage.get("a")
+        assert not server.asked
+
+
 async def test_closing_ends_who_waits_for_a_source_that_hangs(files: Path) -> None:
     program(files, "import time\ntime.sleep(600)\n")
     async with ScriptedServer(FOUND) as server, opened("s3://bucket", **server_options(server)) as storage:
@@ -292,6 +313,14 @@ async def test_a_database_goes_on_when_the_file_is_renewed(seaweedfs: SeaweedFS,
         ({"endpoint_url": "http://127.0.0.1:1\n"}, "endpoint_url begins or ends with white space"),
         ({"endpoint_url": ""}, "endpoint_url is empty"),
         ({"verify": "/no/such/file.pem"}, "no certificates at '/no/such/file.pem'"),
+        ({"verify": "/"}, "no certificates at '/'"),
+        ({"verify": 5}, "verify is True, False or a file"),
+        ({"config": {}}, "config is a botocore Config"),
+        ({"headers": {"x-a": 5}}, "header x-a has a value that is not"),
+        ({"headers": {"x-a": "b\r\nx-c: d"}}, "header x-a has a value that is not"),
+        ({"headers": {"x a": "b"}}, "'x a' is not the name of a header"),
+        ({"SSECustomerKey": "short"}, "SSECustomerKey is a key of 32 bytes"),
+        ({"SSECustomerKey": 5}, "SSECustomerKey is a key of 32 bytes"),
     ],
 )
 def test_options_that_make_no_sense(options: dict[str, Any], what: str) -> None:

@@ -109,7 +109,7 @@ def test_the_prefix_counts_for_the_longest_name() -> None:
         ("s3://bucket?region_name=x", {"region_name": "y"}, "region_name is given twice"),
         ("s3://bucket?use_ssl=maybe", {}, "use_ssl is a bool"),
         ("s3://bucket", {"region_name": 1}, "region_name is a str, not int"),
-        ("s3://bucket", {"session": object(), "profile_name": "x"}, "one of session and profile_name"),
+        ("s3://bucket", {"session": object(), "profile_name": "x"}, "session or profile_name"),
     ],
 )
 def test_what_makes_no_sense(url: str, options: dict[str, Any], message: str) -> None:

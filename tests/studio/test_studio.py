@@ -17,6 +17,7 @@ import pytest
 
 import rxmps3
 from rxmps3.cli.studio import session
+from rxmps3.cli.studio.models import ConflictsModel
 from rxmps3.cli.studio.server import serving
 from rxmps3.cli.studio.session import VIEWS, Session
 from rxmps3.runtime.clock import SystemClock
@@ -54,8 +55,8 @@ async def heard(socket: Any, name: str) -> Any:
         said = await socket.receive_json()
         if "state" in said and name in said["state"]:
             return said["state"][name]
-        if said.get("name") == name:
-            return said["value"]
+        if name in said.get("states", {}):
+            return said["states"][name]
 
 
 async def told(socket: Any, kind: str) -> Any:
@@ -226,6 +227,67 @@ class TestViews:
                 columns = zip(*(one["requests"] for one in rooms), strict=True)
                 assert [sum(column) for column in columns] == total["requests"]
                 assert total["requests"][2] > 0
+
+    async def test_who_overwrote_whom_unseen_is_listed(self, storage: MemoryStorage) -> None:
+        """One client goes on without the bucket while another writes the same keys, and comes back."""
+        faulty = FaultyStorage(storage)
+        async with (
+            rxmps3.connect(faulty, by="ben", shared=False) as ben,
+            rxmps3.connect(storage, by="ana", shared=False) as ana,
+        ):
+            await ben.refresh()
+            faulty.plan = [offline()]
+            late = [ben.put("todo/1", {"title": "butter"}), ben.patch("todo/2", {"who": "ben"}), ben.put("alone", 1)]
+            await ana.put("todo/1", {"title": "cream"})
+            await ana.patch("todo/2", {"done": True})
+            faulty.plan = ()
+            for receipt in late:
+                await receipt
+            async with studio(storage) as browser:
+                await opened(browser)
+                async with browser.socket("conflicts") as socket:
+                    found = await until_state(socket, "conflicts", lambda found: len(found) == 2)
+                    by_key = {one["key"]: one for one in found}
+                    assert {key: one["what"] for key, one in by_key.items()} == {
+                        "todo/1": "overwritten",
+                        "todo/2": "merged",
+                    }
+                    one = by_key["todo/1"]
+                    assert (one["first_by"], one["then_by"], one["based"]) == ("ana", "ben", 3)
+                    assert json.loads(one["first"]), json.loads(one["then"]) == (
+                        {"title": "cream"},
+                        {"title": "butter"},
+                    )
+                    assert json.loads(by_key["todo/2"]["then"]) == {"title": "bread", "done": True, "who": "ben"}
+
+                    await socket.send_json({"message": {"kind": "here", "view": "c"}})
+                    await ana.refresh()
+                    faulty.plan = [offline()]
+                    blind = ben.delete("alone")
+                    await ana.put("alone", 2)
+                    faulty.plan = ()
+                    await blind
+                    newest = (await until_state(socket, "conflicts", lambda found: len(found) == 3))[0]
+                    assert (newest["key"], newest["first"], newest["then"]) == ("alone", "2", None), "as it happens"
+
+    async def test_an_own_write_that_is_refused_is_listed(self, storage: MemoryStorage) -> None:
+        faulty = FaultyStorage(storage)
+        async with (
+            rxmps3.connect(faulty, by="me", shared=False) as mine,
+            rxmps3.connect(storage, by="ana", shared=False) as ana,
+        ):
+            model = ConflictsModel(mine, SystemClock(), asyncio.get_running_loop())
+            version = mine.states.value["todo/1"].version
+            faulty.plan = [offline()]
+            refused = mine.put("todo/1", "butter", if_version=version)
+            await ana.put("todo/1", "cream")
+            faulty.plan = ()
+            with pytest.raises(rxmps3.Conflict):
+                await refused
+            model.flush()
+            [one] = model.state["conflicts"]
+            assert (one["key"], one["what"], one["first"], one["then"]) == ("todo/1", "refused", '"butter"', '"cream"')
+            model.dispose()
 
     async def test_what_goes_wrong_is_listed(self, storage: MemoryStorage) -> None:
         async with rxmps3.connect(storage, by="ana", shared=False) as db:

@@ -79,6 +79,8 @@ def test_writes_alone_may_pass_it_and_looks_go_on_an_hour_later_at_most() -> Non
         {"per_month": True},
         {"per_month": float("inf")},
         {"per_month": float("nan")},
+        {"per_month": 10**400},
+        {"requests_per_hour": "1"},
     ],
 )
 def test_a_budget_is_one_positive_number(given: Any) -> None:

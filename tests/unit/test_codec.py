@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from immutables import Map
 
 from rxmps3 import Blob, Corrupt, Unsupported
-from rxmps3.log import codec
+from rxmps3.log import checkpoint_codec, codec
 from rxmps3.model import jsontext, valuetext
+from rxmps3.model.conditions import Conditions
 from rxmps3.model.names import pack_name, value_name
 from rxmps3.model.state import ContentObject, Entries, Entry, Inline, Mark, State, Write, WriteId
 from tests.mutating import Mutant
@@ -92,8 +93,11 @@ def test_entries_round_trip(
     def mine(write: Write) -> Write:
         return Write(WriteId(writer, write.id.number), write.nonce, write.update)
 
+    def based(write: Write) -> str | None:
+        return ("", "7", None)[write.id.number % 3]
+
     some = [data.draw(st.sampled_from([write, mine(write)])) for write in some]
-    encoded = [codec.encode_write(one, writer) for one in some]
+    encoded = [codec.encode_write(one, writer, based(one)) for one in some]
     body = codec.encode_entry(seq, previous, writer, by, time, encoded, date=date, expired=expired)
     read = codec.decode_entry(body, NAME)
     assert (read.seq, read.previous) == (seq, previous)
@@ -101,6 +105,40 @@ def test_entries_round_trip(
     assert (version.id, version.writer, version.by, version.time) == (str(seq), writer, by, time)
     assert (version.date, list(version.expired)) == (date, expired)
     assert list(version.writes) == some
+    assert [write.based for write in version.writes] == [based(write) for write in some]
+
+
+@given(
+    writer=ids,
+    by=unicode_text,
+    time=st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=-3, minutes=-30))])),
+    date=st.none() | st.datetimes(timezones=st.just(UTC)),
+    expired=st.lists(ids, max_size=2),
+    some=st.lists(writes(), max_size=4),
+    data=st.data(),
+)
+def test_what_an_entry_holds_is_known_without_reading_it(
+    writer: str,
+    by: str,
+    time: datetime,
+    date: datetime | None,
+    expired: list[str],
+    some: list[Write],
+    data: st.DataObject,
+) -> None:
+    def varied(write: Write) -> Write:
+        id = data.draw(st.sampled_from([write.id, WriteId(writer, write.id.number)]))
+        conditions = data.draw(st.none() | st.just(Conditions({"key": None})))
+        return replace(write, id=id, conditions=conditions, by=data.draw(st.none() | unicode_text))
+
+    some = list(map(varied, some))
+    about = (7, "f" * 64, writer, by, time)
+    encoded = [codec.encode_write(one, writer) for one in some]
+    requires = codec.features_of(some)
+    body = codec.encode_entry(*about, encoded, date=date, expired=expired, requires=requires)
+    read, known = codec.decode_entry(body, NAME), codec.as_decoded(*about, some, date=date, expired=expired)
+    assert known == read
+    assert [list(one.update) for one in known.version.writes] == [list(one.update) for one in read.version.writes]
 
 
 @given(st.dictionaries(keys, st.none(), max_size=4), st.dictionaries(ids, st.integers(0, 99), max_size=3), st.data())
@@ -109,22 +147,22 @@ def test_states_round_trip(names: dict[str, None], numbers: dict[str, int], data
     marks = {
         writer: Mark(number, "n", data.draw(st.none() | times.map(whole_second))) for writer, number in numbers.items()
     }
-    body = codec.encode_state(State(Entries.of(content), Map(marks), "40"), "inc", 40, "c" * 64)
-    read = codec.decode_state(body, "the checkpoint")
+    body = checkpoint_codec.encode_state(State(Entries.of(content), Map(marks), "40"), "inc", 40, "c" * 64)
+    read = checkpoint_codec.decode_state(body, "the checkpoint")
     assert (read.incarnation, read.seq, read.chain) == ("inc", 40, "c" * 64)
     assert dict(read.state.entries) == content
     assert dict(read.state.writers) == marks
     assert read.state.version == "40"
     turned = State(Entries.of(dict(reversed(content.items()))), Map(reversed(marks.items())), "40")
-    assert codec.encode_state(turned, "inc", 40, "c" * 64) == body
+    assert checkpoint_codec.encode_state(turned, "inc", 40, "c" * 64) == body
 
 
 def test_a_checkpoint_whose_packs_come_after_its_entries_is_read_too() -> None:
-    body = codec.encode_state(State(Entries.of(packed_entries()), Map(), "1"), "inc", 1, "c" * 64)
+    body = checkpoint_codec.encode_state(State(Entries.of(packed_entries()), Map(), "1"), "inc", 1, "c" * 64)
     members = json.loads(body)
     assert list(members).index("packs") < list(members).index("entries")
     turned = json.dumps(dict(reversed(members.items()))).encode()
-    assert dict(codec.decode_state(turned, "the checkpoint").state.entries) == packed_entries()
+    assert dict(checkpoint_codec.decode_state(turned, "the checkpoint").state.entries) == packed_entries()
 
 
 @given(
@@ -227,11 +265,14 @@ def test_what_refers_to_packs_says_so_to_a_release_that_does_not_know_them(mutan
         1, "", "w", "", datetime(2026, 1, 1, tzinfo=UTC), [codec.encode_write(write, "w")],
         requires=codec.features_of([write]),
     )  # fmt: skip
-    state = codec.encode_state(State(Entries.of(packed_entries()), Map(), "1"), "inc", 1, "c" * 64)
+    state = checkpoint_codec.encode_state(State(Entries.of(packed_entries()), Map(), "1"), "inc", 1, "c" * 64)
     assert codec.decode_entry(body, NAME).version.writes == (write,)
-    assert dict(codec.decode_state(state, "the checkpoint").state.entries) == packed_entries()
+    assert dict(checkpoint_codec.decode_state(state, "the checkpoint").state.entries) == packed_entries()
     mutant.replace(codec.KNOWN_FEATURES, frozenset({codec.TAGS}), within=codec)
-    for read in (lambda: codec.decode_entry(body, NAME), lambda: codec.decode_state(state, "the checkpoint")):
+    for read in (
+        lambda: codec.decode_entry(body, NAME),
+        lambda: checkpoint_codec.decode_state(state, "the checkpoint"),
+    ):
         with pytest.raises(Unsupported, match="packs") as refused:
             read()
         assert "upgrade" in str(refused.value)

@@ -318,6 +318,25 @@ def test_a_window_holds_what_was_set_within_its_seconds(history: list[Any]) -> N
         assert graph.due == min((set_at[key] + 3 for key in there), default=None)
 
 
+ALIKE = [1, True, 1.0, 0, 0.0, -0.0, False, "a", (1,), [1], (1.0,), Decimal(1), Decimal("1.0")]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from(ALIKE))), st.booleans())
+def test_an_extreme_does_not_depend_on_what_was_there_before(history: list[tuple[bool, Any]], greatest: bool) -> None:
+    extreme, there = Extreme(greatest), list[Any]()
+    for gone, item in history:
+        known = [index for index, one in enumerate(there) if same_value(one, item)]
+        if gone and known:
+            extreme.remove(there.pop(known[0]))
+        elif not gone:
+            extreme.add(item)
+            there.append(item)
+    anew = Extreme(greatest)
+    for item in reversed(there):
+        anew.add(item)
+    assert same_value(extreme.result(), anew.result())
+
+
 # -- cost --------------------------------------------------------------------------------------------------------
 
 

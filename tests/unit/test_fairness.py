@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from rxmps3.replica.fairness import Fairness
 
 COMMIT = 0.004
@@ -105,14 +107,38 @@ def test_back_off_grows_with_each_lost_race() -> None:
     assert means[3] < 1.0, "but not for ever"
 
 
-def test_after_long_waiting_it_races() -> None:
+def test_a_newcomer_beside_one_writer_without_a_gap_soon_races() -> None:
     fairness, rng, now = Fairness("me"), random.Random(1), 0.0
+    fairness.ended(0.0, -0.02, won=False)
     tried = False
+    pace = 0.01
     while now < 3.0 and not tried:
-        now += COMMIT
+        now += pace
         fairness.seen("other", now)  # without a gap
         tried = fairness.wait(now, rng) == 0
-    assert 1.0 < now < 1.5
+    assert 0.4 < now < 0.7
+    assert fairness.chase(now) is not None
+
+
+def test_whoever_is_slower_or_was_seen_or_is_one_of_several_does_not_chase() -> None:
+    for slower, names in ((10, ["other"]), (1, ["me", "other"]), (1, ["third", "other"])):
+        fairness, rng, now = Fairness("me"), random.Random(1), 0.0
+        fairness.ended(0.0, -2 * slower * COMMIT, won=False)
+        for name in names:
+            fairness.seen(name, 0.0)
+        while now < 2.5:
+            now += COMMIT
+            fairness.seen("other", now)
+            fairness.wait(now, rng)
+            assert fairness.chase(now) is None
+
+
+@pytest.mark.parametrize("uptime", [0.0, 1e6])
+def test_how_long_a_computer_has_been_up_does_not_matter(uptime: float) -> None:
+    waits, _ = commits(Fairness("me"), uptime, 60.0, random.Random(1))
+    first = next(number for number, wait in enumerate(waits) if wait)
+    assert 3.9 < first * COMMIT < 4.5
+    assert 10 <= sum(wait > 0 for wait in waits) <= 15
 
 
 def test_a_turn_that_was_not_used_need_not_be_waited_for_again() -> None:

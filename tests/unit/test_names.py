@@ -9,7 +9,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rxmps3 import Corrupt, InvalidKey, InvalidOption
-from rxmps3.model.names import Layout, check_key, escape, parse_value_name, presence_folder, probe, unescape, value_name
+from rxmps3.model.names import (
+    Layout,
+    check_key,
+    escape,
+    foreign_folders,
+    parse_value_name,
+    presence_folder,
+    probe,
+    unescape,
+    value_name,
+)
 
 ODD = [
     '&$@=;[~|^  :+,"?\\{^}%]>#',
@@ -194,3 +204,19 @@ def test_the_longest_key_fits_an_object_name(name_limit: int, number: int) -> No
     check_key(key, layout.key_limit)
     version = f"{'v' * 12}-{number}"
     assert len(layout.content(value_name(key, version)).encode()) <= name_limit
+
+
+@pytest.mark.parametrize(
+    ("names", "folders"),
+    [
+        ((), ()),
+        (("values/k@w-1", "values/a/b@w-2.again", "values/@w-3.0"), ()),
+        (
+            ("values/k@w-1", "values/app/main/head", "values/app/main/w/log/1", "values/b/x"),
+            ("values/app/main/", "values/b/"),
+        ),
+        (("values/k@w-1", "values/manifest.json"), ("values/",)),
+    ],
+)
+def test_folders_with_something_else_than_values(names: tuple[str, ...], folders: tuple[str, ...]) -> None:
+    assert foreign_folders(names) == folders

@@ -171,7 +171,7 @@ def test_an_observer_of_stages_that_raises_is_detached_alone(
     assert others == ["pending", "stored", "committed", "done"]
     assert told == others[: others.index(raises_at) + 1]
     assert receipt.wait(0) == "w-1"
-    assert caplog.text.count("stages of write w-1: oops") == 1
+    assert caplog.text.count("stages of write w-1: LookupError: oops") == 1
 
 
 def test_stages_that_are_reached_while_one_is_told_come_after_it(receipt: Receipt) -> None:

@@ -39,6 +39,6 @@ async def test_what_is_not_at_hand_and_what_was_refused_say_so() -> None:
         assert "rejected" in receipt._repr_mimebundle_()["text/html"]
         assert ">why<" in receipt._repr_mimebundle_()["text/html"]
     async with rxmps3.connect("memory:rich-refused", shared=False, inline_limit=10) as db:
-        assert "observe it" in db.key("k")._repr_mimebundle_()["text/html"] or "not at hand" in str(
+        assert "observe it" in db.key("k")._repr_mimebundle_()["text/html"] or "not in memory" in str(
             db.key("k")._repr_mimebundle_()
         )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from rxmps3.errors import UnsureTime
-from rxmps3.log.server_clock import ServerDate, certain_time
-from rxmps3.storage import Found, MemoryStorage, Stored, list_all
+from rxmps3.errors import Unavailable, UnsureTime
+from rxmps3.log.server_clock import Asked, ServerDate, certain_time
+from rxmps3.runtime.clock import Clock
+from rxmps3.storage import Found, MemoryStorage, Missing, NotModified, Stored, list_all
 from rxmps3.testing import StorageWrapper
 from rxmps3.testing.virtual import SimClock, run_virtually
 
@@ -51,7 +52,8 @@ class Watch:
 
     def hear(self, off: float = 0.0, *, took: float = 0.1) -> str:
         """An answer that is dated so many seconds wrong."""
-        self.dated.heard(self.true + timedelta(seconds=off), self.clock.monotonic() - took)
+        asked = Asked(self.clock.monotonic() - took, self.clock.now() - timedelta(seconds=took))
+        self.dated.heard(self.true + timedelta(seconds=off), asked)
         return self.dated.doubt
 
 
@@ -78,6 +80,18 @@ def test_a_computer_that_was_asleep_is_no_jump() -> None:
     watch = Watch()
     watch.hear()
     watch.pass_(3 * DAY, asleep=True)
+    assert not watch.hear()
+
+
+def test_an_answer_that_came_just_before_the_computer_slept_says_nothing() -> None:
+    watch = Watch()
+    watch.hear()
+    watch.pass_(60)
+    asked, date = watch.dated.asking(), watch.true
+    watch.pass_(3 * DAY, asleep=True)
+    watch.dated.heard(date, asked)
+    assert not watch.dated.doubt
+    watch.pass_(1)
     assert not watch.hear()
 
 
@@ -148,3 +162,27 @@ def test_the_date_has_to_agree_with_what_was_stored_just_now(off: float) -> None
         assert await list_all(storage, "") == []
 
     run_virtually(main())
+
+
+class Asleep(StorageWrapper):
+    """The computer falls asleep for two days just after an answer has come; its monotonic clock stands still."""
+
+    def __init__(self, clock: LocalClock) -> None:
+        super().__init__(MemoryStorage(clock=cast("Clock", clock)))
+        self._clock = clock
+        self.sleeps = True
+
+    async def get(self, name: str, **options: Any) -> Found | Missing | NotModified:
+        answer = await super().get(name, **options)
+        if self.sleeps:
+            self._clock.pass_(2 * DAY, asleep=True)
+        return answer
+
+
+async def test_a_time_that_was_told_before_the_computer_slept_is_not_certain() -> None:
+    clock = LocalClock()
+    storage, dated = Asleep(clock), ServerDate(cast("Clock", clock))
+    with pytest.raises(Unavailable, match="took too long"):
+        await certain_time(storage, "main/clock/a", dated, "main")
+    storage.sleeps = False
+    assert await certain_time(storage, "main/clock/a", dated, "main") == clock.now()

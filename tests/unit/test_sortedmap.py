@@ -95,6 +95,45 @@ def test_made_at_once_it_is_well_formed(count: int) -> None:
     check_nodes(tree)
 
 
+@settings(max_examples=60)
+@given(EDITS, st.lists(st.integers(0, 600), max_size=12))
+def test_cut_into_pieces_it_is_joined_again(edits: list[tuple[int, int, str]], cuts: list[int]) -> None:
+    tree, model = edited(edits)[-1]
+    ends = [0, *sorted(cuts), 1_000]
+    again = SortedMap[int].joined(tree.between(start, stop) for start, stop in pairwise(ends))
+    assert list(again.items()) == sorted(model.items())
+    check_nodes(again)
+
+
+@settings(max_examples=60)
+@given(EDITS, EDITS)
+def test_what_differs_between_two_maps_is_found(
+    edits: list[tuple[int, int, str]], others: list[tuple[int, int, str]]
+) -> None:
+    versions = edited(edits)
+    for tree, model in (*versions[:-1:4], edited(others)[-1], (SortedMap(), {})):
+        last, theirs = versions[-1]
+        expected = sorted(key for key in {*model, *theirs} if model.get(key) != theirs.get(key))
+        assert tree.differing(last) == last.differing(tree) == expected
+
+
+def test_what_maps_share_is_not_looked_at() -> None:
+    class Counted:
+        looks = 0
+
+        def __eq__(self, other: object) -> bool:
+            Counted.looks += 1
+            return self is other
+
+        __hash__ = None  # type: ignore[assignment]
+
+    before = SortedMap.of(range(100_000), [Counted() for _ in range(100_000)])
+    for after in (before.set(50_000, Counted()), before.delete(50_000), before.set(50_000.5, Counted())):
+        Counted.looks = 0
+        assert len(before.differing(after)) == 1
+        assert Counted.looks <= 4 * MOST
+
+
 def test_a_change_copies_the_nodes_on_one_path_alone() -> None:
     def nodes(tree: Any) -> dict[int, Any]:
         found: dict[int, Any] = {}
@@ -172,6 +211,8 @@ def test_a_snapshot_is_a_dict_in_all_but_its_changes() -> None:
     assert list(reversed(one)) == ["b", "a"]
     assert list(one.items()) == list(same.items())
     assert list(one.values()) == [2, [1]]
+    assert list(reversed(one.items())) == list(reversed(same.items()))
+    assert list(reversed(one.values())) == [[1], 2]
     assert {**one} == one.to_dict() == dict(one) == one | {} == same
     assert {"c": 3} | one == {"c": 3, **same}
     assert ("a", 2) in one.items()

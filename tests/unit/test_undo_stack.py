@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import count
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from rxmps3.database.undo_stack import Side, UndoStack, UndoStep
+from rxmps3.database.undo_stack import Side, UndoStack, UndoStep, _runs  # pyright: ignore[reportPrivateUsage]
 from rxmps3.model.state import Entry, Inline
 
 KEYS = ["a", "b", "c"]
 DEPTH = 4
+Tokens = dict[str, "str | None"]
+
+
+@dataclass
+class Run:
+    """Writes that are undone together: the tokens of the keys of each, before and after."""
+
+    action: str | None
+    writes: list[tuple[Tokens, Tokens]]
+
+    def is_continued_by(self, action: str | None) -> bool:
+        return action is not None and action == self.action
+
+    def sides(self) -> tuple[Tokens, Tokens]:
+        """Before and after all of them; what others wrote in between is what was there before."""
+        before: Tokens = {}
+        after: Tokens = {}
+        for found, made in self.writes:
+            before |= {key: token for key, token in found.items() if key not in after or after[key] != token}
+            after |= made
+        return before, after
+
 
 updates = st.dictionaries(st.sampled_from(KEYS), st.booleans(), min_size=1)
 
@@ -20,7 +43,7 @@ updates = st.dictionaries(st.sampled_from(KEYS), st.booleans(), min_size=1)
 class Model(RuleBasedStateMachine):
     """A log of single writes. A token stays with what a write made of a key through undo and redo; versions do not.
 
-    The model's own stacks are lists of pairs of tokens, before and after, by key; None is for a key that is not there.
+    The model's own stacks are lists of runs of writes of one action.
     """
 
     def __init__(self) -> None:
@@ -31,20 +54,33 @@ class Model(RuleBasedStateMachine):
         self.tokens: dict[str, str] = {}
         self.log: dict[str, Entry] = {}
         self.unsent: list[tuple[str, Side]] = []
-        self.done: list[tuple[dict[str, str | None], dict[str, str | None]]] = []
-        self.undone: list[tuple[dict[str, str | None], dict[str, str | None]]] = []
+        self.done: list[Run] = []
+        self.undone: list[Run] = []
 
     # -- what happens ----------------------------------------------------------------------------------------
 
-    @rule(update=updates)
-    def write(self, update: dict[str, bool]) -> None:
+    @rule(update=updates, action=st.sampled_from([None, None, "drag", "drag", "other drag"]))
+    def write(self, update: dict[str, bool], action: str | None) -> None:
         before = {key: self.tokens.get(key) for key in update}
         version, entries = self._new(update)
-        self.steps.did(version, entries)
+        self.steps.did(version, entries, action)
         self._make(version, entries)
-        self.done.append((before, {key: self.tokens.get(key) for key in update}))
-        del self.done[:-DEPTH]
+        self._is_done(Run(action, [(before, {key: self.tokens.get(key) for key in update})]))
         self.undone.clear()
+
+    def _is_done(self, run: Run) -> None:
+        if self.done and self.done[-1].is_continued_by(run.action):
+            self.done[-1].writes += run.writes
+        else:
+            self.done.append(run)
+            del self.done[:-DEPTH]
+
+    def _is_undone(self, run: Run) -> None:
+        if self.undone and self.undone[-1].is_continued_by(run.action):
+            self.undone[-1].writes = run.writes + self.undone[-1].writes
+        else:
+            self.undone.append(run)
+            del self.undone[:-DEPTH]
 
     @rule(update=updates)
     def somebody_else_writes(self, update: dict[str, bool]) -> None:
@@ -76,13 +112,20 @@ class Model(RuleBasedStateMachine):
         assert (step is None) == (not self.done)
         if step is None:
             return
-        if step.before is None:
+        if len(self._newest_run()) > 1 or step.before is None:
             self.commit_all()
         assert step.before is not None
-        before, after = self.done.pop()
-        if self._again(step, step.before, step.after, before, after, undo=True):
-            self.undone.append((before, after))
-            del self.undone[:-DEPTH]
+        run = self.done.pop()
+        if self._again(step, step.before, step.after, *run.sides(), undo=True):
+            self._is_undone(Run(run.action, [run.sides()]))
+
+    def _newest_run(self) -> list[UndoStep]:
+        """The steps that are undone together."""
+        steps = list(self.steps._done.values())  # pyright: ignore[reportPrivateUsage]
+        run = steps[-1:]
+        while len(run) < len(steps) and steps[-len(run) - 1].continues(run[0]):
+            run.insert(0, steps[-len(run) - 1])
+        return run
 
     @rule(times=st.integers(1, DEPTH))
     def redo(self, times: int) -> None:
@@ -95,35 +138,37 @@ class Model(RuleBasedStateMachine):
         if step is None:
             return
         assert step.before is not None
-        before, after = self.undone.pop()
+        run = self.undone.pop()
+        before, after = run.sides()
         if self._again(step, step.after, step.before, after, before, undo=False):
-            self.done.append((before, after))
-            del self.done[:-DEPTH]
+            self._is_done(Run(run.action, [run.sides()]))
 
     @precondition(lambda self: self.unsent and self.steps.newest_done is not None)
     @rule()
     def take_back_the_newest(self) -> None:
-        step = self.steps.newest_done
-        assert step is not None
-        version, entries = self.unsent[-1]
-        if step.version != version or step.before is not None:
+        """What an undo does with the writes of a run that were not sent; those before them are a run of their own then."""
+        steps = [step for step in self._newest_run() if step.before is None]
+        if len(steps) != len(self._newest_run()) or [v for v, _ in self.unsent[-len(steps) :]] != [
+            s.version for s in steps
+        ]:
             return
-        self.unsent.pop()
-        before, after = self.done.pop()
-        self.there = dict(self.log)
-        self._show({})
-        for _, waiting in self.unsent:
-            self._show(waiting)
-        self.steps.refused(version)
-        self.steps.took_back(step, {key: self.there.get(key) for key in entries}, entries, self.steps.made)
-        self.undone.append((before, after))
-        del self.undone[:-DEPTH]
+        run = self.done.pop()
+        for step in reversed(steps):
+            version, entries = self.unsent.pop()
+            self.there = dict(self.log)
+            self._show({})
+            for _, waiting in self.unsent:
+                self._show(waiting)
+            self.steps.refused(version)
+            self.steps.took_back(step, {key: self.there.get(key) for key in entries}, entries, self.steps.made)
+        self._is_undone(Run(run.action, [run.sides()]))
 
     # -- what holds ------------------------------------------------------------------------------------------
 
     @invariant()
     def the_stacks_are_as_high(self) -> None:
-        assert len(self.steps._done) == len(self.done)  # pyright: ignore[reportPrivateUsage]
+        steps = list(self.steps._done.values())  # pyright: ignore[reportPrivateUsage]
+        assert len(_runs(steps)) == len(self.done)
         assert len(self.steps._undone) == len(self.undone)  # pyright: ignore[reportPrivateUsage]
 
     # -- means -----------------------------------------------------------------------------------------------

@@ -559,3 +559,107 @@ async def test_a_group_is_one_version(storage: MemoryStorage, clock: ManualClock
     assert not a.view.pending
     assert len(await versions(storage)) == 1
     assert [type(event) for event in a.events] == [Loaded, Committed]
+
+
+class StandsStill(StorageWrapper):
+    """Its process stands still for an hour after each page of a listing, if it is to."""
+
+    def __init__(self, inner: MemoryStorage, clock: ManualClock) -> None:
+        super().__init__(inner)
+        self._clock = clock
+        self.still = False
+
+    async def list_versions(self, prefix: str, **options: Any) -> Any:
+        page = await super().list_versions(prefix, **options)
+        if self.still:
+            await self._clock.advance(3600)
+        return page
+
+
+async def test_a_process_that_stood_still_in_a_listing_settles_nothing_by_it(
+    storage: MemoryStorage, clock: ManualClock
+):
+    """What came to light meanwhile is not in the listing."""
+    standing = StandsStill(storage, clock)
+    a, b = Client(standing, clock), Client(storage, clock)
+    await a.put(k=1)
+    await a.log.read()
+    await b.put(k=2)
+    standing.still = True
+    await a.log.read()
+    assert a.log.base.count == 0
+    standing.still = False
+    await b.put(k=3)
+    await a.log.read()
+    assert a.log.base.count == 2
+
+
+class FailsInside(StorageWrapper):
+    """Every other page of a listing after the first is answered with 503."""
+
+    def __init__(self, inner: StorageWrapper) -> None:
+        super().__init__(inner)
+        self.pages = 0
+
+    async def list_versions(self, prefix: str, **options: Any) -> Any:
+        self.pages += 1
+        if options.get("cursor") is not None and self.pages % 2:
+            raise Unavailable("503")
+        return await super().list_versions(prefix, **options)
+
+
+async def test_a_page_that_fails_does_not_begin_the_listing_anew(storage: MemoryStorage, clock: ManualClock):
+    a = Client(storage, clock)
+    for number in range(9):
+        await a.put(k=number)
+    failing = FailsInside(OneByOne(storage))
+    assert await Client(failing, clock).read() == {"k": 8}
+    assert failing.pages < 40
+
+
+class WrongOnce(HidesVersions):
+    """The next get of the manifest finds nothing."""
+
+    lies = 0
+
+    async def get(self, name: str, **options: Any) -> Any:
+        answer = await super().get(name, **options)
+        if name == "main" and self.lies:
+            self.lies -= 1
+            return Missing(answer.date)
+        return answer
+
+
+async def test_one_answer_that_finds_nothing_does_not_tell_that_the_manifest_is_gone(
+    storage: MemoryStorage, clock: ManualClock
+):
+    wrong = WrongOnce(storage)
+    a, b = Client(wrong, clock), Client(storage, clock)
+    await a.put(k=1)
+    await b.put(k=2)
+    wrong.lies = 1
+    assert await a.read() == {"k": 2}
+    assert wrong.lies == 0
+
+
+async def test_one_answer_that_finds_nothing_does_not_tell_that_the_newest_version_is_gone(
+    storage: MemoryStorage, clock: ManualClock
+):
+    wrong = WrongOnce(storage)
+    a, b = Client(wrong, clock), Client(storage, clock)
+    await a.put(k=1)
+    known = a.state.version
+    await b.put(k=2)
+    newest = (await versions(storage))[-1]
+    wrong.hidden = lambda one: one.version == known  # a listing may leave one out for a while
+    get = wrong.get
+
+    async def once_wrong(name: str, **options: Any) -> Any:
+        wrong.lies = int(options.get("version") == known and not told)
+        told.extend([known] * wrong.lies)
+        return await get(name, **options)
+
+    told: list[str] = []
+    wrong.get = once_wrong  # type: ignore[method-assign]
+    await clock.run(a.log.read())
+    assert (a.log.position, told) == (newest, [known])

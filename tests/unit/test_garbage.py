@@ -1,0 +1,106 @@
+"""Python's garbage collector while values of many objects are made."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Iterator
+from weakref import ref
+
+import pytest
+
+import rxmps3
+from rxmps3.runtime.garbage import collected_later
+
+
+@pytest.fixture
+def full_collections() -> Iterator[list[int]]:
+    """One item for each collection of the oldest generation."""
+    seen: list[int] = []
+
+    def look(phase: str, info: dict[str, int]) -> None:
+        if phase == "start" and info["generation"] == 2:
+            seen.append(threading.get_ident())
+
+    gc.collect()
+    gc.callbacks.append(look)
+    yield seen
+    gc.callbacks.remove(look)
+
+
+async def test_a_value_of_many_objects_is_read_without_a_full_collection(full_collections: list[int]) -> None:
+    value = [{"n": [n]} for n in range(400_000)]
+    async with rxmps3.connect("memory:", shared=False) as db:
+        await db.put("large", value)
+        full_collections.clear()
+        found = await db.get("large")
+        assert full_collections == []
+    assert found == value
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
+
+
+async def test_a_write_of_many_keys_is_made_without_a_full_collection(full_collections: list[int]) -> None:
+    async with rxmps3.connect("memory:", shared=False) as db:
+        values = {f"k/{n}": {"n": n} for n in range(20_000)}
+        full_collections.clear()
+        receipt = db.put_all(values)
+        assert full_collections == []
+        await receipt
+
+
+def test_what_was_made_belongs_to_the_oldest_generation_afterwards() -> None:
+    with collected_later():
+        made = [[] for _ in range(10)]
+        with collected_later():
+            assert not gc.isenabled()
+        assert not gc.isenabled(), "the outer one goes on"
+    assert gc.isenabled()
+    oldest = {id(one) for one in gc.get_objects(generation=2)}
+    assert {id(one) for one in made} <= oldest
+
+
+def test_a_cycle_that_was_made_is_still_found() -> None:
+    class Node:
+        other: Node
+
+    with collected_later():
+        one, two = Node(), Node()
+        one.other, two.other = two, one
+    gone = ref(one)
+    del one, two
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_collector_that_is_off_stays_off_and_what_is_frozen_stays_frozen() -> None:
+    gc.disable()
+    try:
+        with collected_later():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+    gc.freeze()
+    try:
+        with collected_later():
+            assert gc.isenabled()
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
+
+
+def test_what_is_frozen_meanwhile_stays_frozen() -> None:
+    try:
+        with collected_later():
+            gc.freeze()
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > 1_000
+    finally:
+        gc.unfreeze()
+
+
+def test_an_error_passes_through() -> None:
+    with pytest.raises(KeyError), collected_later():
+        raise KeyError
+    assert gc.isenabled()
