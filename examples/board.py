@@ -5,7 +5,7 @@
     RXMPS3_URL=s3://BUCKET/PREFIX streamlit run examples/board.py
 
 Streamlit runs this script again for each click of each visitor. The database is made once and kept; ``live=True`` has
-it look at the bucket all the time, so a run of the script finds the news there already.
+it look at the bucket all the time, so a run of the script finds the latest state.
 """
 
 import argparse

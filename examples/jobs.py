@@ -83,6 +83,12 @@ async def add(url, number):
         await db.put_all({db.new_key("job/"): {"number": one, "state": "waiting"} for one in number})
 
 
+def number(text):
+    if not 0 < int(text) < 10**15:  # a page knows no larger ones exactly
+        raise argparse.ArgumentTypeError("a number of up to 15 digits")
+    return int(text)
+
+
 async def board(url, port):
     try:
         from rxmps3.homes.web import serve_page
@@ -102,7 +108,7 @@ if __name__ == "__main__":
     working.add_argument("name")
     working.add_argument("--seconds", type=float, default=1.0, help="a job takes so much longer, to be seen")
     working.add_argument("--patience", type=float, default=4.0, help="seconds after which a silent worker is dead")
-    adding.add_argument("number", type=int, nargs="+")
+    adding.add_argument("number", type=number, nargs="+")
     options = vars(parser.parse_args())
     command = {"board": board, "work": work, "add": add}[options.pop("command")]
     try:
