@@ -85,7 +85,7 @@ def _history(ledger: Ledger | Chronicle, recorder: Recorder, moved: set[str], *,
         inherited = [operations[write.version] for write in taken_up if write.version in operations]
         session = history.session(record.name, inherited=inherited)
         reads, *watching = record.observers
-        _play(session, record, len(taken_up), reads, operations, every_key, left_out, placed)
+        _play(history, session, record, len(taken_up), reads, operations, every_key, left_out, placed)
         for write in record.writes:
             if write.settled and write.error is None and write.version in operations:
                 history.acknowledge(operations[write.version])
@@ -95,6 +95,7 @@ def _history(ledger: Ledger | Chronicle, recorder: Recorder, moved: set[str], *,
 
 
 def _play(
+    history: History,
     session: Session,
     record: SessionRecord,
     made: int,
@@ -104,7 +105,11 @@ def _play(
     left_out: _LeftOut,
     placed: dict[int | None, int],
 ) -> None:
-    """The writes and the gets of a process, in its order; ``placed`` is each write's place in the log."""
+    """The writes and the gets of a process, in its order; ``placed`` is each write's place in the log.
+
+    Where no place is known, nothing says whether a get answered before or after those of the process's writes that were
+    made meanwhile and that it does not show: it is a session of its own then, after those made before it.
+    """
 
     def write_up_to(count: int) -> None:
         nonlocal made
@@ -116,7 +121,7 @@ def _play(
                 operations[write.version] = session.write(update, id=write.version)
 
     own = {write.id for write in record.writes}
-    for observation in reads.observations:
+    for number, observation in enumerate(reads.observations):
         seen = set(observation.values.values())
         # a get takes time: of the writes made meanwhile it comes after those that the log had before what it shows; of
         # its process's own it may show some before they are in the log
@@ -127,7 +132,11 @@ def _play(
             if write.id in seen or placed.get(write.id, reach + 1) <= reach
         ]
         write_up_to(max([observation.own_shown, *shown]))
-        session.read(_seen(observation, every_key, left_out))
+        reader = session
+        if made < observation.own and not placed:
+            before = [operations[write.version] for write in record.writes[:made] if write.version in operations]
+            reader = history.session(f"{record.name} get#{number}", inherited=before)
+        reader.read(_seen(observation, every_key, left_out))
     write_up_to(len(record.writes))
 
 
