@@ -136,7 +136,16 @@ def _play(
         if made < observation.own and not placed:
             before = [operations[write.version] for write in record.writes[:made] if write.version in operations]
             reader = history.session(f"{record.name} get#{number}", inherited=before)
-        reader.read(_seen(observation, every_key, left_out))
+        seen_now = _seen(observation, every_key, left_out)
+        if not placed:  # what is pending shows on top of what others wrote since, wherever the log has it
+            pending = [
+                write
+                for write in record.writes[: observation.own]
+                if write.settled_at > observation.at or not write.settled
+            ]
+            for key in {key for write in pending for key in write.values}:
+                seen_now.pop(key, None)
+        reader.read(seen_now)
     write_up_to(len(record.writes))
 
 

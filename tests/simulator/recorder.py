@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from rxmps3.errors import Error
+from rxmps3.errors import Error, Rejected
 from rxmps3.model.missing import MISSING
 
 __all__ = ["Observation", "Observer", "Recorder", "Scope", "SessionRecord", "Violation", "WriteRecord"]
@@ -181,6 +181,12 @@ class Recorder:
         if len(self.violations) < _MOST_VIOLATIONS:
             self.violations.append(Violation(rule, detail, self.now()))
             self.note("VIOLATION", rule, detail)
+
+    def arrived(self, version: str, who: str) -> None:
+        """A process brings a write into the log. If an earlier one had taken it back, the disk still had it."""
+        write = self.by_version.get(version)
+        if write is not None and isinstance(write.error, Rejected) and write.session.name != who:
+            write.resurrected = True
 
     def new_write(self, session: SessionRecord, values: Mapping[str, Any], *, reentrant: bool) -> WriteRecord:
         """A write is about to be made."""

@@ -67,7 +67,11 @@ class World:
     # -- as witness of the bucket ----------------------------------------------------------------------------
 
     def stored(self, name: str, body: bytes, who: str, version: str | None) -> None:
+        length = self.ledger.length
         self.ledger.stored(name, body, who, version, self._loop.time())
+        for writes in self.ledger.writes[length + 1 :]:
+            for write in writes:
+                self.recorder.arrived(write.version, who)
 
     def deleted(self, name: str, who: str, version: str | None) -> None:
         self.ledger.deleted(name, version, self._loop.time())
