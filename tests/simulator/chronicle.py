@@ -438,7 +438,9 @@ class Mps3Chronicle(Chronicle):
         if modified is None or abs(time - modified.timestamp() * 1000) >= _LAG:
             self.ghosts += 1
             if not self._is_known(match[1]):  # else whoever has seen it keeps it
-                self._operations.pop(match[1], None)  # stored once more, and too late
+                gone = self._operations.pop(match[1], None)  # stored once more, and too late: it has to be sent again
+                for write in gone.writes if gone is not None else ():
+                    self.places.pop(write.version, None)
                 self._present.discard(match[1])
             return
         if match[1] in self._operations:
