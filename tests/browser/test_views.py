@@ -314,7 +314,7 @@ async def test_a_badge_says_whether_anybody_is_there(tmp_path: Path) -> None:
         await tab.ask("Date.now = () => real() + 20000")
         await tab.wait(f"return {badge}.startsWith('no answer')")
         await tab.ask("Date.now = () => real() + 70000")
-        await tab.wait(f"return {badge} === 'kernel gone'")
+        await tab.wait(f"return {badge} === 'server gone'")
         assert await tab.ask("return document.querySelector('.rx-stale') !== null")
 
 
