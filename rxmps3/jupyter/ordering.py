@@ -90,9 +90,9 @@ class Order:
         return iter(self.window(0, len(self)))
 
     def _place(self, key: str, row: Row) -> _Place:
-        """The sort key of a row: numbers before texts, missing values always last."""
+        """The sort key of a row: numbers, also as keys, before texts, missing values always last."""
         if self.ask.sort == KEY:
-            return 1, key
+            return (0, int(key), key) if key.isdecimal() and len(key) < 19 else (1, key)
         value = row.get(self.ask.sort)
         if isinstance(value, (int, float)):
             return 0, value, key

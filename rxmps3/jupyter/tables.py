@@ -164,12 +164,23 @@ class TableModel(ViewModel):
         if kind == "rows":
             self._ask_rows(page, message)
         elif kind == "select":
-            keys = [str(key) for key in message.get("keys", ())][:MOST_SELECTED]
+            keys = self._keys_in(page, message)
+            if len(keys) > MOST_SELECTED:
+                raise InvalidOption(
+                    f"{len(keys):,} rows are more than the {MOST_SELECTED:,} that can be selected", operation="select"
+                )
             if keys != self.state["selected"]:
                 self.set("selected", keys)
                 self.selection.on_next(tuple(keys))
         elif kind == "edit":
             self._write(page, str(message.get("key")), str(message.get("column")), str(message.get("text")))
+
+    def _keys_in(self, page: str, message: dict[str, Any]) -> list[str]:
+        """The keys that a page names; or those between two positions, of which it may not have all."""
+        if "from" not in message or page not in self._shown:
+            return [str(key) for key in message.get("keys", ())]
+        first = max(0, int(message["from"]))
+        return self._order(self._shown[page].ask).window(first, int(message["to"]) - first + 1)
 
     def left(self, page: str) -> None:
         self._shown.pop(page, None)
@@ -198,8 +209,10 @@ class TableModel(ViewModel):
         def refuse(reason: str) -> None:
             self.send({"kind": "refused", "view": page, "key": key, "column": column, "reason": reason})
 
-        if self._edit is None or key not in self._source.values:
+        if self._edit is None:
             return refuse("this cannot be edited")
+        if key not in self._source.values:
+            return refuse("this row is not there any more")
         try:
             value = typed_like(row_of(self._source.values[key]).get(column), text)
             done = self._edit(key, column, value)

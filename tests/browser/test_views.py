@@ -569,3 +569,84 @@ async def test_charts_with_scripts_of_their_own_are_drawn_in_a_frame_that_nothin
         assert await tab.do(lambda chrome: traces(chrome, refused, 0)) == "SecurityError"
         source.on_next({"a": 1})
         await tab.wait("return document.querySelectorAll('iframe').length === 1")
+
+
+async def test_what_is_typed_into_a_cell_stays_while_others_change_the_table(tmp_path: Path) -> None:
+    """New rows, new columns, another order, a row deleted: nothing half-typed is written, and typing goes on."""
+    async with (
+        rxmps3.connect("memory:browser-typing", by="ana", poll=0.05) as db,
+        rxmps3.connect("memory:browser-typing", by="bob", poll=0.05, shared=False) as other,
+    ):
+        await db.put_all({f"t/{n}": {"x": n, "y": n} for n in range(3)})
+        model = table_of(db, "t/")
+        field = "document.querySelector('.rx-edit')"
+        async with page_of(tmp_path, jobs=model) as tab:
+            await tab.wait(f"return {CELLS}.length === 3")
+            await tab.click(".rx-sort", 2)
+            await tab.click(".rx-space .rx-td", 1, twice=True)
+            await tab.press("1")
+            for number, change in enumerate((
+                {"t/8": {"x": 8, "y": 8}},
+                {"t/1": {"x": 1, "y": 1, "z": 1}},
+                {"t/0": {"x": 0, "y": 99}},  # it is the last row now
+                {f"t/1{n:03}": {"x": n, "y": -n} for n in range(300)},  # and out of sight
+            )):  # fmt: skip
+                await other.put_all(change)
+                await tab.wait(f"return document.querySelector('.rx-total').textContent === '{len(await db.get_prefix('t/'))} rows'")  # fmt: skip
+                await asyncio.sleep(0.3)
+                await tab.press(str(number))
+                assert await tab.ask(f"return [{field}.value, document.activeElement === {field}]") == [
+                    "10123"[: number + 2],
+                    True,
+                ]
+                assert (await db.get("t/0"))["x"] == 0
+            await tab.press(Keys.ENTER)
+            await tab.wait("return !document.querySelector('.rx-edit')")
+            await asyncio.sleep(0.3)
+            assert await db.get("t/0") == {"x": 10123, "y": 99}
+
+            await tab.ask("document.querySelector('.rx-scroll').scrollTop = 0")
+            await tab.click(".rx-space .rx-tr:first-child .rx-td", 1, twice=True)
+            await tab.press("5")
+            key = "t/" + (await tab.ask(f"return {field}.closest('.rx-tr').querySelector('.rx-key').textContent"))
+            await other.delete(key)
+            await asyncio.sleep(0.3)
+            await tab.press(Keys.ENTER)
+            await tab.wait("return document.querySelector('.rx-bubble')?.textContent === 'Not written: this row is not there any more'")  # fmt: skip
+            await tab.wait("return !document.querySelector('.rx-edit')")
+
+
+async def test_all_of_a_table_is_reached_by_keys_alone(tmp_path: Path) -> None:
+    """Columns beyond the edge, rows beyond the window, headings; more than can be selected is said."""
+    async with rxmps3.connect("memory:browser-reach", by="ana", poll=0.05) as db:
+        for first in range(0, 10_500, 3_500):
+            await db.put_all({f"w/{n:05}": {f"f{i:02}": i * n for i in range(20)} for n in range(first, first + 3_500)})
+        model = table_of(db, "w/")
+        seen = """
+            const cell = document.querySelector('.rx-focus').getBoundingClientRect();
+            const [frame, key] = ['.rx-scroll', '.rx-space .rx-key'].map(one => document.querySelector(one).getBoundingClientRect());
+            return cell.left >= key.right - 1 && cell.right <= frame.right + 1
+        """
+        async with page_of(tmp_path, jobs=model) as tab:
+            await tab.wait(f"return {CELLS}.length > 10")
+            await tab.click(".rx-space .rx-td", 1)
+            for key in (Keys.ARROW_RIGHT,) * 20 + (Keys.ARROW_LEFT,) * 20:
+                await tab.press(key)
+                assert await tab.ask(seen), await tab.ask("return document.querySelector('.rx-focus').textContent")
+            shift = lambda *keys: tab.do(  # noqa: E731
+                lambda chrome: ActionChains(chrome).key_down(Keys.SHIFT).send_keys(*keys).key_up(Keys.SHIFT).perform()
+            )
+            await shift(*[Keys.PAGE_DOWN] * 30)
+            await tab.wait("return models.jobs.state.selected.length > 200")
+            at = int(await tab.ask("return document.querySelector('.rx-focus').parentElement.ariaRowIndex")) - 2
+            await tab.wait(f"return models.jobs.state.selected.length === {at + 1}")
+            assert model.selection.value == tuple(f"w/{n:05}" for n in range(at + 1))
+            await tab.do(lambda chrome: ActionChains(chrome).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL).perform())  # fmt: skip
+            await tab.wait("return document.querySelector('.rx-problem').textContent.startsWith('Not selected: ')")
+            assert "10,500 rows are more than the 10,000" in await tab.ask("return document.querySelector('.rx-problem').textContent")  # fmt: skip
+            assert len(model.selection.value) == at + 1
+            await tab.ask("document.querySelectorAll('.rx-sort')[1].focus()")
+            await tab.press(Keys.ENTER)
+            await tab.wait("return document.querySelectorAll('[role=columnheader]')[1].ariaSort === 'ascending'")
+            assert await tab.ask("return document.activeElement === document.querySelectorAll('.rx-sort')[1]")
+

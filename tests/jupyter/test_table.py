@@ -89,6 +89,13 @@ def test_what_is_not_there_is_last_both_ways() -> None:
     assert list(Order(Ask("x", down=True), rows))[:2] == ["a", "c"]
 
 
+def test_keys_that_are_numbers_are_in_their_order() -> None:
+    """As of a list of records, whose keys are its positions."""
+    rows: dict[str, dict[str, Any]] = {str(number): {} for number in range(120)} | {"a": {}, "9" * 30: {}, "07": {}}
+    numbers = [str(number) for number in range(120)]
+    assert list(Order(Ask(), rows)) == [*numbers[:7], "07", *numbers[7:], "9" * 30, "a"]
+
+
 @pytest.mark.parametrize(
     ("present", "text", "value"),
     [("a", "12", "12"), (1, "2.5", 2.5), (True, "no", False), (None, "x y", "x y"), (None, "[1]", [1]), ([1], "[2]", [2]), (1, "null", None)],
@@ -209,7 +216,10 @@ async def test_an_edit_is_a_patch_and_what_is_refused_is_told() -> None:
         page.messages.clear()
         edit(key="a", column="n", text="seven")
         edit(key="gone", column="n", text="1")
-        assert [message["reason"] for message in page.messages] == ["'seven' is not a number", "this cannot be edited"]
+        assert [message["reason"] for message in page.messages] == [
+            "'seven' is not a number",
+            "this row is not there any more",
+        ]
         page.model.dispose()
 
 
