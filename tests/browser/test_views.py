@@ -650,3 +650,76 @@ async def test_all_of_a_table_is_reached_by_keys_alone(tmp_path: Path) -> None:
             await tab.wait("return document.querySelectorAll('[role=columnheader]')[1].ariaSort === 'ascending'")
             assert await tab.ask("return document.activeElement === document.querySelectorAll('.rx-sort')[1]")
 
+
+async def test_a_key_in_the_tree_is_chosen_while_others_change_it(tmp_path: Path) -> None:
+    """What is pressed is still there when the button is let go."""
+    async with rxmps3.connect("memory:browser-tree", by="ana", poll=0.05) as db:
+        await db.put_all({"a/one": 1, "b/x/y": 1, "Straße": 1})
+        model = InspectorModel(db, asyncio.get_running_loop())
+        place = "const one = [...document.querySelectorAll('.rx-item')].find(one => one.dataset.name === 'a/'), box = one.getBoundingClientRect(); return [box.left + 40, box.top + 8, one.ariaExpanded]"
+        async with page_of(tmp_path, keys=model) as tab:
+            await tab.wait("return document.querySelectorAll('.rx-item').length === 3")
+            x, y, expanded = await tab.ask(place)
+            assert expanded == "false"
+            mouse = {"x": x, "y": y, "button": "left", "clickCount": 1}
+            down, up = ({"type": kind, **mouse} for kind in ("mousePressed", "mouseReleased"))
+            await tab.do(lambda chrome: chrome.execute_cdp_cmd("Input.dispatchMouseEvent", down))
+            await db.put("b/new", 2)
+            await tab.wait("return [...document.querySelectorAll('.rx-count')].some(one => one.textContent === '2')")
+            await tab.do(lambda chrome: chrome.execute_cdp_cmd("Input.dispatchMouseEvent", up))
+            await tab.wait("return document.querySelectorAll('.rx-item').length === 4")
+            assert (await tab.ask(place))[2] == "true"
+            focused = "return document.activeElement.dataset.name"
+            await tab.ask("document.querySelectorAll('.rx-item')[3].focus()")
+            for key, name in (
+                (Keys.ARROW_UP, "a/one"), (Keys.ARROW_LEFT, "a/"), (Keys.ARROW_RIGHT, "a/one"),
+                (Keys.ARROW_LEFT, "a/"), (Keys.ARROW_LEFT, "a/"), (Keys.ARROW_DOWN, "b/"),
+            ):  # fmt: skip
+                await tab.press(key)
+                await tab.wait(f"{focused} === '{name}'")
+            await tab.click("input[type=search]")
+            await tab.press("STRASSE")
+            await tab.wait("return document.querySelectorAll('.rx-item').length === 1")
+            assert await tab.ask("return document.querySelector('.rx-label').textContent") == "Straße"
+
+
+async def test_views_fit_a_narrow_page_and_nothing_moves_for_those_who_do_not_want_it(tmp_path: Path) -> None:
+    async with (
+        rxmps3.connect("memory:browser-narrow", by="ana", poll=0.05) as db,
+        rxmps3.connect("memory:browser-narrow", by="bob", poll=0.05, shared=False) as other,
+    ):
+        await db.put_all({"k/" + "long/" * 60: {"huge": 1e300, "x": 1}, "k/b": {"x": 2, "huge": 12345.0}})
+        loop = asyncio.get_running_loop()
+        me = {"name": "Ana " + "x" * 200, "looks at": "y" * 200}
+        models: dict[str, ViewModel] = {
+            "table": table_of(db, "k/"),
+            "line": TimelineModel(db, "", loop),
+            "people": PeopleModel(db.presence(me, every=1, ttl=9), True, loop),
+            "inspector": InspectorModel(db, loop),
+            "form": ControlsModel(Training, db.key("cfg", Training, default=Training()), 30, loop),
+            "live": LiveModel(db.observe_prefix("k/"), drawn, 30, loop),
+        }
+        async with page_of(tmp_path, height=2000, **models) as tab:
+            await tab.do(lambda chrome: chrome.set_window_size(500, 2000))
+            await tab.ask("document.body.style.width = '380px'")
+            await tab.wait("return document.querySelectorAll('#people .rx-person').length === 1")
+            await tab.wait(f"return {CELLS}.length === 2")
+            wide = (
+                "return [...document.body.children].filter(one => one.scrollWidth > one.clientWidth).map(one => one.id)"
+            )
+            assert await tab.ask(wide) == []
+            assert await tab.ask("return document.querySelector('#people .rx-person').offsetHeight") < 220
+            assert await tab.ask("return document.querySelector('#line .rx-range').offsetWidth") > 100
+            assert await tab.ask("return document.querySelector('#line select').offsetWidth") > 80
+            assert await tab.ask("return document.querySelector('#table .rx-td.rx-key').offsetWidth") < 200
+            assert await tab.ask("return document.querySelector('#live tbody th').offsetWidth") < 700
+            assert "1.000e+300" in {cell for row in await tab.ask(f"return {CELLS}") for cell in row}
+            media = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
+            await tab.do(lambda chrome: chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", media))
+            await other.patch("k/b", {"x": 3})
+            moving = """
+                return [...document.querySelectorAll('.rxmps3 *')].map(one => getComputedStyle(one)).filter(style =>
+                    style.transitionDuration !== '0s' || (style.animationName !== 'none' && !style.animationTimingFunction.startsWith('steps'))).length
+            """
+            await tab.wait("return document.querySelector('.rx-flash') !== null")
+            assert await tab.ask(moving) == 0
