@@ -70,7 +70,7 @@ export function render(model, el) {
   const measure = () => {
     columns = [[KEY, false], ...(model.get("columns") ?? [])];
     const prefix = common(model);
-    const longest = columns.map(([name]) => (name === KEY ? 5 : visible(name).length + 2));
+    const longest = columns.map(([name]) => (name === KEY ? Math.max(visible(prefix).length + 3, 5) : visible(name).length + 2));
     for (const key of keys.slice(0, 100)) {
       longest[0] = Math.max(longest[0], visible(key).length - prefix.length + 2);
       const cells = rows.get(key)?.[0] ?? {};
