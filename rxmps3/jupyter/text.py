@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import islice
 from typing import Any, cast
 
 from rxmps3.jupyter.values import visible
@@ -35,7 +36,7 @@ def short(value: Any, most: int = MOST_CHARACTERS) -> str:
 
 def _lines(mapping: Mapping[Any, Any]) -> str:
     rows = [
-        (short(key, MOST_IN_A_ROW), short(value, MOST_IN_A_ROW)) for key, value in list(mapping.items())[:MOST_ROWS]
+        (short(key, MOST_IN_A_ROW), short(value, MOST_IN_A_ROW)) for key, value in islice(mapping.items(), MOST_ROWS)
     ]
     width = min(max((len(key) for key, _ in rows), default=0), _WIDEST_KEY)
     more = len(mapping) - MOST_ROWS

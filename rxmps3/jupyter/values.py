@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, cast
 
 __all__ = ["fields_of", "rows_of", "visible"]
@@ -34,13 +35,14 @@ def fields_of(value: Any) -> dict[str, Any] | None:
     return None
 
 
-def rows_of(value: Any) -> dict[str, dict[str, Any]] | None:
-    """The rows of a mapping or list whose values all have fields; None for anything else."""
+def rows_of(value: Any, most: int) -> dict[str, dict[str, Any]] | None:
+    """The first rows of a mapping or list whose first values all have fields; None for anything else."""
     parts: list[tuple[str, Any]]
     if isinstance(value, Mapping):
-        parts = [(str(key), part) for key, part in cast("Mapping[Any, Any]", value).items()]
+        first = islice(cast("Mapping[Any, Any]", value).items(), most)
+        parts = [(str(key), part) for key, part in first]
     elif isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray)) and not _named(value):
-        parts = [(str(number), part) for number, part in enumerate(cast("Sequence[Any]", value))]
+        parts = [(str(number), part) for number, part in enumerate(cast("Sequence[Any]", value)[:most])]
     else:
         return None
     rows = {key: fields_of(part) for key, part in parts}
