@@ -651,6 +651,18 @@ async def test_all_of_a_table_is_reached_by_keys_alone(tmp_path: Path) -> None:
             assert await tab.ask("return document.activeElement === document.querySelectorAll('.rx-sort')[1]")
 
 
+async def test_a_page_is_scrolled_over_a_table_that_has_nothing_to_scroll(tmp_path: Path) -> None:
+    async with rxmps3.connect("memory:browser-wheel", by="ana", poll=0.05) as db:
+        await db.put_all({f"t/{n}": {"x": n} for n in range(3)})
+        models: dict[str, ViewModel] = {f"table{n}": table_of(db, "t/") for n in range(8)}
+        async with page_of(tmp_path, height=600, **models) as tab:
+            await tab.wait("return document.querySelectorAll('.rx-space .rx-tr').length === 24")
+            wheel = {"type": "mouseWheel", "x": 100, "y": 140, "deltaX": 0, "deltaY": 300}
+            assert await tab.ask("return document.elementFromPoint(100, 140).closest('.rx-scroll') !== null")
+            await tab.do(lambda chrome: chrome.execute_cdp_cmd("Input.dispatchMouseEvent", wheel))
+            await tab.wait("return scrollY > 200")
+
+
 async def test_a_key_in_the_tree_is_chosen_while_others_change_it(tmp_path: Path) -> None:
     """What is pressed is still there when the button is let go."""
     async with rxmps3.connect("memory:browser-tree", by="ana", poll=0.05) as db:
