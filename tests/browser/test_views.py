@@ -663,6 +663,38 @@ async def test_a_page_is_scrolled_over_a_table_that_has_nothing_to_scroll(tmp_pa
             await tab.wait("return scrollY > 200")
 
 
+async def test_a_chart_stays_zoomed_when_a_line_is_added(tmp_path: Path) -> None:
+    async with rxmps3.connect("memory:browser-zoom", by="ana", poll=0.05) as db:
+        await db.put_all({f"r/{n:03}": {"step": n, "a": n % 7} for n in range(100)})
+        model = ChartModel(db, "r/", "step", None, "line", 0, "", 30, asyncio.get_running_loop())
+        steps = "Number(document.querySelector('.u-legend .u-series .u-value').textContent)"
+
+        async def first_step() -> float:
+            def hover(chrome: webdriver.Chrome) -> None:
+                over = chrome.find_element(By.CSS_SELECTOR, ".u-over")
+                ActionChains(chrome).move_to_element_with_offset(over, -over.size["width"] // 2 + 3, 9).perform()
+
+            await tab.do(hover)
+            return float(await tab.ask(f"return {steps}"))
+
+        def zoom(chrome: webdriver.Chrome) -> None:
+            over = chrome.find_element(By.CSS_SELECTOR, ".u-over")
+            chain = ActionChains(chrome).move_to_element(over).click_and_hold().move_by_offset(150, 0)
+            chain.release().perform()
+
+        async with page_of(tmp_path, chart=model) as tab:
+            await tab.wait("return document.querySelectorAll('.u-legend .u-series').length === 2")
+            assert await first_step() < 5
+            await tab.do(zoom)
+            assert 45 < await first_step() < 55
+            await db.put("r/100", {"step": 100, "a": 1, "b": 2})
+            await tab.wait("return document.querySelectorAll('.u-legend .u-series').length === 3")
+            assert 45 < await first_step() < 55
+            await tab.do(lambda chrome: ActionChains(chrome).double_click(chrome.find_element(By.CSS_SELECTOR, ".u-over")).perform())  # fmt: skip
+            await asyncio.sleep(0.3)
+            assert await first_step() < 5
+
+
 async def test_a_key_in_the_tree_is_chosen_while_others_change_it(tmp_path: Path) -> None:
     """What is pressed is still there when the button is let go."""
     async with rxmps3.connect("memory:browser-tree", by="ana", poll=0.05) as db:

@@ -78,6 +78,7 @@ export function render(model, el) {
 
   let labels = null;
   const build = (data) => {
+    const kept = zoomed && plot ? { min: plot.scales.x.min, max: plot.scales.x.max } : null;
     plot?.destroy();
     const bars = kind() === "bar";
     const names = [...series.keys()];
@@ -116,6 +117,7 @@ export function render(model, el) {
     };
     place.replaceChildren();
     plot = new uPlot(options, data, place);
+    if (kept) plot.setScale("x", kept); // a new line does not end that
     plot.over.addEventListener("dblclick", () => { zoomed = false; draw(); });
   };
 
