@@ -94,7 +94,7 @@ class TableModel(ViewModel):
         return self._source.values
 
     def take(self) -> None:
-        for key in self._source.take():
+        for key in sorted(self._source.take()):  # so that columns are in the same order each time
             self._stamps[key] = next(self._next)
             if key in self._source.values:
                 row = {name: _cell(value) for name, value in row_of(self._source.values[key]).items()}
@@ -315,8 +315,8 @@ def table(
     table lives as long as a view of `live` does.
 
     Args:
-        source: a database; or an Observable of mappings from keys to values, of lists of records, or of changes (such
-            as a collection's deltas).
+        source: a database; or an Observable of mappings from keys to values, of lists of records, of data frames, or of
+            changes (such as a collection's deltas).
         prefix: the keys of the database to show.
         columns: the fields to show, in this order; by default all.
         edit: whether cells of a database can be edited: input is written at once as a patch of that field, and rolled

@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, cast
 
-from rxmps3.jupyter.values import visible
+from rxmps3.jupyter.values import plain, visible
 
 __all__ = ["MOST_CHARACTERS", "MOST_IN_A_ROW", "MOST_ROWS", "short", "to_text"]
 
@@ -28,6 +28,7 @@ def short(value: Any, most: int = MOST_CHARACTERS) -> str:
     """A value on one line, truncated if it is long."""
     if isinstance(value, (list, tuple)):
         value = cast("list[Any] | tuple[Any, ...]", value)[:most]  # each item takes at least one character
+    value = plain(value)
     if isinstance(value, datetime):
         value = value.isoformat(" ", "seconds")
     text = value if isinstance(value, str) else repr(value)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, cast
 
-__all__ = ["fields_of", "rows_of", "visible"]
+__all__ = ["fields_of", "frame_rows", "plain", "rows_of", "visible"]
 
 _HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
@@ -23,15 +23,34 @@ def _escape(found: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
+def plain(value: Any) -> Any:
+    """A scalar of numpy, torch and the like as Python's own; anything else as it is."""
+    if type(value).__module__ == "builtins" or getattr(value, "shape", None) != ():
+        return value
+    item = getattr(value, "item", None)
+    return item() if callable(item) else value
+
+
+def frame_rows(value: Any) -> dict[str, Any] | None:
+    """The rows of a data frame of pandas or polars, or the items of a series of pandas; None for anything else."""
+    if callable(getattr(value, "to_dicts", None)):
+        return {str(number): row for number, row in enumerate(value.to_dicts())}
+    if not hasattr(value, "iloc") or not callable(getattr(value, "to_dict", None)):
+        return None
+    named = value if value.index.is_unique else value.reset_index(drop=True)
+    rows = named.to_dict("index") if hasattr(named, "columns") else named.to_dict()
+    return {str(name): row for name, row in rows.items()}
+
+
 def fields_of(value: Any) -> dict[str, Any] | None:
     """The fields of a mapping, dataclass, pydantic model or named tuple; None for anything else."""
     if isinstance(value, Mapping):
-        return {str(name): part for name, part in cast("Mapping[Any, Any]", value).items()}
+        return {str(name): plain(part) for name, part in cast("Mapping[Any, Any]", value).items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     names: Any = getattr(type(cast(object, value)), "model_fields", None) or getattr(value, "_fields", None)
     if isinstance(names, (Mapping, tuple)) and all(isinstance(name, str) for name in cast("tuple[Any, ...]", names)):
-        return {name: getattr(value, name) for name in cast("tuple[str, ...]", names)}
+        return {name: plain(getattr(value, name)) for name in cast("tuple[str, ...]", names)}
     return None
 
 

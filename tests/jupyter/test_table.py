@@ -21,6 +21,7 @@ import rxmps3.blocking
 from rxmps3.jupyter import viewmodel
 from rxmps3.jupyter.ordering import KEY, Ask, Order
 from rxmps3.jupyter.tables import TableModel, field_writer, table, typed_like
+from rxmps3.jupyter.text import to_text
 from rxmps3.jupyter.viewmodel import Message
 from tests.mutating import Mutant
 
@@ -315,3 +316,24 @@ async def test_changes_of_single_rows_keep_every_order_right() -> None:
     await frame()
     wanted = sorted((row["n"], key) for key, row in rows.items() if row["n"] > 20)
     assert [(page.rows[key][0]["n"], key) for key in page.keys] == wanted[:100]
+
+
+async def test_what_numpy_and_pandas_have_is_in_cells() -> None:
+    numpy, pandas = pytest.importorskip("numpy"), pytest.importorskip("pandas")
+    source: Subject[Any] = Subject()
+    page = Page(model_of(source, "", None))
+    page.ask()
+    for _ in range(2):  # arrays are compared with those before
+        source.on_next(
+            {"a": {"n": numpy.int64(3), "x": numpy.float32(0.5), "w": numpy.array([1, 2])}, "b": numpy.int8(1)}
+        )
+        await frame()
+    assert page.model.state["problem"] == ""
+    assert page.model.state["columns"] == [["n", True], ["x", True], ["w", False], ["value", True]]
+    [rows] = [message["changed"] for message in page.messages if message["kind"] == "rows"][-1:]
+    assert rows["a"][0] == {"n": 3, "x": 0.5, "w": ["array([1, 2])"]}
+    source.on_next(pandas.DataFrame({"n": [1, 2]}))
+    await frame()
+    assert page.model.values == {"0": {"n": 1}, "1": {"n": 2}}
+    assert to_text({"n": numpy.float64(0.5)}) == "n  0.5"
+    page.model.dispose()
