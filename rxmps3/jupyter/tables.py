@@ -56,7 +56,7 @@ class TableModel(ViewModel):
     """The rows of a source, and the window of each page.
 
     States: ``columns``, a list of ``[name, is numeric]``; ``rows``, their number; ``selected``, keys; ``editable``;
-    ``title``; ``loaded``; ``ended``.
+    ``title``; ``loaded``; ``ended``; ``signed``, whether it is known who wrote rows.
 
     A page requests ``rows`` with ``start``, ``count``, ``sort``, ``down``, ``search`` and ``filters``. It receives
     ``rows`` with ``start``, ``total``, ``keys`` (omitted while unchanged) and ``changed``: for each row that the page
@@ -72,6 +72,7 @@ class TableModel(ViewModel):
         super().__init__(
             loop, fps, columns=[[name, False] for name in columns or ()], rows=0, selected=[],
             editable=edit is not None, title=title, loaded=False, ended=False, prefix=prefix,
+            signed=is_database(source),
         )  # fmt: skip
         self.selection: BehaviorSubject[tuple[str, ...]] = BehaviorSubject(())
         self._edit = edit
@@ -120,6 +121,7 @@ class TableModel(ViewModel):
         self.set("columns", [[name, number] for name, number in self._columns.items()])
         self.set("rows", len(self._cells))
         self.set("loaded", self._source.loaded)
+        self.set("signed", self.state["signed"] or bool(self._source.marks))
         if self._source.ended:
             self.set("ended", True)
             if self._source.ended not in ("closed", "completed"):
@@ -288,6 +290,7 @@ class TableView(Widget[TableModel]):
     loaded = traitlets.Any().tag(sync=True)
     ended = traitlets.Any().tag(sync=True)
     prefix = traitlets.Any().tag(sync=True)
+    signed = traitlets.Any().tag(sync=True)
 
     @property
     def selection(self) -> Observable[tuple[str, ...]]:

@@ -663,6 +663,25 @@ async def test_a_page_is_scrolled_over_a_table_that_has_nothing_to_scroll(tmp_pa
             await tab.wait("return scrollY > 200")
 
 
+async def test_a_table_says_who_wrote_what_where_that_is_known(tmp_path: Path) -> None:
+    async with rxmps3.connect("memory:browser-signed", by="ana", poll=0.05) as db:
+        await db.put("t/1", {"x": 1})
+        loop = asyncio.get_running_loop()
+        models: dict[str, ViewModel] = {
+            "of_db": table_of(db, "t/"),
+            "of_values": TableModel(BehaviorSubject([{"x": 1}, {"x": 2}]), "", None, None, "", 30, loop),
+            "of_changes": TableModel(db.changes("t/"), "", None, None, "", 30, loop),
+        }
+        async with page_of(tmp_path, height=1200, **models) as tab:
+            shown = "return ['of_db', 'of_values', 'of_changes'].map(name => document.querySelector(`#${name} .rx-titles`).innerText.includes('written by'))"
+            await tab.wait("return document.querySelectorAll('.rx-space .rx-tr').length === 3")
+            assert await tab.ask(shown) == [True, False, False]
+            assert await tab.ask("return document.querySelector('#of_values [role=grid]').ariaColCount") == "2"
+            await db.patch("t/1", {"x": 2})
+            await tab.wait("return document.querySelector('#of_changes .rx-space').innerText.includes('ana')")
+            assert await tab.ask(shown) == [True, False, True]
+
+
 async def test_a_chart_stays_zoomed_when_a_line_is_added(tmp_path: Path) -> None:
     async with rxmps3.connect("memory:browser-zoom", by="ana", poll=0.05) as db:
         await db.put_all({f"r/{n:03}": {"step": n, "a": n % 7} for n in range(100)})

@@ -67,6 +67,8 @@ export function render(model, el) {
 
   // -- drawing -----------------------------------------------------------------------------------------------
 
+  const signed = () => Boolean(model.get("signed")); // whether it is known who wrote what
+  const whoWidth = () => (signed() ? WHO : 0);
   const measure = () => {
     columns = [[KEY, false], ...(model.get("columns") ?? [])];
     const prefix = common(model);
@@ -81,10 +83,10 @@ export function render(model, el) {
     const most = (at) => (at ? 320 : Math.min(320, Math.max(scroller.clientWidth * 0.45, 90))); // keys stay while the rest is scrolled
     const widest = columns.length === needed.length ? needed : [];
     needed = longest.map((letters, at) => Math.min(Math.max(letters * 7.6 + 26, 70, widest[at] ?? 0), most(at)));
-    const sum = needed.reduce((all, width) => all + width, WHO);
+    const sum = needed.reduce((all, width) => all + width, whoWidth());
     const more = Math.min(Math.max((scroller.clientWidth - sum) / (columns.length + 1), 0), 60);
     const widths = needed.map((width) => `${Math.round(width + more)}px`);
-    grid.style.setProperty("--rx-columns", `${widths.join(" ")} minmax(${WHO}px, 1fr)`);
+    grid.style.setProperty("--rx-columns", `${widths.join(" ")} minmax(${whoWidth()}px, 1fr)`);
     grid.style.setProperty("--rx-width", `${Math.round(sum)}px`);
   };
 
@@ -104,7 +106,7 @@ export function render(model, el) {
       });
       return h("div", { class: at ? "rx-th" : "rx-th rx-key" }, input);
     });
-    const written = h("div", { class: "rx-th rx-dim", role: "columnheader", "aria-colindex": columns.length + 1 }, "written by");
+    const written = h("div", { class: "rx-th rx-dim", role: "columnheader", "aria-colindex": columns.length + 1, hidden: !signed() }, "written by");
     const typing = focusedBeside(head);
     const focused = [...head.querySelectorAll(".rx-sort, .rx-filter")].indexOf(typing);
     const caret = typing?.selectionStart;
@@ -117,12 +119,12 @@ export function render(model, el) {
       again?.focus({ preventScroll: true });
       if (caret !== undefined) again?.setSelectionRange?.(caret, caret);
     }
-    grid.setAttribute("aria-colcount", columns.length + 1);
+    grid.setAttribute("aria-colcount", columns.length + signed());
   };
 
   const rowOf = (key) => {
     const cells = columns.map((_, at) => h("div", { class: "rx-td", role: at ? "gridcell" : "rowheader", "aria-colindex": at + 1 }));
-    const who = h("div", { class: "rx-td rx-who", role: "gridcell", "aria-colindex": columns.length + 1 });
+    const who = h("div", { class: "rx-td rx-who", role: "gridcell", "aria-colindex": columns.length + 1, hidden: !signed() });
     const element = h("div", { class: "rx-tr", role: "row" }, cells, who);
     const row = { element, cells, who, key, texts: [], known: null };
     space.append(element);
@@ -343,7 +345,7 @@ export function render(model, el) {
     const move = moves[event.key];
     if (move) {
       focus.row = Math.min(Math.max(focus.row + move[0], 0), Math.max(0, length - 1));
-      focus.column = Math.min(Math.max(focus.column + move[1], 0), columns.length);
+      focus.column = Math.min(Math.max(focus.column + move[1], 0), columns.length - !signed());
       if (event.shiftKey && move[0]) choose(focus.row, { range: true });
       reveal();
     } else if (event.key === "Enter" || event.key === "F2") {
@@ -461,6 +463,7 @@ export function render(model, el) {
   const offs = [
     model.on("message", heard),
     model.on("columns", layout),
+    model.on("signed", layout),
     model.on("rows", update),
     model.on("loaded", update),
     model.on("title", named),
