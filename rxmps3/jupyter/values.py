@@ -32,13 +32,21 @@ def plain(value: Any) -> Any:
 
 
 def frame_rows(value: Any) -> dict[str, Any] | None:
-    """The rows of a data frame of pandas or polars, or the items of a series of pandas; None for anything else."""
+    """The rows of a data frame of pandas or polars, or the items of a series of pandas; None for anything else.
+
+    None also for a frame with two columns of one name, which would hide each other.
+    """
     if callable(getattr(value, "to_dicts", None)):
         return {str(number): row for number, row in enumerate(value.to_dicts())}
     if not hasattr(value, "iloc") or not callable(getattr(value, "to_dict", None)):
         return None
     named = value if value.index.is_unique else value.reset_index(drop=True)
-    rows = named.to_dict("index") if hasattr(named, "columns") else named.to_dict()
+    if not hasattr(named, "columns"):
+        rows = named.to_dict()
+    elif named.columns.is_unique:
+        rows = named.to_dict("index")
+    else:
+        return None
     return {str(name): row for name, row in rows.items()}
 
 

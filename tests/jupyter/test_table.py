@@ -335,5 +335,8 @@ async def test_what_numpy_and_pandas_have_is_in_cells() -> None:
     source.on_next(pandas.DataFrame({"n": [1, 2]}))
     await frame()
     assert page.model.values == {"0": {"n": 1}, "1": {"n": 2}}
+    source.on_next(pandas.DataFrame([[1, 2]], columns=["n", "n"]))
+    await frame()
+    assert list(page.model.values) == ["value"]
     assert to_text({"n": numpy.float64(0.5)}) == "n  0.5"
     page.model.dispose()
