@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 from rich.text import Text
@@ -11,10 +10,11 @@ from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.widgets import DataTable, Footer, Input, RichLog, Static
 
-from rxmps3.cli.terminal import json_text, local_time, shown
+from rxmps3.cli.terminal import local_time, shown
 from rxmps3.database.database import Database
+from rxmps3.database.past import Past
 from rxmps3.errors import Error
-from rxmps3.model.state import Inline, ManifestVersion
+from rxmps3.model.state import Entry, Inline, ManifestVersion
 from rxmps3.replica.versions import Reset
 
 __all__ = ["Top"]
@@ -24,6 +24,8 @@ FRAMES = 10
 MOST_KEYS = 500
 """Keys that the table shows; a filter finds the others."""
 _MOST_CHARACTERS = 300
+_WIDEST_KEY = 40
+"""Columns; the values beside it have to be seen, too."""
 _MOST_NAMED = 4
 
 
@@ -59,7 +61,7 @@ class Top(App[None]):
         self._db = db
         self._place = place
         self._at: int | None = None
-        self._then: Mapping[str, Any] = {}
+        self._then: Past | None = None
         self._oldest = 0
         self._dirty = True
         self._rows: dict[str, str] = {}
@@ -152,8 +154,7 @@ class Top(App[None]):
             self.action_now()
             return
         try:
-            past = await self._db.at(at)
-            self._then = await past.get_prefix("")
+            self._then = await self._db.at(at)
         except Error as error:
             self._problem = str(error)
         else:
@@ -162,7 +163,7 @@ class Top(App[None]):
 
     def action_now(self) -> None:
         """Show the present, and follow it."""
-        self._at, self._then, self._problem = None, {}, ""
+        self._at, self._then, self._problem = None, None, ""
         self._changed()
 
     @property
@@ -182,7 +183,9 @@ class Top(App[None]):
             at = table.cursor_coordinate
             table.clear()
             for key, value in rows.items():
-                table.add_row(Text(shown(key)), Text(value), key=key)
+                name = Text(shown(key))
+                name.truncate(_WIDEST_KEY, overflow="ellipsis")
+                table.add_row(name, Text(value), key=key)
             table.cursor_coordinate = at
         else:
             for key, value in rows.items():
@@ -194,20 +197,12 @@ class Top(App[None]):
 
     def _wanted(self) -> dict[str, str]:
         part = self._filter.casefold()
-        keys = self._db.keys() if self._at is None else list(self._then)
+        then, view = self._then, self._db.states.value
+        keys = self._db.keys() if then is None else then.keys()
         wanted = [key for key in keys if part in key.casefold()][:MOST_KEYS]
-        if self._at is not None:
-            return {key: json_text(self._then[key])[:_MOST_CHARACTERS] for key in wanted}
-        return {key: self._present(key) for key in wanted}
-
-    def _present(self, key: str) -> str:
-        view = self._db.states.value
-        entry = view.look_up(key)
-        if entry is None:
-            return ""
-        content = entry.content
-        text = content.text if isinstance(content, Inline) else f"{content.size:,} bytes"
-        return shown(text[:_MOST_CHARACTERS]) + (" (pending)" if view.is_pending(key) else "")
+        if then is not None:
+            return {key: _text_of(then.entries[key]) for key in wanted}
+        return {key: _text_of(view.look_up(key)) + (" (pending)" if view.is_pending(key) else "") for key in wanted}
 
     def _slider(self) -> Text:
         head = self._head
@@ -230,3 +225,11 @@ class Top(App[None]):
         if trouble:
             text.append(f"  ·  {shown(trouble)}", "red")
         return text
+
+
+def _text_of(entry: Entry | None) -> str:
+    """A value as far as it is in the log; what is in an object of its own is not downloaded for this."""
+    if entry is None:
+        return ""
+    content = entry.content
+    return shown(content.text[:_MOST_CHARACTERS]) if isinstance(content, Inline) else f"{content.size:,} bytes"

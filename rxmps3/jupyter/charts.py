@@ -13,8 +13,9 @@ import traitlets
 
 from rxmps3.errors import InvalidOption
 from rxmps3.jupyter.frames import DEFAULT_FPS, checked_fps, kernel_loop
+from rxmps3.jupyter.ordering import place_of
 from rxmps3.jupyter.sources import VALUE, follow, is_database, row_of
-from rxmps3.jupyter.values import visible
+from rxmps3.jupyter.values import plain, visible
 from rxmps3.jupyter.viewmodel import ViewModel
 from rxmps3.jupyter.widget import Widget
 from rxmps3.runtime.clock import SystemClock
@@ -165,7 +166,7 @@ class ChartModel(ViewModel):
         text = any(isinstance(across, str) for across, _ in points)
         if text and self._x is not None:
             points = [(str(across), up) for across, up in points]
-        points.sort(key=lambda point: point[0])
+        points.sort(key=lambda point: place_of(point[0]) if isinstance(point[0], str) else point[0])
         return _lists(points[: MOST_BARS if text else MOST_POINTS])
 
     @property
@@ -186,6 +187,7 @@ def _name_of(source: object) -> str:
 
 def number_of(value: Any) -> float | None:
     """The value as a number, or None if it cannot be drawn."""
+    value = plain(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     number = float(value) if abs(value) < 1e300 else math.inf

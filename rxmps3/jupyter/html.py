@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping
 from html import escape
+from itertools import islice
 from typing import Any, cast
 
 from IPython.core.formatters import DisplayFormatter
@@ -16,7 +17,7 @@ from IPython.core.getipython import get_ipython
 
 from rxmps3.jupyter.drawing import Scripted, picture, scripted
 from rxmps3.jupyter.text import MOST_IN_A_ROW, MOST_ROWS, short
-from rxmps3.jupyter.values import rows_of, visible
+from rxmps3.jupyter.values import fields_of, rows_of, visible
 
 __all__ = ["Render", "drawn", "harmless", "note", "to_html"]
 
@@ -36,11 +37,12 @@ def to_html(value: Any) -> str:
     own = None if type(value) in _PLAIN or isinstance(value, type) else _drawn(value)
     if own is not None:
         return own
-    rows = rows_of(value)
+    rows = rows_of(value, MOST_ROWS)
     if rows is not None:
-        return _rows(rows, isinstance(value, Mapping))
-    if isinstance(value, Mapping):
-        return _table(cast("Mapping[Any, Any]", value))
+        return _rows(rows, isinstance(value, Mapping), len(cast("Mapping[Any, Any]", value)))
+    fields = cast("Mapping[Any, Any]", value) if isinstance(value, Mapping) else fields_of(value)
+    if fields is not None:
+        return _table(fields)
     return f"<pre>{_text(value)}</pre>"
 
 
@@ -98,14 +100,14 @@ def note(text: str, *, wrong: bool = False) -> str:
 def _table(mapping: Mapping[Any, Any]) -> str:
     rows = [
         f'<tr><th scope="row">{_cell(key)}</th><td>{_cell(value)}</td></tr>'
-        for key, value in list(mapping.items())[:MOST_ROWS]
+        for key, value in islice(mapping.items(), MOST_ROWS)
     ]
     return f'<table class="rxmps3-values">{"".join(rows)}</table>{_rest(len(mapping))}'
 
 
-def _rows(rows: Mapping[str, Mapping[str, Any]], named: bool) -> str:
+def _rows(rows: Mapping[str, Mapping[str, Any]], named: bool, count: int) -> str:
     """A table with one column per field, and one for the keys if there are any."""
-    shown = list(rows.items())[:MOST_ROWS]
+    shown = rows.items()
     columns = list(dict.fromkeys(name for _, row in shown for name in row))[:_MOST_COLUMNS]
     head = ("<td></td>" if named else "") + "".join(f'<th scope="col">{_cell(name)}</th>' for name in columns)
     body: list[str] = []
@@ -113,7 +115,7 @@ def _rows(rows: Mapping[str, Mapping[str, Any]], named: bool) -> str:
         cells = (f"<td{_number(row[name])}>{_cell(row[name])}</td>" if name in row else "<td></td>" for name in columns)
         name = f'<th scope="row">{_cell(key)}</th>' if named else ""
         body.append(f"<tr>{name}{''.join(cells)}</tr>")
-    return f'<table class="rxmps3-values"><thead><tr>{head}</tr></thead>{"".join(body)}</table>{_rest(len(rows))}'
+    return f'<table class="rxmps3-values"><thead><tr>{head}</tr></thead>{"".join(body)}</table>{_rest(count)}'
 
 
 def _rest(count: int) -> str:

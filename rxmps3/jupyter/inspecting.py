@@ -144,8 +144,9 @@ class InspectorModel(ViewModel):
         if kind == "children":
             self.send({"kind": kind, "view": page, **self.children(str(message.get("path") or ""))})
         elif kind == "find":
-            text = str(message.get("text") or "").casefold()
-            found = [key for key in self.db.keys("") if text in key.casefold()]
+            text = str(message.get("text") or "")
+            folded = text.casefold()
+            found = [key for key in self.db.keys("") if folded in key.casefold()]
             self.send({"kind": kind, "view": page, "text": text, "keys": found[:MOST_FOUND], "total": len(found)})
         elif kind == "watch":
             key = str(message.get("key"))

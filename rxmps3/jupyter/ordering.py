@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 
 from rxmps3.jupyter.values import visible
 
-__all__ = ["KEY", "Ask", "Order", "text_of"]
+__all__ = ["KEY", "Ask", "Order", "place_of", "text_of"]
 
 KEY = "\0key"
 """Names the column of the keys."""
@@ -45,6 +45,11 @@ def text_of(value: Any) -> str:
     if isinstance(value, list):
         return str(cast("list[Any]", value)[0])
     return value if isinstance(value, str) else "" if value is None else str(value)
+
+
+def place_of(key: str) -> _Place:
+    """What a key is sorted by: numbers, as the positions in a list, by their size, before texts."""
+    return (0, int(key), key) if key.isdecimal() and len(key) < 19 else (1, key)
 
 
 class Order:
@@ -90,9 +95,9 @@ class Order:
         return iter(self.window(0, len(self)))
 
     def _place(self, key: str, row: Row) -> _Place:
-        """The sort key of a row: numbers before texts, missing values always last."""
+        """The sort key of a row: numbers, also as keys, before texts, missing values always last."""
         if self.ask.sort == KEY:
-            return 1, key
+            return place_of(key)
         value = row.get(self.ask.sort)
         if isinstance(value, (int, float)):
             return 0, value, key

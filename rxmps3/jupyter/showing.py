@@ -16,6 +16,7 @@ from rxmps3.jupyter.text import to_text
 from rxmps3.jupyter.viewmodel import ViewModel
 from rxmps3.jupyter.widget import Widget
 from rxmps3.runtime.clock import SystemClock
+from rxmps3.streams.collection import Collection
 
 __all__ = ["LiveView", "checked_source", "live"]
 
@@ -145,7 +146,7 @@ def live(source: Observable[Any], *, render: Render = drawn, fps: float = DEFAUL
     rate. Its error or completion is shown below the last value. Nothing is drawn while no page shows it.
 
     Args:
-        source: any Observable.
+        source: any Observable; of a collection, its content.
         render: returns the HTML of a value as a str, or another value to draw instead. What could run a script or
             change the rest of the page is removed from a str, since somebody else's value may be in it; what an
             object's own representation returns, such as `IPython.display.HTML`, is trusted. By default mappings and
@@ -161,7 +162,8 @@ def live(source: Observable[Any], *, render: Render = drawn, fps: float = DEFAUL
     checked_source(source, "live")
     if not callable(render):
         raise InvalidOption(f"render={render!r} cannot be called", operation="live")
-    model = LiveModel(source, render, checked_fps(fps), kernel_loop())
+    shown = cast("Collection[Any, Any]", source).observe() if isinstance(source, Collection) else source
+    model = LiveModel(shown, render, checked_fps(fps), kernel_loop())
     if db is not None:
         model.follow_status(db.status)
     return LiveView(model)

@@ -12,7 +12,7 @@ from reactivex.abc import DisposableBase
 from reactivex.disposable import CompositeDisposable
 
 from rxmps3.errors import InvalidOption
-from rxmps3.jupyter.values import fields_of
+from rxmps3.jupyter.values import fields_of, frame_rows, plain
 from rxmps3.jupyter.viewmodel import ViewModel
 from rxmps3.model.missing import MISSING
 
@@ -40,7 +40,7 @@ def is_database(source: object) -> bool:
 def row_of(value: Any) -> dict[str, Any]:
     """The fields of a value; a value without fields is a single column."""
     fields = fields_of(value)
-    return {VALUE: value} if fields is None else fields
+    return {VALUE: plain(value)} if fields is None else fields
 
 
 class Rows:
@@ -77,7 +77,7 @@ class Rows:
             self._set(key, MISSING, changed)
         for key, value in mapping.items():
             known = self.values.get(key, MISSING)
-            if known is not value and (known != value or type(known) is not type(value)):
+            if known is not value and not _same(known, value):
                 self._set(key, value, changed)
 
     def _take_deltas(self, deltas: Any, changed: set[str]) -> None:
@@ -120,6 +120,13 @@ class Rows:
             self.marks.pop(key, None)
         else:
             self.values[key] = value
+
+
+def _same(one: Any, other: Any) -> bool:
+    try:
+        return type(one) is type(other) and bool(one == other)
+    except Exception:  # as that of arrays, which compare item by item
+        return False
 
 
 def if_rejected(receipt: Any, action: Callable[[str], Any]) -> None:
@@ -204,7 +211,9 @@ def _of_observable(source: Observable[Any], told: Any, field: str | None) -> Dis
         return field is not None and field in item and not isinstance(item[field], Mapping)
 
     def on_next(item: Any) -> None:
-        if isinstance(item, Mapping) and is_record(cast("Mapping[Any, Any]", item)):
+        if (frame := frame_rows(item)) is not None:
+            told("whole", frame)
+        elif isinstance(item, Mapping) and is_record(cast("Mapping[Any, Any]", item)):
             told("one", dict(cast("Mapping[str, Any]", item)))
         elif isinstance(item, Mapping):
             told("whole", {str(key): value for key, value in cast("Mapping[Any, Any]", item).items()})

@@ -56,7 +56,7 @@ class TableModel(ViewModel):
     """The rows of a source, and the window of each page.
 
     States: ``columns``, a list of ``[name, is numeric]``; ``rows``, their number; ``selected``, keys; ``editable``;
-    ``title``; ``loaded``; ``ended``.
+    ``title``; ``loaded``; ``ended``; ``signed``, whether it is known who wrote rows.
 
     A page requests ``rows`` with ``start``, ``count``, ``sort``, ``down``, ``search`` and ``filters``. It receives
     ``rows`` with ``start``, ``total``, ``keys`` (omitted while unchanged) and ``changed``: for each row that the page
@@ -72,6 +72,7 @@ class TableModel(ViewModel):
         super().__init__(
             loop, fps, columns=[[name, False] for name in columns or ()], rows=0, selected=[],
             editable=edit is not None, title=title, loaded=False, ended=False, prefix=prefix,
+            signed=is_database(source),
         )  # fmt: skip
         self.selection: BehaviorSubject[tuple[str, ...]] = BehaviorSubject(())
         self._edit = edit
@@ -94,7 +95,7 @@ class TableModel(ViewModel):
         return self._source.values
 
     def take(self) -> None:
-        for key in self._source.take():
+        for key in sorted(self._source.take()):  # so that columns are in the same order each time
             self._stamps[key] = next(self._next)
             if key in self._source.values:
                 row = {name: _cell(value) for name, value in row_of(self._source.values[key]).items()}
@@ -120,6 +121,7 @@ class TableModel(ViewModel):
         self.set("columns", [[name, number] for name, number in self._columns.items()])
         self.set("rows", len(self._cells))
         self.set("loaded", self._source.loaded)
+        self.set("signed", self.state["signed"] or bool(self._source.marks))
         if self._source.ended:
             self.set("ended", True)
             if self._source.ended not in ("closed", "completed"):
@@ -164,12 +166,23 @@ class TableModel(ViewModel):
         if kind == "rows":
             self._ask_rows(page, message)
         elif kind == "select":
-            keys = [str(key) for key in message.get("keys", ())][:MOST_SELECTED]
+            keys = self._keys_in(page, message)
+            if len(keys) > MOST_SELECTED:
+                raise InvalidOption(
+                    f"{len(keys):,} rows are more than the {MOST_SELECTED:,} that can be selected", operation="select"
+                )
             if keys != self.state["selected"]:
                 self.set("selected", keys)
                 self.selection.on_next(tuple(keys))
         elif kind == "edit":
             self._write(page, str(message.get("key")), str(message.get("column")), str(message.get("text")))
+
+    def _keys_in(self, page: str, message: dict[str, Any]) -> list[str]:
+        """The keys that a page names; or those between two positions, of which it may not have all."""
+        if "from" not in message or page not in self._shown:
+            return [str(key) for key in message.get("keys", ())]
+        first = max(0, int(message["from"]))
+        return self._order(self._shown[page].ask).window(first, int(message["to"]) - first + 1)
 
     def left(self, page: str) -> None:
         self._shown.pop(page, None)
@@ -198,8 +211,10 @@ class TableModel(ViewModel):
         def refuse(reason: str) -> None:
             self.send({"kind": "refused", "view": page, "key": key, "column": column, "reason": reason})
 
-        if self._edit is None or key not in self._source.values:
+        if self._edit is None:
             return refuse("this cannot be edited")
+        if key not in self._source.values:
+            return refuse("this row is not there any more")
         try:
             value = typed_like(row_of(self._source.values[key]).get(column), text)
             done = self._edit(key, column, value)
@@ -275,6 +290,7 @@ class TableView(Widget[TableModel]):
     loaded = traitlets.Any().tag(sync=True)
     ended = traitlets.Any().tag(sync=True)
     prefix = traitlets.Any().tag(sync=True)
+    signed = traitlets.Any().tag(sync=True)
 
     @property
     def selection(self) -> Observable[tuple[str, ...]]:
@@ -302,8 +318,8 @@ def table(
     table lives as long as a view of `live` does.
 
     Args:
-        source: a database; or an Observable of mappings from keys to values, of lists of records, or of changes (such
-            as a collection's deltas).
+        source: a database; or an Observable of mappings from keys to values, of lists of records, of data frames, or of
+            changes (such as a collection's deltas).
         prefix: the keys of the database to show.
         columns: the fields to show, in this order; by default all.
         edit: whether cells of a database can be edited: input is written at once as a patch of that field, and rolled

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import islice
 from typing import Any, cast
 
-from rxmps3.jupyter.values import visible
+from rxmps3.jupyter.values import plain, visible
 
 __all__ = ["MOST_CHARACTERS", "MOST_IN_A_ROW", "MOST_ROWS", "short", "to_text"]
 
@@ -27,6 +28,7 @@ def short(value: Any, most: int = MOST_CHARACTERS) -> str:
     """A value on one line, truncated if it is long."""
     if isinstance(value, (list, tuple)):
         value = cast("list[Any] | tuple[Any, ...]", value)[:most]  # each item takes at least one character
+    value = plain(value)
     if isinstance(value, datetime):
         value = value.isoformat(" ", "seconds")
     text = value if isinstance(value, str) else repr(value)
@@ -35,7 +37,7 @@ def short(value: Any, most: int = MOST_CHARACTERS) -> str:
 
 def _lines(mapping: Mapping[Any, Any]) -> str:
     rows = [
-        (short(key, MOST_IN_A_ROW), short(value, MOST_IN_A_ROW)) for key, value in list(mapping.items())[:MOST_ROWS]
+        (short(key, MOST_IN_A_ROW), short(value, MOST_IN_A_ROW)) for key, value in islice(mapping.items(), MOST_ROWS)
     ]
     width = min(max((len(key) for key, _ in rows), default=0), _WIDEST_KEY)
     more = len(mapping) - MOST_ROWS

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import traitlets
 from reactivex import Observable
 from reactivex.subject import BehaviorSubject
 
+from rxmps3.database.past.past import Past, states_after
 from rxmps3.errors import Error, InvalidOption, NotKept
 from rxmps3.jupyter.frames import kernel_loop
 from rxmps3.jupyter.sources import is_database
@@ -26,6 +28,8 @@ __all__ = ["TimelineModel", "TimelineView", "timeline"]
 MOST_CHANGES = 100
 MOST_KEYS = 200
 MOST_CHARACTERS = 200
+MOST_STEPS = 50
+"""Log entries that are read to get to a state from one before it; further away, a checkpoint may be nearer."""
 MOST_KEPT = 256
 """How many states are kept; they share what they have in common."""
 FASTEST = 50.0
@@ -159,11 +163,27 @@ class TimelineModel(ViewModel):
         self._go(self._last)
 
     async def _past(self, seq: int) -> Any:
+        """The state there: from one shortly before it, if that is kept, by the entries between them alone."""
         if seq not in self._pasts:
-            self._pasts[seq] = await self._ask(lambda: self._db.at(seq))
-            if len(self._pasts) > MOST_KEPT:
+            near = max((kept for kept in self._pasts if seq - MOST_STEPS <= kept < seq), default=None)
+            later = None if near is None else await self._later(self._pasts[near], seq)
+            self._pasts[seq] = later or await self._ask(lambda: self._db.at(seq))
+            while len(self._pasts) > MOST_KEPT:
                 del self._pasts[next(iter(self._pasts))]
         return self._pasts[seq]
+
+    async def _later(self, past: Any, seq: int) -> Any:
+        """The state at a version after a state, as `_past`; None if there is none now."""
+
+        async def read() -> Past | None:
+            async with aclosing(states_after(past.past if self._blocking else past, seq)) as following:
+                states = [state async for state in following]
+            return states[-1] if states else None
+
+        if not self._blocking:
+            return await read()
+        found = await asyncio.to_thread(past._portal.call, "at", read)
+        return None if found is None else type(past)(past._portal, found)
 
     async def _show(self, at: int) -> None:
         try:
@@ -182,10 +202,10 @@ class TimelineModel(ViewModel):
             self.shown.on_next(values)
 
     async def _moment(self, at: int) -> tuple[dict[str, Any], Mapping[str, Any]]:
+        before = await self._past(at - 1) if at > self.state["first"] else None
         past = await self._past(at)
         changes: Mapping[str, Any] = {}
-        if at > self.state["first"]:
-            before = await self._past(at - 1)
+        if before is not None:
             changes = await self._ask(lambda: self._db.diff(before, past))
         everything = bool(self.shown.observers)
         first = None if everything else MOST_KEYS
@@ -243,7 +263,7 @@ def timeline(db: Any, prefix: str = "") -> TimelineView:
 
     It shows the state at any version that the log still has, what that version changed, who committed it and when. The
     state is also the Observable ``state_then``: ``table(line.state_then)`` moves with the slider. It reads by
-    ``db.at``, so each version costs what that costs, once.
+    ``db.at``; a version shortly after one that it has costs a request for each log entry between them.
 
     Args:
         db: a database whose protocol keeps its past, as the sequenced log does.

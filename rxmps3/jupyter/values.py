@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, cast
 
-__all__ = ["fields_of", "rows_of", "visible"]
+__all__ = ["fields_of", "frame_rows", "plain", "rows_of", "visible"]
 
 _HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
@@ -22,25 +23,53 @@ def _escape(found: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
+def plain(value: Any) -> Any:
+    """A scalar of numpy, torch and the like as Python's own; anything else as it is."""
+    if type(value).__module__ == "builtins" or getattr(value, "shape", None) != ():
+        return value
+    item = getattr(value, "item", None)
+    return item() if callable(item) else value
+
+
+def frame_rows(value: Any) -> dict[str, Any] | None:
+    """The rows of a data frame of pandas or polars, or the items of a series of pandas; None for anything else.
+
+    None also for a frame with two columns of one name, which would hide each other.
+    """
+    if callable(getattr(value, "to_dicts", None)):
+        return {str(number): row for number, row in enumerate(value.to_dicts())}
+    if not hasattr(value, "iloc") or not callable(getattr(value, "to_dict", None)):
+        return None
+    named = value if value.index.is_unique else value.reset_index(drop=True)
+    if not hasattr(named, "columns"):
+        rows = named.to_dict()
+    elif named.columns.is_unique:
+        rows = named.to_dict("index")
+    else:
+        return None
+    return {str(name): row for name, row in rows.items()}
+
+
 def fields_of(value: Any) -> dict[str, Any] | None:
     """The fields of a mapping, dataclass, pydantic model or named tuple; None for anything else."""
     if isinstance(value, Mapping):
-        return {str(name): part for name, part in cast("Mapping[Any, Any]", value).items()}
+        return {str(name): plain(part) for name, part in cast("Mapping[Any, Any]", value).items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     names: Any = getattr(type(cast(object, value)), "model_fields", None) or getattr(value, "_fields", None)
     if isinstance(names, (Mapping, tuple)) and all(isinstance(name, str) for name in cast("tuple[Any, ...]", names)):
-        return {name: getattr(value, name) for name in cast("tuple[str, ...]", names)}
+        return {name: plain(getattr(value, name)) for name in cast("tuple[str, ...]", names)}
     return None
 
 
-def rows_of(value: Any) -> dict[str, dict[str, Any]] | None:
-    """The rows of a mapping or list whose values all have fields; None for anything else."""
+def rows_of(value: Any, most: int) -> dict[str, dict[str, Any]] | None:
+    """The first rows of a mapping or list whose first values all have fields; None for anything else."""
     parts: list[tuple[str, Any]]
     if isinstance(value, Mapping):
-        parts = [(str(key), part) for key, part in cast("Mapping[Any, Any]", value).items()]
+        first = islice(cast("Mapping[Any, Any]", value).items(), most)
+        parts = [(str(key), part) for key, part in first]
     elif isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray)) and not _named(value):
-        parts = [(str(number), part) for number, part in enumerate(cast("Sequence[Any]", value))]
+        parts = [(str(number), part) for number, part in enumerate(cast("Sequence[Any]", value)[:most])]
     else:
         return None
     rows = {key: fields_of(part) for key, part in parts}

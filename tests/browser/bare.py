@@ -19,7 +19,7 @@ from rxmps3.jupyter.viewmodel import ViewModel
 PAGE = """<!doctype html>
 <html lang="en" theme="%(theme)s"><meta charset="utf-8"><title>rxmps3</title>
 <link rel="stylesheet" href="/static/vendor/uplot.css"><link rel="stylesheet" href="/static/rxmps3.css"><link rel="icon" href="data:,">
-<style>html[theme="dark"] { background: #15181e } body { margin: 4px; display: grid } body > div { padding: 12px }</style>
+<style>html[theme="dark"] { background: #15181e } body { margin: 4px; display: grid; grid-template-columns: minmax(0, 1fr) } body > div { padding: 12px }</style>
 <body>
 <script type="module">
 import { Model } from "/static/carrier.js";

@@ -131,6 +131,8 @@ def test_cells_that_run_again_and_pages_that_close_leave_nothing_in_marimo(
         db.put("x", 1)
         assert until(lambda: db.get("count")[1] == 1 and db.get("count"))[2:] == once
 
+        schemes = f"{INSIDE}.filter(one => one.matches('.rxmps3')).map(one => getComputedStyle(one).colorScheme).join()"
+        until(lambda: chrome.execute_script(schemes) == "light,light,light,light")  # as marimo's page is
         first = chrome.current_window_handle
         for _ in range(3):
             chrome.switch_to.new_window("window")
@@ -271,7 +273,10 @@ def test_two_pages_of_panel_share_their_widgets_and_say_what_was_not_written(
         focused = "let one = document.activeElement; while (one.shadowRoot?.activeElement) one = one.shadowRoot.activeElement; return one"
         until(lambda: chrome.execute_script(focused) == all_of("[role=treeitem]")[1])
         until(lambda: len(badges()) == 7 and {one.lower() for one in badges()} == {"live"})
-        for page, schemes in (("#121212", ["dark"] * 7), ("#fafafa", ["light"] * 7)):
+        for page, schemes in (
+            *(("#121212", ["dark"] * 7), ("#fafafa", ["light"] * 7), ("oklch(0.2 0 0)", ["dark"] * 7)),
+            *(("color(srgb 1 1 1)", ["light"] * 7), ("lab(5% 0 0)", ["dark"] * 7), ("oklch(1 0 0)", ["light"] * 7)),
+        ):
             chrome.execute_script("document.body.style.background = arguments[0]", page)
             until(
                 lambda schemes=schemes: (

@@ -227,4 +227,4 @@ def test_the_studio_shows_a_database_that_lives_and_says_when_nobody_answers(
             process.send_signal(signal.SIGCONT)
         wait(chrome, f"{text(chrome, '.rx-badge')} === 'live'")
     wait(chrome, f"{text(chrome, '.studio-mode')} === 'no answer'")
-    wait(chrome, f"{text(chrome, '.rx-badge')} === 'kernel gone'")
+    wait(chrome, f"{text(chrome, '.rx-badge')} === 'server gone'")

@@ -314,7 +314,7 @@ async def test_a_badge_says_whether_anybody_is_there(tmp_path: Path) -> None:
         await tab.ask("Date.now = () => real() + 20000")
         await tab.wait(f"return {badge}.startsWith('no answer')")
         await tab.ask("Date.now = () => real() + 70000")
-        await tab.wait(f"return {badge} === 'kernel gone'")
+        await tab.wait(f"return {badge} === 'server gone'")
         assert await tab.ask("return document.querySelector('.rx-stale') !== null")
 
 
@@ -569,3 +569,220 @@ async def test_charts_with_scripts_of_their_own_are_drawn_in_a_frame_that_nothin
         assert await tab.do(lambda chrome: traces(chrome, refused, 0)) == "SecurityError"
         source.on_next({"a": 1})
         await tab.wait("return document.querySelectorAll('iframe').length === 1")
+
+
+async def test_what_is_typed_into_a_cell_stays_while_others_change_the_table(tmp_path: Path) -> None:
+    """New rows, new columns, another order, a row deleted: nothing half-typed is written, and typing goes on."""
+    async with (
+        rxmps3.connect("memory:browser-typing", by="ana", poll=0.05) as db,
+        rxmps3.connect("memory:browser-typing", by="bob", poll=0.05, shared=False) as other,
+    ):
+        await db.put_all({f"t/{n}": {"x": n, "y": n} for n in range(3)})
+        model = table_of(db, "t/")
+        field = "document.querySelector('.rx-edit')"
+        async with page_of(tmp_path, jobs=model) as tab:
+            await tab.wait(f"return {CELLS}.length === 3")
+            await tab.click(".rx-sort", 2)
+            await tab.click(".rx-space .rx-td", 1, twice=True)
+            await tab.press("1")
+            for number, change in enumerate((
+                {"t/8": {"x": 8, "y": 8}},
+                {"t/1": {"x": 1, "y": 1, "z": 1}},
+                {"t/0": {"x": 0, "y": 99}},  # it is the last row now
+                {f"t/1{n:03}": {"x": n, "y": -n} for n in range(300)},  # and out of sight
+            )):  # fmt: skip
+                await other.put_all(change)
+                await tab.wait(f"return document.querySelector('.rx-total').textContent === '{len(await db.get_prefix('t/'))} rows'")  # fmt: skip
+                await asyncio.sleep(0.3)
+                await tab.press(str(number))
+                assert await tab.ask(f"return [{field}.value, document.activeElement === {field}]") == [
+                    "10123"[: number + 2],
+                    True,
+                ]
+                assert (await db.get("t/0"))["x"] == 0
+            await tab.press(Keys.ENTER)
+            await tab.wait("return !document.querySelector('.rx-edit')")
+            await asyncio.sleep(0.3)
+            assert await db.get("t/0") == {"x": 10123, "y": 99}
+
+            await tab.ask("document.querySelector('.rx-scroll').scrollTop = 0")
+            await tab.click(".rx-space .rx-tr:first-child .rx-td", 1, twice=True)
+            await tab.press("5")
+            key = "t/" + (await tab.ask(f"return {field}.closest('.rx-tr').querySelector('.rx-key').textContent"))
+            await other.delete(key)
+            await asyncio.sleep(0.3)
+            await tab.press(Keys.ENTER)
+            await tab.wait("return document.querySelector('.rx-bubble')?.textContent === 'Not written: this row is not there any more'")  # fmt: skip
+            await tab.wait("return !document.querySelector('.rx-edit')")
+
+
+async def test_all_of_a_table_is_reached_by_keys_alone(tmp_path: Path) -> None:
+    """Columns beyond the edge, rows beyond the window, headings; more than can be selected is said."""
+    async with rxmps3.connect("memory:browser-reach", by="ana", poll=0.05) as db:
+        for first in range(0, 10_500, 3_500):
+            await db.put_all({f"w/{n:05}": {f"f{i:02}": i * n for i in range(20)} for n in range(first, first + 3_500)})
+        model = table_of(db, "w/")
+        seen = """
+            const cell = document.querySelector('.rx-focus').getBoundingClientRect();
+            const [frame, key] = ['.rx-scroll', '.rx-space .rx-key'].map(one => document.querySelector(one).getBoundingClientRect());
+            return cell.left >= key.right - 1 && cell.right <= frame.right + 1
+        """
+        async with page_of(tmp_path, jobs=model) as tab:
+            await tab.wait(f"return {CELLS}.length > 10")
+            await tab.click(".rx-space .rx-td", 1)
+            for key in (Keys.ARROW_RIGHT,) * 20 + (Keys.ARROW_LEFT,) * 20:
+                await tab.press(key)
+                assert await tab.ask(seen), await tab.ask("return document.querySelector('.rx-focus').textContent")
+            shift = lambda *keys: tab.do(  # noqa: E731
+                lambda chrome: ActionChains(chrome).key_down(Keys.SHIFT).send_keys(*keys).key_up(Keys.SHIFT).perform()
+            )
+            await shift(*[Keys.PAGE_DOWN] * 30)
+            await tab.wait("return models.jobs.state.selected.length > 200")
+            at = int(await tab.ask("return document.querySelector('.rx-focus').parentElement.ariaRowIndex")) - 2
+            await tab.wait(f"return models.jobs.state.selected.length === {at + 1}")
+            assert model.selection.value == tuple(f"w/{n:05}" for n in range(at + 1))
+            await tab.do(lambda chrome: ActionChains(chrome).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL).perform())  # fmt: skip
+            await tab.wait("return document.querySelector('.rx-problem').textContent.startsWith('Not selected: ')")
+            assert "10,500 rows are more than the 10,000" in await tab.ask("return document.querySelector('.rx-problem').textContent")  # fmt: skip
+            assert len(model.selection.value) == at + 1
+            await tab.ask("document.querySelectorAll('.rx-sort')[1].focus()")
+            await tab.press(Keys.ENTER)
+            await tab.wait("return document.querySelectorAll('[role=columnheader]')[1].ariaSort === 'ascending'")
+            assert await tab.ask("return document.activeElement === document.querySelectorAll('.rx-sort')[1]")
+
+
+async def test_a_page_is_scrolled_over_a_table_that_has_nothing_to_scroll(tmp_path: Path) -> None:
+    async with rxmps3.connect("memory:browser-wheel", by="ana", poll=0.05) as db:
+        await db.put_all({f"t/{n}": {"x": n} for n in range(3)})
+        models: dict[str, ViewModel] = {f"table{n}": table_of(db, "t/") for n in range(8)}
+        async with page_of(tmp_path, height=600, **models) as tab:
+            await tab.wait("return document.querySelectorAll('.rx-space .rx-tr').length === 24")
+            wheel = {"type": "mouseWheel", "x": 100, "y": 140, "deltaX": 0, "deltaY": 300}
+            assert await tab.ask("return document.elementFromPoint(100, 140).closest('.rx-scroll') !== null")
+            await tab.do(lambda chrome: chrome.execute_cdp_cmd("Input.dispatchMouseEvent", wheel))
+            await tab.wait("return scrollY > 200")
+
+
+async def test_a_table_says_who_wrote_what_where_that_is_known(tmp_path: Path) -> None:
+    async with rxmps3.connect("memory:browser-signed", by="ana", poll=0.05) as db:
+        await db.put("t/1", {"x": 1})
+        loop = asyncio.get_running_loop()
+        models: dict[str, ViewModel] = {
+            "of_db": table_of(db, "t/"),
+            "of_values": TableModel(BehaviorSubject([{"x": 1}, {"x": 2}]), "", None, None, "", 30, loop),
+            "of_changes": TableModel(db.changes("t/"), "", None, None, "", 30, loop),
+        }
+        async with page_of(tmp_path, height=1200, **models) as tab:
+            shown = "return ['of_db', 'of_values', 'of_changes'].map(name => document.querySelector(`#${name} .rx-titles`).innerText.includes('written by'))"
+            await tab.wait("return document.querySelectorAll('.rx-space .rx-tr').length === 3")
+            assert await tab.ask(shown) == [True, False, False]
+            assert await tab.ask("return document.querySelector('#of_values [role=grid]').ariaColCount") == "2"
+            await db.patch("t/1", {"x": 2})
+            await tab.wait("return document.querySelector('#of_changes .rx-space').innerText.includes('ana')")
+            assert await tab.ask(shown) == [True, False, True]
+
+
+async def test_a_chart_stays_zoomed_when_a_line_is_added(tmp_path: Path) -> None:
+    async with rxmps3.connect("memory:browser-zoom", by="ana", poll=0.05) as db:
+        await db.put_all({f"r/{n:03}": {"step": n, "a": n % 7} for n in range(100)})
+        model = ChartModel(db, "r/", "step", None, "line", 0, "", 30, asyncio.get_running_loop())
+        steps = "Number(document.querySelector('.u-legend .u-series .u-value').textContent)"
+
+        async def first_step() -> float:
+            def hover(chrome: webdriver.Chrome) -> None:
+                over = chrome.find_element(By.CSS_SELECTOR, ".u-over")
+                ActionChains(chrome).move_to_element_with_offset(over, -over.size["width"] // 2 + 3, 9).perform()
+
+            await tab.do(hover)
+            return float(await tab.ask(f"return {steps}"))
+
+        def zoom(chrome: webdriver.Chrome) -> None:
+            over = chrome.find_element(By.CSS_SELECTOR, ".u-over")
+            chain = ActionChains(chrome).move_to_element(over).click_and_hold().move_by_offset(150, 0)
+            chain.release().perform()
+
+        async with page_of(tmp_path, chart=model) as tab:
+            await tab.wait("return document.querySelectorAll('.u-legend .u-series').length === 2")
+            assert await first_step() < 5
+            await tab.do(zoom)
+            assert 45 < await first_step() < 55
+            await db.put("r/100", {"step": 100, "a": 1, "b": 2})
+            await tab.wait("return document.querySelectorAll('.u-legend .u-series').length === 3")
+            assert 45 < await first_step() < 55
+            await tab.do(lambda chrome: ActionChains(chrome).double_click(chrome.find_element(By.CSS_SELECTOR, ".u-over")).perform())  # fmt: skip
+            await asyncio.sleep(0.3)
+            assert await first_step() < 5
+
+
+async def test_a_key_in_the_tree_is_chosen_while_others_change_it(tmp_path: Path) -> None:
+    """What is pressed is still there when the button is let go."""
+    async with rxmps3.connect("memory:browser-tree", by="ana", poll=0.05) as db:
+        await db.put_all({"a/one": 1, "b/x/y": 1, "Straße": 1})
+        model = InspectorModel(db, asyncio.get_running_loop())
+        place = "const one = [...document.querySelectorAll('.rx-item')].find(one => one.dataset.name === 'a/'), box = one.getBoundingClientRect(); return [box.left + 40, box.top + 8, one.ariaExpanded]"
+        async with page_of(tmp_path, keys=model) as tab:
+            await tab.wait("return document.querySelectorAll('.rx-item').length === 3")
+            x, y, expanded = await tab.ask(place)
+            assert expanded == "false"
+            mouse = {"x": x, "y": y, "button": "left", "clickCount": 1}
+            down, up = ({"type": kind, **mouse} for kind in ("mousePressed", "mouseReleased"))
+            await tab.do(lambda chrome: chrome.execute_cdp_cmd("Input.dispatchMouseEvent", down))
+            await db.put("b/new", 2)
+            await tab.wait("return [...document.querySelectorAll('.rx-count')].some(one => one.textContent === '2')")
+            await tab.do(lambda chrome: chrome.execute_cdp_cmd("Input.dispatchMouseEvent", up))
+            await tab.wait("return document.querySelectorAll('.rx-item').length === 4")
+            assert (await tab.ask(place))[2] == "true"
+            focused = "return document.activeElement.dataset.name"
+            await tab.ask("document.querySelectorAll('.rx-item')[3].focus()")
+            for key, name in (
+                (Keys.ARROW_UP, "a/one"), (Keys.ARROW_LEFT, "a/"), (Keys.ARROW_RIGHT, "a/one"),
+                (Keys.ARROW_LEFT, "a/"), (Keys.ARROW_LEFT, "a/"), (Keys.ARROW_DOWN, "b/"),
+            ):  # fmt: skip
+                await tab.press(key)
+                await tab.wait(f"{focused} === '{name}'")
+            await tab.click("input[type=search]")
+            await tab.press("STRASSE")
+            await tab.wait("return document.querySelectorAll('.rx-item').length === 1")
+            assert await tab.ask("return document.querySelector('.rx-label').textContent") == "Straße"
+
+
+async def test_views_fit_a_narrow_page_and_nothing_moves_for_those_who_do_not_want_it(tmp_path: Path) -> None:
+    async with (
+        rxmps3.connect("memory:browser-narrow", by="ana", poll=0.05) as db,
+        rxmps3.connect("memory:browser-narrow", by="bob", poll=0.05, shared=False) as other,
+    ):
+        await db.put_all({"k/" + "long/" * 60: {"huge": 1e300, "x": 1}, "k/b": {"x": 2, "huge": 12345.0}})
+        loop = asyncio.get_running_loop()
+        me = {"name": "Ana " + "x" * 200, "looks at": "y" * 200}
+        models: dict[str, ViewModel] = {
+            "table": table_of(db, "k/"),
+            "line": TimelineModel(db, "", loop),
+            "people": PeopleModel(db.presence(me, every=1, ttl=9), True, loop),
+            "inspector": InspectorModel(db, loop),
+            "form": ControlsModel(Training, db.key("cfg", Training, default=Training()), 30, loop),
+            "live": LiveModel(db.observe_prefix("k/"), drawn, 30, loop),
+        }
+        async with page_of(tmp_path, height=2000, **models) as tab:
+            await tab.do(lambda chrome: chrome.set_window_size(500, 2000))
+            await tab.ask("document.body.style.width = '380px'")
+            await tab.wait("return document.querySelectorAll('#people .rx-person').length === 1")
+            await tab.wait(f"return {CELLS}.length === 2")
+            wide = (
+                "return [...document.body.children].filter(one => one.scrollWidth > one.clientWidth).map(one => one.id)"
+            )
+            assert await tab.ask(wide) == []
+            assert await tab.ask("return document.querySelector('#people .rx-person').offsetHeight") < 220
+            assert await tab.ask("return document.querySelector('#line .rx-range').offsetWidth") > 100
+            assert await tab.ask("return document.querySelector('#line select').offsetWidth") > 80
+            assert await tab.ask("return document.querySelector('#table .rx-td.rx-key').offsetWidth") < 200
+            assert await tab.ask("return document.querySelector('#live tbody th').offsetWidth") < 700
+            assert "1.000e+300" in {cell for row in await tab.ask(f"return {CELLS}") for cell in row}
+            media = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
+            await tab.do(lambda chrome: chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", media))
+            await other.patch("k/b", {"x": 3})
+            moving = """
+                return [...document.querySelectorAll('.rxmps3 *')].map(one => getComputedStyle(one)).filter(style =>
+                    style.transitionDuration !== '0s' || (style.animationName !== 'none' && !style.animationTimingFunction.startsWith('steps'))).length
+            """
+            await tab.wait("return document.querySelector('.rx-flash') !== null")
+            assert await tab.ask(moving) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,22 @@ def test_a_part_of_a_program_is_python_and_imports_what_is_public(block: Block) 
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("rxmps3."):
             names = {f"{node.module}.{alias.name}" for alias in node.names}
             assert names <= public(node.module.removeprefix("rxmps3."))
+
+
+@pytest.mark.parametrize("block", [block for block in PARTS if block.text.startswith("import ")], ids=str)
+def test_what_begins_as_a_program_has_all_that_it_uses(block: Block) -> None:
+    tree = compile(block.text, str(block), "exec", flags=ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    known, used = set(dir(builtins)), set[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            known |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            known.add(node.name)
+        elif isinstance(node, ast.arg):
+            known.add(node.arg)
+        elif isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else known).add(node.id)
+    assert used <= known
 
 
 def test_the_quick_start_runs_on_s3_with_another_url(bucket: str, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from textual.widgets import Label
 
 import rxmps3
 from rxmps3.homes.textual import bind, show
+from tests.docs.blocks import ROOT, blocks_of
 
 Short = Annotated[str, Field(max_length=10)]
 
@@ -118,3 +119,15 @@ async def test_a_source_that_fails_is_told(db: rxmps3.Database) -> None:
     async with app.run_test(notifications=True):
         show(app.query_one("#todo", Label), rx.throw(ValueError("broken")), lambda label, item: None)
         await until(lambda: [one.message for one in app._notifications] == ["ValueError: broken"])
+
+
+async def test_the_recipe_shows_what_others_write_as_text() -> None:
+    [recipe] = [block.text for block in blocks_of(ROOT / "docs/homes.md") if "textual.app" in block.text]
+    program: dict[str, Any] = {"__name__": "recipe"}
+    exec(recipe.replace("s3://bucket/app", "memory:textual-recipe").replace("Board().run()", ""), program)
+    evil = "[@click=app.quit]x[/] [not markup"
+    with program["db"] as db:
+        async with program["Board"]().run_test() as pilot:
+            db.put_all({"todo/1": [evil], "heading": evil})
+            await until(lambda: str(pilot.app.query_one("#todo").render()) == str({"todo/1": [evil]}))
+            await until(lambda: pilot.app.title == evil)

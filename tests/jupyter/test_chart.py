@@ -193,3 +193,28 @@ async def test_a_chart_with_rows_and_nothing_to_draw_says_so() -> None:
     assert page.model.state["problem"] == ""
     assert page.series == {"loss": [[1], [2.0]]}
     page.model.dispose()
+
+
+async def test_numbers_of_numpy_and_data_frames_are_drawn() -> None:
+    numpy, pandas = pytest.importorskip("numpy"), pytest.importorskip("pandas")
+    source: Subject[Any] = Subject()
+    page = page_of(source)
+    for n in range(3):
+        source.on_next({"a": numpy.float32(n / 2), "b": numpy.int64(n), "c": numpy.bool_(True), "d": numpy.ones(2)})
+        await frame()
+    assert {name: ys for name, (_, ys) in page.series.items()} == {"a": [0, 0.5, 1], "b": [0, 1, 2]}
+
+    frames: Subject[Any] = Subject()
+    drawn, bars = page_of(frames, x="x"), page_of(frames, kind="bar", y=["y"])
+    frames.on_next(pandas.DataFrame({"x": range(12), "y": numpy.arange(12, dtype="float32"), "name": "n"}))
+    await frame()
+    assert drawn.series == {"y": [list(range(12)), list(range(12))]}
+    assert bars.series["y"][0] == [str(number) for number in range(12)], "in the order of the rows"
+    frames.on_next(pandas.DataFrame({"x": [1, 2], "y": [5, 6]}, index=["same", "same"]))
+    await frame()
+    assert drawn.series == {"y": [[1, 2], [5, 6]]}
+    named: Subject[Any] = Subject()
+    series = page_of(named, kind="bar")
+    named.on_next(pandas.Series({"b": 1, "a": 2}))
+    await frame()
+    assert series.series == {"value": [["a", "b"], [2, 1]]}

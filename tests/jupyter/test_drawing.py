@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pytest
@@ -65,6 +66,32 @@ def test_records_of_different_fields_have_all_of_them() -> None:
 def test_who_is_here_is_a_table() -> None:
     people = {"k1": Participant("k1", {"name": "ana"}, "ana", MOMENT, MOMENT)}
     assert cells(to_html(people))[1] == ["k1", "k1", "{'name': 'ana'}", "ana", *["2026-11-29 10:00:00+00:00"] * 2]
+
+
+def test_one_record_is_a_table_of_its_fields() -> None:
+    one = Participant("k1", {"name": "ana"}, "ana", MOMENT, MOMENT)
+    assert cells(to_html(one))[:3] == [["id", "k1"], ["me", "{'name': 'ana'}"], ["by", "ana"]]
+
+
+def test_of_many_rows_no_more_are_read_than_are_shown() -> None:
+    """Each frame of a live view draws them."""
+    read: list[str] = []
+
+    class Rows(Mapping[str, Any]):
+        def __getitem__(self, key: str) -> Any:
+            read.append(key)
+            return {"n": key}
+
+        def __iter__(self) -> Iterator[str]:
+            return map(str, range(len(self)))
+
+        def __len__(self) -> int:
+            return 100_000
+
+    for draw, rest in ((to_html, "and 99,800 more"), (to_text, "and 99,800 more")):
+        assert rest in draw(Rows())
+        assert len(read) <= 202
+        read.clear()
 
 
 def test_what_is_no_record_is_as_it_was() -> None:

@@ -401,6 +401,13 @@ async def test_a_key_as_the_last_line_of_a_cell_is_live(cells: Kernel) -> None:
     assert await cells.run("print(db.key('k'))") == "<Key key 'k'>"
 
 
+async def test_a_collection_as_the_last_line_of_a_cell_is_its_content(cells: Kernel) -> None:
+    await cells.run("db = await rxmps3.connect('memory:rows'); await db.put_all({'j/1': {'n': 1}, 'j/2': {'n': 2}})")
+    cell = cells.cell("db.collection('j/').sort_by(lambda key, job: -job['n'])")
+    assert await cells.run(cell) == "j/2  {'n': 2}\nj/1  {'n': 1}"
+    assert "application/vnd.jupyter.widget-view+json" in cell["outputs"][0]["data"]
+
+
 async def test_pages_come_and_go_and_every_message_is_heard_on_the_cells_thread(cells: Kernel) -> None:
     await cells.run(
         "import threading, ipykernel\n"

@@ -21,6 +21,7 @@ import rxmps3.blocking
 from rxmps3.jupyter import viewmodel
 from rxmps3.jupyter.ordering import KEY, Ask, Order
 from rxmps3.jupyter.tables import TableModel, field_writer, table, typed_like
+from rxmps3.jupyter.text import to_text
 from rxmps3.jupyter.viewmodel import Message
 from tests.mutating import Mutant
 
@@ -87,6 +88,13 @@ def test_what_is_not_there_is_last_both_ways() -> None:
     rows = {"a": {"x": 2}, "b": {}, "c": {"x": 1}, "d": {"x": None}}
     assert list(Order(Ask("x"), rows))[:2] == ["c", "a"]
     assert list(Order(Ask("x", down=True), rows))[:2] == ["a", "c"]
+
+
+def test_keys_that_are_numbers_are_in_their_order() -> None:
+    """As of a list of records, whose keys are its positions."""
+    rows: dict[str, dict[str, Any]] = {str(number): {} for number in range(120)} | {"a": {}, "9" * 30: {}, "07": {}}
+    numbers = [str(number) for number in range(120)]
+    assert list(Order(Ask(), rows)) == [*numbers[:7], "07", *numbers[7:], "9" * 30, "a"]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +217,10 @@ async def test_an_edit_is_a_patch_and_what_is_refused_is_told() -> None:
         page.messages.clear()
         edit(key="a", column="n", text="seven")
         edit(key="gone", column="n", text="1")
-        assert [message["reason"] for message in page.messages] == ["'seven' is not a number", "this cannot be edited"]
+        assert [message["reason"] for message in page.messages] == [
+            "'seven' is not a number",
+            "this row is not there any more",
+        ]
         page.model.dispose()
 
 
@@ -305,3 +316,27 @@ async def test_changes_of_single_rows_keep_every_order_right() -> None:
     await frame()
     wanted = sorted((row["n"], key) for key, row in rows.items() if row["n"] > 20)
     assert [(page.rows[key][0]["n"], key) for key in page.keys] == wanted[:100]
+
+
+async def test_what_numpy_and_pandas_have_is_in_cells() -> None:
+    numpy, pandas = pytest.importorskip("numpy"), pytest.importorskip("pandas")
+    source: Subject[Any] = Subject()
+    page = Page(model_of(source, "", None))
+    page.ask()
+    for _ in range(2):  # arrays are compared with those before
+        source.on_next(
+            {"a": {"n": numpy.int64(3), "x": numpy.float32(0.5), "w": numpy.array([1, 2])}, "b": numpy.int8(1)}
+        )
+        await frame()
+    assert page.model.state["problem"] == ""
+    assert page.model.state["columns"] == [["n", True], ["x", True], ["w", False], ["value", True]]
+    [rows] = [message["changed"] for message in page.messages if message["kind"] == "rows"][-1:]
+    assert rows["a"][0] == {"n": 3, "x": 0.5, "w": ["array([1, 2])"]}
+    source.on_next(pandas.DataFrame({"n": [1, 2]}))
+    await frame()
+    assert page.model.values == {"0": {"n": 1}, "1": {"n": 2}}
+    source.on_next(pandas.DataFrame([[1, 2]], columns=["n", "n"]))
+    await frame()
+    assert list(page.model.values) == ["value"]
+    assert to_text({"n": numpy.float64(0.5)}) == "n  0.5"
+    page.model.dispose()

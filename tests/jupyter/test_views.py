@@ -272,6 +272,31 @@ async def test_a_timeline_that_nobody_sees_reads_nothing(mutant: Mutant) -> None
         page.model.dispose()
 
 
+@pytest.mark.parametrize("blocking", [False, True])
+async def test_a_timeline_that_follows_the_log_reads_what_is_new(blocking: bool) -> None:
+    """Not what there is since the last checkpoint, again for each version."""
+    place = f"memory:views-following-{blocking}"
+    async with rxmps3.connect(place, by="ana", poll=0.05) as db:
+        for number in range(60):
+            await db.put("k", number)
+        shown = await asyncio.to_thread(rxmps3.blocking.connect, place, poll=0.05) if blocking else db
+        page = Page(TimelineModel(shown, "", asyncio.get_running_loop()))
+        await page.until(lambda: page.model.state["at"] == 60)
+        before = shown.status.value.requests
+        for number in range(10):
+            await db.put("k", {"n": number})
+            await page.until(lambda number=number: page.model.state["at"] == 61 + number)
+            assert page.model.state["moment"]["keys"] == [["k", f'{{"n": {number}}}']]
+        asked = shown.status.value.requests - before
+        assert asked < 150, "60 for each, if each were read from the beginning"
+        page.ask("go", at=30)
+        await page.until(lambda: page.model.state["at"] == 30)
+        assert page.model.state["moment"]["changes"] == [["k", "28", "29"]]
+        page.model.dispose()
+        if blocking:
+            await asyncio.to_thread(shown.close)
+
+
 async def test_a_timeline_of_a_log_without_a_past_says_so() -> None:
     async with rxmps3.connect("memory:views-no-past", protocol="mps3", poll=0.05) as db:
         await db.put("a", 1)

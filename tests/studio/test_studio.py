@@ -325,11 +325,17 @@ class TestBucketsThatCannotBeOpened:
     async def test_one_with_other_things_in_it_is_empty(self) -> None:
         storage = MemoryStorage()
         await storage.put("photos/1.jpg", b"\xff\xd8")
-        async with studio(storage) as browser:
+        async with studio(storage) as browser, browser.socket("shell") as shell:
             await opened(browser)
+            await until_state(
+                shell, "subtitle", lambda text: text == "manifest main · nothing has been written here yet"
+            )
             async with browser.socket("inspector") as socket:
                 await socket.send_json({"message": {"kind": "children", "view": "a", "path": ""}})
                 assert (await told(socket, "children"))["entries"] == []
+            async with rxmps3.connect(storage) as db:
+                await db.put("a", 1)
+            await until_state(shell, "subtitle", lambda text: text == "manifest main · sequenced log")
 
 
 class TestExports:
@@ -348,8 +354,9 @@ class TestExports:
         export = tmp_path / "torn.jsonl"
         export.write_text('{"rxmps3": "export", "format": 1, "manifest": "main", "version": "1", "prefix": ""}\n')
         async with studio(MemoryStorage(), export=export) as browser, browser.socket("shell") as shell:
-            [first, *_] = await until_state(shell, "trouble", bool)
+            [first, *others] = await until_state(shell, "trouble", bool)
             assert "torn" in first
+            assert others == ["A file that is opened has to be one that rxmps3 export wrote."]
 
 
 async def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:

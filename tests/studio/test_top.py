@@ -98,3 +98,20 @@ def test_without_a_terminal_it_says_what_to_use() -> None:
     outcome = command("top", "file:nowhere")
     assert outcome.code == 2
     assert "use watch or log --follow" in outcome.err
+
+
+async def test_a_long_key_leaves_room_for_values_and_large_ones_are_not_downloaded(
+    storage: MemoryStorage, db: rxmps3.Database
+) -> None:
+    async with rxmps3.connect(storage, by="ben", shared=False, inline_limit=100) as other:
+        await other.put_all({"long/" * 60: 1, "large": "x" * 5000})
+        await other.put("todo/1", "later")
+    async with Top(db, "memory:").run_test(size=(100, 30)) as pilot:
+        app = pilot.app
+        assert isinstance(app, Top)
+        await until(lambda: rows(app).get("todo/1") == '"later"')
+        assert app.query_one("#keys", DataTable).columns["key"].get_render_width(app.query_one(DataTable)) < 50  # type: ignore[index]
+        await pilot.press("left_square_bracket")
+        await until(lambda: rows(app).get("todo/1") == '"milk"')
+        assert "bytes" in rows(app)["large"]
+        assert db.status.value.bytes_down < 5000

@@ -26,6 +26,7 @@ from rxmps3.jupyter.people import PeopleModel
 from rxmps3.jupyter.tables import TableModel, field_writer
 from rxmps3.jupyter.timelines import TimelineModel
 from rxmps3.jupyter.viewmodel import ViewModel
+from rxmps3.replica.options import Status
 from rxmps3.runtime.clock import Clock, spawn
 from rxmps3.storage import Storage
 
@@ -91,14 +92,24 @@ class Session:
                 self._db = await self._opened()
             except Exception as problem:  # nobody else would see it: the page would say "Opening…" for ever
                 error = unforeseen(problem)
-                self.shell.set("trouble", _lines_of(error, self._manifest, self.shell.state["title"]))
+                place = self.shell.state["title"]
+                self.shell.set("trouble", _lines_of(error, self._manifest, place, self._export is not None))
             else:
                 self.shell.set("trouble", [])
                 self.shell.set("views", [list(view) for view in VIEWS])
                 self.shell.set("opened", True)
-                self.shell.set("subtitle", f"manifest {self._manifest} · {self._db.protocol} log")
+                self._describe(self._db)
                 return
             await self._clock.sleep(AGAIN_SECONDS)
+
+    def _describe(self, db: Database) -> None:
+        """Say which log it is; a mistyped place opens, too, and is empty."""
+
+        def told(status: Status) -> None:
+            log = f"{db.protocol} log" if status.head else "nothing has been written here yet"
+            self.shell.call(lambda: self.shell.set("subtitle", f"manifest {self._manifest} · {log}"))
+
+        self.shell.owns(db.status.subscribe(told))
 
     async def _opened(self) -> Database:
         if self._export is not None:
@@ -171,10 +182,12 @@ class Session:
                 await self._db.close(timeout=_CLOSING_SECONDS)
 
 
-def _lines_of(error: Error, manifest: str, place: str) -> list[str]:
+def _lines_of(error: Error, manifest: str, place: str, exported: bool) -> list[str]:
     """What stands in the way, and what to do about it."""
     lines = [f"{type(error).__name__}: {error}"]
-    if isinstance(error, Corrupt):
+    if exported:
+        lines.append("A file that is opened has to be one that rxmps3 export wrote.")
+    elif isinstance(error, Corrupt):
         lines.append(f"Find out more: rxmps3 verify {place} --manifest {manifest}")
     elif isinstance(error, Unavailable):
         lines.append("The studio goes on trying.")

@@ -2,15 +2,32 @@
 
 /** What anywidget calls to draw, of what draws a view. */
 export function rendering(render) {
-  return ({ model, el }) => render(adapted(model), el);
+  return ({ model, el }) => {
+    const [carried, end] = adapted(model);
+    const ends = render(carried, el);
+    return () => {
+      end();
+      ends?.();
+    };
+  };
 }
 
 function adapted(model) {
   let cut = false; // the kernel was restarted, and knows nothing of this model any more
+  // Another page may have restarted it: the process that answers says so itself, in each message.
+  let process = "";
+  const heard = (_, { msg, direction }) => {
+    const { msg_type, session } = msg.header;
+    if (direction !== "recv" || msg_type !== "status" || !["busy", "idle"].includes(msg.content.execution_state)) return;
+    process ||= session;
+    cut ||= session !== process;
+  };
+  const messages = model.widget_manager?.kernel?.anyMessage;
+  messages?.connect(heard);
   model.on("comm_live_update", function () {
     cut = (this?.model ?? this)?.comm_live !== true;
   });
-  return {
+  const carried = {
     get: (name) => model.get(name),
     set(name, value) {
       model.set(name, value);
@@ -35,4 +52,5 @@ function adapted(model) {
       return ["dead", "terminating", "unknown"].includes(status) ? "dead" : "";
     },
   };
+  return [carried, () => messages?.disconnect(heard)];
 }

@@ -20,7 +20,7 @@ export function cellSource(value) {
 export const isCut = (value) => Array.isArray(value) && value.length > 1;
 
 export function number(value) {
-  if (Number.isInteger(value)) return Math.abs(value) >= 10000 ? value.toLocaleString("en-US") : String(value);
+  if (Number.isSafeInteger(value)) return Math.abs(value) >= 10000 ? value.toLocaleString("en-US") : String(value);
   const size = Math.abs(value);
   if (size >= 1e6 || size < 1e-4) return value.toExponential(3);
   return String(Number(value.toPrecision(6)));

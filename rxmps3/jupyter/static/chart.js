@@ -6,6 +6,15 @@ import { number } from "./cells.js";
 import { uPlot } from "./vendor/uplot.js";
 
 const HEIGHT = 260;
+const [DAY, MINUTE] = ["\n{D} {MMM} {YYYY}", "\n{D} {MMM} {HH}:{mm}"];
+const TIMES = [ // seconds between ticks, their texts; and at the first one, of a new year, month, day, hour, minute, second
+  [31536000, "{YYYY}", null, null, null, null, null, null, 1],
+  [2419200, "{MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+  [86400, "{D} {MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+  [60, "{HH}:{mm}", DAY, null, DAY, null, null, null, 1],
+  [1, ":{ss}", MINUTE, null, MINUTE, null, "\n{HH}:{mm}", null, 1],
+  [0.001, ":{ss}.{fff}", MINUTE, null, MINUTE, null, "\n{HH}:{mm}", null, 1],
+];
 
 export function render(model, el) {
   const life = frame(model, el, { label: "Chart", anew: () => life.ask("points") });
@@ -69,6 +78,7 @@ export function render(model, el) {
 
   let labels = null;
   const build = (data) => {
+    const kept = zoomed && plot ? { min: plot.scales.x.min, max: plot.scales.x.max } : null;
     plot?.destroy();
     const bars = kind() === "bar";
     const names = [...series.keys()];
@@ -85,7 +95,7 @@ export function render(model, el) {
         y: { range: (u, low, high) => (bars ? [Math.min(0, low), high * 1.08 || 1] : spread(low, high)) },
       },
       axes: [
-        { ...axis, ...(texts() ? { values: (u, ticks) => ticks.map((at) => (Number.isInteger(at) ? cut(labels?.[at] ?? "") : "")), splits: () => places(labels?.length ?? 0), grid: { show: false } } : {}) },
+        { ...axis, ...(texts() ? { values: (u, ticks) => ticks.map((at) => (Number.isInteger(at) ? cut(labels?.[at] ?? "") : "")), splits: () => places(labels?.length ?? 0), grid: { show: false } } : model.get("axis") === "time" ? { values: TIMES } : {}) },
         { ...axis, size: 58, values: (u, ticks) => ticks.map((one) => number(one)) },
       ],
       series: [
@@ -107,6 +117,7 @@ export function render(model, el) {
     };
     place.replaceChildren();
     plot = new uPlot(options, data, place);
+    if (kept) plot.setScale("x", kept); // a new line does not end that
     plot.over.addEventListener("dblclick", () => { zoomed = false; draw(); });
   };
 

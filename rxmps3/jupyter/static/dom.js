@@ -36,11 +36,28 @@ export function matchPage(root) {
   if (!(node instanceof ShadowRoot)) return;
   for (node = root.parentNode; node; node = node.parentNode ?? node.host) {
     if (!(node instanceof Element)) continue;
-    const [red, green, blue, alpha = 1] = getComputedStyle(node).backgroundColor.match(/[\d.]+/g)?.map(Number) ?? [0, 0, 0, 0];
-    if (alpha < 0.5) continue;
+    const [red, green, blue, alpha] = channels(getComputedStyle(node).backgroundColor);
+    if (alpha < 128) continue;
     root.style.colorScheme = 0.299 * red + 0.587 * green + 0.114 * blue < 128 ? "dark" : "light";
     return;
   }
+  root.style.colorScheme = /dark/.test(getComputedStyle(document.documentElement).colorScheme) ? "" : "light";
+}
+
+const known = new Map(); // colour → its channels
+let pixel = null;
+
+/** Red, green, blue and alpha, each 0 to 255, of a colour however it is written: rgb(), oklch(), color(). */
+function channels(color) {
+  if (!known.has(color)) {
+    pixel ??= Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
+    pixel.clearRect(0, 0, 1, 1);
+    pixel.fillStyle = color;
+    pixel.fillRect(0, 0, 1, 1);
+    known.set(color, pixel.getImageData(0, 0, 1, 1).data);
+    if (known.size > 100) known.delete(known.keys().next().value);
+  }
+  return known.get(color);
 }
 
 const SVG = "http://www.w3.org/2000/svg";

@@ -16,6 +16,7 @@ const NOTICE = 6000;
  * user has to know whether it was heard, `say` shows a sentence for some seconds, `news` notes that the value changed now
  * or at a given time, `end` stops everything.
  * `model.alive`, where a carrier has it, says "dead" when it knows; its state "connected" is told when it is again.
+ * `model.server` is what to call who answers, if it is no kernel.
  *
  * Messages get lost, either way: while a page is hidden, a socket is down, a kernel drops them. Both sides number theirs;
  * `anew` is called when some are missing, and asks for everything that the view shows, but for states: they come by themselves.
@@ -28,7 +29,10 @@ export function frame(model, el, { label, age = false, anew } = {}) {
   const body = h("div", { class: "rx-body" });
   const root = h("div", { class: "rxmps3", role: "region", "aria-label": label }, head, body, problem);
   // JupyterLab takes keys for itself, "d d" deletes the cell, unless the very element that has the focus says no.
-  root.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
+  // What saves the notebook and the like stays JupyterLab's: a view needs no letter with Ctrl, but for editing.
+  const isTheirs = ({ ctrlKey, metaKey, key }) => (ctrlKey || metaKey) && /^[bd-uw]$/i.test(key);
+  const beforeTheirs = (event) => root.contains(event.target) && event.target.toggleAttribute("data-lm-suppress-shortcuts", !isTheirs(event));
+  addEventListener("keydown", beforeTheirs, true);
   el.replaceChildren(root);
   matchPage(root);
 
@@ -55,6 +59,7 @@ export function frame(model, el, { label, age = false, anew } = {}) {
     }, NOTICE);
     draw();
   };
+  const server = model.server ?? "kernel";
   const dead = () => model.alive?.() === "dead";
   /** Send what a user did. `failed` gets the reason if it was refused or lost; `done` is called if it was heard. */
   const act = (kind, more, { done = () => {}, failed = (reason) => say(`Not done: ${reason}`) } = {}) => {
@@ -102,9 +107,9 @@ export function frame(model, el, { label, age = false, anew } = {}) {
   const state = () => {
     const silent = asked ? Date.now() - asked : 0;
     if (dead() || silent > GONE) {
-      return ["gone", "kernel gone", "Nobody answers: what you see is the last that was heard"];
+      return ["gone", `${server} gone`, "Nobody answers: what you see is the last that was heard"];
     }
-    if (silent > SILENT) return ["waiting", "no answer", "The kernel is busy, or it is gone"];
+    if (silent > SILENT) return ["waiting", "no answer", `The ${server} is busy, or it is gone`];
     const status = model.get("status");
     if (status?.closed) return ["gone", "closed", "The database is closed"];
     if (model.get("ended")) return ["gone", "ended", "The source has ended"];
@@ -189,6 +194,7 @@ export function frame(model, el, { label, age = false, anew } = {}) {
       clearTimeout(noticeTimer);
       clearTimeout(looking);
       removeEventListener("pagehide", leaving);
+      removeEventListener("keydown", beforeTheirs, true);
       document.removeEventListener("visibilitychange", shown);
       for (const off of offs) off();
       ask("bye");

@@ -36,15 +36,30 @@ export function render(model, el) {
     draw();
   };
 
+  const kept = new Map(); // name → element: what is pressed stays where it is while others change the keys
   const item = (label, depth, { path, key, inner }) => {
     const folder = path !== undefined;
     const isOpen = folder && open.has(path);
-    return h("div", {
-      class: `rx-item${key !== undefined && key === chosen ? " rx-chosen" : ""}`, role: "treeitem", tabindex: -1, style: `--depth:${depth}`,
-      "aria-level": depth + 1, "aria-expanded": folder ? String(isOpen) : undefined, "aria-selected": String(key !== undefined && key === chosen),
-      "data-name": path ?? key, onclick: () => (folder ? toggle(path) : choose(key)),
-    }, folder ? h("span", { class: `rx-twist${isOpen ? " rx-open" : ""}` }, icon("open")) : h("span", { class: "rx-twist" }),
-      h("span", { class: "rx-label" }, visible(label)), folder ? h("span", { class: "rx-dim rx-count" }, count(inner)) : "");
+    const name = path ?? key;
+    const id = `${folder} ${name}`;
+    let one = kept.get(id);
+    if (!one) {
+      one = h("div", { role: "treeitem", tabindex: -1, "data-name": name, onclick: () => (folder ? toggle(path) : choose(key)) },
+        h("span", { class: "rx-twist" }, folder ? icon("open") : ""), h("span", { class: "rx-label" }, visible(label)), folder ? h("span", { class: "rx-dim rx-count" }) : "");
+      kept.set(id, one);
+    }
+    const chosenHere = key !== undefined && key === chosen;
+    one.className = `rx-item${chosenHere ? " rx-chosen" : ""}`;
+    one.style.setProperty("--depth", depth);
+    one.setAttribute("aria-level", depth + 1);
+    one.setAttribute("aria-selected", String(chosenHere));
+    one.tabIndex = -1;
+    if (folder) {
+      one.setAttribute("aria-expanded", String(isOpen));
+      one.firstChild.classList.toggle("rx-open", isOpen);
+      one.lastChild.textContent = count(inner);
+    }
+    return one;
   };
 
   const level = (path, depth) => {
@@ -68,11 +83,14 @@ export function render(model, el) {
     const rows = found ? found.keys.map((key) => item(key, 0, { key })) : level("", 0);
     if (found && found.total > found.keys.length) rows.push(h("div", { class: "rx-dim rx-item" }, `and ${count(found.total - found.keys.length)} more`));
     if (!rows.length) rows.push(h("div", { class: "rx-dim rx-item" }, found ? "Nothing fits" : "No keys"));
-    tree.replaceChildren(...rows);
+    const drawn = new Set(rows);
+    for (const one of [...tree.children]) if (!drawn.has(one)) one.remove();
+    rows.forEach((one, at) => tree.children[at] !== one && tree.insertBefore(one, tree.children[at] ?? null));
+    for (const [id, one] of kept) if (!drawn.has(one)) kept.delete(id);
     const items = [...tree.querySelectorAll("[role=treeitem]")];
     const again = items.find((one) => one.dataset.name === held);
     (again ?? items[0])?.setAttribute("tabindex", 0);
-    again?.focus({ preventScroll: true });
+    if (again && focusedBeside(tree) !== again) again.focus({ preventScroll: true });
   };
 
   tree.addEventListener("keydown", (event) => {
@@ -85,6 +103,8 @@ export function render(model, el) {
     else if (event.key === "ArrowUp") items[at - 1]?.focus();
     else if (event.key === "Home") items[0].focus();
     else if (event.key === "End") items.at(-1).focus();
+    else if (event.key === "ArrowLeft" && expanded !== "true") items.slice(0, at).findLast((other) => other.ariaLevel < one.ariaLevel)?.focus();
+    else if (event.key === "ArrowRight" && expanded === "true") items[at + 1]?.ariaLevel > one.ariaLevel && items[at + 1].focus();
     else if (event.key === "Enter" || event.key === " " || (event.key === "ArrowRight" && expanded === "false") || (event.key === "ArrowLeft" && expanded === "true")) one.click();
     else return;
     event.preventDefault();
@@ -185,7 +205,7 @@ export function render(model, el) {
     if (message.kind === "children") {
       known.set(message.path, message);
       draw();
-    } else if (message.kind === "find" && message.text === find.value.toLowerCase()) {
+    } else if (message.kind === "find" && message.text === find.value) {
       found = message;
       draw();
     } else if (message.kind === "value" && message.key === chosen) drawValue(message);

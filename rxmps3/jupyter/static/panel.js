@@ -11,6 +11,8 @@ export function rendering(render) {
 }
 
 class Carried {
+  server = "server";
+
   constructor(model) {
     this.component = model;
     this.state = {};

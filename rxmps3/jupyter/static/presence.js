@@ -22,7 +22,7 @@ export function render(model, el) {
         const { letters, hue } = face(one.name);
         return h("li", { class: `rx-person${one.own ? " rx-own" : ""}` },
           h("span", { class: "rx-face", style: `--hue:${hue}`, "aria-hidden": "true" }, letters),
-          h("div", {},
+          h("div", { class: "rx-who-is" },
             h("div", { class: "rx-name" }, visible(one.name), one.own ? h("span", { class: "rx-dim" }, " (you)") : ""),
             h("div", { class: "rx-dim rx-since" }, `here for ${ago(now - one.since)}`)),
           one.says.length ? h("div", { class: "rx-says" }, one.says.map(([name, text]) => h("span", { class: "rx-chip" }, name ? h("span", { class: "rx-dim" }, visible(name)) : "", visible(text)))) : "");

@@ -38,6 +38,7 @@ export function render(model, el) {
   let focus = { row: 0, column: 0 };
   let anchor = null;
   let editing = null;
+  let lifted = false; // the field that is typed into goes from one row's element to another
   const sent = new Map(); // what was typed into cells and has no answer yet
   const typedAt = (key, column) => `${column}\n${key}`;
   let wanted = "";
@@ -66,10 +67,12 @@ export function render(model, el) {
 
   // -- drawing -----------------------------------------------------------------------------------------------
 
+  const signed = () => Boolean(model.get("signed")); // whether it is known who wrote what
+  const whoWidth = () => (signed() ? WHO : 0);
   const measure = () => {
     columns = [[KEY, false], ...(model.get("columns") ?? [])];
     const prefix = common(model);
-    const longest = columns.map(([name]) => (name === KEY ? 5 : visible(name).length + 2));
+    const longest = columns.map(([name]) => (name === KEY ? Math.max(visible(prefix).length + 3, 5) : visible(name).length + 2));
     for (const key of keys.slice(0, 100)) {
       longest[0] = Math.max(longest[0], visible(key).length - prefix.length + 2);
       const cells = rows.get(key)?.[0] ?? {};
@@ -77,12 +80,13 @@ export function render(model, el) {
         if (at && name in cells) longest[at] = Math.max(longest[at], cellText(cells[name]).length);
       });
     }
-    const fresh = longest.map((letters) => Math.min(Math.max(letters * 7.6 + 26, 70), 320));
-    needed = fresh.map((width, at) => Math.max(width, columns.length === needed.length ? needed[at] : 0));
-    const sum = needed.reduce((all, width) => all + width, WHO);
+    const most = (at) => (at ? 320 : Math.min(320, Math.max(scroller.clientWidth * 0.45, 90))); // keys stay while the rest is scrolled
+    const widest = columns.length === needed.length ? needed : [];
+    needed = longest.map((letters, at) => Math.min(Math.max(letters * 7.6 + 26, 70, widest[at] ?? 0), most(at)));
+    const sum = needed.reduce((all, width) => all + width, whoWidth());
     const more = Math.min(Math.max((scroller.clientWidth - sum) / (columns.length + 1), 0), 60);
     const widths = needed.map((width) => `${Math.round(width + more)}px`);
-    grid.style.setProperty("--rx-columns", `${widths.join(" ")} minmax(${WHO}px, 1fr)`);
+    grid.style.setProperty("--rx-columns", `${widths.join(" ")} minmax(${whoWidth()}px, 1fr)`);
     grid.style.setProperty("--rx-width", `${Math.round(sum)}px`);
   };
 
@@ -96,30 +100,50 @@ export function render(model, el) {
     });
     const filters = columns.map(([name], at) => {
       const input = h("input", { class: "rx-filter", value: asked.filters[name] ?? "", placeholder: "filter", "aria-label": `Filter ${name === KEY ? "keys" : visible(name)}`, title: "Part of the text, or >3, <=3, =a, !=a" });
-      input.addEventListener("input", () => later(() => filterBy(name, input.value)));
+      input.addEventListener("input", () => {
+        asked.filters[name] = input.value;
+        later(narrowed);
+      });
       return h("div", { class: at ? "rx-th" : "rx-th rx-key" }, input);
     });
-    const written = h("div", { class: "rx-th rx-dim", role: "columnheader", "aria-colindex": columns.length + 1 }, "written by");
+    const written = h("div", { class: "rx-th rx-dim", role: "columnheader", "aria-colindex": columns.length + 1, hidden: !signed() }, "written by");
     const typing = focusedBeside(head);
-    const focused = [...head.querySelectorAll(".rx-filter")].indexOf(typing);
-    const caret = focused >= 0 ? typing.selectionStart : 0;
+    const focused = [...head.querySelectorAll(".rx-sort, .rx-filter")].indexOf(typing);
+    const caret = typing?.selectionStart;
     head.replaceChildren(
       h("div", { class: "rx-tr rx-titles", role: "row", "aria-rowindex": 1 }, titles, written),
       h("div", { class: "rx-tr rx-filters", role: "presentation" }, filters, h("div", { class: "rx-th" })),
     );
     if (focused >= 0) {
-      const again = head.querySelectorAll(".rx-filter")[focused];
-      again?.focus();
-      again?.setSelectionRange(caret, caret);
+      const again = head.querySelectorAll(".rx-sort, .rx-filter")[focused];
+      again?.focus({ preventScroll: true });
+      if (caret !== undefined) again?.setSelectionRange?.(caret, caret);
     }
-    grid.setAttribute("aria-colcount", columns.length + 1);
+    grid.setAttribute("aria-colcount", columns.length + signed());
   };
 
   const rowOf = (key) => {
     const cells = columns.map((_, at) => h("div", { class: "rx-td", role: at ? "gridcell" : "rowheader", "aria-colindex": at + 1 }));
-    const who = h("div", { class: "rx-td rx-who", role: "gridcell", "aria-colindex": columns.length + 1 });
+    const who = h("div", { class: "rx-td rx-who", role: "gridcell", "aria-colindex": columns.length + 1, hidden: !signed() });
     const element = h("div", { class: "rx-tr", role: "row" }, cells, who);
-    return { element, cells, who, key, texts: [], known: null };
+    const row = { element, cells, who, key, texts: [], known: null };
+    space.append(element);
+    if (editing?.key === key) moveEdit(row);
+    return row;
+  };
+
+  /** Others change the table while somebody types: the field goes on in the row's new element. */
+  const moveEdit = (row) => {
+    const index = columns.findIndex(([name]) => name === editing.column);
+    if (index < 0) return;
+    const { input } = editing;
+    const [from, to] = [input.selectionStart, input.selectionEnd];
+    lifted = true;
+    row.cells[index].replaceChildren(input);
+    input.focus({ preventScroll: true });
+    input.setSelectionRange(from, to);
+    lifted = false;
+    Object.assign(editing, { row, cell: row.cells[index], index });
   };
 
   const fill = (row, flash) => {
@@ -138,7 +162,8 @@ export function render(model, el) {
       if (editing?.key === row.key && editing.column === name) return;
       cell.textContent = text;
       cell.title = text.length > 30 ? text : "";
-      cell.className = `rx-td rx-${index ? cellKind(value) : "key"}${numbers ? " rx-number" : ""}${typed !== undefined ? " rx-sent" : ""}`;
+      const right = numbers && !["string", "boolean"].includes(typeof value);
+      cell.className = `rx-td rx-${index ? cellKind(value) : "key"}${right ? " rx-number" : ""}${typed !== undefined ? " rx-sent" : ""}`;
       if (flashed) flashCell(cell);
     });
     row.element.classList.toggle("rx-unsent", Boolean(pending));
@@ -171,9 +196,9 @@ export function render(model, el) {
       const name = key ?? `\0${at}`;
       let row = shown.get(name);
       if (row === undefined || row.cells.length !== columns.length) {
-        row?.element.remove();
+        const old = row;
         row = rowOf(key ?? "");
-        space.append(row.element);
+        old?.element.remove();
       }
       next.set(name, row);
       if (row.at !== at) {
@@ -189,6 +214,7 @@ export function render(model, el) {
       row.element.classList.toggle("rx-chosen", chosen);
       row.element.setAttribute("aria-selected", chosen);
     }
+    if (editing && !next.has(editing.key)) next.set(editing.key, editing.row); // scrolled or sorted away, or deleted: until it is ended
     for (const [name, row] of shown) if (next.get(name) !== row) row.element.remove();
     shown = next;
     drawFocus();
@@ -203,7 +229,7 @@ export function render(model, el) {
   const drawFocus = () => {
     for (const one of space.querySelectorAll(".rx-focus")) one.classList.remove("rx-focus");
     const row = [...shown.values()].find((one) => one.at === focus.row);
-    const cell = row?.cells[focus.column];
+    const cell = row && [...row.cells, row.who][focus.column];
     grid.removeAttribute("aria-activedescendant");
     if (cell && focusedBeside(grid) === grid) {
       cell.classList.add("rx-focus");
@@ -215,10 +241,11 @@ export function render(model, el) {
   const layout = () => {
     measure();
     drawHead();
-    for (const row of shown.values()) row.element.remove();
+    const old = [...shown.values()];
     shown = new Map();
-    scroller.style.height = `${Math.min(Math.max(length, 3), 14) * ROW + 62}px`;
+    scroller.style.setProperty("--rx-length", length);
     draw();
+    for (const row of old) if (shown.get(row.key) !== row) row.element.remove();
   };
 
   const later = (() => {
@@ -238,20 +265,18 @@ export function render(model, el) {
     said.textContent = `Sorted by ${name === KEY ? "key" : name}, ${asked.down ? "largest" : "smallest"} first`;
     ask();
   };
-  const filterBy = (name, text) => {
-    asked.filters[name] = text;
+  const narrowed = () => {
     scroller.scrollTop = 0;
     ask();
   };
-  search.addEventListener("input", () => later(() => {
+  search.addEventListener("input", () => {
     asked.search = search.value;
-    scroller.scrollTop = 0;
-    ask();
-  }));
+    later(narrowed);
+  });
 
-  const select = () => {
+  const select = (which = { keys: [...selected] }) => {
     draw();
-    life.act("select", { keys: [...selected] }, {
+    life.act("select", which, {
       failed(reason) {
         selected = new Set(model.get("selected") ?? []);
         update();
@@ -259,25 +284,27 @@ export function render(model, el) {
       },
     });
   };
+  /** Rows of which this page may not have all. */
+  const selectRange = (from, to) => {
+    const all = from >= start && to < start + keys.length;
+    if (all) selected = new Set(keys.slice(from - start, to - start + 1));
+    select(all ? undefined : { from, to });
+  };
   const choose = (at, { toggle = false, range = false }) => {
     const key = keys[at - start];
+    if (range && anchor !== null) return selectRange(Math.min(anchor, at), Math.max(anchor, at));
     if (key === undefined) return;
-    if (range && anchor !== null) {
-      const [from, to] = [Math.min(anchor, at), Math.max(anchor, at)];
-      selected = new Set(keys.slice(Math.max(0, from - start), to - start + 1));
-    } else {
-      const only = selected.size === 1 && selected.has(key);
-      if (!toggle) selected = new Set(only ? [] : [key]);
-      else if (!selected.delete(key)) selected.add(key);
-      anchor = at;
-    }
+    const only = selected.size === 1 && selected.has(key);
+    if (!toggle) selected = new Set(only ? [] : [key]);
+    else if (!selected.delete(key)) selected.add(key);
+    anchor = at;
     select();
   };
 
   const place = (target) => {
     const cell = target.closest(".rx-td");
     const row = [...shown.values()].find((one) => one.element === cell?.parentElement);
-    return row ? { row: row.at, column: Math.max(0, row.cells.indexOf(cell)), key: row.key } : null;
+    return row ? { row: row.at, column: [...row.cells, row.who].indexOf(cell), key: row.key } : null;
   };
 
   space.addEventListener("click", (event) => {
@@ -300,6 +327,12 @@ export function render(model, el) {
     if (top < scroller.scrollTop) scroller.scrollTop = top;
     else if (top + ROW > scroller.scrollTop + room) scroller.scrollTop = top + ROW - room;
     draw();
+    const row = [...shown.values()].find((one) => one.at === focus.row);
+    if (!row || !focus.column) return; // the keys are always in sight
+    const cell = [...row.cells, row.who][focus.column];
+    const left = cell.offsetLeft - row.cells[0].offsetWidth;
+    if (left < scroller.scrollLeft) scroller.scrollLeft = left;
+    else scroller.scrollLeft = Math.max(scroller.scrollLeft, Math.min(left, cell.offsetLeft + cell.offsetWidth - scroller.clientWidth));
   };
 
   grid.addEventListener("keydown", (event) => {
@@ -307,18 +340,20 @@ export function render(model, el) {
     const page = Math.max(1, Math.floor((scroller.clientHeight - head.offsetHeight) / ROW) - 1);
     const moves = {
       ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1], PageDown: [page, 0], PageUp: [-page, 0],
-      Home: event.ctrlKey ? [-length, 0] : [0, -columns.length], End: event.ctrlKey ? [length, 0] : [0, columns.length],
+      Home: event.ctrlKey ? [-length, 0] : [0, -columns.length], End: event.ctrlKey ? [length, 0] : [0, columns.length - 1 - focus.column],
     };
     const move = moves[event.key];
     if (move) {
       focus.row = Math.min(Math.max(focus.row + move[0], 0), Math.max(0, length - 1));
-      focus.column = Math.min(Math.max(focus.column + move[1], 0), columns.length - 1);
+      focus.column = Math.min(Math.max(focus.column + move[1], 0), columns.length - !signed());
       if (event.shiftKey && move[0]) choose(focus.row, { range: true });
       reveal();
     } else if (event.key === "Enter" || event.key === "F2") {
       edit({ ...focus, key: keys[focus.row - start] });
     } else if (event.key === " ") {
       choose(focus.row, { toggle: true });
+    } else if (event.key === "a" && (event.ctrlKey || event.metaKey) && length) {
+      selectRange(0, length - 1);
     } else if (event.key === "Escape" && selected.size) {
       selected = new Set();
       select();
@@ -330,7 +365,7 @@ export function render(model, el) {
   const edit = ({ row: at, column, key }) => {
     const row = [...shown.values()].find((one) => one.at === at);
     const name = columns[column]?.[0];
-    if (!row || !column || !model.get("editable") || !rows.has(key)) return;
+    if (!row || !column || name === undefined || !model.get("editable") || !rows.has(key)) return;
     const value = rows.get(key)[0][name];
     if (isCut(value)) {
       said.textContent = "This is too long to be edited here";
@@ -356,7 +391,7 @@ export function render(model, el) {
       event.preventDefault();
       grid.focus({ preventScroll: true });
     });
-    input.addEventListener("blur", () => finish(true));
+    input.addEventListener("blur", () => lifted || finish(true));
   };
 
   const finish = (keep) => {
@@ -367,6 +402,7 @@ export function render(model, el) {
     if (keep && text !== before) sent.set(typedAt(key, column), text);
     row.texts[index] = undefined;
     fill(row, false);
+    update();
     if (!keep || text === before) return;
     life.act("edit", { key, column, text }, {
       done: () => setTimeout(() => sent.get(typedAt(key, column)) === text && answered(key, column), 300), // the row is on its way
@@ -427,6 +463,7 @@ export function render(model, el) {
   const offs = [
     model.on("message", heard),
     model.on("columns", layout),
+    model.on("signed", layout),
     model.on("rows", update),
     model.on("loaded", update),
     model.on("title", named),

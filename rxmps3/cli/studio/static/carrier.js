@@ -4,6 +4,8 @@ const AGAIN = 1500;
 
 /** The model of one view, as a view's `render` takes it. It connects by itself, again after the server was away. */
 export class Model {
+  server = "server";
+
   constructor(name) {
     this.name = name;
     this.state = {};
