@@ -247,6 +247,12 @@ class Database(BoundToProcess):
         self._replica.check_linear(operation)
         return self._make(Draft(derived={key: derivation}))
 
+    @overload
+    async def transact(self, fn: Callable[[Transaction], Awaitable[T]], attempts: int = 10) -> T: ...
+
+    @overload
+    async def transact(self, fn: Callable[[Transaction], T], attempts: int = 10) -> T: ...
+
     async def transact(self, fn: Callable[[Transaction], Awaitable[T] | T], attempts: int = 10) -> T:
         """Read and change several keys in a serializable transaction; returns the result of ``fn``.
 
@@ -274,6 +280,14 @@ class Database(BoundToProcess):
         If the block raises an exception, nothing is written.
         """
         return self._transactions.one()
+
+    @overload
+    async def update(
+        self, key: str, fn: Callable[[Any], Awaitable[T]], default: Any = None, attempts: int = 10
+    ) -> T: ...
+
+    @overload
+    async def update(self, key: str, fn: Callable[[Any], T], default: Any = None, attempts: int = 10) -> T: ...
 
     async def update(
         self, key: str, fn: Callable[[Any], Awaitable[T] | T], default: Any = None, attempts: int = 10
