@@ -157,7 +157,7 @@ class Presence(Live[Mapping[str, Participant]]):
 
         Raises:
             InvalidValue: JSON cannot express it, or it is too long.
-        InvalidOption: this presence only observes.
+            InvalidOption: this presence only observes.
         """
         jsontext.encode(patch, "presence")
         if self._me is None:
