@@ -23,7 +23,7 @@ from rxmps3.database.past.reading import Recorded
 from rxmps3.database.prefix import PAGE, PrefixRead, paged, under
 from rxmps3.database.presence.presence import CLOSE_WITHIN, Presence, Presences
 from rxmps3.database.receipts import Receipts
-from rxmps3.database.transaction import Transaction, Transactions, changed, check_alone, conditions_of
+from rxmps3.database.transaction import Transaction, Transactions, changed, check_alone, check_values, conditions_of
 from rxmps3.database.undo import UndoActions
 from rxmps3.errors import Closed, Corrupt, Failure, InvalidOption, NotSent
 from rxmps3.log.protocol import Progress, ProtocolName, Report
@@ -157,6 +157,7 @@ class Database(BoundToProcess):
 
     def put_all(self, values: Mapping[str, Any], *, manifests: Iterable[str] | None = None) -> Receipt | Receipts:
         """Set and delete several keys in one atomic write; `MISSING` deletes. Otherwise as `put`."""
+        check_values(values)
         if isinstance(values, Mapping) and len(values) >= _MANY:  # pyright: ignore[reportUnnecessaryIsInstance]
             with collected_later():
                 return self._write("put_all", values, manifests)
