@@ -814,6 +814,7 @@ class Database(BoundToProcess):
         """Wait for pending commits, then complete the streams of this handle and stop what no other handle shares.
 
         If another handle of this process shares the replica, that one continues committing, and this returns at once.
+        If this is cancelled, it no longer waits for commits, but ends all the same; what is lost is logged.
 
         Args:
             timeout: seconds to wait for pending writes.
@@ -829,8 +830,16 @@ class Database(BoundToProcess):
             leaving = self._leave()
             if leaving and timeout > 0:
                 await asyncio.wait(leaving, timeout=min(timeout, CLOSE_WITHIN))
-        finally:
+        except asyncio.CancelledError:
+            try:
+                await self._end(0.0)
+            except NotSent as not_sent:
+                logger.error("%s", not_sent)
+            raise
+        except BaseException:
             await self._end(timeout)
+            raise
+        await self._end(timeout)
 
     async def _end(self, timeout: float) -> None:
         try:
