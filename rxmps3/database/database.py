@@ -867,12 +867,14 @@ class Database(BoundToProcess):
 
     def _check_open(self, operation: str) -> None:
         if self._closed:
-            raise Closed("the database is closed", operation=operation, object=f"manifest {self._replica.manifest!r}")
+            what = f"manifest {self._replica.manifest!r}"
+            raise Closed("the database is closed", operation=operation, object=what, remedy="open another")
 
     def _check_writable(self, operation: str) -> None:
         if self._read_only:
             what = f"manifest {self._replica.manifest!r}"
-            raise InvalidOption("opened with read_only=True", operation=operation, object=what)
+            remedy = "open it without that option to write"
+            raise InvalidOption("opened with read_only=True", operation=operation, object=what, remedy=remedy)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{len(self)} keys"

@@ -44,3 +44,16 @@ async def test_a_cancelled_close_ends_everything_and_says_what_is_lost(
     with pytest.raises(NotSent):
         await receipt
     assert "1 writes were not committed" in caplog.text
+
+
+async def test_what_cannot_be_done_any_more_says_what_to_do() -> None:
+    closed = await rxmps3.connect("memory:", shared=False)
+    await closed.close()
+    reader = await rxmps3.connect("memory:", read_only=True)
+    for db, kind in ((closed, rxmps3.Closed), (reader, rxmps3.InvalidOption)):
+        for call in (lambda db=db: db.put("k", 1), lambda db=db: db.patch("k", {}), lambda db=db: db.presence({})):
+            with pytest.raises(kind) as caught:
+                call()
+            assert caught.value.object
+            assert "open" in caught.value.remedy
+    await reader.close()
