@@ -23,7 +23,15 @@ from rxmps3.database.past.reading import Recorded
 from rxmps3.database.prefix import PAGE, PrefixRead, paged, under
 from rxmps3.database.presence.presence import CLOSE_WITHIN, Presence, Presences
 from rxmps3.database.receipts import Receipts
-from rxmps3.database.transaction import Transaction, Transactions, changed, check_alone, check_values, conditions_of
+from rxmps3.database.transaction import (
+    Transaction,
+    Transactions,
+    changed,
+    check_alone,
+    check_function,
+    check_values,
+    conditions_of,
+)
 from rxmps3.database.undo import UndoActions
 from rxmps3.errors import Closed, Corrupt, Failure, InvalidOption, NotSent
 from rxmps3.log.protocol import Progress, ProtocolName, Report
@@ -272,6 +280,7 @@ class Database(BoundToProcess):
             Rejected, Closed, NotSent, OutcomeUnknown: as awaiting a receipt.
             Unavailable, AccessDenied, BucketNotFound: the end of the log cannot be read, or a value.
         """
+        check_function(fn, "transact")
         return await self._transactions.run(fn, attempts)
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
@@ -299,6 +308,7 @@ class Database(BoundToProcess):
             fn: a plain or an async function of the value; `MISSING` as its result deletes the key.
             default: the argument of ``fn`` if the key does not exist.
         """
+        check_function(fn, "update")
         return await self._transactions.run(lambda tx: changed(tx, key, fn, default), attempts, "update")
 
     async def undo(self) -> str:

@@ -23,7 +23,7 @@ from rxmps3.replica.writer import Draft
 from rxmps3.runtime.backoff import full_jitter
 from rxmps3.storage.patient import patiently
 
-__all__ = ["Transaction", "Transactions", "changed", "check_alone", "check_values", "conditions_of"]
+__all__ = ["Transaction", "Transactions", "changed", "check_alone", "check_function", "check_values", "conditions_of"]
 
 _FIRST_WAIT = 0.005
 _LONGEST_WAIT = 0.2
@@ -365,6 +365,12 @@ def check_values(values: object) -> None:
         raise InvalidValue(
             f"the values are a mapping of keys to values, not {values!r:.80}", operation="put_all", remedy="give a dict"
         )
+
+
+def check_function(fn: object, operation: str) -> None:
+    """Raise `InvalidOption` for what cannot be called."""
+    if not callable(fn):
+        raise InvalidOption(f"give a function, not {fn!r:.80}", operation=operation)
 
 
 def conditions_of(key: str, if_version: object) -> Conditions | None:

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import rxmps3
+import rxmps3.blocking
 from rxmps3 import (
     Database,
     Error,
@@ -162,6 +164,21 @@ async def test_values_that_are_no_mapping_are_refused_in_a_transaction(values: A
         with pytest.raises(InvalidValue, match="a mapping"):
             async with db.transaction() as tx:
                 tx.put_all(values)
+
+
+@pytest.mark.parametrize("fn", [None, 5, "abc"], ids=repr)
+async def test_what_is_no_function_changes_nothing(fn: Any) -> None:
+    """Without the facade, which wraps functions."""
+    async with rxmps3.connect("memory:") as db:
+        for call in (lambda: db.transact(fn), lambda: db.update("k", fn)):
+            with pytest.raises(InvalidOption, match="give a function, not"):
+                await call()
+        assert db.keys() == []
+    with rxmps3.blocking.connect("memory:") as blocking:
+        for blocked in (lambda: blocking.transact(fn), lambda: blocking.update("k", fn)):
+            with pytest.raises(InvalidOption, match="give a function, not"):
+                blocked()
+        assert blocking.keys() == []
 
 
 async def test_bad_input_is_one_family_and_a_value_error(rig: Rig) -> None:
