@@ -42,12 +42,13 @@ def nats(url: str, *, name: str = "", **options: Any) -> Bell:
 
     Args:
         url: such as ``nats://localhost:4222``, ``tls://``, with a user and password or a token where needed.
-    name: replaces the database's URL in the name of the topic.
+        name: replaces the database's URL in the name of the topic.
         options: of ``nats.connect``, such as ``user_credentials`` or ``tls``.
 
     Raises:
-        InvalidOption: nats-py is not installed.
+        InvalidOption: the URL names no server, or nats-py is not installed.
     """
+    _check_server(url if "//" in url else f"nats://{url}")
     return NatsBell(url, name, options)
 
 
@@ -56,12 +57,13 @@ def redis(url: str, *, name: str = "", **options: Any) -> Bell:
 
     Args:
         url: such as ``redis://localhost:6379`` or ``rediss://USER:PASSWORD@HOST``.
-    name: replaces the database's URL in the name of the topic.
+        name: replaces the database's URL in the name of the topic.
         options: of ``redis.asyncio.Redis.from_url``, such as ``ssl_ca_certs``.
 
     Raises:
-        InvalidOption: redis-py is not installed.
+        InvalidOption: the URL names no server, or redis-py is not installed.
     """
+    _check_server(url)
     return RedisBell(url, name, options)
 
 
@@ -71,16 +73,32 @@ def http(url: str, *, token: str = "", name: str = "") -> Bell:
     Args:
         url: the server's address; a path before the topics is fine.
         token: the server's token. ``http://TOKEN@HOST`` in the URL says the same.
-    name: replaces the database's URL in the name of the topic.
+        name: replaces the database's URL in the name of the topic.
 
     Raises:
-    InvalidOption: the URL is not an HTTP URL.
+        InvalidOption: the URL is not an HTTP URL.
     """
+    _check_server(url)
     parts = urlsplit(url)
     if parts.username is not None:
         token = token or unquote(parts.password or parts.username)
         url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     return HttpBell(url, token, name)
+
+
+def _check_server(url: str) -> None:
+    """Refuse what can never be reached: a bell that fails is tried again and again, without a word."""
+    if "," in url or url.lower().startswith("unix:"):
+        return  # several servers, a path
+    try:
+        parts = urlsplit(url)
+        is_fine = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of the port, or of brackets
+        is_fine = False
+    if not is_fine:
+        raise InvalidOption(
+            f"the URL of this bell names no server: {without_secrets(url)!r}", remedy="write SCHEME://HOST:PORT"
+        )
 
 
 def sqs(address: str, *, name: str = "", **options: Any) -> Bell:
@@ -90,7 +108,7 @@ def sqs(address: str, *, name: str = "", **options: Any) -> Bell:
     bucket publishes, each reader makes its own queue, and removes it at the end.
 
     Args:
-    address: the URL of a queue that no other reader uses, or the ARN of an SNS topic.
+        address: the URL of a queue that no other reader uses, or the ARN of an SNS topic.
         name: ring for every notification, whatever bucket and manifest it is about.
         options: with boto3's names, such as ``region_name``, ``profile_name``, ``endpoint_url``.
 
@@ -105,7 +123,7 @@ def from_url(url: str) -> Bell:
     address of `sqs`.
 
     Raises:
-    InvalidOption: there is no such bell, or its package is not installed.
+        InvalidOption: there is no such bell, or its package is not installed.
     """
     scheme, _, rest = url.partition(":")
     match scheme.lower():

@@ -10,8 +10,8 @@ from typing import Generic, Literal, TypeVar
 
 from reactivex import Observable
 
-from rxmps3.errors import InvalidOption, Overloaded
-from rxmps3.operators.iteration import MOST_BEHIND
+from rxmps3.errors import Overloaded
+from rxmps3.operators.iteration import MOST_BEHIND, check_iteration
 
 __all__ = ["BlockingIteration"]
 
@@ -38,8 +38,7 @@ class BlockingIteration(Generic[T]):
         timeout: float | None,
         check: Callable[[], None],
     ) -> None:
-        if keep != "all" and (type(keep) is not int or keep < 1):
-            raise InvalidOption(f"keep is a positive number or 'all', not {keep!r}", operation="iterate")
+        check_iteration(source, keep)
         self._items: deque[T] = deque(maxlen=None if keep == "all" else keep)
         self._timeout = timeout
         self._check = check

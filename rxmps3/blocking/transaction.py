@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from rxmps3.blocking.generated.transaction import TransactionDelegation
 from rxmps3.blocking.portal import Portal
 from rxmps3.database import transaction
-from rxmps3.database.transaction import Transactions
+from rxmps3.database.transaction import Transactions, check_function
 from rxmps3.errors import InvalidOption
 
 __all__ = ["Transaction", "one", "run", "update"]
@@ -59,6 +59,7 @@ def run(
     operation: str = "transact",
 ) -> T:
     """As `rxmps3.Database.transact`."""
+    check_function(fn, operation)
     trying = transactions.attempts(attempts, operation)
     while True:
         begun = Transaction(home, home.call(operation, trying.begin))
@@ -84,6 +85,7 @@ def update(
     home: Portal, transactions: Transactions, key: str, fn: Callable[[Any], T], default: Any, attempts: int
 ) -> T:
     """As `rxmps3.Database.update`."""
+    check_function(fn, "update")
 
     def change(begun: Transaction) -> T:
         value = fn(begun.get(key, deepcopy(default)))  # a function may change what it gets in place

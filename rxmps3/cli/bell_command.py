@@ -63,6 +63,8 @@ def _serve(
 
     if key is not None and certificate is None:
         raise InvalidOption("--key needs --certificate")
+    if token == "":
+        raise InvalidOption("--token is empty, which would let everybody in", remedy="leave it out for a new one")
     listening = _bound(host, port)
     known = token if token is not None else "".join(new_id() for _ in range(3))[:_TOKEN_CHARACTERS]
     scheme = "https" if certificate is not None else "http"

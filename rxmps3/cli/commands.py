@@ -14,6 +14,7 @@ import typer
 
 import rxmps3
 from rxmps3.cli import following
+from rxmps3.cli.command_line import App, leaving_quietly
 from rxmps3.cli.options import AsJson, At, Endpoint, Profile, Region, shared_parameters
 from rxmps3.cli.reading import read_one
 from rxmps3.cli.run import Run, Target, when_of
@@ -39,7 +40,7 @@ CODES = "\n\n".join(
         "Exit codes: 0 done",
         "1 another error, or a check of the demo failed",
         "2 wrong usage, URL, key or JSON",
-        "3 the key does not exist, or the version is no longer kept",
+        "3 the key or the manifest does not exist, or the version is no longer kept",
         "4 no access, or no such bucket",
         "5 the storage is out of reach, or the deadline has passed",
         "6 the stored data is corrupt, or needs another version or storage",
@@ -49,7 +50,7 @@ CODES = "\n\n".join(
     )
 )
 
-app = typer.Typer(
+app = App(
     name="rxmps3",
     help="A causally consistent, multiplayer key-value database in a bucket. Try: rxmps3 demo",
     epilog=CODES,
@@ -152,16 +153,17 @@ async def put(
     if (value is None) == (file is None) or (file is not None and string) or (file is None and type is not None):
         raise InvalidOption("give a value as JSON, as text with --string, or as --file, perhaps with its --type")
     content: Any = None
-    if value is not None:
-        text = _standard_input() if value == "-" else value
-        content = text if string else _parsed(text, f"value of key {key!r:.80}", remedy=_PLAIN_TEXT)
     wanted = MISSING if create else if_version
-    async with run.deadline(), run.database(by=by, bell=bell) as db:
-        if file is None:
-            receipt = db.put(key, content, if_version=wanted)
-        else:
-            receipt = db.put_file(key, file, content_type=type, if_version=wanted)
-        version = await run.committed(db, receipt)
+    async with run.deadline():
+        if value is not None:
+            text = await _standard_input(run) if value == "-" else value
+            content = text if string else _parsed(text, f"value of key {key!r:.80}", remedy=_PLAIN_TEXT)
+        async with run.database(by=by, bell=bell) as db:
+            if file is None:
+                receipt = db.put(key, content, if_version=wanted)
+            else:
+                receipt = db.put_file(key, file, content_type=type, if_version=wanted)
+            version = await run.committed(db, receipt)
     _show_version(run, key, version)
 
 
@@ -179,17 +181,19 @@ async def patch(
 
     null deletes a member; arrays are replaced. A missing key counts as {}.
     """
-    text = _standard_input() if patch == "-" else patch
-    content = _parsed(text, f"patch of key {key!r:.80}", remedy='a patch is JSON, such as \'{"name": "Ann"}\'')
-    async with run.deadline(), run.database(by=by, bell=bell) as db:
-        await db.get(key)  # so that it is at hand
-        version = await run.committed(db, db.patch(key, content))
+    async with run.deadline():
+        text = await _standard_input(run) if patch == "-" else patch
+        content = _parsed(text, f"patch of key {key!r:.80}", remedy='a patch is JSON, such as \'{"name": "Ann"}\'')
+        async with run.database(by=by, bell=bell) as db:
+            await db.get(key)  # so that it is at hand
+            version = await run.committed(db, db.patch(key, content))
     _show_version(run, key, version)
 
 
-def _standard_input() -> str:
+async def _standard_input(run: Run) -> str:
+    body = await run.read_input(sys.stdin.buffer.read)
     try:
-        return sys.stdin.buffer.read().decode()
+        return body.decode()
     except UnicodeDecodeError as error:
         raise InvalidValue(f"standard input is not UTF-8: {error.reason} at byte {error.start}") from None
 
@@ -365,7 +369,8 @@ async def who(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        Terminal().line(f"rxmps3 {rxmps3.__version__}")
+        with leaving_quietly():
+            Terminal().line(f"rxmps3 {rxmps3.__version__}")
         raise typer.Exit()
 
 

@@ -31,7 +31,7 @@ def _target(
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help=f"Give up after this time; {PATIENCE:g} unless the command goes on until interrupted.",
+            help=f"Give up after this time; {PATIENCE:g} by default where it reads or writes once.",
         ),
     ] = None,
     json: AsJson = False,

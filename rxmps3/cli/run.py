@@ -106,6 +106,19 @@ class Run:
                 f"{self._wanted} within {seconds:g} s{trouble}", object=self.at.place, remedy="see --timeout"
             ) from error
 
+    async def until_timeout(self, work: Coroutine[Any, Any, object]) -> None:
+        """Await what goes on until it is interrupted, but no longer than ``--timeout``, if that is given."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.at.timeout):
+                await work
+
+    async def read_input(self, read: Callable[[], T]) -> T:
+        """Call a function that waits for standard input. Interrupts and deadlines end the wait."""
+        wanted, self._wanted = self._wanted, "standard input did not end"
+        result = await asyncio.to_thread(read)
+        self._wanted = wanted
+        return result
+
     @asynccontextmanager
     async def storage(self) -> AsyncGenerator[Storage, None]:
         """The storage at the URL."""
@@ -272,7 +285,10 @@ class Run:
     async def _perform(self, work: Callable[[Run], Coroutine[Any, Any, int | None]], endless: bool) -> int:
         self._cancel_on_signals()
         try:
-            return await work(self) or Exit.OK
+            if self.at.timeout is None or endless:
+                return await work(self) or Exit.OK
+            async with self.deadline():
+                return await work(self) or Exit.OK
         except BrokenPipeError:
             let_go_of_stdout()
             return Exit.OK if endless else Exit.PIPE_CLOSED

@@ -58,7 +58,7 @@ async def studio(
                 run.terminal.line(address)
             if not no_open and sys.stdout.isatty():
                 webbrowser.open(address)
-            await asyncio.Event().wait()
+            await run.until_timeout(asyncio.Event().wait())
     finally:
         await session.close()
         await storage.close()
@@ -79,7 +79,7 @@ async def top(run: Run, poll: Poll = 1.0) -> None:
     if not sys.stdout.isatty():
         raise InvalidOption("standard output is not a terminal", operation="top", remedy="use watch or log --follow")
     async with run.database(poll=poll) as db:
-        await Top(db, run.at.place).run_async()
+        await run.until_timeout(Top(db, run.at.place).run_async())
 
 
 def _exported(url: str) -> Path | None:

@@ -179,7 +179,8 @@ def _batches(items: Iterable[tuple[str, str]]) -> Iterator[dict[str, str]]:
 
 def _check_file(file: IO[str], key_limit: int) -> int:
     """The number of keys in a complete file. Raises `Corrupt` or `Unsupported`."""
-    name = f"file {getattr(file, 'name', '')!r}"
+    path = getattr(file, "name", "")
+    name = f"file {path!r}" if isinstance(path, str) and path != "<stdin>" else "standard input"  # a pipe has a number
     header = _object(next(iter(file), ""), name)
     if header.get("rxmps3") != "export":
         raise Corrupt("not an export of this program", object=name)

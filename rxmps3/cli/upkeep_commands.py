@@ -20,6 +20,7 @@ from rxmps3.cli.commands import command, main
 from rxmps3.cli.run import Run
 from rxmps3.cli.terminal import Exit, shown, writing_to_stdout
 from rxmps3.database.connect import connect
+from rxmps3.database.database import Database
 from rxmps3.database.file_target import file_target
 from rxmps3.errors import Corrupt, InvalidKey, InvalidOption, Unsupported
 from rxmps3.log.leftovers import Leftovers, LeftValue, find_leftovers, marker_of, read_left
@@ -394,6 +395,7 @@ async def export(
     """Write the keys and values to a file of JSON lines, as of one version. The history is not exported."""
     if str(file) == "-":
         async with run.database() as db:
+            await _check_it_is_there(run, db)
             with writing_to_stdout():
                 await moving.export_to(db, sys.stdout, prefix=prefix)
         return
@@ -405,6 +407,7 @@ async def export(
     try:
         with partial.open("x", encoding="utf-8", newline="\n") as out:
             async with run.database() as db:
+                await _check_it_is_there(run, db)
                 with progress_bar(run) as tell:
                     moved = await moving.export_to(
                         db, out, prefix=prefix, progress=lambda done, total: tell("keys", done, total)
@@ -417,6 +420,13 @@ async def export(
     _show_moved(run, moved, "written to the file")
 
 
+async def _check_it_is_there(run: Run, db: Database) -> None:
+    """Raise `NoSuchManifest` if nothing was ever written: a mistyped URL must not replace a backup by nothing."""
+    await db.refresh()
+    if not db.states.value.confirmed.version:
+        raise run.no_such_manifest()
+
+
 @command
 async def import_(
     run: Run,
@@ -427,12 +437,13 @@ async def import_(
 ) -> None:
     """Put the keys and values of an exported file. Run it again to continue after an interruption."""
     try:
-        with _opened(file) as source:
+        with await run.read_input(lambda: _opened(file)) as source:
             async with run.database(by=by) as db:
                 with progress_bar(run) as tell:
                     moved = await moving.import_from(db, source, progress=lambda done, total: tell("keys", done, total))
     except UnicodeDecodeError:
-        raise Corrupt("not UTF-8 text", object=f"file {str(file)!r}") from None
+        name = "standard input" if str(file) == "-" else f"file {str(file)!r}"
+        raise Corrupt("not UTF-8 text", object=name) from None
     _show_moved(run, moved, "put")
 
 
@@ -482,6 +493,7 @@ async def copy(
     storage = open_storage(target, clock=run.clock, **options)
     try:
         async with run.database() as source:
+            await _check_it_is_there(run, source)
             name = target_manifest or run.at.manifest
             async with connect(storage, manifest=name, by=by, clock=run.clock, shared=False) as db:
                 with progress_bar(run) as tell:

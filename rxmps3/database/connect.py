@@ -152,7 +152,7 @@ def connect(url: str | Storage, **options: Unpack[ConnectOptions]) -> Connecting
 
 def _check(url: Any, options: dict[str, Any]) -> None:
     """Raise `InvalidOption` for the first of these arguments that makes no sense, before anything depends on it."""
-    if not isinstance(url, str) and not hasattr(url, "url"):
+    if not isinstance(url, str) and (isinstance(url, type) or not hasattr(url, "url")):
         raise InvalidOption(
             f"a database is opened at a URL or a Storage, not {url!r:.80}",
             operation="connect",
@@ -206,6 +206,7 @@ _MEANING: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
         ),
         "the path of a directory, such as '.', or None",
     ),
+    "clock": (lambda clock: clock is None or hasattr(clock, "monotonic"), "a Clock, such as ManualClock, or None"),
     **dict.fromkeys(("live", "online", "versioning", "read_only", "shared"), _FLAG),
 }
 """By option: whether a value fits, and what it has to be."""

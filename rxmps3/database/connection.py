@@ -8,6 +8,7 @@ replicas by manifest. The last handle to close it closes it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Hashable
 from typing import Any
@@ -23,6 +24,8 @@ from rxmps3.storage import Storage, open_storage
 from rxmps3.storage.prices import prices_at
 
 __all__ = ["Connection", "share"]
+
+logger = logging.getLogger("rxmps3")
 
 _shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, Connection]] = WeakKeyDictionary()
 
@@ -94,6 +97,11 @@ class Connection:
         try:
             async with asyncio.TaskGroup() as group:
                 closings = [group.create_task(_closed(replica, timeout)) for replica in self._replicas.values()]
+        except asyncio.CancelledError:  # nobody waits for commits any more, but what runs has to end
+            for replica in self._replicas.values():
+                if (error := await _closed(replica, 0.0)) is not None:
+                    logger.error("%s", error)
+            raise
         finally:
             if self._owned:
                 await self.storage.close()

@@ -23,7 +23,15 @@ from rxmps3.database.past.reading import Recorded
 from rxmps3.database.prefix import PAGE, PrefixRead, paged, under
 from rxmps3.database.presence.presence import CLOSE_WITHIN, Presence, Presences
 from rxmps3.database.receipts import Receipts
-from rxmps3.database.transaction import Transaction, Transactions, changed, check_alone, conditions_of
+from rxmps3.database.transaction import (
+    Transaction,
+    Transactions,
+    changed,
+    check_alone,
+    check_function,
+    check_values,
+    conditions_of,
+)
 from rxmps3.database.undo import UndoActions
 from rxmps3.errors import Closed, Corrupt, Failure, InvalidOption, NotSent
 from rxmps3.log.protocol import Progress, ProtocolName, Report
@@ -157,6 +165,7 @@ class Database(BoundToProcess):
 
     def put_all(self, values: Mapping[str, Any], *, manifests: Iterable[str] | None = None) -> Receipt | Receipts:
         """Set and delete several keys in one atomic write; `MISSING` deletes. Otherwise as `put`."""
+        check_values(values)
         if isinstance(values, Mapping) and len(values) >= _MANY:  # pyright: ignore[reportUnnecessaryIsInstance]
             with collected_later():
                 return self._write("put_all", values, manifests)
@@ -247,6 +256,12 @@ class Database(BoundToProcess):
         self._replica.check_linear(operation)
         return self._make(Draft(derived={key: derivation}))
 
+    @overload
+    async def transact(self, fn: Callable[[Transaction], Awaitable[T]], attempts: int = 10) -> T: ...
+
+    @overload
+    async def transact(self, fn: Callable[[Transaction], T], attempts: int = 10) -> T: ...
+
     async def transact(self, fn: Callable[[Transaction], Awaitable[T] | T], attempts: int = 10) -> T:
         """Read and change several keys in a serializable transaction; returns the result of ``fn``.
 
@@ -265,6 +280,7 @@ class Database(BoundToProcess):
             Rejected, Closed, NotSent, OutcomeUnknown: as awaiting a receipt.
             Unavailable, AccessDenied, BucketNotFound: the end of the log cannot be read, or a value.
         """
+        check_function(fn, "transact")
         return await self._transactions.run(fn, attempts)
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
@@ -275,6 +291,14 @@ class Database(BoundToProcess):
         """
         return self._transactions.one()
 
+    @overload
+    async def update(
+        self, key: str, fn: Callable[[Any], Awaitable[T]], default: Any = None, attempts: int = 10
+    ) -> T: ...
+
+    @overload
+    async def update(self, key: str, fn: Callable[[Any], T], default: Any = None, attempts: int = 10) -> T: ...
+
     async def update(
         self, key: str, fn: Callable[[Any], Awaitable[T] | T], default: Any = None, attempts: int = 10
     ) -> T:
@@ -284,6 +308,7 @@ class Database(BoundToProcess):
             fn: a plain or an async function of the value; `MISSING` as its result deletes the key.
             default: the argument of ``fn`` if the key does not exist.
         """
+        check_function(fn, "update")
         return await self._transactions.run(lambda tx: changed(tx, key, fn, default), attempts, "update")
 
     async def undo(self) -> str:
@@ -799,6 +824,7 @@ class Database(BoundToProcess):
         """Wait for pending commits, then complete the streams of this handle and stop what no other handle shares.
 
         If another handle of this process shares the replica, that one continues committing, and this returns at once.
+        If this is cancelled, it no longer waits for commits, but ends all the same; what is lost is logged.
 
         Args:
             timeout: seconds to wait for pending writes.
@@ -814,8 +840,16 @@ class Database(BoundToProcess):
             leaving = self._leave()
             if leaving and timeout > 0:
                 await asyncio.wait(leaving, timeout=min(timeout, CLOSE_WITHIN))
-        finally:
+        except asyncio.CancelledError:
+            try:
+                await self._end(0.0)
+            except NotSent as not_sent:
+                logger.error("%s", not_sent)
+            raise
+        except BaseException:
             await self._end(timeout)
+            raise
+        await self._end(timeout)
 
     async def _end(self, timeout: float) -> None:
         try:
@@ -843,12 +877,14 @@ class Database(BoundToProcess):
 
     def _check_open(self, operation: str) -> None:
         if self._closed:
-            raise Closed("the database is closed", operation=operation, object=f"manifest {self._replica.manifest!r}")
+            what = f"manifest {self._replica.manifest!r}"
+            raise Closed("the database is closed", operation=operation, object=what, remedy="open another")
 
     def _check_writable(self, operation: str) -> None:
         if self._read_only:
             what = f"manifest {self._replica.manifest!r}"
-            raise InvalidOption("opened with read_only=True", operation=operation, object=what)
+            remedy = "open it without that option to write"
+            raise InvalidOption("opened with read_only=True", operation=operation, object=what, remedy=remedy)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{len(self)} keys"

@@ -10,7 +10,7 @@ from inspect import isawaitable
 from typing import Any, TypeVar, cast
 
 from rxmps3.database.prefix import under
-from rxmps3.errors import Closed, Conflict, Error, InvalidOption
+from rxmps3.errors import Closed, Conflict, Error, InvalidOption, InvalidValue
 from rxmps3.model import valuetext
 from rxmps3.model.conditions import Conditions, Range, Seen, broken, seen
 from rxmps3.model.missing import MISSING
@@ -23,7 +23,7 @@ from rxmps3.replica.writer import Draft
 from rxmps3.runtime.backoff import full_jitter
 from rxmps3.storage.patient import patiently
 
-__all__ = ["Transaction", "Transactions", "changed", "check_alone", "conditions_of"]
+__all__ = ["Transaction", "Transactions", "changed", "check_alone", "check_function", "check_values", "conditions_of"]
 
 _FIRST_WAIT = 0.005
 _LONGEST_WAIT = 0.2
@@ -141,6 +141,7 @@ class Transaction:
     def put_all(self, values: Mapping[str, Any]) -> None:
         """Set and delete several keys. Otherwise as `put`."""
         self._check_running()
+        check_values(values)
         texts = {
             self._replica.placing.check_key(key): None
             if value is MISSING
@@ -356,6 +357,20 @@ async def changed(transaction: Transaction, key: str, fn: Callable[[Any], Awaita
     value = await cast("Awaitable[T]", result) if isawaitable(result) else cast("T", result)
     transaction.put(key, value)
     return value
+
+
+def check_values(values: object) -> None:
+    """Raise `InvalidValue` for what is no mapping, such as a list of pairs."""
+    if not hasattr(values, "items"):
+        raise InvalidValue(
+            f"the values are a mapping of keys to values, not {values!r:.80}", operation="put_all", remedy="give a dict"
+        )
+
+
+def check_function(fn: object, operation: str) -> None:
+    """Raise `InvalidOption` for what cannot be called."""
+    if not callable(fn):
+        raise InvalidOption(f"give a function, not {fn!r:.80}", operation=operation)
 
 
 def conditions_of(key: str, if_version: object) -> Conditions | None:

@@ -16,11 +16,21 @@ from reactivex.abc import DisposableBase
 from rxmps3.errors import InvalidOption, Overloaded
 from rxmps3.runtime.event_loop import runs_here
 
-__all__ = ["MOST_BEHIND", "Iteration"]
+__all__ = ["MOST_BEHIND", "Iteration", "check_iteration"]
 
 T = TypeVar("T")
 MOST_BEHIND = 10_000
 """With ``keep="all"`` a consumer may be this many items behind before it gets an error."""
+
+
+def check_iteration(source: object, keep: object) -> None:
+    """Raise `InvalidOption` if these make no sense."""
+    if not isinstance(source, Observable):
+        raise InvalidOption(
+            f"it goes over an Observable, not {source!r:.80}", operation="iterate", remedy="such as db.observe(key)"
+        )
+    if keep != "all" and (type(keep) is not int or keep < 1):
+        raise InvalidOption(f"keep is a positive number or 'all', not {keep!r}", operation="iterate")
 
 
 class Iteration(Generic[T]):
@@ -33,8 +43,7 @@ class Iteration(Generic[T]):
     """
 
     def __init__(self, source: Observable[T], keep: int | Literal["all"] = 1) -> None:
-        if keep != "all" and (type(keep) is not int or keep < 1):
-            raise InvalidOption(f"keep is a positive number or 'all', not {keep!r}", operation="iterate")
+        check_iteration(source, keep)
         self._source = source
         self._all = keep == "all"
         self._items: deque[T] = deque(maxlen=None if keep == "all" else keep)

@@ -116,6 +116,7 @@ _ACCESS_ERRORS = frozenset(
     }
 )
 _CONNECTION_ERRORS = frozenset({"HTTPClientError", "ConnectionError", "IncompleteReadError", "ResponseParserError"})
+_OPTION_ERRORS = frozenset({"BaseEndpointResolverError", "EndpointProviderError", "ParamValidationError", "ValueError"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,7 @@ def translate(error: BaseException, *, operation: str, where: str, bucket: str) 
     # aiohttp's errors are OSErrors or named Client…; botocore wraps most of them
     if kinds & _CONNECTION_ERRORS or isinstance(error, OSError) or "ClientError" in kinds:
         return Unavailable(what, operation=operation, object=where, remedy=_MEND_ENDPOINT)
-    if isinstance(error, ValueError) or "ParamValidationError" in kinds or "BaseEndpointResolverError" in kinds:
+    if kinds & _OPTION_ERRORS:
         return InvalidOption(what, operation=operation, object=where, remedy="check the options of S3")
     return Error(what, operation=operation, object=where)
 

@@ -92,7 +92,7 @@ def bucket_and_prefix(url: str) -> tuple[str, str]:
     """The bucket of an ``s3:`` URL, or the ARN of its access point, and the prefix with its slash.
 
     Raises:
-    InvalidOption: it is not such a URL.
+        InvalidOption: it is not such a URL.
     """
     scheme, _, rest = url.partition(":")
     if scheme.lower() != "s3":

@@ -232,6 +232,11 @@ class _Run:
             changes: Changes = {}
             for delta in cast("Iterable[Any]", item) if isinstance(item, (tuple, list)) else (item,):
                 if not isinstance(delta, Reset):
+                    if not (hasattr(delta, "key") and hasattr(delta, "after")):
+                        raise InvalidValue(
+                            f"an item of its source is a Delta or a tuple of them, not {delta!r:.80}",
+                            object="collection of deltas",
+                        )
                     key, after = delta.key, delta.after
                     before = changes[key][0] if key in changes else known.get(key)
                     changes[key] = (before, None if isinstance(after, MissingType) else Value(own(after)))

@@ -28,7 +28,7 @@ class Change:
     Attributes:
         key: the key.
         before, after: its value before and after; `MISSING` where it has none. A large ``before`` that was not in
-    memory and is no longer stored is `MISSING` too.
+            memory and is no longer stored is `MISSING` too.
         by: the name of its writer, unverified.
         version: the version id of ``after``; "" where the key was deleted.
         pending: whether it is waiting for its commit.

@@ -158,10 +158,13 @@ class Stream(BoundToProcess, Observable[T_co]):
         """Subscribe an observer or callbacks, as `reactivex.Observable.subscribe` does.
 
         Raises:
-            TypeError: ``on_next`` is a coroutine function, which Rx would call without ever awaiting it.
+            TypeError: ``on_next`` is a coroutine function, which Rx would call without ever awaiting it; or it cannot
+                be called at all.
         """
         self._host.check_loop()
         handler = getattr(on_next, "on_next", on_next)
+        if handler is not None and not callable(handler):
+            raise TypeError(f"{self._name}: an observer is a function or has on_next, unlike {on_next!r:.80}")
         if is_coroutine_function(handler):
             raise TypeError(
                 f"{self._name}: an observer is called, never awaited, so it cannot be a coroutine function; "

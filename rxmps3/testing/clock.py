@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import types
 from collections.abc import Awaitable, Collection, Generator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
 
@@ -15,6 +16,8 @@ __all__ = ["ManualClock"]
 
 T = TypeVar("T")
 _MOST_STEPS = 10_000
+_LOOK = 0.001
+_MOST_LOOKS = 5_000
 
 
 class ManualClock:
@@ -78,13 +81,16 @@ class ManualClock:
     async def run(self, awaitable: Awaitable[T]) -> T:
         """The result of an awaitable; whenever everything is idle, time jumps to the next sleeper.
 
+        Work in threads, as by ``asyncio.to_thread``, takes no time: the next sleeper wakes after it. What it waits for
+        more than five real seconds is not work.
+
         Raises:
             RuntimeError: the awaitable waits, and no sleeper is left to wake it.
         """
         task = asyncio.ensure_future(awaitable)  # noqa: TID251  # awaited below
         try:
             while True:
-                await settle()
+                await _settle_with_threads()
                 if task.done():
                     return task.result()
                 if self._next() is None:
@@ -106,6 +112,27 @@ class ManualClock:
         if not wake.done():
             wake.set_result(None)
         await settle()
+
+
+async def _settle_with_threads() -> None:
+    """As `settle`, and the threads of this loop are done, too."""
+    await settle()
+    for _ in range(_MOST_LOOKS):
+        if not _threads_at_work():
+            await settle()  # what they have done by now
+            if not _threads_at_work():
+                return
+        await asyncio.sleep(_LOOK)  # noqa: TID251  # threads take real time
+        await settle()
+
+
+def _threads_at_work() -> bool:
+    """Whether the default executor of this loop runs anything."""
+    executor = getattr(asyncio.get_running_loop(), "_default_executor", None)
+    if not isinstance(executor, ThreadPoolExecutor):
+        return False
+    threads, idle = getattr(executor, "_threads", ()), getattr(executor, "_idle_semaphore", None)
+    return len(threads) > getattr(idle, "_value", len(threads))
 
 
 async def settle() -> None:

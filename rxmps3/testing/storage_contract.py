@@ -1,12 +1,16 @@
 """The contract of a storage as tests. For a storage of your own::
 
+    @pytest.mark.asyncio
     class TestMine(StorageContract):
-        @pytest.fixture async def storage(self):
-            storage = MyStorage() yield storage await storage.close()
+        @pytest_asyncio.fixture
+        async def storage(self):
+            storage = MyStorage()
+            yield storage
+            await storage.close()
 
-The fixture returns an empty storage for each test. The tests are coroutines: use pytest-asyncio's auto mode, or mark
-the class with ``pytest.mark.asyncio``. Call ``pytest.register_assert_rewrite("rxmps3.testing.storage_contract")``
-before the import for detailed failures. Permitted differences of a server are declared by class attributes.
+The fixture returns an empty storage for each test. The tests are coroutines: with pytest-asyncio's auto mode the mark
+may be left out. Call ``pytest.register_assert_rewrite("rxmps3.testing.storage_contract")`` before the import for
+detailed failures. Permitted differences of a server are declared by class attributes.
 """
 
 from __future__ import annotations
@@ -92,7 +96,16 @@ def _uploads(storage: Storage) -> Uploads:
 
 
 class StorageContract:
-    """The contract of every storage."""
+    """The contract of every storage, as tests for pytest with pytest-asyncio::
+
+    @pytest.mark.asyncio
+    class TestMine(StorageContract):
+        @pytest_asyncio.fixture
+        async def storage(self):
+            storage = MyStorage()
+            yield storage
+            await storage.close()
+    """
 
     lists_in_byte_order: ClassVar[bool] = True
     """Whether a listing is ordered by the bytes of the whole name, across slashes."""

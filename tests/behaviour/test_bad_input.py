@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import rxmps3
+import rxmps3.blocking
 from rxmps3 import (
     Database,
     Error,
@@ -148,6 +150,37 @@ async def test_a_write_of_no_keys_or_of_too_many_is_refused(rig: Rig) -> None:
         rig.db.put_all(dict.fromkeys(map(str, range(20_001))))
 
 
+@pytest.mark.parametrize("values", [[("a", 1)], "abc", 5, None], ids=repr)
+async def test_values_that_are_no_mapping_are_refused(rig: Rig, values: Any) -> None:
+    with pytest.raises(InvalidValue, match="a mapping of keys to values, not"):
+        rig.db.put_all(values)
+    with pytest.raises(InvalidValue, match="a mapping"):
+        rig.db.put_all(values, manifests=["other"])
+
+
+@pytest.mark.parametrize("values", [[("a", 1)], None], ids=repr)
+async def test_values_that_are_no_mapping_are_refused_in_a_transaction(values: Any) -> None:
+    async with player(MemoryStorage()) as db:
+        with pytest.raises(InvalidValue, match="a mapping"):
+            async with db.transaction() as tx:
+                tx.put_all(values)
+
+
+@pytest.mark.parametrize("fn", [None, 5, "abc"], ids=repr)
+async def test_what_is_no_function_changes_nothing(fn: Any) -> None:
+    """Without the facade, which wraps functions."""
+    async with rxmps3.connect("memory:") as db:
+        for call in (lambda: db.transact(fn), lambda: db.update("k", fn)):
+            with pytest.raises(InvalidOption, match="give a function, not"):
+                await call()
+        assert db.keys() == []
+    with rxmps3.blocking.connect("memory:") as blocking:
+        for blocked in (lambda: blocking.transact(fn), lambda: blocking.update("k", fn)):
+            with pytest.raises(InvalidOption, match="give a function, not"):
+                blocked()
+        assert blocking.keys() == []
+
+
 async def test_bad_input_is_one_family_and_a_value_error(rig: Rig) -> None:
     for bad in (lambda: rig.db.put("", 1), lambda: rig.db.put("k", object()), lambda: rig.db.observe_prefix(first=-1)):
         with pytest.raises(InvalidInput) as caught:
@@ -206,6 +239,7 @@ async def test_bad_options_are_refused_before_anything_is_sent() -> None:
         {"online": "no"},
         {"read_only": None},
         {"prices": {"put": 1}},
+        {"clock": 5},
         {"no_such_option": 1},
     ):
         with pytest.raises(InvalidOption):
@@ -214,7 +248,7 @@ async def test_bad_options_are_refused_before_anything_is_sent() -> None:
     assert counting.requests == []
 
 
-@pytest.mark.parametrize("url", [None, 5, b"memory:", Path("notes")], ids=repr)
+@pytest.mark.parametrize("url", [None, 5, b"memory:", Path("notes"), MemoryStorage], ids=repr)
 async def test_what_is_neither_a_url_nor_a_storage_is_refused(url: Any) -> None:
     with pytest.raises(InvalidOption, match="file:"):
         connect(url)

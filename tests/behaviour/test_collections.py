@@ -623,3 +623,16 @@ async def test_a_prefix_is_read_in_pages_of_one_moment(db: Any) -> None:
     whole = await db.get_prefix("t/")
     assert len(whole) == 2500
     assert whole == dict(whole)
+
+
+async def test_an_item_of_a_source_that_is_no_delta_says_so(db: Any) -> None:
+    for item in (5, None, (Delta("x", MISSING, 1), "y")):
+        source: Subject[Any] = Subject()
+        counts, errors = list[int](), list[Exception]()
+        db.collection(source).count().subscribe(counts.append, errors.append)
+        source.on_next(item)
+        await settle()
+        [error] = errors
+        assert isinstance(error, InvalidValue)
+        assert "a Delta or a tuple of them, not" in str(error)
+        assert counts == [0]

@@ -214,6 +214,18 @@ async def test_iterating_without_entering_is_refused_with_the_remedy() -> None:
                 pass
 
 
+@pytest.mark.parametrize("source", [5, None, [1, 2], "k"])
+async def test_what_is_no_observable_cannot_be_iterated_over_or_subscribed_to(source: Any) -> None:
+    async with players(MemoryStorage(), "a") as (a,):
+        with pytest.raises(InvalidOption, match="an Observable, not"):
+            a.iterate(source)
+        with pytest.raises(InvalidOption, match="an Observable, not"):
+            a.iterate(a)
+        if source is not None:
+            with pytest.raises(TypeError, match="key 'k': an observer is a function or has on_next, unlike"):
+                a.observe("k").subscribe(source)
+
+
 @pytest.mark.parametrize("keep", [0, -1, 1.5, "some", None, True])
 async def test_keep_is_a_number_or_all(keep: Any) -> None:
     async with players(MemoryStorage(), "a") as (a,):

@@ -317,7 +317,19 @@ def test_other_manifests_and_other_places_do_not_ring() -> None:
     run_virtually(run())
 
 
-@pytest.mark.parametrize("bell", [3, object(), "gong://localhost", "http:nowhere"])
+NOWHERE = (
+    "http://",
+    "https://TOKEN@",
+    "nats://",
+    "nats:h",
+    "redis://h:99999",
+    "http://h:port",
+    "rediss://",
+    "http://[::1",
+)
+
+
+@pytest.mark.parametrize("bell", [3, object(), "gong://localhost", "http:nowhere", *NOWHERE])
 async def test_what_is_no_bell_is_refused(bell: Any) -> None:
     with pytest.raises(InvalidOption, match="bell"):
         await rxmps3.connect("memory:", bell=bell)
@@ -329,6 +341,8 @@ def test_bells_of_the_same_description_are_the_same() -> None:
     assert bells.sqs("https://sqs.eu-west-1.amazonaws.com/1/q") == bells.from_url(
         "sqs:https://sqs.eu-west-1.amazonaws.com/1/q"
     )
+    several = (bells.nats("nats://a:1,nats://b:2"), bells.nats("localhost:4222"), bells.redis("unix:///run/redis.sock"))
+    assert len(set(several)) == 3
     for bell in (bells.nats("nats://u:SECRET@h"), bells.redis("redis://:SECRET@h"), bells.http("http://SECRET@h")):
         assert "SECRET" not in f"{bell!r}{bell}"
 

@@ -170,6 +170,7 @@ def test_the_server_answers_only_who_has_the_token_and_asks_for_a_topic(tmp_path
     assert server.post(f"/{topic}/more") == 404
     assert command("bell", "--port", str(server.port)).code == 5, "the port is taken"
     assert command("bell", "--port", "0", "--key", "k.pem").code == 2
+    assert command("bell", "--port", "0", "--token", "").code == 2, "everybody would get in"
     server.kill()
     assert server.log().count("\n") <= 2, "no request leaves a line"
 

@@ -260,6 +260,7 @@ def test_a_database_that_could_not_be_closed_here_is_closed_at_the_end(db: Datab
 def test_closing_leaves_no_thread_and_no_task_behind() -> None:
     connect("memory:").close()  # the thread of all databases stays
     home = portal().loop
+    asyncio.run_coroutine_threadsafe(asyncio.to_thread(int), home).result()  # so does what decodes for them
     threads, tasks = set(threading.enumerate()), asyncio.all_tasks(home)
     with connect("memory:", poll=0.01, live=True) as db:
         db.observe("k").subscribe()

@@ -9,16 +9,25 @@ import json
 import os
 import pty
 import re
+import signal
+import socket
 import subprocess
 import sys
+import termios
+import time
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 import rxmps3 as library
+from rxmps3 import cli as entry_point
+from rxmps3.cli.commands import app
 from rxmps3.runtime.clock import SystemClock
-from tests.cli.commands import Outcome, command, environment, rxmps3, several
+from tests.cli.commands import Outcome, command, environment, rxmps3, said, several
 from tests.servers import READER, SHARED_BUCKET, Moto, SeaweedFS
 
 
@@ -297,12 +306,12 @@ async def test_a_closed_pipe_ends_a_command_silently(url: str) -> None:
         await db.put("k", 1)
     script = "".join(
         f"{sys.executable} -m rxmps3 {arguments} | true; echo ${{PIPESTATUS[0]}};"
-        for arguments in (f"ls {url}", f"log {url}", f"log {url} --follow")
+        for arguments in (f"ls {url}", f"log {url}", f"log {url} --follow", "--help", "put --help", "--version", "")
     )
     done = subprocess.run(
         ["bash", "-c", script], capture_output=True, text=True, env=environment(), check=True, stdin=subprocess.DEVNULL
     )
-    assert (done.stdout, done.stderr) == ("141\n141\n0\n", "")
+    assert (done.stdout.split(), done.stderr) == (["141", "141", "0", "141", "141", "141", "141"], "")
 
 
 def in_bash(arguments: str) -> Outcome:
@@ -320,7 +329,7 @@ def in_bash(arguments: str) -> Outcome:
 async def test_what_standard_output_does_not_take_is_told_in_one_line(url: str) -> None:
     async with library.connect(url) as db:
         await db.put("k", 1)
-    for arguments in (f"get {url} k", f"history {url} k", f"export {url} -", "--version"):
+    for arguments in (f"get {url} k", f"history {url} k", f"export {url} -", "--version", "--help", "ls --help", ""):
         full = in_bash(f"{arguments} > /dev/full")
         assert full.code == 1
         assert re.fullmatch(r"rxmps3.*: standard output: cannot be written: No space left on device; .*\n", full.err)
@@ -336,6 +345,68 @@ def test_a_closed_stream_is_an_empty_one(url: str) -> None:
     nothing = in_bash(f"put {url} k - <&-")
     assert (nothing.code, nothing.out) == (2, "")
     assert "not JSON: Expecting value" in nothing.err
+
+
+def waiting_for_input(*arguments: str) -> subprocess.Popen[str]:
+    """A command whose standard input is open, and empty."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command(*arguments), stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment())
+
+
+@pytest.mark.parametrize("arguments", [("put", "k", "-"), ("patch", "k", "-"), ("import", "-")])
+def test_a_command_that_waits_for_its_input_can_be_ended(url: str, arguments: tuple[str, ...]) -> None:
+    name, *rest = arguments
+    with waiting_for_input(name, url, *rest, "--timeout", "0.5") as late:
+        assert late.wait(20) == 5
+        assert "standard input did not end within 0.5 s" in said(late)
+    with waiting_for_input(name, url, *rest) as interrupted:
+        assert interrupted.stdin is not None
+        interrupted.stdin.write(" ")
+        interrupted.stdin.flush()
+        while fcntl.ioctl(interrupted.stdin, termios.FIONREAD, b"\0" * 4) != b"\0" * 4:
+            time.sleep(0.05)
+        interrupted.send_signal(signal.SIGINT)
+        assert interrupted.wait(20) == 130
+    assert not Path(url.removeprefix("file:"), "main").exists()
+
+
+@pytest.mark.parametrize("arguments", [("compact",), ("verify",), ("repair",), ("export", "-"), ("copy", "file:other")])
+def test_every_deadline_holds_where_nobody_answers(arguments: tuple[str, ...]) -> None:
+    name, *rest = arguments
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        late = rxmps3(
+            *(name, "s3://b/x", *rest, "--timeout", "0.5", "--json", "--endpoint-url", endpoint),
+            env=environment(AWS_ACCESS_KEY_ID="someone", AWS_SECRET_ACCESS_KEY="something"),
+        )
+    assert (late.code, late.error["kind"]) == (5, "TooLate")
+    assert "within 0.5 s" in late.error["message"]
+
+
+def _parsed_by(command: Any, options: list[str]) -> None:
+    words = ["word"] * sum(parameter.param_type_name == "argument" for parameter in command.params)
+    command.make_context(command.name, [*words, *options])
+
+
+def test_an_option_that_takes_one_value_is_taken_once() -> None:
+    for module in entry_point._COMMANDS:  # pyright: ignore[reportPrivateUsage]
+        import_module(f"rxmps3.cli.{module}")
+    seen = set[str]()
+    for name, one in get_command(app).commands.items():  # pyright: ignore[reportAttributeAccessIssue]
+        for option in one.params:
+            if option.param_type_name == "argument" or option.name == "help":
+                continue
+            values = () if option.is_flag else ("7",)
+            twice = [
+                word for one in (option.opts[0], (option.secondary_opts or option.opts)[-1]) for word in (one, *values)
+            ]
+            if option.multiple or (option.is_flag and not option.secondary_opts):
+                _parsed_by(one, twice)
+            else:
+                seen.add(f"{name} {option.opts[0]}")
+                with pytest.raises(Exception, match=r"is given 2 times, and takes one value"):
+                    _parsed_by(one, twice)
+    assert {"put --manifest", "policy --role", "watch --current", "outbox --move-to", "bell --port"} <= seen
 
 
 def test_buckets_on_s3(moto: Moto) -> None:

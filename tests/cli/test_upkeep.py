@@ -208,14 +208,34 @@ async def test_export_and_import_and_export_again(bucket: Path, tmp_path: Path) 
 
 async def test_export_of_a_prefix_and_of_nothing(bucket: Path, tmp_path: Path) -> None:
     url = await fill(bucket)
-    some, none, nowhere = several(
-        ("export", url, "-", "--prefix", "a"),
-        ("export", url, "-", "--prefix", "zzz"),
-        ("export", f"file:{tmp_path / 'nowhere'}", "-"),
-    )
+    some, none = several(("export", url, "-", "--prefix", "a"), ("export", url, "-", "--prefix", "zzz"))
     assert [json.loads(line)["key"] for line in some.out.splitlines()[1:-1]] == ["a", "a/b"]
-    assert [len(outcome.out.splitlines()) for outcome in (none, nowhere)] == [2, 2]
+    assert len(none.out.splitlines()) == 2
+
+
+async def test_what_was_never_written_replaces_no_backup(bucket: Path, tmp_path: Path) -> None:
+    url, mistyped = await fill(bucket), f"file:{tmp_path / 'nowhere'}"
+    file = tmp_path / "export.jsonl"
+    async with library.connect(url, manifest="emptied") as db:
+        await db.put("k", 1)
+        await db.delete("k")
+    written, emptied = several(
+        ("export", url, str(file), "--json"), ("export", url, str(tmp_path / "empty"), "--json", "-m", "emptied")
+    )
+    assert (written.code, emptied.code, emptied.records) == (0, 0, [{"keys": 0, "written": 0, "same": 0}])
+    before = file.read_text()
+    outcomes = several(
+        ("export", mistyped, str(file), "--json"),
+        ("export", mistyped, "-", "--json"),
+        ("export", url, str(file), "--json", "--manifest", "mian"),
+        ("copy", mistyped, f"file:{tmp_path / 'target'}", "--json"),
+    )
+    assert [(outcome.code, outcome.out, outcome.error["kind"]) for outcome in outcomes] == [
+        (3, "", "NoSuchManifest")
+    ] * 4
+    assert file.read_text() == before
     assert not (tmp_path / "nowhere").exists()
+    assert not (tmp_path / "target").exists()
 
 
 async def test_an_export_that_fails_leaves_the_earlier_file_alone(bucket: Path, tmp_path: Path) -> None:

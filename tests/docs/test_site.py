@@ -49,3 +49,34 @@ def test_the_start_page_leads_to_every_page_that_is_not_reference() -> None:
     start = (DOCS / "README.md").read_text()
     pages = [path.name for path in DOCS.glob("*.md") if path.name != "README.md"]
     assert [page for page in pages if f"({page})" not in start] == []
+
+
+SECTIONS = ("Args:", "Attributes:", "Raises:")
+INNER = ("local", "log", "model", "replica")
+
+
+def outdented(docstring: str) -> list[str]:
+    """The entries of a section that the reference would show as running text: they are not indented."""
+    found, in_section, before = list[str](), False, ""
+    for line in docstring.splitlines():
+        if line in SECTIONS:
+            in_section = True
+        elif in_section and line and not line.startswith(" "):
+            in_section = False
+            if before:
+                found.append(line)
+        before = line
+    return found
+
+
+def test_entries_of_docstrings_are_indented() -> None:
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    files = [path for path in (ROOT / "rxmps3").rglob("*.py") if path.relative_to(ROOT).parts[1] not in INNER]
+    wrong = [
+        f"{path.relative_to(ROOT)}: {line}"
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, documented)
+        for line in outdented(ast.get_docstring(node) or "")
+    ]
+    assert wrong == []

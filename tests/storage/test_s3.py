@@ -497,6 +497,13 @@ async def test_endpoints_that_are_none(endpoint: str) -> None:
         open_storage("s3://bucket", clock=SystemClock(), endpoint_url=endpoint, **ADMIN.options)
 
 
+async def test_an_endpoint_that_the_first_request_finds_to_be_none() -> None:
+    storage = open_storage("s3://bucket", clock=SystemClock(), endpoint_url="ftp://127.0.0.1:1", **ADMIN.options)
+    with pytest.raises(InvalidOption, match="endpoint"):
+        await storage.get("a")
+    await storage.close()
+
+
 # How it ends
 
 

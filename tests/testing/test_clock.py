@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 
 import pytest
 
+import rxmps3
 from rxmps3.runtime.clock import ID_ALPHABET, Clock
+from rxmps3.storage import MemoryStorage
 from rxmps3.testing import ManualClock
 
 
@@ -106,3 +109,37 @@ def test_the_seed_decides_chance_and_ids() -> None:
     assert one.rng.random() == same.rng.random() != other.rng.random()
     assert len(set(ids)) == 3
     assert set("".join(ids)) <= set(ID_ALPHABET)
+
+
+async def test_work_in_a_thread_takes_no_time() -> None:
+    clock = ManualClock()
+
+    def work() -> str:
+        time.sleep(0.05)
+        return "done"
+
+    async def both() -> str:
+        done = await asyncio.to_thread(work)
+        await clock.sleep(1)
+        return done + await asyncio.to_thread(work)
+
+    sleeper = asyncio.ensure_future(clock.sleep(3600))
+    assert await clock.run(both()) == "donedone"
+    assert clock.monotonic() == 1
+    sleeper.cancel()
+    assert await clock.run(asyncio.to_thread(work)) == "done"
+    with pytest.raises(RuntimeError, match="nothing is sleeping"):
+        await clock.run(asyncio.Event().wait())
+
+
+async def test_a_database_is_compacted_in_the_time_of_a_clock() -> None:
+    clock = ManualClock()
+    db = await clock.run(rxmps3.connect(MemoryStorage(clock=clock), clock=clock, shared=False, retention=timedelta(1)))
+    for day in range(3):
+        await clock.run(db.put("k", day))
+        await clock.run(db.compact())
+        await clock.advance(86400)
+    assert (await clock.run(db.compact())).raised
+    await clock.advance(3700)
+    assert (await clock.run(db.compact())).entries > 0
+    await clock.run(db.close())

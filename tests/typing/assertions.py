@@ -108,6 +108,25 @@ def a_key_is_observable_observer_and_live(db: Database, sliders: Observable[floa
     key.on_next("loud")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
+async def counted(tx: rxmps3.Transaction) -> int:
+    return len(await tx.get_prefix(""))
+
+
+def named(tx: rxmps3.Transaction) -> str:
+    return "done"
+
+
+def next_number(value: Any) -> int:
+    return int(value) + 1
+
+
+async def a_transaction_returns_what_its_function_does(db: Database) -> None:
+    assert_type(await db.transact(counted), int)
+    assert_type(await db.transact(counted, attempts=3), int)
+    assert_type(await db.transact(named), str)
+    assert_type(await db.update("n", next_number), int)
+
+
 async def a_key_is_updated(db: Database) -> None:
     count = db.key("n", int, default=0)
     assert_type(await count.update(lambda n: n + 1), int)

@@ -62,7 +62,7 @@ async def examine(
         place: a new folder in the storage.
         clock: the local clock, which the server's is compared with.
         rounds: how many races of each kind.
-    progress: called with what is tried, how much is done, and the total.
+        progress: called with what is tried, how much is done, and the total.
         thorough: lets several processes race, to create or to swap.
 
     Raises:

@@ -31,7 +31,8 @@ class Reads:
     def check_open(self, operation: str) -> None:
         """Raise `Closed` if the handle is."""
         if self._closed:
-            raise Closed("the database is closed", operation=operation, object=f"manifest {self.replica.manifest!r}")
+            what = f"manifest {self.replica.manifest!r}"
+            raise Closed("the database is closed", operation=operation, object=what, remedy="open another")
         self.replica.check_open(operation)
         self.replica.check_loop()
 

@@ -40,8 +40,9 @@ class Look:
 
     Attributes:
         date: the storage's clock.
-    seen: the clients that are here, by id.
-    rubbish: names of objects that nobody has renewed for a day; none if the reader's own object contradicts the date.
+        seen: the clients that are here, by id.
+        rubbish: names of objects that nobody has renewed for a day; none if the reader's own object contradicts the
+            date.
     """
 
     date: datetime
@@ -106,8 +107,8 @@ class Objects:
     not ring; in between, those that were not seen for two thirds of it are read again.
 
     Args:
-    storage: where the objects are.
-    manifest: whose clients.
+        storage: where the objects are.
+        manifest: whose clients.
         ttl: how long a client counts as here without a sign of life.
         unreadable: called once for each body that cannot be read; its client is left out.
     """
@@ -146,8 +147,8 @@ class Objects:
             own: an id that is left out.
 
         Raises:
-        Unavailable, AccessDenied, BucketNotFound: what the storage raised.
-        Unsupported: its answers carry no Date.
+            Unavailable, AccessDenied, BucketNotFound: what the storage raised.
+            Unsupported: its answers carry no Date.
         """
         rung, now = await self._bell.listen()
         if rung:
@@ -189,8 +190,8 @@ class Objects:
             own: an id that is left out.
 
         Raises:
-        Unavailable, AccessDenied, BucketNotFound: what the storage raised.
-        Unsupported: its answers carry no Date.
+            Unavailable, AccessDenied, BucketNotFound: what the storage raised.
+            Unsupported: its answers carry no Date.
         """
         date: datetime | None = None
         bell: Listed | None = None

@@ -87,7 +87,7 @@ class Presences:
     def begun(self, presence: Presence) -> None:
         """Note that a presence is in use. Raises `Closed`."""
         if self._closed:
-            raise Closed("the database is closed", operation="presence")
+            raise Closed("the database is closed", operation="presence", remedy="open another")
         self._used.add(presence)
 
     def ended(self, presence: Presence) -> None:
@@ -157,7 +157,7 @@ class Presence(Live[Mapping[str, Participant]]):
 
         Raises:
             InvalidValue: JSON cannot express it, or it is too long.
-        InvalidOption: this presence only observes.
+            InvalidOption: this presence only observes.
         """
         jsontext.encode(patch, "presence")
         if self._me is None:
@@ -177,7 +177,7 @@ class Presence(Live[Mapping[str, Participant]]):
         """Be here until the end of the block, observed or not. Raises `Closed`, `WrongLoop`."""
         self._replica.check_loop()
         if self._home.closed:
-            raise Closed("the database is closed", operation="presence", object=self._name)
+            raise Closed("the database is closed", operation="presence", object=self._name, remedy="open another")
 
         def enter() -> None:
             self._within += 1

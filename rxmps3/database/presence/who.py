@@ -53,11 +53,11 @@ class Participant:
     """A client that is here.
 
     Attributes:
-    id: its id, a new one for each presence that is made.
-    me: what it says about itself.
-    by: the name it was connected with, unverified.
-    since: when it arrived, by the storage's clock.
-    seen: its last sign of life, by the storage's clock. Ignored when participants are compared.
+        id: its id, a new one for each presence that is made.
+        me: what it says about itself.
+        by: the name it was connected with, unverified.
+        since: when it arrived, by the storage's clock.
+        seen: its last sign of life, by the storage's clock. Ignored when participants are compared.
     """
 
     id: str
@@ -133,7 +133,7 @@ def decode(body: bytes, what: str) -> Said:
     """What the body of a client's object says.
 
     Raises:
-    Corrupt: it is not the body of a client's object.
+        Corrupt: it is not the body of a client's object.
         Unsupported: it is of a newer format.
     """
     value = jsontext.decode_bytes(body, what)
