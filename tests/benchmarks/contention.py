@@ -189,7 +189,7 @@ def clients(loop: str, number: int, server: SeaweedFS | None, seconds: float = 0
 
 async def contention(console: Console, server: SeaweedFS, seconds: float = 5.0, rounds: int = 3) -> None:
     """Print the tables."""
-    _in_virtual_time(console)
+    await asyncio.to_thread(_in_virtual_time, console)  # it has a loop of its own
     _writers(console, server, seconds, rounds)
     _counters(console, server, seconds)
     await _one_handle(console, server)
