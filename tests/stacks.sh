@@ -5,9 +5,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:-.venv-newest}
 python3 -m venv "$venv"
-"$venv/bin/pip" install -q -e . boto3
-"$venv/bin/pip" freeze | grep -E '^(aiobotocore|boto3|botocore)==' | tee "$venv/stack.txt"  # or pip tries hundreds of others
-"$venv/bin/python" - <<'PYTHON' | "$venv/bin/pip" install -q -c "$venv/stack.txt" -r /dev/stdin
+"$venv/bin/pip" install -q uv
+uv=("$venv/bin/uv" pip)
+"${uv[@]}" install -q -p "$venv/bin/python" -e . boto3
+"${uv[@]}" freeze -p "$venv/bin/python" | grep -E '^(aiobotocore|boto3|botocore)==' | tee "$venv/stack.txt"  # the rest adapts to these
+"$venv/bin/python" - <<'PYTHON' | "${uv[@]}" install -q -p "$venv/bin/python" -c "$venv/stack.txt" -r -
 import tomllib
 
 with open("pyproject.toml", "rb") as file:
