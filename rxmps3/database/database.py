@@ -33,7 +33,7 @@ from rxmps3.database.transaction import (
     conditions_of,
 )
 from rxmps3.database.undo import UndoActions
-from rxmps3.errors import Closed, Corrupt, Failure, InvalidOption, NotSent
+from rxmps3.errors import Closed, Corrupt, Error, Failure, InvalidOption, NotSent
 from rxmps3.log.protocol import Progress, ProtocolName, Report
 from rxmps3.model import jsontext, valuetext
 from rxmps3.model.conditions import Conditions
@@ -843,8 +843,8 @@ class Database(BoundToProcess):
         except asyncio.CancelledError:
             try:
                 await self._end(0.0)
-            except NotSent as not_sent:
-                logger.error("%s", not_sent)
+            except Error as error:  # it was cancelled, whatever else there is to say
+                logger.error("%s", error)
             raise
         except BaseException:
             await self._end(timeout)

@@ -75,11 +75,9 @@ def _history(ledger: Ledger | Chronicle, recorder: Recorder, moved: set[str], *,
         frozenset([_UNKNOWN, *(record.id for record in (*refused, *restless))]),
         frozenset([key for record in restless for key in record.values if record.id_of(key) is None]),
     )
-    placed: dict[int | None, int] = {
-        write.id: ledger.places[write.version] for write in recorder.writes if write.version in ledger.places
-    }
-    if isinstance(ledger, Chronicle):
-        placed = {}  # what it shows says nothing of what else it knows
+    placed: dict[int | None, int] | None = None  # what a chronicle shows says nothing of what else it knows
+    if not isinstance(ledger, Chronicle):
+        placed = {write.id: ledger.places[write.version] for write in recorder.writes if write.version in ledger.places}
     for record in recorder.sessions:
         taken_up = [write for write in record.writes if write.session is not record]
         inherited = [operations[write.version] for write in taken_up if write.version in operations]
@@ -103,11 +101,11 @@ def _play(
     operations: dict[str, Operation],
     every_key: list[str],
     left_out: _LeftOut,
-    placed: dict[int | None, int],
+    placed: dict[int | None, int] | None,
 ) -> None:
-    """The writes and the gets of a process, in its order; ``placed`` is each write's place in the log.
+    """The writes and the gets of a process, in its order; ``placed`` is each write's place in the log, if that is known.
 
-    Where no place is known, nothing says whether a get answered before or after those of the process's writes that were
+    Where it is not, nothing says whether a get answered before or after those of the process's writes that were
     made meanwhile and that it does not show: it is a session of its own then, after those made before it.
     """
 
@@ -120,24 +118,24 @@ def _play(
                 update = {key: _text(write, key) for key in write.values}
                 operations[write.version] = session.write(update, id=write.version)
 
-    own = {write.id for write in record.writes}
+    own, places = {write.id for write in record.writes}, placed or {}
     for number, observation in enumerate(reads.observations):
         seen = set(observation.values.values())
         # a get takes time: of the writes made meanwhile it comes after those that the log had before what it shows; of
         # its process's own it may show some before they are in the log
-        reach = max((placed[id] for id in seen - own if id in placed), default=-1)
+        reach = max((places[id] for id in seen - own if id in places), default=-1)
         shown = [
             made
             for made, write in enumerate(record.writes[: observation.own], 1)
-            if write.id in seen or placed.get(write.id, reach + 1) <= reach
+            if write.id in seen or places.get(write.id, reach + 1) <= reach
         ]
         write_up_to(max([observation.own_shown, *shown]))
         reader = session
-        if made < observation.own and not placed:
+        if placed is None and made < observation.own:
             before = [operations[write.version] for write in record.writes[:made] if write.version in operations]
             reader = history.session(f"{record.name} get#{number}", inherited=before)
         seen_now = _seen(observation, every_key, left_out)
-        if not placed:  # what is pending shows on top of what others wrote since, wherever the log has it
+        if placed is None:  # what is pending shows on top of what others wrote since, wherever the log has it
             pending = [
                 write
                 for write in record.writes[: observation.own]
