@@ -37,7 +37,6 @@ from importlib.resources import files
 from typing import Any, Final, cast
 
 from reactivex import Observable
-from reactivex import operators as ops
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
@@ -46,13 +45,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rxmps3.database.database import Database
 from rxmps3.errors import InvalidOption, Overloaded, unforeseen
-from rxmps3.homes._resuming import Content, found_again
-from rxmps3.model.collections.delta import Delta
+from rxmps3.homes._resuming import Content, Shown, pages_of
 from rxmps3.model.missing import MISSING
 from rxmps3.model.valuetext import Blob
 from rxmps3.operators import to_async_iterator
 from rxmps3.runtime.clock import spawn
-from rxmps3.streams.events import Reset
 
 __all__ = ["client_js", "page_app", "serve_page", "serve_websocket", "sse", "sse_prefix"]
 
@@ -98,8 +95,8 @@ def sse_prefix(db: Database, prefix: str, request: Request) -> StreamingResponse
     The events are ``content``, a mapping of keys to values, and ``change``, a mapping of the changed keys to
     ``{"value": …}``, or to ``{}`` where a key was deleted; bytes and quiet are as in `sse`. Each event has an id, which
     names the content that the page has then. A browser that connects again sends the last one (``Last-Event-ID``) and
-    gets what differs, if the log still has that content; otherwise, as from another log, the whole content. Only the
-    sequenced protocol keeps a past, so with the others it is always the content.
+    gets what differs, if this process sent that content within the last minute or the log still has it; otherwise, as
+    from another log, the whole content. Only the sequenced protocol keeps a past.
 
     Args:
         db: the database.
@@ -273,48 +270,39 @@ _QUIET = "event: quiet\ndata: null\n\n"
 
 
 async def _content_and_changes(db: Database, prefix: str, last: str | None) -> AsyncGenerator[dict[str, Any]]:
-    """The content or, if the log still has that of the id ``last``, what differs from it; then each change.
+    """The content or, if that of the id ``last`` is found again, what differs from it; then each change.
 
     Each with an id, unless ``last`` is None: who sends that does not resume.
     """
-    since = await found_again(db, prefix, last) if last else None
-    while True:
-        content = Content() if last is not None and db.protocol == "sequenced" else None
-        event = "content"
-        try:
-            async with _versioned(db, prefix).pipe(to_async_iterator(keep="all")) as items:
-                async for included, reached, deltas in items:
-                    if since is not None:
-                        (content, entries), since, event = since, None, "change"
-                        changed = content.caught_up(entries, deltas)
-                        if not changed:
-                            continue
-                    else:
-                        changed = {delta.key: delta.after for delta in deltas}
-                        if content is not None:
-                            content.stepped(deltas)
-                    data = changed if event == "content" else {key: _said(value) for key, value in changed.items()}
-                    id = {} if content is None else {"id": content.id(reached)}
-                    yield {"event": event, "data": data, "version": included, **id}
-                    event = "change"
-            return
-        except Overloaded:
-            since = None  # the page is far behind: it gets the content anew
+    pages = pages_of(db)
+    since = await pages.found_again(db, prefix, last) if last else None
+    with pages.page(db, prefix) as (to_show, sent):
+        if since is not None:
+            sent.add(since)
+        while True:
+            begun = False
+            try:
+                async with to_show.pipe(to_async_iterator(keep="all")) as items:
+                    async for shown in items:
+                        event = "change" if begun or since is not None else "content"
+                        data = _told(shown, begun, since)
+                        sent.add(shown.content)
+                        begun = True
+                        if data or event == "content":
+                            id = {} if last is None else {"id": shown.id}
+                            yield {"event": event, "data": data, "version": shown.included, **id}
+                return
+            except Overloaded:
+                since = None  # the page is far behind: it gets the content anew
 
 
-def _versioned(db: Database, prefix: str) -> Observable[tuple[str, str, list[Delta[str, Any]]]]:
-    """The changes under a prefix, each with a version that it includes, and with the one that has been reached.
-
-    The first is that of the change before: a value that had to be downloaded is shown later than its version is known.
-    """
-    known = db.states.value.confirmed.version
-
-    def with_versions(deltas: tuple[Delta[str, Any] | Reset, ...]) -> tuple[str, str, list[Delta[str, Any]]]:
-        nonlocal known
-        included, known = known, db.states.value.confirmed.version
-        return included, known, [delta for delta in deltas if isinstance(delta, Delta)]
-
-    return db.collection(prefix).as_observable().pipe(ops.map(with_versions))
+def _told(shown: Shown, begun: bool, since: Content | None) -> dict[str, Any]:
+    """What a page is told of what it is to show: all of it, what differs from what it has, or the change."""
+    if begun:
+        return {delta.key: _said(delta.after) for delta in shown.changes}
+    if since is None:
+        return shown.values.to_dict()
+    return {key: _said(shown.values.get(key, MISSING)) for key in since.differing(shown.content)}
 
 
 def _said(value: Any) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import shutil
 import socket
 import sys
+import weakref
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -23,7 +25,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 import rxmps3
-from rxmps3.homes import web
+from rxmps3.homes import _resuming, web
+from rxmps3.homes._resuming import Content, Sent
 from rxmps3.storage import MemoryStorage
 from rxmps3.testing import FaultyStorage
 from rxmps3.testing.faults import drop_requests, offline
@@ -96,6 +99,14 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield http
 
 
+@pytest.fixture(params=["sent", "logged"])
+def found(request: pytest.FixtureRequest) -> None:
+    """Where the content of a page that comes back is found: among those that were sent, or in the log."""
+    if request.param == "logged":
+        mutant: Mutant = request.getfixturevalue("mutant")
+        mutant.replace(Sent.get, lambda sent, digest: None)
+
+
 class TestEvents:
     async def test_each_item_is_an_event(self, db: rxmps3.Database, http: aiohttp.ClientSession) -> None:
         async with serving(db) as url, events(http, f"{url}/number") as heard:
@@ -141,6 +152,7 @@ class TestPrefix:
             said = await anext(heard)
             assert (said["event"], said["data"]) == ("change", {"todo/1": {}, "todo/2": {"value": "bread"}})
 
+    @pytest.mark.usefixtures("found")
     async def test_who_comes_back_gets_what_has_changed_since(
         self, db: rxmps3.Database, http: aiohttp.ClientSession
     ) -> None:
@@ -161,6 +173,7 @@ class TestPrefix:
                 await db.put("todo/5", "coffee")
                 assert (await anext(heard))["data"] == {"todo/5": {"value": "coffee"}}
 
+    @pytest.mark.usefixtures("found")
     async def test_who_comes_back_to_what_it_has_gets_nothing_but_the_next_change(
         self, db: rxmps3.Database, http: aiohttp.ClientSession
     ) -> None:
@@ -175,6 +188,7 @@ class TestPrefix:
                 await db.put("todo/2", "bread")
                 assert (await anext(heard))["data"] == {"todo/2": {"value": "bread"}}
 
+    @pytest.mark.usefixtures("found")
     async def test_a_value_that_was_changed_and_changed_back_is_told(
         self, db: rxmps3.Database, http: aiohttp.ClientSession, storage: MemoryStorage
     ) -> None:
@@ -213,6 +227,7 @@ class TestPrefix:
             back = await anext(heard)
             assert (back["event"], back["data"]) == ("content", {"todo/1": "milk"})
 
+    @pytest.mark.usefixtures("found")
     async def test_a_write_that_was_shown_before_its_commit_is_resumed_from(
         self, db: rxmps3.Database, http: aiohttp.ClientSession
     ) -> None:
@@ -226,6 +241,7 @@ class TestPrefix:
                 back = await anext(heard)
                 assert (back["event"], back["data"]) == ("change", {"todo/2": {"value": "bread"}})
 
+    @pytest.mark.usefixtures("found")
     async def test_who_reads_late_resumes_from_what_it_has_got(
         self, db: rxmps3.Database, http: aiohttp.ClientSession
     ) -> None:
@@ -242,8 +258,11 @@ class TestPrefix:
         assert (back["event"], list(back["data"])) == ("change", ["todo/1", "todo/2"])
         await resumed.aclose()
 
-    async def test_the_past_is_not_waited_for_while_the_bucket_is_away(self, http: aiohttp.ClientSession) -> None:
+    async def test_the_past_is_not_waited_for_while_the_bucket_is_away(
+        self, http: aiohttp.ClientSession, mutant: Mutant
+    ) -> None:
         storage = FaultyStorage(MemoryStorage())
+        mutant.replace(Sent.get, lambda sent, digest: None)
         async with rxmps3.connect(storage, by="server", poll=0.05) as db, serving(db) as url:
             await db.put("todo/1", "milk")
             async with events(http, f"{url}/todo") as heard:
@@ -252,6 +271,69 @@ class TestPrefix:
             async with events(http, f"{url}/todo", last=first["id"]) as heard:
                 assert (await anext(heard))["event"] == "content"
             storage.plan = ()
+
+    @pytest.mark.parametrize("protocol", ["sequenced", "versioned", "mps3"])
+    async def test_what_was_sent_a_moment_ago_is_resumed_from_without_the_log(
+        self, http: aiohttp.ClientSession, protocol: Any
+    ) -> None:
+        """The bucket is away, and two of the protocols keep no past."""
+        storage = FaultyStorage(MemoryStorage(versioning=protocol == "versioned"))
+        async with rxmps3.connect(storage, by="server", poll=0.05, protocol=protocol) as db, serving(db) as url:
+            await db.put_all({"todo/1": "milk", "todo/2": "bread"})
+            async with events(http, f"{url}/todo") as heard:
+                first = await anext(heard)
+            storage.plan = offline()
+            db.put("todo/2", "beer")
+            async with events(http, f"{url}/todo", last=first["id"]) as heard:
+                back = await anext(heard)
+                assert (back["event"], back["data"]) == ("change", {"todo/2": {"value": "beer"}})
+            storage.plan = ()
+
+    async def test_pages_share_what_their_content_costs(
+        self, db: rxmps3.Database, http: aiohttp.ClientSession, mutant: Mutant
+    ) -> None:
+        await db.put_all({f"todo/{number}": number for number in range(100)})
+        hashed: list[str] = []
+
+        def counted(key: str, identity: str) -> int:
+            hashed.append(key)
+            return hash_(key, identity)
+
+        mutant.replace(hash_ := _resuming._hash, counted)  # pyright: ignore[reportPrivateUsage]
+        async with serving(db) as url, events(http, f"{url}/todo") as stays:
+            await anext(stays)
+            assert len(hashed) == 100
+            async with events(http, f"{url}/todo") as heard:
+                first = await anext(heard)
+                assert len(first["data"]) == 100
+            await db.put("todo/7", "seven")
+            assert (await anext(stays))["data"] == {"todo/7": {"value": "seven"}}
+            async with events(http, f"{url}/todo", last=first["id"]) as heard:
+                assert (await anext(heard))["data"] == {"todo/7": {"value": "seven"}}
+            assert hashed[100:] == ["todo/7"]
+
+    async def test_pages_that_have_gone_are_forgotten(
+        self, db: rxmps3.Database, http: aiohttp.ClientSession, mutant: Mutant
+    ) -> None:
+        mutant.replace(_resuming.REMEMBERED_SECONDS, 0.05, within=_resuming)
+        pages = _resuming.pages_of(db)
+        remembered: list[weakref.ref[Content]] = []
+        async with serving(db) as url:
+            for number in range(3):
+                async with events(http, f"{url}/todo") as heard:
+                    await anext(heard)
+                    for change in range(80):
+                        await db.put(f"todo/{number}", change)
+                        id = (await anext(heard))["id"]
+                        content = await pages.found_again(db, "todo/", id)
+                        assert content is not None
+                        remembered.append(weakref.ref(content))
+                        del content
+                gc.collect()
+                assert sum(there() is not None for there in remembered) <= 2 * _resuming.RECENT
+            while any(there() is not None for there in remembered):
+                await asyncio.sleep(0.1)
+                gc.collect()
 
     @pytest.mark.parametrize("last", ["1", "99", "nonsense", "-1", "1; drop", f"1.{'b' * 32}", f"99.{'a' * 32}"])
     async def test_an_unknown_version_gets_the_content(
