@@ -1,4 +1,5 @@
-"""The S3 storage with each client library's session, beside the bare client: single requests, their CPU, and opening."""
+"""The S3 storage with each client library's session, beside the bare client: single requests, their CPU, and opening;
+a committed put beside a PUT."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.table import Table
 
+import rxmps3
 from rxmps3.runtime.clock import SystemClock
 from rxmps3.storage import Storage, open_storage
 from tests.servers import SHARED_BUCKET, SeaweedFS
@@ -110,7 +112,8 @@ def _rows(table: Table, what: str, taken: dict[str, list[tuple[float, float]]]) 
 
 
 async def engine(console: Console, server: SeaweedFS, rounds: int) -> None:
-    """PUT, GET, GET of nothing, and opening, by the bare client and by the storage with either session."""
+    """PUT, GET, GET of nothing, and opening, by the bare client and by the storage with either session; and a committed
+    put of a database beside a PUT."""
     options = server.options()
     url = f"s3://{SHARED_BUCKET}/{_PREFIX}"
     libraries = ", ".join(f"{name} {version(name)}" for name in ("aioboto3", "aiobotocore", "botocore"))
@@ -127,6 +130,14 @@ async def engine(console: Console, server: SeaweedFS, rounds: int) -> None:
             players[name] = _Ours(storage)
         for what, verb in {"PUT of 300 bytes": "put", "GET of 300 bytes": "get", "GET of nothing": "miss"}.items():
             _rows(table, what, await _beside({name: getattr(one, verb) for name, one in players.items()}, rounds))
+        db = await stack.enter_async_context(rxmps3.connect(f"{url}-log", **options))
+
+        async def committed() -> None:
+            await db.put("key", _BODY.decode())
+
+        _rows(
+            table, "a put, committed", await _beside({"bare aioboto3": _Bare(client).put, "rxmps3": committed}, rounds)
+        )
     openings: dict[str, Action] = {
         "bare aioboto3": lambda: _opening_bare(options),
         "rxmps3": lambda: _opening_ours(options),
