@@ -1,35 +1,22 @@
-"""`Collection`, a live query over the view: what drives the graph of operators, and the words that make one.
-
-Order of emission. Each observed collection is one subscription of the view, like any other stream: within a step it is
-served where it subscribed, once the changes of all its sources in that step have gone through its graph in an order
-in which every operator comes after its inputs. So a step of the view (one write made here, one version of the log, one
-roll-back) changes a collection in one emission at most, whatever joins it is made of. Of several observers of one
-collection each gets the same emissions, in the order in which they subscribed. Sources in different manifests change
-in steps of their own. Where a source lacks a value, the whole collection waits for it, and nothing else does.
-"""
+"""`Collection`, a live query over the view, and the words that make one. Its order of emission is in `live_query`."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
-from itertools import count
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from reactivex import Observable
 from reactivex import operators as ops
 from reactivex.abc import DisposableBase
-from reactivex.disposable import CompositeDisposable, Disposable
 
-from rxmps3.errors import Failure, InvalidOption, InvalidValue, NotLoaded
+from rxmps3.errors import InvalidOption, NotLoaded
 from rxmps3.model import valuetext
 from rxmps3.model.collections.aggregates import Aggregate, Count, Extreme, Mean, Reduce, Sum, Total
-from rxmps3.model.collections.cells import Cell, Text, Value, own
+from rxmps3.model.collections.cells import own
 from rxmps3.model.collections.delta import Delta
-from rxmps3.model.collections.graph import Graph, Plan, merged
+from rxmps3.model.collections.graph import Graph, Plan
 from rxmps3.model.collections.operators import (
     Changes,
     Distinct,
@@ -46,12 +33,9 @@ from rxmps3.model.collections.operators import (
 from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.snapshot import Snapshot
 from rxmps3.model.sortedkeys import check_prefix
-from rxmps3.model.state import Loaded
-from rxmps3.replica import Replica
-from rxmps3.replica.router import Turn
 from rxmps3.replica.versions import Reset
 from rxmps3.streams import tables
-from rxmps3.streams.snapshots import Shown
+from rxmps3.streams.live_query import Deltas, Emitter, FromDeltas, LiveQuery, Sources, Step, UnderPrefixes, read_cell
 from rxmps3.streams.stream import Attach, Live, Sender, Stream, is_coroutine_function
 from rxmps3.streams.typed import codec_for
 from rxmps3.streams.views import Streams
@@ -65,321 +49,6 @@ W = TypeVar("W")
 G = TypeVar("G")
 R = TypeVar("R")
 
-Deltas = tuple[Delta[K, V] | Reset, ...]
-"""One emission: the changed rows in the order of their keys, after a `Reset` if the log was."""
-
-
-# -- sources -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class _Prefixes:
-    """The keys under some prefixes of one manifest."""
-
-    streams: Streams
-    prefixes: tuple[str, ...]
-    load: Callable[[str], Any]
-    typed: bool
-
-    def changes(self, shown: Shown) -> Changes:
-        """The changes of one emission within these prefixes."""
-        found: Changes = {}
-        for key in shown.changed:
-            if key.startswith(self.prefixes):
-                before, after = self.cell(key, shown.before.get(key)), self.cell(key, shown.texts.get(key), told=True)
-                if before is not None or after is not None:
-                    found[key] = (before, after)
-        return found
-
-    def content(self, view_of: Replica) -> Changes:
-        """The full content in the view, without I/O. Raises `NotLoaded`."""
-        view, found = view_of.view, cast("Changes", {})
-        if not view.loaded:
-            raise NotLoaded(
-                "nothing has been read yet", object=f"manifest {view_of.manifest!r}", remedy="observe it first"
-            )
-        for prefix in self.prefixes:
-            for key, entry in view.under(prefix).items():
-                text = view_of.values.peek(entry)
-                if text is None:
-                    raise NotLoaded("its value is not in memory", object=f"key {key!r}", remedy="observe it first")
-                if (cell := self.cell(key, text)) is not None:
-                    found[key] = (None, cell)
-        return found
-
-    def cell(self, key: str, text: str | None, *, told: bool = False) -> Cell | None:
-        """The row of a JSON text; no row if the value does not fit the type."""
-        if text is None:
-            return None
-        if self.typed:
-            try:
-                self.load(text)
-            except InvalidValue as error:
-                if told:
-                    failure = Failure("observe", f"key {key!r}", error, "it is left out of the collection")
-                    self.streams.replica.report(failure)
-                return None
-        return Text(text, self.load)
-
-
-@dataclass(frozen=True, eq=False)
-class _Deltas:
-    """The accumulated content of an Observable of deltas."""
-
-    observable: Observable[Any]
-
-
-_Source = _Prefixes | _Deltas
-_Sources = dict[Plan, _Source]
-
-
-# -- a collection that is observed -------------------------------------------------------------------------------
-
-
-class _Step:
-    """The result of one push, shared by several observers."""
-
-    def __init__(self, run: _Run, changes: Changes, reset: Reset | None) -> None:
-        self._run = run
-        self._changes = changes
-        self._reset = reset
-        self._deltas: Deltas[Any, Any] | None = None
-
-    @property
-    def deltas(self) -> Deltas[Any, Any]:
-        if self._deltas is None:
-            deltas = self._run.graph.deltas(self._changes)
-            self._deltas = deltas if self._reset is None else (self._reset, *deltas)
-        return self._deltas
-
-
-class _Observer(Protocol):
-    def begin(self, run: _Run) -> None:
-        """Emit the current content."""
-        ...
-
-    def step(self, run: _Run, step: _Step) -> None: ...
-
-    def fail(self, error: Exception) -> None: ...
-
-
-class _Run:
-    """A graph that follows its sources, for as long as it is observed. On the loop's thread.
-
-    Args:
-        host: the replica whose loop, clock and tasks it uses.
-        plan: the query.
-        sources: where the rows of its sources come from.
-        ended: called when no observer is left, or when a function of the user's has raised.
-    """
-
-    def __init__(self, host: Replica, plan: Plan, sources: _Sources, ended: Callable[[], None]) -> None:
-        self.graph = Graph(plan)
-        self.ready = False
-        self._host = host
-        self._sources = sources
-        self._ended = ended
-        self._order = count()
-        self._observers: dict[int, _Observer] = {}
-        self._connections: CompositeDisposable | None = None
-        self._waiting: set[object] = set()
-        self._early: dict[Plan, Changes] = {}
-        self._queue: deque[tuple[dict[Plan, Changes], Reset | None]] = deque()
-        self._pushing = False
-        self._timer: tuple[float, asyncio.Task[None]] | None = None
-
-    def add(self, observer: _Observer) -> DisposableBase:
-        """Emit the content and each change to an observer, until disposed."""
-        order = next(self._order)
-        self._observers[order] = observer
-        if self.ready:
-            observer.begin(self)
-        elif self._connections is None:
-            self._connect()
-
-        def remove() -> None:
-            if self._observers.pop(order, None) is not None and not self._observers:
-                self._disconnect()
-
-        return Disposable(remove)
-
-    def snapshot(self) -> Snapshot[Any, Any]:
-        """The current content. Callable from any thread."""
-        return Snapshot(self.graph.rows(), _read_cell)
-
-    # -- from the sources ------------------------------------------------------------------------------------
-
-    def _connect(self) -> None:
-        connections = self._connections = CompositeDisposable()
-        of_replica: dict[Replica, dict[Plan, _Prefixes]] = {}
-        for plan, source in self._sources.items():
-            if isinstance(source, _Prefixes):
-                of_replica.setdefault(source.streams.replica, {})[plan] = source
-        feeds = [_Feed(self, sources) for sources in of_replica.values()]
-        self._waiting = set(feeds) or {self}
-        for plan, source in self._sources.items():
-            if isinstance(source, _Deltas):
-                connections.add(self._follow(plan, source))
-        for feed in feeds:
-            connections.add(feed.connect())
-        if not feeds:
-            self.feed(self, {}, None)
-
-    def _follow(self, plan: Plan, source: _Deltas) -> DisposableBase:
-        known: dict[Any, Cell] = {}
-
-        def take(item: Any) -> None:
-            changes: Changes = {}
-            for delta in cast("Iterable[Any]", item) if isinstance(item, (tuple, list)) else (item,):
-                if not isinstance(delta, Reset):
-                    if not (hasattr(delta, "key") and hasattr(delta, "after")):
-                        raise InvalidValue(
-                            f"an item of its source is a Delta or a tuple of them, not {delta!r:.80}",
-                            object="collection of deltas",
-                        )
-                    key, after = delta.key, delta.after
-                    before = changes[key][0] if key in changes else known.get(key)
-                    changes[key] = (before, None if isinstance(after, MissingType) else Value(own(after)))
-            for key, (_, cell) in changes.items():
-                known.pop(key, None)
-                if cell is not None:
-                    known[key] = cell
-            self.feed(None, {plan: merged({}, changes)}, None)
-
-        def on_next(item: Any) -> None:
-            self._host.on_loop(partial(self._host.take_turn, partial(self._guarded, take, item)))
-
-        def on_error(error: Exception) -> None:
-            self._host.on_loop(partial(self._fail, error))
-
-        return source.observable.subscribe(on_next, on_error)
-
-    def _guarded(self, take: Callable[[Any], None], item: Any) -> None:
-        if self._connections is not None:
-            try:
-                take(item)
-            except Exception as error:
-                self._fail(error)
-
-    def feed(self, feed: object, sources: dict[Plan, Changes], reset: Reset | None) -> None:
-        """Push the changes that one step made in some sources."""
-        self._waiting.discard(feed)
-        if self._waiting:
-            for plan, changes in sources.items():
-                self._early[plan] = merged(self._early.get(plan, {}), changes)
-            return
-        if not self.ready and self._early:
-            sources = {plan: merged(self._early.get(plan, {}), sources.get(plan, {})) for plan in self._sources}
-            self._early = {}
-        self._queue.append((sources, reset))
-        if not self._pushing:
-            self._pushing = True
-            try:
-                while self._queue and self._connections is not None:
-                    self._push(*self._queue.popleft())
-            finally:
-                self._pushing = False
-
-    def _push(self, sources: dict[Plan, Changes], reset: Reset | None) -> None:
-        try:
-            changes = self.graph.push(sources, self._host.clock.monotonic())
-        except Exception as error:
-            self._fail(error)
-            return
-        first, self.ready = not self.ready, True
-        self._set_timer()
-        if not (first or changes or reset):
-            return
-        step = _Step(self, changes, reset)
-        for observer in list(self._observers.values()):
-            if first:
-                observer.begin(self)
-            else:
-                observer.step(self, step)
-
-    # -- time and the end ------------------------------------------------------------------------------------
-
-    def _set_timer(self) -> None:
-        due = self.graph.due
-        if due is None or (self._timer is not None and self._timer[0] <= due):
-            return
-        if self._timer is not None:
-            self._timer[1].cancel()
-        self._timer = (due, self._host.spawn(self._wake(due), "window"))
-
-    async def _wake(self, due: float) -> None:
-        await self._host.clock.sleep(max(due - self._host.clock.monotonic(), 0))
-        self._timer = None
-        self._host.take_turn(lambda: self.feed(None, {}, None))
-
-    def _fail(self, error: Exception) -> None:
-        observers = list(self._observers.values())
-        self._observers.clear()
-        self._disconnect()
-        for observer in observers:
-            observer.fail(error)
-
-    def _disconnect(self) -> None:
-        connections, self._connections = self._connections, None
-        if self._timer is not None:
-            self._timer[1].cancel()
-            self._timer = None
-        self._ended()
-        if connections is not None:
-            connections.dispose()
-
-
-class _Feed:
-    """The prefixes of one manifest in a run: all of them change together."""
-
-    def __init__(self, run: _Run, sources: dict[Plan, _Prefixes]) -> None:
-        self._run = run
-        self._sources = sources
-        self._streams = next(iter(sources.values())).streams
-        self._reset: Reset | None = None
-
-    def connect(self) -> DisposableBase:
-        prefixes = tuple(prefix for source in self._sources.values() for prefix in source.prefixes)
-        shown = self._streams.shown_under(prefixes, watch=self._watch)
-        return CompositeDisposable(shown.subscribe(self._take), self._streams.replica.demand())
-
-    def _watch(self, turn: Turn, waits: bool) -> None:
-        event = turn.step.event
-        if isinstance(event, Loaded):
-            self._reset = Reset(event.state.version)  # the first load changes nothing that anyone has seen
-        elif not waits:
-            self._reset = None
-
-    def _take(self, item: Shown) -> None:
-        reset, self._reset = self._reset, None
-        self._run.feed(self, {plan: source.changes(item) for plan, source in self._sources.items()}, reset)
-
-
-def _read_cell(key: Any, cell: Cell) -> Any:
-    return cell.own()
-
-
-class _Teller(Generic[R]):
-    """Emits to one observer a function of the content, initially and after each change; equal results are skipped."""
-
-    def __init__(self, sender: Sender[R], begin: Callable[[_Run], R], step: Callable[[_Run, _Step], R]) -> None:
-        self._sender = sender
-        self._begin = begin
-        self._step = step
-
-    def begin(self, run: _Run) -> None:
-        self._sender.send(self._begin(run))
-
-    def step(self, run: _Run, step: _Step) -> None:
-        self._sender.send(self._step(run, step))
-
-    def fail(self, error: Exception) -> None:
-        self._sender.fail(error)
-
-
-# -- the public classes
-# ---------------------------------------------------------------------------------------------------
-
 
 class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
     """A live set of rows with keys, made by `Database.collection` or derived from other collections.
@@ -391,11 +60,11 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
         get the error and their subscriptions end.
     """
 
-    def __init__(self, streams: Streams, name: str, plan: Plan, sources: _Sources) -> None:
+    def __init__(self, streams: Streams, name: str, plan: Plan, sources: Sources) -> None:
         self._streams = streams
         self._plan = plan
         self._sources = sources
-        self._run: _Run | None = None
+        self._query: LiveQuery | None = None
         super().__init__(streams.replica, name, self._attach_with(_present_deltas, _changed_deltas))
 
     # -- content ---------------------------------------------------------------------------------------
@@ -411,12 +80,12 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
             NotLoaded: nothing has been read yet, or a value is not loaded: observe it first.
             Exception: whatever a function of the query raises.
         """
-        run = self._run
-        return run.snapshot() if run is not None and run.ready else self._computed()
+        query = self._query
+        return query.snapshot() if query is not None and query.ready else self._computed()
 
     def observe(self) -> Stream[Snapshot[K, V]]:
         """The current content, then the new content after each change. Snapshots share structure."""
-        attach = self._attach_with(_Run.snapshot, _changed_snapshot)
+        attach = self._attach_with(LiveQuery.snapshot, _changed_snapshot)
         return Stream(self._streams.replica, f"{self._name}.observe()", attach)
 
     def as_observable(self) -> Observable[tuple[Delta[K, V] | Reset, ...]]:
@@ -602,47 +271,47 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
             found = snapshot.get(None, MISSING)
             return own(empty) if found is MISSING else found
 
-        def begin(run: _Run) -> Any:
-            return of(run.snapshot())
+        def begin(query: LiveQuery) -> Any:
+            return of(query.snapshot())
 
-        attach = collection._attach_with(begin, lambda run, step: of(run.snapshot()))
+        attach = collection._attach_with(begin, lambda query, step: of(query.snapshot()))
         return Live(self._streams.replica, collection._name, attach, lambda: of(collection.value))
 
-    def _attach_with(self, begin: Callable[[_Run], R], step: Callable[[_Run, _Step], R]) -> Attach[R]:
+    def _attach_with(self, begin: Callable[[LiveQuery], R], step: Callable[[LiveQuery, Step], R]) -> Attach[R]:
         def attach(sender: Sender[R]) -> DisposableBase:
-            if self._run is None:
-                self._run = _Run(self._streams.replica, self._plan, self._sources, self._end)
-            return self._run.add(_Teller(sender, begin, step))
+            if self._query is None:
+                self._query = LiveQuery(self._streams.replica, self._plan, self._sources, self._end)
+            return self._query.add(Emitter(sender, begin, step))
 
         return cast("Attach[R]", self._streams.counted(attach))
 
     def _end(self) -> None:
-        self._run = None
+        self._query = None
 
     def _computed(self) -> Snapshot[Any, Any]:
         found: dict[Plan, Changes] = {}
         for plan in self._plan.in_order():
             if (source := self._sources.get(plan)) is not None:
-                if isinstance(source, _Deltas):
+                if isinstance(source, FromDeltas):
                     raise NotLoaded(
                         "it accumulates the items of an Observable", object=self._name, remedy="observe it first"
                     )
                 found[plan] = source.content(source.streams.replica)
         graph = Graph(self._plan)
         graph.push(found, self._streams.replica.clock.monotonic())
-        return Snapshot(graph.rows(), _read_cell)
+        return Snapshot(graph.rows(), read_cell)
 
 
-def _present_deltas(run: _Run) -> Deltas[Any, Any]:
-    return run.graph.deltas({key: (None, cell) for key, cell in run.graph.rows().items()})
+def _present_deltas(query: LiveQuery) -> Deltas[Any, Any]:
+    return query.graph.deltas({key: (None, cell) for key, cell in query.graph.rows().items()})
 
 
-def _changed_deltas(run: _Run, step: _Step) -> Deltas[Any, Any]:
+def _changed_deltas(query: LiveQuery, step: Step) -> Deltas[Any, Any]:
     return step.deltas
 
 
-def _changed_snapshot(run: _Run, step: _Step) -> Snapshot[Any, Any]:
-    return run.snapshot()
+def _changed_snapshot(query: LiveQuery, step: Step) -> Snapshot[Any, Any]:
+    return query.snapshot()
 
 
 class Sorted(Collection[K, V]):
@@ -720,11 +389,11 @@ def collection_of(streams: Streams, sources: tuple[str | Observable[Any], ...], 
             return codec.load(value) if typed else value
 
         plan = Plan(of_text=True)
-        parts.append(Collection(streams, name, plan, {plan: _Prefixes(streams, prefixes, load, typed)}))
+        parts.append(Collection(streams, name, plan, {plan: UnderPrefixes(streams, prefixes, load, typed)}))
     for source in sources:
         if isinstance(source, Observable):
             plan = Plan()
-            parts.append(Collection(streams, "collection of deltas", plan, {plan: _Deltas(source)}))
+            parts.append(Collection(streams, "collection of deltas", plan, {plan: FromDeltas(source)}))
     result = parts[0]
     for part in parts[1:]:
         result = result.union(part)
