@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 from rxmps3.errors import Corrupt, Error, Failure
 from rxmps3.model import valuetext
+from rxmps3.model.entries import ContentObject
 from rxmps3.model.missing import MISSING
 from rxmps3.model.state import Cause, Entry, EntryChange
 from rxmps3.replica import Replica
 from rxmps3.replica.router import Turn
 from rxmps3.replica.versions import Reset
+from rxmps3.storage.transfer import LARGE_BYTES
 from rxmps3.streams.stream import Sender
 from rxmps3.streams.texts import TextWait
 
 __all__ = ["Change", "ChangeSink", "Reset", "TurnSink"]
+
+AHEAD = 32
+"""The values of so many changes are fetched at a time."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,8 @@ class _Queued(NamedTuple):
 class ChangeSink:
     """One subscription to the changes of the keys under a prefix.
 
-    Values that are not loaded are fetched; later changes wait for them, so that events stay in order.
+    Values that are not loaded are fetched; later changes wait for them, so that events stay in order, while their own
+    values are fetched ahead, some at a time.
     """
 
     def __init__(self, replica: Replica, sender: Sender[Change]) -> None:
@@ -64,17 +73,23 @@ class ChangeSink:
         self._since, _ = replica.latest()
         self._queue: deque[_Queued] = deque()
         self._wait = TextWait(replica, "this stream waits for it")
+        self._ahead: set[asyncio.Task[None]] = set()
+        self._asked = 0
 
     def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
         if turn.number <= self._since:
             return
         self._queue.extend(self._queued(change) for change in changes if change.changed)
-        if not self._wait.running:
+        if self._wait.running:
+            self._fetch_ahead()
+        else:
             self._send_what_is_at_hand()
 
     def stop(self) -> None:
         self._queue.clear()
         self._wait.stop()
+        for task in self._ahead:
+            task.cancel()
 
     def _queued(self, change: EntryChange) -> _Queued:
         if change.cause == "remote":
@@ -89,8 +104,9 @@ class ChangeSink:
             if before is None or after is None:
                 first = self._queue[0]
                 self._wait.start(partial(self._fetch_both, first), partial(self._send_first, first))
+                self._fetch_ahead()
                 return
-            self._queue.popleft()
+            self._pop()
             self._send(change, before, after)
 
     def _send(self, change: EntryChange, before_text: str, after_text: str) -> None:
@@ -105,6 +121,33 @@ class ChangeSink:
             return
         version = change.after.version if change.after is not None else ""
         self._sender.send(Change(change.key, before, after, change.by, version, change.pending, change.cause))
+
+    def _pop(self) -> None:
+        self._queue.popleft()
+        self._asked = max(self._asked - 1, 0)
+
+    def _fetch_ahead(self) -> None:
+        """Fetch the values of the changes that come next."""
+        new = list(islice(self._queue, self._asked, AHEAD))
+        self._asked += len(new)
+        entries = [
+            entry
+            for queued in new
+            for entry, text in ((queued.change.before, queued.before), (queued.change.after, queued.after))
+            if entry is not None and text is None and self._is_to_fetch(entry)
+        ]
+        if entries:
+            task = self._replica.spawn(self._fetch_all(entries), "fetch ahead")
+            self._ahead.add(task)
+            task.add_done_callback(self._ahead.discard)
+
+    async def _fetch_all(self, entries: list[Entry]) -> None:
+        with suppress(Error):  # it is met again when it is their turn
+            await self._replica.values.fetch_all(entries)
+
+    def _is_to_fetch(self, entry: Entry) -> bool:
+        content = entry.content
+        return isinstance(content, ContentObject) and content.size <= LARGE_BYTES and self._peek(entry) is None
 
     async def _fetch_both(self, queued: _Queued) -> tuple[str, str] | Error:
         """The texts before and after a change; the error if they cannot be had."""
@@ -122,7 +165,7 @@ class ChangeSink:
         if not self._queue or self._queue[0] is not queued:
             return
         self._wait.stop()
-        self._queue.popleft()
+        self._pop()
         if isinstance(texts, Error):
             self._skip(texts)
         else:

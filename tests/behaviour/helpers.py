@@ -126,6 +126,11 @@ class Held:
         """Carry it out."""
         self._end(None)
 
+    @property
+    def given_up(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self._verdict.cancelled()
+
     def fail(self, error: Exception) -> None:
         """Answer with an error instead."""
         self._end(error)

@@ -73,6 +73,33 @@ async def test_one_download_serves_all_who_wait(pair: Pair) -> None:
     assert gate.holding == 0
 
 
+async def test_the_values_of_many_changes_come_at_the_same_time_and_in_order(pair: Pair) -> None:
+    writer, reader, gate, _ = pair
+    await looks(reader)
+    seen = trace(reader.changes())
+    for number in range(80):
+        await writer.put(f"k/{number % 70}", f"{number} {BIG}")
+    await looks(reader)
+    await eventually(lambda: gate.holding == 16)  # as many as one client asks for at a time
+    assert seen == []
+    gate.open()
+    await eventually(lambda: len(seen) == 80)
+    assert [change.after for change in seen] == [f"{number} {BIG}" for number in range(80)]
+    assert [change.before for change in seen[70:]] == [f"{number} {BIG}" for number in range(10)]
+
+
+async def test_a_stream_of_changes_that_ends_fetches_nothing_more(pair: Pair) -> None:
+    writer, reader, gate, _ = pair
+    await looks(reader)
+    subscription = reader.changes().subscribe()
+    for number in range(5):
+        await writer.put(f"k/{number}", f"{number} {BIG}")
+    await looks(reader)
+    held = [await gate.held() for _ in range(5)]
+    subscription.dispose()
+    await eventually(lambda: all(request.given_up for request in held))
+
+
 async def test_it_emits_the_snapshot_it_waited_for_and_then_the_newest(pair: Pair) -> None:
     writer, reader, gate, _ = pair
     await writer.put_all({"big": 0, "n": 0})
