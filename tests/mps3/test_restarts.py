@@ -11,14 +11,15 @@ import pytest
 
 import rxmps3
 from rxmps3 import MISSING, OutcomeUnknown
+from rxmps3.errors import InvalidInput
 from rxmps3.log.mps3 import operation
 from rxmps3.log.mps3.names import Namespace, Stamp
 from rxmps3.log.mps3.recovering import Recovery, held
 from rxmps3.log.mps3.ticking import milliseconds
 from rxmps3.model.state import ContentObject, Entry, Inline, Write, WriteId
-from rxmps3.storage import MemoryStorage
+from rxmps3.storage import Found, MemoryStorage, list_all
 from rxmps3.testing import FaultyStorage, ManualClock, Request
-from rxmps3.testing.faults import offline
+from rxmps3.testing.faults import deny, offline
 from rxmps3.testing.wrappers import Fault
 from tests.mps3.processes import LATE, Fate, World, virtually
 
@@ -228,6 +229,33 @@ def test_an_answer_lost_to_a_long_outage_doubles_nothing() -> None:
     virtually(main)
 
 
+@pytest.mark.parametrize("refusal", [rxmps3.AccessDenied, InvalidInput, rxmps3.BucketNotFound, rxmps3.Unavailable])
+def test_a_put_that_arrived_and_is_refused_when_it_comes_again_doubles_nothing(refusal: type[rxmps3.Error]) -> None:
+    """HTTP clients resend a PUT by themselves: the answer may be that to the second one."""
+
+    async def main() -> None:
+        world = World()
+        network = FaultyStorage(world.bucket)
+
+        async def again(request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage) -> Any:
+            answer = await proceed()
+            if request.verb != "put" or "json@" not in request.name:
+                return answer
+            faults.plan = deny()
+            raise refusal("refused", operation="put", object=request.name)
+
+        async with world.opened() as other, world.opened(network) as db:
+            await other.put("k", "before")
+            network.plan = again
+            receipt = db.put("k", 1)
+            await asyncio.sleep(4)
+            network.plan = ()
+            await receipt
+            assert await world.updates() == [{"k": True}, {"k": True}]
+
+    virtually(main)
+
+
 # -- operations of that time were collected ----------------------------------------------------------------------
 
 
@@ -294,6 +322,41 @@ def test_what_was_collected_is_known_again_by_the_base_of_what_is_left(versionin
             await db.close()
             assert len(await world.updates()) == count
             assert await world.fresh() == {"k": "after", "d": "after", "z": 2}
+
+    virtually(main)
+
+
+@pytest.mark.parametrize("suspended", [False, True], ids=["a dead process", "a process that slept"])
+def test_what_came_after_a_collection_does_not_tell_that_there_was_none(suspended: bool) -> None:
+    """An operation from before arrives once more, as the network may deliver it."""
+
+    async def main() -> None:
+        world = World()
+        network = FaultyStorage(world.bucket)
+        async with world.opened() as other:
+            await other.put("k", "before")
+            (first,) = await list_all(world.bucket, "manifest.json@")
+            before = await world.bucket.get(first.name)
+            assert isinstance(before, Found)
+            if suspended:
+                db = await world.opened(network)
+                network.plan = gone_after_the_next_operation()
+                receipt = db.put("k", 1)
+                await asyncio.sleep(1)
+                await other.put("k", "after")
+            else:
+                await world.dies("arrives", [{"k": 1}])
+            await _collected(other, world)
+            await world.bucket.put(first.name, before.body)
+            if suspended:
+                network.plan = ()
+                with pytest.raises(OutcomeUnknown, match="not sent again"):
+                    await receipt
+            else:
+                db, _ = await world.restarted()
+            assert len(await world.updates()) == 2
+            await db.close()
+            assert await world.fresh() == {"k": "after" if suspended else 1, "z": 2}
 
     virtually(main)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rxmps3.errors import AccessDenied
 from rxmps3.local.outbox import Outbox
 from rxmps3.log.mps3 import collecting, recovering
 from rxmps3.log.mps3 import log as mps3
@@ -199,6 +200,27 @@ def what_comes_after_a_write_that_nobody_can_tell_of_is_sent_again(mutant: Mutan
 
     mutant.replace(Recovery.out_of_reach, giving_up_all)
     mutant.replace(Recovery._names, lambda self, writes: set())  # pyright: ignore[reportPrivateUsage]
+
+
+@mutation("each write is in the log once", *map(harmed, drawn(206510)))
+def a_refusal_is_believed(mutant: Mutant) -> None:
+    """It may be the answer to a copy of the operation that the network has delivered later."""
+    put = Mps3Log._put  # pyright: ignore[reportPrivateUsage]
+
+    async def believing(self: Any, *args: Any) -> bool:
+        try:
+            return await put(self, *args)
+        except AccessDenied:
+            self._attempt = None
+            raise
+
+    mutant.replace(put, believing)
+
+
+@mutation("each write is in the log once", *map(harmed, drawn(208489)))
+def an_operation_that_came_too_late_tells_that_none_was_collected(mutant: Mutant) -> None:
+    """It may have come after the collection."""
+    mutant.replace(recovering.stored_at, lambda one: None, within=recovering)  # pyright: ignore[reportUnknownLambdaType]
 
 
 @mutation("each write is in the log once", LAST_WORDS)

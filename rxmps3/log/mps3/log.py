@@ -599,19 +599,17 @@ class Mps3Log:
         name = f"{self._manifest}@{stamp.text}"
         began = self._clock.monotonic()
         body = codec.encode(operation.files, update)
+        self._attempt = _Attempt(stamp, after)  # also if it is refused: that may be the answer to a PUT that was resent
         try:
             stored = await self._storage.put(name, body)
-        except Unavailable:
-            self._attempt = _Attempt(stamp, after)
-            raise
         except InvalidInput as error:
-            self._attempt = _Attempt(stamp, after)  # it may be the refusal of a PUT that the HTTP client has resent
             await self._refresh()
             self._attempt = None
             if stamp.text in self._seen:
                 return True
             del self._own_operations[stamp.text]
             raise EntryRefused(error, len(body)) from error
+        self._attempt = None
         latency = self._clock.monotonic() - began
         if stored.date is None or abs(stamp.time - milliseconds(stored.date)) < LAG - MARGIN:
             if stored.date is not None:
@@ -734,13 +732,19 @@ class Mps3Log:
         self._attempt = None
 
     async def _is_in_the_log(self, stamp: Stamp) -> bool | None:
-        """Whether an operation that may be older than the window is valid; None if no operations that old remain."""
+        """Whether an operation that may be older than the window is valid; None if no valid ones that old remain."""
         prefix = f"{self._manifest}@"
-        page = await self._timed(self._storage.list(prefix, after=prefix + stamp.text[:-1], limit=1))
-        if not page.objects:
-            return None
-        one = page.objects[0]
-        return one.name == prefix + stamp.text and codec.is_valid(stamp, stored_at(one))
+        cursor: str | None = None
+        while True:
+            page = await self._timed(self._storage.list(prefix, after=prefix + stamp.text[:-1], cursor=cursor))
+            for one in page.objects:
+                other = parse_stamp(one.name[len(prefix) :])
+                valid = other is not None and codec.is_valid(other, stored_at(one))
+                if valid or other == stamp:
+                    return valid and other == stamp
+            cursor = page.cursor
+            if cursor is None:
+                return None
 
     async def _recover(self, writes: Sequence[Write]) -> bool:
         """Determine and emit the outcome of writes of an earlier process; True if any was determined.

@@ -148,10 +148,11 @@ class Recovery:
             page = await self._storage.list(self._prefix, cursor=cursor)
             for one in page.objects:
                 stamp = parse_stamp(one.name[len(self._prefix) :])
-                if stamp is not None and stamp.time <= time:
+                if stamp is None or not codec.is_valid(stamp, stored_at(one)):
+                    continue  # it may have come after those of its time had been collected
+                if stamp.time <= time:
                     return stamps[::-1][:_MOST]
-                if stamp is not None and codec.is_valid(stamp, stored_at(one)):
-                    stamps.append(stamp)
+                stamps.append(stamp)
             cursor = page.cursor
             if cursor is None:
                 if stamps:
