@@ -92,9 +92,9 @@ class ChangeSink:
             task.cancel()
 
     def _queued(self, change: EntryChange) -> _Queued:
-        if change.cause == "remote":
-            return _Queued(change, None, None)
-        return _Queued(change, self._peek(change.before), self._peek(change.after))
+        """With the texts that perhaps nobody else has any more when it is their turn."""
+        after = None if change.cause == "remote" else self._peek(change.after)
+        return _Queued(change, self._peek(change.before), after)
 
     def _send_what_is_at_hand(self) -> None:
         while self._queue:

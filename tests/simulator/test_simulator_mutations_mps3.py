@@ -223,6 +223,16 @@ def an_operation_that_came_too_late_tells_that_none_was_collected(mutant: Mutant
     mutant.replace(recovering.stored_at, lambda one: None, within=recovering)  # pyright: ignore[reportUnknownLambdaType]
 
 
+@mutation("nothing unexpected fails", *map(harmed, drawn(221188)))
+def an_operation_that_has_left_the_window_was_not_seen(mutant: Mutant) -> None:
+    """The answer to its PUT came that late."""
+
+    def is_seen(self: Any, stamp: Stamp) -> bool:
+        return stamp.text in self._seen
+
+    mutant.replace(Mps3Log._was_seen, is_seen)
+
+
 @mutation("each write is in the log once", LAST_WORDS)
 def the_last_operation_of_a_dead_process_is_not_waited_for(mutant: Mutant) -> None:
     recover = Mps3Log._recover  # pyright: ignore[reportPrivateUsage]

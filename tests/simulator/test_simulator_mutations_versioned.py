@@ -17,9 +17,11 @@ from rxmps3.log.versioned.order import Base
 from rxmps3.log.versioned.pace import ListingPace
 from rxmps3.log.versioned.reading import fetch_bodies, list_versions
 from rxmps3.model import state
-from rxmps3.model.state import Committed, ManifestVersion, State
+from rxmps3.model.state import Committed, EntryChange, ManifestVersion, State
+from rxmps3.streams.events import ChangeSink
 from tests.mutating import Mutant
 from tests.simulator import Plan, draw_plan, play
+from tests.simulator.drawing import harmed
 from tests.simulator.mutations import Mutations
 from tests.simulator.plans import LATE_CAUSE, OVERTAKEN, UNHEARD_OF
 
@@ -187,6 +189,19 @@ def a_checkpoint_is_of_what_is_not_settled(mutant: Mutant) -> None:
         return Base(history.state, history.base.count + len(history.placed), history.base.chain)
 
     mutant.replace(VersionedLog.base, present)
+
+
+@mutation("changes follow each other", harmed(draw_plan(212201, protocol="versioned")))
+def a_change_does_not_keep_the_text_of_an_own_value(mutant: Mutant) -> None:
+    """A client that loads the log finds its write in it, and overwritten. Which version of the value's object is its
+    own it has never learned."""
+    queued = ChangeSink._queued
+
+    def looked_up_later(self: Any, change: EntryChange) -> Any:
+        kept = queued(self, change)
+        return kept._replace(before=None) if change.cause == "remote" else kept
+
+    mutant.replace(queued, looked_up_later)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)

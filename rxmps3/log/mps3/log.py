@@ -605,7 +605,7 @@ class Mps3Log:
         except InvalidInput as error:
             await self._refresh()
             self._attempt = None
-            if stamp.text in self._seen:
+            if self._was_seen(stamp):
                 return True
             del self._own_operations[stamp.text]
             raise EntryRefused(error, len(body)) from error
@@ -616,7 +616,7 @@ class Mps3Log:
                 self._dated.heard(stored.date)
                 self._server.heard(stored.date, self._clock.now(), latency)
             async with self._turning:
-                if stamp.text in self._seen:
+                if self._was_seen(stamp):
                     return True
                 if self._window and stamp.time < self._window[0].stamp.time - WINDOW:
                     # this process was suspended: what it has read since rests on this operation, or on later ones
@@ -629,13 +629,17 @@ class Mps3Log:
         self._dated.heard(stored.date)
         self._attempt = _Attempt(stamp, after)  # if one of these requests fails, the outcome is determined later
         await self._refresh()
-        near = stamp.text in self._seen  # enough after all
+        near = self._was_seen(stamp)  # enough after all
         if not near:
             self._server.set(stored.date, self._clock.now(), latency)
             await self._storage.delete(name)  # every client ignores it
             del self._own_operations[stamp.text]
         self._attempt = None
         return near
+
+    def _was_seen(self, stamp: Stamp) -> bool:
+        """Whether an own operation was seen, if only while it was in the window."""
+        return stamp.text in self._seen or stamp.text not in self._own_operations
 
     def _window_with(self, operation: Operation) -> list[Operation]:
         """The window with this operation added."""
@@ -713,8 +717,8 @@ class Mps3Log:
         stamp = attempt.stamp
         while True:
             await self._refresh()
-            if stamp.text in self._seen or stamp.text not in self._own_operations:
-                break  # it was seen, if only while it was in the window
+            if self._was_seen(stamp):
+                break
             now = milliseconds(self.date) if self.date is not None else self._server.time(self._clock.now())
             left = stamp.time + LAG + MARGIN - now
             if left < 0:
