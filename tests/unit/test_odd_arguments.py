@@ -239,3 +239,13 @@ async def test_errors_name_the_method_that_was_called() -> None:
                 with pytest.raises(rxmps3.NotLoaded) as caught:
                     call()
                 assert caught.value.operation == operation
+
+
+def test_of_waiting_for_a_receipt() -> None:
+    with rxmps3.blocking.connect("memory:") as db:
+        receipt = db.put("k", 1)
+        assert receipt.wait(float("inf")) == receipt.stored.wait(10**400) == receipt.version
+        for odd in ("x", b"x", [], float("nan"), True):
+            for wait in (receipt.wait, receipt.stored.wait, db.put("k", 2).wait):
+                with pytest.raises(rxmps3.InvalidOption, match=r"wait: timeout is a number of seconds"):
+                    wait(odd)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
