@@ -48,6 +48,7 @@ def nats(url: str, *, name: str = "", **options: Any) -> Bell:
     Raises:
         InvalidOption: the URL names no server, or nats-py is not installed.
     """
+    _check_text(url)
     _check_server(url if "//" in url else f"nats://{url}")
     return NatsBell(url, name, options)
 
@@ -86,8 +87,14 @@ def http(url: str, *, token: str = "", name: str = "") -> Bell:
     return HttpBell(url, token, name)
 
 
+def _check_text(url: object) -> None:
+    if not isinstance(url, str):
+        raise InvalidOption(f"the address of a bell is text, not {url!r:.80}", remedy="write SCHEME://HOST:PORT")
+
+
 def _check_server(url: str) -> None:
     """Refuse what can never be reached: a bell that fails is tried again and again, without a word."""
+    _check_text(url)
     if "," in url or url.lower().startswith("unix:"):
         return  # several servers, a path
     try:
@@ -115,6 +122,7 @@ def sqs(address: str, *, name: str = "", **options: Any) -> Bell:
     Raises:
         InvalidOption: the address is neither.
     """
+    _check_text(address)
     return SqsBell(address, name, options)
 
 
@@ -125,6 +133,7 @@ def from_url(url: str) -> Bell:
     Raises:
         InvalidOption: there is no such bell, or its package is not installed.
     """
+    _check_text(url)
     scheme, _, rest = url.partition(":")
     match scheme.lower():
         case "nats" | "tls" | "ws" | "wss":

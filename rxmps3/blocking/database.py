@@ -24,11 +24,12 @@ from rxmps3.blocking.transaction import Transaction
 from rxmps3.database import connect as opening
 from rxmps3.database import database as client
 from rxmps3.database.receipts import Receipts
-from rxmps3.database.transaction import check_alone
+from rxmps3.database.transaction import check_alone, names_of, of_one_key
 from rxmps3.errors import InvalidKey, NotSent
 from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.replica.receipt import Receipt
 from rxmps3.runtime.clock import spawn
+from rxmps3.runtime.timeouts import checked_timeout
 from rxmps3.storage.base import Storage
 
 __all__ = ["Database", "connect"]
@@ -111,7 +112,7 @@ class Database(DatabaseDelegation, KeyMapping):
         if manifests is None:
             return self._database.put(key, value, if_version=if_version)
         check_alone(if_version)
-        return self.put_all({key: value}, manifests=manifests)
+        return self.put_all(of_one_key(key, value), manifests=manifests)
 
     @overload
     def put_all(self, values: Mapping[str, Any]) -> Receipt: ...
@@ -123,9 +124,9 @@ class Database(DatabaseDelegation, KeyMapping):
         """Set and delete several keys in one atomic write, as `rxmps3.Database.put_all`."""
         if manifests is None:
             return self._database.put_all(values)
-        if isinstance(manifests, str) or self._portal.is_here:
+        if self._portal.is_here:
             return self._database.put_all(values, manifests=manifests)
-        names = tuple(manifests)
+        names = names_of(manifests, "put_all")
 
         async def write() -> Receipts:
             return self._database.put_all(values, manifests=names)
@@ -242,7 +243,7 @@ class Database(DatabaseDelegation, KeyMapping):
 
         return Database(self._portal, self._portal.call("manifest", open_manifest), root=False)
 
-    def close(self, timeout: float = _CLOSE_WITHIN) -> None:
+    def close(self, timeout: float | None = _CLOSE_WITHIN) -> None:
         """Send what is pending, for at most ``timeout`` seconds, and close. Raises as `rxmps3.Database.close`.
 
         If the wait is interrupted, closing continues; another ``close``, and the end of the interpreter, wait for it.
@@ -250,6 +251,7 @@ class Database(DatabaseDelegation, KeyMapping):
         """
         if self._portal.in_its_process and self._portal.ended:
             return
+        checked_timeout(timeout, "close")
         self._portal.call("close", lambda: _closed(self._database, timeout))
 
     def __enter__(self) -> Database:
@@ -271,7 +273,7 @@ class Database(DatabaseDelegation, KeyMapping):
         return f"<blocking {self._handle!r}>"
 
 
-async def _closed(database: client.Database, timeout: float) -> None:
+async def _closed(database: client.Database, timeout: float | None) -> None:
     """Close it, or wait for the closing that is under way."""
     closing = _closings.get(database)
     if closing is None:

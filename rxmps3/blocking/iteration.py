@@ -12,6 +12,7 @@ from reactivex import Observable
 
 from rxmps3.errors import Overloaded
 from rxmps3.operators.iteration import MOST_BEHIND, check_iteration
+from rxmps3.runtime.timeouts import checked_timeout
 
 __all__ = ["BlockingIteration"]
 
@@ -40,7 +41,7 @@ class BlockingIteration(Generic[T]):
     ) -> None:
         check_iteration(source, keep)
         self._items: deque[T] = deque(maxlen=None if keep == "all" else keep)
-        self._timeout = timeout
+        self._timeout = checked_timeout(timeout, "iterate")
         self._check = check
         self._arrived = threading.Condition()
         self._ended = False

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from rxmps3.blocking import transaction
 from rxmps3.blocking.portal import Portal
 from rxmps3.blocking.transaction import Transaction
-from rxmps3.database.transaction import Transactions
+from rxmps3.database.transaction import Transactions, check_function
 from rxmps3.streams.key import ABSENT, Key
 
 __all__ = ["BlockingKey"]
@@ -33,6 +33,7 @@ class BlockingKey(Key[T]):
 
     def update(self, fn: Callable[[T], T], attempts: int = 10) -> T:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]  # as elsewhere on this face
         """Set the key to the result of a plain function of its value, as `rxmps3.Key.update`."""
+        check_function(fn, "update")
 
         def change(begun: Transaction) -> T:
             value = fn(self.loaded(begun.get(self.name, ABSENT)))

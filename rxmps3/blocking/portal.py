@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from rxmps3.errors import Closed, WrongLoop
 from rxmps3.runtime.clock import SystemClock
 from rxmps3.runtime.event_loop import BESIDE_THREADS
+from rxmps3.runtime.timeouts import checked_timeout
 
 __all__ = ["Portal", "at_exit", "portal"]
 
@@ -100,8 +101,10 @@ class Portal:
 
         Raises:
             TimeoutError: it was not done in time, and is cancelled, as it is if the wait is interrupted.
+            InvalidOption: ``timeout`` is no number.
         """
         self.check(operation)
+        timeout = checked_timeout(timeout, operation)
 
         async def run() -> T:
             BESIDE_THREADS.set(True)

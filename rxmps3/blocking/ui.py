@@ -11,6 +11,8 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase
 from reactivex.disposable import CompositeDisposable, Disposable
 
+from rxmps3.errors import InvalidOption
+
 __all__ = ["UiQueue"]
 
 T = TypeVar("T")
@@ -40,7 +42,16 @@ class UiQueue:
         self._numbers = count()
 
     def watch(self, source: Observable[T], show: Callable[[T], object]) -> DisposableBase:
-        """Have `drain` call ``show`` with the latest item, until disposed."""
+        """Have `drain` call ``show`` with the latest item, until disposed.
+
+        Raises:
+            InvalidOption: one is no Observable, or the other no function.
+        """
+        if not isinstance(source, Observable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            remedy = "such as db.observe(key)"
+            raise InvalidOption(f"it watches an Observable, not {source!r:.80}", operation="watch", remedy=remedy)
+        if not callable(show):
+            raise InvalidOption(f"items are shown by a function, not by {show!r:.80}", operation="watch")
         number = next(self._numbers)
         watching = True
 

@@ -66,6 +66,8 @@ class Connection:
         Raises:
             InvalidOption: it is open already with other options than these.
         """
+        if not isinstance(manifest, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidOption("a manifest's name is text", object=f"manifest {manifest!r:.80}")
         self.ledger.use(options.budget, options.prices)
         replica = self._replicas.get(manifest)
         if replica is None:

@@ -7,8 +7,9 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
+from math import inf
 from types import TracebackType
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, cast, overload
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase
@@ -20,7 +21,7 @@ from rxmps3.database.new_key import KeyMaker
 from rxmps3.database.past.history import Difference, History, KeyVersion, When
 from rxmps3.database.past.past import Past
 from rxmps3.database.past.reading import Recorded
-from rxmps3.database.prefix import PAGE, PrefixRead, paged, under
+from rxmps3.database.prefix import PAGE, PrefixRead, check_entries, paged, under
 from rxmps3.database.presence.presence import CLOSE_WITHIN, Presence, Presences
 from rxmps3.database.receipts import Receipts
 from rxmps3.database.transaction import (
@@ -31,9 +32,11 @@ from rxmps3.database.transaction import (
     check_function,
     check_values,
     conditions_of,
+    names_of,
+    of_one_key,
 )
 from rxmps3.database.undo import UndoActions
-from rxmps3.errors import Closed, Corrupt, Error, Failure, InvalidOption, NotSent
+from rxmps3.errors import Closed, Corrupt, Error, Failure, InvalidOption, NotLoaded, NotSent
 from rxmps3.log.protocol import Progress, ProtocolName, Report
 from rxmps3.model import jsontext, valuetext
 from rxmps3.model.conditions import Conditions
@@ -54,6 +57,7 @@ from rxmps3.runtime.clock import give_way
 from rxmps3.runtime.garbage import collected_later
 from rxmps3.runtime.no_pickle import BoundToProcess
 from rxmps3.runtime.rich_repr import bundle
+from rxmps3.runtime.timeouts import checked_timeout
 from rxmps3.storage.metered import charged_to
 from rxmps3.streams.collection import Collection, collection_of
 from rxmps3.streams.events import Change, Reset
@@ -131,7 +135,7 @@ class Database(BoundToProcess):
             Closed: the database is closed.
             Overloaded: more than ``max_pending`` writes wait for their commit.
         """
-        return self._write("put", {key: value}, manifests, conditions_of(key, if_version))
+        return self._put("put", key, value, manifests, if_version)
 
     def put_file(
         self,
@@ -155,7 +159,8 @@ class Database(BoundToProcess):
 
         The receipt raises `Rejected` if the file is gone or has changed before it was uploaded.
         """
-        return self.put(key, file_ref(given_path(path, "put_file"), content_type), if_version=if_version)
+        file = file_ref(given_path(path, "put_file"), content_type)
+        return cast("Receipt", self._put("put_file", key, file, None, if_version))
 
     @overload
     def put_all(self, values: Mapping[str, Any]) -> Receipt: ...
@@ -181,7 +186,18 @@ class Database(BoundToProcess):
         self, key: str, *, if_version: str | MissingType | None = None, manifests: Iterable[str] | None = None
     ) -> Receipt | Receipts:
         """Delete a key; deleting a missing key is allowed. Otherwise as `put`."""
-        return self._write("delete", {key: MISSING}, manifests, conditions_of(key, if_version))
+        return self._put("delete", key, MISSING, manifests, if_version)
+
+    def _put(
+        self,
+        operation: str,
+        key: str,
+        value: Any,
+        manifests: Iterable[str] | None,
+        if_version: str | MissingType | None,
+    ) -> Receipt | Receipts:
+        values = of_one_key(key, value)
+        return self._write(operation, values, manifests, conditions_of(key, if_version, operation))
 
     def _write(
         self,
@@ -193,14 +209,12 @@ class Database(BoundToProcess):
         self._check_may_write(operation)
         if conditions is not None:
             self._replica.check_linear(operation)
+            self._replica.check_loaded(conditions.keys, operation)
         if manifests is None:
             return self._replica.write_nowait(Draft(values, conditions, origin=self._undo.origin))
         check_alone(conditions)
-        if isinstance(manifests, str):
-            raise InvalidOption("manifests is a list of names, not one name", operation=operation)
-        replicas = {name: self._connection.replica(name, self._options) for name in manifests}
-        if not replicas:
-            raise InvalidOption("manifests is empty", operation=operation)
+        names = names_of(manifests, operation)
+        replicas = {name: self._connection.replica(name, self._options) for name in names}
         planned = {name: replica.check(values) for name, replica in replicas.items()}  # all of them, or none
         sharing = all(replica.protocol == "mps3" for replica in replicas.values())
         shared = SharedValues(next(iter(planned.values()))) if sharing else None
@@ -220,7 +234,7 @@ class Database(BoundToProcess):
     def create(self, key: str, value: Any) -> Receipt:
         """Set a key that does not exist; if it does, the receipt raises `Conflict`. Short for
         ``if_version=MISSING``."""
-        return self.put(key, value, if_version=MISSING)
+        return cast("Receipt", self._put("create", key, value, None, MISSING))
 
     def patch(self, key: str, patch: Any) -> Receipt:
         """Change part of a key's value by a JSON merge patch (RFC 7386): null deletes a member, arrays are replaced.
@@ -254,7 +268,12 @@ class Database(BoundToProcess):
     def _derive(self, key: str, derivation: Derivation, operation: str) -> Receipt:
         self._check_may_write(operation)
         self._replica.check_linear(operation)
-        return self._make(Draft(derived={key: derivation}))
+        derived = of_one_key(key, derivation)
+        self._replica.check_loaded(derived, operation)
+        try:
+            return self._make(Draft(derived=derived))
+        except NotLoaded as error:
+            raise NotLoaded(error.what, operation=operation, object=error.object, remedy=error.remedy) from None
 
     @overload
     async def transact(self, fn: Callable[[Transaction], Awaitable[T]], attempts: int = 10) -> T: ...
@@ -309,6 +328,7 @@ class Database(BoundToProcess):
             default: the argument of ``fn`` if the key does not exist.
         """
         check_function(fn, "update")
+        self._replica.check_loaded((self._replica.placing.check_key(key),), "update")
         return await self._transactions.run(lambda tx: changed(tx, key, fn, default), attempts, "update")
 
     async def undo(self) -> str:
@@ -486,7 +506,9 @@ class Database(BoundToProcess):
         Raises:
             Corrupt: a value's object is missing or does not match the log.
             Unavailable, AccessDenied: the storage does not answer or refuses.
+            InvalidOption: these are not entries by key.
         """
+        check_entries(entries)
         texts = await self._replica.values.fetch_all(list(entries.values()))
         return dict(zip(entries, texts, strict=True))
 
@@ -820,20 +842,23 @@ class Database(BoundToProcess):
         self._children.append(child)
         return child
 
-    async def close(self, timeout: float = 10.0) -> None:
+    async def close(self, timeout: float | None = 10.0) -> None:
         """Wait for pending commits, then complete the streams of this handle and stop what no other handle shares.
 
         If another handle of this process shares the replica, that one continues committing, and this returns at once.
         If this is cancelled, it no longer waits for commits, but ends all the same; what is lost is logged.
 
         Args:
-            timeout: seconds to wait for pending writes.
+            timeout: seconds to wait for pending writes; None waits as long as it takes.
 
         Raises:
+            InvalidOption: ``timeout`` is no number; the database stays open.
             NotSent: some writes were not committed in time and are not kept on disk; ``keys`` names them.
         """
         if self._closed:
             return
+        seconds = checked_timeout(timeout, "close")
+        timeout = inf if seconds is None else seconds
         self._replica.check_loop()
         self._closed = True
         try:

@@ -22,6 +22,12 @@ def given_path(path: object, operation: str) -> Path:
         raise InvalidValue(str(error), operation=operation, object=f"file {path!r}") from None
     if "\0" in str(given):
         raise InvalidValue("a path has no null character", operation=operation, object=f"file {path!r:.80}")
+    try:
+        os.fsencode(given)
+    except UnicodeEncodeError as error:
+        raise InvalidValue(
+            f"not a path: a lone surrogate at position {error.start}", operation=operation, object=f"file {path!r:.80}"
+        ) from None
     return given
 
 

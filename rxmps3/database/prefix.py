@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
+from rxmps3.errors import InvalidOption
 from rxmps3.model.snapshot import Snapshot
 from rxmps3.model.state import Entries, Entry, View
 
-__all__ = ["PAGE", "PrefixRead", "paged", "under"]
+__all__ = ["PAGE", "PrefixRead", "check_entries", "paged", "under"]
 
 PAGE = 1000
 """How many keys a page has."""
@@ -20,6 +21,17 @@ def under(view: View, prefix: str, first: int | None, last: int | None) -> Entri
     cells = view.under(prefix).cells
     start, stop = (0, first) if last is None else (max(0, len(cells) - last), None)
     return Entries(cells.slice(start, len(cells) if stop is None else stop))
+
+
+def check_entries(entries: object) -> None:
+    """Raise `InvalidOption` for what is no mapping of entries."""
+    is_mapping = isinstance(entries, Mapping)
+    if not is_mapping or not all(isinstance(entry, Entry) for entry in cast("Mapping[Any, Any]", entries).values()):
+        raise InvalidOption(
+            f"the texts of entries are read, not of {entries!r:.80}",
+            operation="read_texts",
+            remedy="give a mapping of keys to some entries of db.states.value",
+        )
 
 
 def paged(entries: Mapping[str, Entry], size: int) -> Iterator[dict[str, Entry]]:

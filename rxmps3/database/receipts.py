@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Generator, Iterator, Mapping
 
 from rxmps3.replica.receipt import Receipt
+from rxmps3.runtime.timeouts import checked_timeout
 
 __all__ = ["Receipts"]
 
@@ -55,8 +56,10 @@ class Receipts(Mapping[str, Receipt]):
 
         Raises:
             TimeoutError: not within that time.
+            InvalidOption: ``timeout`` is no number.
             WrongLoop, Rejected, Closed, NotSent: as `Receipt.wait`.
         """
+        timeout = checked_timeout(timeout, "wait")
         deadline = None if timeout is None else self._monotonic() + timeout
         for receipt in self._receipts.values():
             receipt.wait(None if deadline is None else max(0.0, deadline - self._monotonic()))

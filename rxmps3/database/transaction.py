@@ -10,7 +10,7 @@ from inspect import isawaitable
 from typing import Any, TypeVar, cast
 
 from rxmps3.database.prefix import under
-from rxmps3.errors import Closed, Conflict, Error, InvalidOption, InvalidValue
+from rxmps3.errors import Closed, Conflict, Error, InvalidKey, InvalidOption, InvalidValue
 from rxmps3.model import valuetext
 from rxmps3.model.conditions import Conditions, Range, Seen, broken, seen
 from rxmps3.model.missing import MISSING
@@ -23,7 +23,17 @@ from rxmps3.replica.writer import Draft
 from rxmps3.runtime.backoff import full_jitter
 from rxmps3.storage.patient import patiently
 
-__all__ = ["Transaction", "Transactions", "changed", "check_alone", "check_function", "check_values", "conditions_of"]
+__all__ = [
+    "Transaction",
+    "Transactions",
+    "changed",
+    "check_alone",
+    "check_function",
+    "check_values",
+    "conditions_of",
+    "names_of",
+    "of_one_key",
+]
 
 _FIRST_WAIT = 0.005
 _LONGEST_WAIT = 0.2
@@ -108,6 +118,7 @@ class Transaction:
         """The entries under a prefix, sorted by key, without its own changes. No I/O. They become conditions, as in a
         read."""
         self._check_running()
+        check_prefix(prefix)
         self._claim.ask(prefixes=[prefix])
         self._go_forward()
         return self._under(prefix, None, None)
@@ -136,7 +147,7 @@ class Transaction:
 
     def put(self, key: str, value: Any) -> None:
         """Set a key; `MISSING` deletes. Raises `InvalidKey`, `InvalidValue`, `Closed`."""
-        self.put_all({key: value})
+        self.put_all(of_one_key(key, value))
 
     def put_all(self, values: Mapping[str, Any]) -> None:
         """Set and delete several keys. Otherwise as `put`."""
@@ -373,7 +384,15 @@ def check_function(fn: object, operation: str) -> None:
         raise InvalidOption(f"give a function, not {fn!r:.80}", operation=operation)
 
 
-def conditions_of(key: str, if_version: object) -> Conditions | None:
+def of_one_key(key: str, value: T) -> dict[str, T]:
+    """A mapping with one key. Raises `InvalidKey` for one that no mapping takes, such as a list."""
+    try:
+        return {key: value}
+    except TypeError:
+        raise InvalidKey(f"a key is a str, not {type(key).__name__}", object=f"key {key!r:.80}") from None
+
+
+def conditions_of(key: str, if_version: object, operation: str) -> Conditions | None:
     """The condition that a key is at one version; `MISSING` requires that it does not exist.
 
     Raises:
@@ -387,10 +406,20 @@ def conditions_of(key: str, if_version: object) -> Conditions | None:
         return Conditions({key: Seen(if_version)})
     raise InvalidOption(
         f"if_version is a version id or MISSING, not {if_version!r:.80}",
-        operation="put",
+        operation=operation,
         object=f"key {key!r:.80}",
         remedy="MISSING requires that the key does not exist",
     )
+
+
+def names_of(manifests: object, operation: str) -> list[str]:
+    """The names of several manifests. Raises `InvalidOption` for a single text, and for what is no name."""
+    names = list(cast("Iterable[object]", manifests)) if isinstance(manifests, Iterable) else [None]
+    if isinstance(manifests, (str, bytes)) or not all(isinstance(name, str) for name in names):
+        raise InvalidOption(f"manifests is a list of names, not {manifests!r:.80}", operation=operation)
+    if not names:
+        raise InvalidOption("manifests is empty", operation=operation)
+    return cast("list[str]", names)
 
 
 def check_alone(if_version: object) -> None:

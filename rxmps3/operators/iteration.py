@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections import deque
 from collections.abc import AsyncIterator
@@ -29,8 +30,8 @@ def check_iteration(source: object, keep: object) -> None:
         raise InvalidOption(
             f"it goes over an Observable, not {source!r:.80}", operation="iterate", remedy="such as db.observe(key)"
         )
-    if keep != "all" and (type(keep) is not int or keep < 1):
-        raise InvalidOption(f"keep is a positive number or 'all', not {keep!r}", operation="iterate")
+    if keep != "all" and (type(keep) is not int or not 0 < keep <= sys.maxsize):
+        raise InvalidOption(f"keep is a positive number or 'all', not {keep!r:.80}", operation="iterate")
 
 
 class Iteration(Generic[T]):

@@ -18,6 +18,7 @@ from rxmps3.replica.stages import ObserverRaised, Stage, Teller
 from rxmps3.runtime.event_loop import refuse_on_a_loop
 from rxmps3.runtime.no_pickle import BoundToProcess
 from rxmps3.runtime.rich_repr import bundle
+from rxmps3.runtime.timeouts import checked_timeout
 
 __all__ = ["Receipt", "Stage"]
 
@@ -104,12 +105,13 @@ class _Milestone:
 
     def wait(self, timeout: float | None = None) -> str:
         """Block this thread until it is reached. Raises as `Receipt.wait`."""
+        seconds = checked_timeout(timeout, "wait")
         if self._outcome is None:
             self._check()
         reached = threading.Event()
         forget = self.on_reached(reached.set)
         try:
-            if not reached.wait(timeout):
+            if not reached.wait(seconds):
                 raise TimeoutError(f"not reached within {timeout} s; the write stays pending")
         finally:
             forget()
@@ -201,6 +203,7 @@ class Receipt(BoundToProcess):
 
         Raises:
             TimeoutError: it is still pending; it stays so.
+            InvalidOption: ``timeout`` is no number.
             RuntimeError: called on a thread whose event loop it would block.
         """
         return self._committed.wait(timeout)

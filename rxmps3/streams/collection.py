@@ -150,9 +150,10 @@ class Collection(Stream[tuple[Delta[K, V] | Reset, ...]], Generic[K, V]):
         return cast("Collection[K | L, V | W]", self._with(other, "union", lambda inputs: Union()))
 
     def window(self, seconds: float) -> Collection[K, V]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The rows set within the last ``seconds``, by the time when they were seen here.
+        """The rows whose value changed within the last ``seconds``, by the time when that was seen here.
 
-        Rows that exist when the collection is first observed count as set at that moment. A change costs O(1).
+        Rows that exist when the collection is first observed count as changed at that moment. Setting a row again to
+        the same value is no change: a sign of life needs a value that differs, such as a time. A change costs O(1).
         """
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= sys.float_info.max:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidOption(f"a window is a positive number of seconds, not {seconds!r}", operation="window")

@@ -14,7 +14,7 @@ from reactivex import abc
 from reactivex.abc import DisposableBase
 from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable
 
-from rxmps3.errors import Corrupt, Error, Failure, InvalidValue, NotLoaded
+from rxmps3.errors import Corrupt, Error, Failure, InvalidOption, InvalidValue, NotLoaded
 from rxmps3.model import jsontext, valuetext
 from rxmps3.model.derivations import MergePatch
 from rxmps3.model.missing import MISSING, MissingType
@@ -160,6 +160,8 @@ class Key(Live[T], abc.ObserverBase[T]):
             Conflict, Unsupported, and the rest: as ``db.update``.
         """
 
+        if not callable(fn):  # pyright: ignore[reportUnnecessaryComparison]
+            raise InvalidOption(f"give a function, not {fn!r:.80}", operation="update", object=f"key {self.name!r}")
         values: list[T] = []
 
         async def change(stored: Any) -> Any:

@@ -216,7 +216,12 @@ class LiveQuery:
                             object="collection of deltas",
                         )
                     key, after = delta.key, delta.after
-                    before = changes[key][0] if key in changes else known.get(key)
+                    try:
+                        before = changes[key][0] if key in changes else known.get(key)
+                    except TypeError:
+                        raise InvalidValue(
+                            f"the key of a row can be hashed, as {key!r:.80} cannot", object="collection of deltas"
+                        ) from None
                     changes[key] = (before, None if isinstance(after, MissingType) else Value(own(after)))
             for key, (_, cell) in changes.items():
                 known.pop(key, None)

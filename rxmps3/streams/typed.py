@@ -80,8 +80,9 @@ class _Typed(Generic[T]):
         try:
             self._adapter: TypeAdapter[T] = TypeAdapter(type)
             _ = self._adapter.core_schema["type"]  # raises if a name in it is not defined
-        except (PydanticUserError, PydanticUndefinedAnnotation) as error:
-            reason = str(error).partition("\n")[0]
+        except Exception as error:  # not only pydantic's own: a dict, for one, is taken for a schema
+            known = isinstance(error, (PydanticUserError, PydanticUndefinedAnnotation))
+            reason = str(error).partition("\n")[0] if known else "it is none"
             raise InvalidOption(f"{type!r} is not a type that pydantic can check: {reason}", object=what) from None
 
     def dump(self, value: T) -> Any:

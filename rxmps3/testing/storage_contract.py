@@ -16,6 +16,7 @@ detailed failures. Permitted differences of a server are declared by class attri
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -144,6 +145,17 @@ class StorageContract:
         assert answer.body == body
         assert answer.etag == stored.etag
 
+    async def test_a_body_is_not_taken_for_text_or_for_packed(self, storage: Storage) -> None:
+        packed = gzip.compress(b"packed", mtime=0)
+        for body in (b"one\r\ntwo\n\r", b"\n", b" ", b"\xef\xbb\xbfmarked", b"a\0b\0", b"\x1a", packed):
+            await storage.put("a", body)
+            assert found(await storage.get("a")).body == body
+
+    async def test_a_body_replaces_a_longer_one_whole(self, storage: Storage) -> None:
+        for body in (b"a long one", b"short", b"", b"x"):
+            await storage.put("a", body)
+            assert found(await storage.get("a")).body == body
+
     async def test_an_empty_body_is_an_object(self, storage: Storage) -> None:
         await storage.put("empty", b"")
         assert found(await storage.get("empty")).body == b""
@@ -217,6 +229,15 @@ class StorageContract:
         await storage.delete("a/b")
         await storage.delete("a/b")
         assert isinstance(await storage.get("a/b"), Missing)
+
+    async def test_delete_leaves_every_other_name(self, storage: Storage) -> None:
+        others = ["a/b.c", "a/bc", "a/c", "ab", "b/a/b"]
+        for name in ("a/b", *others):
+            await storage.put(name, name.encode())
+        await storage.delete("a/b")
+        assert sorted(await self.names(storage, "")) == others
+        for name in others:
+            assert found(await storage.get(name)).body == name.encode()
 
     async def test_a_wrong_sha256_is_refused(self, storage: Storage) -> None:
         if not self.checks_sha256:

@@ -179,6 +179,7 @@ class DatabaseDelegation:
         Raises:
             Corrupt: a value's object is missing or does not match the log.
             Unavailable, AccessDenied: the storage does not answer or refuses.
+            InvalidOption: these are not entries by key.
             TimeoutError: it was not done within ``timeout`` seconds.
         """
         return self._portal.call("read_texts", lambda: self._database.read_texts(entries), timeout)

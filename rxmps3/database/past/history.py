@@ -116,9 +116,9 @@ class History:
 
     async def restore(self, when: When | Past, prefix: str) -> str:
         """See `Database.restore`."""
-        check_prefix(prefix)
-        past = when if isinstance(when, Past) else await self.at(when)
+        self._replica.check_loaded((check_prefix(prefix),), "restore")
         await self._ready("restore")
+        past = when if isinstance(when, Past) else await self.at(when)
 
         async def bring_back(transaction: Transaction) -> Transaction:
             there = transaction.entries(prefix)
@@ -135,6 +135,7 @@ class History:
     async def tag(self, name: str) -> str:
         """See `Database.tag`."""
         _check_tag(name)
+        self._replica.check_loaded(("",), "tag")  # it makes a checkpoint
         archive = await self._ready("tag")
         for _ in range(_TRIES):
             await self._replica.look()
@@ -151,6 +152,8 @@ class History:
 
     async def untag(self, name: str) -> None:
         """See `Database.untag`."""
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidOption("the name of a tag is text", operation="untag", object=f"{name!r:.80}")
         await (await self._ready("untag")).untag(name)
 
     async def tags(self) -> dict[str, str]:

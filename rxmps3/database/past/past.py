@@ -7,6 +7,7 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
+from rxmps3.database.prefix import check_entries
 from rxmps3.errors import Corrupt
 from rxmps3.log.archive import Archive, Point
 from rxmps3.model import valuetext
@@ -101,6 +102,7 @@ class Past(BoundToProcess):
 
     async def read_texts(self, entries: Mapping[str, Entry]) -> dict[str, str]:
         """The JSON texts of some of ``entries``, downloaded where not available locally. Raises as `get`."""
+        check_entries(entries)
         self._replica.check_open("get")
         self._replica.check_loop()
         try:
