@@ -384,6 +384,11 @@ class _Operation(NamedTuple):
     writes: tuple[LoggedWrite, ...]
 
 
+def _kept_back(write: WriteRecord, given_up: tuple[type[Exception], ...]) -> tuple[type[Exception], ...]:
+    """With which errors a write is not sent."""
+    return given_up if write.resurrected else (Rejected, *given_up)
+
+
 class Mps3Chronicle(Chronicle):
     """Reads each operation as it is stored; what the log says is the fold of all that count, by their names.
 
@@ -496,14 +501,14 @@ class Mps3Chronicle(Chronicle):
         for write in made:  # its process died right after it was taken back: the disk still had it
             taken_back = isinstance(write.error, Rejected) and write.session.name != who
             write.resurrected = write.resurrected or (taken_back and write.id in update.values())
-        refusals = (Rejected,), (Rejected, OutcomeUnknown)
+        refusals = (), (OutcomeUnknown,)
         for candidates, given_up, left_out in product(
             (lacking, with_doubtful), refusals, (set[str](), elsewhere, done)
         ):
             waiting = [
                 write
                 for write in candidates
-                if (write.resurrected or not isinstance(write.error, given_up)) and write.version not in left_out
+                if write.version not in left_out and not isinstance(write.error, _kept_back(write, given_up))
             ]
             merged: dict[str, int | None] = {}
             fits: list[int] = []

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rxmps3.errors import Rejected
+from rxmps3.errors import Error, OutcomeUnknown, Rejected
 from tests.simulator.causal import check_causality
-from tests.simulator.chronicle import Chronicle
+from tests.simulator.chronicle import Chronicle, Mps3Chronicle
 from tests.simulator.ledger import LoggedWrite
 from tests.simulator.plan import ClientPlan, Plan, Step
 from tests.simulator.plans import EVEN, client
@@ -82,3 +82,20 @@ def test_what_was_taken_back_right_before_a_death_is_found_on_the_disk():
     report = play(Plan(1, (client("ann", Step("put", 1, ("key/0",))), bob), EVEN, faults=()))
     assert report.ok, report.explain()
     assert any("key/1=" in line and " sees " in line for line in report.lines)
+
+
+@pytest.mark.parametrize("error", [None, Rejected("taken back"), OutcomeUnknown("collected")])
+def test_an_operation_without_a_write_that_is_not_sent_holds_the_next_one(error: Error | None):
+    recorder = Recorder(lambda: 0.0)
+    chronicle = Mps3Chronicle(recorder, versioning=False)
+    session = SessionRecord("bob.1", "bob")
+    recorder.sessions.append(session)
+    for number, key in enumerate("ab", 1):
+        write = recorder.new_write(session, {key: {"id": number}}, reentrant=False)
+        write.version = f"bob-{number}"
+        recorder.by_version[write.version] = write
+    session.writes[0].error = error
+    session.writes[0].resurrected = isinstance(error, OutcomeUnknown)
+    held = chronicle._explained("bob.1", {"b": 2})
+    assert [write.version for write in held] == ([] if error is None else ["bob-2"])
+    assert bool(recorder.violations) is (error is None)
