@@ -651,6 +651,19 @@ async def test_all_of_a_table_is_reached_by_keys_alone(tmp_path: Path) -> None:
             assert await tab.ask("return document.activeElement === document.querySelectorAll('.rx-sort')[1]")
 
 
+async def test_a_timeline_shows_a_large_value_once_its_size_is_pressed(tmp_path: Path) -> None:
+    async with rxmps3.connect("memory:browser-large", by="ana", poll=0.05) as db:
+        await db.put_all({"book": EVIL + "b" * 1_234_567, "n": 1})
+        async with page_of(tmp_path, line=TimelineModel(db, "", asyncio.get_running_loop())) as tab:
+            large = "[...document.querySelectorAll('.rx-large')]"
+            await tab.wait(f"return {large}.map(one => one.textContent).join() === '1.2 MB,1.2 MB'")
+            await tab.ask(f"{large}[0].focus()")
+            await tab.press(Keys.ENTER)
+            await tab.wait("return document.querySelector('.rx-changes ins').textContent.includes('bbb')")
+            assert await tab.ask(f"return {large}.length") == 0, "it is known in both places"
+            assert not await tab.ask("return window.failed")
+
+
 async def test_a_page_is_scrolled_over_a_table_that_has_nothing_to_scroll(tmp_path: Path) -> None:
     async with rxmps3.connect("memory:browser-wheel", by="ana", poll=0.05) as db:
         await db.put_all({f"t/{n}": {"x": n} for n in range(3)})

@@ -1,6 +1,6 @@
 // A slider over the log.
 
-import { h, icon, visible, clock, count, face } from "./dom.js";
+import { h, icon, visible, clock, count, face, focusedBeside } from "./dom.js";
 import { frame } from "./heart.js";
 
 const SPEEDS = [0.5, 1, 2, 5, 10, 25];
@@ -82,24 +82,36 @@ export function render(model, el) {
     );
     const touched = new Set(moment.changes.map(([key]) => key));
     const prefix = (model.get("prefix") || "").replace(/[^/]*$/, "");
+    const held = focusedBeside(life.body)?.dataset?.large; // a button that gives way to its text
+    /** A text; or a button for one that is too large to be there before somebody looks at it. */
+    const part = (key, shown) => {
+      if (typeof shown !== "object") return visible(shown);
+      const button = h("button", { class: "rx-large", type: "button", "data-large": `${key}\n${shown.version}`, title: "Download it", "aria-label": `${shown.large}: download ${visible(key)}` }, shown.large);
+      button.addEventListener("click", () => {
+        button.textContent = "reading…";
+        act("look", { key, version: shown.version });
+      });
+      return button;
+    };
     const short = (key) => visible(key.startsWith(prefix) ? key.slice(prefix.length) || key : key);
     changes.replaceChildren(
       ...moment.changes.map(([key, before, after]) =>
         h("div", { class: "rx-change" },
           h("span", { class: "rx-key-name", title: visible(key) }, short(key)),
           h("span", { class: "rx-diff" },
-            before === null ? null : h("del", {}, visible(before)),
-            after === null ? h("em", { class: "rx-dim" }, "deleted") : h("ins", {}, visible(after))))),
+            before === null ? null : h("del", {}, part(key, before)),
+            after === null ? h("em", { class: "rx-dim" }, "deleted") : h("ins", {}, part(key, after))))),
       moment.changed > moment.changes.length ? h("div", { class: "rx-dim" }, `and ${count(moment.changed - moment.changes.length)} more`) : "",
       moment.changes.length ? "" : h("div", { class: "rx-dim" }, "Nothing here"),
     );
     state.replaceChildren(
       ...moment.keys.map(([key, text]) =>
         h("div", { class: `rx-change${touched.has(key) ? " rx-touched" : ""}` },
-          h("span", { class: "rx-key-name", title: visible(key) }, short(key)), h("span", { class: "rx-text" }, visible(text)))),
+          h("span", { class: "rx-key-name", title: visible(key) }, short(key)), h("span", { class: "rx-text" }, part(key, text)))),
       moment.total > moment.keys.length ? h("div", { class: "rx-dim" }, `and ${count(moment.total - moment.keys.length)} more`) : "",
       moment.keys.length ? "" : h("div", { class: "rx-dim" }, "No keys"),
     );
+    if (held) [...life.body.querySelectorAll("[data-large]")].find((one) => one.dataset.large === held)?.focus({ preventScroll: true });
   };
 
   const offs = [
