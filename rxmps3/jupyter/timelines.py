@@ -279,7 +279,7 @@ class TimelineModel(ViewModel):
     def _entries(self, past: Any) -> Mapping[str, Entry]:
         return past.past.entries if self._blocking else past.entries
 
-    def _shown(self, key: str, entry: Entry | None) -> str | None | dict[str, str]:
+    def _shown(self, key: str, entry: Entry | None) -> str | dict[str, str] | None:
         """What is shown of a value; of one that would have to be downloaded, its size."""
         if entry is None:
             return None

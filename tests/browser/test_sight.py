@@ -235,3 +235,52 @@ async def test_states_are_seen_without_our_colours_and_with_contrast(
             chrome.save_screenshot(str(tmp_path / "states.png"))
 
         await tab.do(look)
+
+
+NAMED = {
+    *("button", "textbox", "searchbox", "spinbutton", "slider", "checkbox", "switch", "combobox", "tab", "tabpanel"),
+    *("grid", "tree", "treeitem", "tablist", "region", "columnheader", "image", "group", "Canvas"),
+}
+"""Roles that say nothing without a name."""
+
+
+async def test_a_screen_reader_hears_what_everything_is_and_is_not_talked_to_all_the_time(tmp_path: Path) -> None:
+    async with all_views(tmp_path) as tab:
+
+        def tree(chrome: webdriver.Chrome) -> list[tuple[str, str]]:
+            chrome.execute_cdp_cmd("Accessibility.enable", {})
+            nodes = chrome.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+            return [
+                (one["role"]["value"], one.get("name", {}).get("value", "")) for one in nodes if not one.get("ignored")
+            ]
+
+        found = await tab.do(tree)
+        assert [one for one in found if one[0] in NAMED and not one[1]] == []
+        regions = [name for role, name in found if role == "region"]
+        assert len(regions) == len(set(regions)) == 9
+        assert ("button", "loss") in found, "a line of the chart, to be hidden"
+        hidden = "document.querySelectorAll('#chart .u-series.u-off').length"
+        await tab.ask("document.querySelector('#chart [role=button]').focus()")
+        for number in (1, 0):
+            await tab.press(Keys.ENTER)
+            await tab.wait(f"return {hidden} === {number}")
+            assert await tab.ask("return document.activeElement.ariaPressed") == str(not number).lower()
+
+        await tab.ask(
+            """
+            window.said = [];
+            for (const one of document.querySelectorAll('[role=status], [role=alert], [aria-live]'))
+              new MutationObserver(() => one.textContent && said.push(one.textContent)).observe(one, { childList: true, subtree: true, characterData: true });
+            """
+        )
+        async with rxmps3.connect(f"memory:{tmp_path.name}", by="eve", shared=False) as db:
+            for n in range(60):
+                db.put_all({f"job/{n % 20:04}": {"cost": n}, "m/loss": n, "cfg": {"batch_size": n + 1}})
+                await asyncio.sleep(0.1)
+            await asyncio.sleep(1)  # and "live · 6 s old" comes and goes
+        assert await tab.ask("return said") == []
+        await tab.ask("document.querySelector('#timeline [aria-label=\"One version back\"]').click()")
+        await tab.wait("return said.length === 1")
+        assert await tab.ask("return said[0]") == "Version 80 by eve changed 3 keys"
+        await tab.ask("const real = Date.now; Date.now = () => real() + 100_000; models.table.socket.close()")
+        await tab.wait("return said.includes('server gone')")

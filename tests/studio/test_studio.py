@@ -207,7 +207,9 @@ class TestViews:
             await opened(browser)
             async with browser.socket("compare") as socket:
                 await socket.send_json({"message": {"kind": "compare", "view": "a", "old": "", "new": ""}})
-                (_, before, book), (_, _, page) = await until_state(socket, "changes", lambda changes: len(changes) == 2)
+                (_, before, book), (_, _, page) = await until_state(
+                    socket, "changes", lambda changes: len(changes) == 2
+                )
                 assert (before, book) == (None, "(2,000,002 bytes)")
                 assert page.startswith('"ppp')
 

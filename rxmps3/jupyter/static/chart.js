@@ -81,6 +81,8 @@ export function render(model, el) {
   };
 
   let labels = null;
+  let legend = []; // what hides a line and shows it again
+  const press = () => legend.forEach((name, at) => name.setAttribute("aria-pressed", String(plot.series[at + 1].show)));
   const build = (data) => {
     const kept = zoomed && plot ? { min: plot.scales.x.min, max: plot.scales.x.max } : null;
     plot?.destroy();
@@ -118,6 +120,7 @@ export function render(model, el) {
       ],
       hooks: {
         ready: [() => queueMicrotask(latest)], // a new plot empties its legend
+        setSeries: [() => queueMicrotask(press)],
         setSelect: [(u) => { zoomed = u.select.width > 0; }],
       },
     };
@@ -129,6 +132,19 @@ export function render(model, el) {
         marker.replaceChildren(svg("svg", { viewBox: "0 0 26 10", width: 26, height: 10 }, svg("line", { x1: 0, x2: 26, y1: 5, y2: 5, stroke: "currentColor", "stroke-width": 2, "stroke-dasharray": DASHES[at % 8].join(" ") })));
       });
     }
+    plot.root.querySelector(".u-wrap").setAttribute("aria-hidden", "true"); // the summary says it
+    legend = [...place.querySelectorAll(".u-legend .u-label")].slice(1);
+    for (const name of legend) {
+      name.tabIndex = 0;
+      name.setAttribute("role", "button");
+      name.title = "Hide or show it";
+      name.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        name.click();
+        event.preventDefault();
+      });
+    }
+    press();
     if (kept) plot.setScale("x", kept); // a new line does not end that
     plot.over.addEventListener("dblclick", () => { zoomed = false; draw(); });
   };

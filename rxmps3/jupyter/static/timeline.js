@@ -18,6 +18,7 @@ export function render(model, el) {
   });
   const button = (name, label, onclick) => h("button", { class: "rx-button", type: "button", "aria-label": label, title: label, onclick }, icon(name));
   const go = (at, follow = false) => {
+    stepped = true;
     slider.value = at;
     act("go", { at, follow });
   };
@@ -40,8 +41,10 @@ export function render(model, el) {
   });
 
   const who = h("div", { class: "rx-moment" });
-  const changes = h("div", { class: "rx-changes", "aria-live": "polite" });
-  const state = h("div", { class: "rx-then" });
+  const changes = h("div", { class: "rx-changes", role: "group", "aria-label": "What it changed", tabindex: 0 });
+  const state = h("div", { class: "rx-then", role: "group", "aria-label": "What there was", tabindex: 0 });
+  const said = h("div", { class: "rx-away", role: "status" });
+  let stepped = false; // by a button, which says nothing of where that leads; the slider does
   life.body.append(
     h("div", { class: "rx-panel rx-timeline" },
       h("div", { class: "rx-bar" }, back, play, forward, slider, place, speed, follow),
@@ -49,6 +52,7 @@ export function render(model, el) {
       h("div", { class: "rx-two" },
         h("section", {}, h("h4", {}, "What it changed"), changes),
         h("section", {}, h("h4", {}, "What there was"), state))),
+    said,
   );
 
   const drawPlace = () => {
@@ -82,7 +86,9 @@ export function render(model, el) {
     );
     const touched = new Set(moment.changes.map(([key]) => key));
     const prefix = (model.get("prefix") || "").replace(/[^/]*$/, "");
-    const held = focusedBeside(life.body)?.dataset?.large; // a button that gives way to its text
+    const pressed = focusedBeside(life.body);
+    const held = pressed?.dataset?.large; // a button that gives way to its text
+    const list = pressed?.closest?.(".rx-changes, .rx-then");
     /** A text; or a button for one that is too large to be there before somebody looks at it. */
     const part = (key, shown) => {
       if (typeof shown !== "object") return visible(shown);
@@ -111,7 +117,13 @@ export function render(model, el) {
       moment.total > moment.keys.length ? h("div", { class: "rx-dim" }, `and ${count(moment.total - moment.keys.length)} more`) : "",
       moment.keys.length ? "" : h("div", { class: "rx-dim" }, "No keys"),
     );
-    if (held) [...life.body.querySelectorAll("[data-large]")].find((one) => one.dataset.large === held)?.focus({ preventScroll: true });
+    if (stepped) {
+      stepped = false;
+      const [key] = moment.changes[0] ?? [];
+      const many = moment.changed === 1 ? visible(key) : `${count(moment.changed)} keys`;
+      said.textContent = `Version ${model.get("at")}${moment.by ? ` by ${visible(moment.by)}` : ""} changed ${moment.changed ? many : "nothing here"}`;
+    }
+    if (held) ([...life.body.querySelectorAll("[data-large]")].find((one) => one.dataset.large === held) ?? list).focus({ preventScroll: true });
   };
 
   const offs = [
