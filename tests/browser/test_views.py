@@ -651,6 +651,22 @@ async def test_all_of_a_table_is_reached_by_keys_alone(tmp_path: Path) -> None:
             assert await tab.ask("return document.activeElement === document.querySelectorAll('.rx-sort')[1]")
 
 
+async def test_numbers_are_shown_as_people_read_them_and_say_what_they_are(tmp_path: Path) -> None:
+    shown = {
+        "0.30000000000000004": "0.3", "0.3333333333333333": "0.333333", "999.9999999": "1000", "1234.5678": "1234.57",
+        "12345.678": "12,345.68", "1764494152.123": "1,764,494,152.12", "-1234567.891": "-1,234,567.89", "0.0000123": "1.230e-5",
+        "1e300": "1.000e+300", "9999": "9999", "12345": "12,345", "0": "0",
+    }  # fmt: skip
+    source = BehaviorSubject({text: {"x": float(text)} for text in shown})
+    model = TableModel(source, "", None, None, "", 30, asyncio.get_running_loop())
+    async with page_of(tmp_path, numbers=model, live=LiveModel(source, drawn, 30, model.loop)) as tab:
+        await tab.wait(f"return {CELLS}.length === {len(shown)}")
+        assert {row[0]: row[1] for row in await tab.ask(f"return {CELLS}")} == shown
+        titles = "return [...document.querySelectorAll('.rx-space .rx-td')].map(cell => cell.title)"
+        assert "0.30000000000000004" in await tab.ask(titles)
+        await tab.do(lambda chrome: chrome.save_screenshot(str(tmp_path / "numbers.png")))
+
+
 async def test_a_timeline_shows_a_large_value_once_its_size_is_pressed(tmp_path: Path) -> None:
     async with rxmps3.connect("memory:browser-large", by="ana", poll=0.05) as db:
         await db.put_all({"book": EVIL + "b" * 1_234_567, "n": 1})
