@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import json
 import math
 import os
 import random
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
@@ -341,22 +343,40 @@ async def test_what_was_lost_on_the_way_is_asked_for_anew(tmp_path: Path, mutant
             for one in shown.values():
                 await tab.wait("return " + one.format(x=1))
 
+            async def until(true: Callable[[], bool]) -> None:
+                async with asyncio.timeout(60):
+                    while not true():
+                        await asyncio.sleep(0.02)
+
+            unheard: list[Any] = []
             for one in views.values():
-                one.receive = lambda message: None  # type: ignore[method-assign]
+                one.receive = unheard.append  # type: ignore[method-assign]
             await tab.click("#table .rx-sort")
-            await asyncio.sleep(0.5)
+            await until(lambda: any(said.get("sort") is not None for said in unheard))
             for one in views.values():
                 del one.receive
             await tab.wait(f"return {CELLS}[0][0] === '2'")
 
+            lost: dict[Any, list[str]] = {}
+
             def dropped(self: Any, message: Any) -> None:
                 """What goes to a socket that is down."""
+                lost.setdefault(self, []).append(json.dumps(message))
 
-            for x, what, by in ((11, type(views["table"]._carrier).send, dropped), (21, viewmodel.AWAY_AFTER, 0.0)):
+            def is_lost(view: ViewModel) -> bool:
+                number = re.compile(r"(?<![\d.])4321(\.0)?(?![\d.])")
+                return view._behind or any(map(number.search, lost.get(view._carrier, ())))
+
+            def is_forgotten(view: ViewModel) -> bool:
+                return view._behind
+
+            for x, what, by, gone in (
+                (4321, type(views["table"]._carrier).send, dropped, is_lost),
+                (8642, viewmodel.AWAY_AFTER, 0.0, is_forgotten),
+            ):
                 mutant.replace(what, by, within=viewmodel if by == 0.0 else None)
-                await asyncio.sleep(0.2)
                 await db.put("t/1", {"x": x})
-                await asyncio.sleep(0.5)
+                await until(lambda gone=gone: all(map(gone, views.values())))
                 assert not await tab.ask("return " + shown["table"].format(x=x)), "it was lost"
                 mutant.undo()
                 for one in shown.values():
