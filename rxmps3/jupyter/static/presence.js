@@ -47,7 +47,8 @@ export function render(model, el) {
       const [x, y] = [one.cursor.x, one.cursor.y].map((at) => Math.min(Math.max(at, 0), 1));
       pointer.style.left = `${x * 100}%`;
       pointer.style.top = `${y * 100}%`;
-      pointer.classList.toggle("rx-right", x > 0.5); // the name stays in the field
+      pointer.style.setProperty("--x", x); // the name stays in the field
+      pointer.classList.toggle("rx-right", x > 0.7);
       pointer.classList.toggle("rx-low", y > 0.7);
     }
     for (const [id, pointer] of pointers) {
