@@ -16,11 +16,14 @@ from rxmps3.database.past import Past
 from rxmps3.errors import Error
 from rxmps3.model.state import Entry, Inline, ManifestVersion
 from rxmps3.replica.versions import Reset
+from rxmps3.runtime.clock import SystemClock
 
 __all__ = ["Top"]
 
 FRAMES = 10
 """Updates a second."""
+LIT_SECONDS = 1.5
+"""How long a value that has changed is bold."""
 MOST_KEYS = 500
 """Keys that the table shows; a filter finds the others."""
 _MOST_CHARACTERS = 300
@@ -65,6 +68,8 @@ class Top(App[None]):
         self._oldest = 0
         self._dirty = True
         self._rows: dict[str, str] = {}
+        self._clock = SystemClock()
+        self._lit: dict[str, float] = {}  # keys whose values are bold, and until when
         self._problem = ""
         self._subscriptions: list[Any] = []
 
@@ -174,26 +179,35 @@ class Top(App[None]):
     # -- drawing ---------------------------------------------------------------------------------------------
 
     def _draw(self) -> None:
+        table = self._table
+        now = self._clock.monotonic()
+        for key in [key for key, until in self._lit.items() if until <= now]:
+            del self._lit[key]
+            if key in self._rows:
+                table.update_cell(key, "value", Text(self._rows[key]))
         if not self._dirty:
             return
         self._dirty = False
         rows = self._wanted()
-        table = self._table
+        changed = [key for key, value in rows.items() if key in self._rows and self._rows[key] != value]
+        self._lit.update(dict.fromkeys(changed, now + LIT_SECONDS))
         if list(rows) != list(self._rows):
             at = table.cursor_coordinate
             table.clear()
             for key, value in rows.items():
                 name = Text(shown(key))
                 name.truncate(_WIDEST_KEY, overflow="ellipsis")
-                table.add_row(name, Text(value), key=key)
+                table.add_row(name, self._value(key, value), key=key)
             table.cursor_coordinate = at
         else:
-            for key, value in rows.items():
-                if self._rows[key] != value:
-                    table.update_cell(key, "value", Text(value, "bold"), update_width=True)
+            for key in changed:
+                table.update_cell(key, "value", self._value(key, rows[key]), update_width=True)
         self._rows = rows
         self.query_one("#slider", Static).update(self._slider())
         self.query_one("#status", Static).update(self._status())
+
+    def _value(self, key: str, value: str) -> Text:
+        return Text(value, "bold" if key in self._lit else "")
 
     def _wanted(self) -> dict[str, str]:
         part = self._filter.casefold()

@@ -145,8 +145,15 @@ class _Component(pn.custom.JSComponent):
 
     def __init__(self, model: ViewModel) -> None:
         super().__init__(sizing_mode="stretch_width")  # pyright: ignore[reportUnknownMemberType]
-        self._model = model
+        self._model: ViewModel | None = model
         model.attach(self)
+        document: Any = pn.state.curdoc  # pyright: ignore[reportUnknownMemberType]
+        if document is not None:
+            document.on_session_destroyed(self._let_go)
+
+    def _let_go(self, _: object) -> None:
+        """The session has ended. Panel may keep its document and components, but not what they showed."""
+        self._model = None
 
     def set_states(self, states: Mapping[str, Any], *, again: bool = False) -> None:
         """As `Carrier.set_states`."""
@@ -162,12 +169,15 @@ class _Component(pn.custom.JSComponent):
 
     def _handle_msg(self, data: Any) -> None:
         said = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
+        model = self._model
+        if model is None:
+            return
         if "state" in said:
-            self._tell({"state": dict(self._model.state)})
+            self._tell({"state": dict(model.state)})
         elif "message" in said:
-            self._model.receive(said["message"])
+            model.receive(said["message"])
         elif isinstance(said.get("name"), str):
-            self._model.changed(said["name"], said.get("value"))
+            model.changed(said["name"], said.get("value"))
 
 
 class _Latest(param.Parameterized):
@@ -243,9 +253,12 @@ def _follow(source: Observable[Any], action: Callable[[Any], None]) -> None:
     subscription = source.subscribe(session.arrived, session.failed)
     session.begin()
     if session.document is not None:
+        held = [(session, subscription)]  # Panel may keep the document, which keeps what is called
 
         def ended(_: object) -> None:
-            session.end()
-            subscription.dispose()
+            while held:
+                one, its = held.pop()
+                one.end()
+                its.dispose()
 
         session.document.on_session_destroyed(ended)

@@ -59,9 +59,11 @@ def belongs_to_this_cell(thing: DisposableBase) -> None:
     """Dispose a resource when the current cell runs again or the notebook reports that it was deleted."""
     document = _document_of_panel()
     if document is not None:
+        things = [thing]  # Panel may keep the document, which keeps what is called, for as long as its server runs
 
         def ended(_: object) -> None:
-            thing.dispose()
+            while things:
+                things.pop().dispose()
 
         document.on_session_destroyed(ended)
         return

@@ -17,7 +17,8 @@ from IPython.core.getipython import get_ipython
 
 from rxmps3.jupyter.drawing import Scripted, picture, scripted
 from rxmps3.jupyter.text import MOST_IN_A_ROW, MOST_ROWS, short
-from rxmps3.jupyter.values import fields_of, rows_of, visible
+from rxmps3.jupyter.values import fields_of, fraction, is_number, plain, rounded, rows_of, visible
+from rxmps3.model.missing import MISSING
 
 __all__ = ["Render", "drawn", "harmless", "note", "to_html"]
 
@@ -98,10 +99,9 @@ def note(text: str, *, wrong: bool = False) -> str:
 
 
 def _table(mapping: Mapping[Any, Any]) -> str:
-    rows = [
-        f'<tr><th scope="row">{_cell(key)}</th><td>{_cell(value)}</td></tr>'
-        for key, value in islice(mapping.items(), MOST_ROWS)
-    ]
+    shown = list(islice(mapping.items(), MOST_ROWS))
+    cells = _column([plain(value) for _, value in shown], alone=True)
+    rows = [f'<tr><th scope="row">{_cell(key)}</th>{cell}</tr>' for (key, _), cell in zip(shown, cells, strict=True)]
     return f'<table class="rxmps3-values">{"".join(rows)}</table>{_rest(len(mapping))}'
 
 
@@ -109,12 +109,15 @@ def _rows(rows: Mapping[str, Mapping[str, Any]], named: bool, count: int) -> str
     """A table with one column per field, and one for the keys if there are any."""
     shown = rows.items()
     columns = list(dict.fromkeys(name for _, row in shown for name in row))[:_MOST_COLUMNS]
-    head = ("<td></td>" if named else "") + "".join(f'<th scope="col">{_cell(name)}</th>' for name in columns)
+    numbers = {name for name in columns if all(is_number(row[name]) for row in rows.values() if name in row)}
+    head = ("<td></td>" if named else "") + "".join(
+        f'<th scope="col"{_NUMBER if name in numbers else ""}>{_cell(name)}</th>' for name in columns
+    )
+    drawn = [_column([row.get(name, MISSING) for _, row in shown]) for name in columns]
     body: list[str] = []
-    for key, row in shown:
-        cells = (f"<td{_number(row[name])}>{_cell(row[name])}</td>" if name in row else "<td></td>" for name in columns)
+    for at, (key, _) in enumerate(shown):
         name = f'<th scope="row">{_cell(key)}</th>' if named else ""
-        body.append(f"<tr>{name}{''.join(cells)}</tr>")
+        body.append(f"<tr>{name}{''.join(column[at] for column in drawn)}</tr>")
     return f'<table class="rxmps3-values"><thead><tr>{head}</tr></thead>{"".join(body)}</table>{_rest(count)}'
 
 
@@ -122,8 +125,29 @@ def _rest(count: int) -> str:
     return note(f"and {count - MOST_ROWS:,} more") if count > MOST_ROWS else ""
 
 
-def _number(value: Any) -> str:
-    return ' class="rxmps3-number"' if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
+_NUMBER = ' class="rxmps3-number"'
+
+
+def _column(values: list[Any], *, alone: bool = False) -> list[str]:
+    """The cells of a column: numbers with their points below each other, to the right; rounded ones say what they are.
+
+    Args:
+        values: MISSING where a row has none.
+        alone: numbers stay to the left beside other kinds of values.
+    """
+    plain_text = alone and not all(map(is_number, values))
+    texts = ["" if value is MISSING else _cell(rounded(value)) for value in values]
+    widest = max((fraction(text) for text, value in zip(texts, values, strict=True) if is_number(value)), default=0)
+    cells: list[str] = []
+    for text, value in zip(texts, values, strict=True):
+        exact = f' title="{_cell(value)}"' if isinstance(value, float) and repr(value) != text else ""
+        if is_number(value) and not plain_text:
+            missing = widest - fraction(text)
+            room = f' style="--rx-room: {missing}"' if missing else ""
+            cells.append(f"<td{_NUMBER}{room}{exact}>{text}</td>")
+        else:
+            cells.append(f"<td{exact}>{text}</td>")
+    return cells
 
 
 def _cell(value: Any) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, cast
 
-from rxmps3.jupyter.values import plain, visible
+from rxmps3.jupyter.values import fraction, is_number, plain, rounded, visible
 
 __all__ = ["MOST_CHARACTERS", "MOST_IN_A_ROW", "MOST_ROWS", "short", "to_text"]
 
@@ -18,7 +18,10 @@ _WIDEST_KEY = 40
 
 
 def to_text(value: Any) -> str:
-    """One line per key for a mapping, a str as it is, anything else by `repr`; without control characters."""
+    """One line per key for a mapping, a str as it is, anything else by `repr`; without control characters.
+
+    The floats of a mapping are `rounded`, and numbers alone are aligned by their points.
+    """
     if isinstance(value, Mapping):
         return visible(_lines(cast("Mapping[Any, Any]", value)) or "{}")
     return visible(short(value))
@@ -36,9 +39,11 @@ def short(value: Any, most: int = MOST_CHARACTERS) -> str:
 
 
 def _lines(mapping: Mapping[Any, Any]) -> str:
-    rows = [
-        (short(key, MOST_IN_A_ROW), short(value, MOST_IN_A_ROW)) for key, value in islice(mapping.items(), MOST_ROWS)
-    ]
+    shown = [(key, plain(value)) for key, value in islice(mapping.items(), MOST_ROWS)]
+    rows = [(short(key, MOST_IN_A_ROW), short(rounded(value), MOST_IN_A_ROW)) for key, value in shown]
+    if all(is_number(value) for _, value in shown):
+        whole = max((len(text) - fraction(text) for _, text in rows), default=0)
+        rows = [(key, " " * (whole - len(text) + fraction(text)) + text) for key, text in rows]
     width = min(max((len(key) for key, _ in rows), default=0), _WIDEST_KEY)
     more = len(mapping) - MOST_ROWS
     rest = [f"and {more:,} more"] if more > 0 else []

@@ -6,12 +6,14 @@ import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 import traitlets
 from reactivex import Observable
-from reactivex.subject import BehaviorSubject
+from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
+from reactivex.subject import Subject
 
+from rxmps3.database.past.history import differ
 from rxmps3.database.past.past import Past, states_after
 from rxmps3.errors import Error, InvalidOption, NotKept
 from rxmps3.jupyter.frames import kernel_loop
@@ -20,10 +22,11 @@ from rxmps3.jupyter.text import short
 from rxmps3.jupyter.values import visible
 from rxmps3.jupyter.viewmodel import ViewModel
 from rxmps3.jupyter.widget import Widget
-from rxmps3.model.missing import MISSING
+from rxmps3.model import valuetext
+from rxmps3.model.entries import Entry, Inline
 from rxmps3.runtime.clock import SystemClock, spawn
 
-__all__ = ["TimelineModel", "TimelineView", "timeline"]
+__all__ = ["TimelineModel", "TimelineView", "size_text", "timeline"]
 
 MOST_CHANGES = 100
 MOST_KEYS = 200
@@ -31,8 +34,39 @@ MOST_CHARACTERS = 200
 MOST_STEPS = 50
 """Log entries that are read to get to a state from one before it; further away, a checkpoint may be nearer."""
 MOST_KEPT = 256
-"""How many states are kept; they share what they have in common."""
+"""How many states are kept; they share what they have in common. And how many texts of large values."""
 FASTEST = 50.0
+
+
+class _States(Subject[Mapping[str, Any]]):
+    """The states shown; a new observer gets the current one.
+
+    Args:
+        ask: for the current one, if it was not read as nobody observed.
+    """
+
+    def __init__(self, ask: Callable[[], None]) -> None:
+        super().__init__()
+        self._ask = ask
+        self._latest: Mapping[str, Any] | None = None
+
+    def show(self, state: Mapping[str, Any] | None) -> None:
+        """The state now; None if it was not read."""
+        with self.lock:
+            self._latest = state
+        if state is not None:
+            self.on_next(state)
+
+    def _subscribe_core(
+        self, observer: ObserverBase[Mapping[str, Any]], scheduler: SchedulerBase | None = None
+    ) -> DisposableBase:
+        with self.lock:
+            subscription = super()._subscribe_core(observer, scheduler)
+            if self._latest is None:
+                self._ask()
+            else:
+                observer.on_next(self._latest)
+        return subscription
 
 
 class TimelineModel(ViewModel):
@@ -40,10 +74,12 @@ class TimelineModel(ViewModel):
 
     States: ``first`` and ``last``, the available log versions; ``at``, the one shown; ``following``, whether it stays
     at the end; ``playing``; ``speed``, versions a second; ``moment``, of the version shown: ``by``, ``date`` (seconds
-    since 1970), ``changes`` (key, before, after, as texts), ``keys`` (key and text), ``total``.
+    since 1970), ``changes`` (key, before, after), ``keys`` (key and value), ``total``. A value is a text, or, where it
+    is in an object of its own that nobody has looked at, ``{"large": "3.2 MB", "version": …}``.
 
-    Pages send ``go`` (with ``at``), ``follow``, ``play`` (with ``speed``) and ``pause``. While no page shows it and
-    nobody observes ``shown``, it reads nothing, and stands still where it plays.
+    Pages send ``go`` (with ``at``), ``follow``, ``play`` (with ``speed``), ``pause`` and ``look`` (with ``key`` and
+    ``version``), which downloads a large value. While no page shows it and nobody observes ``shown``, it reads nothing,
+    and stands still where it plays.
     """
 
     view = "timeline"
@@ -53,12 +89,14 @@ class TimelineModel(ViewModel):
             loop, 20, first=0, last=0, at=0, following=True, playing=False, speed=2.0, moment=None, prefix=prefix,
             title=prefix or db.name,
         )  # fmt: skip
-        self.shown: BehaviorSubject[Mapping[str, Any]] = BehaviorSubject({})
+        self.shown = _States(lambda: self.call(self._show_all))
         self._db = db
         self._prefix = prefix
         self._blocking = not inspect.iscoroutinefunction(db.get)
         self._clock = SystemClock()
         self._pasts: dict[int, Any] = {}
+        self._looked_at: dict[tuple[str, str], str | None] = {}  # key and version of large values → their texts
+        self._to_look_at: list[tuple[str, str]] = []
         self._wanted: int | None = None
         self._last = 0
         self._woken = asyncio.Event()
@@ -106,6 +144,14 @@ class TimelineModel(ViewModel):
             self._woken.set()
         elif kind == "pause":
             self.set("playing", False)
+        elif kind == "look":
+            self._to_look_at.append((str(message["key"]), str(message["version"])))
+            self._woken.set()
+
+    def _show_all(self) -> None:
+        """Somebody asks for the whole state, of which nobody knows more than what pages show."""
+        if self._wanted is None and self.state["moment"] is not None:
+            self._go(self.state["at"])
 
     def _go(self, at: int) -> None:
         self._wanted = at
@@ -125,6 +171,9 @@ class TimelineModel(ViewModel):
         """Show the newest requested version, and step while playing and somebody sees it."""
         await self._begin()
         while True:
+            if self._to_look_at:
+                await self._look_at(*self._to_look_at.pop(0))
+                continue
             seen = self.watched or bool(self.shown.observers)
             if self._wanted is None and not (self.state["playing"] and seen):
                 if self.state["playing"]:
@@ -143,7 +192,7 @@ class TimelineModel(ViewModel):
                 continue
             await self._show(self.state["at"] + 1)
             rest = 1 / self.state["speed"] - (self._clock.monotonic() - begun)
-            if rest > 0 and self._wanted is None:
+            if rest > 0 and self._wanted is None and not self._to_look_at:
                 self._woken.clear()
                 try:
                     await asyncio.wait_for(self._woken.wait(), rest)
@@ -199,31 +248,84 @@ class TimelineModel(ViewModel):
             self.set("problem", "")
             self.set("at", at)
             self.set("moment", moment)
-            self.shown.on_next(values)
+            self.shown.show(values)
 
-    async def _moment(self, at: int) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    async def _moment(self, at: int) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
+        """What pages show of a version; and the whole state, if anybody observes it."""
         before = await self._past(at - 1) if at > self.state["first"] else None
         past = await self._past(at)
-        changes: Mapping[str, Any] = {}
-        if before is not None:
-            changes = await self._ask(lambda: self._db.diff(before, past))
-        everything = bool(self.shown.observers)
-        first = None if everything else MOST_KEYS
-        values = await self._ask(lambda: past.get_prefix(self._prefix, first=first))
-        kept = [key for key in changes if key.startswith(self._prefix)]
+        values: Mapping[str, Any] | None = None
+        if self.shown.observers:
+            values = await self._ask(lambda: past.get_prefix(self._prefix))
+        new = self._entries(past)
+        old = new if before is None else self._entries(before)
+        keys = past.keys(self._prefix)
+        known = keys if before is None else sorted({*keys, *before.keys(self._prefix)})
+        changed = [key for key in known if differ(old.get(key), new.get(key))]
         moment = {
             "by": visible(past.by),
             "date": past.date.timestamp() if past.date is not None else 0,
-            "changes": [[key, _text(changes[key].before), _text(changes[key].after)] for key in kept[:MOST_CHANGES]],
-            "changed": len(kept),
-            "keys": [[key, _text(value)] for key, value in list(values.items())[:MOST_KEYS]],
-            "total": len(past.keys(self._prefix)),
+            "changes": [
+                [key, self._shown(key, old.get(key)), self._shown(key, new.get(key))] for key in changed[:MOST_CHANGES]
+            ],
+            "changed": len(changed),
+            "keys": [[key, self._shown(key, new[key])] for key in keys[:MOST_KEYS]],
+            "total": len(keys),
         }
         return moment, values
 
+    # -- values ----------------------------------------------------------------------------------------------
 
-def _text(value: Any) -> str | None:
-    return None if value is MISSING else short(value if isinstance(value, str) else _json(value), MOST_CHARACTERS)
+    def _entries(self, past: Any) -> Mapping[str, Entry]:
+        return past.past.entries if self._blocking else past.entries
+
+    def _shown(self, key: str, entry: Entry | None) -> str | dict[str, str] | None:
+        """What is shown of a value; of one that would have to be downloaded, its size."""
+        if entry is None:
+            return None
+        if isinstance(entry.content, Inline):
+            return _text(valuetext.decode(entry.content.text, f"key {key!r}"))
+        if (key, entry.version) in self._looked_at:
+            return self._looked_at[key, entry.version]
+        size = size_text(entry.content.size)
+        if entry.content.media is not None:
+            return f"{size} of {visible(entry.content.media)}"  # of which there is no text
+        return {"large": size, "version": entry.version}
+
+    async def _look_at(self, key: str, version: str) -> None:
+        """Download a large value of the version that is shown, or of the one before, and show its beginning."""
+        at = self.state["at"]
+        for past in (self._pasts.get(at), self._pasts.get(at - 1)):
+            entry = None if past is None else self._entries(past).get(key)
+            if past is None or entry is None or entry.version != version:
+                continue
+            try:
+                value = await self._ask(lambda past=past: past.get(key))
+            except Error as error:
+                self.set("problem", str(error))
+                self.wake()
+                return
+            self._looked_at[key, version] = _text(value)
+            while len(self._looked_at) > MOST_KEPT:
+                del self._looked_at[next(iter(self._looked_at))]
+            if self._wanted is None:
+                self._wanted = at
+            return
+
+
+def size_text(size: int) -> str:
+    """A number of bytes as people say it; 0 is one that the log does not tell."""
+    if not size:
+        return "a large value"
+    number, unit = next(
+        ((size / step, unit) for step, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if size >= step * 0.9995),
+        (size, "bytes"),
+    )
+    return f"{number:.1f} {unit}" if number < 9.95 and unit != "bytes" else f"{number:.0f} {unit}"
+
+
+def _text(value: Any) -> str:
+    return short(value if isinstance(value, str) else _json(value), MOST_CHARACTERS)
 
 
 def _json(value: Any) -> str:
@@ -254,8 +356,12 @@ class TimelineView(Widget[TimelineModel]):
         moment = self.model.state["moment"]
         if moment is None:
             return f"version {self.model.state['at']}"
-        changes = "\n".join(f"{key}  {before} → {after}" for key, before, after in moment["changes"])
+        changes = "\n".join(f"{key}  {_plain(old)} → {_plain(new)}" for key, old, new in moment["changes"])
         return visible(f"version {self.model.state['at']} of {self.model.state['last']}, by {moment['by']}\n{changes}")
+
+
+def _plain(shown: Any) -> str:
+    return str(cast("dict[str, str]", shown)["large"] if isinstance(shown, dict) else shown)
 
 
 def timeline(db: Any, prefix: str = "") -> TimelineView:
@@ -263,7 +369,8 @@ def timeline(db: Any, prefix: str = "") -> TimelineView:
 
     It shows the state at any version that the log still has, what that version changed, who committed it and when. The
     state is also the Observable ``state_then``: ``table(line.state_then)`` moves with the slider. It reads by
-    ``db.at``; a version shortly after one that it has costs a request for each log entry between them.
+    ``db.at``; a version shortly after one that it has costs a request for each log entry between them. Of a value that
+    is in an object of its own it shows the size, until you click that.
 
     Args:
         db: a database whose protocol keeps its past, as the sequenced log does.

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, cast
 
-__all__ = ["fields_of", "frame_rows", "plain", "rows_of", "visible"]
+__all__ = ["fields_of", "fraction", "frame_rows", "is_number", "plain", "rounded", "rows_of", "visible"]
 
 _HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
@@ -29,6 +29,23 @@ def plain(value: Any) -> Any:
         return value
     item = getattr(value, "item", None)
     return item() if callable(item) else value
+
+
+def rounded(value: Any) -> Any:
+    """A float as it is looked at beside others: six digits, from 1,000 on two decimals; anything else as it is."""
+    if not isinstance(value, float):
+        return value
+    return round(value, 2) if 1e3 <= abs(value) < 1e15 else float(f"{value:.6g}")
+
+
+def is_number(value: Any) -> bool:
+    """Whether it belongs into a column of numbers."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def fraction(text: str) -> int:
+    """How many characters a number has from its point on."""
+    return 0 if "." not in text else len(text) - text.index(".")
 
 
 def frame_rows(value: Any) -> dict[str, Any] | None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import json
 import math
 import os
 import random
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
@@ -341,22 +343,40 @@ async def test_what_was_lost_on_the_way_is_asked_for_anew(tmp_path: Path, mutant
             for one in shown.values():
                 await tab.wait("return " + one.format(x=1))
 
+            async def until(true: Callable[[], bool]) -> None:
+                async with asyncio.timeout(60):
+                    while not true():
+                        await asyncio.sleep(0.02)
+
+            unheard: list[Any] = []
             for one in views.values():
-                one.receive = lambda message: None  # type: ignore[method-assign]
+                one.receive = unheard.append  # type: ignore[method-assign]
             await tab.click("#table .rx-sort")
-            await asyncio.sleep(0.5)
+            await until(lambda: any(said.get("sort") is not None for said in unheard))
             for one in views.values():
                 del one.receive
             await tab.wait(f"return {CELLS}[0][0] === '2'")
 
+            lost: dict[Any, list[str]] = {}
+
             def dropped(self: Any, message: Any) -> None:
                 """What goes to a socket that is down."""
+                lost.setdefault(self, []).append(json.dumps(message))
 
-            for x, what, by in ((11, type(views["table"]._carrier).send, dropped), (21, viewmodel.AWAY_AFTER, 0.0)):
+            def is_lost(view: ViewModel) -> bool:
+                number = re.compile(r"(?<![\d.])4321(\.0)?(?![\d.])")
+                return view._behind or any(map(number.search, lost.get(view._carrier, ())))
+
+            def is_forgotten(view: ViewModel) -> bool:
+                return view._behind
+
+            for x, what, by, gone in (
+                (4321, type(views["table"]._carrier).send, dropped, is_lost),
+                (8642, viewmodel.AWAY_AFTER, 0.0, is_forgotten),
+            ):
                 mutant.replace(what, by, within=viewmodel if by == 0.0 else None)
-                await asyncio.sleep(0.2)
                 await db.put("t/1", {"x": x})
-                await asyncio.sleep(0.5)
+                await until(lambda gone=gone: all(map(gone, views.values())))
                 assert not await tab.ask("return " + shown["table"].format(x=x)), "it was lost"
                 mutant.undo()
                 for one in shown.values():
@@ -649,6 +669,35 @@ async def test_all_of_a_table_is_reached_by_keys_alone(tmp_path: Path) -> None:
             await tab.press(Keys.ENTER)
             await tab.wait("return document.querySelectorAll('[role=columnheader]')[1].ariaSort === 'ascending'")
             assert await tab.ask("return document.activeElement === document.querySelectorAll('.rx-sort')[1]")
+
+
+async def test_numbers_are_shown_as_people_read_them_and_say_what_they_are(tmp_path: Path) -> None:
+    shown = {
+        "0.30000000000000004": "0.3", "0.3333333333333333": "0.333333", "999.9999999": "1000", "1234.5678": "1234.57",
+        "12345.678": "12,345.68", "1764494152.123": "1,764,494,152.12", "-1234567.891": "-1,234,567.89", "0.0000123": "1.230e-5",
+        "1e300": "1.000e+300", "9999": "9999", "12345": "12,345", "0": "0",
+    }  # fmt: skip
+    source = BehaviorSubject({text: {"x": float(text)} for text in shown})
+    model = TableModel(source, "", None, None, "", 30, asyncio.get_running_loop())
+    async with page_of(tmp_path, numbers=model, live=LiveModel(source, drawn, 30, model.loop)) as tab:
+        await tab.wait(f"return {CELLS}.length === {len(shown)}")
+        assert {row[0]: row[1] for row in await tab.ask(f"return {CELLS}")} == shown
+        titles = "return [...document.querySelectorAll('.rx-space .rx-td')].map(cell => cell.title)"
+        assert "0.30000000000000004" in await tab.ask(titles)
+        await tab.do(lambda chrome: chrome.save_screenshot(str(tmp_path / "numbers.png")))
+
+
+async def test_a_timeline_shows_a_large_value_once_its_size_is_pressed(tmp_path: Path) -> None:
+    async with rxmps3.connect("memory:browser-large", by="ana", poll=0.05) as db:
+        await db.put_all({"book": EVIL + "b" * 1_234_567, "n": 1})
+        async with page_of(tmp_path, line=TimelineModel(db, "", asyncio.get_running_loop())) as tab:
+            large = "[...document.querySelectorAll('.rx-large')]"
+            await tab.wait(f"return {large}.map(one => one.textContent).join() === '1.2 MB,1.2 MB'")
+            await tab.ask(f"{large}[0].focus()")
+            await tab.press(Keys.ENTER)
+            await tab.wait("return document.querySelector('.rx-changes ins').textContent.includes('bbb')")
+            assert await tab.ask(f"return {large}.length") == 0, "it is known in both places"
+            assert not await tab.ask("return window.failed")
 
 
 async def test_a_page_is_scrolled_over_a_table_that_has_nothing_to_scroll(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
@@ -16,13 +19,13 @@ import reactivex as rx
 from bokeh.document import Document
 from panel.io.document import _cleanup_doc  # pyright: ignore
 from panel.io.state import set_curdoc
-from pydantic import Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 from reactivex import Subject
 from reactivex import operators as ops
 
 import rxmps3
 from rxmps3.blocking import Database, connect
-from rxmps3.homes.panel import bind, reactive
+from rxmps3.homes.panel import bind, reactive, show
 
 Short = Annotated[str, Field(max_length=3)]
 
@@ -122,6 +125,51 @@ async def test_a_view_ends_with_the_session() -> None:
         for ended in document.session_destroyed_callbacks:
             ended(None)  # type: ignore[arg-type]
         assert view.model.disposed
+
+
+async def test_fifty_sessions_leave_no_view_in_memory() -> None:
+    """Although Panel keeps their documents: those of pages with notifications, for as long as its server runs."""
+    pytest.importorskip("rxmps3.jupyter")
+    from rxmps3.jupyter import chart, controls, inspector, live, presence, table, timeline
+    from rxmps3.jupyter.viewmodel import ViewModel
+    from rxmps3.jupyter.widget import Widget
+
+    class Settings(BaseModel):
+        rate: float = 0.5
+
+    documents: list[Document] = []
+    async with rxmps3.connect("memory:", by="ana") as db:
+        await db.put_all({"todo/1": {"title": "milk"}, "x": 1})
+
+        def session() -> None:
+            """What runs for a page, and then is over."""
+            document = Document()
+            documents.append(document)
+            with set_curdoc(document):
+                views = [
+                    *(table(db, "todo/"), chart(db.observe("x")), timeline(db), presence(db), inspector(db)),
+                    *(live(db.observe("x")), controls(Settings, db.key("settings"))),
+                ]
+                shown = [show(view) for view in views]
+                pn.Column(*shown, reactive(db.observe("x"))).server_doc(document)
+            for one in shown:
+                one._handle_msg({"state": True})
+
+        before = _alive(ViewModel, Widget)
+        for number in range(50):
+            session()
+            await asyncio.sleep(0)
+            for ended in documents[-1].session_destroyed_callbacks:
+                ended(SimpleNamespace(id=f"session {number}", _document=documents[-1]))  # type: ignore[arg-type]
+        async with asyncio.timeout(20):
+            while (left := _alive(ViewModel, Widget) - before) > 0:
+                await asyncio.sleep(0.1)
+        assert left == 0
+
+
+def _alive(*kinds: type) -> int:
+    gc.collect()
+    return sum(isinstance(one, kinds) for one in gc.get_objects())
 
 
 class TestBind:

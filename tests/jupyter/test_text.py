@@ -8,6 +8,7 @@ pytest.importorskip("anywidget")
 
 from rxmps3.jupyter.html import harmless, to_html
 from rxmps3.jupyter.text import MOST_CHARACTERS, MOST_IN_A_ROW, MOST_ROWS, to_text
+from rxmps3.jupyter.values import rounded
 
 
 class Drawn:
@@ -59,13 +60,42 @@ def test_what_draws_itself_is_drawn(value: object) -> None:
         ([1, "a"], "[1, 'a']", "<pre>[1, &#x27;a&#x27;]</pre>"),
         (Drawn(), "Drawn()", "<i>drawn</i>"),
         ({}, "{}", '<table class="rxmps3-values"></table>'),
-        ({"a<": 1}, "a<  1", '<table class="rxmps3-values"><tr><th scope="row">a&lt;</th><td>1</td></tr></table>'),
+        ({"a<": "x"}, "a<  x", '<table class="rxmps3-values"><tr><th scope="row">a&lt;</th><td>x</td></tr></table>'),
         ({"k" * 50: 1, "a": 2}, f"{'k' * 50}  1\n{'a':40}  2", None),
+        (0.1 + 0.2, "0.30000000000000004", "<pre>0.30000000000000004</pre>"),
+        ({"a": 0.1 + 0.2, "b": 12, "c": 1764494152.1234}, "a           0.3\nb          12\nc  1764494152.12", None),
+        ({"a": 1 / 3, "b": "x"}, "a  0.333333\nb  x", None),
+        ({"a": True, "b": 1 / 3}, "a  True\nb  0.333333", None),
     ],
 )
 def test_a_value(value: object, text: str, html: str | None) -> None:
     assert to_text(value) == text
     assert html is None or to_html(value) == html
+
+
+def test_numbers_below_each_other_are_rounded_and_aligned_and_say_what_they_are() -> None:
+    rows = {"a": {"x": 0.1 + 0.2, "n": 7, "m": "text"}, "b": {"x": 12.123456789, "n": 1234, "m": 2}, "c": {"x": 5}}
+    html = to_html(rows)
+    assert '<th scope="col" class="rxmps3-number">x</th><th scope="col" class="rxmps3-number">n</th>' in html
+    assert '<th scope="col">m</th>' in html
+    assert '<td class="rxmps3-number" style="--rx-room: 3" title="0.30000000000000004">0.3</td>' in html
+    assert '<td class="rxmps3-number" title="12.123456789">12.1235</td>' in html
+    assert '<td class="rxmps3-number" style="--rx-room: 5">5</td><td></td><td></td>' in html
+    assert '<td class="rxmps3-number">1234</td>' in html
+    assert '<td class="rxmps3-number" title="0.3333333333333333">0.333333</td>' in to_html({"a": 1 / 3})
+    assert '<td title="0.3333333333333333">0.333333</td>' in to_html({"a": 1 / 3, "b": "x"})
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        *((0.1 + 0.2, 0.3), (1.0, 1.0), (-1 / 3, -0.333333), (999.99999, 1000.0), (1234567.891, 1234567.89)),
+        *((1764494152.1239, 1764494152.12), (1.23456789e-7, 1.23457e-07), (1.23456789e20, 1.23457e20)),
+        *((float("inf"), float("inf")), (7, 7), (True, True), ("0.123456789", "0.123456789"), (None, None)),
+    ],
+)
+def test_a_float_beside_others(value: object, shown: object) -> None:
+    assert repr(rounded(value)) == repr(shown)
 
 
 def test_what_is_too_much_to_look_at_is_cut_off() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import json
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
@@ -22,7 +23,7 @@ from rxmps3.jupyter.forms import ControlsModel, controls
 from rxmps3.jupyter.inspecting import InspectorModel, inspector
 from rxmps3.jupyter.people import PeopleModel, presence
 from rxmps3.jupyter.showing import LiveModel
-from rxmps3.jupyter.timelines import TimelineModel, timeline
+from rxmps3.jupyter.timelines import TimelineModel, TimelineView, size_text, timeline
 from rxmps3.jupyter.viewmodel import AWAY_AFTER, Message, ViewModel
 from tests.mutating import Mutant
 
@@ -224,6 +225,7 @@ async def test_a_timeline_plays_through_whatever_follows_it() -> None:
         await page.until(lambda: page.state["at"] == 6)
         shown: list[Any] = []
         page.model.shown.subscribe(shown.append)
+        await page.until(lambda: len(shown) == 1)
         page.ask("play", speed=50)
         await page.until(lambda: page.state["playing"])
         await page.until(lambda: not page.state["playing"])
@@ -295,6 +297,59 @@ async def test_a_timeline_that_follows_the_log_reads_what_is_new(blocking: bool)
         page.model.dispose()
         if blocking:
             await asyncio.to_thread(shown.close)
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+async def test_a_timeline_downloads_large_values_that_somebody_looks_at(blocking: bool) -> None:
+    """And no others: neither what is shown, nor what is below other prefixes."""
+    place = f"memory:views-large-{blocking}"
+    async with rxmps3.connect(place, by="ana", poll=0.05) as db:
+        for number in range(5):
+            await db.put_all(
+                {
+                    "a/book": f"{number} " + "b" * 3_200_000, "a/n": number, "a/photo": bytes([number]) * 1_500_000,
+                    "z": "z" * 100_000 + str(number),
+                }
+            )  # fmt: skip
+    async with rxmps3.connect(place, by="eve", poll=0.05) as other:
+        shown = await asyncio.to_thread(rxmps3.blocking.connect, place, poll=0.05) if blocking else other
+        page = Page(TimelineModel(shown, "a/", asyncio.get_running_loop()))
+        await page.until(lambda: page.state["at"] == 5)
+        _, before, after = page.state["moment"]["changes"][0]
+        assert [before["large"], after["large"]] == ["3.2 MB", "3.2 MB"]
+        assert before["version"] != after["version"]
+        assert page.state["moment"]["keys"][2][1] == "1.5 MB of application/octet-stream"
+        assert "a/book  3.2 MB → 3.2 MB" in TimelineView.__repr__(SimpleNamespace(model=page.model))  # type: ignore[arg-type]
+        page.ask("play", speed=50)
+        await page.until(lambda: page.state["at"] == 2)
+        await page.until(lambda: page.state["at"] == 5)
+        assert shown.status.value.bytes_down < 100_000
+        page.ask("look", key="a/book", version=before["version"])
+        await page.until(lambda: isinstance(page.state["moment"]["changes"][0][1], str))
+        _, before, after = page.state["moment"]["changes"][0]
+        assert before.startswith("3 bbb")
+        assert after["large"] == "3.2 MB"
+        assert 3_200_000 < shown.status.value.bytes_down < 3_400_000
+        page.ask("go", at=4)
+        await page.until(lambda: page.state["at"] == 4)
+        assert page.state["moment"]["changes"][0][2] == before, "it is known from then on"
+        page.ask("look", key="a/book", version="no-such")
+        page.ask("look", key="a/n")
+        assert page.messages[-1]["reason"] == "KeyError: 'version'"
+        page.model.dispose()
+        if blocking:
+            await asyncio.to_thread(shown.close)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        *((0, "a large value"), (1, "1 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (9_940, "9.9 kB")),
+        *((9_960, "10 kB"), (999_400, "999 kB"), (999_600, "1.0 MB"), (3_210_000, "3.2 MB"), (12_500_000_000, "12 GB")),
+    ],
+)
+def test_a_size_as_people_say_it(size: int, text: str) -> None:
+    assert size_text(size) == text
 
 
 async def test_a_timeline_of_a_log_without_a_past_says_so() -> None:

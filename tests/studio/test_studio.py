@@ -199,6 +199,20 @@ class TestViews:
             assert await db.get("todo/1") == {"title": "milk", "done": True}
             assert db.states.value.confirmed.version == "3"
 
+    async def test_large_values_are_not_downloaded_to_be_compared(self) -> None:
+        storage = MemoryStorage()
+        async with rxmps3.connect(storage, by="ana") as db:
+            await db.put_all({"book": "b" * 2_000_000, "page": "p" * 10_000})
+        async with studio(storage) as browser:
+            await opened(browser)
+            async with browser.socket("compare") as socket:
+                await socket.send_json({"message": {"kind": "compare", "view": "a", "old": "", "new": ""}})
+                (_, before, book), (_, _, page) = await until_state(
+                    socket, "changes", lambda changes: len(changes) == 2
+                )
+                assert (before, book) == (None, "(2,000,002 bytes)")
+                assert page.startswith('"ppp')
+
     async def test_any_two_versions_are_compared(self, storage: MemoryStorage) -> None:
         async with studio(storage) as browser:
             await opened(browser)

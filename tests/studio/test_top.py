@@ -9,9 +9,11 @@ import pytest
 from textual.widgets import DataTable, RichLog, Static
 
 import rxmps3
+from rxmps3.cli import top
 from rxmps3.cli.top import Top
 from rxmps3.storage import MemoryStorage
 from tests.cli.commands import rxmps3 as command
+from tests.mutating import Mutant
 
 
 @pytest.fixture
@@ -56,6 +58,34 @@ async def test_keys_and_log_are_shown_and_followed(storage: MemoryStorage, db: r
         log = "\n".join(line.text for line in app.query_one("#log", RichLog).lines)
         assert "ben todo/1" in log
         assert "4 keys" in text(app, "#status")
+
+
+async def test_a_value_that_changes_is_bold_for_a_moment(
+    storage: MemoryStorage, db: rxmps3.Database, mutant: Mutant
+) -> None:
+    """Also where keys come and go meanwhile; a key that is new is not."""
+    async with Top(db, "memory:").run_test(size=(120, 30)) as pilot:
+        app = pilot.app
+        assert isinstance(app, Top)
+
+        def bold() -> list[str]:
+            table = app.query_one("#keys", DataTable)
+            found = [table.get_row_at(at) for at in range(table.row_count)]
+            return [str(key) for key, value in found if "bold" in str(value.style)]
+
+        await until(lambda: len(rows(app)) == 3)
+        mutant.replace(top.LIT_SECONDS, 60.0, within=top)
+        async with rxmps3.connect(storage, by="ben", shared=False) as other:
+            await other.put("todo/1", "oat milk")
+            await until(lambda: bold() == ["todo/1"])
+            await other.put("todo/3", "tea")
+            await until(lambda: len(rows(app)) == 4)
+            assert bold() == ["todo/1"]
+            mutant.replace(top.LIT_SECONDS, 0.3, within=top)
+            await other.put_all({"todo/1": "soy milk", "todo/2": "rye"})
+        await until(lambda: rows(app)["todo/2"] == '"rye"')
+        await until(lambda: bold() == [])
+        assert rows(app)["todo/1"] == '"soy milk"'
 
 
 async def test_what_could_steer_a_terminal_is_shown_as_text(db: rxmps3.Database) -> None:

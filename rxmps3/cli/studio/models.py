@@ -10,6 +10,8 @@ from typing import Any
 
 from rxmps3.cli.doctor import Report
 from rxmps3.database.database import Database, logged
+from rxmps3.database.past.history import differ
+from rxmps3.database.past.past import Past
 from rxmps3.errors import Failure, unforeseen
 from rxmps3.jupyter.text import short
 from rxmps3.jupyter.viewmodel import ViewModel
@@ -31,6 +33,8 @@ MOST_CONFLICTS = 200
 EARLIER_VERSIONS = 200
 """So many versions of the log are searched for conflicts that were there before."""
 MOST_CHARACTERS = 2000
+MOST_READ = 256 << 10
+"""Larger values are not downloaded to be compared; that they differ is known."""
 
 
 class ShellModel(ViewModel):
@@ -76,7 +80,7 @@ class CompareModel(_Asking):
     """What changed between two versions.
 
     States: ``old`` and ``new``, what was asked for; ``head``, the newest version; ``changes``, of each the key, and the
-    text before and after, None where there was none; ``more``, the number not shown; ``busy``.
+    text before and after, None where there was none, or how large it is; ``more``, the number not shown; ``busy``.
 
     A page sends ``compare`` with ``old`` and ``new``, each a version, a tag or a time.
 
@@ -103,10 +107,12 @@ class CompareModel(_Asking):
         self.set("new", new)
         before = await self._db.at(self._when(old or "0"))
         after = await self._db.at(self._when(new or self._db.status.value.head or "0"))
-        changes = await self._db.diff(before, after)
-        shown = [[key, _text(one.before), _text(one.after)] for key, one in list(changes.items())[:MOST_CHANGES]]
-        self.set("changes", shown)
-        self.set("more", len(changes) - len(shown))
+        old_ones, new_ones = before.entries, after.entries
+        keys = [key for key in sorted({*old_ones, *new_ones}) if differ(old_ones.get(key), new_ones.get(key))]
+        shown = keys[:MOST_CHANGES]
+        olds, news = await _texts(before, shown), await _texts(after, shown)
+        self.set("changes", [[key, olds[key], news[key]] for key in shown])
+        self.set("more", len(keys) - len(shown))
 
 
 class ConflictsModel(ViewModel):
@@ -304,6 +310,17 @@ def _spending(room: str, used: Usage, per_month: float) -> dict[str, Any]:
         "bytes_down": used.bytes_down,
         "per_month": f"{per_month:,.2f}",
     }
+
+
+async def _texts(past: Past, keys: list[str]) -> dict[str, str | None]:
+    """What is shown of some values; of those too large to be read for that, how large they are."""
+    sizes = {key: _size(past.entries.get(key)) for key in keys}
+    read = await past.get_many([key for key, size in sizes.items() if size <= MOST_READ], MISSING)
+    return {key: _text(read[key]) if key in read else f"({size:,} bytes)" for key, size in sizes.items()}
+
+
+def _size(entry: Entry | None) -> int:
+    return 0 if entry is None or isinstance(entry.content, Inline) else entry.content.size
 
 
 def _entry_text(entry: Entry | None) -> str | None:

@@ -22,6 +22,7 @@ export const isCut = (value) => Array.isArray(value) && value.length > 1;
 export function number(value) {
   if (Number.isSafeInteger(value)) return Math.abs(value) >= 10000 ? value.toLocaleString("en-US") : String(value);
   const size = Math.abs(value);
-  if (size >= 1e6 || size < 1e-4) return value.toExponential(3);
+  if (size >= 1e15 || size < 1e-4) return value.toExponential(3);
+  if (size >= 1e3) return value.toLocaleString("en-US", { maximumFractionDigits: 2, useGrouping: size >= 1e4 });
   return String(Number(value.toPrecision(6)));
 }

@@ -6,6 +6,10 @@ import { number } from "./cells.js";
 import { uPlot } from "./vendor/uplot.js";
 
 const HEIGHT = 260;
+// Where the system's colours are forced, all lines have one.
+const forced = matchMedia("(forced-colors: active)");
+const DASHES = [[], [10, 5], [2, 4], [12, 4, 2, 4], [5, 3], [18, 6], [2, 8], [8, 3, 2, 3, 2, 3]];
+const dash = (at) => (forced.matches ? DASHES[at % 8] : []);
 const [DAY, MINUTE] = ["\n{D} {MMM} {YYYY}", "\n{D} {MMM} {HH}:{mm}"];
 const TIMES = [ // seconds between ticks, their texts; and at the first one, of a new year, month, day, hour, minute, second
   [31536000, "{YYYY}", null, null, null, null, null, null, 1],
@@ -77,13 +81,15 @@ export function render(model, el) {
   };
 
   let labels = null;
+  let legend = []; // what hides a line and shows it again
+  const press = () => legend.forEach((name, at) => name.setAttribute("aria-pressed", String(plot.series[at + 1].show)));
   const build = (data) => {
     const kept = zoomed && plot ? { min: plot.scales.x.min, max: plot.scales.x.max } : null;
     plot?.destroy();
     const bars = kind() === "bar";
     const names = [...series.keys()];
     const count = names.length;
-    const axis = { stroke: () => color("dim"), grid: { stroke: () => color("line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif", gap: 6 };
+    const axis = { stroke: () => color("dim"), grid: { stroke: () => color("grid"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif", gap: 6 };
     const barPaths = (at) => uPlot.paths.bars({ size: [0.72 / count, 60], align: count === 1 ? 0 : at < count / 2 ? -1 : 1, radius: 0.12 });
     const options = {
       width: Math.max(place.clientWidth, 200),
@@ -103,8 +109,9 @@ export function render(model, el) {
         ...names.map((name, at) => ({
           label: visible(name),
           stroke: () => seriesColor(at),
-          fill: bars ? () => seriesColor(at).replace("rgb(", "rgba(").replace(")", ", .75)") : undefined,
-          width: 1.75,
+          fill: bars && !(forced.matches && at % 2) ? () => seriesColor(at).replace("rgb(", "rgba(").replace(")", ", .75)") : undefined,
+          width: forced.matches ? 2.25 : 1.75,
+          dash: dash(at),
           spanGaps: true,
           points: { show: texts() || !model.get("sliding") ? undefined : false, size: 5 },
           paths: bars ? barPaths(at) : undefined,
@@ -112,11 +119,32 @@ export function render(model, el) {
         })),
       ],
       hooks: {
+        ready: [() => queueMicrotask(latest)], // a new plot empties its legend
+        setSeries: [() => queueMicrotask(press)],
         setSelect: [(u) => { zoomed = u.select.width > 0; }],
       },
     };
     place.replaceChildren();
     plot = new uPlot(options, data, place);
+    if (forced.matches && !bars) {
+      [...place.querySelectorAll(".u-marker")].slice(1).forEach((marker, at) => {
+        marker.classList.add("rx-dashed");
+        marker.replaceChildren(svg("svg", { viewBox: "0 0 26 10", width: 26, height: 10 }, svg("line", { x1: 0, x2: 26, y1: 5, y2: 5, stroke: "currentColor", "stroke-width": 2, "stroke-dasharray": DASHES[at % 8].join(" ") })));
+      });
+    }
+    plot.root.querySelector(".u-wrap").setAttribute("aria-hidden", "true"); // the summary says it
+    legend = [...place.querySelectorAll(".u-legend .u-label")].slice(1);
+    for (const name of legend) {
+      name.tabIndex = 0;
+      name.setAttribute("role", "button");
+      name.title = "Hide or show it";
+      name.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        name.click();
+        event.preventDefault();
+      });
+    }
+    press();
     if (kept) plot.setScale("x", kept); // a new line does not end that
     plot.over.addEventListener("dblclick", () => { zoomed = false; draw(); });
   };
@@ -139,6 +167,12 @@ export function render(model, el) {
     return low === high ? [low - 1, high + 1] : [low ?? 0, high ?? 1];
   };
 
+  /** What the legend says while the mouse is elsewhere. */
+  const latest = () => {
+    const last = (plot?.data[0].length ?? 0) - 1;
+    if (last >= 0 && plot.cursor.idx == null) plot.setLegend({ idx: last }, false);
+  };
+
   const drawPlot = () => {
     const made = aligned();
     labels = made.labels;
@@ -147,13 +181,13 @@ export function render(model, el) {
       shape = next;
       build(made.data);
     } else if (!zoomed) plot.setData(made.data);
-    if (plot.cursor.idx == null && made.data[0].length) plot.setLegend({ idx: made.data[0].length - 1 }, false);
+    latest();
   };
 
   // -- sparklines --------------------------------------------------------------------------------------------
 
   const drawSparks = () => {
-    const width = 220;
+    const width = Math.max(60, Math.min(220, place.clientWidth - 170));
     const height = 30;
     place.replaceChildren(
       h("div", { class: "rx-sparks" }, [...series].map(([name, [xs, ys]], at) => {
@@ -211,8 +245,11 @@ export function render(model, el) {
     if (ticks++ % 8) return;
     const latest = [...series].slice(0, 10).map(([name, [, ys]]) => `${visible(name)} ${number(ys.at(-1))}`);
     summary.textContent = `${series.size} series. Latest: ${latest.join(", ")}`;
-    const colors = color("1") + color("dim") + color("line");
-    if (palette && colors !== palette) drawSoon(), plot?.redraw();
+    const colors = color("1") + color("dim") + color("grid") + forced.matches;
+    if (palette && colors !== palette) {
+      shape = ""; // the legend keeps the colours that it was made with
+      drawSoon();
+    }
     palette = colors;
   }, 250);
   const sized = new ResizeObserver(() => {

@@ -23,11 +23,12 @@ const NOTICE = 6000;
  */
 export function frame(model, el, { label, age = false, anew } = {}) {
   const id = Array.from({ length: 4 }, () => Math.random().toString(36).slice(2, 6)).join("");
-  const badge = h("div", { class: "rx-badge", role: "status" });
+  const badge = h("div", { class: "rx-badge" }); // it changes too often to be read out: what matters of it is
+  const told = h("div", { class: "rx-away", role: "status" });
   const problem = h("div", { class: "rx-problem", role: "alert", hidden: true });
   const head = h("div", { class: "rx-head" }, badge);
   const body = h("div", { class: "rx-body" });
-  const root = h("div", { class: "rxmps3", role: "region", "aria-label": label }, head, body, problem);
+  const root = h("div", { class: "rxmps3", role: "region", "aria-label": label }, head, body, problem, told);
   // JupyterLab takes keys for itself, "d d" deletes the cell, unless the very element that has the focus says no.
   // What saves the notebook and the like stays JupyterLab's: a view needs no letter with Ctrl, but for editing.
   const isTheirs = ({ ctrlKey, metaKey, key }) => (ctrlKey || metaKey) && /^[bd-uw]$/i.test(key);
@@ -46,6 +47,7 @@ export function frame(model, el, { label, age = false, anew } = {}) {
   let all = null; // messages for every view that came; null before the first answer
   const acts = new Map(); // number → what to call when it was done or was not
   let cutAt = 0; // since when the connection is known to be gone
+  let wasCalm = true;
   let notice = "";
   let noticeTimer = 0;
   let looking = 0;
@@ -92,9 +94,14 @@ export function frame(model, el, { label, age = false, anew } = {}) {
     const old = newsAt && age && kind !== "gone" ? (Date.now() - newsAt) / 1000 : 0;
     const shown = old >= 5 ? `${text} · ${ago(old)} old` : text;
     if (badge.textContent !== shown) badge.textContent = shown;
+    const calm = kind === "live" || kind === "pending";
+    if (calm !== wasCalm || (!calm && told.textContent !== text)) told.textContent = calm ? (told.textContent && "live again") : text;
+    wasCalm = calm;
     badge.className = `rx-badge rx-${kind}`;
     badge.title = title ?? "";
     root.classList.toggle("rx-stale", kind === "gone");
+    const name = [label, visible(model.get("title") || "")].filter(Boolean).join(": ");
+    if (root.getAttribute("aria-label") !== name) root.setAttribute("aria-label", name);
     const trouble = notice || visible(model.get("problem") || "");
     if (acts.size && dead()) {
       cutAt ||= Date.now();

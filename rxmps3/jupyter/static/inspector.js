@@ -174,7 +174,7 @@ export function render(model, el) {
       panels[at].hidden = at !== shown;
     });
   };
-  const bar = h("div", { class: "rx-tabs", role: "tablist" }, tabs);
+  const bar = h("div", { class: "rx-tabs", role: "tablist", "aria-label": "What to look at" }, tabs);
   bar.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;

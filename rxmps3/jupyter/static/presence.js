@@ -44,8 +44,12 @@ export function render(model, el) {
         field.append(pointer);
       }
       pointer.firstChild.textContent = visible(one.name);
-      pointer.style.left = `${Math.min(Math.max(one.cursor.x, 0), 1) * 100}%`;
-      pointer.style.top = `${Math.min(Math.max(one.cursor.y, 0), 1) * 100}%`;
+      const [x, y] = [one.cursor.x, one.cursor.y].map((at) => Math.min(Math.max(at, 0), 1));
+      pointer.style.left = `${x * 100}%`;
+      pointer.style.top = `${y * 100}%`;
+      pointer.style.setProperty("--x", x); // the name stays in the field
+      pointer.classList.toggle("rx-right", x > 0.7);
+      pointer.classList.toggle("rx-low", y > 0.7);
     }
     for (const [id, pointer] of pointers) {
       if (seen.has(id)) continue;

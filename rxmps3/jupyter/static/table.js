@@ -161,7 +161,7 @@ export function render(model, el) {
       row.texts[index] = text;
       if (editing?.key === row.key && editing.column === name) return;
       cell.textContent = text;
-      cell.title = text.length > 30 ? text : "";
+      cell.title = text.length > 30 ? text : typeof value === "number" && text !== String(value) ? String(value) : "";
       const right = numbers && !["string", "boolean"].includes(typeof value);
       cell.className = `rx-td rx-${index ? cellKind(value) : "key"}${right ? " rx-number" : ""}${typed !== undefined ? " rx-sent" : ""}`;
       if (flashed) flashCell(cell);

@@ -1,6 +1,6 @@
 // A slider over the log.
 
-import { h, icon, visible, clock, count, face } from "./dom.js";
+import { h, icon, visible, clock, count, face, focusedBeside } from "./dom.js";
 import { frame } from "./heart.js";
 
 const SPEEDS = [0.5, 1, 2, 5, 10, 25];
@@ -18,6 +18,7 @@ export function render(model, el) {
   });
   const button = (name, label, onclick) => h("button", { class: "rx-button", type: "button", "aria-label": label, title: label, onclick }, icon(name));
   const go = (at, follow = false) => {
+    stepped = true;
     slider.value = at;
     act("go", { at, follow });
   };
@@ -40,8 +41,10 @@ export function render(model, el) {
   });
 
   const who = h("div", { class: "rx-moment" });
-  const changes = h("div", { class: "rx-changes", "aria-live": "polite" });
-  const state = h("div", { class: "rx-then" });
+  const changes = h("div", { class: "rx-changes", role: "group", "aria-label": "What it changed", tabindex: 0 });
+  const state = h("div", { class: "rx-then", role: "group", "aria-label": "What there was", tabindex: 0 });
+  const said = h("div", { class: "rx-away", role: "status" });
+  let stepped = false; // by a button, which says nothing of where that leads; the slider does
   life.body.append(
     h("div", { class: "rx-panel rx-timeline" },
       h("div", { class: "rx-bar" }, back, play, forward, slider, place, speed, follow),
@@ -49,6 +52,7 @@ export function render(model, el) {
       h("div", { class: "rx-two" },
         h("section", {}, h("h4", {}, "What it changed"), changes),
         h("section", {}, h("h4", {}, "What there was"), state))),
+    said,
   );
 
   const drawPlace = () => {
@@ -82,24 +86,44 @@ export function render(model, el) {
     );
     const touched = new Set(moment.changes.map(([key]) => key));
     const prefix = (model.get("prefix") || "").replace(/[^/]*$/, "");
+    const pressed = focusedBeside(life.body);
+    const held = pressed?.dataset?.large; // a button that gives way to its text
+    const list = pressed?.closest?.(".rx-changes, .rx-then");
+    /** A text; or a button for one that is too large to be there before somebody looks at it. */
+    const part = (key, shown) => {
+      if (typeof shown !== "object") return visible(shown);
+      const button = h("button", { class: "rx-large", type: "button", "data-large": `${key}\n${shown.version}`, title: "Download it", "aria-label": `${shown.large}: download ${visible(key)}` }, shown.large);
+      button.addEventListener("click", () => {
+        button.textContent = "reading…";
+        act("look", { key, version: shown.version });
+      });
+      return button;
+    };
     const short = (key) => visible(key.startsWith(prefix) ? key.slice(prefix.length) || key : key);
     changes.replaceChildren(
       ...moment.changes.map(([key, before, after]) =>
         h("div", { class: "rx-change" },
           h("span", { class: "rx-key-name", title: visible(key) }, short(key)),
           h("span", { class: "rx-diff" },
-            before === null ? null : h("del", {}, visible(before)),
-            after === null ? h("em", { class: "rx-dim" }, "deleted") : h("ins", {}, visible(after))))),
+            before === null ? null : h("del", {}, part(key, before)),
+            after === null ? h("em", { class: "rx-dim" }, "deleted") : h("ins", {}, part(key, after))))),
       moment.changed > moment.changes.length ? h("div", { class: "rx-dim" }, `and ${count(moment.changed - moment.changes.length)} more`) : "",
       moment.changes.length ? "" : h("div", { class: "rx-dim" }, "Nothing here"),
     );
     state.replaceChildren(
       ...moment.keys.map(([key, text]) =>
         h("div", { class: `rx-change${touched.has(key) ? " rx-touched" : ""}` },
-          h("span", { class: "rx-key-name", title: visible(key) }, short(key)), h("span", { class: "rx-text" }, visible(text)))),
+          h("span", { class: "rx-key-name", title: visible(key) }, short(key)), h("span", { class: "rx-text" }, part(key, text)))),
       moment.total > moment.keys.length ? h("div", { class: "rx-dim" }, `and ${count(moment.total - moment.keys.length)} more`) : "",
       moment.keys.length ? "" : h("div", { class: "rx-dim" }, "No keys"),
     );
+    if (stepped) {
+      stepped = false;
+      const [key] = moment.changes[0] ?? [];
+      const many = moment.changed === 1 ? visible(key) : `${count(moment.changed)} keys`;
+      said.textContent = `Version ${model.get("at")}${moment.by ? ` by ${visible(moment.by)}` : ""} changed ${moment.changed ? many : "nothing here"}`;
+    }
+    if (held) ([...life.body.querySelectorAll("[data-large]")].find((one) => one.dataset.large === held) ?? list).focus({ preventScroll: true });
   };
 
   const offs = [

@@ -14,8 +14,9 @@ export function render(model, el) {
   const form = h("form", { class: "studio-bar", onsubmit: (event) => { event.preventDefault(); compare(); } },
     h("label", {}, "from", old), h("label", {}, "to", fresh), h("button", { class: "rx-button", type: "submit" }, "Compare"),
     h("span", { class: "rx-dim" }, "a version, a tag, or a time such as 2026-11-29T10:00"));
-  const list = h("div", { class: "studio-list", "aria-live": "polite", tabindex: 0 });
-  life.body.append(h("div", { class: "rx-panel" }, form, list));
+  const list = h("div", { class: "studio-list", role: "region", "aria-label": "Differences", tabindex: 0 });
+  const said = h("div", { class: "rx-away", role: "status" });
+  life.body.append(h("div", { class: "rx-panel" }, form, list), said);
 
   const side = (text, kind) => h("pre", { class: kind }, text === null ? "" : visible(text));
   const draw = () => {
@@ -25,7 +26,11 @@ export function render(model, el) {
       model.get("more") ? h("div", { class: "rx-dim" }, `and ${count(model.get("more"))} more`) : "",
       changes.length ? "" : h("div", { class: "studio-empty" }, model.get("busy") ? "Reading…" : "No differences"));
   };
-  const offs = ["changes", "more", "busy"].map((name) => model.on(name, draw));
+  const say = () => {
+    const all = (model.get("changes") ?? []).length + model.get("more");
+    if (!model.get("busy")) said.textContent = all === 1 ? "1 difference" : `${count(all)} differences`;
+  };
+  const offs = [model.on("busy", say), ...["changes", "more", "busy"].map((name) => model.on(name, draw))];
   draw();
   requestAnimationFrame(compare);
   return () => {

@@ -10,7 +10,7 @@ const STATES = {
 
 export function render(model, el) {
   const life = frame(model, el, { label: "Cost" });
-  const list = h("div", { class: "studio-list", tabindex: 0 });
+  const list = h("div", { class: "studio-list", role: "region", "aria-label": "Requests and money", tabindex: 0 });
   life.body.append(h("div", { class: "rx-panel" }, list));
   const draw = () => {
     const rooms = model.get("rooms") ?? [];

@@ -7,7 +7,7 @@ export function render(model, el) {
   const life = frame(model, el, { label: "Doctor" });
   const button = h("button", { class: "rx-button", type: "button", onclick: () => life.act("examine") }, "Examine the storage");
   const note = h("span", { class: "rx-dim" });
-  const list = h("div", { class: "studio-list", tabindex: 0 });
+  const list = h("div", { class: "studio-list", role: "region", "aria-label": "What was found", tabindex: 0 });
   life.body.append(h("div", { class: "rx-panel" }, h("div", { class: "studio-bar" }, button, note), list));
   const draw = () => {
     const [rows, protocols] = [model.get("rows") ?? [], model.get("protocols") ?? []];

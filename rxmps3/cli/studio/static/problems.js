@@ -5,8 +5,9 @@ import { frame } from "./heart.js";
 
 export function render(model, el) {
   const life = frame(model, el, { label: "Problems" });
-  const list = h("div", { class: "studio-list", "aria-live": "polite", tabindex: 0 });
-  life.body.append(h("div", { class: "rx-panel" }, list));
+  const list = h("div", { class: "studio-list", role: "region", "aria-label": "Problems", tabindex: 0 });
+  const said = h("div", { class: "rx-away", role: "status" });
+  life.body.append(h("div", { class: "rx-panel" }, list), said);
   const draw = () => {
     const problems = model.get("problems") ?? [];
     list.replaceChildren(
@@ -18,7 +19,11 @@ export function render(model, el) {
             h("td", { class: "studio-long" }, visible(one.error), one.note ? h("div", { class: "rx-dim" }, visible(one.note)) : "")))))
         : h("div", { class: "studio-empty" }, "Nothing has gone wrong since this view was opened"));
   };
-  const off = model.on("problems", draw);
+  const off = model.on("problems", () => {
+    draw();
+    const newest = (model.get("problems") ?? [])[0];
+    if (newest) said.textContent = `${visible(newest.operation)}: ${visible(newest.error)}`;
+  });
   draw();
   return () => {
     off();

@@ -6,7 +6,7 @@ import { Model } from "./carrier.js";
 const shell = new Model("shell");
 const title = h("h1", { class: "studio-title" });
 const subtitle = h("div", { class: "studio-subtitle" });
-const mode = h("span", { class: "studio-mode" });
+const mode = h("span", { class: "studio-mode", role: "status" });
 const tabs = h("nav", { class: "studio-tabs", role: "tablist", "aria-label": "Views" });
 const main = h("main", { class: "studio-main", id: "view", role: "tabpanel", tabindex: -1 });
 document.body.append(
@@ -24,6 +24,7 @@ async function show(name) {
   const model = new Model(name);
   const here = (shown = { name, model, end: null });
   history.replaceState(null, "", `${location.pathname}${location.search}#${name}`);
+  main.setAttribute("aria-labelledby", `tab-${name}`);
   for (const tab of tabs.children) {
     tab.setAttribute("aria-selected", String(tab.dataset.name === name));
     tab.tabIndex = tab.dataset.name === name ? 0 : -1;
@@ -48,7 +49,7 @@ async function show(name) {
 function drawTabs() {
   const views = shell.get("views") ?? [];
   tabs.replaceChildren(
-    ...views.map(([name, label]) => h("button", { class: "studio-tab", type: "button", role: "tab", "aria-controls": "view", "data-name": name, onclick: () => show(name) }, label)));
+    ...views.map(([name, label]) => h("button", { class: "studio-tab", type: "button", role: "tab", id: `tab-${name}`, "aria-controls": "view", "data-name": name, onclick: () => show(name) }, label)));
 }
 
 tabs.addEventListener("keydown", (event) => {
@@ -65,7 +66,8 @@ function draw() {
   title.textContent = visible(shell.get("title") ?? "");
   subtitle.textContent = visible(shell.get("subtitle") ?? "");
   document.title = `${visible(shell.get("title") ?? "")} · rxmps3 studio`;
-  mode.textContent = !shell.connected ? "no answer" : shell.get("writable") ? "writing" : "read-only";
+  const said = !shell.connected ? "no answer" : shell.get("writable") ? "writing" : "read-only";
+  if (mode.textContent !== said) mode.textContent = said;
   mode.className = `studio-mode${shell.connected ? (shell.get("writable") ? " studio-writing" : "") : " studio-gone"}`;
   mode.title = shell.connected ? "" : "The command that served this page does not answer";
   if (shell.get("opened")) {
