@@ -290,6 +290,7 @@ class SnapshotSink:
         if selection is None or target is None or all(change.cause == "remote" for change in changes):
             return
         target.snapshot, touched = selection.overlay(target.snapshot, target.past.own, target.past.behind)
+        self._touched |= dict.fromkeys(touched)  # the newest window may lack what is put on top of this one
         self._look_up(target, touched)
         if not target.lacking:
             self._reach_target()

@@ -88,6 +88,25 @@ async def test_the_values_of_many_changes_come_at_the_same_time_and_in_order(pai
     assert [change.before for change in seen[70:]] == [f"{number} {BIG}" for number in range(10)]
 
 
+@pytest.mark.parametrize("window", [{"first": 2}, {"last": 2}])
+async def test_an_own_put_that_was_in_the_window_leaves_it(pair: Pair, window: dict[str, Any]) -> None:
+    """It was in the window of the snapshot that was waited for, and is not in that of the newest one."""
+    writer, reader, gate, _ = pair
+    await looks(reader)
+    beyond, mine = ("d", "a") if "last" in window else ("a", "d")
+    echo = reader.observe("c").subscribe(lambda value: reader.put(mine, "mine") if value else None)
+    seen = trace(reader.observe_prefix("", **window))
+    await writer.put("c", BIG)
+    await looks(reader)
+    await writer.put(beyond, BIGGER)
+    await looks(reader)
+    gate.open()
+    await eventually(lambda: seen[-1] == {"c": BIG, beyond: BIGGER})
+    assert seen[0] == {}
+    assert {"c": BIG, mine: "mine"} in seen
+    echo.dispose()
+
+
 async def test_a_stream_of_changes_that_ends_fetches_nothing_more(pair: Pair) -> None:
     writer, reader, gate, _ = pair
     await looks(reader)
