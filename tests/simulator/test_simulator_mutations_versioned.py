@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -189,6 +189,16 @@ def a_checkpoint_is_of_what_is_not_settled(mutant: Mutant) -> None:
         return Base(history.state, history.base.count + len(history.placed), history.base.chain)
 
     mutant.replace(VersionedLog.base, present)
+
+
+@mutation("everything commits", harmed(draw_plan(214342, protocol="versioned")))
+def a_version_that_is_dated_ahead_is_waited_for_that_long(mutant: Mutant) -> None:
+    """Answers were dated two days ahead when it was stored, and are not any more."""
+
+    def age(self: Any, monotonic: float, date: datetime) -> timedelta:
+        return min(timedelta(seconds=monotonic - self.monotonic), date - self.date)
+
+    mutant.replace(log._Unlisted.age, age)
 
 
 @mutation("changes follow each other", harmed(draw_plan(212201, protocol="versioned")))

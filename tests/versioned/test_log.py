@@ -12,6 +12,7 @@ import pytest
 from rxmps3.errors import Corrupt, InvalidKey, Rejected, Unavailable, Unsupported
 from rxmps3.log.protocol import ResumePoint
 from rxmps3.log.versioned import is_there
+from rxmps3.log.versioned.probe import ensure_versions
 from rxmps3.model.state import Committed, Loaded, Replayed
 from rxmps3.runtime.clock import Random, SystemClock
 from rxmps3.storage import DirectoryStorage, MemoryStorage, Missing
@@ -467,7 +468,25 @@ class TestRefusals:
             with pytest.raises(Rejected, match="versioning is not enabled"):
                 a.kit.placing.uploaded(content, Stored('"e"', None, id))
 
-    @pytest.mark.parametrize("odd", ["lists oldest first", "one id for all", "forgets versions"])
+    async def test_a_probe_whose_put_comes_once_more_breaks_nothing(self, storage: MemoryStorage, clock: ManualClock):
+        """The network may deliver it minutes later."""
+
+        class Repeating(StorageWrapper):
+            body = b""
+
+            async def put(self, name: str, body: bytes, **options: Any) -> Stored:
+                self.body = self.body or body
+                return await super().put(name, body, **options)
+
+            async def get(self, name: str, *, unless: str | None = None, **options: Any) -> Any:
+                if unless is not None and self.body:
+                    await super().put(name, self.body)
+                    self.body = b""
+                return await super().get(name, unless=unless, **options)
+
+        await ensure_versions(Repeating(storage), clock)
+
+    @pytest.mark.parametrize("odd", ["lists oldest first", "one id for all", "forgets versions", "knows no conditions"])
     async def test_the_probe_says_what_a_storage_breaks(self, storage: MemoryStorage, clock: ManualClock, odd: str):
         class Odd(StorageWrapper):
             async def list_versions(self, prefix: str, **options: Any) -> Any:
@@ -481,6 +500,8 @@ class TestRefusals:
             async def get(self, name: str, *, version: str | None = None, **options: Any) -> Any:
                 if odd == "forgets versions":
                     version = None
+                if odd == "knows no conditions":
+                    options.pop("unless", None)
                 return await super().get(name, version=version, **options)
 
         a = Client(Odd(storage), clock)

@@ -57,6 +57,13 @@ class _Unlisted:
     date: datetime | None
     monotonic: float
 
+    def age(self, monotonic: float, date: datetime) -> timedelta:
+        """For how long it has been stored at least, by this client's clock and by the dates of the storage."""
+        passed = timedelta(seconds=monotonic - self.monotonic)
+        if self.date is None or date < self.date:  # it was dated ahead
+            return passed
+        return min(passed, date - self.date)
+
 
 class _Behind(Exception):
     """The listing does not show the newest version yet."""
@@ -538,9 +545,7 @@ class VersionedLog:
         except Unavailable:
             if self._whole is None:
                 raise
-            began, date = self._whole
-            passed = timedelta(seconds=began - one.monotonic)
-            if min(passed, date - one.date if one.date is not None else passed) < SETTLED_AFTER + _COARSE:
+            if one.age(*self._whole) < SETTLED_AFTER + _COARSE:
                 raise
             self._unlisted = None
             return False
