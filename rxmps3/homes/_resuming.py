@@ -17,7 +17,7 @@ from collections.abc import Generator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 import reactivex as rx
 from reactivex import Observable
@@ -160,7 +160,7 @@ class Pages:
         finally:
             del self._here[sent]
             self._gone.append(sent)
-            asyncio.get_running_loop().call_later(REMEMBERED_SECONDS, self._forget, sent)
+            asyncio.get_running_loop().call_later(REMEMBERED_SECONDS, self._forget, ref(sent))
 
     async def found_again(self, db: Database, prefix: str, id: str) -> Content | None:
         """The content that an id names: as it was sent, or from the log.
@@ -181,8 +181,9 @@ class Pages:
         except (Error, TimeoutError):
             return None
 
-    def _forget(self, sent: Sent) -> None:
-        if sent in self._gone:
+    def _forget(self, gone: ref[Sent]) -> None:
+        sent = gone()
+        if sent is not None and sent in self._gone:
             self._gone.remove(sent)
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from rxmps3.errors import Corrupt, Error, Failure
 from rxmps3.model import valuetext
@@ -19,7 +19,6 @@ from rxmps3.model.state import Cause, Entry, EntryChange
 from rxmps3.replica import Replica
 from rxmps3.replica.router import Turn
 from rxmps3.replica.versions import Reset
-from rxmps3.storage.transfer import LARGE_BYTES
 from rxmps3.streams.stream import Sender
 from rxmps3.streams.texts import TextWait
 
@@ -27,6 +26,8 @@ __all__ = ["Change", "ChangeSink", "Reset", "TurnSink"]
 
 AHEAD = 32
 """The values of so many changes are fetched at a time."""
+AHEAD_BYTES = 1 << 20
+"""Larger values are fetched when it is their turn."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,18 @@ class Change:
     cause: Cause
 
 
-class _Queued(NamedTuple):
-    """A queued change, with texts that perhaps only this process has; None means to be looked up."""
+@dataclass(slots=True, eq=False)
+class _Queued:
+    """A queued change, with the texts that are known of it; "" for no value.
+
+    Attributes:
+        ahead: looks up those that are not.
+    """
 
     change: EntryChange
     before: str | None
     after: str | None
+    ahead: asyncio.Task[None] | None = None
 
 
 class ChangeSink:
@@ -73,8 +80,7 @@ class ChangeSink:
         self._since, _ = replica.latest()
         self._queue: deque[_Queued] = deque()
         self._wait = TextWait(replica, "this stream waits for it")
-        self._ahead: set[asyncio.Task[None]] = set()
-        self._asked = 0
+        self._asked = 0  # so many at the front of the queue have been asked for, or need not be
 
     def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
         if turn.number <= self._since:
@@ -86,10 +92,11 @@ class ChangeSink:
             self._send_what_is_at_hand()
 
     def stop(self) -> None:
+        for queued in self._queue:
+            if queued.ahead is not None:
+                queued.ahead.cancel()
         self._queue.clear()
         self._wait.stop()
-        for task in self._ahead:
-            task.cancel()
 
     def _queued(self, change: EntryChange) -> _Queued:
         """With the texts that perhaps nobody else has any more when it is their turn."""
@@ -98,16 +105,20 @@ class ChangeSink:
 
     def _send_what_is_at_hand(self) -> None:
         while self._queue:
-            change, before, after = self._queue[0]
-            before = self._peek(change.before) if before is None else before
-            after = self._peek(change.after) if after is None else after
-            if before is None or after is None:
-                first = self._queue[0]
-                self._wait.start(partial(self._fetch_both, first), partial(self._send_first, first))
+            first = self._queue[0]
+            self._take_what_is_at_hand(first)
+            if first.before is None or first.after is None:
+                self._wait.start(partial(self._fetch_first, first), partial(self._send_first, first))
                 self._fetch_ahead()
                 return
             self._pop()
-            self._send(change, before, after)
+            self._send(first.change, first.before, first.after)
+
+    def _take_what_is_at_hand(self, queued: _Queued) -> None:
+        if queued.before is None:
+            queued.before = self._peek(queued.change.before)
+        if queued.after is None:
+            queued.after = self._peek(queued.change.after)
 
     def _send(self, change: EntryChange, before_text: str, after_text: str) -> None:
         what = f"key {change.key!r}"
@@ -127,49 +138,48 @@ class ChangeSink:
         self._asked = max(self._asked - 1, 0)
 
     def _fetch_ahead(self) -> None:
-        """Fetch the values of the changes that come next."""
-        new = list(islice(self._queue, self._asked, AHEAD))
-        self._asked += len(new)
-        entries = [
-            entry
-            for queued in new
-            for entry, text in ((queued.change.before, queued.before), (queued.change.after, queued.after))
-            if entry is not None and text is None and self._is_to_fetch(entry)
-        ]
-        if entries:
-            task = self._replica.spawn(self._fetch_all(entries), "fetch ahead")
-            self._ahead.add(task)
-            task.add_done_callback(self._ahead.discard)
+        """Look up the texts of the changes behind the first one."""
+        for queued in islice(self._queue, max(self._asked, 1), AHEAD):
+            lacking = [
+                entry
+                for entry, text in ((queued.change.before, queued.before), (queued.change.after, queued.after))
+                if entry is not None and text is None and self._peek(entry) is None
+            ]
+            if lacking and all(map(_is_small, lacking)):
+                queued.ahead = self._replica.spawn(self._fetch_early(queued), "fetch ahead")
+        self._asked = max(self._asked, min(len(self._queue), AHEAD))
 
-    async def _fetch_all(self, entries: list[Entry]) -> None:
-        with suppress(Error):  # it is met again when it is their turn
-            await self._replica.values.fetch_all(entries)
+    async def _fetch_early(self, queued: _Queued) -> None:
+        with suppress(Error):  # it is met again when it is its turn
+            await self._fetch_both(queued)
 
-    def _is_to_fetch(self, entry: Entry) -> bool:
-        content = entry.content
-        return isinstance(content, ContentObject) and content.size <= LARGE_BYTES and self._peek(entry) is None
-
-    async def _fetch_both(self, queued: _Queued) -> tuple[str, str] | Error:
-        """The texts before and after a change; the error if they cannot be had."""
-        change, before, after = queued
+    async def _fetch_first(self, queued: _Queued) -> Error | None:
+        """Look up the texts of a change. Returns the error if they can never be had."""
+        if queued.ahead is not None:
+            await asyncio.wait([queued.ahead])
         try:
-            before = await self._fetch_before(change.before) if before is None else before
-            after = await self._fetch(change.after) if after is None else after
+            await self._fetch_both(queued)
         except Error as error:
             if error.retriable:
                 raise
             return error
-        return before, after
+        return None
 
-    def _send_first(self, queued: _Queued, texts: tuple[str, str] | Error) -> None:
+    async def _fetch_both(self, queued: _Queued) -> None:
+        if queued.before is None:
+            queued.before = await self._fetch_before(queued.change.before)
+        if queued.after is None:
+            queued.after = await self._fetch(queued.change.after)
+
+    def _send_first(self, queued: _Queued, error: Error | None) -> None:
         if not self._queue or self._queue[0] is not queued:
             return
         self._wait.stop()
         self._pop()
-        if isinstance(texts, Error):
-            self._skip(texts)
+        if error is not None:
+            self._skip(error)
         else:
-            self._send(queued.change, *texts)
+            self._send(queued.change, queued.before or "", queued.after or "")
         if not self._wait.running:
             self._send_what_is_at_hand()
 
@@ -188,6 +198,10 @@ class ChangeSink:
 
     def _skip(self, error: Error) -> None:
         self._replica.report(Failure("observe", error.object, error, "the change is skipped"))
+
+
+def _is_small(entry: Entry) -> bool:
+    return not isinstance(entry.content, ContentObject) or entry.content.size <= AHEAD_BYTES
 
 
 class TurnSink:

@@ -107,6 +107,20 @@ async def test_an_own_put_that_was_in_the_window_leaves_it(pair: Pair, window: d
     echo.dispose()
 
 
+async def test_each_value_of_a_stream_of_changes_is_fetched_once_however_small_the_cache() -> None:
+    storage = MemoryStorage()
+    counting = CountingStorage(storage)
+    async with players(storage, "writer") as (writer,), players(counting, "reader", cache_bytes=1) as (reader,):
+        await looks(reader)
+        seen = trace(reader.changes())
+        for number in range(40):
+            await writer.put(f"k/{number}", f"{number} {BIG}")
+        counting.reset()
+        await looks(reader)
+        await eventually(lambda: len(seen) == 40)
+        assert sum(request.verb == "get" and "/values/" in request.name for request in counting.requests) == 40
+
+
 async def test_a_stream_of_changes_that_ends_fetches_nothing_more(pair: Pair) -> None:
     writer, reader, gate, _ = pair
     await looks(reader)

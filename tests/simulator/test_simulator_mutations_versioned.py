@@ -209,7 +209,8 @@ def a_change_does_not_keep_the_text_of_an_own_value(mutant: Mutant) -> None:
 
     def looked_up_later(self: Any, change: EntryChange) -> Any:
         kept = queued(self, change)
-        return kept._replace(before=None) if change.cause == "remote" else kept
+        kept.before = None if change.cause == "remote" else kept.before
+        return kept
 
     mutant.replace(queued, looked_up_later)
 
