@@ -17,8 +17,7 @@ from rxmps3.log.versioned.order import Base
 from rxmps3.log.versioned.pace import ListingPace
 from rxmps3.log.versioned.reading import fetch_bodies, list_versions
 from rxmps3.model import state
-from rxmps3.model.state import Committed, EntryChange, ManifestVersion, State
-from rxmps3.streams.events import ChangeSink
+from rxmps3.model.state import Committed, ManifestVersion, State
 from tests.mutating import Mutant
 from tests.simulator import Plan, draw_plan, play
 from tests.simulator.drawing import harmed
@@ -199,20 +198,6 @@ def a_version_that_is_dated_ahead_is_waited_for_that_long(mutant: Mutant) -> Non
         return min(timedelta(seconds=monotonic - self.monotonic), date - self.date)
 
     mutant.replace(log._Unlisted.age, age)
-
-
-@mutation("changes follow each other", harmed(draw_plan(212201, protocol="versioned")))
-def a_change_does_not_keep_the_text_of_an_own_value(mutant: Mutant) -> None:
-    """A client that loads the log finds its write in it, and overwritten. Which version of the value's object is its
-    own it has never learned."""
-    queued = ChangeSink._queued
-
-    def looked_up_later(self: Any, change: EntryChange) -> Any:
-        kept = queued(self, change)
-        kept.before = None if change.cause == "remote" else kept.before
-        return kept
-
-    mutant.replace(queued, looked_up_later)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
