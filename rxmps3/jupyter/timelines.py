@@ -13,7 +13,7 @@ from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.subject import Subject
 
-from rxmps3.database.past.history import differ
+from rxmps3.database.past.history import changed_keys
 from rxmps3.database.past.past import Past, states_after
 from rxmps3.errors import Error, InvalidOption, NotKept
 from rxmps3.jupyter.frames import kernel_loop
@@ -260,8 +260,7 @@ class TimelineModel(ViewModel):
         new = self._entries(past)
         old = new if before is None else self._entries(before)
         keys = past.keys(self._prefix)
-        known = keys if before is None else sorted({*keys, *before.keys(self._prefix)})
-        changed = [key for key in known if differ(old.get(key), new.get(key))]
+        changed = [] if before is None else changed_keys(self._plain_past(before), self._plain_past(past), self._prefix)
         moment = {
             "by": visible(past.by),
             "date": past.date.timestamp() if past.date is not None else 0,
@@ -277,7 +276,10 @@ class TimelineModel(ViewModel):
     # -- values ----------------------------------------------------------------------------------------------
 
     def _entries(self, past: Any) -> Mapping[str, Entry]:
-        return past.past.entries if self._blocking else past.entries
+        return self._plain_past(past).entries
+
+    def _plain_past(self, past: Any) -> Past:
+        return past.past if self._blocking else past
 
     def _shown(self, key: str, entry: Entry | None) -> str | dict[str, str] | None:
         """What is shown of a value; of one that would have to be downloaded, its size."""

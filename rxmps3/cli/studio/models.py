@@ -10,7 +10,7 @@ from typing import Any
 
 from rxmps3.cli.doctor import Report
 from rxmps3.database.database import Database, logged
-from rxmps3.database.past.history import differ
+from rxmps3.database.past.history import changed_keys
 from rxmps3.database.past.past import Past
 from rxmps3.errors import Failure, unforeseen
 from rxmps3.jupyter.text import short
@@ -107,8 +107,7 @@ class CompareModel(_Asking):
         self.set("new", new)
         before = await self._db.at(self._when(old or "0"))
         after = await self._db.at(self._when(new or self._db.status.value.head or "0"))
-        old_ones, new_ones = before.entries, after.entries
-        keys = [key for key in sorted({*old_ones, *new_ones}) if differ(old_ones.get(key), new_ones.get(key))]
+        keys = changed_keys(before, after)
         shown = keys[:MOST_CHANGES]
         olds, news = await _texts(before, shown), await _texts(after, shown)
         self.set("changes", [[key, olds[key], news[key]] for key in shown])

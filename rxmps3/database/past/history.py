@@ -364,6 +364,14 @@ def _check_tag(name: object) -> None:
         raise InvalidOption("it reads like a version or a time", operation="tag", object=what)
 
 
+def changed_keys(before: Past, after: Past, prefix: str = "") -> list[str]:
+    """The keys under a prefix whose JSON texts differ, in order. O(changes · log n) for states of one log."""
+    old, new = before.point.state.entries, after.point.state.entries
+    return [
+        key for key in old.cells.differing(new.cells) if key.startswith(prefix) and differ(old.get(key), new.get(key))
+    ]
+
+
 def differ(one: Entry | None, other: Entry | None) -> bool:
     """Whether two entries have different JSON texts."""
     return (one is not other) if one is None or other is None else not one.same_value(other)
