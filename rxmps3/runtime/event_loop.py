@@ -128,7 +128,7 @@ class EventLoop:
 
     async def end_tasks(self) -> None:
         """Cancel every task and wait until each has ended."""
-        while tasks := [task for task in self._tasks if task is not asyncio.current_task()]:
+        while tasks := [task for task in self._tasks if not task.done() and task is not asyncio.current_task()]:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
