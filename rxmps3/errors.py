@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "AccessDenied",
@@ -73,6 +73,14 @@ class Error(Exception):
         self.remedy = remedy
         where = " ".join(part for part in (operation, object) if part)
         super().__init__((f"{where.removesuffix(':')}: " if where else "") + what + (f"; {remedy}" if remedy else ""))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled with all its attributes: a process pool breaks on an error that it cannot make again."""
+        return _again, (type(self), self.args), self.__dict__
+
+
+def _again(kind: type[Error], args: tuple[Any, ...]) -> Error:
+    return kind.__new__(kind, *args)
 
 
 class InvalidInput(Error, ValueError):

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias, cast, overload
 
-from rxmps3.errors import NotKept, NotLoaded
+from rxmps3.errors import InvalidOption, NotKept, NotLoaded
 from rxmps3.model import jsontext, valuetext
 from rxmps3.model.derivations import SchemaMerge, check_schema, schema_text
 from rxmps3.model.missing import MISSING
@@ -63,12 +63,12 @@ def merge_patch(state: Mapping[str, Any], item: Item) -> Mapping[str, Any]:
         Corrupt: a version holds a write whose number another write of its writer has taken.
         NotKept: the item is a `Reset` alone, without deltas that bridge it: what lies between is in no item;
             begin again from ``db.at``.
-        TypeError: the item is none of those.
+        InvalidOption: the state is not a mapping, or the item is none of those.
     """
     if isinstance(item, ManifestVersion):
-        return fold(_entries(state), item)
-    after = dict(state)
-    for change in _changes(item):
+        return fold(_entries(state, "merge_patch"), item)
+    after = _values(state, "merge_patch")
+    for change in _changes(item, "merge_patch"):
         if change.after is MISSING:
             after.pop(change.key, None)
         else:
@@ -95,9 +95,9 @@ def json_merge(schema: Mapping[str, Any] | None = None) -> Callable[[Mapping[str
 
     def reducer(state: Mapping[str, Any], item: Item) -> Mapping[str, Any]:
         if isinstance(item, ManifestVersion):
-            return _merged_entries(text, _entries(state), item)
-        after = dict(state)
-        for change in _changes(item):
+            return _merged_entries(text, _entries(state, "json_merge"), item)
+        after = _values(state, "json_merge")
+        for change in _changes(item, "json_merge"):
             if change.after is MISSING:
                 after.pop(change.key, None)
             else:
@@ -144,11 +144,32 @@ def _merged(schema: str, key: str, before: Any, after: Any) -> Any:
     return MISSING if merged is None else jsontext.decode(merged).get(key, MISSING)
 
 
-def _entries(state: Mapping[str, Any]) -> State:
-    return state if isinstance(state, State) else State(Entries.of(cast("Mapping[str, Entry]", state)))
+def _entries(state: Mapping[str, Any], operation: str) -> State:
+    if isinstance(state, State):
+        return state
+    if isinstance(state, Entries):
+        return State(state)
+    entries = _values(state, operation)
+    for key, entry in entries.items():
+        if not isinstance(entry, Entry):
+            raise InvalidOption(
+                f"the state that versions change maps keys to entries, not to {entry!r:.80}",
+                operation=operation,
+                object=f"key {key!r:.80}",
+                remedy="begin with {}, or with the entries of db.at(…); or scan changes or a replay",
+            )
+    return State(Entries.of(entries))
 
 
-def _changes(item: Item) -> Iterable[Change]:
+def _values(state: Mapping[str, Any], operation: str) -> dict[str, Any]:
+    if not isinstance(state, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(
+            f"state is a mapping of keys, not {state!r:.80}", operation=operation, remedy="begin with {}"
+        )
+    return dict(state)
+
+
+def _changes(item: Item, operation: str) -> Iterable[Change]:
     if isinstance(item, Reset):
         raise NotKept(
             "the versions up to it are no longer in the log, so they do not come as items",
@@ -161,7 +182,11 @@ def _changes(item: Item) -> Iterable[Change]:
     changes = tuple(one for one in several if not isinstance(one, Reset))  # the deltas beside it bridge the gap
     for change in changes:
         if not (hasattr(change, "key") and hasattr(change, "after")):
-            raise TypeError(f"neither a version nor a change: {change!r:.80}; scan versions, changes or a replay")
+            raise InvalidOption(
+                f"item is neither a version nor a change: {change!r:.80}",
+                operation=operation,
+                remedy="scan versions, changes or a replay",
+            )
     return changes
 
 

@@ -281,8 +281,7 @@ async def ls(
         known = source.entries if isinstance(source, Past) else view
         keys = list(found) if values else source.keys(prefix)
         entries = {key: known[key] for key in keys if key in known}
-        if not view.confirmed.version:
-            run.terminal.note(f"nothing was ever written to manifest {run.at.manifest!r} at {run.at.place}")
+        run.note_if_never_written(db)
     width = max((len(entry.version) for entry in entries.values()), default=0)
     for key, entry in entries.items():
         if run.at.json:

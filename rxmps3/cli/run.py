@@ -259,6 +259,11 @@ class Run:
             object=f"manifest {self.at.manifest!r} at {self.at.place}",
         )
 
+    def note_if_never_written(self, db: Database) -> None:
+        """Remark that the manifest is not there, as when a URL is mistyped."""
+        if not db.states.value.confirmed.version:
+            self.terminal.note(f"nothing was ever written to manifest {self.at.manifest!r} at {self.at.place}")
+
     def no_such_manifest(self) -> NoSuchManifest:
         """The error that says that a manifest is missing."""
         return NoSuchManifest(

@@ -84,6 +84,7 @@ async def compact(
         run.storage() as storage,
         connect(storage, manifest=run.at.manifest, retention=kept, clock=run.clock) as db,
     ):
+        run.note_if_never_written(db)
         with progress_bar(run) as tell:
             report = await db.compact(dry_run=dry_run, progress=tell)
     _show_report(run, report, dry_run)

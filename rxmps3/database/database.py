@@ -43,7 +43,7 @@ from rxmps3.model.conditions import Conditions
 from rxmps3.model.derivations import Derivation, MergePatch, SchemaMerge, schema_text
 from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.snapshot import Snapshot
-from rxmps3.model.sortedkeys import check_prefix, check_window, several
+from rxmps3.model.sortedkeys import check_prefix, check_window, several, with_default
 from rxmps3.model.state import ContentObject, Entries, Entry, Inline, ManifestVersion, View
 from rxmps3.operators.iteration import Iteration
 from rxmps3.replica import Replica, SharedValues
@@ -368,7 +368,8 @@ class Database(BoundToProcess):
     # -- reading ---------------------------------------------------------------------------------------------
 
     async def get(self, key: str, default: Any = None) -> Any:
-        """The value of a key as visible here, including own pending writes; ``default`` if it does not exist.
+        """The value of a key as visible here, including own pending writes; ``default`` if it does not exist (of a
+        dict, list, set or bytearray a copy).
 
         Reads the log first if the last read is older than ``poll``; if that fails, the loaded state is used.
 
@@ -385,7 +386,7 @@ class Database(BoundToProcess):
         self._replica.check_loaded(asked, "get")
         await self._look()
         found = await self._read(lambda view: {key: entry for key in asked if (entry := view.look_up(key)) is not None})
-        return {key: found.get(key, default) for key in asked}
+        return with_default(asked, found, default)
 
     def get_prefix(self, prefix: str = "", *, first: int | None = None, last: int | None = None) -> PrefixRead:
         """The values of the keys under a prefix at one moment, sorted by key; await it, or iterate over pages.
@@ -401,7 +402,7 @@ class Database(BoundToProcess):
         """
         check_prefix(prefix)
         check_window(first, last)
-        self._replica.check_loaded((prefix,), "get_prefix")
+        self._replica.check_loaded_under((prefix,), "get_prefix")
 
         def select(view: View) -> Entries:
             return under(view, prefix, first, last)
@@ -514,7 +515,7 @@ class Database(BoundToProcess):
 
     def keys(self, prefix: str = "") -> list[str]:
         """The keys under a prefix as of the last read, sorted by code point, including own pending writes. No I/O."""
-        self._replica.check_loaded((check_prefix(prefix),), "keys")
+        self._replica.check_loaded_under((check_prefix(prefix),), "keys")
         return self._replica.keys(prefix)
 
     def __contains__(self, key: object) -> bool:
@@ -580,7 +581,7 @@ class Database(BoundToProcess):
         self, prefix: str = "", *, first: int | None = None, last: int | None = None
     ) -> Observable[Mapping[str, Any]]:
         """The values of the keys that start with a string, sorted; optionally only the first or last n."""
-        self._replica.check_loaded((check_prefix(prefix),), "observe_prefix")
+        self._replica.check_loaded_under((check_prefix(prefix),), "observe_prefix")
         return self._streams.observe_prefix(prefix, first, last)
 
     @overload
@@ -611,7 +612,7 @@ class Database(BoundToProcess):
         """
         self._check_open("collection")
         prefixes = [source for source in sources if isinstance(source, str)] if sources else [""]
-        self._replica.check_loaded(prefixes, "collection")
+        self._replica.check_loaded_under(prefixes, "collection")
         return collection_of(self._streams, sources, T)
 
     def iterate(self, observable: Observable[T], keep: int | Literal["all"] = 1) -> Iteration[T]:
@@ -626,7 +627,7 @@ class Database(BoundToProcess):
 
     def changes(self, prefix: str = "") -> Observable[Change]:
         """Each change of a value under a prefix, from now on, including own pending writes."""
-        self._replica.check_loaded((check_prefix(prefix),), "changes")
+        self._replica.check_loaded_under((check_prefix(prefix),), "changes")
         return self._streams.changes(prefix)
 
     @property

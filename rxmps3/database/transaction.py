@@ -14,7 +14,7 @@ from rxmps3.errors import Closed, Conflict, Error, InvalidKey, InvalidOption, In
 from rxmps3.model import valuetext
 from rxmps3.model.conditions import Conditions, Range, Seen, broken, seen
 from rxmps3.model.missing import MISSING
-from rxmps3.model.sortedkeys import check_prefix, check_window, several, window
+from rxmps3.model.sortedkeys import check_prefix, check_window, several, window, with_default
 from rxmps3.model.state import Entry
 from rxmps3.replica import Replica
 from rxmps3.replica.claims import Claim
@@ -97,7 +97,7 @@ class Transaction:
             if key not in self._changes:
                 self._seen[key] = seen(self._view.look_up(key))
         found = await self._values(asked)
-        return {key: found.get(key, default) for key in asked}
+        return with_default(asked, found, default)
 
     async def get_prefix(
         self, prefix: str = "", *, first: int | None = None, last: int | None = None
@@ -130,7 +130,7 @@ class Transaction:
             self._view = view
 
     def _under(self, prefix: str, first: int | None, last: int | None) -> dict[str, Entry]:
-        self._replica.check_loaded((prefix,), "get_prefix")
+        self._replica.check_loaded_under((prefix,), "get_prefix")
         there = dict(under(self._view, prefix, first, last))
         self._ranges.append(Range(prefix, first, last, {key: Seen.of(entry) for key, entry in there.items()}))
         return there

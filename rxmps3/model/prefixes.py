@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 from rxmps3.errors import InvalidOption, NotLoaded
 from rxmps3.model.conditions import Conditions
@@ -59,18 +60,27 @@ class Prefixes:
         return {key: entry for key, entry in patch.items() if key.startswith(self.all)}
 
     def check(self, keys: Iterable[str], operation: str) -> None:
-        """Raise `NotLoaded` if a key, or a key under a prefix, is not kept."""
+        """Raise `NotLoaded` if a key is not kept."""
         for key in keys:
             if not self.has(key):
-                raise NotLoaded(
-                    f"it is not under the prefixes that are loaded: {', '.join(map(repr, self.all))}",
-                    operation=operation,
-                    object=f"key {key!r:.80}" if key else "all keys",
-                    remedy="open the database with prefixes= that cover it, or without",
-                )
+                self._refuse(f"key {key!r:.80}", operation)
+
+    def check_under(self, prefixes: Iterable[str], operation: str) -> None:
+        """Raise `NotLoaded` if some key under a prefix may not be kept."""
+        for prefix in prefixes:
+            if not self.has(prefix):
+                self._refuse(f"prefix {prefix!r:.80}" if prefix else "all keys", operation)
+
+    def _refuse(self, what: str, operation: str) -> NoReturn:
+        raise NotLoaded(
+            f"not under the prefixes that are loaded: {', '.join(map(repr, self.all))}",
+            operation=operation,
+            object=what,
+            remedy="open the database with prefixes= that cover it, or without",
+        )
 
     def check_conditions(self, conditions: Conditions | None, operation: str) -> None:
         """Raise `NotLoaded` if conditions concern keys that are not kept: whether they hold is not known here."""
         if conditions is not None:
             self.check(conditions.keys, operation)
-            self.check((one.prefix for one in conditions.ranges), operation)
+            self.check_under((one.prefix for one in conditions.ranges), operation)

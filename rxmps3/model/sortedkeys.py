@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from sortedcontainers import SortedSet
 
 from rxmps3.errors import InvalidOption
+from rxmps3.model.collections.cells import own
 from rxmps3.model.entries import after
 
-__all__ = ["SortedKeys", "check_prefix", "check_window", "several", "window"]
+__all__ = ["SortedKeys", "check_prefix", "check_window", "several", "window", "with_default"]
 
 
 class SortedKeys:
@@ -57,6 +59,15 @@ def several(keys: Iterable[str], operation: str) -> Iterable[str]:
             f"several keys are asked for by a list of them, not by {keys!r:.80}", operation=operation, remedy="[key]"
         )
     return keys
+
+
+def with_default(keys: Iterable[str], found: Mapping[str, Any], default: Any) -> dict[str, Any]:
+    """What was found of these keys, in their order; for the others the default, of a container a copy for each."""
+    copied = default.__class__ in _CONTAINERS
+    return {key: found[key] if key in found else own(default) if copied else default for key in keys}
+
+
+_CONTAINERS = frozenset({dict, list, set, bytearray})
 
 
 def check_prefix(prefix: object) -> str:

@@ -12,7 +12,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from rxmps3.errors import InvalidOption
-from rxmps3.operators.home import is_seconds, timers_of
+from rxmps3.operators.home import check_scheduler, is_seconds, timers_of
 from rxmps3.operators.serial import Serial
 
 __all__ = ["coalesce"]
@@ -50,13 +50,15 @@ def coalesce(
         scheduler: for the timers; by default that of the subscription, else the running event loop.
 
     Raises:
-        InvalidOption: not exactly one of ``seconds`` and ``fps`` is given, or it is not a positive number.
+        InvalidOption: not exactly one of ``seconds`` and ``fps`` is given, or it is not a positive number; or
+            ``scheduler`` is none of reactivex's.
     """
     rate: Any = fps if seconds is None else seconds
     if (seconds is None) == (fps is None):
         raise InvalidOption("give either seconds or fps", operation="coalesce")
     if not is_seconds(rate) or not 0 < rate < inf:
         raise InvalidOption(f"the rate is a positive number, not {rate!r}", operation="coalesce")
+    check_scheduler(scheduler, "coalesce")
     least = 1 / rate if seconds is None else rate
 
     def coalesced(source: Observable[T]) -> Observable[T]:

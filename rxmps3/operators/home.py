@@ -11,10 +11,19 @@ from typing import Generic, TypeVar
 from reactivex.abc import SchedulerBase
 from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
-from rxmps3.errors import WrongLoop
+from rxmps3.errors import InvalidOption, WrongLoop
 from rxmps3.runtime.event_loop import runs_here
 
-__all__ = ["Inbox", "is_count", "is_seconds", "on_loop", "running_loop", "timers_of"]
+__all__ = [
+    "Inbox",
+    "check_callable",
+    "check_scheduler",
+    "is_count",
+    "is_seconds",
+    "on_loop",
+    "running_loop",
+    "timers_of",
+]
 
 T = TypeVar("T")
 
@@ -27,6 +36,18 @@ def is_count(value: object, least: int) -> bool:
 def is_seconds(value: object) -> bool:
     """Whether an option is a number of seconds, 0 or more."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+
+
+def check_callable(option: object, name: str, operation: str) -> None:
+    """Raise `InvalidOption` for an option, named ``name``, that is to be called and cannot be."""
+    if not callable(option):
+        raise InvalidOption(f"{name} is a function, not {option!r:.80}", operation=operation)
+
+
+def check_scheduler(scheduler: object, operation: str) -> None:
+    """Raise `InvalidOption` for an option ``scheduler`` that is neither one of reactivex nor None."""
+    if scheduler is not None and not isinstance(scheduler, SchedulerBase):
+        raise InvalidOption(f"scheduler is one of reactivex's, not {scheduler!r:.80}", operation=operation)
 
 
 def running_loop(operation: str) -> asyncio.AbstractEventLoop:

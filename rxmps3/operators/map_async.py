@@ -13,7 +13,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxmps3.errors import Error, InvalidOption, Overloaded
-from rxmps3.operators.home import Inbox, is_count, on_loop, running_loop
+from rxmps3.operators.home import Inbox, check_callable, is_count, on_loop, running_loop
 from rxmps3.runtime.clock import spawn
 
 __all__ = ["CreateTask", "Ordering", "map_async"]
@@ -88,14 +88,15 @@ def map_async(
             their tasks; by default on the running event loop.
 
     Raises:
-        InvalidOption: ``fn`` cannot be called, or an option is none of these.
+        InvalidOption: ``fn`` or ``create_task`` cannot be called, or an option is none of these.
         WrongLoop: (to ``on_error``) no event loop is running on the subscribing thread. The source may emit, and the
             subscription may be disposed, on any thread.
     """
     if ordering not in get_args(Ordering):
         raise InvalidOption(f"ordering is one of {get_args(Ordering)}, not {ordering!r}", operation="map_async")
     if not callable(fn):
-        raise InvalidOption(f"it takes a coroutine function, not {fn!r}", operation="map_async")
+        raise InvalidOption(f"it takes a coroutine function, not {fn!r:.80}", operation="map_async")
+    check_callable(create_task, "create_task", "map_async")
     if not is_count(concurrency, 1) or not is_count(buffer, 0):
         raise InvalidOption(
             f"concurrency is 1 or more and buffer 0 or more, not {concurrency!r} and {buffer!r}", operation="map_async"

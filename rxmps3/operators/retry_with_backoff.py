@@ -10,7 +10,7 @@ from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
 from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 
 from rxmps3.errors import InvalidOption
-from rxmps3.operators.home import is_count, is_seconds, timers_of
+from rxmps3.operators.home import check_callable, check_scheduler, is_count, is_seconds, timers_of
 from rxmps3.runtime.backoff import full_jitter
 from rxmps3.runtime.clock import Random
 
@@ -59,12 +59,20 @@ def retry_with_backoff(
         scheduler: for the waits; by default that of the subscription, else the running event loop.
 
     Raises:
-        InvalidOption: ``attempts`` is not a positive number, or ``base`` or ``cap`` is negative or not a number.
+        InvalidOption: ``attempts`` is not a positive number, ``base`` or ``cap`` is negative or not a number,
+            ``retry_if`` cannot be called, or ``rng`` or ``scheduler`` is something else.
     """
     if not is_count(attempts, 1):
         raise InvalidOption(f"attempts is 1 or more, not {attempts!r}", operation="retry_with_backoff")
     if not is_seconds(base) or not is_seconds(cap):
         raise InvalidOption(f"waits must not be negative: {base=}, {cap=}", operation="retry_with_backoff")
+    if retry_if is not None:
+        check_callable(retry_if, "retry_if", "retry_with_backoff")
+    if rng is not None and not callable(getattr(rng, "random", None)):
+        raise InvalidOption(
+            f"rng is a generator such as random.Random(), not {rng!r:.80}", operation="retry_with_backoff"
+        )
+    check_scheduler(scheduler, "retry_with_backoff")
     chance = Random() if rng is None else rng
 
     def retrying(source: Observable[T]) -> Observable[T]:

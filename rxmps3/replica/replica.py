@@ -233,7 +233,7 @@ class Replica:
     @property
     def collector(self) -> Collector:
         """The compaction of the manifest. Raises `NotLoaded` in a partial replica, whose state is not the log's."""
-        self.check_loaded(("",), "compact")
+        self.check_loaded_under(("",), "compact")
         return self._log.kit.collector
 
     @property
@@ -305,9 +305,14 @@ class Replica:
         return event  # what is folded into a state keeps what that keeps
 
     def check_loaded(self, keys: Iterable[str], operation: str) -> None:
-        """Raise `NotLoaded` if a key, or a key under a prefix, is outside of what this replica keeps."""
+        """Raise `NotLoaded` if a key is outside of what this replica keeps."""
         if self.options.kept is not None:
             self.options.kept.check(keys, operation)
+
+    def check_loaded_under(self, prefixes: Iterable[str], operation: str) -> None:
+        """Raise `NotLoaded` if some key under a prefix is outside of what this replica keeps."""
+        if self.options.kept is not None:
+            self.options.kept.check_under(prefixes, operation)
 
     def _check_own_writes(self, event: LogEvent) -> None:
         """Raise `Corrupt` if the log holds a write in this client's name that it never made."""

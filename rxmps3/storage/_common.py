@@ -10,6 +10,22 @@ MAX_NAME_BYTES = 1024
 MAX_PAGE = 1000
 
 
+def check_text(value: object, name: str, operation: str = "", remedy: str = "") -> None:
+    """Reject an argument, named ``name``, that is not text, or not valid Unicode.
+
+    Raises:
+        InvalidOption: it is one of these.
+    """
+    if not isinstance(value, str):
+        raise InvalidOption(f"{name} is text, not {value!r:.80}", operation=operation, remedy=remedy)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidOption(
+            f"{name} is not valid Unicode (a lone surrogate): {value!a:.80}", operation=operation, remedy=remedy
+        ) from None
+
+
 def check_name(name: str, operation: str, limit: int = MAX_NAME_BYTES) -> None:
     """Reject a name that is empty, not valid Unicode, contains a NUL, or has more bytes than ``limit``.
 

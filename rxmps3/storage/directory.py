@@ -12,7 +12,16 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from rxmps3.errors import AccessDenied, BucketNotFound, Error, InvalidKey, PreconditionFailed, Unavailable, Unsupported
+from rxmps3.errors import (
+    AccessDenied,
+    BucketNotFound,
+    Error,
+    InvalidKey,
+    InvalidOption,
+    PreconditionFailed,
+    Unavailable,
+    Unsupported,
+)
 from rxmps3.model.names import Layout
 from rxmps3.runtime.clock import Clock
 from rxmps3.storage._common import MAX_NAME_BYTES, check_name, check_sha256, check_size, etag_of, page_size
@@ -47,12 +56,15 @@ class DirectoryStorage:
     Only regular files below real directories are objects: readers ignore symbolic links, pipes and devices, and writing
         a name whose path leads through a link is refused.
 
+    Raises:
+        InvalidOption: the path is neither text nor a `pathlib.Path`, or no file system takes it.
+
     Raises (from the verbs, beyond the usual):
         Unsupported: an object would stand beside objects below it, or the file system has no locks.
     """
 
     def __init__(self, path: Path | str, clock: Clock, *, private: bool = False) -> None:
-        self._root = os.path.realpath(path)
+        self._root = _checked_path(path)
         self._directory_mode, self._file_mode = (0o700, 0o600) if private else (0o777, 0o666)
         self._clock = clock
         self._internal = os.path.join(self._root, INTERNAL)
@@ -555,6 +567,15 @@ def _date_and_sync(file: int, now: datetime) -> None:
     stamp = round(now.timestamp() * 1e6) * 1000
     os.utime(file, ns=(stamp, stamp))
     os.fsync(file)
+
+
+def _checked_path(path: Path | str) -> str:
+    """The absolute path, links resolved. Raises `InvalidOption`."""
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    with suppress(ValueError):  # no file system takes it
+        if isinstance(text, str) and b"\0" not in os.fsencode(text):  # pyright: ignore[reportUnnecessaryIsInstance]
+            return os.path.realpath(text)
+    raise InvalidOption(f"path is the path of a directory, as text, not {text!r:.80}", operation="DirectoryStorage")
 
 
 def _modified(status: os.stat_result) -> datetime:

@@ -14,7 +14,7 @@ from typing import cast
 from rxmps3.errors import Corrupt, InvalidOption, PreconditionFailed, Unavailable, Unsupported
 from rxmps3.model.sortedkeys import SortedKeys
 from rxmps3.runtime.clock import Clock, SystemClock
-from rxmps3.storage._common import MAX_NAME_BYTES, check_name, check_sha256, check_size, etag_of, page_size
+from rxmps3.storage._common import MAX_NAME_BYTES, check_name, check_sha256, check_size, check_text, etag_of, page_size
 from rxmps3.storage.base import (
     Absent,
     Found,
@@ -95,11 +95,12 @@ class MemoryStorage:
             without a name it is private.
 
     Raises:
-        InvalidOption: the name is in use with another ``versioning``.
+        InvalidOption: the name is not text, or in use with another ``versioning``.
     """
 
     def __init__(self, *, clock: Clock | None = None, versioning: bool = False, name: str = "") -> None:
         self._clock = SystemClock() if clock is None else clock
+        check_text(name, "name", "MemoryStorage")
         self._url = f"memory:{name}"
         if not name:
             self._objects = _Objects(versioning)

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from rxmps3.errors import Closed, InvalidKey, InvalidOption, Unavailable, WrongLoop
 from rxmps3.model.names import probe
 from rxmps3.runtime.clock import Clock
-from rxmps3.storage._common import MAX_NAME_BYTES, MAX_PAGE, check_name, check_size, page_size
+from rxmps3.storage._common import MAX_NAME_BYTES, MAX_PAGE, check_name, check_size, check_text, page_size
 from rxmps3.storage.base import (
     Absent,
     Found,
@@ -84,7 +84,7 @@ class S3Storage:
         clock: for random ids; S3 brings its own time.
 
     Raises:
-        InvalidOption: an option is unknown, of a wrong type, or not a valid address.
+        InvalidOption: an argument or option is unknown, of a wrong type, or not a valid address.
         AccessDenied: there is no such profile, or the configuration files cannot be read.
 
     A storage belongs to the event loop of its first request; use from another one raises `WrongLoop`, and use after
@@ -92,6 +92,14 @@ class S3Storage:
     """
 
     def __init__(self, bucket: str, prefix: str, options: Mapping[str, Any], clock: Clock) -> None:
+        check_text(bucket, "bucket", "S3Storage")
+        check_text(prefix, "prefix", "S3Storage")
+        if not isinstance(options, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidOption(
+                f"options is a mapping of names to values, not {options!r:.80}",
+                operation="S3Storage",
+                remedy="accepted are " + ", ".join(OPTIONS),
+            )
         self._options = {name: value for name, value in options.items() if value is not None}
         for name, value in self._options.items():
             if name not in OPTIONS:

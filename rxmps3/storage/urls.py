@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote
 
 from rxmps3.errors import InvalidOption
 from rxmps3.runtime.clock import Clock
+from rxmps3.storage._common import check_text
 from rxmps3.storage.base import Storage
 from rxmps3.storage.directory import DirectoryStorage
 from rxmps3.storage.memory import MemoryStorage
@@ -35,6 +36,7 @@ def open_storage(url: str, *, clock: Clock, **options: Any) -> Storage:
     Raises:
         InvalidOption: the URL or an option is invalid; the message says what is accepted.
     """
+    check_text(url, "url", remedy=ACCEPTED)
     scheme, colon, rest = url.partition(":")
     opener = _OPENERS.get(scheme.lower())
     if not colon or opener is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -11,6 +13,8 @@ from rxmps3.model import jsontext, valuetext
 __all__ = ["Codec", "codec_for"]
 
 T = TypeVar("T")
+_MASK = "**********"
+"""What pydantic's JSON has for a ``SecretStr`` or ``SecretBytes``, however it is displayed."""
 
 
 class Codec(Protocol[T]):
@@ -90,12 +94,27 @@ class _Typed(Generic[T]):
         try:
             checked = self._adapter.validate_python(value)
             dumped = self._adapter.dump_python(checked, mode="json", by_alias=True, round_trip=True, warnings=False)
-            self._adapter.validate_json(jsontext.encode(dumped, self._what))
+            text = jsontext.encode(dumped, self._what)
+            if "*" in text or self._has_serializers:
+                self._refuse_masks(checked, dumped)
+            self._adapter.validate_json(text)
         except Error:
             raise
         except Exception as error:
             raise InvalidValue(_told(error), operation="put", object=self._what) from None
         return dumped
+
+    def _refuse_masks(self, checked: Any, dumped: Any) -> None:
+        """Raise `InvalidValue` if what pydantic dumped has the mask of a secret in the secret's place."""
+        plain = self._adapter.dump_python(checked, mode="python", by_alias=True, round_trip=True, warnings=False)
+        where = _masked(plain, dumped)
+        if where is not None:
+            raise InvalidValue(
+                f"a secret would be stored as its mask: {'.'.join(map(str, where)) or 'the value itself'}",
+                operation="put",
+                object=self._what,
+                remedy="leave it out with Field(exclude=True) and a default, or tell its text with a field_serializer",
+            )
 
     def load(self, value: Any) -> T:
         if isinstance(value, bytes):
@@ -110,8 +129,12 @@ class _Typed(Generic[T]):
         return jsontext.encode(self.dump(self.load(valuetext.decode(text, self._what))), self._what)
 
     @cached_property
+    def _has_serializers(self) -> bool:
+        return _mentions(self._adapter.core_schema, lambda schema: "serialization" in schema)
+
+    @cached_property
     def _has_sets(self) -> bool:
-        return _mentions_sets(self._adapter.core_schema)
+        return _mentions(self._adapter.core_schema, lambda schema: schema.get("type") in ("set", "frozenset"))
 
     def same(self, left: str, right: str) -> bool:
         """Whether they differ only in the order of sets, which is arbitrary and varies between processes."""
@@ -124,12 +147,31 @@ class _Typed(Generic[T]):
             return False  # they cannot be compared
 
 
-def _mentions_sets(schema: Any) -> bool:
-    """Whether a pydantic schema contains sets."""
+def _masked(plain: Any, dumped: Any, where: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:
+    """Where a value dumped as JSON has the mask of a secret, seen beside the same value dumped as Python objects; None
+    if nowhere."""
+    if hasattr(plain, "get_secret_value"):
+        return where if dumped and dumped in (str(plain), _MASK) and dumped != plain.get_secret_value() else None
+    if isinstance(plain, dict) and isinstance(dumped, dict):
+        here, there = cast("dict[Any, Any]", plain), cast("dict[str, Any]", dumped)
+        if (found := _masked([*here], [*there], where)) is not None:
+            return found
+        pairs = zip(there, here.values(), there.values(), strict=False)
+    elif isinstance(plain, (list, tuple, set, frozenset, deque)) and isinstance(dumped, list):
+        several, texts = cast("Iterable[Any]", plain), cast("list[Any]", dumped)
+        pairs = zip(range(len(texts)), several, texts, strict=False)
+    else:
+        return None
+    found_in = (_masked(one, text, (*where, name)) for name, one, text in pairs)
+    return next((found for found in found_in if found is not None), None)
+
+
+def _mentions(schema: Any, what: Callable[[dict[Any, Any]], bool]) -> bool:
+    """Whether a pydantic schema, or one within it, is of some kind."""
     if isinstance(schema, dict):
         members = cast("dict[Any, Any]", schema)
-        return members.get("type") in ("set", "frozenset") or any(map(_mentions_sets, members.values()))
-    return isinstance(schema, (list, tuple)) and any(map(_mentions_sets, cast("list[Any]", schema)))
+        return what(members) or any(_mentions(member, what) for member in members.values())
+    return isinstance(schema, (list, tuple)) and any(_mentions(part, what) for part in cast("list[Any]", schema))
 
 
 def _without_order(value: Any) -> str:

@@ -466,13 +466,15 @@ async def test_what_a_function_raises_names_the_row(db: Any, value: Any) -> None
         "mean": c.mean(lambda key, value: value["n"] if key == "t/2" else 0),
         "max": c.max(lambda key, value: float("nan") if key == "t/2" else 0),
         "count": c.group_by(lambda key, value: [] if key == "t/2" else 0).count(),
+        "min": c.group_by(lambda key, value: float("nan") if key == "t/2" else 0).min(lambda key, value: 0),
+        "flat_map() ": c.flat_map(lambda key, value: {object() if key == "t/2" else 0: 1}),
         "reduce": c.reduce(lambda total, value: total + value, lambda total, value: total - value, 0),
     }.items():
         with pytest.raises((TypeError, KeyError, IndexError, InvalidValue)) as raised:
             _ = made.value
         row, where = raised.value.__notes__
         assert "'t/2'" in row
-        assert f".{word}()" in where
+        assert f".{word.removesuffix('() ')}()" in where
     errors = trace(db.errors)
     c.map(lambda key, value: {}["gone"]).subscribe(print)
     assert "KeyError: 'gone'; at the row with key 't/1'; in collection 't/'.map()" in str(errors[0])

@@ -115,6 +115,29 @@ async def test_many_and_prefixes(place: Place) -> None:
             assert db.keys() == ["t", "t/0", "t/1", "t/2", "t/3", "t/4", "u/1"]
 
 
+async def test_a_default_that_can_be_changed_is_the_reader_s_own() -> None:
+    """Of a read, in a transaction and in the past; a sentinel is handed out itself."""
+    async with connect("memory:") as db:
+        await db.put("k", 1)
+        default: list[Any] = [{}]
+        sentinel = object()
+
+        async def read(tx: Any) -> Any:
+            assert await tx.get("none", sentinel) is sentinel
+            return await tx.get_many(["x", "y"], default)
+
+        then = await db.at(1)
+        for found in (
+            await db.get_many(["x", "y"], default),
+            await db.transact(read),
+            await then.get_many(["x", "y"], default),
+        ):
+            found["x"][0]["changed"] = True
+            assert found["y"] == default == [{}]
+        assert await db.get("none", sentinel) is await then.get("none", sentinel) is sentinel
+        assert (await db.get("none", bytearray(b"x")), await db.get("k", default)) == (b"x", 1)
+
+
 async def test_windows_are_one_number_of_keys(place: Place) -> None:
     async with players(place, "a") as (a,):
         for window in ({"first": 1, "last": 1}, {"first": -1}, {"last": 1.5}, {"first": "2"}, {"last": True}):

@@ -13,7 +13,17 @@ from typing import Annotated, Any, Literal
 
 import pytest
 import reactivex
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretBytes,
+    SecretStr,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 from reactivex import Subject
 from reactivex import operators as ops
 from reactivex.subject import BehaviorSubject
@@ -331,6 +341,65 @@ async def test_an_object_that_was_changed_after_it_was_made_is_checked_on_write(
 
 class Unfinished(BaseModel):
     other: Nowhere  # noqa: F821  # pyright: ignore
+
+
+class Login(BaseModel):
+    user: Any
+    password: SecretStr = SecretStr("")
+    tokens: dict[str, SecretBytes] = {}
+
+
+class Kept(BaseModel):
+    password: SecretStr = Field(SecretStr(""), exclude=True)
+    shown: str = "**********"
+
+
+class Told(BaseModel):
+    password: SecretStr
+
+    @field_serializer("password", when_used="json")
+    def text(self, password: SecretStr) -> str:
+        return password.get_secret_value()
+
+
+class Hidden(SecretStr):
+    def _display(self) -> str:
+        return "<hidden>"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "where"),
+    [
+        (SecretStr, SecretStr("x"), "the value itself"),
+        (SecretBytes, SecretBytes(b"x"), "the value itself"),
+        (Hidden, Hidden("x"), "the value itself"),
+        (SecretStr | None, SecretStr("x"), "the value itself"),
+        (Login, Login(user=1, password=SecretStr("x")), "password"),
+        (Login, Login(user=[SecretStr("x")]), "user.0"),
+        (list[Login], [Login(user=1, tokens={"a": SecretBytes(b"x")})], "0.tokens.a"),
+        (dict[SecretStr, int], {SecretStr("x"): 1}, "0"),
+    ],
+)
+async def test_a_secret_is_refused_and_its_mask_is_not_stored(kind: Any, value: Any, where: str) -> None:
+    async with connect(MemoryStorage()) as db:
+        key = db.key("k", kind)
+        with pytest.raises(rxmps3.InvalidValue, match=f"key 'k': a secret would be stored as its mask: {where}; "):
+            key.put(value)
+        assert "k" not in db
+
+
+async def test_what_only_looks_like_a_mask_is_stored() -> None:
+    """A field that is excluded, or told by a serializer of its own; an empty secret; text with asterisks."""
+    async with connect(MemoryStorage()) as db:
+        for kind, value, stored in (
+            (Kept, Kept(password=SecretStr("x")), {"shown": "**********"}),
+            (Told, Told(password=SecretStr("***")), {"password": "***"}),
+            (SecretStr, SecretStr(""), ""),
+            (Login, Login(user="*"), {"user": "*", "password": "", "tokens": {}}),
+        ):
+            key: Any = db.key("k", kind)
+            await key.put(value)
+            assert await db.get("k") == stored
 
 
 async def test_what_pydantic_cannot_check_is_refused_at_once() -> None:

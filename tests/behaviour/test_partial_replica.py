@@ -90,6 +90,20 @@ async def test_outside_of_them_nothing_is_shown_as_missing(name: str) -> None:
         assert not part.pending.value
 
 
+async def test_what_is_outside_is_named_as_what_was_asked_for() -> None:
+    async with opened(storage_for("sequenced"), prefixes=["a/"]) as part:
+        for read, named in {
+            "get": "get key 'b/1':",
+            "get_prefix": "get_prefix prefix 'b/':",
+            "get_prefix of a shorter prefix": "get_prefix prefix 'a':",
+            "get_prefix of all": "get_prefix all keys:",
+            "collection": "collection prefix 'b/':",
+            "transact": "get_prefix prefix 'b/':",
+        }.items():
+            with pytest.raises(NotLoaded, match=named):
+                await answered(READS[read], part)
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_writes_work_everywhere(protocol: str) -> None:
     storage = storage_for(protocol)

@@ -152,8 +152,16 @@ def test_what_a_reducer_cannot_do_it_says() -> None:
         with pytest.raises(NotKept, match="begin again"):
             reducer({}, Reset("7"))
         for wrong in (5, "k", {"k": 1}, [1]):
-            with pytest.raises(TypeError, match="neither a version nor a change"):
+            with pytest.raises(InvalidOption, match="item is neither a version nor a change"):
                 reducer({}, wrong)  # type: ignore[call-overload]
+        for wrong in (5, None, "k", [[]], [("k", 1)]):
+            for item in (change("k", 1), version(1, {"k": "1"})):
+                with pytest.raises(InvalidOption, match="state is a mapping of keys, not"):
+                    reducer(wrong, item)  # type: ignore[call-overload]
+        with pytest.raises(
+            InvalidOption, match="key 'k': the state that versions change maps keys to entries, not to 1"
+        ):
+            reducer({"k": 1}, version(1, {"k": "1"}))  # type: ignore[call-overload]
     with pytest.raises(InvalidOption):
         reducers.json_merge({"$ref": "http://127.0.0.1/schema"})
     with pytest.raises(InvalidOption):

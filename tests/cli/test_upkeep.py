@@ -118,6 +118,7 @@ async def test_compact_of_nothing_writes_nothing(tmp_path: Path) -> None:
         ("compact", url, "--retention", "inf", "--json"),
     )
     assert forever == nothing
+    assert "nothing was ever written to manifest 'main'" in nothing.err
     assert (nothing.code, nothing.records[0]["checkpoint"]) == (0, None)
     assert not (tmp_path / "nowhere").exists()
     assert (negative.code, negative.error["kind"]) == (2, "InvalidOption")

@@ -18,6 +18,10 @@ from reactivex import Observable
 import rxmps3
 import rxmps3.blocking
 from rxmps3 import Error, bells
+from rxmps3.operators import coalesce, map_async, retry_with_backoff
+from rxmps3.runtime.clock import SystemClock
+from rxmps3.storage import DirectoryStorage, MemoryStorage, S3Storage
+from rxmps3.storage.urls import open_storage
 
 ODD: list[Any] = [
     None,
@@ -248,6 +252,29 @@ async def test_errors_name_the_method_that_was_called() -> None:
                 with pytest.raises(rxmps3.NotLoaded) as caught:
                     call()
                 assert caught.value.operation == operation
+
+
+async def test_of_functions() -> None:
+    """Operators, and opening a storage; the error names the argument."""
+    functions: tuple[tuple[Callable[..., Any], str], ...] = (
+        (partial(coalesce, 1), "scheduler"),
+        (partial(map_async, abs), "create_task"),
+        (retry_with_backoff, "retry_if rng scheduler"),
+        (partial(open_storage, clock=SystemClock()), "url"),
+        (partial(DirectoryStorage, clock=SystemClock()), "path"),
+        (MemoryStorage, "name"),
+        (partial(S3Storage, prefix="", options={}, clock=SystemClock()), "bucket"),
+        (partial(S3Storage, "bucket", options={}, clock=SystemClock()), "prefix"),
+        (partial(S3Storage, "bucket", "", clock=SystemClock()), "options"),
+    )
+    for function, names in functions:
+        for name in names.split():
+            for odd in (5, b"x", [], float("nan"), "\ud800", object()):
+                with pytest.raises(rxmps3.InvalidOption, match=name):
+                    function(**{name: odd})
+    for url in ("memory:\ud800", "file:\udcff", "s3://bucket/\ud800"):
+        with pytest.raises(rxmps3.InvalidOption, match="url is not valid Unicode"):
+            await rxmps3.connect(url)
 
 
 def test_of_waiting_for_a_receipt() -> None:

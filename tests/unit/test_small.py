@@ -9,6 +9,7 @@ import inspect
 import pickle
 import random
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_type_hints
 
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from reactivex import Subject
 
 import rxmps3
-from rxmps3 import MISSING, AccessDenied, Corrupt, Error, InvalidOption, Throttled, Unavailable, blocking
+from rxmps3 import MISSING, AccessDenied, Corrupt, Error, InvalidOption, Throttled, Unavailable, blocking, errors
 from rxmps3.database.connect import ConnectOptions
 from rxmps3.database.new_key import KeyMaker
 from rxmps3.model.sortedkeys import SortedKeys
@@ -336,6 +337,18 @@ def test_every_public_error_has_one_base() -> None:
     kinds = [one for one in vars(rxmps3).values() if isinstance(one, type) and issubclass(one, BaseException)]
     assert len(kinds) > 15
     assert all(issubclass(kind, Error) for kind in kinds)
+
+
+@pytest.mark.parametrize("clone", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_an_error_reaches_another_process_as_it_is(clone: Callable[[Error], Error]) -> None:
+    """Also one whose attributes have no default."""
+    kinds = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, Error)]
+    needed = {errors.NotKept: {"oldest": "3"}, errors.NotSent: {"keys": ["k"]}}
+    for kind in kinds:
+        error = kind("what", object="key 'k'", **needed.get(kind, {}))
+        error.add_note("a note")
+        again = clone(error)
+        assert (type(again), str(again), vars(again)) == (kind, str(error), vars(error))
 
 
 def test_an_error_says_operation_object_and_remedy() -> None:

@@ -116,7 +116,7 @@ class History:
 
     async def restore(self, when: When | Past, prefix: str) -> str:
         """See `Database.restore`."""
-        self._replica.check_loaded((check_prefix(prefix),), "restore")
+        self._replica.check_loaded_under((check_prefix(prefix),), "restore")
         await self._ready("restore")
         past = when if isinstance(when, Past) else await self.at(when)
 
@@ -135,7 +135,7 @@ class History:
     async def tag(self, name: str) -> str:
         """See `Database.tag`."""
         _check_tag(name)
-        self._replica.check_loaded(("",), "tag")  # it makes a checkpoint
+        self._replica.check_loaded_under(("",), "tag")  # it makes a checkpoint
         archive = await self._ready("tag")
         for _ in range(_TRIES):
             await self._replica.look()

@@ -11,7 +11,7 @@ from rxmps3.database.prefix import check_entries
 from rxmps3.errors import Corrupt
 from rxmps3.log.archive import Archive, Point
 from rxmps3.model import valuetext
-from rxmps3.model.sortedkeys import check_prefix, check_window, several, window
+from rxmps3.model.sortedkeys import check_prefix, check_window, several, window, with_default
 from rxmps3.model.state import Entry
 from rxmps3.replica import Replica
 from rxmps3.runtime.no_pickle import BoundToProcess
@@ -77,7 +77,7 @@ class Past(BoundToProcess):
         """The values of several keys, in the order asked for. Otherwise as `get`."""
         asked = tuple(map(self._replica.placing.check_key, several(keys, "get_many")))
         found = await self._read(asked)
-        return {key: found.get(key, default) for key in asked}
+        return with_default(asked, found, default)
 
     async def get_prefix(
         self, prefix: str = "", *, first: int | None = None, last: int | None = None

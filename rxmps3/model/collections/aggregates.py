@@ -195,6 +195,8 @@ class Aggregate(Timeless):
                         group = hashable(self._group(key, after.own()), "a group")
                     item = after if self._of_rows else self._item(key, after.own()) if self._item is not None else None
                     self._members[key] = (group, item)
+                    if group not in self._totals:
+                        rank_of(group)  # the groups are in order
                     touched[group] = None
                     total, count = self._totals.get(group) or (self._total(), 0)
                     total.add(item)

@@ -148,6 +148,8 @@ class FlatMap(Timeless):
 
 def _parts(result: Any) -> Iterable[tuple[Any, Any]]:
     if isinstance(result, Mapping):
+        for part in cast("Mapping[Any, Any]", result):
+            rank_of(part)  # the rows that come of it are in the order of their keys
         return cast("Mapping[Any, Any]", result).items()
     if isinstance(result, (str, bytes)) or not isinstance(result, Iterable):
         raise InvalidValue(
