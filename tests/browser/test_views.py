@@ -795,6 +795,77 @@ async def test_a_key_in_the_tree_is_chosen_while_others_change_it(tmp_path: Path
             assert await tab.ask("return document.querySelector('.rx-label').textContent") == "Straße"
 
 
+async def test_the_focus_stays_while_others_write(tmp_path: Path) -> None:
+    async with rxmps3.connect("memory:browser-focus", by="ana", poll=0.05) as db:
+        await db.put_all({f"t/{n}": {"x": n} for n in (2, 4, 6)})
+        loop = asyncio.get_running_loop()
+        folded = lambda now: f"<details><summary>x</summary>{now['x']}</details>"  # noqa: E731
+        models: dict[str, ViewModel] = {
+            "table": table_of(db, "t/"),
+            "keys": InspectorModel(db, loop),
+            "line": TimelineModel(db, "t/", loop),
+            "latest": LiveModel(db.observe("t/4"), folded, 30, loop),
+        }
+        async with page_of(tmp_path, height=1600, **models) as tab:
+            held = "return document.activeElement === held"
+
+            async def hold(selector: str) -> None:
+                await tab.wait(f"return document.querySelector({selector!r}) !== null")
+                await tab.ask(f"window.held = document.querySelector({selector!r}); held.focus()")
+                assert await tab.ask(held), selector
+
+            await tab.wait(f"return {CELLS}.length === 3")
+            await tab.click(".rx-space .rx-td", 2)
+            focused = "return document.querySelector('.rx-focus')?.parentElement.querySelector('.rx-key').textContent"
+            await tab.press(Keys.ARROW_DOWN)
+            assert await tab.ask(focused) == "4"
+            await db.put_all({"t/1": {"x": 1}, "t/3": {"x": 3}})
+            await tab.wait(f"return {CELLS}.length === 5")
+            assert await tab.ask(focused) == "4", "the row that had it, wherever that is now"
+            await tab.press(Keys.ARROW_UP)
+            assert await tab.ask(focused) == "3"
+
+            await tab.ask("document.querySelector('#keys [data-name=\"t/\"]').click()")
+            await tab.wait("return document.querySelector('#keys [data-name=\"t/4\"]') !== null")
+            await tab.ask("document.querySelector('#keys [data-name=\"t/4\"]').click()")
+            await tab.wait("return document.querySelector('.rx-json-text').textContent.includes('4')")
+            await hold(".rx-json-text")
+            await db.put("t/4", {"x": 44})
+            await tab.wait("return document.querySelector('.rx-json-text').textContent.includes('44')")
+            assert await tab.ask(held)
+
+            await hold("#latest summary")
+            await tab.press(Keys.ENTER)
+            await tab.wait("return document.querySelector('#latest details').open")
+            await db.put("t/4", {"x": 444})
+            await tab.wait("return document.querySelector('#latest .rxmps3-live').textContent.includes('444')")
+            assert await tab.ask("return document.activeElement.matches('#latest [open] > summary')")
+
+            await hold("#line [aria-label='One version back']")
+            last, first = await tab.wait("return [models.line.state.at, models.line.state.first]")
+            for at in range(last - 1, first - 1, -1):
+                await tab.press(Keys.ENTER)
+                await tab.wait(f"return models.line.state.at === {at}")
+            await tab.wait("return held.ariaDisabled === 'true'")
+            assert await tab.ask(held), "at the first version too"
+            await tab.press(Keys.ENTER)
+            assert models["line"].state["at"] == models["line"].state["first"]
+
+
+async def test_a_problem_is_said_once(tmp_path: Path) -> None:
+    model = LiveModel(BehaviorSubject(1), drawn, 30, asyncio.get_running_loop())
+    async with page_of(tmp_path, latest=model) as tab:
+        await tab.ask("""
+            window.said = [];
+            const problem = document.querySelector('.rx-problem');
+            new MutationObserver(() => said.push(problem.textContent)).observe(problem, { childList: true });
+        """)
+        model.set("problem", "the bucket is gone")
+        await tab.wait("return said.length")
+        await asyncio.sleep(2.5)  # in which the frame looks at itself
+        assert await tab.ask("return said") == ["the bucket is gone"]
+
+
 async def test_views_fit_a_narrow_page_and_nothing_moves_for_those_who_do_not_want_it(tmp_path: Path) -> None:
     async with (
         rxmps3.connect("memory:browser-narrow", by="ana", poll=0.05) as db,

@@ -36,6 +36,7 @@ export function render(model, el) {
   let columns = [];
   let shown = new Map(); // key → element
   let focus = { row: 0, column: 0 };
+  let ordered = false; // anew, by the user: then the focus stays at its place, else it goes with its key
   let anchor = null;
   let editing = null;
   let lifted = false; // the field that is typed into goes from one row's element to another
@@ -262,10 +263,12 @@ export function render(model, el) {
     asked.down = asked.sort === name ? !asked.down : false;
     asked.sort = name;
     drawHead();
+    ordered = true;
     said.textContent = `Sorted by ${name === KEY ? "key" : name}, ${asked.down ? "largest" : "smallest"} first`;
     ask();
   };
   const narrowed = () => {
+    ordered = true;
     scroller.scrollTop = 0;
     ask();
   };
@@ -444,8 +447,12 @@ export function render(model, el) {
     const grown = keys.length === 0 || (message.total !== length && Math.min(message.total, length) < 14);
     length = message.total;
     if (message.keys) {
+      const held = ordered ? undefined : keys[focus.row - start];
+      ordered = false;
       keys = message.keys;
       start = message.start;
+      const at = held === undefined ? -1 : keys.indexOf(held);
+      if (at >= 0) focus.row = start + at;
       const kept = new Map();
       for (const key of keys) if (rows.has(key)) kept.set(key, rows.get(key));
       rows = kept;
