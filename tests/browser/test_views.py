@@ -763,6 +763,45 @@ async def test_a_chart_stays_zoomed_when_a_line_is_added(tmp_path: Path) -> None
             assert await first_step() < 5
 
 
+async def test_a_chart_is_zoomed_and_moved_by_keys(tmp_path: Path) -> None:
+    async with rxmps3.connect("memory:browser-zoom-keys", by="ana", poll=0.05) as db:
+        await db.put_all({f"r/{n:03}": {"step": n, "a": n % 7} for n in range(101)})
+        model = ChartModel(db, "r/", "step", None, "line", 0, "", 30, asyncio.get_running_loop())
+        said = "document.querySelectorAll('.rx-away[role=status]')[0].textContent"
+        async with page_of(tmp_path, chart=model) as tab:
+            await tab.wait("return document.querySelectorAll('.u-legend .u-series').length === 2")
+            await tab.ask("document.body.tabIndex = -1; document.body.focus()")
+            for _ in range(8):
+                await tab.press(Keys.TAB)
+                if await tab.ask("return document.activeElement.matches('.u-wrap')"):
+                    break
+            assert await tab.ask("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
+            hint = "return document.getElementById(document.activeElement.getAttribute('aria-describedby')).textContent"
+            assert "Plus and minus zoom" in await tab.ask(hint)
+            for key, shown in (
+                ("+", "From 25 to 75"), ("+", "From 37.5 to 62.5"), (Keys.ARROW_RIGHT, "From 42.5 to 67.5"),
+                (Keys.ARROW_LEFT, "From 37.5 to 62.5"), ("-", "From 25 to 75"), ("-", "All is shown"), ("+", "From 25 to 75"),
+            ):  # fmt: skip
+                await tab.press(key)
+                await tab.wait(f"return {said} === '{shown}'")
+            for _ in range(4):
+                await tab.press(Keys.ARROW_LEFT)
+            await tab.wait(f"return {said} === 'From 0 to 50'")
+            await db.put("r/101", {"step": 101, "a": 1, "b": 2})
+            await tab.wait("return document.querySelectorAll('.u-legend .u-series').length === 3")
+            assert await tab.ask("return document.activeElement.matches('.u-wrap')"), "a line was added"
+            await tab.do(lambda chrome: chrome.save_screenshot(str(tmp_path / "chart.png")))
+            for back in (Keys.HOME, "0"):
+                await tab.press("+")
+                await tab.wait(f"return {said} !== 'All is shown'")
+                await tab.press(back)
+                await tab.wait(f"return {said} === 'All is shown'")
+            await tab.ask("document.querySelectorAll('.u-legend .u-label')[1].focus()")
+            await db.put("r/102", {"step": 102, "c": 1})
+            await tab.wait("return document.querySelectorAll('.u-legend .u-series').length === 4")
+            assert await tab.ask("return document.activeElement.textContent") == "a"
+
+
 async def test_a_key_in_the_tree_is_chosen_while_others_change_it(tmp_path: Path) -> None:
     """What is pressed is still there when the button is let go."""
     async with rxmps3.connect("memory:browser-tree", by="ana", poll=0.05) as db:
