@@ -700,6 +700,22 @@ async def test_a_timeline_shows_a_large_value_once_its_size_is_pressed(tmp_path:
             assert not await tab.ask("return window.failed")
 
 
+async def test_a_table_downloads_a_large_value_once_it_is_asked_to(tmp_path: Path) -> None:
+    async with (
+        rxmps3.connect("memory:browser-large-cell", by="ana", poll=0.05) as db,
+        rxmps3.connect("memory:browser-large-cell", by="bob", poll=0.05, shared=False) as other,
+    ):
+        await other.put_all({"t/book": EVIL + "b" * 1_234_567, "t/n": 1})
+        await db.refresh()
+        async with page_of(tmp_path, jobs=table_of(db, "t/")) as tab:
+            await tab.wait(f"return {CELLS}.map(row => row[1]).join() === '1.2 MB,1'")
+            await tab.do(lambda chrome: chrome.save_screenshot(str(tmp_path / "large.png")))
+            await tab.click(".rx-space .rx-td", 1)
+            await tab.press(Keys.ENTER)
+            await tab.wait(f"return {CELLS}[0][1].includes('bbb')")
+            assert not await tab.ask("return window.failed")
+
+
 async def test_a_page_is_scrolled_over_a_table_that_has_nothing_to_scroll(tmp_path: Path) -> None:
     async with rxmps3.connect("memory:browser-wheel", by="ana", poll=0.05) as db:
         await db.put_all({f"t/{n}": {"x": n} for n in range(3)})
