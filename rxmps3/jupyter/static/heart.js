@@ -102,7 +102,7 @@ export function frame(model, el, { label, age = false, anew } = {}) {
     root.classList.toggle("rx-stale", kind === "gone");
     const name = [label, visible(model.get("title") || "")].filter(Boolean).join(": ");
     if (root.getAttribute("aria-label") !== name) root.setAttribute("aria-label", name);
-    const trouble = notice || visible(model.get("problem") || "");
+    const trouble = notice || visible(model.get("problem") || (kind === "offline" && title) || "");
     if (acts.size && dead()) {
       cutAt ||= Date.now();
       if (Date.now() - cutAt > CUT) for (const at of [...acts.keys()]) settle(at, "the connection broke, look whether it is there");
