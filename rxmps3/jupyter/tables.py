@@ -15,6 +15,7 @@ from reactivex import Observable
 from reactivex.subject import BehaviorSubject
 
 from rxmps3.errors import Error, InvalidOption, Unsupported
+from rxmps3.jupyter.entry_rows import EntryRows, Large
 from rxmps3.jupyter.frames import DEFAULT_FPS, checked_fps, kernel_loop
 from rxmps3.jupyter.ordering import KEY, Ask, Order
 from rxmps3.jupyter.sources import VALUE, follow, if_rejected, is_database, row_of
@@ -60,7 +61,8 @@ class TableModel(ViewModel):
 
     A page requests ``rows`` with ``start``, ``count``, ``sort``, ``down``, ``search`` and ``filters``. It receives
     ``rows`` with ``start``, ``total``, ``keys`` (omitted while unchanged) and ``changed``: for each row that the page
-    does not have in its current form, the cells, the writer, the time, and whether it is pending.
+    does not have in its current form, the cells, the writer, the time, and whether it is pending. By ``look``, with
+    ``key`` and ``version``, it asks for a large value.
     """
 
     view = "table"
@@ -83,8 +85,12 @@ class TableModel(ViewModel):
         self._next = count(1)
         self._orders: dict[Ask, Order] = {}
         self._shown: dict[str, _Page] = {}
-        self._source, subscription = follow(source, prefix, self, "table")
-        self.owns(subscription)
+        if is_database(source):
+            self._source = rows = EntryRows(source, prefix, self)
+            self.owns(rows.follow())
+        else:
+            self._source, subscription = follow(source, prefix, self, "table")
+            self.owns(subscription)
         self.flush()
 
     # -- the rows --------------------------------------------------------------------------------------------
@@ -174,6 +180,8 @@ class TableModel(ViewModel):
             if keys != self.state["selected"]:
                 self.set("selected", keys)
                 self.selection.on_next(tuple(keys))
+        elif kind == "look" and isinstance(self._source, EntryRows):
+            self._source.look(str(message.get("key")), str(message.get("version")))
         elif kind == "edit":
             self._write(page, str(message.get("key")), str(message.get("column")), str(message.get("text")))
 
@@ -215,6 +223,8 @@ class TableModel(ViewModel):
             return refuse("this cannot be edited")
         if key not in self._source.values:
             return refuse("this row is not there any more")
+        if isinstance(self._source.values[key], Large):
+            return refuse("it is too large to be edited here")
         try:
             value = typed_like(row_of(self._source.values[key]).get(column), text)
             done = self._edit(key, column, value)
@@ -260,8 +270,11 @@ def typed_like(present: Any, text: str) -> Any:
 def _cell(value: Any) -> Any:
     """A value as sent to a page: numbers, bools, None and short texts as they are.
 
-    Any other value is sent as a list with its JSON text, and True as a second element if the text is truncated.
+    Any other value is sent as a list with its JSON text, and True as a second element if the text is truncated. Of a
+    value that is not here, the list has its size, True and the version to ask for.
     """
+    if isinstance(value, Large):
+        return [value.text, True, value.version]
     if value is None or isinstance(value, (bool, int)):
         return value if not isinstance(value, int) or abs(value) < 2**53 else [str(value)]
     if isinstance(value, float):
@@ -314,8 +327,9 @@ def table(
 
     A row is a key; its columns are the fields of its value, or ``value`` if it has none. A page holds only its visible
     rows and receives only those that change, so 100,000 rows are fine. Click a heading to sort; type below it to filter
-    (``>3``, ``!=done``, or a part of the text); double-click or press Enter to edit; click rows to select them. The
-    table lives as long as a view of `live` does.
+    (``>3``, ``!=done``, or a part of the text); double-click or press Enter to edit; click rows to select them. Of a
+    value of more than 256 KiB in an object of its own it shows the size, until a double-click or Enter downloads it.
+    The table lives as long as a view of `live` does.
 
     Args:
         source: a database; or an Observable of mappings from keys to values, of lists of records, of data frames, or of

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from rxmps3.jupyter.values import fraction, is_number, plain, rounded, visible
 
-__all__ = ["MOST_CHARACTERS", "MOST_IN_A_ROW", "MOST_ROWS", "short", "to_text"]
+__all__ = ["MOST_CHARACTERS", "MOST_IN_A_ROW", "MOST_ROWS", "short", "size_text", "to_text"]
 
 MOST_ROWS = 200
 MOST_CHARACTERS = 10_000
@@ -36,6 +36,17 @@ def short(value: Any, most: int = MOST_CHARACTERS) -> str:
         value = value.isoformat(" ", "seconds")
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= most else text[:most] + "…"
+
+
+def size_text(size: int) -> str:
+    """A number of bytes as people say it; 0 is one that the log does not tell."""
+    if not size:
+        return "a large value"
+    number, unit = next(
+        ((size / step, unit) for step, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if size >= step * 0.9995),
+        (size, "bytes"),
+    )
+    return f"{number:.1f} {unit}" if number < 9.95 and unit != "bytes" else f"{number:.0f} {unit}"
 
 
 def _lines(mapping: Mapping[Any, Any]) -> str:

@@ -18,7 +18,7 @@ from rxmps3.database.past.past import Past, states_after
 from rxmps3.errors import Error, InvalidOption, NotKept
 from rxmps3.jupyter.frames import kernel_loop
 from rxmps3.jupyter.sources import is_database
-from rxmps3.jupyter.text import short
+from rxmps3.jupyter.text import short, size_text
 from rxmps3.jupyter.values import visible
 from rxmps3.jupyter.viewmodel import ViewModel
 from rxmps3.jupyter.widget import Widget
@@ -313,17 +313,6 @@ class TimelineModel(ViewModel):
             if self._wanted is None:
                 self._wanted = at
             return
-
-
-def size_text(size: int) -> str:
-    """A number of bytes as people say it; 0 is one that the log does not tell."""
-    if not size:
-        return "a large value"
-    number, unit = next(
-        ((size / step, unit) for step, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if size >= step * 0.9995),
-        (size, "bytes"),
-    )
-    return f"{number:.1f} {unit}" if number < 9.95 and unit != "bytes" else f"{number:.0f} {unit}"
 
 
 def _text(value: Any) -> str:

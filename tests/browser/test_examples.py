@@ -19,6 +19,7 @@ import pytest
 pytest.importorskip("selenium", reason="needs the extra 'browser', and Debian's chromium and chromium-driver")
 
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -30,6 +31,13 @@ from tests.examples.helpers import leave, read_until, running
 pytestmark = [pytest.mark.ui, pytest.mark.browser, pytest.mark.timeout(200)]
 
 EVIL = "<img src=x onerror='window.failed=1'></script><script>window.failed=2</script>"
+
+RECORD = """
+    window.said = [];
+    const state = document.querySelector('#state');
+    new MutationObserver(() => window.said.push(state.textContent)).observe(state, { childList: true });
+"""
+"""Note what a screen reader says of the state."""
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +121,18 @@ def test_the_page_shows_trainings_and_stops_one(chrome: webdriver.Chrome, tmp_pa
         before = chrome.execute_script(f"return {points}")
         wait(chrome, f"{points} > {before} + 5")
         wait(chrome, "[...document.querySelectorAll('button')].some(one => one.ariaLabel === 'Stop slow')")
-        chrome.execute_script(
-            "[...document.querySelectorAll('button')].find(one => one.ariaLabel === 'Stop slow').click()"
+        stop = chrome.execute_script(
+            "return [...document.querySelectorAll('button')].find(one => one.ariaLabel === 'Stop slow')"
         )
+        chrome.execute_script(RECORD)
+        ActionChains(chrome).click_and_hold(stop).perform()
+        before = chrome.execute_script(f"return {points}")
+        wait(chrome, f"{points} > {before} + 5")
+        assert chrome.execute_script("return document.activeElement === arguments[0]", stop)
+        ActionChains(chrome).release().perform()  # a button that was made anew meanwhile would not be pressed
+        wait(chrome, "document.querySelector('article.stopped h2')?.textContent === 'slow'")
+        assert chrome.execute_script("return document.activeElement.textContent") == "slow", "no longer on the button"
+        assert chrome.execute_script("return window.said") == ["1 running"]
         chrome.switch_to.window(one)
         wait(chrome, "document.querySelector('article.stopped h2')?.textContent === 'slow'")
         assert leave(slow) == (0, "")
@@ -144,10 +161,12 @@ def test_a_slider_of_a_flag_moves_in_both_windows_and_in_a_service(chrome: webdr
         from examples.feature_flags import Flag  # pyright: ignore
 
         assert on == sum(Flag(25).is_on("new-checkout", f"user-{number}") for number in range(100))
+        chrome.execute_script(RECORD)
         put(place, {"flag/new-checkout": EVIL})
         wait(chrome, "document.querySelectorAll('output')[1].textContent === '0 %'")
         put(place, {"flag/new-checkout": {"percent": 40}})
         wait(chrome, "document.querySelectorAll('output')[1].textContent === '40 %'")
+        assert chrome.execute_script("return window.said") == []
         pictures(chrome, "flags", 620, 420, tmp_path, "dark")
 
 

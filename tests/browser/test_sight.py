@@ -51,7 +51,7 @@ for (const one of document.querySelectorAll('body *')) {
   const style = getComputedStyle(one);
   if (/auto|scroll/.test(style.overflowY) && one.scrollHeight > one.clientHeight + 1 && one.clientHeight < 100) say(one, `${one.clientHeight} of ${one.scrollHeight} high`);
   if (style.overflowY === 'hidden' && !one.matches('.rx-field') && style.textOverflow !== 'ellipsis' && one.scrollHeight > one.clientHeight + 3) say(one, 'cut off below');
-  if (!one.matches('button, input, select, textarea, [role=tab], [role=treeitem], [role=switch]') || one.disabled) continue;
+  if (!one.matches('button, input, select, textarea, [role=tab], [role=treeitem], [role=switch]') || one.disabled || one.ariaDisabled === "true") continue;
   one.scrollIntoView({ block: 'center', inline: 'center' });
   const now = one.getBoundingClientRect();
   const there = document.elementFromPoint(now.left + now.width / 2, now.top + now.height / 2);

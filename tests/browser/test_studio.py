@@ -38,6 +38,8 @@ pytestmark = [pytest.mark.ui, pytest.mark.browser, pytest.mark.timeout(200)]
 
 IMAGE = "<img src=x onerror='window.failed=1'>"
 EVIL = IMAGE + "</script><script>window.failed=2</script>"
+
+
 _CLICK = "[...document.querySelectorAll('.rx-item')].find(one => one.dataset.name.startsWith({!r})).click()"
 PICTURES = os.environ.get("RXMPS3_PICTURES")
 
@@ -228,3 +230,23 @@ def test_the_studio_shows_a_database_that_lives_and_says_when_nobody_answers(
         wait(chrome, f"{text(chrome, '.rx-badge')} === 'live'")
     wait(chrome, f"{text(chrome, '.studio-mode')} === 'no answer'")
     wait(chrome, f"{text(chrome, '.rx-badge')} === 'server gone'")
+
+
+def test_the_studio_says_that_its_database_was_deleted(chrome: webdriver.Chrome, tmp_path: Path) -> None:
+    async def fill() -> None:
+        async with rxmps3.connect(f"file:{tmp_path}/board") as db:
+            await db.put("todo/0", "milk")
+
+    asyncio.run(fill())
+    with command("studio", "file:board", "--no-open", cwd=tmp_path) as (_, address):
+        chrome.get(address)
+        wait(chrome, "document.querySelectorAll('.rx-item').length === 1")
+        shutil.rmtree(tmp_path / "board/main")
+        wait(chrome, f"{text(chrome, '.rx-problem')}.includes('deleted: nothing of it is left')")
+        assert chrome.execute_script("return document.querySelector('.rx-problem').checkVisibility()")
+        chrome.find_element(By.CSS_SELECTOR, ".studio-tab[data-name=problems]").click()
+        wait(chrome, f"{text(chrome, '.rx-problem')}.includes('deleted: nothing of it is left')")
+        assert "Nothing" not in chrome.find_element(By.TAG_NAME, "main").text
+        for name in ("light", "dark"):
+            theme(chrome, name)
+            picture(chrome, tmp_path / f"gone-{name}.png")

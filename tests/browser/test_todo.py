@@ -31,6 +31,7 @@ import rxmps3
 from rxmps3.homes import web
 from tests.browser.pages import chrome as chrome
 from tests.browser.pages import wait
+from tests.browser.test_examples import RECORD
 from tests.docs.blocks import ROOT
 from tests.mutating import Mutant
 
@@ -296,6 +297,87 @@ def test_cells_of_marimo_run_again_when_a_value_changes(chrome: webdriver.Chrome
         for title in ("Minutes", "Plans"):
             asyncio.run(put(title))
             wait(chrome, f"{heading}.includes({title!r})")
+
+
+@pytest.mark.parametrize("held", ["input", "button"])
+def test_the_focus_stays_while_others_write(chrome: webdriver.Chrome, tmp_path: Path, held: str) -> None:
+    place, port = f"file:{tmp_path}/todo", free_port()
+
+    def write(**values: str | None) -> None:
+        async def writing() -> None:
+            async with rxmps3.connect(place, by="ben", shared=False) as db:
+                update = {
+                    f"todo/{key}": rxmps3.MISSING if title is None else {"title": title, "done": title.isupper()}
+                    for key, title in values.items()
+                }
+                await db.put_all(update)
+
+        asyncio.run(writing())
+
+    write(b="beans", d="dates", f="figs")
+    with running(str(ROOT / "examples/todo.py"), place, "--port", str(port)):
+        open_page(chrome, f"http://127.0.0.1:{port}/")
+        one = chrome.current_window_handle
+        chrome.switch_to.new_window("window")
+        chrome.get(f"http://127.0.0.1:{port}/")
+        windows = (chrome.current_window_handle, one)
+
+        def shown(*titles: str) -> None:
+            for window in windows:
+                chrome.switch_to.window(window)
+                wait(chrome, f"{TITLES} === {'|'.join(titles)!r}")
+
+        shown("beans", "dates", "figs")
+        chrome.execute_script(RECORD)
+        chrome.execute_script(f"window.held = document.querySelectorAll('li {held}')[1]; held.focus()")
+        stays = "return document.activeElement === held"
+        write(c="carrots")
+        shown("beans", "carrots", "dates", "figs")
+        write(a="apples", g="grapes", b="brown bread", f=None)
+        shown("apples", "brown bread", "carrots", "dates", "grapes")
+        assert chrome.execute_script(stays)
+        assert chrome.execute_script("return window.said") == ["4 left", "5 left"]
+        write(d="dried dates", a="apple pie")
+        shown("apple pie", "brown bread", "carrots", "dried dates", "grapes")
+        assert chrome.execute_script(stays)
+        assert chrome.execute_script("return held.ariaLabel.endsWith('dried dates')")
+        assert chrome.execute_script("return window.said") == ["4 left", "5 left"], "the same is not said again"
+        chrome.switch_to.active_element.send_keys(Keys.SPACE)
+        if held == "input":
+            wait(chrome, "document.querySelectorAll('li')[3].className === 'done'")
+            assert chrome.execute_script(stays)
+            write(d=None)
+        shown("apple pie", "brown bread", "carrots", "grapes")
+        beside = f"document.activeElement === document.querySelectorAll('li {held}')[3]"
+        assert chrome.execute_script(f"return {beside}"), "the one below, as that of the focus is gone"
+        write(a=None, b=None, c=None, g=None)
+        shown("")
+        assert chrome.execute_script("return document.activeElement.ariaLabel") == "New item"
+
+
+def test_what_is_typed_stays_while_others_write(chrome: webdriver.Chrome, tmp_path: Path) -> None:
+    place, port = f"file:{tmp_path}/todo", free_port()
+
+    async def elsewhere(title: str) -> None:
+        async with rxmps3.connect(place, by="ben", shared=False) as db:
+            await db.put("todo/0", {"title": title, "done": False})
+
+    with running(str(ROOT / "examples/todo.py"), place, "--port", str(port)):
+        open_page(chrome, f"http://127.0.0.1:{port}/")
+        wait(chrome, "document.querySelector('#state').textContent === '0 left'")
+        field = chrome.find_element(By.CSS_SELECTOR, "input[type=text]")
+        field.send_keys("bread", Keys.ARROW_LEFT, Keys.ARROW_LEFT)
+        asyncio.run(elsewhere("milk"))
+        wait(chrome, f"{TITLES} === 'milk'")
+        caret = "const field = document.activeElement; return [field.value, field.selectionStart]"
+        assert chrome.execute_script(caret) == ["bread", 3]
+        delayed = "const send = WebSocket.prototype.send; WebSocket.prototype.send = function (said) { setTimeout(() => send.call(this, said), 500); };"
+        chrome.execute_script(delayed)
+        field.send_keys(Keys.ENTER, "butter")
+        wait(chrome, f"{TITLES} === 'milk|bread'")
+        asyncio.run(elsewhere("oat milk"))
+        wait(chrome, f"{TITLES} === 'oat milk|bread'")
+        assert field.get_attribute("value") == "butter", "the commit of one item takes nothing from the next"
 
 
 def test_items_of_another_shape_are_shown_and_can_be_removed(chrome: webdriver.Chrome, tmp_path: Path) -> None:

@@ -700,6 +700,22 @@ async def test_a_timeline_shows_a_large_value_once_its_size_is_pressed(tmp_path:
             assert not await tab.ask("return window.failed")
 
 
+async def test_a_table_downloads_a_large_value_once_it_is_asked_to(tmp_path: Path) -> None:
+    async with (
+        rxmps3.connect("memory:browser-large-cell", by="ana", poll=0.05) as db,
+        rxmps3.connect("memory:browser-large-cell", by="bob", poll=0.05, shared=False) as other,
+    ):
+        await other.put_all({"t/book": EVIL + "b" * 1_234_567, "t/n": 1})
+        await db.refresh()
+        async with page_of(tmp_path, jobs=table_of(db, "t/")) as tab:
+            await tab.wait(f"return {CELLS}.map(row => row[1]).join() === '1.2 MB,1'")
+            await tab.do(lambda chrome: chrome.save_screenshot(str(tmp_path / "large.png")))
+            await tab.click(".rx-space .rx-td", 1)
+            await tab.press(Keys.ENTER)
+            await tab.wait(f"return {CELLS}[0][1].includes('bbb')")
+            assert not await tab.ask("return window.failed")
+
+
 async def test_a_page_is_scrolled_over_a_table_that_has_nothing_to_scroll(tmp_path: Path) -> None:
     async with rxmps3.connect("memory:browser-wheel", by="ana", poll=0.05) as db:
         await db.put_all({f"t/{n}": {"x": n} for n in range(3)})
@@ -763,6 +779,45 @@ async def test_a_chart_stays_zoomed_when_a_line_is_added(tmp_path: Path) -> None
             assert await first_step() < 5
 
 
+async def test_a_chart_is_zoomed_and_moved_by_keys(tmp_path: Path) -> None:
+    async with rxmps3.connect("memory:browser-zoom-keys", by="ana", poll=0.05) as db:
+        await db.put_all({f"r/{n:03}": {"step": n, "a": n % 7} for n in range(101)})
+        model = ChartModel(db, "r/", "step", None, "line", 0, "", 30, asyncio.get_running_loop())
+        said = "document.querySelectorAll('.rx-away[role=status]')[0].textContent"
+        async with page_of(tmp_path, chart=model) as tab:
+            await tab.wait("return document.querySelectorAll('.u-legend .u-series').length === 2")
+            await tab.ask("document.body.tabIndex = -1; document.body.focus()")
+            for _ in range(8):
+                await tab.press(Keys.TAB)
+                if await tab.ask("return document.activeElement.matches('.u-wrap')"):
+                    break
+            assert await tab.ask("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
+            hint = "return document.getElementById(document.activeElement.getAttribute('aria-describedby')).textContent"
+            assert "Plus and minus zoom" in await tab.ask(hint)
+            for key, shown in (
+                ("+", "From 25 to 75"), ("+", "From 37.5 to 62.5"), (Keys.ARROW_RIGHT, "From 42.5 to 67.5"),
+                (Keys.ARROW_LEFT, "From 37.5 to 62.5"), ("-", "From 25 to 75"), ("-", "All is shown"), ("+", "From 25 to 75"),
+            ):  # fmt: skip
+                await tab.press(key)
+                await tab.wait(f"return {said} === '{shown}'")
+            for _ in range(4):
+                await tab.press(Keys.ARROW_LEFT)
+            await tab.wait(f"return {said} === 'From 0 to 50'")
+            await db.put("r/101", {"step": 101, "a": 1, "b": 2})
+            await tab.wait("return document.querySelectorAll('.u-legend .u-series').length === 3")
+            assert await tab.ask("return document.activeElement.matches('.u-wrap')"), "a line was added"
+            await tab.do(lambda chrome: chrome.save_screenshot(str(tmp_path / "chart.png")))
+            for back in (Keys.HOME, "0"):
+                await tab.press("+")
+                await tab.wait(f"return {said} !== 'All is shown'")
+                await tab.press(back)
+                await tab.wait(f"return {said} === 'All is shown'")
+            await tab.ask("document.querySelectorAll('.u-legend .u-label')[1].focus()")
+            await db.put("r/102", {"step": 102, "c": 1})
+            await tab.wait("return document.querySelectorAll('.u-legend .u-series').length === 4")
+            assert await tab.ask("return document.activeElement.textContent") == "a"
+
+
 async def test_a_key_in_the_tree_is_chosen_while_others_change_it(tmp_path: Path) -> None:
     """What is pressed is still there when the button is let go."""
     async with rxmps3.connect("memory:browser-tree", by="ana", poll=0.05) as db:
@@ -793,6 +848,77 @@ async def test_a_key_in_the_tree_is_chosen_while_others_change_it(tmp_path: Path
             await tab.press("STRASSE")
             await tab.wait("return document.querySelectorAll('.rx-item').length === 1")
             assert await tab.ask("return document.querySelector('.rx-label').textContent") == "Straße"
+
+
+async def test_the_focus_stays_while_others_write(tmp_path: Path) -> None:
+    async with rxmps3.connect("memory:browser-focus", by="ana", poll=0.05) as db:
+        await db.put_all({f"t/{n}": {"x": n} for n in (2, 4, 6)})
+        loop = asyncio.get_running_loop()
+        folded = lambda now: f"<details><summary>x</summary>{now['x']}</details>"  # noqa: E731
+        models: dict[str, ViewModel] = {
+            "table": table_of(db, "t/"),
+            "keys": InspectorModel(db, loop),
+            "line": TimelineModel(db, "t/", loop),
+            "latest": LiveModel(db.observe("t/4"), folded, 30, loop),
+        }
+        async with page_of(tmp_path, height=1600, **models) as tab:
+            held = "return document.activeElement === held"
+
+            async def hold(selector: str) -> None:
+                await tab.wait(f"return document.querySelector({selector!r}) !== null")
+                await tab.ask(f"window.held = document.querySelector({selector!r}); held.focus()")
+                assert await tab.ask(held), selector
+
+            await tab.wait(f"return {CELLS}.length === 3")
+            await tab.click(".rx-space .rx-td", 2)
+            focused = "return document.querySelector('.rx-focus')?.parentElement.querySelector('.rx-key').textContent"
+            await tab.press(Keys.ARROW_DOWN)
+            assert await tab.ask(focused) == "4"
+            await db.put_all({"t/1": {"x": 1}, "t/3": {"x": 3}})
+            await tab.wait(f"return {CELLS}.length === 5")
+            assert await tab.ask(focused) == "4", "the row that had it, wherever that is now"
+            await tab.press(Keys.ARROW_UP)
+            assert await tab.ask(focused) == "3"
+
+            await tab.ask("document.querySelector('#keys [data-name=\"t/\"]').click()")
+            await tab.wait("return document.querySelector('#keys [data-name=\"t/4\"]') !== null")
+            await tab.ask("document.querySelector('#keys [data-name=\"t/4\"]').click()")
+            await tab.wait("return document.querySelector('.rx-json-text').textContent.includes('4')")
+            await hold(".rx-json-text")
+            await db.put("t/4", {"x": 44})
+            await tab.wait("return document.querySelector('.rx-json-text').textContent.includes('44')")
+            assert await tab.ask(held)
+
+            await hold("#latest summary")
+            await tab.press(Keys.ENTER)
+            await tab.wait("return document.querySelector('#latest details').open")
+            await db.put("t/4", {"x": 444})
+            await tab.wait("return document.querySelector('#latest .rxmps3-live').textContent.includes('444')")
+            assert await tab.ask("return document.activeElement.matches('#latest [open] > summary')")
+
+            await hold("#line [aria-label='One version back']")
+            last, first = await tab.wait("return [models.line.state.at, models.line.state.first]")
+            for at in range(last - 1, first - 1, -1):
+                await tab.press(Keys.ENTER)
+                await tab.wait(f"return models.line.state.at === {at}")
+            await tab.wait("return held.ariaDisabled === 'true'")
+            assert await tab.ask(held), "at the first version too"
+            await tab.press(Keys.ENTER)
+            assert models["line"].state["at"] == models["line"].state["first"]
+
+
+async def test_a_problem_is_said_once(tmp_path: Path) -> None:
+    model = LiveModel(BehaviorSubject(1), drawn, 30, asyncio.get_running_loop())
+    async with page_of(tmp_path, latest=model) as tab:
+        await tab.ask("""
+            window.said = [];
+            const problem = document.querySelector('.rx-problem');
+            new MutationObserver(() => said.push(problem.textContent)).observe(problem, { childList: true });
+        """)
+        model.set("problem", "the bucket is gone")
+        await tab.wait("return said.length")
+        await asyncio.sleep(2.5)  # in which the frame looks at itself
+        assert await tab.ask("return said") == ["the bucket is gone"]
 
 
 async def test_views_fit_a_narrow_page_and_nothing_moves_for_those_who_do_not_want_it(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ from rxmps3.jupyter.ordering import KEY, Ask, Order
 from rxmps3.jupyter.tables import TableModel, field_writer, table, typed_like
 from rxmps3.jupyter.text import to_text
 from rxmps3.jupyter.viewmodel import Message
+from rxmps3.model.entries import ContentObject
+from rxmps3.model.valuetext import Blob
 from tests.mutating import Mutant
 
 
@@ -59,6 +62,12 @@ def model_of(source: Any, prefix: str = "", edit: Any = None) -> TableModel:
 
 async def frame() -> None:
     await asyncio.sleep(0.02)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not true():
+            await asyncio.sleep(0.02)
 
 
 VALUES = st.one_of(
@@ -198,6 +207,81 @@ async def test_a_prefix_says_who_wrote_when_and_what_is_pending() -> None:
         await db.delete("t/1")
         await frame()
         assert page.keys == ["t/2", "t/3"]
+        page.model.dispose()
+
+
+async def test_a_large_value_is_its_size_until_somebody_looks_at_it() -> None:
+    book = {"title": "a", "text": "b" * 1_000_000}
+    async with (
+        rxmps3.connect("memory:table-large", by="ana", poll=0.05) as db,
+        rxmps3.connect("memory:table-large", by="bob", poll=0.05, shared=False) as other,
+    ):
+        small = {f"t/{n:04}": {"x": n, "y": "y" * 150} for n in range(3000)}
+        await other.put_all(small)
+        await other.put_all({"t/book": book, "t/film": Blob(b"f" * 400_000, "video/mp4")})
+        await db.refresh()
+        assert any(isinstance(entry.content, ContentObject) for key, entry in db.states.value.items() if key in small)
+        before = db.status.value.bytes_down
+        page = Page(model_of(db, "t/", field_writer(db)))
+        await until(lambda: page.model.state["loaded"])
+        page.ask(count=3)
+        assert [page.rows[key][0]["x"] for key in page.keys] == [0, 1, 2], (
+            "values of one write are read, wherever they are"
+        )
+        page.ask(down=True, count=2)
+        assert page.keys == ["t/film", "t/book"]
+        version = db.states.value["t/book"].version
+        assert page.rows["t/book"][0] == {"value": ["1.0 MB", True, version]}
+        assert page.rows["t/film"][0] == {"value": ["400 kB of video/mp4", True, ""]}
+        assert db.status.value.bytes_down - before < 900_000
+        page.model.receive({"kind": "edit", "view": "one", "key": "t/book", "column": "value", "text": "1"})
+        assert page.messages[-1]["reason"] == "it is too large to be edited here"
+
+        page.model.receive({"kind": "look", "view": "one", "key": "t/book", "version": "another"})
+        page.model.receive({"kind": "look", "view": "one", "key": "t/book", "version": version})
+        await until(lambda: "title" in page.rows["t/book"][0])
+        assert page.rows["t/book"][0]["title"] == "a"
+        assert db.status.value.bytes_down - before > 1_000_000
+        await other.put("t/book", book | {"title": "c"})
+        await until(lambda: page.rows["t/book"][0].get("value", [""])[0] == "1.0 MB")
+
+        await db.put("t/mine", book)
+        page.ask(down=True, count=2)
+        before, version = db.status.value.bytes_down, db.states.value["t/mine"].version
+        assert page.rows["t/mine"][0] == {"value": ["1.0 MB", True, version]}, "as everywhere"
+        page.model.receive({"kind": "look", "view": "one", "key": "t/mine", "version": version})
+        await until(lambda: "title" in page.rows["t/mine"][0])
+        assert db.status.value.bytes_down - before < 500_000, "what was written here need not be downloaded"
+        await db.delete("t/mine")
+        await other.put("t/mine", {"title": 1})
+        await until(lambda: page.rows["t/mine"][0] == {"title": 1})
+        page.model.dispose()
+
+
+async def test_a_value_that_is_gone_keeps_no_other_from_the_table(tmp_path: Path) -> None:
+    async with rxmps3.connect(f"file:{tmp_path}/db", by="ana", poll=0.05) as db:
+        await db.put("t/gone", ["a" * 300_000, 1])
+        await db.put_all({"t/here": "b" * 200_000, "t/too": "c" * 200_000})
+        await db.put("t/two", 2)
+    objects = [one for one in (tmp_path / "db/main/values").rglob("*") if one.is_file()]
+    assert len(objects) == 2
+    async with rxmps3.connect(f"file:{tmp_path}/db", read_only=True, poll=0.05) as db:
+        for one in objects:
+            one.unlink()
+        page = Page(model_of(db, "t/"))
+        await until(lambda: page.model.state["loaded"])
+        page.ask()
+        assert page.keys == ["t/gone", "t/here", "t/too", "t/two"]
+        shown = [page.rows[key][0]["value"] for key in page.keys]
+        assert [cell[0] for cell in shown[:-1]] == ["300 kB", "200 kB", "200 kB"]
+        assert shown[-1] == 2, "the one in the log"
+        page.model.set("problem", "")
+        version = page.rows["t/gone"][0]["value"][2]
+        page.messages.clear()
+        page.model.receive({"kind": "look", "view": "one", "key": "t/gone", "version": version})
+        await until(lambda: "t/gone" in page.model.state["problem"])
+        await until(lambda: bool(page.messages))
+        assert page.rows["t/gone"][0]["value"] == ["300 kB", True, version]
         page.model.dispose()
 
 

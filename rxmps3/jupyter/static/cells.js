@@ -1,4 +1,5 @@
-// Values in cells: a scalar as it is; a list of one text for what is more than that, [text, true] where it is cut off.
+// Values in cells: a scalar as it is; a list of one text for what is more than that, [text, true] where it is cut off,
+// [size, true, version] where it is not here.
 
 import { visible } from "./dom.js";
 
@@ -16,6 +17,9 @@ export function cellKind(value) {
 export function cellSource(value) {
   return value === undefined ? "" : Array.isArray(value) ? value[0] : String(value);
 }
+
+/** The version by which a value that is not here can be asked for. */
+export const versionOf = (value) => (Array.isArray(value) ? value[2] : undefined) || undefined;
 
 export const isCut = (value) => Array.isArray(value) && value.length > 1;
 

@@ -1,6 +1,6 @@
 // Lines and bars, drawn by uPlot; sparklines, drawn here.
 
-import { h, svg, visible, eachFrame } from "./dom.js";
+import { h, svg, visible, eachFrame, focusedBeside, tell } from "./dom.js";
 import { frame } from "./heart.js";
 import { number } from "./cells.js";
 import { uPlot } from "./vendor/uplot.js";
@@ -29,7 +29,9 @@ export function render(model, el) {
   const probe = h("span", { hidden: true });
   const summary = h("div", { class: "rx-away" });
   const empty = h("div", { class: "rx-chart-empty rx-dim" }, "No numbers yet");
-  life.body.append(empty, place, probe, summary);
+  const keys = h("div", { id: `${life.id}-keys`, hidden: true }, "Plus and minus zoom, the left and right arrows move, Home shows all");
+  const said = h("div", { class: "rx-away", role: "status" }); // what a key has brought into sight
+  life.body.append(empty, place, probe, summary, keys, said);
 
   let series = new Map(); // name → [xs, ys]
   let ahead = 0; // the kernel's clock minus this page's, in seconds
@@ -83,7 +85,37 @@ export function render(model, el) {
   let labels = null;
   let legend = []; // what hides a line and shows it again
   const press = () => legend.forEach((name, at) => name.setAttribute("aria-pressed", String(plot.series[at + 1].show)));
+  const saidAt = (at) => (at == null ? "" : texts() ? visible(labels?.[at] ?? "") : model.get("axis") === "time" ? new Date(at * 1000).toLocaleTimeString([], { hour12: false }) : number(at));
+  const reset = () => {
+    zoomed = false;
+    draw();
+  };
+  /** Show a part of what there is, in the units of x. */
+  const zoom = (low, high) => {
+    const [first, last] = [plot.data[0][0], plot.data[0].at(-1)];
+    const span = Math.max(high - low, (last - first) / 10000);
+    if (!(span < last - first)) return reset();
+    zoomed = true;
+    const min = Math.min(Math.max(low, first), last - span);
+    plot.setScale("x", { min, max: min + span });
+  };
+  const pressed = (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || !plot.data[0].length) return;
+    const { min, max } = plot.scales.x;
+    const [middle, half, step] = [(min + max) / 2, (max - min) / 4, (max - min) / 5];
+    if (event.key === "+" || event.key === "=") zoom(middle - half, middle + half);
+    else if (event.key === "-" || event.key === "_") zoom(middle - 4 * half, middle + 4 * half);
+    else if (event.key === "ArrowLeft") zoomed && zoom(min - step, max - step);
+    else if (event.key === "ArrowRight") zoomed && zoom(min + step, max + step);
+    else if (event.key === "Home" || event.key === "0") reset();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+    queueMicrotask(() => tell(said, zoomed ? `From ${saidAt(plot.scales.x.min)} to ${saidAt(plot.scales.x.max)}` : "All is shown")); // the scale is set by then
+  };
   const build = (data) => {
+    const focused = focusedBeside(place);
+    const held = focused && place.contains(focused) ? (legend.includes(focused) ? focused.textContent : "") : null;
     const kept = zoomed && plot ? { min: plot.scales.x.min, max: plot.scales.x.max } : null;
     plot?.destroy();
     const bars = kind() === "bar";
@@ -105,7 +137,7 @@ export function render(model, el) {
         { ...axis, size: 58, values: (u, ticks) => ticks.map((one) => number(one)) },
       ],
       series: [
-        { label: visible(model.get("across")), value: (u, at) => (at == null ? "" : texts() ? visible(labels?.[at] ?? "") : model.get("axis") === "time" ? new Date(at * 1000).toLocaleTimeString([], { hour12: false }) : number(at)) },
+        { label: visible(model.get("across")), value: (u, at) => saidAt(at) },
         ...names.map((name, at) => ({
           label: visible(name),
           stroke: () => seriesColor(at),
@@ -132,7 +164,16 @@ export function render(model, el) {
         marker.replaceChildren(svg("svg", { viewBox: "0 0 26 10", width: 26, height: 10 }, svg("line", { x1: 0, x2: 26, y1: 5, y2: 5, stroke: "currentColor", "stroke-width": 2, "stroke-dasharray": DASHES[at % 8].join(" ") })));
       });
     }
-    plot.root.querySelector(".u-wrap").setAttribute("aria-hidden", "true"); // the summary says it
+    const wrap = plot.root.querySelector(".u-wrap");
+    for (const one of wrap.children) one.setAttribute("aria-hidden", "true"); // the summary says it
+    if (!texts()) { // which has no part to zoom into
+      wrap.tabIndex = 0;
+      wrap.setAttribute("role", "application"); // so that screen readers leave the keys to it
+      wrap.setAttribute("aria-label", "Drawing");
+      wrap.setAttribute("aria-describedby", keys.id);
+      wrap.setAttribute("aria-keyshortcuts", "+ - ArrowLeft ArrowRight Home");
+      wrap.addEventListener("keydown", pressed);
+    }
     legend = [...place.querySelectorAll(".u-legend .u-label")].slice(1);
     for (const name of legend) {
       name.tabIndex = 0;
@@ -145,8 +186,9 @@ export function render(model, el) {
       });
     }
     press();
+    if (held !== null) (legend.find((one) => one.textContent === held) ?? wrap).focus({ preventScroll: true }); // a new line takes it from nobody
     if (kept) plot.setScale("x", kept); // a new line does not end that
-    plot.over.addEventListener("dblclick", () => { zoomed = false; draw(); });
+    plot.over.addEventListener("dblclick", reset);
   };
 
   const places = (n) => {

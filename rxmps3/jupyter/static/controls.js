@@ -1,6 +1,6 @@
 // A form made of a JSON Schema.
 
-import { h, visible, focusedBeside } from "./dom.js";
+import { h, visible, focusedBeside, tell } from "./dom.js";
 import { frame } from "./heart.js";
 import { fillRange } from "./timeline.js";
 
@@ -144,7 +144,7 @@ export function render(model, el) {
       one.now = text;
       const why = wrong[one.path.join("/")] || one.lost;
       if (!one.active() && !why) one.put(now);
-      one.wrong.textContent = why ? visible(why) : "";
+      tell(one.wrong, why ? visible(why) : "");
       one.input.setAttribute("aria-invalid", String(Boolean(why)));
     }
     by.textContent = model.get("pending") ? "saving…" : model.get("by") ? `by ${visible(model.get("by"))}` : "";

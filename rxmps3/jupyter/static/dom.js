@@ -14,12 +14,24 @@ export function visible(text) {
 export function h(tag, attributes, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes ?? {})) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    if (name === "onclick") element.addEventListener("click", (event) => element.ariaDisabled !== "true" && value(event));
+    else if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
   }
   element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
+}
+
+/** Show a text where it is another one: the same again would be read out again. */
+export function tell(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Whether a button does something. One that does not keeps the focus, which `disabled` would take from it. */
+export function enable(button, enabled) {
+  if (enabled) button.removeAttribute("aria-disabled");
+  else button.setAttribute("aria-disabled", "true");
 }
 
 /** What has the focus, beside a node: a view may be in a shadow root, of which the document sees only the host. */

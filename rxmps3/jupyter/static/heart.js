@@ -1,6 +1,6 @@
 // A view says that it is looked at, hears whether anybody answers, and shows that in a badge.
 
-import { h, ago, matchPage, visible } from "./dom.js";
+import { h, ago, matchPage, tell, visible } from "./dom.js";
 
 const EVERY = 4000;
 const SILENT = 10000;
@@ -93,7 +93,7 @@ export function frame(model, el, { label, age = false, anew } = {}) {
     const [kind, text, title] = state();
     const old = newsAt && age && kind !== "gone" ? (Date.now() - newsAt) / 1000 : 0;
     const shown = old >= 5 ? `${text} · ${ago(old)} old` : text;
-    if (badge.textContent !== shown) badge.textContent = shown;
+    tell(badge, shown);
     const calm = kind === "live" || kind === "pending";
     if (calm !== wasCalm || (!calm && told.textContent !== text)) told.textContent = calm ? (told.textContent && "live again") : text;
     wasCalm = calm;
@@ -102,13 +102,13 @@ export function frame(model, el, { label, age = false, anew } = {}) {
     root.classList.toggle("rx-stale", kind === "gone");
     const name = [label, visible(model.get("title") || "")].filter(Boolean).join(": ");
     if (root.getAttribute("aria-label") !== name) root.setAttribute("aria-label", name);
-    const trouble = notice || visible(model.get("problem") || "");
+    const trouble = notice || visible(model.get("problem") || (kind === "offline" && title) || "");
     if (acts.size && dead()) {
       cutAt ||= Date.now();
       if (Date.now() - cutAt > CUT) for (const at of [...acts.keys()]) settle(at, "the connection broke, look whether it is there");
     } else cutAt = 0;
     problem.hidden = !trouble;
-    problem.textContent = trouble;
+    tell(problem, trouble);
   };
 
   const state = () => {

@@ -15,7 +15,9 @@ export function render(model, el) {
 
   const tree = h("div", { class: "rx-tree", role: "tree", "aria-label": "Keys" });
   const find = h("input", { class: "rx-input", type: "search", placeholder: "Find a key", "aria-label": "Find a key" });
-  const value = h("div", { class: "rx-value" }, h("div", { class: "rx-dim" }, "Choose a key"));
+  const [keyName, about] = [h("div", { class: "rx-key-name" }), h("div", { class: "rx-dim" }, "Choose a key")];
+  const content = h("pre", { class: "rx-json-text", tabindex: 0, hidden: true });
+  const value = h("div", { class: "rx-value" }, keyName, about, content);
   const open = new Set([""]);
   const known = new Map(); // path → what is in it
   let chosen = null;
@@ -121,11 +123,10 @@ export function render(model, el) {
   });
 
   const drawValue = (said) => {
-    value.replaceChildren(
-      h("div", { class: "rx-key-name" }, visible(said.key), said.pending ? h("span", { class: "rx-chip" }, "pending") : ""),
-      h("div", { class: "rx-dim" }, said.text === null ? "There is no such key" : `${count(said.size)} bytes as shown · written by ${visible(said.version)}`),
-      said.text === null ? "" : h("pre", { class: "rx-json-text", tabindex: 0 }, ...colored(said.text)),
-    );
+    keyName.replaceChildren(visible(said.key), said.pending ? h("span", { class: "rx-chip" }, "pending") : "");
+    about.textContent = said.text === null ? "There is no such key" : `${count(said.size)} bytes as shown · written by ${visible(said.version)}`;
+    content.replaceChildren(...(said.text === null ? [] : colored(said.text))); // itself it stays, with the focus
+    content.hidden = said.text === null;
   };
 
   // -- the rest ----------------------------------------------------------------------------------------------

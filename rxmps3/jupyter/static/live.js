@@ -1,6 +1,6 @@
 // The latest value of an Observable.
 
-import { h } from "./dom.js";
+import { h, focusedBeside } from "./dom.js";
 import { frame } from "./heart.js";
 
 const INSIDE = `
@@ -78,7 +78,13 @@ export function render(model, el) {
     if (chart && chart.library !== drawn?.library) close();
     if (drawn) chart ??= open(drawn.library);
     chart?.draw();
+    const reachable = () => [...value.querySelectorAll("a[href], summary, button, input, select, textarea, [tabindex]")];
+    const held = reachable().indexOf(focusedBeside(value));
+    const unfolded = [...value.querySelectorAll("details")].map((one) => one.open);
     value.innerHTML = model.get("html"); // escaped or cleaned in Python, but for what objects draw of themselves
+    const details = value.querySelectorAll("details");
+    if (details.length === unfolded.length) details.forEach((one, at) => { one.open = unfolded[at]; });
+    if (held >= 0) reachable()[held]?.focus({ preventScroll: true });
     value.hidden = !value.innerHTML;
   };
   const aged = () => life.news(model.get("at") || 0);

@@ -2,7 +2,7 @@
 
 import { h, icon, visible, clock, count, eachFrame, face, focusedBeside } from "./dom.js";
 import { frame } from "./heart.js";
-import { cellText, cellKind, cellSource, isCut } from "./cells.js";
+import { cellText, cellKind, cellSource, isCut, versionOf } from "./cells.js";
 
 const ROW = 29;
 const AHEAD = 30; // rows beyond the edges, so that scrolling finds them there
@@ -36,6 +36,7 @@ export function render(model, el) {
   let columns = [];
   let shown = new Map(); // key → element
   let focus = { row: 0, column: 0 };
+  let ordered = false; // anew, by the user: then the focus stays at its place, else it goes with its key
   let anchor = null;
   let editing = null;
   let lifted = false; // the field that is typed into goes from one row's element to another
@@ -161,9 +162,9 @@ export function render(model, el) {
       row.texts[index] = text;
       if (editing?.key === row.key && editing.column === name) return;
       cell.textContent = text;
-      cell.title = text.length > 30 ? text : typeof value === "number" && text !== String(value) ? String(value) : "";
+      cell.title = index && versionOf(value) ? "Double-click or Enter: download it" : text.length > 30 ? text : typeof value === "number" && text !== String(value) ? String(value) : "";
       const right = numbers && !["string", "boolean"].includes(typeof value);
-      cell.className = `rx-td rx-${index ? cellKind(value) : "key"}${right ? " rx-number" : ""}${typed !== undefined ? " rx-sent" : ""}`;
+      cell.className = `rx-td rx-${index ? cellKind(value) : "key"}${versionOf(value) && index ? " rx-absent" : ""}${right ? " rx-number" : ""}${typed !== undefined ? " rx-sent" : ""}`;
       if (flashed) flashCell(cell);
     });
     row.element.classList.toggle("rx-unsent", Boolean(pending));
@@ -262,10 +263,12 @@ export function render(model, el) {
     asked.down = asked.sort === name ? !asked.down : false;
     asked.sort = name;
     drawHead();
+    ordered = true;
     said.textContent = `Sorted by ${name === KEY ? "key" : name}, ${asked.down ? "largest" : "smallest"} first`;
     ask();
   };
   const narrowed = () => {
+    ordered = true;
     scroller.scrollTop = 0;
     ask();
   };
@@ -365,8 +368,16 @@ export function render(model, el) {
   const edit = ({ row: at, column, key }) => {
     const row = [...shown.values()].find((one) => one.at === at);
     const name = columns[column]?.[0];
-    if (!row || !column || name === undefined || !model.get("editable") || !rows.has(key)) return;
+    if (!row || !column || name === undefined || !rows.has(key)) return;
     const value = rows.get(key)[0][name];
+    const version = versionOf(value);
+    if (version) {
+      row.cells[column].textContent = "reading…";
+      row.texts[column] = undefined;
+      said.textContent = `Reading ${value[0]}`;
+      return life.act("look", { key, version });
+    }
+    if (!model.get("editable")) return;
     if (isCut(value)) {
       said.textContent = "This is too long to be edited here";
       return;
@@ -444,8 +455,12 @@ export function render(model, el) {
     const grown = keys.length === 0 || (message.total !== length && Math.min(message.total, length) < 14);
     length = message.total;
     if (message.keys) {
+      const held = ordered ? undefined : keys[focus.row - start];
+      ordered = false;
       keys = message.keys;
       start = message.start;
+      const at = held === undefined ? -1 : keys.indexOf(held);
+      if (at >= 0) focus.row = start + at;
       const kept = new Map();
       for (const key of keys) if (rows.has(key)) kept.set(key, rows.get(key));
       rows = kept;

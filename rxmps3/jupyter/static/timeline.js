@@ -1,6 +1,6 @@
 // A slider over the log.
 
-import { h, icon, visible, clock, count, face, focusedBeside } from "./dom.js";
+import { h, icon, visible, clock, count, enable, face, focusedBeside } from "./dom.js";
 import { frame } from "./heart.js";
 
 const SPEEDS = [0.5, 1, 2, 5, 10, 25];
@@ -63,8 +63,8 @@ export function render(model, el) {
     fillRange(slider);
     slider.setAttribute("aria-valuetext", `version ${at} of ${last}`);
     place.textContent = `${count(at)} / ${count(last)}`;
-    back.disabled = at <= first;
-    forward.disabled = at >= last;
+    enable(back, at > first);
+    enable(forward, at < last);
     const playing = model.get("playing");
     play.replaceChildren(icon(playing ? "pause" : "play"));
     play.setAttribute("aria-label", playing ? "Pause" : "Play");

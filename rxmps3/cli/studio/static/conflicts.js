@@ -1,6 +1,6 @@
 // Who overwrote what without having seen it.
 
-import { h, visible, clock, count } from "./dom.js";
+import { h, visible, clock, count, tell } from "./dom.js";
 import { frame } from "./heart.js";
 
 const WHAT = {
@@ -46,10 +46,10 @@ export function render(model, el) {
     const text = (one) => [one.key, one.first_by, one.then_by, one.first, one.then, WHAT[one.what]?.[0]].join("\n").toLowerCase();
     const found = wanted ? all.filter((one) => text(one).includes(wanted)) : all;
     const since = model.get("since");
-    summary.textContent = !model.get("told")
+    tell(summary, !model.get("told")
       ? "This log does not say on what its writes were based: only writes of this studio that were refused are shown"
       : model.get("reading") ? "Reading the log…"
-        : `${count(found.length)}${wanted ? ` of ${count(all.length)}` : ""} ${all.length === 1 ? "conflict" : "conflicts"}${since ? ` since version ${since}` : ""}`;
+        : `${count(found.length)}${wanted ? ` of ${count(all.length)}` : ""} ${all.length === 1 ? "conflict" : "conflicts"}${since ? ` since version ${since}` : ""}`);
     list.replaceChildren(...(found.length ? found.map(item) : [h("div", { class: "studio-empty" },
       wanted ? "Nothing found" : model.get("reading") ? "Reading…" : "Nobody has overwritten what they had not seen")]));
   };

@@ -1,6 +1,6 @@
 // What the storage can do.
 
-import { h, visible } from "./dom.js";
+import { h, enable, visible } from "./dom.js";
 import { frame } from "./heart.js";
 
 export function render(model, el) {
@@ -11,7 +11,7 @@ export function render(model, el) {
   life.body.append(h("div", { class: "rx-panel" }, h("div", { class: "studio-bar" }, button, note), list));
   const draw = () => {
     const [rows, protocols] = [model.get("rows") ?? [], model.get("protocols") ?? []];
-    button.disabled = !model.get("allowed") || model.get("busy");
+    enable(button, model.get("allowed") && !model.get("busy"));
     note.textContent = !model.get("allowed")
       ? "It writes and removes objects outside every manifest: start the studio with --write"
       : model.get("busy") ? visible(model.get("doing") || "…") : rows.length ? "" : "It writes and removes objects outside every manifest";

@@ -17,16 +17,18 @@ export function render(model, el) {
           h("tbody", {}, problems.map((one) => h("tr", {},
             h("td", { class: "rx-dim" }, clock(one.time * 1000)), h("td", {}, visible(one.operation)), h("td", { class: "studio-long" }, visible(one.object)),
             h("td", { class: "studio-long" }, visible(one.error), one.note ? h("div", { class: "rx-dim" }, visible(one.note)) : "")))))
-        : h("div", { class: "studio-empty" }, "Nothing has gone wrong since this view was opened"));
+        : h("div", { class: "studio-empty" }, model.get("status")?.online === false ? "The database is offline, for the reason below" : "Nothing has gone wrong since this view was opened"));
   };
   const off = model.on("problems", () => {
     draw();
     const newest = (model.get("problems") ?? [])[0];
     if (newest) said.textContent = `${visible(newest.operation)}: ${visible(newest.error)}`;
   });
+  const offStatus = model.on("status", draw);
   draw();
   return () => {
     off();
+    offStatus();
     life.end();
   };
 }

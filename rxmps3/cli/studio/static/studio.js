@@ -16,6 +16,7 @@ document.body.append(
   tabs, main);
 
 let shown = null; // { name, model, end }
+let failures = 0; // of modules, each of which a browser may remember by its address
 
 async function show(name) {
   if (shown?.name === name) return;
@@ -34,8 +35,9 @@ async function show(name) {
   main.replaceChildren(el);
   let render;
   try {
-    ({ render } = await import(`/static/${name}.js`));
+    ({ render } = await import(`/static/${name}.js${failures ? `?${failures}` : ""}`));
   } catch {
+    failures += 1;
     if (shown !== here) return;
     shown = null; // so that it can be chosen again
     model.end();
@@ -62,6 +64,8 @@ tabs.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
+let note = ""; // what is said while nothing is open
+
 function draw() {
   title.textContent = visible(shell.get("title") ?? "");
   subtitle.textContent = visible(shell.get("subtitle") ?? "");
@@ -78,6 +82,9 @@ function draw() {
     return;
   }
   const trouble = shell.get("trouble") ?? [];
+  const text = JSON.stringify(trouble);
+  if (text === note) return; // the same would be read out again
+  note = text;
   main.replaceChildren(
     h("div", { class: "studio-note", role: "status" },
       h("h2", {}, trouble.length ? "The database cannot be opened" : "Opening…"),
