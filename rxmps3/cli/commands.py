@@ -269,7 +269,8 @@ async def ls(
 ) -> None:
     """List the keys, sorted.
 
-    With --json each line is an object with "key", with --long "version" and "size" in bytes, with --values "value".
+    With --json each line is an object with "key", with --long "version" and "size" in bytes (null where the log
+    does not tell, as that of mps3), with --values "value".
     """
     found: Mapping[str, Any] = {}
     async with run.deadline(), run.database() as db:
@@ -290,7 +291,8 @@ async def ls(
             continue
         parts: list[Part] = [(shown(key), "bold" if long or values else "")]
         if long:
-            parts.insert(0, (f"{_size(entry):>9,}  {entry.version:<{width}}  ", "dim"))
+            size = _size(entry)
+            parts.insert(0, (f"{'?' if size is None else f'{size:,}':>9}  {entry.version:<{width}}  ", "dim"))
         if values:
             parts.append(f"\t{short_text(found[key])}")
         elif long:
@@ -298,9 +300,10 @@ async def ls(
         run.terminal.line(*parts)
 
 
-def _size(entry: Entry) -> int:
+def _size(entry: Entry) -> int | None:
+    """Bytes of the value; None where the log does not tell, as that of mps3."""
     content = entry.content
-    return valuetext.size_of(content.text) if isinstance(content, Inline) else content.size
+    return valuetext.size_of(content.text) if isinstance(content, Inline) else content.size or None
 
 
 def _preview(entry: Entry) -> str:

@@ -53,10 +53,12 @@ async def test_every_command_works_or_names_the_protocol(place: Place, seaweedfs
     def run(*commands: Sequence[str]) -> list[Outcome]:
         return several(*((name, place.url, *rest, *options) for name, *rest in commands), env=env(place))
 
-    got, ls, verified, quick, compacted, log, history = await asyncio.to_thread(
+    got, ls, long, dim, verified, quick, compacted, log, history = await asyncio.to_thread(
         run,
         ("get", "b", "--json"),
         ("ls", "--json"),
+        ("ls", "--long", "--json"),
+        ("ls", "--long"),
         ("verify", "--json"),
         ("verify", "--no-contents"),
         ("compact", "--dry-run", "--json"),
@@ -64,6 +66,9 @@ async def test_every_command_works_or_names_the_protocol(place: Place, seaweedfs
         ("history", "b", "--json"),
     )
     assert (got.code, ls.code, compacted.code, quick.code) == (0, 0, 0, 0), (got, ls, compacted, quick)
+    sizes = [10, 9002] if place.protocol != "mps3" else [None, None]
+    assert [record["size"] for record in long.records] == sizes
+    assert [line.split()[0] for line in dim.out.splitlines()] == (["10", "9,002"] if sizes[0] else ["?", "?"])
     assert quick.out.startswith("all is well: 2 keys")
     assert (verified.code, verified.records[-1]["keys"], verified.records[-1]["ok"]) == (0, 2, True)
     if place.protocol == "sequenced":

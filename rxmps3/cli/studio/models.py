@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from rxmps3.cli.doctor import Report
+from rxmps3.cli.terminal import bytes_text
 from rxmps3.database.database import Database, logged
 from rxmps3.database.past.history import changed_keys
 from rxmps3.database.past.past import Past
@@ -327,7 +328,7 @@ def _entry_text(entry: Entry | None) -> str | None:
         return None
     if isinstance(entry.content, Inline):
         return _text(valuetext.decode(entry.content.text))
-    return f"({entry.content.size:,} bytes)"
+    return f"({bytes_text(entry.content.size)})"
 
 
 def _text(value: Any) -> str | None:
