@@ -33,13 +33,13 @@ class MergePatch:
 
     text: str
 
-    def apply(self, before: str | None) -> str:
-        """Apply it to a value, given as text or None; returns the text of the result.
+    def apply(self, before: str | None, what: str = "") -> str:
+        """Apply it to a value, given as text or None; returns the text of the result. ``what`` is named in errors.
 
         Raises:
             InvalidValue: the value is bytes.
         """
-        target = None if before is None else _json(before, "patch")
+        target = None if before is None else _json(before, "patch", what)
         return jsontext.encode(merge(target, jsontext.decode(self.text)))
 
 
@@ -57,14 +57,15 @@ class SchemaMerge:
     text: str
     schema: str
 
-    def apply(self, before: str | None) -> str | None:
-        """Apply it to a value, given as text or None; returns the text of the result, or None for no value.
+    def apply(self, before: str | None, what: str = "") -> str | None:
+        """Apply it to a value, given as text or None; returns the text of the result, or None for no value. ``what`` is
+        named in errors.
 
         Raises:
             InvalidValue: the strategies cannot merge these two values, or the present one is bytes.
             InvalidOption: the schema is invalid, or refers to other documents.
         """
-        base, head = None if before is None else _json(before, "merge"), jsontext.decode(self.text)
+        base, head = None if before is None else _json(before, "merge", what), jsontext.decode(self.text)
         schema = jsontext.decode(self.schema)
         check_schema(schema)
         with warnings.catch_warnings():
@@ -77,18 +78,19 @@ class SchemaMerge:
             except used.failures as error:
                 if isinstance(error.__cause__, InvalidOption):
                     raise error.__cause__ from None
-                raise InvalidValue(f"cannot be merged: {error}", operation="merge") from error
+                raise InvalidValue(f"cannot be merged: {error}", operation="merge", object=what) from error
         discarded = before is None and merged is None and head is not None
         return None if discarded else jsontext.encode(merged)
 
 
-def _json(text: str, operation: str) -> Any:
+def _json(text: str, operation: str, what: str) -> Any:
     """The JSON value of a text. Raises `InvalidValue` if it is one of bytes."""
     media = media_of(text)
     if media is not None:
         raise InvalidValue(
-            f"the key holds bytes ({media}), and only JSON can be changed in part",
+            f"it holds bytes ({media}), and only JSON can be changed in part",
             operation=operation,
+            object=what,
             remedy="put a new value",
         )
     return jsontext.decode(text)

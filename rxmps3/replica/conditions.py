@@ -238,7 +238,9 @@ def _there(conditions: Conditions, confirmed: Mapping[str, Entry], ahead: There)
 
 def _derive(conditions: Conditions, there: There, before: Mapping[str, str]) -> Derived:
     """Compute a derived write from these texts. Raises `Corrupt`, `InvalidInput`."""
-    texts = {key: derivation.apply(before.get(key)) for key, derivation in conditions.derived.items()}
+    texts = {
+        key: derivation.apply(before.get(key), f"key {key!r:.80}") for key, derivation in conditions.derived.items()
+    }
     return Derived(texts, Conditions({key: seen(entry) for key, entry in there.items()}, derived=conditions.derived))
 
 

@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal
 
 from rxmps3.errors import InvalidOption
@@ -168,11 +167,11 @@ class Ledger:
         months = MONTH / covered
         per_month: dict[Room, float] = {room: self._prices.of(usage) * months for room, usage in recent.items()}
         return Cost(
-            MappingProxyType(rooms),
+            rooms,
             total,
             self._prices.of(total),
             sum(per_month.values()),
-            MappingProxyType(per_month),
+            per_month,
             sum(usage.requests for usage in recent.values()) * 3600 / covered,
             seconds,
             self._prices,

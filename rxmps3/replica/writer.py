@@ -151,7 +151,9 @@ class WriteMaker:
     def _derived(self, draft: Draft) -> Draft:
         """The values computed from the current ones, and the conditions on those."""
         before = {self._kit().placing.check_key(key): self._at_hand(key) for key in draft.derived}
-        texts = {key: derivation.apply(before[key].text) for key, derivation in draft.derived.items()}
+        texts = {
+            key: derivation.apply(before[key].text, f"key {key!r:.80}") for key, derivation in draft.derived.items()
+        }
         conditions = Conditions({key: one.seen for key, one in before.items()}, derived=draft.derived)
         return draft._replace(values=_decoded(texts), conditions=conditions)
 

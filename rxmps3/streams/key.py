@@ -146,7 +146,7 @@ class Key(Live[T], abc.ObserverBase[T]):
         entry = self._replica.view.look_up(self.name)
         text = None if entry is None else self._replica.values.peek(entry)
         if entry is None or text is not None:
-            made = MergePatch(jsontext.encode(patch, f"patch of key {self.name!r}")).apply(text)
+            made = MergePatch(jsontext.encode(patch, f"patch of key {self.name!r}")).apply(text, f"key {self.name!r}")
             self.loaded(jsontext.decode(made, f"value of key {self.name!r}"))
         return self._writes.patch(self.name, patch)
 

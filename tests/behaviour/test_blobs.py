@@ -79,7 +79,7 @@ async def test_what_differs_in_the_content_type_alone_is_another_value() -> None
 async def test_only_json_is_changed_in_part(size: int) -> None:
     async with players(MemoryStorage(), "a") as (db,):
         await db.put("k", b"x" * size)
-        with pytest.raises(InvalidValue, match="bytes"):
+        with pytest.raises(InvalidValue, match="patch key 'k': it holds bytes"):
             db.patch("k", {"a": 1})
         with pytest.raises(InvalidValue, match="bytes"):
             db.merge("k", {"a": 1})

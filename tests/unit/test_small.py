@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import Subject
+from reactivex import operators as ops
 
 import rxmps3
 from rxmps3 import MISSING, AccessDenied, Corrupt, Error, InvalidOption, Throttled, Unavailable, blocking, errors
@@ -349,6 +350,24 @@ def test_an_error_reaches_another_process_as_it_is(clone: Callable[[Error], Erro
         error.add_note("a note")
         again = clone(error)
         assert (type(again), str(again), vars(again)) == (kind, str(error), vars(error))
+
+
+@pytest.mark.parametrize("clone", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+async def test_what_streams_emit_reaches_another_process_as_it_is(clone: Callable[[Any], Any]) -> None:
+    emitted: list[Any] = []
+    async with rxmps3.connect("memory:", by="ana") as db:
+        db.versions.subscribe(emitted.append)
+        db.changes().subscribe(emitted.append)
+        db.collection("a").subscribe(emitted.append)
+        here = db.presence({"name": "ana"})
+        here.subscribe(emitted.append)
+        await db.put("a", {"b": [1]})
+        await here.pipe(ops.filter(len), ops.first())
+        emitted += [db.status.value, db.cost.value, db.states.value, db.pending.value, *await db.history("a")]
+        for item in emitted:
+            again = clone(item)
+            assert (type(again), again) == (type(item), item)
+    assert len({type(item) for item in emitted}) >= 8
 
 
 def test_an_error_says_operation_object_and_remedy() -> None:
