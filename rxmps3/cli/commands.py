@@ -282,7 +282,7 @@ async def ls(
         known = source.entries if isinstance(source, Past) else view
         keys = list(found) if values else source.keys(prefix)
         entries = {key: known[key] for key in keys if key in known}
-        run.note_if_never_written(db)
+        await run.note_if_never_written(db)
     width = max((len(entry.version) for entry in entries.values()), default=0)
     for key, entry in entries.items():
         if run.at.json:

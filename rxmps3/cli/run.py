@@ -20,6 +20,7 @@ from rxmps3.database.connect import connect
 from rxmps3.database.database import Database
 from rxmps3.database.past import When
 from rxmps3.errors import AccessDenied, BucketNotFound, Error, Failure, InvalidOption, NotSent
+from rxmps3.log.registry import default_manifest, protocol_of
 from rxmps3.replica.options import Status
 from rxmps3.replica.receipt import Receipt
 from rxmps3.runtime.clock import SystemClock, spawn
@@ -259,16 +260,25 @@ class Run:
             object=f"manifest {self.at.manifest!r} at {self.at.place}",
         )
 
-    def note_if_never_written(self, db: Database) -> None:
+    async def note_if_never_written(self, db: Database) -> None:
         """Remark that the manifest is not there, as when a URL is mistyped."""
         if not db.states.value.confirmed.version:
-            self.terminal.note(f"nothing was ever written to manifest {self.at.manifest!r} at {self.at.place}")
+            what = f"nothing was ever written to manifest {self.at.manifest!r} at {self.at.place}"
+            self.terminal.note(f"{what}; {await self._another_manifest()}".removesuffix("; "))
 
-    def no_such_manifest(self) -> NoSuchManifest:
+    async def no_such_manifest(self) -> NoSuchManifest:
         """The error that says that a manifest is missing."""
-        return NoSuchManifest(
-            f"there is no manifest {self.at.manifest!r}", object=self.at.place, remedy="name another with --manifest"
-        )
+        remedy = await self._another_manifest() or "name another with --manifest"
+        return NoSuchManifest(f"there is no manifest {self.at.manifest!r}", object=self.at.place, remedy=remedy)
+
+    async def _another_manifest(self) -> str:
+        """What to do if there is the manifest that is opened by default with the mps3 log, whose name differs."""
+        name = default_manifest("mps3")
+        if name == self.at.manifest:
+            return ""
+        async with self.storage() as storage:
+            there = await protocol_of(storage, name) is not None
+        return f"there is one of the name {name!r}: --manifest {name}" if there else ""
 
     # -- how it ends -----------------------------------------------------------------------------------------
 

@@ -84,7 +84,7 @@ async def compact(
         run.storage() as storage,
         connect(storage, manifest=run.at.manifest, retention=kept, clock=run.clock) as db,
     ):
-        run.note_if_never_written(db)
+        await run.note_if_never_written(db)
         with progress_bar(run) as tell:
             report = await db.compact(dry_run=dry_run, progress=tell)
     _show_report(run, report, dry_run)
@@ -138,7 +138,7 @@ async def verify(
                 return await _verify_by_reading(run, protocol, contents, tell)
             found = await verify_manifest(run.confirmed(storage), run.at.manifest, contents=contents, progress=tell)
         if protocol is None and found.ok:
-            raise run.no_such_manifest()
+            raise await run.no_such_manifest()
     _show_problems(run, found.problems)
     if run.at.json:
         run.terminal.record(
@@ -224,7 +224,7 @@ async def repair(
         if not found.log and (marker := await marker_of(storage, run.at.manifest)):
             raise _not_repaired(run, f"its log is hidden by a delete marker: remove that, its version id is {marker!r}")
         if not found.is_needed and not found.log and not left:
-            raise run.no_such_manifest()
+            raise await run.no_such_manifest()
         if into:
             return await _put_left(run, storage, found, left, into)
         for one in left:
@@ -425,7 +425,7 @@ async def _check_it_is_there(run: Run, db: Database) -> None:
     """Raise `NoSuchManifest` if nothing was ever written: a mistyped URL must not replace a backup by nothing."""
     await db.refresh()
     if not db.states.value.confirmed.version:
-        raise run.no_such_manifest()
+        raise await run.no_such_manifest()
 
 
 @command

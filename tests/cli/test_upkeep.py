@@ -124,6 +124,19 @@ async def test_compact_of_nothing_writes_nothing(tmp_path: Path) -> None:
     assert (negative.code, negative.error["kind"]) == (2, "InvalidOption")
 
 
+async def test_the_manifest_that_mps3_clients_open_is_pointed_at(tmp_path: Path) -> None:
+    url = f"file:{tmp_path}"
+    async with library.connect(url, protocol="mps3") as db:
+        await db.put("k", 1)
+    listed, verified, exported, there = several(
+        ("ls", url), ("verify", url), ("export", url, str(tmp_path / "out")), ("ls", url, "-m", "manifest.json")
+    )
+    assert [one.code for one in (listed, verified, exported, there)] == [0, 3, 3, 0]
+    for one in (listed, verified, exported):
+        assert "'manifest.json': --manifest manifest.json" in one.err
+    assert (there.out, there.err) == ("k\n", "")
+
+
 # -- verify --------------------------------------------------------------------------------------------------------
 
 
