@@ -11,7 +11,7 @@ from reactivex.abc import DisposableBase
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxmps3.errors import AccessDenied, Closed, Error, Unavailable
-from rxmps3.jupyter.sources import Rows
+from rxmps3.jupyter.sources import Mark, Rows
 from rxmps3.jupyter.text import size_text
 from rxmps3.jupyter.values import visible
 from rxmps3.jupyter.viewmodel import ViewModel
@@ -105,6 +105,9 @@ class EntryRows(Rows):
         if entry is not None and entry.version == version and isinstance(self.values.get(key), Large):
             self._read({key: entry})
 
+    def mark(self, key: str) -> Mark:
+        return Mark() if key in self.pending else super().mark(key)  # that of what the pending write replaces
+
     # -- what is heard ---------------------------------------------------------------------------------------
 
     def take(self) -> set[str]:
@@ -139,7 +142,9 @@ class EntryRows(Rows):
         if old is None:
             keys = view.keys_under(self._prefix)
         else:
-            differing = old.confirmed.entries.cells.differing(view.confirmed.entries.cells)
+            differing = set(old.confirmed.entries.cells.differing(view.confirmed.entries.cells))
+            for key in differing:
+                self.marks.pop(key, None)
             keys = {*differing, *old.overlay, *view.overlay}
         small: dict[str, Entry] = {}
         for key in keys:
@@ -156,7 +161,6 @@ class EntryRows(Rows):
                     self._set(key, Large(entry), changed)
             else:
                 self._wanted.pop(key, None)
-                self.marks.pop(key, None)
                 if isinstance(entry.content, Inline):
                     self._set(key, valuetext.decode(entry.content.text, f"key {key!r}"), changed)
                 elif entry.content.size > MOST_READ:

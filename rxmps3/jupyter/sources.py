@@ -66,6 +66,10 @@ class Rows:
             getattr(self, f"_take_{kind}")(what, changed)
         return changed
 
+    def mark(self, key: str) -> Mark:
+        """Who wrote what is shown of a row, and when, as far as that is known."""
+        return self.marks.get(key, Mark())
+
     def put(self, kind: str, what: Any) -> None:
         """Queue an item. Callable from any thread."""
         self._queue.append((kind, what))

@@ -152,10 +152,10 @@ class TableModel(ViewModel):
         self.send(message)
 
     def _row(self, key: str) -> list[Any]:
-        mark = self._source.marks.get(key)
+        mark = self._source.mark(key)
         cells = self._cells[key]
         shown = {name: cells[name] for name in self._columns if name in cells}
-        return [shown, mark.by if mark else "", mark.at if mark else 0, key in self._source.pending]
+        return [shown, mark.by, mark.at, key in self._source.pending]
 
     def _order(self, ask: Ask) -> Order:
         if ask not in self._orders:

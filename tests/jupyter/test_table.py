@@ -203,7 +203,14 @@ async def test_a_prefix_says_who_wrote_when_and_what_is_pending() -> None:
         assert page.rows["t/3"][3] is True
         await receipt
         await frame()
-        assert page.rows["t/3"][3] is False
+        assert page.rows["t/3"][1::2] == ["ana", False]
+        taken_back = db.patch("t/2", {"x": 6})
+        page.model.flush()
+        assert page.rows["t/2"][1:] == ["", 0, True]
+        taken_back.cancel()
+        await frame()
+        assert page.rows["t/2"][::3] == [{"x": 5}, False]
+        assert page.rows["t/2"][1] == "bob"
         await db.delete("t/1")
         await frame()
         assert page.keys == ["t/2", "t/3"]
