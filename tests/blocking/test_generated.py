@@ -110,7 +110,8 @@ def test_a_method_that_is_added_changed_or_removed_is_told_by_name_and_generated
         [sys.executable, "-c", program], cwd=copied.root, capture_output=True, text=True, check=True
     ).stdout
     assert done.startswith("['A', 'B', 'A', 'B'] True Shout.\n")
-    assert "InvalidKey: too loud.\n            TimeoutError: it was not done within ``timeout`` seconds.\n" in done
+    told = [line.strip() for line in done.splitlines()]  # from Python 3.13 on, docstrings have no indentation
+    assert told[-3:] == ["InvalidKey: too loud.", "TimeoutError: it was not done within ``timeout`` seconds.", ""]
 
 
 def test_what_cannot_be_generated_is_told_by_name(copied: Copy) -> None:

@@ -201,8 +201,9 @@ def test_a_forked_child_is_refused_and_may_open_its_own(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_may_leave_the_block_of_its_parent(tmp_path: Path) -> None:
     ended = run(
-        "import os, sys\n"
+        "import os, sys, warnings\n"
         "from rxmps3.blocking import connect\n"
+        "warnings.simplefilter('ignore', DeprecationWarning)  # what Python 3.12 and later say of a fork beside threads\n"
         "with connect(sys.argv[1]) as db:\n"
         "    db.put('k', 1)\n"
         "    child = os.fork()\n"
