@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -56,6 +56,10 @@ HOME = "rxmps3 blocking"
 """The documented name of the thread that observers run on."""
 
 _workers: ThreadPoolExecutor | None = None
+_under_way: set[Future[Any]] = set()
+"""The calls that have not ended."""
+_ENDS_WITHIN = 30.0
+"""Seconds after a test until a call that it left under way counts as stuck."""
 _calls = 0
 """How many calls of `Beside` are under way."""
 _awaited = 0
@@ -83,7 +87,9 @@ def on_face(face: str) -> Generator[None, None, None]:
             yield
     finally:
         workers, _workers = _workers, None
-        workers.shutdown(wait=True)  # a call that never ends is an error
+        stuck = wait(list(_under_way), timeout=_ENDS_WITHIN).not_done
+        workers.shutdown(wait=not stuck, cancel_futures=True)
+        assert not stuck, f"{len(stuck)} calls never end"
 
 
 def is_blocking() -> bool:
@@ -232,7 +238,10 @@ async def _in_a_thread(call: Callable[[], T]) -> T:
     assert _workers is not None
     _calls += 1
     try:
-        return await asyncio.get_running_loop().run_in_executor(_workers, call)
+        future = _workers.submit(call)
+        _under_way.add(future)
+        future.add_done_callback(_under_way.discard)
+        return await asyncio.wrap_future(future)
     finally:
         _calls -= 1
 
