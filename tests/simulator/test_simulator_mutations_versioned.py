@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from rxmps3.log.versioned.ends import Ends
 from rxmps3.log.versioned.log import VersionedLog
 from rxmps3.log.versioned.order import Base
 from rxmps3.log.versioned.pace import ListingPace
-from rxmps3.log.versioned.reading import fetch_bodies, list_versions
+from rxmps3.log.versioned.reading import Listing, fetch_bodies, list_versions
 from rxmps3.model import state
 from rxmps3.model.state import Committed, ManifestVersion, State
 from tests.mutating import Mutant
@@ -198,6 +198,19 @@ def a_version_that_is_dated_ahead_is_waited_for_that_long(mutant: Mutant) -> Non
         return min(timedelta(seconds=monotonic - self.monotonic), date - self.date)
 
     mutant.replace(log._Unlisted.age, age)
+
+
+@mutation(FOLD, harmed(draw_plan(310623, protocol="versioned")))
+def a_history_without_a_settled_beginning_begins_with_its_oldest_version(mutant: Mutant) -> None:
+    """What came to light below that, and is collected by now, is missed."""
+
+    def ends_before(self: Any, listing: Listing, new: Mapping[str, Body]) -> bool:
+        oldest = self._history.oldest
+        if not oldest:
+            return any(body.checkpoint is not None for body in new.values())
+        return not listing.partial and listing.stopped_at != oldest and oldest not in listing.ids
+
+    mutant.replace(VersionedLog._is_out_of_reach, ends_before)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)

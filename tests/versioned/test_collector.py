@@ -12,7 +12,7 @@ from rxmps3.storage import Found, MemoryStorage, Missing, Storage
 from rxmps3.storage.base import versions_of
 from rxmps3.testing import FaultyStorage, ManualClock, Request
 from rxmps3.testing.faults import fail_on
-from tests.versioned.helpers import MISSING, Client, versions
+from tests.versioned.helpers import MISSING, Client, HidesVersions, versions
 
 DAY = timedelta(days=1).total_seconds()
 SETTLED = 1300.0
@@ -82,6 +82,30 @@ async def test_what_is_old_and_unnamed_goes_and_the_rest_stays(storage: MemorySt
     assert fresh.state.writers == a.state.writers
     again = await a.collector.collect()
     assert (again.entries, again.values, again.checkpoints) == (0, 0, 0)
+
+
+async def test_what_was_below_a_known_beginning_and_is_collected_is_not_missed(
+    storage: MemoryStorage, clock: ManualClock
+):
+    """It came to light after the last look of a client that slept until it was gone."""
+    hiding = HidesVersions(storage)
+    a, sleeper = Client(storage, clock), Client(hiding, clock)
+    await sleeper.log.read()
+    await a.put(first="a")
+    hiding.hidden = {(await versions(storage))[-1]}
+    await sleeper.put(second="sleeper")
+    assert await sleeper.values() == {"second": "sleeper"}
+    hiding.hidden = ()
+    await a.log.read()
+    await checkpointed(a, clock)
+    await a.put(third="a")
+    await clock.advance(DAY + 2 * 3600)
+    await a.put(fourth="a")
+    report = await a.collector.collect()
+    assert report.entries == 1
+    assert await sleeper.read() == await a.read()
+    assert (await sleeper.read())["first"] == "a"
+    assert sleeper.state.writers == a.state.writers
 
 
 async def test_a_dry_run_deletes_nothing_and_says_the_same(storage: MemoryStorage, clock: ManualClock):

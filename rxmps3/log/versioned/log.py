@@ -389,11 +389,20 @@ class VersionedLog:
             )
 
     def _is_out_of_reach(self, listing: Listing, new: Mapping[str, Body]) -> bool:
-        """Whether the known history ends before the oldest version in the listing."""
-        oldest = self._history.oldest
-        if not oldest:
-            return any(body.checkpoint is not None for body in new.values())
-        return not listing.partial and listing.stopped_at != oldest and oldest not in listing.ids
+        """Whether versions were collected that this client has not seen: the known history ends before the oldest
+        version in the listing, or has no settled beginning, and a checkpoint counts more below it than are listed."""
+        history, ids = self._history, listing.ids
+        named = [body.checkpoint for body in new.values() if body.checkpoint is not None]
+        if not history.oldest:
+            return bool(named)
+        if listing.partial:
+            return False
+        if listing.stopped_at != history.oldest and history.oldest not in ids:
+            return True
+        if history.base.id:
+            return False
+        named += [self._named] if self._named is not None else []
+        return any(one.ref.seq > ids.index(one.version) + 1 for one in named if one.version in ids)
 
     def _adopt(self, history: History, new: Mapping[str, Body], listing: Listing, began: float) -> None:
         """Adopt this history; its settled part is reduced to the base.
