@@ -19,7 +19,7 @@ from rxmps3.log.mps3.names import Stamp
 from rxmps3.log.mps3.operation import LAG, Operation
 from rxmps3.log.mps3.recovering import Recovery
 from rxmps3.log.mps3.ticking import ServerClock
-from rxmps3.model.state import Write, WriteId
+from rxmps3.model.state import Replayed, Write, WriteId
 from rxmps3.replica.outbox_worker import OutboxWorker
 from rxmps3.storage.base import Stored
 from rxmps3.testing import StorageWrapper
@@ -323,6 +323,14 @@ def values_are_collected_whether_an_operation_names_them_or_not(mutant: Mutant) 
 @mutation("what is named is not deleted", *drawn(4, 6))
 def values_are_collected_however_young_they_are(mutant: Mutant) -> None:
     mutant.replace(collecting.VALUE_AGE, timedelta(0), within=collecting)
+
+
+@mutation("versions come once, in order", harmed(draw_plan(301699, protocol="mps3")))
+def own_versions_are_told_after_a_state_that_has_them(mutant: Mutant) -> None:
+    def untold(*parts: Any, told: bool = False) -> Replayed:
+        return Replayed(*parts)
+
+    mutant.replace(Replayed, untold, within=mps3)
 
 
 # -- what becomes of them ------------------------------------------------------------------------------------

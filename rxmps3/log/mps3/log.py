@@ -490,11 +490,11 @@ class Mps3Log:
 
     def _emit_loaded(self, after: State, new: list[Operation]) -> None:
         """Emit the state as `Loaded`, since some versions before it were missed, and report own writes that it
-        contains."""
+        contains: versions are not told one by one after a state that has them."""
         self.versions.on_next(Loaded(self._remember(after)))
         own = [operation for operation in new if operation.stamp.text in self._own_operations]
         if own:
-            self.versions.on_next(Replayed(after, tuple(map(self._version, own)), frozenset()))
+            self.versions.on_next(Replayed(after, tuple(map(self._version, own)), frozenset(), told=True))
 
     def _remember(self, state: State) -> State:
         self._state = state
