@@ -105,6 +105,11 @@ class Top(App[None]):
         return cast("DataTable[Text]", self.query_one("#keys", DataTable))
 
     @property
+    def _is_up(self) -> bool:
+        """False while the program ends: its widgets are taken down before its timer."""
+        return bool(self.query("#keys"))
+
+    @property
     def _filter(self) -> str:
         return self.query_one("#filter", Input).value
 
@@ -114,6 +119,8 @@ class Top(App[None]):
         self._dirty = True
 
     def _version(self, version: ManifestVersion | Reset) -> None:
+        if not self._is_up:
+            return
         log = self.query_one("#log", RichLog)
         if isinstance(version, Reset):
             log.write(Text("the state was loaded anew", "dim"))
@@ -179,6 +186,8 @@ class Top(App[None]):
     # -- drawing ---------------------------------------------------------------------------------------------
 
     def _draw(self) -> None:
+        if not self._is_up:
+            return
         table = self._table
         now = self._clock.monotonic()
         for key in [key for key, until in self._lit.items() if until <= now]:

@@ -88,6 +88,20 @@ async def test_a_value_that_changes_is_bold_for_a_moment(
         assert rows(app)["todo/1"] == '"soy milk"'
 
 
+async def test_what_comes_while_the_program_ends_is_let_go(storage: MemoryStorage, db: rxmps3.Database) -> None:
+    """A frame, and a version: the widgets are taken down before the timer and the subscriptions."""
+    async with Top(db, "memory:").run_test(size=(120, 30)) as pilot:
+        app = pilot.app
+        assert isinstance(app, Top)
+        await until(lambda: len(rows(app)) == 3)
+        await app.screen.query("*").remove()
+        async with rxmps3.connect(storage, by="ben", shared=False) as other:
+            await other.put("todo/3", "tea")
+        await until(lambda: "todo/3" in db)
+        await asyncio.sleep(2 / top.FRAMES)
+    assert db.status.value.last_error is None
+
+
 async def test_what_could_steer_a_terminal_is_shown_as_text(db: rxmps3.Database) -> None:
     async with Top(db, "memory:\x1b[1m").run_test(size=(120, 30)) as pilot:
         app = pilot.app
