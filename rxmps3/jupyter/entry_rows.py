@@ -178,8 +178,8 @@ class EntryRows(Rows):
             self._reading = spawn(self._read_wanted(), "rxmps3 table")
 
     async def _read_wanted(self) -> None:
-        done: set[int] = set()  # entries, which the frame takes out of what is wanted
-        while wanted := {key: entry for key, entry in self._wanted.items() if id(entry) not in done}:
+        done: dict[str, Entry] = {}  # which the next frame takes out of what is wanted
+        while wanted := {key: entry for key, entry in self._wanted.items() if done.get(key) is not entry}:
             try:
                 read = self._values(wanted, await self._texts(wanted))
             except Closed:
@@ -192,7 +192,7 @@ class EntryRows(Rows):
                 read = await self._each(wanted)
             else:
                 self._say("")
-            done.update(map(id, wanted.values()))
+            done |= wanted
             self.put("values", read)
             self._model.flush()
 
