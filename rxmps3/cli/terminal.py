@@ -49,7 +49,6 @@ __all__ = [
     "Part",
     "Terminal",
     "TooLate",
-    "bytes_text",
     "exit_of",
     "json_text",
     "let_go_of_stdout",
@@ -135,11 +134,6 @@ def local_time(moment: datetime | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
         return moment.astimezone().strftime(form)
     except (OverflowError, ValueError, OSError):
         return moment.strftime(form)
-
-
-def bytes_text(size: int) -> str:
-    """What is said of a value in an object of its own; a size of 0 is one that the log does not tell."""
-    return f"{size:,} bytes" if size else "large value"
 
 
 def json_text(value: Any) -> str:

@@ -10,7 +10,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.widgets import DataTable, Footer, Input, RichLog, Static
 
-from rxmps3.cli.terminal import bytes_text, local_time, shown
+from rxmps3.cli.terminal import local_time, shown
 from rxmps3.database.database import Database
 from rxmps3.database.past import Past
 from rxmps3.errors import Error
@@ -255,4 +255,6 @@ def _text_of(entry: Entry | None) -> str:
     if entry is None:
         return ""
     content = entry.content
-    return shown(content.text[:_MOST_CHARACTERS]) if isinstance(content, Inline) else bytes_text(content.size)
+    if isinstance(content, Inline):
+        return shown(content.text[:_MOST_CHARACTERS])
+    return f"{content.size:,} bytes" if content.size else "large value"  # the mps3 log does not tell sizes

@@ -26,7 +26,7 @@ from rxmps3.model import valuetext
 from rxmps3.model.entries import Entry, Inline
 from rxmps3.runtime.clock import SystemClock, spawn
 
-__all__ = ["TimelineModel", "TimelineView", "size_text", "timeline"]
+__all__ = ["TimelineModel", "TimelineView", "timeline"]
 
 MOST_CHANGES = 100
 MOST_KEYS = 200

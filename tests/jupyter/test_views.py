@@ -23,7 +23,8 @@ from rxmps3.jupyter.forms import ControlsModel, controls
 from rxmps3.jupyter.inspecting import InspectorModel, inspector
 from rxmps3.jupyter.people import PeopleModel, presence
 from rxmps3.jupyter.showing import LiveModel
-from rxmps3.jupyter.timelines import TimelineModel, TimelineView, size_text, timeline
+from rxmps3.jupyter.text import size_text
+from rxmps3.jupyter.timelines import TimelineModel, TimelineView, timeline
 from rxmps3.jupyter.viewmodel import AWAY_AFTER, Message, ViewModel
 from tests.mutating import Mutant
 

@@ -210,7 +210,7 @@ class TestViews:
                 (_, before, book), (_, _, page) = await until_state(
                     socket, "changes", lambda changes: len(changes) == 2
                 )
-                assert (before, book) == (None, "(2,000,002 bytes)")
+                assert (before, book) == (None, "(2.0 MB)")
                 assert page.startswith('"ppp')
 
     async def test_any_two_versions_are_compared(self, storage: MemoryStorage) -> None:

@@ -9,12 +9,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from rxmps3.cli.doctor import Report
-from rxmps3.cli.terminal import bytes_text
 from rxmps3.database.database import Database, logged
 from rxmps3.database.past.history import changed_keys
 from rxmps3.database.past.past import Past
 from rxmps3.errors import Failure, unforeseen
-from rxmps3.jupyter.text import short
+from rxmps3.jupyter.text import short, size_text
 from rxmps3.jupyter.viewmodel import ViewModel
 from rxmps3.model import valuetext
 from rxmps3.model.collisions import Collisions
@@ -316,7 +315,7 @@ async def _texts(past: Past, keys: list[str]) -> dict[str, str | None]:
     """What is shown of some values; of those too large to be read for that, how large they are."""
     sizes = {key: _size(past.entries.get(key)) for key in keys}
     read = await past.get_many([key for key, size in sizes.items() if size <= MOST_READ], MISSING)
-    return {key: _text(read[key]) if key in read else f"({size:,} bytes)" for key, size in sizes.items()}
+    return {key: _text(read[key]) if key in read else f"({size_text(size)})" for key, size in sizes.items()}
 
 
 def _size(entry: Entry | None) -> int:
@@ -328,7 +327,7 @@ def _entry_text(entry: Entry | None) -> str | None:
         return None
     if isinstance(entry.content, Inline):
         return _text(valuetext.decode(entry.content.text))
-    return f"({bytes_text(entry.content.size)})"
+    return f"({size_text(entry.content.size)})"
 
 
 def _text(value: Any) -> str | None:
