@@ -16,9 +16,10 @@ Three things differ between the faces, and are levelled here:
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -32,6 +33,7 @@ import rxmps3
 import rxmps3.blocking
 import rxmps3.database.connection
 import rxmps3.testing
+from rxmps3.blocking.iteration import BlockingIteration
 from rxmps3.blocking.portal import portal
 from rxmps3.storage import Storage, open_storage
 from rxmps3.testing import Request, StorageWrapper
@@ -55,9 +57,9 @@ FACES = ("async", "blocking")
 HOME = "rxmps3 blocking"
 """The documented name of the thread that observers run on."""
 
-_workers: ThreadPoolExecutor | None = None
-_under_way: set[Future[Any]] = set()
-"""The calls that have not ended."""
+_blocking = False
+_under_way: dict[Future[Any], threading.Thread] = {}
+"""The calls of this test that have not ended, each with its thread."""
 _ENDS_WITHIN = 30.0
 """Seconds after a test until a call that it left under way counts as stuck."""
 _calls = 0
@@ -72,11 +74,11 @@ _out_of_step = 0
 @contextmanager
 def on_face(face: str) -> Generator[None, None, None]:
     """Inside, `connect` opens databases with this face."""
-    global _workers
+    global _blocking
     if face == "async":
         yield
         return
-    _workers = ThreadPoolExecutor(250, thread_name_prefix="asyncio beside")
+    _blocking = True
     try:
         with pytest.MonkeyPatch.context() as patch:
             Mutant(patch).replace(
@@ -86,15 +88,15 @@ def on_face(face: str) -> Generator[None, None, None]:
             )
             yield
     finally:
-        workers, _workers = _workers, None
+        _blocking = False
         stuck = wait(list(_under_way), timeout=_ENDS_WITHIN).not_done
-        workers.shutdown(wait=not stuck, cancel_futures=True)
+        _under_way.clear()  # what is stuck is told once, and its thread is a daemon
         assert not stuck, f"{len(stuck)} calls never end"
 
 
 def is_blocking() -> bool:
     """Whether the blocking face is the one under test."""
-    return _workers is not None
+    return _blocking
 
 
 def connect(url: str | Storage, **options: Any) -> Any:
@@ -173,10 +175,27 @@ async def settle() -> None:
 
 
 async def _some_returned(calls: int) -> bool:
-    """Give the threads of calls under way a moment; say whether some have come back."""
+    """Give the threads of calls under way a moment; say whether some have come back, or are at work."""
     if calls:
         await asyncio.sleep(0.004)
-    return _calls < calls
+    return _calls < calls or any(_is_at_work(thread) for thread in list(_under_way.values()))
+
+
+def _is_at_work(thread: threading.Thread) -> bool:
+    """Whether the thread of a call will go on by itself: it does not wait for what has not happened yet."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    if frame is None or frame.f_code is not threading.Condition.wait.__code__:
+        return True
+    while frame is not None:
+        code, of = frame.f_code, frame.f_locals.get("self")
+        if code is Future.result.__code__:
+            return of.done()
+        if code is BlockingIteration.__next__.__code__:
+            return bool(of._items or of._ended)
+        if code is Beside._served.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 async def _nothing() -> None: ...
@@ -235,12 +254,23 @@ class _Connecting:
 
 async def _in_a_thread(call: Callable[[], T]) -> T:
     global _calls
-    assert _workers is not None
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            result = call()
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    thread = threading.Thread(target=run, name="beside", daemon=True)
     _calls += 1
     try:
-        future = _workers.submit(call)
-        _under_way.add(future)
-        future.add_done_callback(_under_way.discard)
+        _under_way[future] = thread
+        future.add_done_callback(lambda _: _under_way.pop(future, None))
+        thread.start()
         return await asyncio.wrap_future(future)
     finally:
         _calls -= 1
