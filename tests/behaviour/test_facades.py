@@ -50,10 +50,15 @@ async def test_settling_does_not_wait_for_a_call_that_waits() -> None:
 async def test_a_stuck_call_fails_one_test(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facades, "_ENDS_WITHIN", 0.1)
     end = threading.Event()
-    with pytest.raises(AssertionError, match="1 calls never end"), on_face("blocking"):
-        stuck = asyncio.ensure_future(facades._in_a_thread(end.wait))
-        await asyncio.sleep(0)
+
+    async def leave_stuck() -> asyncio.Task[bool]:
+        with on_face("blocking"):
+            call = asyncio.ensure_future(facades._in_a_thread(end.wait))
+            await asyncio.sleep(0)
+        return call
+
+    with pytest.raises(AssertionError, match="1 calls never end"):
+        await leave_stuck()
     with on_face("blocking"):
         await facades._in_a_thread(lambda: None)
     end.set()
-    await stuck
