@@ -156,6 +156,8 @@ class Run:
                     clock=self.clock,
                 )
             self.opened = True
+            if by is not None and _is_empty(db) and (another := await self._another_manifest()):
+                self.terminal.note(f"manifest {self.at.manifest!r} at {self.at.place} is a new one; {another}")
             try:
                 with db.status.subscribe(self._remember):
                     yield db
@@ -262,7 +264,7 @@ class Run:
 
     async def note_if_never_written(self, db: Database) -> None:
         """Remark that the manifest is not there, as when a URL is mistyped."""
-        if not db.states.value.confirmed.version:
+        if _is_empty(db):
             what = f"nothing was ever written to manifest {self.at.manifest!r} at {self.at.place}"
             self.terminal.note(f"{what}; {await self._another_manifest()}".removesuffix("; "))
 
@@ -337,6 +339,11 @@ def when_of(text: str) -> When:
         with suppress(ValueError):
             return datetime.fromisoformat(text).astimezone()
     return text
+
+
+def _is_empty(db: Database) -> bool:
+    """Whether nothing was ever written to the manifest."""
+    return not db.states.value.confirmed.version
 
 
 def _leave(code: Exit) -> NoReturn:

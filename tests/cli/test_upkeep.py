@@ -135,6 +135,10 @@ async def test_the_manifest_that_mps3_clients_open_is_pointed_at(tmp_path: Path)
     for one in (listed, verified, exported):
         assert "'manifest.json': --manifest manifest.json" in one.err
     assert (there.out, there.err) == ("k\n", "")
+    first, second = several(("put", url, "k", "2"), ("put", url, "k", "3"))
+    assert (first.code, second.code, second.err) == (0, 0, "")
+    assert "manifest 'main'" in first.err
+    assert "is a new one; there is one of the name 'manifest.json': --manifest manifest.json" in first.err
 
 
 # -- verify --------------------------------------------------------------------------------------------------------
