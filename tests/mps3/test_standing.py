@@ -7,6 +7,9 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TypeVar
 
+import pytest
+
+from rxmps3 import Reset, Unavailable
 from rxmps3.storage import Page, Storage
 from rxmps3.testing import Request, StorageWrapper
 from rxmps3.testing.virtual import SimClock, run_virtually
@@ -23,10 +26,12 @@ class Suspended(StorageWrapper):
         drowsy: whether the next operation sends it to sleep.
         asleep: whether it sleeps.
         awake: set when it wakes.
+        loses: whether the answer about that operation is lost.
     """
 
-    def __init__(self, inner: Storage) -> None:
+    def __init__(self, inner: Storage, *, loses: bool = False) -> None:
         super().__init__(inner)
+        self.loses = loses
         self.drowsy = False
         self.asleep = asyncio.Event()
         self.awake = asyncio.Event()
@@ -40,6 +45,8 @@ class Suspended(StorageWrapper):
             self.asleep.set()
             await self.awake.wait()
             await SimClock("wire").sleep(0.1)  # the listing is answered first
+            if self.loses:
+                raise Unavailable("no answer")
         return answer
 
 
@@ -53,6 +60,7 @@ def test_an_operation_whose_answer_came_late_undoes_nothing_that_was_read_meanwh
         ):
             await ann.put("k", 1)
             shown = trace(ann.observe("k"))
+            versions = trace(ann.versions)
             way.drowsy = True
             sent = ann.put("k", 2)
             await way.asleep.wait()
@@ -66,9 +74,36 @@ def test_an_operation_whose_answer_came_late_undoes_nothing_that_was_read_meanwh
             await sent
             await bucket.clock.sleep(0.01)  # before it looks again
             assert shown == [1, 2, 3]
+            assert [type(one) for one in versions] == [Reset]  # it is older than what was read
             await bucket.clock.sleep(10)
             assert shown == [1, 2, 3]
             assert await bucket.sees("k") == 3
+
+    run_virtually(scenario())
+
+
+@pytest.mark.parametrize("loses", [False, True], ids=["late", "lost"])
+def test_an_own_version_is_not_told_after_a_state_that_was_read_in_one_go(loses: bool) -> None:
+    async def scenario() -> None:
+        bucket = Bucket()
+        way = Suspended(bucket.storage, loses=loses)
+        async with bucket.open("ann", live=False, storage=way) as ann, bucket.open("bob") as bob:
+            await ann.put("k", 1)
+            versions, changes = trace(ann.versions), trace(ann.changes())
+            way.drowsy = True
+            sent = ann.put("k", 2)
+            await way.asleep.wait()
+            looking = asyncio.ensure_future(ann.refresh())
+            for number in range(210):
+                await bucket.clock.sleep(0.2)
+                await bob.put("other", number)
+            way.awake.set()
+            await looking
+            await sent
+            await bucket.clock.sleep(10)
+            assert [type(one) for one in versions] == [Reset]
+            assert [(one.key, one.after) for one in changes] == [("k", 2), ("other", 209)]
+            assert (await ann.get("k"), await ann.get("other")) == (2, 209)
 
     run_virtually(scenario())
 

@@ -54,6 +54,9 @@ _FUTURE = 10_000
 _SUSPENDED = timedelta(hours=6)
 """A commit that has made no progress for this long is given up. Uploads are trusted for as long (`TRUST_UPLOADS_FOR`),
 and both together are less than the age of the youngest value that is collected (`VALUE_AGE`)."""
+_NAMED_TOO_LATE = 600_000
+"""Milliseconds: an operation whose time is this far ahead, since an answer was dated wrong, does not count, and no
+network delivers it once more when it would."""
 _TRIES = 8
 _READS_AT_ONCE = 16
 _OWN_KNOWN = 100_000
@@ -159,6 +162,11 @@ class Mps3Log:
     def suspect(self, write: Write, after: str) -> None:
         """See `rxmps3.log.protocol.Kit`."""
         self._recovery.suspect(write, after)
+
+    @property
+    def _newest(self) -> int:
+        """The time of the newest known operation; 0 without one."""
+        return self._window[0].stamp.time if self._window else 0
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -338,7 +346,7 @@ class Mps3Log:
 
     async def _list(self) -> list[_Listed]:
         """The valid operations in the window and those missed before it, newest first."""
-        last = round(self._server.time(self._clock.now())) + _FUTURE
+        last = round(max(self._server.time(self._clock.now()), self._newest)) + _FUTURE
         for _ in range(_TRIES):
             listed = await self._list_up_to(last)
             if self._listed_at + _FUTURE / 2 <= last:
@@ -494,7 +502,11 @@ class Mps3Log:
         self.versions.on_next(Loaded(self._remember(after)))
         own = [operation for operation in new if operation.stamp.text in self._own_operations]
         if own:
-            self.versions.on_next(Replayed(after, tuple(map(self._version, own)), frozenset(), told=True))
+            self._tell_own(*own)
+
+    def _tell_own(self, *operations: Operation) -> None:
+        """Report own operations that the state contains already: only that their writes are committed is news."""
+        self.versions.on_next(Replayed(self._state, tuple(map(self._version, operations)), frozenset(), told=True))
 
     def _remember(self, state: State) -> State:
         self._state = state
@@ -570,7 +582,7 @@ class Mps3Log:
                 await self._touch()
                 return
         raise Unavailable(
-            "this computer's clock drifts too fast from the server's",
+            "the dates of its answers do not agree with the times of its operations, or with this computer's clock",
             operation="commit",
             object=f"manifest {self._manifest!r}",
         )
@@ -588,7 +600,8 @@ class Mps3Log:
 
     async def _put(self, update: dict[str, File | None], writes: tuple[Write, ...]) -> bool:
         """Store one operation, newer than every known one; False if its timestamp is too far off to be valid."""
-        await self._wait_out_clock_ahead()
+        if not await self._wait_out_clock_ahead():
+            return False
         stamp = self._new_stamp()
         if stamp.time - self._read_at > BASE_AGE:
             return False  # this process was suspended since its last read
@@ -620,7 +633,7 @@ class Mps3Log:
                     return True
                 if self._window and stamp.time < self._window[0].stamp.time - WINDOW:
                     # this process was suspended: what it has read since rests on this operation, or on later ones
-                    self.versions.on_next(Replayed(self._state, (self._version(operation),), frozenset()))
+                    self._tell_own(operation)
                     del self._own_operations[stamp.text]
                     return True
                 self._rests_on = self._window[0].stamp if self._window else None
@@ -652,17 +665,24 @@ class Mps3Log:
                 self._session = new_session(self._clock)
             self._count = 0
         now = round(self._server.time(self._clock.now()))
-        newest = self._window[0].stamp.time if self._window else 0
-        stamp = Stamp.of(max(now, newest + 1), self._session, self._count)
+        stamp = Stamp.of(max(now, self._newest + 1), self._session, self._count)
         self._count += 1
         return stamp
 
-    async def _wait_out_clock_ahead(self) -> None:
-        """If the newest operation's clock is ahead, wait until a later operation would be valid."""
+    async def _wait_out_clock_ahead(self) -> bool:
+        """If the newest operation's clock is ahead, wait until a later operation would be valid.
+
+        It was less than `LAG` ahead when it was stored: if it seems to be more, the date of the last answer is wrong,
+        and this returns False.
+        """
         if self._window and self.date is not None:
-            ahead = self._window[0].stamp.time + 1 - milliseconds(self.date) - (LAG - MARGIN)
+            ahead = self._newest + 1 - milliseconds(self.date) - (LAG - MARGIN)
+            if ahead > LAG:
+                await self._clock.sleep(1.0)  # the next one may be right again
+                return False
             if ahead > 0:
                 await self._clock.sleep(ahead / 1000)
+        return True
 
     async def _touch(self) -> None:
         """Rewrite the manifest's own object for clients that poll it; the log itself does not depend on it."""
@@ -721,12 +741,14 @@ class Mps3Log:
                 break
             now = milliseconds(self.date) if self.date is not None else self._server.time(self._clock.now())
             left = stamp.time + LAG + MARGIN - now
+            if left > _NAMED_TOO_LATE and not self._dated.doubt:
+                await self._storage.delete(f"{self._manifest}@{stamp.text}")  # every client ignores it
+                del self._own_operations[stamp.text]
+                break
             if left < 0:
                 there = await self._is_in_the_log(stamp)
                 if there:
-                    self.versions.on_next(
-                        Replayed(self._state, (self._version(Operation(stamp, {}, {})),), frozenset())
-                    )
+                    self._tell_own(Operation(stamp, {}, {}))
                 elif there is None:
                     for write in self._own_operations[stamp.text]:
                         self._recovery.suspect(write, attempt.after)
