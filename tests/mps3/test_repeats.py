@@ -64,6 +64,29 @@ class Bucket:
             return await db.get(key)
 
 
+def test_a_reader_that_missed_what_does_not_count_any_more_takes_it_from_the_state_written_anew() -> None:
+    """What it had read before is in that state, and is not replayed on it."""
+
+    async def scenario() -> None:
+        bucket = Bucket()
+        async with bucket.open("ann", live=False) as ann, bucket.open("bob", live=False) as bob:
+            await ann.put("k", 1)
+            await bob.refresh()
+            await bucket.clock.sleep(2)
+            await ann.put("k", 2)
+            await bucket.clock.sleep(7)
+            await bucket.repeat((await bucket.operations())[0])
+            await bucket.clock.sleep(15)
+            await ann.refresh()  # which writes the state anew
+            await bob.refresh()
+            assert (await bob.get("k"), await bucket.sees("k")) == (2, 2)
+            await bob.put("other", 1)
+            await ann.refresh()
+            assert (await ann.get("k"), await bucket.sees("k")) == (2, 2)
+
+    run_virtually(scenario())
+
+
 def test_a_repeated_put_does_not_turn_an_acknowledged_write_back() -> None:
     async def scenario() -> None:
         bucket = Bucket()

@@ -292,7 +292,7 @@ class Mps3Log:
         base, known = self._rests_on, self._window[0].stamp if self._window else None
         doubted = [stamp for stamp in (base, known) if stamp is not None and stamp.text not in self._names_read]
         if listed and self._opened and doubted:
-            files = codec.resolve(window)
+            files = codec.resolve(self._standing(window))
             own: Mapping[str, File | None] = self._window[0].update if base is not None else {}
             kept = [
                 (name, file)
@@ -418,6 +418,14 @@ class Mps3Log:
         """From when on operations are replayed, however old: to the oldest that counted and does not any more."""
         return min(self._uncounted.values(), default=float("inf"))
 
+    def _standing(self, window: Sequence[Operation]) -> list[Operation]:
+        """Those of these operations, newest first, that are replayed on the base of the newest one.
+
+        Older ones are in that base. Were they replayed, they would undo what is in it and does not count any more.
+        """
+        oldest = min(window[0].stamp.time - WINDOW, self._kept_from()) if window else 0
+        return [one for one in window if one.stamp.time >= oldest]
+
     def _reach(self, listed: Sequence[_Listed]) -> float:
         """How far back a read goes: to where the last one ended, unless too much was missed since."""
         newest = listed[0].stamp.time
@@ -445,7 +453,8 @@ class Mps3Log:
     def _take(self, window: list[Operation]) -> None:
         """Take over the current operations, newest first: those in the window of the newest one, perhaps preceded by
         older ones."""
-        files = codec.resolve(window)
+        standing = self._standing(window)
+        files = codec.resolve(standing)
         version = window[0].stamp.text if window else ""
         changed = [name for name in {**self._files, **files} if _version(self._files, name) != _version(files, name)]
         new = [operation for operation in reversed(window) if operation.stamp.text not in self._seen]
@@ -453,8 +462,7 @@ class Mps3Log:
         followed = self._is_followed_by(window)
         before, seen = self._state, self._seen
         self._fetched.clear()
-        oldest = min(window[0].stamp.time - WINDOW, self._kept_from()) if window else 0
-        self._window = [one for one in window if one.stamp.time >= oldest]
+        self._window = standing
         self._files = files
         self._seen = {operation.stamp.text: operation.stamp.time for operation in window}
         for text in seen.keys() - self._seen.keys():

@@ -550,7 +550,8 @@ class VersionedLog:
         """
         try:
             async with self._turning:
-                await self._catch_up(None, one.body, one.etag)
+                if not self._has_settled(one.body):
+                    await self._catch_up(None, one.body, one.etag)
         except Unavailable:
             if self._whole is None:
                 raise
@@ -560,6 +561,11 @@ class VersionedLog:
             return False
         self._unlisted, self._unsure = None, False
         return True
+
+    def _has_settled(self, own: Body) -> bool:
+        """Whether an own version has been seen so long ago that its id is not remembered: its answer came that late."""
+        state = self._history.state
+        return not self._history.knows(own.id) and any(map(state.has_committed, own.version.writes))
 
     def _pack(self, writes: Sequence[Write]) -> tuple[Sequence[Write], list[str]]:
         """The oldest of these writes, at least one and at most as many as fit into a group, and their texts."""
