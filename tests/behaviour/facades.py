@@ -60,8 +60,6 @@ HOME = "rxmps3 blocking"
 _blocking = False
 _under_way: dict[Future[Any], threading.Thread] = {}
 """The calls of this test that have not ended, each with its thread."""
-_ENDS_WITHIN = 30.0
-"""Seconds after a test until a call that it left under way counts as stuck."""
 _calls = 0
 """How many calls of `Beside` are under way."""
 _awaited = 0
@@ -72,8 +70,11 @@ _out_of_step = 0
 
 
 @contextmanager
-def on_face(face: str) -> Generator[None, None, None]:
-    """Inside, `connect` opens databases with this face."""
+def on_face(face: str, ends_within: float = 30.0) -> Generator[None, None, None]:
+    """Inside, `connect` opens databases with this face.
+
+    A call that was left under way, and does not end within so many seconds, is an error.
+    """
     global _blocking
     if face == "async":
         yield
@@ -89,7 +90,7 @@ def on_face(face: str) -> Generator[None, None, None]:
             yield
     finally:
         _blocking = False
-        stuck = wait(list(_under_way), timeout=_ENDS_WITHIN).not_done
+        stuck = wait(list(_under_way), timeout=ends_within).not_done
         _under_way.clear()  # what is stuck is told once, and its thread is a daemon
         assert not stuck, f"{len(stuck)} calls never end"
 

@@ -47,12 +47,11 @@ async def test_settling_does_not_wait_for_a_call_that_waits() -> None:
 
 
 @pytest.mark.async_only("the other face is entered here")
-async def test_a_stuck_call_fails_one_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facades, "_ENDS_WITHIN", 0.1)
+async def test_a_stuck_call_fails_one_test() -> None:
     end = threading.Event()
 
     async def leave_stuck() -> asyncio.Task[bool]:
-        with on_face("blocking"):
+        with on_face("blocking", ends_within=0.1):
             call = asyncio.ensure_future(facades._in_a_thread(end.wait))
             await asyncio.sleep(0)
         return call
