@@ -22,7 +22,7 @@ from tests.servers import SHARED_BUCKET, VERSIONED_BUCKET, Moto, SeaweedFS, isol
 # No deadlines: a busy machine is no fault of the code. In CI the examples are the same each time, so that a change is
 # judged by what it changes; `--hypothesis-profile=nightly` looks for new ones.
 settings.register_profile("dev", deadline=None, print_blob=True, max_examples=100)
-settings.register_profile("ci", settings.get_profile("dev"), derandomize=True)
+settings.register_profile("ci", settings.get_profile("dev"), derandomize=True, max_examples=50)
 settings.register_profile("quick", settings.get_profile("ci"), max_examples=20)  # for other environments than the first
 settings.register_profile("nightly", settings.get_profile("dev"), max_examples=5000)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
