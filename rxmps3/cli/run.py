@@ -156,9 +156,9 @@ class Run:
                     clock=self.clock,
                 )
             self.opened = True
-            if by is not None and _is_empty(db) and (another := await self._another_manifest()):
-                self.terminal.note(f"manifest {self.at.manifest!r} at {self.at.place} is a new one; {another}")
             try:
+                if by is not None and _is_empty(db) and (another := await self._another_manifest()):
+                    self.terminal.note(f"manifest {self.at.manifest!r} at {self.at.place} is a new one; {another}")
                 with db.status.subscribe(self._remember):
                     yield db
             finally:
@@ -274,12 +274,16 @@ class Run:
         return NoSuchManifest(f"there is no manifest {self.at.manifest!r}", object=self.at.place, remedy=remedy)
 
     async def _another_manifest(self) -> str:
-        """What to do if there is the manifest that is opened by default with the mps3 log, whose name differs."""
-        name = default_manifest("mps3")
+        """What to do if there is the manifest that is opened by default with the mps3 log, whose name differs.
+
+        "" also if that cannot be told, as by who has no right to look: it is a remark, and fails no command.
+        """
+        name, there = default_manifest("mps3"), False
         if name == self.at.manifest:
             return ""
-        async with self.storage() as storage:
-            there = await protocol_of(storage, name) is not None
+        with suppress(Error):
+            async with self.storage() as storage:
+                there = await protocol_of(storage, name) is not None
         return f"there is one of the name {name!r}: --manifest {name}" if there else ""
 
     # -- how it ends -----------------------------------------------------------------------------------------

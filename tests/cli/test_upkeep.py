@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 
 import rxmps3 as library
+from rxmps3.cli import run as run_of_a_command
+from rxmps3.log.registry import protocol_of
 from tests.cli.commands import Outcome, rxmps3, several
 from tests.cli.test_demo import objects
+from tests.mutating import Mutant
 
 VALUES: dict[str, Any] = {"a": 1, "a/b": 1.0, "ä\n": [None, {"x": True}], "large": "L" * 9000, "none": None}
 WORDS = ("compact", "verify", "repair", "export", "import", "copy")
@@ -139,6 +142,18 @@ async def test_the_manifest_that_mps3_clients_open_is_pointed_at(tmp_path: Path)
     assert (first.code, second.code, second.err) == (0, 0, "")
     assert "manifest 'main'" in first.err
     assert "is a new one; there is one of the name 'manifest.json': --manifest manifest.json" in first.err
+
+
+async def test_who_may_not_look_for_another_manifest_begins_one_all_the_same(
+    tmp_path: Path, mutant: Mutant, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def denied(*_: object) -> None:
+        raise library.AccessDenied("no right to that")
+
+    mutant.replace(protocol_of, denied, within=run_of_a_command)
+    async with run_of_a_command.Run("put", run_of_a_command.Target(f"file:{tmp_path}")).database(by="ana") as db:
+        await db.put("k", 1)
+    assert capsys.readouterr().err == ""
 
 
 # -- verify --------------------------------------------------------------------------------------------------------

@@ -749,7 +749,7 @@ class Mps3Log:
                 break
             now = milliseconds(self.date) if self.date is not None else self._server.time(self._clock.now())
             left = stamp.time + LAG + MARGIN - now
-            if left > _NAMED_TOO_LATE and not self._dated.doubt:
+            if left > _NAMED_TOO_LATE and not self._dated.doubt and not await self._is_in_the_log(stamp):
                 await self._storage.delete(f"{self._manifest}@{stamp.text}")  # every client ignores it
                 del self._own_operations[stamp.text]
                 break

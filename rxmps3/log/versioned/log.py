@@ -564,8 +564,8 @@ class VersionedLog:
 
     def _has_settled(self, own: Body) -> bool:
         """Whether an own version has been seen so long ago that its id is not remembered: its answer came that late."""
-        state = self._history.state
-        return not self._history.knows(own.id) and any(map(state.has_committed, own.version.writes))
+        state, writes = self._history.state, own.version.writes
+        return not self._history.knows(own.id) and bool(writes) and all(map(state.has_committed, writes))
 
     def _pack(self, writes: Sequence[Write]) -> tuple[Sequence[Write], list[str]]:
         """The oldest of these writes, at least one and at most as many as fit into a group, and their texts."""
