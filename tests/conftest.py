@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio.constants
 import itertools
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,11 @@ settings.register_profile("ci", settings.get_profile("dev"), derandomize=True, m
 settings.register_profile("quick", settings.get_profile("ci"), max_examples=20)  # for other environments than the first
 settings.register_profile("nightly", settings.get_profile("dev"), max_examples=5000)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+# asyncio's debug mode notes for each future, task and callback where it was made: without limits, 60 frames for each of
+# many futures, a fifth of the time that all tests take. The innermost frames are the ones that tell something.
+asyncio.constants.DEBUG_STACK_DEPTH = 4
+sys.tracebacklimit = 16
 
 KINDS = ("memory", "file", "moto", "seaweedfs")
 STORAGES = [pytest.param(kind, marks=[pytest.mark.seaweedfs] if kind == "seaweedfs" else []) for kind in KINDS]
