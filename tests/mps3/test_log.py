@@ -49,39 +49,39 @@ async def put_by_hand(
     await storage.put("manifest.json", b'""')
 
 
-def test_one_client_writes_1500_operations_in_two_sessions() -> None:
+def test_one_client_writes_1100_operations_in_two_sessions() -> None:
     """The JavaScript client writes names that nobody reads after the 1,024th."""
 
     async def main() -> None:
         storage = MemoryStorage(clock=SimClock("server"))
         clock = SimClock("a")
         async with opened(storage, clock=clock) as db:
-            for number in range(1500):
+            for number in range(1100):
                 await db.put("k", number)
-                await clock.sleep(0.05)
+                await clock.sleep(1)
         written = await stamps(storage)
-        assert len(written) == 1500
+        assert len(written) == 1100
         assert len({stamp.session for stamp in written}) == 2
         assert {stamp.number for stamp in written} == set(range(1024))
         async with opened(storage, clock=SimClock("b")) as fresh:
-            assert await fresh.get("k") == 1499
+            assert await fresh.get("k") == 1099
 
     run_virtually(main())
 
 
-def test_1500_operations_within_the_window_are_all_replayed() -> None:
+def test_1100_operations_within_the_window_are_all_replayed() -> None:
     async def main() -> None:
         storage = CountingStorage(MemoryStorage(clock=SimClock("server")))
         clock = SimClock("a")
         async with opened(storage, clock=clock) as db:
-            for number in range(1500):
+            for number in range(1100):
                 await db.put(f"k/{number % 40}", number)
                 await clock.sleep(0.002)
         async with opened(storage, clock=SimClock("b")) as fresh:
             storage.reset()
             await fresh.refresh()
             assert storage.counts["list"] == 2
-            assert await fresh.get_prefix() == {f"k/{number % 40}": number for number in range(1460, 1500)}
+            assert await fresh.get_prefix() == {f"k/{number % 40}": number for number in range(1060, 1100)}
 
     run_virtually(main())
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rxmps3.log import codec
+from rxmps3.log.mps3.known import Known
 from rxmps3.log.mps3.log import Mps3Log
 from rxmps3.log.sequenced import collector
 from rxmps3.log.sequenced.fence import Lease
@@ -119,8 +120,8 @@ def an_operation_that_was_stored_twice_is_not_restored(mutant: Mutant) -> None:
 @mutation("replicas converge", STORED_TWICE)
 def an_operation_that_was_stored_twice_stops_counting(mutant: Mutant) -> None:
     """It counts or not by when it was stored last."""
-    keep = Mps3Log._with_vanished  # pyright: ignore[reportPrivateUsage]
-    mutant.replace(Mps3Log._with_vanished, lambda self, listed: [one for one in keep(self, listed) if one.counts])
+    keep = Known._with_vanished  # pyright: ignore[reportPrivateUsage]
+    mutant.replace(Known._with_vanished, lambda self, listed: [one for one in keep(self, listed) if one.counts])
 
 
 # -- dates that are wrong for one client -----------------------------------------------------------------------

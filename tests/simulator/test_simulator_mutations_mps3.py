@@ -11,9 +11,11 @@ import pytest
 
 from rxmps3.errors import AccessDenied
 from rxmps3.local.outbox import Outbox
-from rxmps3.log.mps3 import collecting, recovering
+from rxmps3.log.mps3 import collecting, known, recovering
 from rxmps3.log.mps3 import log as mps3
 from rxmps3.log.mps3.collecting import Mps3Collector
+from rxmps3.log.mps3.known import Known
+from rxmps3.log.mps3.listing import Listing, Vanished
 from rxmps3.log.mps3.log import Mps3Log
 from rxmps3.log.mps3.names import Stamp
 from rxmps3.log.mps3.operation import LAG, Operation
@@ -51,7 +53,7 @@ def the_age_of_a_base_is_not_checked(mutant: Mutant) -> None:
 @mutation("replicas converge", MASKED)
 def the_window_is_no_longer_than_the_lag(mutant: Mutant) -> None:
     """As the JavaScript client has it."""
-    mutant.replace(mps3.WINDOW, LAG, within=mps3)
+    mutant.replace(known.WINDOW, LAG, within=known)
 
 
 @mutation("a session's writes keep their order", *drawn(18, 37))
@@ -60,7 +62,7 @@ def an_operation_is_not_newer_than_the_known_ones(mutant: Mutant) -> None:
 
     def new_stamp(self: Any) -> Stamp:
         self._count += 1
-        return Stamp.of(round(self._server.time(self._clock.now())), self._session, self._count - 1)
+        return Stamp.of(round(self._listing.now()), self._session, self._count - 1)
 
     mutant.replace(Mps3Log._new_stamp, new_stamp)
 
@@ -68,15 +70,15 @@ def an_operation_is_not_newer_than_the_known_ones(mutant: Mutant) -> None:
 @mutation("causality: WriteCOInitRead", VANISHING)
 def an_operation_that_vanishes_is_read_as_empty(mutant: Mutant) -> None:
     """As the JavaScript client does."""
-    get = Mps3Log._get  # pyright: ignore[reportPrivateUsage]
+    get = Listing._get  # pyright: ignore[reportPrivateUsage]
 
     async def lenient(self: Any, listed: Any) -> None:
         try:
             await get(self, listed)
-        except mps3._Vanished:  # pyright: ignore[reportPrivateUsage]
-            self._fetched[listed.stamp.text] = Operation(listed.stamp, {}, {})
+        except Vanished:
+            self.fetched[listed.stamp.text] = Operation(listed.stamp, {}, {})
 
-    mutant.replace(Mps3Log._get, lenient)
+    mutant.replace(Listing._get, lenient)
 
 
 @mutation("everything commits", *drawn(4, 6))
@@ -95,12 +97,12 @@ def the_clock_is_only_ever_put_forward(mutant: Mutant) -> None:
 @mutation("causality: WriteCOInitRead", *drawn(5002))
 def a_listing_that_came_late_is_believed(mutant: Mutant) -> None:
     """It shows nothing newer than this computer's clock, and that was too far behind to be set by so slow an answer."""
-    list_up_to = Mps3Log._list_up_to  # pyright: ignore[reportPrivateUsage]
+    list_up_to = Listing._list_up_to  # pyright: ignore[reportPrivateUsage]
 
     async def listed(self: Any) -> Any:
-        return await list_up_to(self, round(self._server.time(self._clock.now())) + 10_000)
+        return await list_up_to(self, round(self.now()) + 10_000)
 
-    mutant.replace(Mps3Log._list, listed)
+    mutant.replace(Listing.list, listed)
 
 
 @mutation("what the log names is there", *drawn(2063))
@@ -135,7 +137,7 @@ def the_time_of_an_answer_is_not_compared_with_that_of_the_operation(mutant: Mut
 @mutation("each write is in the log once", *drawn(2, 9))
 def what_became_of_an_operation_is_not_found_out_before_the_next(mutant: Mutant) -> None:
     async def forget(self: Any, attempt: Any) -> None:
-        del self._own_operations[attempt.stamp.text]
+        del self._known.own_operations[attempt.stamp.text]
         self._attempt = None
 
     mutant.replace(Mps3Log._resolve_attempt, forget)
@@ -147,8 +149,8 @@ def an_operation_that_is_not_seen_at_once_is_given_up(mutant: Mutant) -> None:
 
     async def hasty(self: Any, attempt: Any) -> None:
         await self._refresh()
-        if attempt.stamp.text not in self._seen:
-            del self._own_operations[attempt.stamp.text]
+        if attempt.stamp.text not in self._known.seen:
+            del self._known.own_operations[attempt.stamp.text]
         self._attempt = None
 
     mutant.replace(Mps3Log._resolve_attempt, hasty)
@@ -228,9 +230,9 @@ def an_operation_that_has_left_the_window_was_not_seen(mutant: Mutant) -> None:
     """The answer to its PUT came that late."""
 
     def is_seen(self: Any, stamp: Stamp) -> bool:
-        return stamp.text in self._seen
+        return stamp.text in self.seen
 
-    mutant.replace(Mps3Log._was_seen, is_seen)
+    mutant.replace(Known.was_seen, is_seen)
 
 
 @mutation("each write is in the log once", LAST_WORDS)
@@ -330,7 +332,7 @@ def own_versions_are_told_after_a_state_that_has_them(mutant: Mutant) -> None:
     def untold(*parts: Any, told: bool = False) -> Replayed:
         return Replayed(*parts)
 
-    mutant.replace(Replayed, untold, within=mps3)
+    mutant.replace(Replayed, untold, within=known)
 
 
 # -- what becomes of them ------------------------------------------------------------------------------------
