@@ -2,7 +2,7 @@
 
 Of each log from one text; `tests.durability.logs` says what "once" is there. The two younger ones need an S3 server,
 and are killed less often: their processes live longer, since the outcome of an operation of the mps3 log is not known
-before 11.5 seconds have passed if its answer was lost. ``RXMPS3_KILLS=3 python -m pytest -m heavy`` kills three times
+before 11.5 seconds have passed if its answer was lost. ``RXMPS3_KILLS=9 python -m pytest -m heavy`` kills nine times
 as often.
 """
 
@@ -55,9 +55,9 @@ class Pace:
 TIMES = int(os.environ.get("RXMPS3_KILLS", "1"))
 """So many times as many kills, and so many times as long a storm, as `PACES` has."""
 PACES = {
-    "sequenced": Pace(kills=24, in_storm=12, of_server=4, storm=20.0),
-    "versioned": Pace(kills=12, in_storm=6, of_server=3, pause=0.05, storm=8.0, rounds=2.0),
-    "mps3": Pace(kills=8, in_storm=4, of_server=2, between=9.0, pause=0.1, storm=12.0, rounds=0.5),
+    "sequenced": Pace(kills=8, in_storm=4, of_server=2, storm=8.0),
+    "versioned": Pace(kills=4, in_storm=2, of_server=1, pause=0.05, storm=4.0, rounds=2.0),
+    "mps3": Pace(kills=3, in_storm=2, of_server=1, between=9.0, pause=0.1, storm=6.0, rounds=0.5),
 }
 ON_SEAWEEDFS = [f"seaweedfs-{protocol}" for protocol in PACES]
 

@@ -36,7 +36,7 @@ class Verdict:
         states: how many states were stored.
         complete: whether there was nothing left to search.
         story: the steps that lead to the error.
-        unreached: the lines of the model that no search step came to.
+        unreached: the statements of the model that no search step came to.
         text: all that the program printed.
     """
 
@@ -54,11 +54,12 @@ class Search:
     Args:
         model: a file beside this one.
         cache: a directory where the compiled program is kept until a file of the model changes.
+        merged: steps that always follow each other are one. Without, ``unreached`` names each statement.
         defines: for the model's ``#ifndef``.
     """
 
-    def __init__(self, model: str, cache: Path, **defines: int) -> None:
-        given = tuple(f"-D{name}={value}" for name, value in defines.items())
+    def __init__(self, model: str, cache: Path, *, merged: bool = True, **defines: int) -> None:
+        given = (*(f"-D{name}={value}" for name, value in defines.items()), *(() if merged else ("-o3",)))
         sources = b"".join(path.read_bytes() for path in sorted(HERE.glob("*.pml")))
         key = hashlib.sha256(sources + repr((model, given, _OPTIONS)).encode()).hexdigest()[:16]
         self._program = cache / f"{Path(model).stem}-{key}"

@@ -283,6 +283,8 @@ SWITCHED_OFF: list[tuple[Mutations, str]] = [
     (UPKEEP, "entries_are_deleted_up_to_the_checkpoint"),
     (UPKEEP, "a_checkpoint_leaves_out_the_writers"),
 ]
+SHOWN_SOON = {("a_new_number_while_one_is_unknown", 29)}
+"""Plans that are played before the others, which take a minute."""
 
 
 @pytest.mark.heavy
@@ -292,7 +294,7 @@ def test_a_run_of_the_library_without_a_rule_is_refused(
 ):
     mutation = mutations[name]
     mutation.switch_off(Mutant(monkeypatch))
-    for plan in mutation.plans:
+    for plan in sorted(mutation.plans, key=lambda plan: (name, plan.seed) not in SHOWN_SOON):
         tape, _, copied = played(plan)
         try:
             if replays.furthest(tape, copied):
