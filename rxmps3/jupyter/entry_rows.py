@@ -106,7 +106,11 @@ class EntryRows(Rows):
             self._read({key: entry})
 
     def mark(self, key: str) -> Mark:
-        return Mark() if key in self.pending else super().mark(key)  # that of what the pending write replaces
+        if key not in self.pending:
+            return super().mark(key)  # else it is that of what the pending write replaces
+        waiting = None if self._view is None else self._view.pending_on(key)
+        by = None if waiting is None else waiting.write.by
+        return Mark(self._db.by if by is None else by)
 
     # -- what is heard ---------------------------------------------------------------------------------------
 

@@ -103,8 +103,9 @@ class Rows:
 
     def _take_version(self, version: Any, changed: set[str]) -> None:
         """A version of the log: writer and time."""
-        mark = Mark(version.by, version.time.timestamp() if version.time is not None else 0.0)
+        at = version.time.timestamp() if version.time is not None else 0.0
         for write in version.writes:
+            mark = Mark(version.by if write.by is None else write.by, at)
             for key in write.update:
                 if key in self.values:
                     self.marks[key] = mark

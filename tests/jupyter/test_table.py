@@ -26,6 +26,8 @@ from rxmps3.jupyter.text import to_text
 from rxmps3.jupyter.viewmodel import Message
 from rxmps3.model.entries import ContentObject
 from rxmps3.model.valuetext import Blob
+from rxmps3.storage import MemoryStorage
+from rxmps3.testing import FaultyStorage, offline
 from tests.mutating import Mutant
 
 
@@ -200,13 +202,13 @@ async def test_a_prefix_says_who_wrote_when_and_what_is_pending() -> None:
         assert page.rows["t/2"][2] > 1e9
         receipt = db.put("t/3", {"x": 9})
         page.model.flush()
-        assert page.rows["t/3"][3] is True
+        assert page.rows["t/3"][1:] == ["ana", 0, True], "as soon as it is shown"
         await receipt
         await frame()
         assert page.rows["t/3"][1::2] == ["ana", False]
         taken_back = db.patch("t/2", {"x": 6})
         page.model.flush()
-        assert page.rows["t/2"][1:] == ["", 0, True]
+        assert page.rows["t/2"][1:] == ["ana", 0, True]
         taken_back.cancel()
         await frame()
         assert page.rows["t/2"][::3] == [{"x": 5}, False]
@@ -214,6 +216,26 @@ async def test_a_prefix_says_who_wrote_when_and_what_is_pending() -> None:
         await db.delete("t/1")
         await frame()
         assert page.keys == ["t/2", "t/3"]
+        page.model.dispose()
+
+
+async def test_a_write_that_an_earlier_process_left_is_of_who_made_it(tmp_path: Path) -> None:
+    storage = FaultyStorage(MemoryStorage())
+    local = tmp_path / "local"
+    async with rxmps3.connect(storage, by="ana", poll=0.05, local=local) as db:
+        await db.put("t/1", 1)
+        storage.plan = [offline()]
+        db.put("t/2", 2)
+        await db.put("t/3", 3).stored
+    async with rxmps3.connect(storage, by="bob", poll=0.05, local=local) as db:
+        page = Page(model_of(db, "t/"))
+        await frame()
+        page.ask()
+        assert db.by == "bob"
+        assert page.rows["t/2"][1:] == ["ana", 0, True]
+        storage.plan = ()
+        await until(lambda: page.rows["t/2"][2] > 0)
+        assert page.rows["t/2"][1::2] == ["ana", False]
         page.model.dispose()
 
 
