@@ -18,6 +18,7 @@ from reactivex import Subject
 
 import rxmps3
 import rxmps3.blocking
+from rxmps3.errors import Unavailable
 from rxmps3.jupyter import people, viewmodel
 from rxmps3.jupyter.forms import ControlsModel, controls
 from rxmps3.jupyter.inspecting import InspectorModel, inspector
@@ -215,6 +216,41 @@ async def test_a_timeline_shows_what_there_was_and_what_changed_it() -> None:
         page.ask("go", at=-5)
         await page.until(lambda: page.state["at"] == 0)
         assert page.state["moment"]["keys"] == []
+        page.model.dispose()
+
+
+async def test_a_timeline_says_where_it_was_asked_to_go_before_it_is_there(mutant: Mutant) -> None:
+    async with rxmps3.connect("memory:views-aim", by="ana", poll=0.05) as db:
+        for n in range(6):
+            await db.put("n", n)
+        page = Page(TimelineModel(db, "", asyncio.get_running_loop()))
+        await page.until(lambda: page.state["at"] == 6)
+        read: list[int] = []
+        held = asyncio.Event()
+        moment = TimelineModel._moment
+
+        async def slow(self: TimelineModel, at: int) -> Any:
+            read.append(at)
+            await held.wait()
+            if at == 1:
+                raise Unavailable("the bucket is out of reach")
+            return await moment(self, at)
+
+        mutant.replace(TimelineModel._moment, slow)
+        page.ask("go", at=5)
+        await page.until(lambda: read == [5])
+        for at in (4, 3, 2):
+            page.ask("go", at=at)
+            assert (page.state["aim"], page.state["at"]) == (at, 6)
+        held.set()
+        await page.until(lambda: page.state["at"] == 5)
+        assert page.state["aim"] == 2
+        await page.until(lambda: page.state["at"] == 2)
+        assert read == [5, 2], "what was asked for last, and nothing between"
+        page.ask("go", at=1)
+        assert page.state["aim"] == 1
+        await page.until(lambda: page.state["problem"] != "")
+        assert (page.state["aim"], page.state["at"]) == (2, 2), "where it has stayed"
         page.model.dispose()
 
 
