@@ -287,6 +287,28 @@ async def test_a_large_value_is_its_size_until_somebody_looks_at_it() -> None:
         page.model.dispose()
 
 
+async def test_named_columns_are_read_of_values_of_any_size() -> None:
+    async with (
+        rxmps3.connect("memory:table-named", by="ana", poll=0.05) as db,
+        rxmps3.connect("memory:table-named", by="bob", poll=0.05, shared=False) as other,
+    ):
+        for n in range(3):
+            await other.put(f"t/{n}", {"title": f"book {n}", "text": "b" * 400_000})
+        await other.put("t/film", Blob(b"f" * 400_000, "video/mp4"))
+        await db.refresh()
+        for columns, asked in ((None, 0), (["value"], 0), (["title", "value"], 3)):
+            before = db.cost.value.rooms["values"].gets
+            model = TableModel(db, "t/", columns, None, "", 1000, asyncio.get_running_loop())
+            page = Page(model)
+            await until(lambda model=model: model.state["loaded"])
+            page.ask()
+            assert page.keys == ["t/0", "t/1", "t/2", "t/film"]
+            assert db.cost.value.rooms["values"].gets - before == asked
+            assert page.shown("title") == (["book 0", "book 1", "book 2", None] if asked else [None] * 4)
+            assert page.shown("value")[3] == ["400 kB of video/mp4", True, ""]
+            model.dispose()
+
+
 async def test_a_value_that_is_gone_keeps_no_other_from_the_table(tmp_path: Path) -> None:
     async with rxmps3.connect(f"file:{tmp_path}/db", by="ana", poll=0.05) as db:
         await db.put("t/gone", ["a" * 300_000, 1])
