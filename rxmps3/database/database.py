@@ -680,6 +680,11 @@ class Database(BoundToProcess):
         return self._replica.manifest
 
     @property
+    def by(self) -> str:
+        """The name that its writes are recorded with; "" if `connect` was given none."""
+        return self._replica.options.by
+
+    @property
     def protocol(self) -> ProtocolName:
         """The protocol of the manifest's log; the expected one while the manifest does not exist."""
         return self._replica.protocol

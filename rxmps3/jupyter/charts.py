@@ -12,6 +12,7 @@ from typing import Any, Literal, cast, get_args
 import traitlets
 
 from rxmps3.errors import InvalidOption
+from rxmps3.jupyter.entry_rows import EntryRows, has_fields
 from rxmps3.jupyter.frames import DEFAULT_FPS, checked_fps, kernel_loop
 from rxmps3.jupyter.ordering import place_of
 from rxmps3.jupyter.sources import VALUE, follow, is_database, row_of
@@ -65,13 +66,18 @@ class ChartModel(ViewModel):
         self._added: dict[str, list[tuple[float, float]]] = {}
         self._points: dict[str, dict[str, tuple[Any, float]]] = {}
         self._touched: set[str] = set()
-        self._source, subscription = follow(source, prefix, self, "chart", x)
-        self.owns(subscription)
+        if is_database(source):
+            self._source = rows = EntryRows(source, prefix, self, has_fields)
+            self.owns(rows.follow())
+        else:
+            self._source, subscription = follow(source, prefix, self, "chart", x)
+            self.owns(subscription)
         self.flush()
 
     def take(self) -> None:
         now = self._clock.now().timestamp()
-        for key in sorted(self._source.take()):
+        self._source.take()
+        for key in sorted(self._source.moved):
             row = row_of(self._source.values[key]) if key in self._source.values else {}
             if self._over_time:
                 for name, number in self._numbers(key, row).items():
@@ -145,11 +151,11 @@ class ChartModel(ViewModel):
         if self._source.ended:
             self.set("ended", True)
         failed = self._source.ended not in ("", "closed", "completed")
-        self.set("problem", self._source.ended if failed else self._lack())
+        self.set("problem", self._source.ended if failed else self._source.trouble or self._lack())
 
     def _lack(self) -> str:
         """Why there is nothing to draw although there are rows; "" otherwise."""
-        if not self._source.values or self._series or any(self._points.values()):
+        if not self._source.loaded or not self._source.values or self._series or any(self._points.values()):
             return ""
         numbers = "number" if self._y is None else f"number in {' or '.join(map(repr, self._y))}"
         return f"nothing to draw: no row has a {numbers}" + (f" and a value in {self._x!r}" if self._x else "")
@@ -230,7 +236,7 @@ def chart(
     Args:
         source: a database, a key, or an Observable of numbers, of records, or of anything `table` accepts. A mapping
             with a field ``x`` is a record, so a key that holds one draws a point for each of its values.
-        prefix: the keys of the database to draw.
+        prefix: the keys of the database to draw. All their values are read, whatever their size, but bytes.
         x: the field on the x axis: numbers, datetimes or texts.
         y: the fields on the y axis; by default all numeric fields.
         kind: ``"line"``, ``"bar"`` or ``"spark"``.

@@ -1,10 +1,10 @@
-"""The rows of a table of a database: without the large values, which are downloaded once somebody looks at them."""
+"""The rows of a database for tables and charts, without the large values that these do not need."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from reactivex.abc import DisposableBase
@@ -16,12 +16,12 @@ from rxmps3.jupyter.text import size_text
 from rxmps3.jupyter.values import visible
 from rxmps3.jupyter.viewmodel import ViewModel
 from rxmps3.model import valuetext
-from rxmps3.model.entries import Entry, Inline
+from rxmps3.model.entries import ContentObject, Entry, Inline
 from rxmps3.model.missing import MISSING
 from rxmps3.model.state import View
 from rxmps3.runtime.clock import SystemClock, spawn
 
-__all__ = ["EntryRows", "Large"]
+__all__ = ["EntryRows", "Large", "has_fields", "is_small"]
 
 MOST_READ = 256 * 1024
 """Bytes of a value in an object of its own that is read to be shown; a larger one is read once it is asked for."""
@@ -46,24 +46,35 @@ class Large:
         return f"({self.text}, not loaded)"
 
 
+def is_small(content: ContentObject) -> bool:
+    """Whether it is read to be shown."""
+    return content.size <= MOST_READ
+
+
+def has_fields(content: ContentObject) -> bool:
+    """Whether it may have fields or be a number: all but bytes."""
+    return content.media is None
+
+
 class EntryRows(Rows):
     """The rows under a prefix of a database, as its view has them.
 
-    A value of at most 256 KiB is read to be shown, a larger one by ``look``.
+    Args:
+        needs: whether a value in an object of its own is read at once; others are read by ``look``.
     """
 
-    def __init__(self, db: Any, prefix: str, model: ViewModel) -> None:
+    def __init__(self, db: Any, prefix: str, model: ViewModel, needs: Callable[[ContentObject], bool]) -> None:
         super().__init__()
         self._db = db
         self._prefix = prefix
         self._model = model
+        self._needs = needs
         self._blocking = not inspect.iscoroutinefunction(db.get)
         self._view: View | None = None
         self._next: View | None = None
         self._wanted: dict[str, Entry] = {}  # whose values are to be read
         self._reading: asyncio.Task[None] | None = None
         self._versions: list[Any] = []
-        self._said = ""
         self._clock = SystemClock()
 
     def follow(self) -> DisposableBase:
@@ -106,7 +117,11 @@ class EntryRows(Rows):
             self._read({key: entry})
 
     def mark(self, key: str) -> Mark:
-        return Mark() if key in self.pending else super().mark(key)  # that of what the pending write replaces
+        if key not in self.pending:
+            return super().mark(key)  # else it is that of what the pending write replaces
+        waiting = None if self._view is None else self._view.pending_on(key)
+        by = None if waiting is None else waiting.write.by
+        return Mark(self._db.by if by is None else by)
 
     # -- what is heard ---------------------------------------------------------------------------------------
 
@@ -146,7 +161,7 @@ class EntryRows(Rows):
             for key in differing:
                 self.marks.pop(key, None)
             keys = {*differing, *old.overlay, *view.overlay}
-        small: dict[str, Entry] = {}
+        needed: dict[str, Entry] = {}
         for key in keys:
             if not key.startswith(self._prefix):
                 continue
@@ -163,11 +178,11 @@ class EntryRows(Rows):
                 self._wanted.pop(key, None)
                 if isinstance(entry.content, Inline):
                     self._set(key, valuetext.decode(entry.content.text, f"key {key!r}"), changed)
-                elif entry.content.size > MOST_READ:
-                    self._set(key, Large(entry), changed)
+                elif self._needs(entry.content):
+                    needed[key] = entry
                 else:
-                    small[key] = entry
-        self._read(small)
+                    self._set(key, Large(entry), changed)
+        self._read(needed)
         self.loaded = self.loaded or not self._wanted
 
     # -- reading ---------------------------------------------------------------------------------------------
@@ -216,7 +231,7 @@ class EntryRows(Rows):
 
     def _say(self, problem: str) -> None:
         """Show a problem; "" if it is over."""
-        if problem or self._model.state["problem"] == self._said:
+        if problem or self._model.state["problem"] == self.trouble:
             self._model.set("problem", problem)
             self._model.wake()
-        self._said = problem
+        self.trouble = problem

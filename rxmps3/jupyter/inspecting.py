@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 from collections import deque
+from contextlib import aclosing
 from typing import Any
 
 import traitlets
 from reactivex import operators as ops
 
+from rxmps3.database.past.history import changed_keys
+from rxmps3.database.past.past import Past, states_after
 from rxmps3.errors import Error, InvalidOption
 from rxmps3.jupyter.frames import kernel_loop
 from rxmps3.jupyter.sources import is_database
-from rxmps3.jupyter.text import short
+from rxmps3.jupyter.text import short, size_text
 from rxmps3.jupyter.values import visible
 from rxmps3.jupyter.viewmodel import ViewModel
 from rxmps3.jupyter.widget import Widget
+from rxmps3.model.entries import ContentObject
 from rxmps3.model.missing import MISSING
+from rxmps3.model.state import View
+from rxmps3.runtime.clock import spawn
 
 __all__ = ["InspectorModel", "InspectorView", "inspector"]
 
@@ -39,8 +46,8 @@ class InspectorModel(ViewModel):
     ``time``, ``keys``, ``more``), ``pending`` (version, stage and keys), ``total``.
 
     A page sends ``children`` with a ``path`` (what follows it up to the next ``/``), ``find`` with a ``text``, and
-    ``watch`` with a ``key``, and receives messages of the same kinds. Changed keys are announced by ``touched`` with
-    ``keys``.
+    ``watch`` with a ``key``, and receives messages of the same kinds, and ``value``: its JSON as ``text``, or of bytes
+    their size and type as ``bytes``. Changed keys are announced by ``touched`` with ``keys``.
     """
 
     view = "inspector"
@@ -52,12 +59,13 @@ class InspectorModel(ViewModel):
         self._earlier: list[dict[str, Any]] = []
         self._touched: set[str] = set()
         self._watched: dict[str, str] = {}
+        self._view: View | None = None
         self.owns(db.versions.subscribe(self._version))
-        self.owns(db.changes("").subscribe(self._changed))
+        self.owns(db.states.subscribe(self._seen))
         self.owns(db.pending.subscribe(self._moved))
         self.owns(db.status.subscribe(self._moved))
         self.follow_status(db.status)
-        self._read_earlier()
+        self._reading = spawn(self._read_earlier(), "rxmps3 inspector")
         self._timer = loop.call_later(1, self._tick)
         self.wake()
 
@@ -69,25 +77,33 @@ class InspectorModel(ViewModel):
 
     def dispose(self) -> None:
         self._timer.cancel()
+        self._reading.cancel()
         super().dispose()
 
-    def _read_earlier(self) -> None:
+    async def _read_earlier(self) -> None:
         """The last versions before now, if the log keeps its past; else none."""
         last = self.db.states.value.confirmed.version
         if not last.isdecimal():
             return
         begin = max(0, int(last) - EARLIER_VERSIONS)
 
-        def version(changes: Any) -> None:
-            keys = [[change.key, change.after is MISSING] for change in changes]
-            by = changes[0].by if changes else ""
-            self._earlier.append(_line(str(begin + len(self._earlier) + 1), by, 0, keys))
-            self.wake()
+        async def read(before: Past) -> None:
+            async with aclosing(states_after(before, int(last))) as following:
+                async for state in following:
+                    keys = [[key, key not in state.entries] for key in changed_keys(before, state)]
+                    time = state.date.timestamp() if state.date is not None else 0
+                    self._earlier.append(_line(str(begin + len(self._earlier) + 1), state.by, time, keys))
+                    before = state
 
-        def not_kept(_: Exception) -> None:
-            """The log is shown from now on, then."""
-
-        self.owns(self.db.replay(begin, int(last), speed=None).subscribe(version, on_error=not_kept))
+        try:
+            if inspect.iscoroutinefunction(self.db.at):
+                await read(await self.db.at(begin))
+            else:
+                past = await asyncio.to_thread(self.db.at, begin)
+                await asyncio.to_thread(past._portal.call, "at", lambda: read(past.past))
+        except (Error, ValueError):
+            return  # the log is shown from now on, then
+        self.wake()
 
     def _version(self, version: Any) -> None:
         if not hasattr(version, "writes"):
@@ -102,8 +118,14 @@ class InspectorModel(ViewModel):
     def _moved(self, _: Any) -> None:
         self.wake()
 
-    def _changed(self, change: Any) -> None:
-        self._touched.add(change.key)
+    def _seen(self, view: View) -> None:
+        """Note which keys are not as before, without the values: only that of a key that is watched is shown."""
+        old, self._view = self._view, view
+        if old is None:
+            return
+        tops = {*old.overlay, *view.overlay}
+        own = {key for key in tops if old.overlay.get(key) != view.overlay.get(key)}
+        self._touched |= own.union(old.confirmed.entries.cells.differing(view.confirmed.entries.cells))
         self.wake()
 
     def show(self) -> None:
@@ -167,30 +189,37 @@ class InspectorModel(ViewModel):
         return {"path": path, "entries": entries, "more": max(0, len(below) - MOST_CHILDREN)}
 
     def _tell_value(self, page: str, key: str) -> None:
-        """Send a value as soon as it is loaded."""
+        """Send a value as soon as it is loaded; of bytes, which are no text, what the log says of them."""
 
-        def tell(value: Any) -> None:
+        def say(text: str | None, **more: Any) -> None:
             view = self.db.states.value
             entry = view.look_up(key)
-            text = (
-                None
-                if value is MISSING or entry is None
-                else json.dumps(value, ensure_ascii=False, indent=2, default=repr)
-            )
             said = {
                 "kind": "value",
                 "view": page,
                 "key": key,
-                "text": None if text is None else short(text, MOST_CHARACTERS),
+                "text": text,
                 "version": "" if entry is None else entry.version,
-                "size": None if text is None else len(text.encode()),
                 "pending": view.is_pending(key),
+                **more,
             }
             self.call(lambda: self.send(said))
+
+        def tell(value: Any) -> None:
+            there = value is not MISSING and self.db.states.value.look_up(key) is not None
+            text = json.dumps(value, ensure_ascii=False, indent=2, default=repr) if there else None
+            say(
+                None if text is None else short(text, MOST_CHARACTERS),
+                size=None if text is None else len(text.encode()),
+            )
 
         def closed(_: Exception) -> None:
             """There is no first value of what has completed."""
 
+        entry = self.db.states.value.look_up(key)
+        if entry is not None and isinstance(entry.content, ContentObject) and entry.content.media is not None:
+            say(None, bytes=f"{size_text(entry.content.size)} of {entry.content.media}")
+            return
         try:
             self.db.observe(key, MISSING).pipe(ops.first()).subscribe(tell, on_error=closed)
         except Error as error:

@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
 from reactivex import Observable
-from reactivex import operators as ops
 from reactivex.abc import DisposableBase
-from reactivex.disposable import CompositeDisposable
 
 from rxmps3.errors import InvalidOption
 from rxmps3.jupyter.values import fields_of, frame_rows, plain
@@ -47,20 +45,27 @@ class Rows:
     """The current rows by key; changes are collected once per frame.
 
     ``take`` is called on the view model's loop; items arrive on any thread and are queued for it.
+
+    Attributes:
+        moved: the keys whose values the last ``take`` has set or removed.
+        trouble: why values are missing, if any are.
     """
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
         self.marks: dict[str, Mark] = {}
         self.pending: frozenset[str] = frozenset()
+        self.moved: set[str] = set()
         self.loaded = False
         self.ended = ""
+        self.trouble = ""
         self._queue: deque[tuple[str, Any]] = deque()
         self._records = 0
 
     def take(self) -> set[str]:
         """Apply the queued items; returns the keys whose rows may look different."""
         changed: set[str] = set()
+        self.moved = set()
         while self._queue:
             kind, what = self._queue.popleft()
             getattr(self, f"_take_{kind}")(what, changed)
@@ -103,8 +108,9 @@ class Rows:
 
     def _take_version(self, version: Any, changed: set[str]) -> None:
         """A version of the log: writer and time."""
-        mark = Mark(version.by, version.time.timestamp() if version.time is not None else 0.0)
+        at = version.time.timestamp() if version.time is not None else 0.0
         for write in version.writes:
+            mark = Mark(version.by if write.by is None else write.by, at)
             for key in write.update:
                 if key in self.values:
                     self.marks[key] = mark
@@ -119,6 +125,7 @@ class Rows:
 
     def _set(self, key: str, value: Any, changed: set[str]) -> None:
         changed.add(key)
+        self.moved.add(key)
         if value is MISSING:
             self.values.pop(key, None)
             self.marks.pop(key, None)
@@ -156,13 +163,14 @@ def _key_of(key: Any) -> str:
 def follow(
     source: Any, prefix: str, model: ViewModel, operation: str, field: str | None = None
 ) -> tuple[Rows, DisposableBase]:
-    """Follow a database's keys under a prefix, or an Observable.
+    """Follow an Observable.
 
     Args:
-        field: a mapping of an Observable that has this field is a record, and no mapping of keys to values.
+        prefix: what the caller was given as such; only a database has one.
+        field: a mapping that has this field is a record, and no mapping of keys to values.
 
     Raises:
-        InvalidOption: the source is neither.
+        InvalidOption: the source is no Observable.
     """
     rows = Rows()
 
@@ -170,8 +178,6 @@ def follow(
         rows.put(kind, what)
         model.wake()
 
-    if is_database(source):
-        return rows, _of_database(source, prefix, told)
     if prefix:
         raise InvalidOption("a prefix needs a database", operation=operation, remedy=f'{operation}(db, "{prefix}")')
     if not isinstance(source, Observable):
@@ -179,35 +185,6 @@ def follow(
             f"{source!r} is neither a database nor an Observable", operation=operation, remedy=f"try {operation}(db)"
         )
     return rows, _of_observable(cast("Observable[Any]", source), told, field)
-
-
-def _of_database(db: Any, prefix: str, told: Any) -> DisposableBase:
-    def pending(receipts: Any) -> None:
-        told("pending", frozenset(key for receipt in receipts for key in receipt.keys if key.startswith(prefix)))
-
-    def version(version: Any) -> None:
-        if hasattr(version, "writes"):
-            told("version", version)
-
-    def changed(change: Any) -> None:
-        told("deltas", (change,))
-
-    def whole(values: Any) -> None:
-        told("whole", values)
-
-    def ended() -> None:
-        told("end", "closed")
-
-    def closed_before(_: Exception) -> None:
-        """There is no first value of what has completed."""
-
-    # The changes first: what happens before the whole is there is in it, and putting it on top changes nothing.
-    return CompositeDisposable(
-        db.changes(prefix).subscribe(changed, on_completed=ended),
-        db.observe_prefix(prefix).pipe(ops.first()).subscribe(whole, on_error=closed_before),
-        db.versions.subscribe(version),
-        db.pending.subscribe(pending),
-    )
 
 
 def _of_observable(source: Observable[Any], told: Any, field: str | None) -> DisposableBase:

@@ -15,7 +15,7 @@ from reactivex import Observable
 from reactivex.subject import BehaviorSubject
 
 from rxmps3.errors import Error, InvalidOption, Unsupported
-from rxmps3.jupyter.entry_rows import EntryRows, Large
+from rxmps3.jupyter.entry_rows import EntryRows, Large, has_fields, is_small
 from rxmps3.jupyter.frames import DEFAULT_FPS, checked_fps, kernel_loop
 from rxmps3.jupyter.ordering import KEY, Ask, Order
 from rxmps3.jupyter.sources import VALUE, follow, if_rejected, is_database, row_of
@@ -23,6 +23,7 @@ from rxmps3.jupyter.text import to_text
 from rxmps3.jupyter.values import visible
 from rxmps3.jupyter.viewmodel import ViewModel
 from rxmps3.jupyter.widget import Widget
+from rxmps3.model.entries import ContentObject
 
 __all__ = ["Edit", "TableModel", "TableView", "field_writer", "table"]
 
@@ -86,7 +87,12 @@ class TableModel(ViewModel):
         self._orders: dict[Ask, Order] = {}
         self._shown: dict[str, _Page] = {}
         if is_database(source):
-            self._source = rows = EntryRows(source, prefix, self)
+            fields = any(name != VALUE for name in columns or ())
+
+            def needs(content: ContentObject) -> bool:
+                return is_small(content) or (fields and has_fields(content))
+
+            self._source = rows = EntryRows(source, prefix, self, needs)
             self.owns(rows.follow())
         else:
             self._source, subscription = follow(source, prefix, self, "table")
@@ -328,8 +334,9 @@ def table(
     A row is a key; its columns are the fields of its value, or ``value`` if it has none. A page holds only its visible
     rows and receives only those that change, so 100,000 rows are fine. Click a heading to sort; type below it to filter
     (``>3``, ``!=done``, or a part of the text); double-click or press Enter to edit; click rows to select them. Of a
-    value of more than 256 KiB in an object of its own it shows the size, until a double-click or Enter downloads it.
-    The table lives as long as a view of `live` does.
+    value of more than 256 KiB in an object of its own a table of a database shows the size, until a double-click or
+    Enter downloads it; if ``columns`` names fields, all but bytes is read for them. The table lives as long as a view
+    of `live` does.
 
     Args:
         source: a database; or an Observable of mappings from keys to values, of lists of records, of data frames, or of

@@ -72,10 +72,11 @@ class _States(Subject[Mapping[str, Any]]):
 class TimelineModel(ViewModel):
     """A position in the log, and the state there.
 
-    States: ``first`` and ``last``, the available log versions; ``at``, the one shown; ``following``, whether it stays
-    at the end; ``playing``; ``speed``, versions a second; ``moment``, of the version shown: ``by``, ``date`` (seconds
-    since 1970), ``changes`` (key, before, after), ``keys`` (key and value), ``total``. A value is a text, or, where it
-    is in an object of its own that nobody has looked at, ``{"large": "3.2 MB", "version": …}``.
+    States: ``first`` and ``last``, the available log versions; ``at``, the one shown; ``aim``, the one asked for last,
+    which is shown once it has been read; ``following``, whether it stays at the end; ``playing``; ``speed``, versions a
+    second; ``moment``, of the version shown: ``by``, ``date`` (seconds since 1970), ``changes`` (key, before, after),
+    ``keys`` (key and value), ``total``. A value is a text, or, where it is in an object of its own that nobody has
+    looked at, ``{"large": "3.2 MB", "version": …}``.
 
     Pages send ``go`` (with ``at``), ``follow``, ``play`` (with ``speed``), ``pause`` and ``look`` (with ``key`` and
     ``version``), which downloads a large value. While no page shows it and nobody observes ``shown``, it reads nothing,
@@ -86,8 +87,8 @@ class TimelineModel(ViewModel):
 
     def __init__(self, db: Any, prefix: str, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
-            loop, 20, first=0, last=0, at=0, following=True, playing=False, speed=2.0, moment=None, prefix=prefix,
-            title=prefix or db.name,
+            loop, 20, first=0, last=0, at=0, aim=0, following=True, playing=False, speed=2.0, moment=None,
+            prefix=prefix, title=prefix or db.name,
         )  # fmt: skip
         self.shown = _States(lambda: self.call(self._show_all))
         self._db = db
@@ -138,7 +139,7 @@ class TimelineModel(ViewModel):
         elif kind == "play":
             self.set("speed", min(max(float(message.get("speed") or 2), 0.1), FASTEST))
             self.set("following", False)
-            if self.state["at"] >= self.state["last"]:
+            if self.state["aim"] >= self.state["last"]:
                 self._go(self.state["first"])
             self.set("playing", True)
             self._woken.set()
@@ -155,6 +156,7 @@ class TimelineModel(ViewModel):
 
     def _go(self, at: int) -> None:
         self._wanted = at
+        self.set("aim", at)
         self._woken.set()
 
     def dispose(self) -> None:
@@ -249,6 +251,8 @@ class TimelineModel(ViewModel):
             self.set("at", at)
             self.set("moment", moment)
             self.shown.show(values)
+        if self._wanted is None:
+            self.set("aim", self.state["at"])
 
     async def _moment(self, at: int) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
         """What pages show of a version; and the whole state, if anybody observes it."""
@@ -331,6 +335,7 @@ class TimelineView(Widget[TimelineModel]):
     first = traitlets.Any().tag(sync=True)
     last = traitlets.Any().tag(sync=True)
     at = traitlets.Any().tag(sync=True)
+    aim = traitlets.Any().tag(sync=True)
     following = traitlets.Any().tag(sync=True)
     playing = traitlets.Any().tag(sync=True)
     speed = traitlets.Any().tag(sync=True)

@@ -466,6 +466,7 @@ class Beside:
     scheduler = property(lambda self: self.blocking.scheduler)
     key_limit = property(lambda self: self.blocking.key_limit)
     name = property(lambda self: self.blocking.name)
+    by = property(lambda self: self.blocking.by)
     protocol = property(lambda self: self.blocking.protocol)
 
     def manifest(self, name: str) -> Beside:

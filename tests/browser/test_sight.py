@@ -203,6 +203,7 @@ async def test_states_are_seen_without_our_colours_and_with_contrast(
             with seen_to_change(chrome, "#timeline .rx-bar", 60, "a pressed button, and a slider"):
                 ask("models.timeline.send({kind: 'go', at: 5, view: 'x'})")
                 wait(chrome, "document.querySelector('#timeline .rx-place').innerText === '5 / 21'")
+                wait(chrome, "document.querySelector('#timeline [aria-busy=false]')")
             touched = "document.querySelector('#timeline .rx-touched')"
             with seen_to_change(chrome, "#timeline .rx-then", 300, "a key that the version changed"):
                 wait(chrome, f"{touched} !== null")

@@ -25,6 +25,7 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
 
 import rxmps3
 from rxmps3.runtime.clock import SystemClock
@@ -86,10 +87,30 @@ class Film:
         self._milliseconds.append(milliseconds)
 
     def save(self, path: Path) -> None:
-        first, *others = [frame.quantize(96) for frame in self._frames]
+        first, *others = self._in_few_colours()
         first.save(path, save_all=True, append_images=others, duration=self._milliseconds, loop=0, optimize=True)
         if PICTURES is not None:
             shutil.copy(path, ROOT / PICTURES)
+
+    def _in_few_colours(self, weight: int = 400) -> list[Image.Image]:
+        """The frames in the same 256 colours.
+
+        Args:
+            weight: each colour counts as if there were so many more pixels of it: a small spot keeps its own.
+        """
+        width, height = self._frames[0].size
+        end = height * len(self._frames)
+        film = Image.new("RGB", (width, end))
+        for number, frame in enumerate(self._frames):
+            film.paste(frame, (0, height * number))
+        colours = sorted(colour for _, colour in film.getcolors(width * end) or ())
+        more = Image.new("RGB", (width, -(-len(colours) * weight // width)))
+        more.putdata([colour for colour in colours for _ in range(weight)])
+        both = Image.new("RGB", (width, end + more.height))
+        both.paste(film)
+        both.paste(more, (0, end))
+        few = both.quantize(256, dither=Image.Dither.NONE)
+        return [few.crop((0, top, width, top + height)) for top in range(0, end, height)]
 
 
 def test_two_windows_show_the_same_and_either_changes_it(chrome: webdriver.Chrome, tmp_path: Path) -> None:
@@ -109,10 +130,10 @@ def test_two_windows_show_the_same_and_either_changes_it(chrome: webdriver.Chrom
         wait(chrome, f"{text(chrome, '#ben .lamp')} === '{moved} %'")
         film.take(500)
 
-        colour = chrome.find_element(By.CSS_SELECTOR, "#ben select")
+        colour = Select(chrome.find_element(By.CSS_SELECTOR, "#ben select"))
         for choice in ("cold", "red", "warm"):
-            colour.send_keys(choice)
-            wait(chrome, "document.querySelector('#ana select').value === document.querySelector('#ben select').value")
+            colour.select_by_visible_text(choice)
+            wait(chrome, f"document.querySelector('#ana select').selectedOptions[0].text === '{choice}'")
             film.take(450)
 
         cell = chrome.find_elements(By.XPATH, "//*[@id='ben']//*[@role='gridcell'][.='move the slider']")[0]

@@ -687,6 +687,37 @@ async def test_numbers_are_shown_as_people_read_them_and_say_what_they_are(tmp_p
         await tab.do(lambda chrome: chrome.save_screenshot(str(tmp_path / "numbers.png")))
 
 
+async def test_presses_count_while_a_timeline_reads_a_version(tmp_path: Path, mutant: Mutant) -> None:
+    async with rxmps3.connect("memory:browser-presses", by="ana", poll=0.05) as db:
+        for n in range(12):
+            await db.put("n", n)
+        async with page_of(tmp_path, line=TimelineModel(db, "", asyncio.get_running_loop())) as tab:
+            await tab.wait("return document.querySelector('.rx-changes ins')?.textContent === '11'")
+            held = asyncio.Event()
+            moment = TimelineModel._moment
+
+            async def slow(self: TimelineModel, at: int) -> Any:
+                await held.wait()
+                return await moment(self, at)
+
+            mutant.replace(TimelineModel._moment, slow)
+            for _ in range(3):
+                await tab.click("[aria-label='One version back']")
+                await asyncio.sleep(0.1)  # until it is heard, and the version is being read
+            await tab.ask("document.querySelector('.rx-range').focus()")
+            await tab.press(Keys.ARROW_LEFT)
+            await tab.press(Keys.ARROW_LEFT, Keys.ARROW_LEFT)
+            await tab.click("[aria-label='One version forward']")
+            await asyncio.sleep(0.2)
+            assert await tab.ask("return document.querySelector('.rx-place').textContent") == "7 / 12"
+            assert await tab.ask("return document.querySelector('.rx-range').value") == "7"
+            assert await tab.ask("return document.querySelector('[aria-busy=true] .rx-changes').textContent") == "n1011"
+            held.set()
+            await tab.wait("return document.querySelector('[aria-busy=false] .rx-changes ins')?.textContent === '6'")
+            await asyncio.sleep(0.2)
+            assert await tab.ask("return document.querySelector('.rx-place').textContent") == "7 / 12"
+
+
 async def test_a_timeline_shows_a_large_value_once_its_size_is_pressed(tmp_path: Path) -> None:
     async with rxmps3.connect("memory:browser-large", by="ana", poll=0.05) as db:
         await db.put_all({"book": EVIL + "b" * 1_234_567, "n": 1})

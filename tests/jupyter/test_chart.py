@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -18,6 +18,9 @@ import rxmps3
 from rxmps3.jupyter import charts
 from rxmps3.jupyter.charts import ChartModel, chart
 from rxmps3.jupyter.viewmodel import Message
+from rxmps3.model.valuetext import Blob
+from rxmps3.storage import MemoryStorage
+from rxmps3.testing import FaultyStorage, offline
 from tests.mutating import Mutant
 
 
@@ -60,6 +63,12 @@ async def frame() -> None:
     await asyncio.sleep(0.02)
 
 
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not true():
+            await asyncio.sleep(0.02)
+
+
 async def test_over_time_each_change_is_a_point_and_only_new_points_are_sent() -> None:
     source: Subject[Any] = Subject()
     page = page_of(source)
@@ -76,6 +85,44 @@ async def test_over_time_each_change_is_a_point_and_only_new_points_are_sent() -
     assert late.series == {}
     again = Page(page.model)
     assert again.series == page.series, "a page that comes later gets what there is"
+
+
+async def test_a_chart_of_a_database_reads_what_may_be_a_number_once_and_no_bytes() -> None:
+    async with (
+        rxmps3.connect("memory:chart-large", by="ana", poll=0.05) as db,
+        rxmps3.connect("memory:chart-large", by="bob", poll=0.05, shared=False) as other,
+    ):
+        await other.put_all({"t/a": 1, "t/book": {"pages": 7, "text": "b" * 400_000}})
+        for n in range(4):
+            await other.put(f"t/film{n}", Blob(b"f" * 100_000 * (n + 1), "video/mp4"))
+        await db.refresh()
+        page = page_of(db, "t/")
+        await until(lambda: "book · pages" in page.series)
+        assert db.cost.value.rooms["values"].gets == 1
+        await other.put("t/film0", Blob(b"g" * 100_000, "video/mp4"))
+        await other.put("t/book", {"pages": 8, "text": "c" * 400_000})
+        await db.put("t/a", 2)
+        await until(lambda: page.series["book · pages"][1] == [7.0, 8.0])
+        await frame()
+        assert {name: ys for name, (_, ys) in page.series.items()} == {"a": [1.0, 2.0], "book · pages": [7.0, 8.0]}
+        assert db.cost.value.rooms["values"].gets == 2
+        page.model.dispose()
+
+
+async def test_a_chart_draws_the_rest_while_a_value_is_out_of_reach() -> None:
+    storage = FaultyStorage(MemoryStorage())
+    async with rxmps3.connect(storage, shared=False) as other:
+        await other.put_all({"t/a": 1, "t/book": {"pages": 7, "text": "b" * 400_000}})
+    async with rxmps3.connect(storage, poll=0.05) as db:
+        storage.plan = [offline()]
+        page = page_of(db, "t/", kind="bar")
+        await until(lambda: page.model.state["problem"] != "")
+        assert page.series == {"value": [["a"], [1.0]]}
+        assert "t/book" in page.model.state["problem"]
+        storage.plan = ()
+        await until(lambda: "pages" in page.series)
+        assert page.model.state["problem"] == ""
+        page.model.dispose()
 
 
 async def test_a_window_is_all_that_is_kept() -> None:

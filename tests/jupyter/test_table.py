@@ -26,6 +26,8 @@ from rxmps3.jupyter.text import to_text
 from rxmps3.jupyter.viewmodel import Message
 from rxmps3.model.entries import ContentObject
 from rxmps3.model.valuetext import Blob
+from rxmps3.storage import MemoryStorage
+from rxmps3.testing import FaultyStorage, offline
 from tests.mutating import Mutant
 
 
@@ -200,13 +202,13 @@ async def test_a_prefix_says_who_wrote_when_and_what_is_pending() -> None:
         assert page.rows["t/2"][2] > 1e9
         receipt = db.put("t/3", {"x": 9})
         page.model.flush()
-        assert page.rows["t/3"][3] is True
+        assert page.rows["t/3"][1:] == ["ana", 0, True], "as soon as it is shown"
         await receipt
         await frame()
         assert page.rows["t/3"][1::2] == ["ana", False]
         taken_back = db.patch("t/2", {"x": 6})
         page.model.flush()
-        assert page.rows["t/2"][1:] == ["", 0, True]
+        assert page.rows["t/2"][1:] == ["ana", 0, True]
         taken_back.cancel()
         await frame()
         assert page.rows["t/2"][::3] == [{"x": 5}, False]
@@ -214,6 +216,26 @@ async def test_a_prefix_says_who_wrote_when_and_what_is_pending() -> None:
         await db.delete("t/1")
         await frame()
         assert page.keys == ["t/2", "t/3"]
+        page.model.dispose()
+
+
+async def test_a_write_that_an_earlier_process_left_is_of_who_made_it(tmp_path: Path) -> None:
+    storage = FaultyStorage(MemoryStorage())
+    local = tmp_path / "local"
+    async with rxmps3.connect(storage, by="ana", poll=0.05, local=local) as db:
+        await db.put("t/1", 1)
+        storage.plan = [offline()]
+        db.put("t/2", 2)
+        await db.put("t/3", 3).stored
+    async with rxmps3.connect(storage, by="bob", poll=0.05, local=local) as db:
+        page = Page(model_of(db, "t/"))
+        await frame()
+        page.ask()
+        assert db.by == "bob"
+        assert page.rows["t/2"][1:] == ["ana", 0, True]
+        storage.plan = ()
+        await until(lambda: page.rows["t/2"][2] > 0)
+        assert page.rows["t/2"][1::2] == ["ana", False]
         page.model.dispose()
 
 
@@ -263,6 +285,28 @@ async def test_a_large_value_is_its_size_until_somebody_looks_at_it() -> None:
         await other.put("t/mine", {"title": 1})
         await until(lambda: page.rows["t/mine"][0] == {"title": 1})
         page.model.dispose()
+
+
+async def test_named_columns_are_read_of_values_of_any_size() -> None:
+    async with (
+        rxmps3.connect("memory:table-named", by="ana", poll=0.05) as db,
+        rxmps3.connect("memory:table-named", by="bob", poll=0.05, shared=False) as other,
+    ):
+        for n in range(3):
+            await other.put(f"t/{n}", {"title": f"book {n}", "text": "b" * 400_000})
+        await other.put("t/film", Blob(b"f" * 400_000, "video/mp4"))
+        await db.refresh()
+        for columns, asked in ((None, 0), (["value"], 0), (["title", "value"], 3)):
+            before = db.cost.value.rooms["values"].gets
+            model = TableModel(db, "t/", columns, None, "", 1000, asyncio.get_running_loop())
+            page = Page(model)
+            await until(lambda model=model: model.state["loaded"])
+            page.ask()
+            assert page.keys == ["t/0", "t/1", "t/2", "t/film"]
+            assert db.cost.value.rooms["values"].gets - before == asked
+            assert page.shown("title") == (["book 0", "book 1", "book 2", None] if asked else [None] * 4)
+            assert page.shown("value")[3] == ["400 kB of video/mp4", True, ""]
+            model.dispose()
 
 
 async def test_a_value_that_is_gone_keeps_no_other_from_the_table(tmp_path: Path) -> None:

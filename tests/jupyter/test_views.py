@@ -18,6 +18,7 @@ from reactivex import Subject
 
 import rxmps3
 import rxmps3.blocking
+from rxmps3.errors import Unavailable
 from rxmps3.jupyter import people, viewmodel
 from rxmps3.jupyter.forms import ControlsModel, controls
 from rxmps3.jupyter.inspecting import InspectorModel, inspector
@@ -26,6 +27,7 @@ from rxmps3.jupyter.showing import LiveModel
 from rxmps3.jupyter.text import size_text
 from rxmps3.jupyter.timelines import TimelineModel, TimelineView, timeline
 from rxmps3.jupyter.viewmodel import AWAY_AFTER, Message, ViewModel
+from rxmps3.model.valuetext import Blob
 from tests.mutating import Mutant
 
 
@@ -215,6 +217,39 @@ async def test_a_timeline_shows_what_there_was_and_what_changed_it() -> None:
         page.ask("go", at=-5)
         await page.until(lambda: page.state["at"] == 0)
         assert page.state["moment"]["keys"] == []
+        page.model.dispose()
+
+
+async def test_a_timeline_says_where_it_was_asked_to_go_before_it_is_there(mutant: Mutant) -> None:
+    async with rxmps3.connect("memory:views-aim", by="ana", poll=0.05) as db:
+        for n in range(6):
+            await db.put("n", n)
+        page = Page(TimelineModel(db, "", asyncio.get_running_loop()))
+        await page.until(lambda: page.state["at"] == 6)
+        read: list[tuple[int, int]] = []
+        held = asyncio.Event()
+        moment = TimelineModel._moment
+
+        async def slow(self: TimelineModel, at: int) -> Any:
+            read.append((at, self.state["aim"]))
+            await held.wait()
+            if at == 1:
+                raise Unavailable("the bucket is out of reach")
+            return await moment(self, at)
+
+        mutant.replace(TimelineModel._moment, slow)
+        page.ask("go", at=5)
+        await page.until(lambda: read == [(5, 5)])
+        for at in (4, 3, 2):
+            page.ask("go", at=at)
+            assert (page.state["aim"], page.state["at"]) == (at, 6)
+        held.set()
+        await page.until(lambda: page.state["at"] == 2)
+        assert read == [(5, 5), (2, 2)], "what was asked for last, and nothing between"
+        page.ask("go", at=1)
+        assert page.state["aim"] == 1
+        await page.until(lambda: page.state["problem"] != "")
+        assert (page.state["aim"], page.state["at"]) == (2, 2), "where it has stayed"
         page.model.dispose()
 
 
@@ -445,11 +480,36 @@ async def test_an_inspector_opens_a_database_step_by_step() -> None:
         assert [line["id"] for line in page.state["log"]] == ["2", "1"], "what was there before, too"
         assert page.state["log"][1]["more"] == 0
         assert page.state["log"][0]["keys"] == [["a/2/x", False]]
-        assert page.state["log"][0]["by"] == "ana"
+        assert page.state["log"][0]["by"] == page.state["log"][1]["by"] == "ana"
+        assert page.state["log"][1]["time"] > 1e9
         assert dict(page.state["counts"])["keys"] == 5
         assert dict(page.state["counts"])["requests"] > 0
         page.ask("watch", key="gone")
         await page.until(lambda: page.messages[-1]["kind"] == "value" and page.messages[-1]["text"] is None)
+        page.model.dispose()
+
+
+async def test_an_inspector_says_of_bytes_how_many_and_does_not_download_them() -> None:
+    async with (
+        rxmps3.connect("memory:views-bytes", by="ana", poll=0.05) as db,
+        rxmps3.connect("memory:views-bytes", by="eve", poll=0.05, shared=False) as other,
+    ):
+        await other.put("photo", Blob(b"p" * 900_000, "image/png"))
+        await db.refresh()
+        page = Page(InspectorModel(db, asyncio.get_running_loop()))
+        page.ask("watch", key="photo")
+        await page.until(lambda: page.messages != [])
+        said = page.messages[-1]
+        assert (said["text"], said["bytes"], said["version"]) == (
+            None,
+            "900 kB of image/png",
+            db.states.value["photo"].version,
+        )
+        await other.put("photo", "none any more")
+        await page.until(lambda: page.messages[-1].get("text") == '"none any more"')
+        await page.until(lambda: len(page.state["log"]) == 2)
+        assert [line["keys"] for line in page.state["log"]] == [[["photo", False]]] * 2
+        assert db.cost.value.rooms["values"].gets == 0, "neither for the log nor for what has changed"
         page.model.dispose()
 
 

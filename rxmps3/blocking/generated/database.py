@@ -284,6 +284,11 @@ class DatabaseDelegation:
         return self._database.name
 
     @property
+    def by(self) -> str:
+        """The name that its writes are recorded with; "" if `connect` was given none."""
+        return self._database.by
+
+    @property
     def protocol(self) -> ProtocolName:
         """The protocol of the manifest's log; the expected one while the manifest does not exist."""
         return self._database.protocol

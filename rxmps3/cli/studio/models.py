@@ -254,9 +254,11 @@ class CostModel(ViewModel):
         self.set("currency", cost.prices.currency)
         self.set("prices", cost.prices.name)
         self.set("budget", cost.state)
+        minutes = cost.seconds / 60
         self.set(
             "pace",
-            f"{cost.total.requests:,} requests in {cost.seconds / 60:,.1f} minutes; at this pace "
+            f"{cost.total.requests:,} requests in "
+            f"{f'{minutes:,.0f} minutes' if minutes >= 2 else f'{cost.seconds:.0f} seconds'}; at this pace "
             f"{cost.requests_per_hour:,.0f} an hour, {cost.per_month:,.2f} {cost.prices.currency} a month",
         )
         rooms = [_spending(room, used, cost.rooms_per_month[room]) for room, used in cost.rooms.items()]

@@ -124,7 +124,8 @@ export function render(model, el) {
 
   const drawValue = (said) => {
     keyName.replaceChildren(visible(said.key), said.pending ? h("span", { class: "rx-chip" }, "pending") : "");
-    about.textContent = said.text === null ? "There is no such key" : `${count(said.size)} bytes as shown · written by ${visible(said.version)}`;
+    const size = said.bytes ? visible(said.bytes) : said.text === null ? "" : `${count(said.size)} bytes as shown`;
+    about.textContent = size ? `${size} · version ${visible(said.version)}` : "There is no such key";
     content.replaceChildren(...(said.text === null ? [] : colored(said.text))); // itself it stays, with the focus
     content.hidden = said.text === null;
   };

@@ -10,20 +10,32 @@ export function render(model, el) {
   const title = h("div", { class: "rx-title" }, visible(model.get("title") || ""));
   life.head.prepend(title);
 
-  const act = (kind, more) => life.act(kind, more, {
+  const act = (kind, more, over = () => {}) => life.act(kind, more, {
+    done: over,
     failed(reason) {
+      over();
       drawPlace();
       life.say(`Not done: ${reason}`);
     },
   });
+  let moves = 0;
+  let mine = null; // the version that this page asked for last, until that was heard
+  const aim = () => mine ?? model.get("aim");
+  const move = (at, follow) => {
+    const own = ++moves;
+    mine = Math.min(Math.max(at, model.get("first")), model.get("last"));
+    drawPlace();
+    act("go", { at, follow }, () => {
+      if (own === moves) mine = null;
+    });
+  };
   const button = (name, label, onclick) => h("button", { class: "rx-button", type: "button", "aria-label": label, title: label, onclick }, icon(name));
   const go = (at, follow = false) => {
     stepped = true;
-    slider.value = at;
-    act("go", { at, follow });
+    move(at, follow);
   };
-  const back = button("back", "One version back", () => go(model.get("at") - 1));
-  const forward = button("forward", "One version forward", () => go(model.get("at") + 1, true));
+  const back = button("back", "One version back", () => go(aim() - 1));
+  const forward = button("forward", "One version forward", () => go(aim() + 1, true));
   const play = h("button", { class: "rx-button rx-play", type: "button", onclick: () => (model.get("playing") ? act("pause") : act("play", { speed: Number(speed.value) })) });
   const speed = h("select", { class: "rx-input", "aria-label": "Versions a second" }, SPEEDS.map((one) => h("option", { value: one, selected: one === 2 }, `${one} a second`)));
   speed.addEventListener("change", () => model.get("playing") && act("play", { speed: Number(speed.value) }));
@@ -33,8 +45,7 @@ export function render(model, el) {
   let dragging = false;
   slider.addEventListener("input", () => {
     dragging = true;
-    fillRange(slider);
-    act("go", { at: Number(slider.value), follow: true });
+    move(Number(slider.value), true);
   });
   slider.addEventListener("change", () => {
     dragging = false;
@@ -45,18 +56,18 @@ export function render(model, el) {
   const state = h("div", { class: "rx-then", role: "group", "aria-label": "What there was", tabindex: 0 });
   const said = h("div", { class: "rx-away", role: "status" });
   let stepped = false; // by a button, which says nothing of where that leads; the slider does
+  const then = h("div", { class: "rx-moments" },
+    who,
+    h("div", { class: "rx-two" },
+      h("section", {}, h("h4", {}, "What it changed"), changes),
+      h("section", {}, h("h4", {}, "What there was"), state)));
   life.body.append(
-    h("div", { class: "rx-panel rx-timeline" },
-      h("div", { class: "rx-bar" }, back, play, forward, slider, place, speed, follow),
-      who,
-      h("div", { class: "rx-two" },
-        h("section", {}, h("h4", {}, "What it changed"), changes),
-        h("section", {}, h("h4", {}, "What there was"), state))),
+    h("div", { class: "rx-panel rx-timeline" }, h("div", { class: "rx-bar" }, back, play, forward, slider, place, speed, follow), then),
     said,
   );
 
   const drawPlace = () => {
-    const [first, last, at] = [model.get("first"), model.get("last"), model.get("at")];
+    const [first, last, at] = [model.get("first"), model.get("last"), aim()];
     slider.min = first;
     slider.max = last;
     if (!dragging) slider.value = at;
@@ -65,6 +76,7 @@ export function render(model, el) {
     place.textContent = `${count(at)} / ${count(last)}`;
     enable(back, at > first);
     enable(forward, at < last);
+    then.setAttribute("aria-busy", at !== model.get("at"));
     const playing = model.get("playing");
     play.replaceChildren(icon(playing ? "pause" : "play"));
     play.setAttribute("aria-label", playing ? "Pause" : "Play");
@@ -117,7 +129,7 @@ export function render(model, el) {
       moment.total > moment.keys.length ? h("div", { class: "rx-dim" }, `and ${count(moment.total - moment.keys.length)} more`) : "",
       moment.keys.length ? "" : h("div", { class: "rx-dim" }, "No keys"),
     );
-    if (stepped) {
+    if (stepped && model.get("at") === aim()) {
       stepped = false;
       const [key] = moment.changes[0] ?? [];
       const many = moment.changed === 1 ? visible(key) : `${count(moment.changed)} keys`;
@@ -127,7 +139,7 @@ export function render(model, el) {
   };
 
   const offs = [
-    ...["first", "last", "at", "playing", "following"].map((name) => model.on(name, drawPlace)),
+    ...["first", "last", "at", "aim", "playing", "following"].map((name) => model.on(name, drawPlace)),
     model.on("moment", drawMoment),
   ];
   drawPlace();
