@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import Protocol
 
 from reactivex.abc import DisposableBase
 from reactivex.disposable import Disposable
 
-from rxmps3.model.state import EntryChange, State, Step
+from rxmps3.model.state import Changes, EntryChange, State, Step
 
 __all__ = ["Router", "Sink", "Turn"]
 
@@ -31,7 +31,7 @@ class Turn:
 class Sink(Protocol):
     """One subscription to the view."""
 
-    def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
+    def receive(self, turn: Turn, changes: Sequence[EntryChange]) -> None:
         """Receive the changes of a turn that it subscribed to; never raises."""
         ...
 
@@ -98,21 +98,32 @@ class Router:
 
     def deliver(self, turn: Turn) -> None:
         """Serve every sink that a turn concerns."""
-        concerned: dict[int, tuple[Sink, list[EntryChange]]] = {}
-        for change in turn.step.changes if self._by_key or self._by_prefix else ():
-            for sinks in self._interested(change.key):
-                for order, sink in sinks.items():
-                    if order in concerned:
-                        concerned[order][1].append(change)
-                    else:
-                        concerned[order] = (sink, [change])
+        concerned: dict[int, tuple[Sink, Sequence[EntryChange]]] = {}
+        if self._by_key or self._by_prefix:
+            asked: dict[int, tuple[Sink, list[EntryChange]]] = {}
+            for change in self._asked_for(turn.step.changes):
+                for sinks in self._interested(change.key):
+                    for order, sink in sinks.items():
+                        if order in asked:
+                            asked[order][1].append(change)
+                        else:
+                            asked[order] = (sink, [change])
+            concerned.update(asked)
         for order, sink in self._every.items():
-            concerned[order] = (sink, list(turn.step.changes))
+            concerned[order] = (sink, turn.step.changes)
         for order in sorted(concerned):
             sink, changes = concerned[order]
             sink.receive(turn, changes)
         for take in self._last:
             take(turn)
+
+    def _asked_for(self, changes: Sequence[EntryChange]) -> Sequence[EntryChange]:
+        """The changes without some that no sink has asked for."""
+        if not isinstance(changes, Changes) or "" in self._by_prefix:
+            return changes
+        by_key = self._by_key
+        keys = [key for key in changes.keys if key in by_key or (self._by_prefix and self._interested(key))]
+        return changes if len(keys) == len(changes.keys) else changes.at(keys)
 
     def _interested(self, key: str) -> list[dict[int, Sink]]:
         found = [sinks] if (sinks := self._by_key.get(key)) is not None else []
