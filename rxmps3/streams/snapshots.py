@@ -11,7 +11,7 @@ compared, and missing values are tracked by key. The first emission costs O(n).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple, cast
 
 from reactivex import Observable
@@ -29,7 +29,7 @@ from rxmps3.replica.router import Sink, Turn
 from rxmps3.streams.selection import Selection
 from rxmps3.streams.texts import Action, TextWait
 
-__all__ = ["Shown", "SnapshotSink", "Texts", "routed_to", "same_texts"]
+__all__ = ["Shown", "SnapshotSink", "Texts", "inline_texts", "routed_to", "same_texts"]
 
 Texts = SortedMap[str]
 """JSON text by key, for the present keys of a snapshot."""
@@ -86,7 +86,7 @@ class _Watched:
         self._sink = sink
         self._watch = watch
 
-    def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
+    def receive(self, turn: Turn, changes: Sequence[EntryChange]) -> None:
         self._watch(turn, self._sink.waits)
         self._sink.receive(turn, changes)
 
@@ -209,12 +209,9 @@ class SnapshotSink:
 
         All of them at once: one by one would take so long with 100,000 keys that the loop stands still.
         """
-        texts = snapshot.cells.mapped(_inline_text)
-        objects = [key for key, text in texts.items() if text is None]
-        gone = dict.fromkeys(objects, MISSING)
-        self._texts = cast("Texts", texts.update(gone))
-        self._shown = Entries(snapshot.cells.update(gone))
-        return objects
+        self._texts, objects = inline_texts(snapshot)
+        self._shown = Entries(snapshot.cells.update(dict.fromkeys(objects, MISSING))) if objects else snapshot
+        return list(objects)
 
     def stop(self) -> None:
         """Stop, cancelling any download."""
@@ -225,7 +222,7 @@ class SnapshotSink:
         """Whether it is waiting for values that are not loaded."""
         return self._target is not None
 
-    def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
+    def receive(self, turn: Turn, changes: Sequence[EntryChange]) -> None:
         if self._selection is None or turn.number <= self._since:
             return
         touched = self._selection.update(changes)
@@ -261,20 +258,22 @@ class SnapshotSink:
             self._touched = {}
             self._show(snapshot, target.texts)
 
-    def _look_up(self, target: _Target, keys: Iterable[str]) -> None:
+    def _look_up(self, target: _Target, keys: Collection[str]) -> None:
         """For these keys, record in the target which texts differ from the last emission and which are missing."""
-        cells, shown_cells = target.snapshot.cells, None if self._shown is None else self._shown.cells
+        cells = target.snapshot.cells.get_all(keys)
+        shown_cells = {} if self._shown is None else self._shown.cells.get_all(keys)
+        texts = self._texts.get_all(keys)
         for key in keys:
             target.lacking.pop(key, None)
-            cell, old = cells.get(key), None if shown_cells is None else shown_cells.get(key)
+            cell, old = cells.get(key), shown_cells.get(key)
             if isinstance(cell, str) and isinstance(old, str):
                 text = cell.rpartition("\n")[2]
-                target.texts[key] = self._texts.get(key) if old.rpartition("\n")[2] == text else text
+                target.texts[key] = texts.get(key) if old.rpartition("\n")[2] == text else text
                 continue
             entry = None if cell is None else entry_of(cell)
             shown = None if old is None else entry_of(old)
             if _same(shown or self._default, entry or self._default):
-                target.texts[key] = self._texts.get(key)
+                target.texts[key] = texts.get(key)
             elif entry is None:
                 target.texts[key] = None
             elif (text := self._replica.values.peek(entry)) is not None:
@@ -283,7 +282,7 @@ class SnapshotSink:
                 target.texts.pop(key, None)
                 target.lacking[key] = entry
 
-    def _put_on_top(self, changes: list[EntryChange]) -> None:
+    def _put_on_top(self, changes: Sequence[EntryChange]) -> None:
         """Emit own changes while waiting for a target: on top of the target if that completes it, else of the last
         emission."""
         target, selection = self._target, self._selection
@@ -307,15 +306,16 @@ class SnapshotSink:
         """Emit a snapshot; ``texts`` has the keys that may differ from the last emission."""
         self._shown = snapshot
         updates: dict[str, str | MissingType] = {}
+        known, cells = self._texts.get_all(texts), snapshot.cells.get_all(texts)
         for key, text in texts.items():
-            before = self._texts.get(key)
+            before = known.get(key)
             if text == before:
                 continue
             updates[key] = MISSING if text is None else text
             if self._differs(before, text):
                 self._unsent[key] = None
                 self._unreadable.pop(key, None)
-                cell = snapshot.cells.get(key)
+                cell = cells.get(key)
                 if isinstance(cell, Entry) and isinstance(cell.content, ContentObject) and text is not None:
                     self._check(key, text)
         self._texts = self._texts.update(updates)
@@ -404,6 +404,13 @@ def _past_of(turn: Turn, changes: Iterable[EntryChange]) -> _Past:
     past = _Past(turn.before)
     past.move_on(changes)
     return past
+
+
+def inline_texts(entries: Entries) -> tuple[Texts, dict[str, Entry]]:
+    """The texts of values in the log itself, and the other entries. No entry is made for each of the former."""
+    texts = entries.cells.mapped(_inline_text)
+    objects = {key: entries[key] for key, text in texts.items() if text is None}
+    return cast("Texts", texts.update(dict.fromkeys(objects, MISSING)) if objects else texts), objects
 
 
 def _inline_text(cell: Cell) -> str | None:
