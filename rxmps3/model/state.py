@@ -598,7 +598,8 @@ def step(view: View, event: Event) -> Step:
             def of_keys() -> dict[str, Cause]:
                 own = frozenset(settled)
                 causes: dict[str, Cause] = dict.fromkeys(sorted(keys), "remote")
-                return causes | {key: "own" for write in writes if write.id in own for key in write.update}
+                causes |= {key: "own" for write in writes if write.id in own for key in write.update}
+                return causes
 
             changes = Changes(view, after, of_keys, versions[-1].by if versions else "", versions)
             return Step(after, event, changes, tuple(Settled(id, None) for id in settled))

@@ -7,9 +7,9 @@ from itertools import count
 from typing import Protocol
 
 from reactivex.abc import DisposableBase
-from reactivex.disposable import Disposable
 
 from rxmps3.model.state import Changes, EntryChange, State, Step
+from rxmps3.operators.ending import Ending
 
 __all__ = ["Router", "Sink", "Turn"]
 
@@ -55,15 +55,7 @@ class Router:
         order, asked = next(self._order), tuple(dict.fromkeys(keys))
         for key in asked:
             self._by_key.setdefault(key, {})[order] = sink
-
-        def remove() -> None:
-            for key in asked:
-                sinks = self._by_key[key]
-                del sinks[order]
-                if not sinks:
-                    del self._by_key[key]
-
-        return Disposable(remove)
+        return _OfKeys(self._by_key, order, asked)
 
     def add_prefix(self, prefix: str, sink: Sink) -> DisposableBase:
         """Route the changes of all keys that start with ``prefix`` to a sink until disposed."""
@@ -80,7 +72,7 @@ class Router:
             if not self._prefix_lengths[length]:
                 del self._prefix_lengths[length]
 
-        return Disposable(remove)
+        return Ending(remove)
 
     def add_every(self, sink: Sink) -> DisposableBase:
         """Route every turn to a sink until disposed, with all its changes."""
@@ -90,7 +82,7 @@ class Router:
         def remove() -> None:
             del self._every[order]
 
-        return Disposable(remove)
+        return Ending(remove)
 
     def add_last(self, take: Callable[[Turn], None]) -> None:
         """Deliver every turn to this one after all other sinks."""
@@ -131,3 +123,22 @@ class Router:
             if (sinks := self._by_prefix.get(key[:length])) is not None and length <= len(key):
                 found.append(sinks)
         return found
+
+
+class _OfKeys(DisposableBase):
+    """One sink's part in the sinks of some keys, until disposed."""
+
+    __slots__ = ("_asked", "_by_key", "_order")
+
+    def __init__(self, by_key: dict[str, dict[int, Sink]], order: int, asked: tuple[str, ...]) -> None:
+        self._by_key = by_key
+        self._order = order
+        self._asked = asked
+
+    def dispose(self) -> None:
+        asked, self._asked = self._asked, ()
+        for key in asked:
+            sinks = self._by_key[key]
+            del sinks[self._order]
+            if not sinks:
+                del self._by_key[key]

@@ -12,11 +12,11 @@ compared, and missing values are tracked by key. The first emission costs O(n).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple, cast
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
-from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxmps3.errors import Corrupt, Failure
 from rxmps3.model import valuetext
@@ -24,6 +24,7 @@ from rxmps3.model.entries import Cell, ContentObject, Entries, Entry, Inline, en
 from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.sortedmap import SortedMap
 from rxmps3.model.state import EntryChange, State
+from rxmps3.operators.ending import Ending
 from rxmps3.replica import Replica
 from rxmps3.replica.router import Sink, Turn
 from rxmps3.streams.selection import Selection
@@ -67,14 +68,15 @@ def routed_to(
     Args:
         add: routes their turns to a sink.
         once_loaded: calls back when the state has been loaded.
-        replica, select, default: see `SnapshotSink`.
+        select: makes the selection from the current view.
+        replica, default: see `SnapshotSink`.
         watch: called before each turn that concerns it, with whether values of an earlier turn are being waited for.
     """
 
     def subscribe(observer: ObserverBase[Shown], _: SchedulerBase | None) -> DisposableBase:
-        sink = SnapshotSink(replica, select, default, observer)
+        sink = SnapshotSink(replica, default, observer)
         watched = sink if watch is None else _Watched(sink, watch)
-        return CompositeDisposable(add(watched), once_loaded(sink.start), Disposable(sink.stop))
+        return Ending(add(watched), once_loaded(partial(sink.start, select)), sink.stop)
 
     return Observable(subscribe)
 
@@ -119,6 +121,7 @@ class _Past:
 
 
 _NOTHING = _Past(State())
+_NO_TEXTS: Texts = SortedMap()
 
 
 class _Target:
@@ -143,7 +146,6 @@ class SnapshotSink:
 
     Args:
         replica: the view, its values and its tasks.
-        select: makes the selection from the current view.
         default: the entry used for a missing key when snapshots are compared.
         observer: receives each snapshot once its texts are loaded.
     """
@@ -155,7 +157,6 @@ class SnapshotSink:
         "_observer",
         "_past",
         "_replica",
-        "_select",
         "_selection",
         "_sent",
         "_shown",
@@ -171,19 +172,17 @@ class SnapshotSink:
     def __init__(
         self,
         replica: Replica,
-        select: Callable[[], Selection],
         default: Entry | None,
         observer: ObserverBase[Shown],
     ) -> None:
         self._replica = replica
-        self._select = select
         self._default = default
         self._observer = observer
         self._since = -1
         self._begun = False
         self._selection: Selection | None = None
         self._shown: Entries | None = None
-        self._texts: Texts = SortedMap()
+        self._texts: Texts = _NO_TEXTS
         self._touched: dict[str, None] = {}
         self._sent: Texts = self._texts
         self._unsent: dict[str, None] = {}
@@ -193,10 +192,10 @@ class SnapshotSink:
         self._newest = _NOTHING.confirmed
         self._wait = TextWait(replica, "this stream waits for it; others do not")
 
-    def start(self) -> None:
-        """Start with the current snapshot of the loaded state."""
+    def start(self, select: Callable[[], Selection]) -> None:
+        """Start with the current snapshot of the loaded state; ``select`` makes the selection from it."""
         self._since, view = self._replica.latest()
-        self._selection = self._select()
+        self._selection = select()
         snapshot = self._selection.snapshot()
         if self._default is None:
             self._touched = dict.fromkeys(self._begin_with_inline(snapshot))
