@@ -103,8 +103,7 @@ class WriteMaker:
         self._kit = kit
         self._pending = pending
         self._made = made
-        self._observer_raised = observer_raised
-        self._of_receipts = RLock()
+        self._of_receipts = self._cancel, loop.check_may_block, observer_raised, RLock()  # shared by all
 
     def check(self, values: Mapping[str, Any]) -> Planned:
         """Plan a write of these values without making it. Raises `InvalidKey`, `InvalidValue`."""
@@ -196,10 +195,7 @@ class WriteMaker:
         return Receipt(
             write.id.version,
             tuple(write.update),
-            self._cancel,
-            self._loop.check_may_block,
-            self._observer_raised,
-            self._of_receipts,
+            *self._of_receipts,
         )
 
     def _hold(self, contents: Sequence[Held]) -> tuple[ContentObject, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 from collections.abc import Iterator
@@ -121,6 +122,18 @@ async def test_a_subscription_consists_of_few_objects() -> None:
         del subscription
         assert tracked() - before < 100
         first.dispose()
+
+
+async def test_a_put_consists_of_few_objects_and_leaves_few_behind() -> None:
+    async with rxmps3.connect(MemoryStorage(), poll=3600, shared=False) as db:
+        await asyncio.gather(*(db.put(f"key/{number}", number) for number in range(200)))
+        before = tracked()
+        receipts = [db.put(f"key/{number}", number) for number in range(1000)]
+        assert tracked() - before < 14 * 1000
+        await asyncio.gather(*receipts)
+        receipts.clear()
+        await db.put("key/0", "the last turn is kept until the next one")
+        assert tracked() - before < 2 * 1000
 
 
 def ignore(value: object) -> None:
