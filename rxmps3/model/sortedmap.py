@@ -171,8 +171,8 @@ class SortedMap(Generic[V]):
             root = root.children[0]
         return SortedMap(root)
 
-    def mapped(self, function: Callable[[V], W]) -> SortedMap[W]:
-        """The same keys, each with the function of its value. O(n)."""
+    def mapped(self, function: Callable[[tuple[V, ...]], Iterable[W]]) -> SortedMap[W]:
+        """The same keys with other values, some dozens at a time: the function returns as many as it gets. O(n)."""
         return SortedMap(_mapped(self._root, function))
 
     def at(self, index: int) -> tuple[Any, V]:
@@ -395,9 +395,9 @@ def _part(node: _Node[V], low: int, high: int) -> _Node[V]:
     return _branch(tuple(parts))
 
 
-def _mapped(node: _Node[V], function: Callable[[V], W]) -> _Node[W]:
+def _mapped(node: _Node[V], function: Callable[[tuple[V, ...]], Iterable[W]]) -> _Node[W]:
     if isinstance(node, _Leaf):
-        return _Leaf(node.keys, tuple(map(function, node.values)))
+        return _Leaf(node.keys, tuple(function(node.values)))
     return _Branch(node.keys, tuple([_mapped(child, function) for child in node.children]), node.size)
 
 

@@ -338,9 +338,8 @@ class SnapshotSink:
                 error = next(iter(self._unreadable.values()))
                 self._replica.report(Failure("observe", error.object, error, "the change is skipped"))
             return
-        if not self._begun:
-            self._begun, self._unsent = True, dict.fromkeys(self._texts)
-        shown = Shown(self._texts, self._sent, self._unsent)
+        shown = Shown(self._texts, self._sent, self._unsent if self._begun else self._texts)
+        self._begun = True
         self._sent, self._unsent = self._texts, {}
         self._observer.on_next(shown)
 
@@ -407,8 +406,18 @@ def _past_of(turn: Turn, changes: Iterable[EntryChange]) -> _Past:
 
 def inline_texts(entries: Entries) -> tuple[Texts, dict[str, Entry]]:
     """The texts of values in the log itself, and the other entries. No entry is made for each of the former."""
-    texts = entries.cells.mapped(_inline_text)
-    objects = {key: entries[key] for key, text in texts.items() if text is None}
+    mixed = False
+
+    def texts_of(cells: tuple[Cell, ...]) -> list[str | None]:
+        nonlocal mixed
+        try:
+            return [cell.rpartition("\n")[2] for cell in cells]  # pyright: ignore
+        except AttributeError:  # one is an entry
+            mixed = True
+            return [_inline_text(cell) for cell in cells]
+
+    texts = entries.cells.mapped(texts_of)
+    objects = {key: entries[key] for key, text in texts.items() if text is None} if mixed else {}
     return cast("Texts", texts.update(dict.fromkeys(objects, MISSING)) if objects else texts), objects
 
 
