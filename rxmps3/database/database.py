@@ -62,6 +62,7 @@ from rxmps3.storage.metered import charged_to
 from rxmps3.streams.collection import Collection, collection_of
 from rxmps3.streams.events import Change, Reset
 from rxmps3.streams.key import Key
+from rxmps3.streams.snapshots import Texts, inline_texts
 from rxmps3.streams.stream import Live
 from rxmps3.streams.typed import codec_for
 from rxmps3.streams.views import Streams, snapshot_of, value_of
@@ -413,8 +414,9 @@ class Database(BoundToProcess):
 
         async def pages() -> AsyncIterator[Snapshot[str, Any]]:
             await self._look()
-            for page in paged(select(self._replica.view), PAGE):
-                yield snapshot_of(await self._checked_texts(page))
+            cells = select(self._replica.view).cells
+            for start in range(0, len(cells), PAGE):
+                yield snapshot_of(await self._texts_of(Entries(cells.slice(start, start + PAGE))))
                 await give_way()
 
         return PrefixRead(read, pages)
@@ -492,6 +494,11 @@ class Database(BoundToProcess):
         for key, text in (await self.read_texts(away)).items():
             values[key] = await value_of(key, text)
         return values
+
+    async def _texts_of(self, entries: Entries) -> Texts:
+        """As `_checked_texts`, without an entry made of each value that is in the log itself."""
+        texts, away = inline_texts(entries)
+        return texts.update(await self._checked_texts(away)) if away else texts
 
     async def _checked_texts(self, entries: Mapping[str, Entry]) -> dict[str, str]:
         """The texts of entries; those from objects are checked to be JSON."""

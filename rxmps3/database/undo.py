@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -57,7 +57,7 @@ class UndoActions:
 
     # -- following the view ----------------------------------------------------------------------------
 
-    def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
+    def receive(self, turn: Turn, changes: Sequence[EntryChange]) -> None:
         """Record own writes and their outcomes."""
         for event in (turn.step.event, *turn.step.then):
             if isinstance(event, Wrote):

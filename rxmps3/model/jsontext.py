@@ -71,7 +71,7 @@ def encode(value: Any, what: str = "value") -> str:
         if "integer string conversion" in str(error):
             raise _too_long(what) from None
         raise InvalidValue(f"JSON cannot express it: {error}", object=what) from None
-    if isinstance(value, (dict, list, tuple)):
+    if isinstance(value, _CONTAINERS) and not _is_flat(value):
         _check_containers(value, what)
     return text
 
@@ -360,18 +360,20 @@ def _too_long(what: str) -> InvalidValue:
 
 
 _CONTAINERS = (dict, list, tuple)
+_TEXT: frozenset[type] = frozenset({str})
+_ATOMS: frozenset[type] = frozenset({str, int, float, bool, type(None)})
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether it is an object with text as keys and nothing in containers, as most are."""
+    return (
+        value.__class__ is dict and _TEXT.issuperset(map(type, value)) and _ATOMS.issuperset(map(type, value.values()))  # pyright: ignore[reportUnknownArgumentType]
+    )
 
 
 def _check_containers(value: Any, what: str) -> None:
     """Check what `json.dumps` accepts: keys that it would convert to strings, and nesting too deep for readers."""
     level = [value]
-    if type(value) is dict:
-        flat = cast("dict[Any, Any]", value)
-        for key, part in flat.items():
-            if type(key) is not str or isinstance(part, _CONTAINERS):
-                break
-        else:
-            return
     for _ in range(MAX_DEPTH):
         below: list[Any] = []
         parts: Iterable[Any]

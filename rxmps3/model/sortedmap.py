@@ -9,7 +9,7 @@ Any two keys of a map have to be comparable by ``<``.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, takewhile
 from typing import Any, Final, Generic, TypeVar
 
@@ -118,6 +118,19 @@ class SortedMap(Generic[V]):
             return node.values[place]
         return default
 
+    def get_all(self, keys: Collection[Any]) -> dict[Any, V]:
+        """The values of those of some keys that it has. O(keys · log n), less where many of them are in one node."""
+        found: dict[Any, V] = {}
+        if len(keys) > _FEW:
+            order = sorted(keys)
+            _find(self._root, order, 0, len(order), found)
+            return found
+        for key in keys:
+            value = self.get(key, MISSING)
+            if not isinstance(value, MissingType):
+                found[key] = value
+        return found
+
     def set(self, key: Any, value: V) -> SortedMap[V]:
         """The map with one key set. O(log n)."""
         root = self._root
@@ -158,8 +171,8 @@ class SortedMap(Generic[V]):
             root = root.children[0]
         return SortedMap(root)
 
-    def mapped(self, function: Callable[[V], W]) -> SortedMap[W]:
-        """The same keys, each with the function of its value. O(n)."""
+    def mapped(self, function: Callable[[tuple[V, ...]], Iterable[W]]) -> SortedMap[W]:
+        """The same keys with other values, some dozens at a time: the function returns as many as it gets. O(n)."""
         return SortedMap(_mapped(self._root, function))
 
     def at(self, index: int) -> tuple[Any, V]:
@@ -252,6 +265,26 @@ class SortedMap(Generic[V]):
         return SortedMap.of(keys, values)
 
 
+def _find(node: _Node[V], keys: Sequence[Any], low: int, high: int, found: dict[Any, V]) -> None:
+    """Look ``keys[low:high]`` up."""
+    own = node.keys
+    if isinstance(node, _Leaf):
+        place, size, values = 0, node.size, node.values
+        for key in keys[low:high]:
+            place = bisect_left(own, key, place)
+            if place == size:
+                return
+            if not key < own[place]:
+                found[key] = values[place]
+        return
+    while low < high:
+        place = bisect_right(own, keys[low]) - 1
+        end = bisect_left(keys, own[place + 1], low, high) if place + 1 < len(own) else high
+        if place >= 0:
+            _find(node.children[place], keys, low, end, found)
+        low = end
+
+
 def _cuts(length: int) -> Iterator[tuple[int, int]]:
     """Where to split that many items into nodes of about equal size, with room to grow."""
     parts = -(-length // (MOST * 3 // 4))
@@ -306,6 +339,8 @@ def _updated(
     if low == high:
         return [node]
     if isinstance(node, _Leaf):
+        if (replaced := _with_values(node, keys[low:high], changes)) is not None:
+            return [replaced]
         merged: dict[Any, V | MissingType] = dict(zip(node.keys, node.values, strict=True))
         merged.update((key, changes[key]) for key in keys[low:high])
         left = merged if len(merged) == node.size else sorted(merged)
@@ -329,6 +364,18 @@ def _updated(
     return [_branch(tuple(children[first:last])) for first, last in _cuts_if_too_many(len(children))]
 
 
+def _with_values(node: _Leaf[V], keys: Sequence[Any], changes: Mapping[Any, V | MissingType]) -> _Leaf[V] | None:
+    """The leaf with other values of some keys, in order; None if it lacks a key or one is deleted."""
+    own, values, place = node.keys, list(node.values), 0
+    for key in keys:
+        value = changes[key]
+        place = bisect_left(own, key, place)
+        if place == node.size or key < own[place] or isinstance(value, MissingType):
+            return None
+        values[place] = value
+    return _Leaf(own, tuple(values))
+
+
 def _leaf(items: list[tuple[Any, V]]) -> _Leaf[V]:
     return _Leaf(tuple([key for key, _ in items]), tuple([value for _, value in items]))
 
@@ -348,9 +395,9 @@ def _part(node: _Node[V], low: int, high: int) -> _Node[V]:
     return _branch(tuple(parts))
 
 
-def _mapped(node: _Node[V], function: Callable[[V], W]) -> _Node[W]:
+def _mapped(node: _Node[V], function: Callable[[tuple[V, ...]], Iterable[W]]) -> _Node[W]:
     if isinstance(node, _Leaf):
-        return _Leaf(node.keys, tuple(map(function, node.values)))
+        return _Leaf(node.keys, tuple(function(node.values)))
     return _Branch(node.keys, tuple([_mapped(child, function) for child in node.children]), node.size)
 
 

@@ -90,6 +90,8 @@ class FileRef:
     content_type: str
 
 
+_JSON = frozenset({dict, list, str, int, float, bool, type(None)})
+"""The types of most values."""
 _OTHER_THAN_JSON = (FileRef, bytes, bytearray, memoryview)
 
 
@@ -113,7 +115,7 @@ def encode(value: Any, what: str = "value") -> str:
     Raises:
         InvalidValue: as `rxmps3.model.jsontext.encode`.
     """
-    if not isinstance(value, _OTHER_THAN_JSON):
+    if value.__class__ in _JSON or not isinstance(value, _OTHER_THAN_JSON):
         return jsontext.encode(value, what)
     if isinstance(value, FileRef):
         return _FILE_MARK + jsontext.encode(asdict(value), what)

@@ -8,6 +8,7 @@ from typing import Any
 
 from rxmps3.errors import InvalidValue
 from rxmps3.model import valuetext
+from rxmps3.model.entries import inline_entry
 from rxmps3.model.missing import MISSING
 from rxmps3.model.names import escape, pack_name, value_name
 from rxmps3.model.state import ContentObject, Entry, Inline, Write
@@ -22,6 +23,8 @@ MAX_UNCHECKED_KEYS = 500
 MAX_WRITE_BYTES = 8 << 20
 """The most bytes of a log entry that one write may take; readers refuse entries of twice that."""
 _ENTRY_BYTES = 300
+_ESCAPED = 13
+"""No character of a key takes more once escaped."""
 MAX_PACK_BYTES = 8 << 20
 """Several values of one write share an object, a pack. It ends with the value that makes it reach this size."""
 MAX_PACKED_BYTES = 1 << 20
@@ -48,10 +51,14 @@ def encode_values(values: Mapping[str, Any], check: Callable[[object], str]) -> 
             operation="put_all",
             remedy="split it",
         )
-    texts = {
-        check(key): None if value is MISSING else valuetext.encode(value, f"value of key {key!r:.80}")
-        for key, value in values.items()
-    }
+    encode = valuetext.encode
+    try:
+        texts = {check(key): None if value is MISSING else encode(value) for key, value in values.items()}
+    except InvalidValue:
+        for key, value in values.items():
+            if value is not MISSING:
+                encode(value, f"value of key {key!r:.80}")
+        raise
     if len(texts) > MAX_UNCHECKED_KEYS:
         check_size(texts)
     return texts
@@ -108,7 +115,11 @@ def with_new_names(write: Write, again: str) -> Write:
 
 def check_size(texts: Texts) -> None:
     """Raise `InvalidValue` if the keys of a write are so long that its log entry might not be readable."""
-    most = MAX_INLINE_PER_WRITE + sum(_ENTRY_BYTES + 6 * len(key) + len(escape(key)) for key in texts)
+    characters = sum(map(len, texts))
+    least_doubtful = MAX_INLINE_PER_WRITE + _ENTRY_BYTES * len(texts) + (6 + _ESCAPED) * characters
+    if least_doubtful <= MAX_WRITE_BYTES:
+        return
+    most = MAX_INLINE_PER_WRITE + _ENTRY_BYTES * len(texts) + 6 * characters + sum(map(len, map(escape, texts)))
     if most > MAX_WRITE_BYTES:
         raise InvalidValue(
             f"the keys of one atomic write are too long together (about {most:,} bytes in the log)",
@@ -132,7 +143,7 @@ def plan(
     their keys; every other one gets an object of its own.
     """
     if _is_all_inline(texts, inline_limit):
-        return {key: None if text is None else Entry(version, Inline(text)) for key, text in texts.items()}, []
+        return {key: None if text is None else inline_entry(version, text) for key, text in texts.items()}, []
     sizes = {key: valuetext.size_of(text) for key, text in texts.items() if text is not None}
     files = {key for key, text in texts.items() if text is not None and valuetext.file_of(text) is not None}
     inline = {key: size for key, size in sizes.items() if size <= inline_limit and key not in files}
@@ -148,7 +159,7 @@ def plan(
         if text is None:
             update[key] = None
         elif key in inline:
-            update[key] = Entry(version, Inline(text))
+            update[key] = inline_entry(version, text)
         else:
             name, offset = places.get(key) or (value_name(key, version), None)
             sha256 = "" if key in files else Inline(text).sha256  # a file is read when it is uploaded
@@ -164,9 +175,14 @@ def _is_all_inline(texts: Texts, inline_limit: int) -> bool:
     for text in texts.values():
         if text is None:
             continue
-        size = valuetext.size_of(text)
+        if text.isascii() and text >= " ":
+            size = len(text)  # JSON begins with no control character
+        elif valuetext.file_of(text) is None:
+            size = valuetext.size_of(text)
+        else:
+            return False
         total += size
-        if size > inline_limit or total > MAX_INLINE_PER_WRITE or valuetext.file_of(text) is not None:
+        if size > inline_limit or total > MAX_INLINE_PER_WRITE:
             return False
     return True
 

@@ -17,6 +17,7 @@ from rxmps3.bells.attention import Spacing, Trust
 from rxmps3.bells.protocol import Rung
 from rxmps3.errors import Error, Failure, Throttled, Unavailable, unforeseen
 from rxmps3.log.protocol import Log
+from rxmps3.operators.ending import Ending
 from rxmps3.replica.bells import Bells
 from rxmps3.replica.health import Health
 from rxmps3.replica.options import Options
@@ -183,15 +184,14 @@ class Poller:
             self._start_ticking()
             if self._bells is not None:
                 self._bells.listen()
+        return Ending(self._release)
 
-        def release() -> None:
-            self._demands -= 1
-            if not self._demands:
-                self._sources.on_next(rx.never())
-                if self._bells is not None:
-                    self._bells.ignore()
-
-        return Disposable(release)
+    def _release(self) -> None:
+        self._demands -= 1
+        if not self._demands:
+            self._sources.on_next(rx.never())
+            if self._bells is not None:
+                self._bells.ignore()
 
     def share(self, options: Options) -> None:
         """Apply the options of another handle, which may ask for a faster pace."""

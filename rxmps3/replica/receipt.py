@@ -34,12 +34,14 @@ def _log_raised(name: str, error: BaseException) -> None:
 class _Milestone:
     """A one-time event with an outcome, awaitable any number of times on any loop and from any thread."""
 
+    __slots__ = ("_callbacks", "_check", "_lock", "_outcome", "_trace", "looked_at")
+
     def __init__(self, lock: threading.RLock, check: Callable[[], None]) -> None:
         self._lock = lock
         self._check = check
         self._outcome: Outcome | None = None
         self._trace: TracebackType | None = None
-        self._callbacks: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], None]] | None = None
         self.looked_at = False
 
     @property
@@ -53,14 +55,16 @@ class _Milestone:
             self._outcome = outcome
             if isinstance(outcome, Error):
                 self._trace = outcome.__traceback__
-            callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
+            callbacks, self._callbacks = self._callbacks, None
+        for callback in callbacks or ():
             callback()
 
     def on_reached(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back once it is reached, or at once if it already is; returns a function that cancels this."""
         with self._lock:
             if self._outcome is None:
+                if self._callbacks is None:
+                    self._callbacks = []
                 self._callbacks.append(callback)
                 return lambda: self._forget(callback)
         callback()
@@ -68,7 +72,7 @@ class _Milestone:
 
     def _forget(self, callback: Callable[[], None]) -> None:
         with self._lock:
-            if callback in self._callbacks:
+            if self._callbacks is not None and callback in self._callbacks:
                 self._callbacks.remove(callback)
 
     def result(self) -> str:
@@ -130,21 +134,24 @@ class Receipt(BoundToProcess):
         OutcomeUnknown: it can no longer be determined whether it was committed.
     """
 
+    __slots__ = ("_cancel", "_committed", "_observer_raised", "_stored", "keys", "version")
+
     def __init__(
         self,
         version: str,
         keys: tuple[str, ...],
-        cancel: Callable[[], bool] = lambda: False,
+        cancel: Callable[[str], bool] = lambda version: False,
         check_may_block: Callable[[], None] = refuse_on_a_loop,
         observer_raised: ObserverRaised = _log_raised,
+        lock: threading.RLock | None = None,
     ) -> None:
+        lock = threading.RLock() if lock is None else lock
         self.version = version
         self.keys = keys
         self._cancel = cancel
         self._observer_raised = observer_raised
-        self._lock = threading.RLock()
-        self._stored = _Milestone(self._lock, check_may_block)
-        self._committed = _Milestone(self._lock, check_may_block)
+        self._stored = _Milestone(lock, check_may_block)
+        self._committed = _Milestone(lock, check_may_block)
 
     @property
     def stage(self) -> Stage:
@@ -186,7 +193,7 @@ class Receipt(BoundToProcess):
         Returns:
             Whether it was cancelled; False if it is or may come to be in the log.
         """
-        taken_back = self._cancel()
+        taken_back = self._cancel(self.version)
         if taken_back:
             self._committed.looked_at = True  # who asked for it need not be told
         return taken_back

@@ -115,7 +115,7 @@ class Replica:
         self._heard = False
         self._closed = False
         self._lost: Gone | Replaced | None = None
-        self._acknowledged: deque[tuple[str, Receipt]] = deque()
+        self._acknowledged: deque[tuple[str, str, tuple[str, ...]]] = deque()  # position, version, keys
         self._saves: set[asyncio.Task[None]] = set()
         self._committing: asyncio.Task[None] | None = None
         self._storing: asyncio.Task[None] | None = None
@@ -353,7 +353,7 @@ class Replica:
         if one is None:
             return
         if settled.error is None:
-            self._acknowledged.append((self._log.position, one.receipt))
+            self._acknowledged.append((self._log.position, one.receipt.version, one.receipt.keys))
         while self._acknowledged and self._log.is_confirmed(self._acknowledged[0][0]):
             self._acknowledged.popleft()
         self._outbox_worker.wake()
@@ -375,10 +375,10 @@ class Replica:
         if not isinstance(error, (Gone, Replaced)) or self._lost is not None:
             return
         self._lost = error
-        doubtful = [one for position, one in self._acknowledged if not self._log.is_confirmed(position)]
-        error.unconfirmed = tuple(one.version for one in doubtful)
+        doubtful = [one for one in self._acknowledged if not self._log.is_confirmed(one[0])]
+        error.unconfirmed = tuple(version for _, version, _ in doubtful)
         if doubtful:
-            keys = sorted({key for one in doubtful for key in one.keys})
+            keys = sorted({key for _, _, keys in doubtful for key in keys})
             note = f"acknowledged since it was last seen to be there, and perhaps lost with it: {', '.join(keys)}"
             self._health.report(Failure("write", self._name, error, note), early=True)
         self.spawn(self._end_pending(error), "end")

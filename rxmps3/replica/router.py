@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import Protocol
 
 from reactivex.abc import DisposableBase
-from reactivex.disposable import Disposable
 
-from rxmps3.model.state import EntryChange, State, Step
+from rxmps3.model.state import Changes, EntryChange, State, Step
+from rxmps3.operators.ending import Ending
 
 __all__ = ["Router", "Sink", "Turn"]
 
@@ -31,7 +31,7 @@ class Turn:
 class Sink(Protocol):
     """One subscription to the view."""
 
-    def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
+    def receive(self, turn: Turn, changes: Sequence[EntryChange]) -> None:
         """Receive the changes of a turn that it subscribed to; never raises."""
         ...
 
@@ -55,15 +55,7 @@ class Router:
         order, asked = next(self._order), tuple(dict.fromkeys(keys))
         for key in asked:
             self._by_key.setdefault(key, {})[order] = sink
-
-        def remove() -> None:
-            for key in asked:
-                sinks = self._by_key[key]
-                del sinks[order]
-                if not sinks:
-                    del self._by_key[key]
-
-        return Disposable(remove)
+        return _OfKeys(self._by_key, order, asked)
 
     def add_prefix(self, prefix: str, sink: Sink) -> DisposableBase:
         """Route the changes of all keys that start with ``prefix`` to a sink until disposed."""
@@ -80,7 +72,7 @@ class Router:
             if not self._prefix_lengths[length]:
                 del self._prefix_lengths[length]
 
-        return Disposable(remove)
+        return Ending(remove)
 
     def add_every(self, sink: Sink) -> DisposableBase:
         """Route every turn to a sink until disposed, with all its changes."""
@@ -90,7 +82,7 @@ class Router:
         def remove() -> None:
             del self._every[order]
 
-        return Disposable(remove)
+        return Ending(remove)
 
     def add_last(self, take: Callable[[Turn], None]) -> None:
         """Deliver every turn to this one after all other sinks."""
@@ -98,21 +90,32 @@ class Router:
 
     def deliver(self, turn: Turn) -> None:
         """Serve every sink that a turn concerns."""
-        concerned: dict[int, tuple[Sink, list[EntryChange]]] = {}
-        for change in turn.step.changes if self._by_key or self._by_prefix else ():
-            for sinks in self._interested(change.key):
-                for order, sink in sinks.items():
-                    if order in concerned:
-                        concerned[order][1].append(change)
-                    else:
-                        concerned[order] = (sink, [change])
+        concerned: dict[int, tuple[Sink, Sequence[EntryChange]]] = {}
+        if self._by_key or self._by_prefix:
+            asked: dict[int, tuple[Sink, list[EntryChange]]] = {}
+            for change in self._asked_for(turn.step.changes):
+                for sinks in self._interested(change.key):
+                    for order, sink in sinks.items():
+                        if order in asked:
+                            asked[order][1].append(change)
+                        else:
+                            asked[order] = (sink, [change])
+            concerned.update(asked)
         for order, sink in self._every.items():
-            concerned[order] = (sink, list(turn.step.changes))
+            concerned[order] = (sink, turn.step.changes)
         for order in sorted(concerned):
             sink, changes = concerned[order]
             sink.receive(turn, changes)
         for take in self._last:
             take(turn)
+
+    def _asked_for(self, changes: Sequence[EntryChange]) -> Sequence[EntryChange]:
+        """The changes without some that no sink has asked for."""
+        if not isinstance(changes, Changes) or "" in self._by_prefix:
+            return changes
+        by_key = self._by_key
+        keys = [key for key in changes.keys if key in by_key or (self._by_prefix and self._interested(key))]
+        return changes if len(keys) == len(changes.keys) else changes.at(keys)
 
     def _interested(self, key: str) -> list[dict[int, Sink]]:
         found = [sinks] if (sinks := self._by_key.get(key)) is not None else []
@@ -120,3 +123,22 @@ class Router:
             if (sinks := self._by_prefix.get(key[:length])) is not None and length <= len(key):
                 found.append(sinks)
         return found
+
+
+class _OfKeys(DisposableBase):
+    """One sink's part in the sinks of some keys, until disposed."""
+
+    __slots__ = ("_asked", "_by_key", "_order")
+
+    def __init__(self, by_key: dict[str, dict[int, Sink]], order: int, asked: tuple[str, ...]) -> None:
+        self._by_key = by_key
+        self._order = order
+        self._asked = asked
+
+    def dispose(self) -> None:
+        asked, self._asked = self._asked, ()
+        for key in asked:
+            sinks = self._by_key[key]
+            del sinks[self._order]
+            if not sinks:
+                del self._by_key[key]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from threading import RLock
 from typing import Any, NamedTuple
 
 from rxmps3.errors import Conflict, InvalidInput, NotLoaded, Overloaded, Rejected, Unsupported
@@ -102,7 +103,7 @@ class WriteMaker:
         self._kit = kit
         self._pending = pending
         self._made = made
-        self._observer_raised = observer_raised
+        self._of_receipts = self._cancel, loop.check_may_block, observer_raised, RLock()  # shared by all
 
     def check(self, values: Mapping[str, Any]) -> Planned:
         """Plan a write of these values without making it. Raises `InvalidKey`, `InvalidValue`."""
@@ -191,9 +192,10 @@ class WriteMaker:
         return self._kit().placing.plan(id, values, self._options.inline_limit)
 
     def _receipt(self, write: Write) -> Receipt:
-        id = write.id
         return Receipt(
-            id.version, tuple(write.update), lambda: self._cancel(id), self._loop.check_may_block, self._observer_raised
+            write.id.version,
+            tuple(write.update),
+            *self._of_receipts,
         )
 
     def _hold(self, contents: Sequence[Held]) -> tuple[ContentObject, ...]:
@@ -212,13 +214,14 @@ class WriteMaker:
             raise NotLoaded(what, operation="put", object=f"key {key!r}", remedy="await db.get of the key first")
         return _Known(seen(entry), text)
 
-    def _cancel(self, id: WriteId) -> bool:
+    def _cancel(self, version: str) -> bool:
         """Cancel a write that was never sent."""
+        id = WriteId.of(version)
         with self._dataflow.lock:
             if id not in self._dataflow.view.pending or self._pending.was_sent(id):
                 return False
             self._pending.open[id].happened(What.CANCELLED)
-            error = Rejected("taken back before it was sent", operation="cancel", object=f"write {id.version}")
+            error = Rejected("taken back before it was sent", operation="cancel", object=f"write {version}")
             self._dataflow.refusals.on_next(Refused(id, error))
         return True
 

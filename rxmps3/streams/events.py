@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -82,7 +82,7 @@ class ChangeSink:
         self._wait = TextWait(replica, "this stream waits for it")
         self._asked = 0  # so many at the front of the queue have been asked for, or need not be
 
-    def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
+    def receive(self, turn: Turn, changes: Sequence[EntryChange]) -> None:
         if turn.number <= self._since:
             return
         self._queue.extend(self._queued(change) for change in changes if change.changed)
@@ -211,6 +211,6 @@ class TurnSink:
         self._since, _ = replica.latest()
         self._take = take
 
-    def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
+    def receive(self, turn: Turn, changes: Sequence[EntryChange]) -> None:
         if turn.number > self._since:
             self._take(turn)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from enum import Enum
@@ -364,7 +364,7 @@ class _EntrySink(Generic[T]):
             self._first_read.disposable = self._replica.statuses.subscribe(lambda _: self._read_at_last())
         self._go_to(EntryChange(self._key.name, None, entry, changed=True, pending=pending, by=by, cause=cause))
 
-    def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
+    def receive(self, turn: Turn, changes: Sequence[EntryChange]) -> None:
         if self._since is None or turn.number <= self._since:
             return
         change = changes[-1]

@@ -105,9 +105,10 @@ def _bounds(length: int, first: int | None, last: int | None) -> tuple[int, int]
 def _laid_over(entries: Entries, changed: Mapping[str, Entry | None]) -> tuple[Entries, list[str]]:
     """Entries with some replaced, and the keys whose entries changed."""
     changes: dict[str, Cell | MissingType] = {}
+    known = entries.cells.get_all(changed)
     for key, entry in changed.items():
         cell = None if entry is None else cell_of(entry)
-        if entries.cells.get(key) != cell:
+        if known.get(key) != cell:
             changes[key] = MISSING if cell is None else cell
     if not changes:
         return entries, []

@@ -11,12 +11,12 @@ compared, and missing values are tracked by key. The first emission costs O(n).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple, cast
 
 from reactivex import Observable
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
-from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxmps3.errors import Corrupt, Failure
 from rxmps3.model import valuetext
@@ -24,12 +24,13 @@ from rxmps3.model.entries import Cell, ContentObject, Entries, Entry, Inline, en
 from rxmps3.model.missing import MISSING, MissingType
 from rxmps3.model.sortedmap import SortedMap
 from rxmps3.model.state import EntryChange, State
+from rxmps3.operators.ending import Ending
 from rxmps3.replica import Replica
 from rxmps3.replica.router import Sink, Turn
 from rxmps3.streams.selection import Selection
 from rxmps3.streams.texts import Action, TextWait
 
-__all__ = ["Shown", "SnapshotSink", "Texts", "routed_to", "same_texts"]
+__all__ = ["Shown", "SnapshotSink", "Texts", "inline_texts", "routed_to", "same_texts"]
 
 Texts = SortedMap[str]
 """JSON text by key, for the present keys of a snapshot."""
@@ -67,14 +68,15 @@ def routed_to(
     Args:
         add: routes their turns to a sink.
         once_loaded: calls back when the state has been loaded.
-        replica, select, default: see `SnapshotSink`.
+        select: makes the selection from the current view.
+        replica, default: see `SnapshotSink`.
         watch: called before each turn that concerns it, with whether values of an earlier turn are being waited for.
     """
 
     def subscribe(observer: ObserverBase[Shown], _: SchedulerBase | None) -> DisposableBase:
-        sink = SnapshotSink(replica, select, default, observer)
+        sink = SnapshotSink(replica, default, observer)
         watched = sink if watch is None else _Watched(sink, watch)
-        return CompositeDisposable(add(watched), once_loaded(sink.start), Disposable(sink.stop))
+        return Ending(add(watched), once_loaded(partial(sink.start, select)), sink.stop)
 
     return Observable(subscribe)
 
@@ -86,7 +88,7 @@ class _Watched:
         self._sink = sink
         self._watch = watch
 
-    def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
+    def receive(self, turn: Turn, changes: Sequence[EntryChange]) -> None:
         self._watch(turn, self._sink.waits)
         self._sink.receive(turn, changes)
 
@@ -119,6 +121,7 @@ class _Past:
 
 
 _NOTHING = _Past(State())
+_NO_TEXTS: Texts = SortedMap()
 
 
 class _Target:
@@ -143,7 +146,6 @@ class SnapshotSink:
 
     Args:
         replica: the view, its values and its tasks.
-        select: makes the selection from the current view.
         default: the entry used for a missing key when snapshots are compared.
         observer: receives each snapshot once its texts are loaded.
     """
@@ -155,7 +157,6 @@ class SnapshotSink:
         "_observer",
         "_past",
         "_replica",
-        "_select",
         "_selection",
         "_sent",
         "_shown",
@@ -171,19 +172,17 @@ class SnapshotSink:
     def __init__(
         self,
         replica: Replica,
-        select: Callable[[], Selection],
         default: Entry | None,
         observer: ObserverBase[Shown],
     ) -> None:
         self._replica = replica
-        self._select = select
         self._default = default
         self._observer = observer
         self._since = -1
         self._begun = False
         self._selection: Selection | None = None
         self._shown: Entries | None = None
-        self._texts: Texts = SortedMap()
+        self._texts: Texts = _NO_TEXTS
         self._touched: dict[str, None] = {}
         self._sent: Texts = self._texts
         self._unsent: dict[str, None] = {}
@@ -193,10 +192,10 @@ class SnapshotSink:
         self._newest = _NOTHING.confirmed
         self._wait = TextWait(replica, "this stream waits for it; others do not")
 
-    def start(self) -> None:
-        """Start with the current snapshot of the loaded state."""
+    def start(self, select: Callable[[], Selection]) -> None:
+        """Start with the current snapshot of the loaded state; ``select`` makes the selection from it."""
         self._since, view = self._replica.latest()
-        self._selection = self._select()
+        self._selection = select()
         snapshot = self._selection.snapshot()
         if self._default is None:
             self._touched = dict.fromkeys(self._begin_with_inline(snapshot))
@@ -209,12 +208,9 @@ class SnapshotSink:
 
         All of them at once: one by one would take so long with 100,000 keys that the loop stands still.
         """
-        texts = snapshot.cells.mapped(_inline_text)
-        objects = [key for key, text in texts.items() if text is None]
-        gone = dict.fromkeys(objects, MISSING)
-        self._texts = cast("Texts", texts.update(gone))
-        self._shown = Entries(snapshot.cells.update(gone))
-        return objects
+        self._texts, objects = inline_texts(snapshot)
+        self._shown = Entries(snapshot.cells.update(dict.fromkeys(objects, MISSING))) if objects else snapshot
+        return list(objects)
 
     def stop(self) -> None:
         """Stop, cancelling any download."""
@@ -225,7 +221,7 @@ class SnapshotSink:
         """Whether it is waiting for values that are not loaded."""
         return self._target is not None
 
-    def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
+    def receive(self, turn: Turn, changes: Sequence[EntryChange]) -> None:
         if self._selection is None or turn.number <= self._since:
             return
         touched = self._selection.update(changes)
@@ -261,20 +257,22 @@ class SnapshotSink:
             self._touched = {}
             self._show(snapshot, target.texts)
 
-    def _look_up(self, target: _Target, keys: Iterable[str]) -> None:
+    def _look_up(self, target: _Target, keys: Collection[str]) -> None:
         """For these keys, record in the target which texts differ from the last emission and which are missing."""
-        cells, shown_cells = target.snapshot.cells, None if self._shown is None else self._shown.cells
+        cells = target.snapshot.cells.get_all(keys)
+        shown_cells = {} if self._shown is None else self._shown.cells.get_all(keys)
+        texts = self._texts.get_all(keys)
         for key in keys:
             target.lacking.pop(key, None)
-            cell, old = cells.get(key), None if shown_cells is None else shown_cells.get(key)
+            cell, old = cells.get(key), shown_cells.get(key)
             if isinstance(cell, str) and isinstance(old, str):
                 text = cell.rpartition("\n")[2]
-                target.texts[key] = self._texts.get(key) if old.rpartition("\n")[2] == text else text
+                target.texts[key] = texts.get(key) if old.rpartition("\n")[2] == text else text
                 continue
             entry = None if cell is None else entry_of(cell)
             shown = None if old is None else entry_of(old)
             if _same(shown or self._default, entry or self._default):
-                target.texts[key] = self._texts.get(key)
+                target.texts[key] = texts.get(key)
             elif entry is None:
                 target.texts[key] = None
             elif (text := self._replica.values.peek(entry)) is not None:
@@ -283,7 +281,7 @@ class SnapshotSink:
                 target.texts.pop(key, None)
                 target.lacking[key] = entry
 
-    def _put_on_top(self, changes: list[EntryChange]) -> None:
+    def _put_on_top(self, changes: Sequence[EntryChange]) -> None:
         """Emit own changes while waiting for a target: on top of the target if that completes it, else of the last
         emission."""
         target, selection = self._target, self._selection
@@ -307,15 +305,16 @@ class SnapshotSink:
         """Emit a snapshot; ``texts`` has the keys that may differ from the last emission."""
         self._shown = snapshot
         updates: dict[str, str | MissingType] = {}
+        known, cells = self._texts.get_all(texts), snapshot.cells.get_all(texts)
         for key, text in texts.items():
-            before = self._texts.get(key)
+            before = known.get(key)
             if text == before:
                 continue
             updates[key] = MISSING if text is None else text
             if self._differs(before, text):
                 self._unsent[key] = None
                 self._unreadable.pop(key, None)
-                cell = snapshot.cells.get(key)
+                cell = cells.get(key)
                 if isinstance(cell, Entry) and isinstance(cell.content, ContentObject) and text is not None:
                     self._check(key, text)
         self._texts = self._texts.update(updates)
@@ -339,9 +338,8 @@ class SnapshotSink:
                 error = next(iter(self._unreadable.values()))
                 self._replica.report(Failure("observe", error.object, error, "the change is skipped"))
             return
-        if not self._begun:
-            self._begun, self._unsent = True, dict.fromkeys(self._texts)
-        shown = Shown(self._texts, self._sent, self._unsent)
+        shown = Shown(self._texts, self._sent, self._unsent if self._begun else self._texts)
+        self._begun = True
         self._sent, self._unsent = self._texts, {}
         self._observer.on_next(shown)
 
@@ -404,6 +402,23 @@ def _past_of(turn: Turn, changes: Iterable[EntryChange]) -> _Past:
     past = _Past(turn.before)
     past.move_on(changes)
     return past
+
+
+def inline_texts(entries: Entries) -> tuple[Texts, dict[str, Entry]]:
+    """The texts of values in the log itself, and the other entries. No entry is made for each of the former."""
+    mixed = False
+
+    def texts_of(cells: tuple[Cell, ...]) -> list[str | None]:
+        nonlocal mixed
+        try:
+            return [cell.rpartition("\n")[2] for cell in cells]  # pyright: ignore
+        except AttributeError:  # one is an entry
+            mixed = True
+            return [_inline_text(cell) for cell in cells]
+
+    texts = entries.cells.mapped(texts_of)
+    objects = {key: entries[key] for key, text in texts.items() if text is None} if mixed else {}
+    return cast("Texts", texts.update(dict.fromkeys(objects, MISSING)) if objects else texts), objects
 
 
 def _inline_text(cell: Cell) -> str | None:

@@ -13,7 +13,6 @@ from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from reactivex import Observable, abc
 from reactivex.abc import DisposableBase, ObserverBase, SchedulerBase
-from reactivex.disposable import SerialDisposable
 
 from rxmps3.errors import Error
 from rxmps3.runtime.no_pickle import BoundToProcess
@@ -68,17 +67,22 @@ Attach = Callable[[Sender[T]], DisposableBase]
 
 
 class _Subscription(DisposableBase, Generic[T]):
+    """Attached and ended on the loop's thread; disposed of on any."""
+
+    __slots__ = ("_host", "_name", "_observer", "_source", "open")
+
     def __init__(self, host: StreamHost, name: str, observer: ObserverBase[T]) -> None:
-        super().__init__()
         self._host = host
         self._name = name
         self._observer = observer
-        self._source = SerialDisposable()
+        self._source: DisposableBase | None = None
         self.open = True
 
     def attach(self, attach: Attach[T]) -> None:
         if self.open:
-            self._source.disposable = attach(self)
+            self._source = attach(self)
+            if not self.open:
+                self._end()
 
     def send(self, item: T) -> None:
         if not self.open:
@@ -98,7 +102,7 @@ class _Subscription(DisposableBase, Generic[T]):
         except BaseException as error:
             self._host.observer_raised(self._name, error)
         finally:
-            self._source.dispose()
+            self._end()
 
     def fail(self, error: Exception) -> None:
         if not self.open:
@@ -109,16 +113,21 @@ class _Subscription(DisposableBase, Generic[T]):
         except BaseException as raised:
             self._host.observer_raised(self._name, raised)
         finally:
-            self._source.dispose()
+            self._end()
 
     def _detach(self) -> None:
         self.open = False
-        self._source.dispose()
+        self._end()
+
+    def _end(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            source.dispose()
 
     def dispose(self) -> None:
         if self.open:
             self.open = False
-            self._host.on_loop(self._source.dispose)
+            self._host.on_loop(self._end)
 
 
 def is_coroutine_function(handler: object) -> bool:

@@ -21,6 +21,7 @@ from rxmps3.model.snapshot import Asked, Keyed, Snapshot
 from rxmps3.model.sortedkeys import check_prefix, check_window
 from rxmps3.model.sortedmap import SortedMap
 from rxmps3.model.state import Entries, Entry, Inline, ManifestVersion, View
+from rxmps3.operators.ending import Ending
 from rxmps3.replica import Replica
 from rxmps3.replica.cost import Cost
 from rxmps3.replica.options import Status
@@ -69,7 +70,8 @@ class Streams:
     def observe(self, key: str, default: Any, equal_to: Any = MISSING) -> Stream[Any]:
         """The value of one key, or the default, which compares equal to the JSON value ``equal_to`` if given."""
         self._replica.placing.check_key(key)
-        missing = _Default(default, default if equal_to is MISSING else equal_to)
+        is_usual = default is None and equal_to is MISSING
+        missing = _NONE if is_usual else _Default(default, default if equal_to is MISSING else equal_to)
 
         def render(shown: Shown) -> Any:
             text = shown.texts.get(key)
@@ -147,24 +149,24 @@ class Streams:
                 else:
                     sender.send(item)
 
-            return CompositeDisposable(shown.subscribe(send), self._replica.demand())
+            return Ending(shown.subscribe(send), self._replica.demand())
 
         counted = cast(Attach[T], self.counted(attach))  # pyright loses T through the nested alias
         return Stream(self._replica, name, counted)
 
     def once_loaded(self, action: Callable[[], None]) -> DisposableBase:
         """Run an action now if the state is loaded, else in the turn that loads it, unless disposed before."""
-        waiting = SingleAssignmentDisposable()
         if self._replica.view.loaded:
             action()
-        else:
+            return _ENDED
+        waiting = SingleAssignmentDisposable()
 
-            def act_once_loaded(turn: Turn) -> None:
-                if turn.step.view.loaded:
-                    waiting.dispose()
-                    action()
+        def act_once_loaded(turn: Turn) -> None:
+            if turn.step.view.loaded:
+                waiting.dispose()
+                action()
 
-            waiting.disposable = self._replica.router.add_every(TurnSink(self._replica, act_once_loaded))
+        waiting.disposable = self._replica.router.add_every(TurnSink(self._replica, act_once_loaded))
         return waiting
 
     def stream(self, name: str, attach: Attach[U]) -> Stream[U]:
@@ -290,11 +292,7 @@ class Streams:
                 return Disposable()
             order = next(self._order)
             self._senders[order] = sender
-
-            def forget() -> None:
-                self._senders.pop(order, None)
-
-            return CompositeDisposable(attach(sender), Disposable(forget))
+            return Ending(attach(sender), partial(self._senders.pop, order, None))
 
         return attach_and_remember
 
@@ -355,3 +353,7 @@ class _Default:
         if self._is_container and self._text is not None:
             return valuetext.decode(self._text)
         return self._value
+
+
+_NONE = _Default(None, None)
+_ENDED = Ending()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 
 import rxmps3
 from rxmps3.runtime.garbage import collected_later
+from rxmps3.storage import MemoryStorage
 
 
 @pytest.fixture
@@ -104,3 +106,41 @@ def test_an_error_passes_through() -> None:
     with pytest.raises(KeyError), collected_later():
         raise KeyError
     assert gc.isenabled()
+
+
+async def test_a_subscription_consists_of_few_objects() -> None:
+    """A full collection visits each of them, and stops the event loop meanwhile."""
+    async with rxmps3.connect(MemoryStorage(), poll=3600, shared=False) as db:
+        await db.put_all({f"key/{number}": number for number in range(100)})
+        first = db.subscribe("key/0", ignore)
+        before = tracked()
+        subscriptions = [db.subscribe(f"key/{number}", ignore) for number in range(100)]
+        assert tracked() - before < 65 * 100
+        for subscription in subscriptions:
+            subscription.dispose()
+        subscriptions.clear()
+        del subscription
+        assert tracked() - before < 100
+        first.dispose()
+
+
+async def test_a_put_consists_of_few_objects_and_leaves_few_behind() -> None:
+    async with rxmps3.connect(MemoryStorage(), poll=3600, shared=False) as db:
+        await asyncio.gather(*(db.put(f"key/{number}", number) for number in range(200)))
+        before = tracked()
+        receipts = [db.put(f"key/{number}", number) for number in range(1000)]
+        assert tracked() - before < 14 * 1000
+        await asyncio.gather(*receipts)
+        receipts.clear()
+        await db.put("key/0", "the last turn is kept until the next one")
+        assert tracked() - before < 2 * 1000
+
+
+def ignore(value: object) -> None:
+    """An observer."""
+
+
+def tracked() -> int:
+    """The objects that the collector knows."""
+    gc.collect()
+    return len(gc.get_objects())

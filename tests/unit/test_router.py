@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
 from reactivex.abc import DisposableBase
 
-from rxmps3.model.state import EntryChange, Step, View
+from rxmps3.model.state import Changes, Entry, EntryChange, Inline, Step, View, Write, WriteId, Wrote, step
 from rxmps3.replica.router import Router, Turn
 
 KEYS = ["a", "a/1", "a/2", "ab", "b", "b/1", ""]
@@ -42,7 +43,7 @@ class Probe:
         self.name = name
         self.calls = calls
 
-    def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
+    def receive(self, turn: Turn, changes: Sequence[EntryChange]) -> None:
         self.calls.append((self.name, [change.key for change in changes]))
 
 
@@ -98,7 +99,7 @@ def test_a_sink_may_subscribe_and_dispose_during_a_delivery() -> None:
     router, calls = Router(), list[tuple[int, list[str]]]()
 
     class Changer(Probe):
-        def receive(self, turn: Turn, changes: list[EntryChange]) -> None:
+        def receive(self, turn: Turn, changes: Sequence[EntryChange]) -> None:
             super().receive(turn, changes)
             own.dispose()
             router.add_every(Probe(9, calls))
@@ -111,3 +112,38 @@ def test_a_sink_may_subscribe_and_dispose_during_a_delivery() -> None:
     calls.clear()
     router.deliver(turn_of(["a"]))
     assert calls == [(2, ["a"]), (9, ["a"]), (8, ["a"])]
+
+
+class Noting(Changes):
+    """Changes that note what is asked of them."""
+
+    def __init__(self, write: Write) -> None:
+        view = View(loaded=True)
+        self.asked = list[list[str]]()
+        super().__init__(view, step(view, Wrote(write)).view, lambda: dict.fromkeys(write.update, "own"), "someone")
+
+    def at(self, keys: Iterable[str]) -> Sequence[EntryChange]:
+        self.asked.append(list(keys))
+        return super().at(self.asked[-1])
+
+    def __iter__(self) -> Iterator[EntryChange]:
+        self.asked.append(list(self.keys))
+        return super().__iter__()
+
+
+def test_what_nobody_has_asked_for_is_not_computed() -> None:
+    entry = Entry("w-1", Inline("1"))
+    changes = Noting(Write(WriteId("w", 1), "n", {f"key/{number}": entry for number in range(100)}))
+    turn, router, calls = Turn(1, Step(View(), None, changes)), Router(), list[tuple[int, list[str]]]()
+    router.add_last(lambda turn: None)
+    router.deliver(turn)
+    assert changes.asked == []
+    router.add_keys(["other", "key/8", "key/7"], Probe(1, calls))
+    router.add_prefix("key/9", Probe(2, calls))
+    router.deliver(turn)
+    nines = ["key/9", *(f"key/{number}" for number in range(90, 100))]
+    assert changes.asked == [["key/7", "key/8", *nines]]
+    assert calls == [(1, ["key/7", "key/8"]), (2, nines)]
+    router.add_prefix("", Probe(3, calls))
+    router.deliver(turn)
+    assert calls[-1] == (3, [change.key for change in changes]) == (3, [f"key/{number}" for number in range(100)])

@@ -58,6 +58,8 @@ def test_it_is_a_sorted_dict_and_older_versions_stay(edits: list[tuple[int, int,
         assert list(reversed(tree)) == keys[::-1]
         assert list(tree.items()) == [(key, model[key]) for key in keys]
         assert len(tree) == len(model)
+        for some in (range(0, 600, 7), range(-5, 5), [350, 3, 3], []):
+            assert tree.get_all(some) == {key: model[key] for key in some if key in model}
         check_nodes(tree)
         for probe in (-1, 0, 57, 200, 399, 1000):
             assert tree.get(probe, "none") == model.get(probe, "none")
