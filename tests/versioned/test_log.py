@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -12,8 +13,9 @@ import pytest
 from rxmps3.errors import Corrupt, InvalidKey, Rejected, Unavailable, Unsupported
 from rxmps3.log.protocol import ResumePoint
 from rxmps3.log.versioned import is_there
+from rxmps3.log.versioned.body import Body
 from rxmps3.log.versioned.probe import ensure_versions
-from rxmps3.model.state import Committed, Loaded, Replayed
+from rxmps3.model.state import Committed, Loaded, ManifestVersion, Replayed
 from rxmps3.runtime.clock import Random, SystemClock
 from rxmps3.storage import DirectoryStorage, MemoryStorage, Missing
 from rxmps3.storage.base import Stored
@@ -684,3 +686,15 @@ async def test_one_answer_that_finds_nothing_does_not_tell_that_the_newest_versi
     wrong.get = once_wrong  # type: ignore[method-assign]
     await clock.run(a.log.read())
     assert (a.log.position, told) == (newest, [known])
+
+
+async def test_a_version_has_settled_once_all_its_writes_count(storage: MemoryStorage, clock: ManualClock):
+    """An earlier attempt may have held the first of them alone."""
+    a = Client(storage, clock)
+    first, second = await a.put(k=1), await a.write({"l": 2})
+    [version] = a.learned
+    both = ManifestVersion("an id that is not known", a.writer, "test", version.date, (first, second))
+    settled = a.log._has_settled  # pyright: ignore[reportPrivateUsage]
+    assert settled(Body(replace(both, writes=(first,)), "", "", None, 0))
+    assert not settled(Body(both, "", "", None, 0))
+    assert not settled(Body(replace(both, writes=()), "", "", None, 0))
