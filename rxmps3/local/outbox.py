@@ -5,8 +5,8 @@ An outbox is a few objects on a `Storage` of its own, a directory as a rule::
     writes/<first ordinal, 20 digits>    the writes of one batch, oldest first, with the texts of their large values and
                                          what they rest on
     refused, refused-2                   writes of these batches that were refused or taken back
-    sent, sent-2                         up to which ordinal writes may have been sent, the storage's date then, and
-                                         where the log was when they were sent for the first time
+    sent, sent-2                         up to which ordinal writes may have been sent; of each attempt that sent new
+                                         ones the last ordinal, the storage's date, and where the log was
 
 Each object starts with the SHA-256 of what follows, so a truncated or altered one is recognised; it is set aside under
 ``aside/`` and loses only what it held. The last two take turns: nothing is sent, and nothing is said to be taken back,
@@ -20,7 +20,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -41,6 +41,8 @@ _REFUSED = "refused"
 _OTHER = "-2"
 _ASIDE = "aside/"
 _FORMAT = 1
+_ONE_ATTEMPT = timedelta(days=1)
+"""Attempts at one position of the log are noted once a day, so that a long outage leaves a short note."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Restored:
         write: as it was made.
         texts: the texts of its values that are not inline, by `ContentObject.place`.
         by: the name its user gave.
-        sent: the storage's date when it was sent, if it may have been; None if it never was.
+        sent: the storage's date when it was sent for the first time, if that is known; None if it never was.
         after: where the log was when it was sent for the first time, "" if that is not known or was its beginning; None
             if it never was.
     """
@@ -63,19 +65,38 @@ class Restored:
     after: str | None = None
 
 
+class _Attempt(NamedTuple):
+    """An attempt that sent new writes: the last ordinal, where the log was, and the storage's date, if known."""
+
+    last: int
+    position: str
+    date: datetime | None
+
+    def is_like(self, later: _Attempt) -> bool:
+        """Whether a later attempt may be noted as one with this: dated as this one, so that it only looks older."""
+        if self.position != later.position:
+            return False
+        if self.date is None or later.date is None:
+            return self.date is later.date
+        return timedelta(0) <= later.date - self.date < _ONE_ATTEMPT
+
+
 @dataclass(frozen=True)
 class _Sent:
-    """``after`` is the last ordinal of each attempt that sent new writes, and where the log was then; oldest first."""
+    """Up to which ordinal writes may have been sent, and the attempts that sent new ones, oldest first.
+
+    A write's date is that of the attempt that sent it first. Later attempts do not renew it: the write may be in the
+    log since the first, and a writer that is silent since then is forgotten.
+    """
 
     through: int
-    date: datetime | None
-    after: tuple[tuple[int, str], ...] = ()
+    attempts: tuple[_Attempt, ...] = ()
 
-    def position(self, ordinal: int) -> str | None:
-        """Where the log was when a write was sent for the first time; None if it never was."""
+    def attempt(self, ordinal: int) -> _Attempt | None:
+        """The one that sent a write first; None if it was never sent."""
         if ordinal > self.through:
             return None
-        return next((position for last, position in self.after if ordinal <= last), "")
+        return next((one for one in self.attempts if ordinal <= one.last), _Attempt(ordinal, "", None))
 
 
 class _Place(NamedTuple):
@@ -97,7 +118,7 @@ class Outbox:
         self._next = 1
         self._batches: dict[str, set[WriteId]] = {}
         self._place: dict[WriteId, tuple[str, int]] = {}
-        self._sent = _Sent(0, None)
+        self._sent = _Sent(0)
         self._noted = 0
         self._newest: dict[str, _Place] = {}
         self._refused: dict[WriteId, str] = {}
@@ -134,8 +155,9 @@ class Outbox:
                     self._refused[write.id] = listed.name
                 if write.id in self._place or write.id in refused:
                     continue
-                sent = self._sent.date if ordinal <= self._sent.through else None
-                restored.append(Restored(write, texts, by, sent, self._sent.position(ordinal)))
+                first_sent = self._sent.attempt(ordinal)
+                date, position = (first_sent.date, first_sent.position) if first_sent is not None else (None, None)
+                restored.append(Restored(write, texts, by, date, position))
                 self._note(listed.name, write.id, ordinal)
             if listed.name not in self._batches and not untouched:
                 await self._storage.delete(listed.name)
@@ -158,11 +180,10 @@ class Outbox:
 
     async def adopt(self, restored: Sequence[Restored]) -> None:
         """Take over the writes of another outbox, which may then be cleared. Raises as `add`."""
-        for (by, after), ones in groupby(restored, key=lambda one: (one.by, one.after)):
+        for (by, after, date), ones in groupby(restored, key=lambda one: (one.by, one.after, one.sent)):
             some = list(ones)
             if after is not None:
-                dates = [one.sent for one in some if one.sent is not None]
-                await self.mark_coming(len(some), min(dates, default=None), after)
+                await self.mark_coming(len(some), date, after)
             await self.add([(one.write, one.texts) for one in some], by)
 
     async def clear(self) -> None:
@@ -196,14 +217,14 @@ class Outbox:
     async def _note_sent(self, last: int, date: datetime | None, position: str) -> None:
         through = max(self._sent.through, last)
         oldest = _first_of(next(iter(self._batches))) if self._batches else self._next  # one stays until all is over
-        after = [one for one in self._sent.after if one[0] >= oldest]
+        attempts = [one for one in self._sent.attempts if one.last >= oldest]
         if through > self._sent.through:
-            if after and after[-1][1] == position:
-                after.pop()
-            after.append((through, position))
-        self._sent = _Sent(through, date, tuple(after))
-        stamped = None if date is None else codec.stamp(date, "seconds")
-        await self._write_note(_SENT, {"after": self._sent.after, "through": self._sent.through, "date": stamped})
+            new = _Attempt(through, position, date)
+            if attempts and attempts[-1].is_like(new):
+                new = attempts.pop()._replace(last=through)
+            attempts.append(new)
+        self._sent = _Sent(through, tuple(attempts))
+        await self._write_note(_SENT, _encode_sent(self._sent, date))
         self._noted = max(self._noted, through)
 
     async def refuse(self, ids: Sequence[WriteId]) -> None:
@@ -215,16 +236,17 @@ class Outbox:
             await self._write_note(_REFUSED, {"writes": sorted(self._refused)})
 
     async def remove(self, ids: Sequence[WriteId]) -> None:
-        """Remove writes that have ended."""
+        """Remove writes that have ended. After an error those that are still stored are still here."""
         for id in ids:
-            name, _ = self._place.pop(id, ("", 0))
+            name, _ = self._place.get(id, ("", 0))
             batch = self._batches.get(name)
             if batch is None:
                 continue
-            batch.discard(id)
-            if not batch:
-                del self._batches[name]
+            if batch == {id}:
                 await self._storage.delete(name)
+                del self._batches[name]
+            batch.discard(id)
+            del self._place[id]
 
     def __contains__(self, id: object) -> bool:
         return id in self._place
@@ -241,7 +263,7 @@ class Outbox:
         self._place[id] = (name, ordinal)
 
     async def _read_sent(self, *, untouched: bool) -> _Sent:
-        return await self._read_note(_SENT, _decode_sent, untouched=untouched) or _Sent(0, None)
+        return await self._read_note(_SENT, _decode_sent, untouched=untouched) or _Sent(0)
 
     async def _read_refused(self, *, untouched: bool) -> set[WriteId]:
         return await self._read_note(_REFUSED, _decode_refused, untouched=untouched) or set()
@@ -283,10 +305,32 @@ class Outbox:
         self.set_aside.append(f"{aside}: {error}")
 
 
+def _encode_sent(sent: _Sent, date: datetime | None) -> dict[str, Any]:
+    return {
+        "after": [(one.last, one.position) for one in sent.attempts],
+        "dates": [_stamp(one.date) for one in sent.attempts],
+        "through": sent.through,
+        "date": _stamp(date),  # for versions of this library that know one date for all
+    }
+
+
 def _decode_sent(body: Any) -> _Sent:
-    date = body["date"]
-    after = tuple((int(last), str(position)) for last, position in body.get("after", ()))
-    return _Sent(int(body["through"]), None if date is None else datetime.fromisoformat(date), after)
+    through, after = int(body["through"]), body.get("after", ())
+    dates = body.get("dates", [body["date"]] * len(after))
+    attempts = [
+        _Attempt(int(last), str(position), _date(date)) for (last, position), date in zip(after, dates, strict=True)
+    ]
+    if not attempts or attempts[-1].last < through:  # from before attempts were noted
+        attempts.append(_Attempt(through, "", _date(body["date"])))
+    return _Sent(through, tuple(attempts))
+
+
+def _stamp(date: datetime | None) -> str | None:
+    return None if date is None else codec.stamp(date, "seconds")
+
+
+def _date(stamp: str | None) -> datetime | None:
+    return None if stamp is None else datetime.fromisoformat(stamp)
 
 
 def _decode_refused(body: Any) -> set[WriteId]:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -485,6 +486,22 @@ async def test_writes_that_a_disk_stored_but_did_not_confirm_are_neither_doubled
     assert puts_in(await entries(bucket)) == [("k", number) for number in range(30)]
 
 
+async def test_what_a_disk_refuses_to_remove_is_still_there_until_it_does() -> None:
+    disk = FaultyStorage(MemoryStorage(), deny(verbs=("delete",)))
+    outbox = Outbox(disk)
+    writes = [Write(WriteId("w", number), "", {"k": None}) for number in (1, 2)]
+    ids = [write.id for write in writes]
+    await outbox.add([(write, {}) for write in writes], "")
+    for _ in range(2):
+        with pytest.raises(AccessDenied):
+            await outbox.remove(ids)
+        assert len(outbox) == 1
+    disk.plan = ()
+    await outbox.remove(ids)
+    assert len(outbox) == 0
+    assert await list_all(disk, "writes/") == []
+
+
 async def test_a_rejected_write_does_not_come_back_from_a_disk_that_lost_answers() -> None:
     disk = Disk()
     bucket = FaultyStorage(
@@ -614,10 +631,53 @@ async def test_where_the_log_was_when_a_write_was_first_sent_is_kept_for_as_long
     await heir.adopt(await Outbox(disk).restore())
     assert await afters(adopting) == ["a", "c", None]
     newest = max([await _note(disk, name) for name in ("sent", "sent-2")], key=lambda note: note["note"])
-    del newest["after"], newest["note"]  # as it was written before there were such things
+    del newest["after"], newest["dates"], newest["note"]  # as it was written before there were such things
     await disk.put("sent", seal(jsontext.encode(newest)))
     await disk.delete("sent-2")
     assert await afters(disk) == ["", "", None]
+
+
+async def test_each_write_keeps_the_date_at_which_it_was_first_sent() -> None:
+    """Also where later ones are sent, where it is adopted, and where an earlier version noted one date for all."""
+    start = datetime(2030, 1, 1, tzinfo=UTC)
+
+    def day(number: float) -> datetime:
+        return start + timedelta(days=number)
+
+    async def dates(storage: MemoryStorage) -> list[datetime | None]:
+        return [one.sent for one in await Outbox(storage).restore()]
+
+    writes = [Write(WriteId("w", number), "", {"k": None}) for number in range(1, 7)]
+    ids = [write.id for write in writes]
+    disk = MemoryStorage()
+    outbox = Outbox(disk)
+    await outbox.add([(write, {}) for write in writes], "")
+    await outbox.mark_sent(ids[:1], day(0), "a")
+    await outbox.mark_sent(ids[:2], day(0.9), "a")  # as one attempt, which only looks older
+    await outbox.mark_sent(ids[:3], day(1.1), "a")
+    await outbox.mark_sent(ids[:4], day(1.2), "b")
+    await outbox.mark_sent(ids[:5], None, "b")
+    await outbox.mark_sent(ids[1:3], day(20), "c")  # once more: nothing new
+    first_sent = [day(0), day(0), day(1.1), day(1.2), None, None]
+    assert await dates(disk) == first_sent
+    after_a_restart = Outbox(disk)
+    await after_a_restart.restore()
+    await after_a_restart.add([(Write(WriteId("x", 1), "", {"k": None}), {})], "")
+    await after_a_restart.mark_sent([WriteId("x", 1)], day(28), "d")
+    assert (await dates(disk))[:5] == first_sent[:5]
+    adopting = MemoryStorage()
+    await Outbox(adopting).adopt(await Outbox(disk).restore())
+    assert await dates(adopting) == await dates(disk)
+    newest = max([await _note(disk, name) for name in ("sent", "sent-2")], key=lambda note: note["note"])
+    assert datetime.fromisoformat(newest["date"]) == day(28), "what an earlier version reads"
+    del newest["dates"]
+    await disk.put("sent", seal(jsontext.encode({**newest, "date": day(20).isoformat()})))
+    await disk.delete("sent-2")
+    assert await dates(disk) == [day(20)] * 7
+    later = Outbox(disk)
+    await later.restore()
+    await later.mark_sent([WriteId("x", 1)], day(29), "e")
+    assert await dates(disk) == [day(20)] * 7, "it is not renewed from then on"
 
 
 async def _note(disk: MemoryStorage, name: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from rxmps3 import OutcomeUnknown, Rejected, Unavailable
 from rxmps3.storage import MemoryStorage, Storage
 from rxmps3.testing import FaultyStorage, Request
-from rxmps3.testing.faults import drop_requests, lose_answers, offline, throttle
+from rxmps3.testing.faults import deny, drop_requests, lose_answers, offline, throttle
 from rxmps3.testing.virtual import SimClock, run_virtually
 from tests.behaviour.helpers import Gate, trace
 from tests.durability.helpers import LARGE, Disk, on
@@ -306,6 +306,44 @@ def test_a_write_sent_long_ago_is_never_sent_again_without_a_local_copy_either(
             assert db.pending.value == ()
         expected = [("k", 1)] if arrived else []
         assert puts_in(await entries(bucket)) == [("other", 0), *expected, ("k", 2)]
+        assert any("not sent again" in message for message in caplog.messages)
+
+    run_virtually(main())
+
+
+def _keeps_files(name: str, storage: Storage) -> Storage:
+    """A disk that removes none of what an outbox holds."""
+    return FaultyStorage(storage, deny(verbs=("delete",))) if name == "main/outbox" else storage
+
+
+@pytest.mark.parametrize("between", [(), (10,), (10, 20, 28)])
+def test_later_writes_do_not_renew_the_date_of_one_that_is_still_on_disk(
+    between: tuple[int, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is in the log, and its file could not be removed. Once its writer is forgotten nothing says that it is there."""
+
+    async def main() -> None:
+        clock = SimClock("a")
+        disk, bucket = Disk(), Timed(clock)
+        await _sent_without_an_answer(disk, bucket, clock, arrives=True)
+        began = clock.now()
+        for day in between:
+            await clock.sleep((began + timedelta(days=day) - clock.now()).total_seconds())
+            disk.wrap = _keeps_files
+            async with on(bucket, disk, clock=clock) as db:
+                await db.put(f"day {day}", 0)
+        await clock.sleep((began + timedelta(days=31) - clock.now()).total_seconds())
+        async with on(bucket, clock=clock) as other:
+            await other.put("k", 2)
+            assert (await other.compact()).expired
+        del disk.parts["main/known"]
+        disk.wrap = Disk().wrap
+        async with on(bucket, disk, clock=clock) as db:
+            while db.pending.value:
+                await clock.sleep(1)
+            assert await db.get("k") == 2
+        puts = [("other", 0), ("k", 1), *((f"day {day}", 0) for day in between), ("k", 2)]
+        assert puts_in(await entries(bucket)) == puts
         assert any("not sent again" in message for message in caplog.messages)
 
     run_virtually(main())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -72,6 +74,20 @@ def what_is_sent_is_not_noted(mutant: Mutant) -> None:
         pass
 
     mutant.replace(Outbox.mark_sent, mark_sent)
+
+
+@mutation("each write is in the log once", 220241)
+def a_later_attempt_renews_the_dates_of_all(mutant: Mutant) -> None:
+    """A write that is in the log, and whose writer it has forgotten, looks as if it had been sent of late."""
+    mark_sent = Outbox.mark_sent
+
+    async def renew(self: Outbox, ids: Sequence[WriteId], date: datetime | None, position: str) -> None:
+        sent = self._sent  # pyright: ignore[reportPrivateUsage]
+        attempts = tuple(one._replace(date=date) for one in sent.attempts)
+        self._sent = replace(sent, attempts=attempts)  # pyright: ignore[reportPrivateUsage]
+        await mark_sent(self, ids, date, position)
+
+    mutant.replace(Outbox.mark_sent, renew)
 
 
 # -- the disk ------------------------------------------------------------------------------------------------
