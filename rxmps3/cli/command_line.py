@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, redirect_stdout
+from inspect import cleandoc
 from io import StringIO
 from typing import Any
 
@@ -29,6 +30,9 @@ class App(typer.Typer):
 
 
 class _Command(TyperCommand):
+    def __init__(self, name: str | None, *, help: str | None = None, **settings: Any) -> None:
+        super().__init__(name, help=None if help is None else _filled(help), **settings)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         # which of two values counts is a guess: one may be for another key, another manifest or another person
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
@@ -47,6 +51,11 @@ class _Group(TyperGroup):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         with _help():
             super().format_help(ctx, formatter)
+
+
+def _filled(text: str) -> str:
+    """A text whose paragraphs are one line each, as the terminal's width is not that of the code."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in cleandoc(text).split("\n\n"))
 
 
 def _is_flag(option: TyperOption) -> bool:

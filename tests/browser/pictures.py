@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 
 from tests.docs.notebooks import ROOT, code_cells
 
-__all__ = ["PICTURES", "save_pictures", "save_side_by_side"]
+__all__ = ["PICTURES", "save_in_docs", "save_pictures"]
 
 PICTURES = os.environ.get("RXMPS3_PICTURES")
 
@@ -43,14 +43,14 @@ def save_pictures(chrome: webdriver.Chrome, name: str, seconds: float = 8) -> No
     nbformat.write(saved, path)
 
 
-def save_side_by_side(name: str, *paths: Path) -> None:
-    """Save pictures as one of the documentation, if pictures are asked for."""
+def save_in_docs(name: str, *paths: Path) -> None:
+    """Save pictures, side by side, as one of the documentation, if pictures are asked for."""
     from PIL import Image
 
     if not PICTURES:
         return
     parts = [Image.open(path).convert("RGB") for path in paths]
-    whole = Image.new("RGB", (sum(one.width for one in parts) + 8, max(one.height for one in parts)), "#98a2b3")
+    whole = Image.new("RGB", (sum(one.width + 8 for one in parts) - 8, max(one.height for one in parts)), "#98a2b3")
     left = 0
     for one in parts:
         whole.paste(one, (left, 0))

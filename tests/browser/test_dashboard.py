@@ -5,8 +5,6 @@ The picture of `docs/jupyter.md` comes from here: ``RXMPS3_PICTURES=docs/images 
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +19,7 @@ from selenium.webdriver.common.keys import Keys
 from rxmps3.blocking import Database, connect
 from tests.browser.lab import jupyterlab
 from tests.browser.pages import NotebookPage, chromium
-from tests.browser.pictures import save_pictures
+from tests.browser.pictures import save_in_docs, save_pictures
 from tests.docs.blocks import ROOT
 
 pytestmark = [pytest.mark.ui, pytest.mark.browser, pytest.mark.timeout(400)]
@@ -135,5 +133,4 @@ def test_two_pages_show_what_changes_while_no_cell_runs(tmp_path: Path) -> None:
 
         one.ask(END_KERNELS)
         one.wait("return [...document.querySelectorAll('.rx-badge')].some(one => one.textContent === 'kernel gone')")
-    if "RXMPS3_PICTURES" in os.environ:
-        shutil.copy(tmp_path / "dashboard.png", ROOT / os.environ["RXMPS3_PICTURES"])
+    save_in_docs("dashboard.png", tmp_path / "dashboard.png")

@@ -23,7 +23,7 @@ from selenium.webdriver.common.by import By
 from tests.browser import soak
 from tests.browser.lab import jupyterlab
 from tests.browser.pages import NotebookPage, chromium, wait
-from tests.browser.pictures import PICTURES, save_pictures, save_side_by_side
+from tests.browser.pictures import PICTURES, save_in_docs, save_pictures
 from tests.docs.notebooks import NOTEBOOKS, ROOT, code_cells
 
 pytestmark = [pytest.mark.ui, pytest.mark.browser, pytest.mark.timeout(200)]
@@ -131,7 +131,7 @@ def test_two_people_in_two_notebooks(lab: str, chrome: webdriver.Chrome, tmp_pat
             chrome.set_window_size(800, 800)
             page.picture(path, from_cell=1, height=1000)
             chrome.set_window_size(1120, 800)
-        save_side_by_side("multiplayer.png", *taken)
+        save_in_docs("multiplayer.png", *taken)
     for name, page in (("multiplayer_ana", ana), ("multiplayer_ben", ben)):
         page.ask("document.activeElement.blur()")
         check(page, 3 if page is ana else 2)

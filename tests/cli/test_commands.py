@@ -17,6 +17,7 @@ import termios
 import time
 from datetime import UTC, datetime
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -484,6 +485,19 @@ def test_help_names_the_extras_that_a_command_needs() -> None:
     commands = {"demo": "studio", "studio": "studio", "top": "top"}
     for extra, outcome in zip(commands.values(), several(*((name, "--help") for name in commands)), strict=True):
         assert f"pip install 'rxmps3[{extra}]'" in re.sub(r"\s+", " ", outcome.out)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_line_of_help_breaks_only_where_the_next_word_has_no_room(width: int) -> None:
+    outcomes = several(*((name, "--help") for name in HELP), env=environment(COLUMNS=str(width)))
+    wrapped = 0
+    for name, outcome in zip(HELP, outcomes, strict=True):
+        prose = [line.strip() for line in outcome.out.partition("╭")[0].splitlines()]
+        for line, following in pairwise(prose):
+            if line and following:
+                wrapped += 1
+                assert len(f"{line} {following.split()[0]}") > width - 2, (name, line)
+    assert wrapped > 3
 
 
 def test_the_library_alone_imports_nothing_of_the_command() -> None:
