@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, redirect_stdout
+from inspect import cleandoc
 from io import StringIO
 from typing import Any
 
@@ -15,6 +17,9 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from rxmps3.cli.terminal import Exit, let_go_of_stdout, writing_to_stdout
 
 __all__ = ["App", "leaving_quietly"]
+
+_LINE_END = re.compile(r"(?<!\n)\n(?!\n)")
+"""Within a paragraph."""
 
 
 class App(typer.Typer):
@@ -29,6 +34,11 @@ class App(typer.Typer):
 
 
 class _Command(TyperCommand):
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        if self.help:  # rich would keep the docstring's line ends, whatever the width of the terminal
+            self.help = _LINE_END.sub(" ", cleandoc(self.help))
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         # which of two values counts is a guess: one may be for another key, another manifest or another person
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))

@@ -17,6 +17,7 @@ import termios
 import time
 from datetime import UTC, datetime
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -478,6 +479,17 @@ def test_help_names_every_command_option_and_exit_code() -> None:
         assert outcome.code == 0
         assert [option for option in options if option not in outcome.out] == [], name
         assert re.search(r"Exit codes: 0 done\s+1 .*\s+2 .*\s+3 .*\s+4 .*\s+5 .*\s+6 .*\s+7 ", outcome.out)
+
+
+def test_help_is_wrapped_at_the_width_of_the_terminal_only() -> None:
+    names = ("log", "ls", "repair", "watch")
+    for width in (60, 100):
+        env = environment(COLUMNS=str(width))
+        for name, outcome in zip(names, several(*((name, "--help") for name in names), env=env), strict=True):
+            lines = [line.rstrip() for line in outcome.out.partition("\u256d")[0].splitlines()]
+            pairs = [(line, after.split()[0]) for line, after in pairwise(lines) if line and after]
+            assert [pair for pair in pairs if len(pair[0]) + 1 + len(pair[1]) < width] == [], name
+            assert pairs, name
 
 
 def test_help_names_the_extras_that_a_command_needs() -> None:
