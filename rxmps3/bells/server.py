@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +21,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from rxmps3.bells.lines import SILENCE
+from rxmps3.errors import InvalidOption
 from rxmps3.runtime.clock import spawn
 
 __all__ = ["Belfry", "application", "serve"]
@@ -139,12 +140,18 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-async def serve(sockets: list[Any], token: str, *, certificate: str | None = None, key: str | None = None) -> None:
+async def serve(
+    sockets: list[Any], token: str, ready: Callable[[], None], *, certificate: str | None = None, key: str | None = None
+) -> None:
     """Serve on sockets that are bound, until the task is cancelled or a signal comes.
 
     Args:
         token: as `application`.
+        ready: called once nothing but serving is left to do.
         certificate, key: files in PEM, to speak HTTPS.
+
+    Raises:
+        InvalidOption: the certificate or its key cannot be used.
     """
     belfry = Belfry()
     config = uvicorn.Config(
@@ -158,6 +165,11 @@ async def serve(sockets: list[Any], token: str, *, certificate: str | None = Non
         ssl_certfile=certificate,
         ssl_keyfile=key,
     )
+    try:
+        config.load()
+    except OSError as error:
+        raise InvalidOption(f"the certificate cannot be used: {error}", object=str(certificate)) from error
+    ready()
     server = _Server(config, belfry)
     serving = spawn(server.serve(sockets=sockets), "rxmps3 bell")
     try:

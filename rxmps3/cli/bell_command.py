@@ -65,21 +65,21 @@ def _serve(
         raise InvalidOption("--key needs --certificate")
     if token == "":
         raise InvalidOption("--token is empty, which would let everybody in", remedy="leave it out for a new one")
-    listening = _bound(host, port)
     known = token if token is not None else "".join(new_id() for _ in range(3))[:_TOKEN_CHARACTERS]
     scheme = "https" if certificate is not None else "http"
     name = f"[{host}]" if ":" in host else host
-    address = f"{scheme}://{name}:{listening.getsockname()[1]}"
-    if terminal.as_json:
-        terminal.record({"url": address, "token": known})
-    else:
-        terminal.line(("a bell at ", ""), (address, "bold"))
-        secret = f"{known}@" if known and token is None else ""
-        terminal.line((f'connect(…, bell="{scheme}://{secret}{address.partition("://")[2]}")', "dim"))
-    try:
-        asyncio.run(serve([listening], known, certificate=certificate, key=key))
-    except OSError as error:
-        raise InvalidOption(f"the certificate cannot be used: {error}", object=str(certificate)) from error
+    with _bound(host, port) as listening:
+        place = f"{name}:{listening.getsockname()[1]}"
+
+        def announce() -> None:
+            if terminal.as_json:
+                terminal.record({"url": f"{scheme}://{place}", "token": known})
+            else:
+                terminal.line(("a bell at ", ""), (f"{scheme}://{place}", "bold"))
+                secret = f"{known}@" if token is None else ""
+                terminal.line((f'connect(…, bell="{scheme}://{secret}{place}")', "dim"))
+
+        asyncio.run(serve([listening], known, announce, certificate=certificate, key=key))
     return Exit.OK
 
 

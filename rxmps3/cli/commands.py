@@ -46,7 +46,7 @@ CODES = "\n\n".join(
         "6 the stored data is corrupt, or needs another version or storage",
         "7 a conflict: a key is not at the version that the write expects, or somebody else wrote meanwhile",
         "130 interrupted, 143 terminated, 141 the reader of the output has gone;"
-        " but 0 for watch and log --follow, which end that way",
+        " but 0 for bell, demo --open, log --follow, studio, top and watch, which end that way",
     )
 )
 

@@ -26,6 +26,7 @@ from rxmps3.storage.prices import prices_at
 _STYLES = {State.GOOD: "green", State.LIMITED: "yellow", State.BAD: "red", State.UNKNOWN: "dim"}
 
 Url = Annotated[str, typer.Argument(metavar="URL", help="file:PATH or s3://BUCKET/PREFIX", show_default=False)]
+Bucket = Annotated[str, typer.Argument(metavar="URL", help="s3://BUCKET", show_default=False)]
 
 
 @app.command(epilog=CODES)
@@ -166,7 +167,7 @@ def _style(row: Row) -> str:
 
 @app.command(epilog=CODES)
 def cors(
-    url: Url,
+    url: Bucket,
     allow: Annotated[
         list[str] | None, typer.Option("--allow", metavar="ORIGIN", help="Let pages of this origin use the bucket.")
     ] = None,

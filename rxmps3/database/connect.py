@@ -145,7 +145,7 @@ def connect(url: str | Storage, **options: Unpack[ConnectOptions]) -> Connecting
             for failure in replica.take_early_failures() if replica is not None else ():
                 error.add_note(f"meanwhile: {failure}")
             raise
-        return Database(connection, replica, chosen, read_only=handle["read_only"], root=True)
+        return Database(connection, replica, chosen, read_only=handle["read_only"], parent=None)
 
     return Connecting(open_database)
 

@@ -87,19 +87,19 @@ class Database(BoundToProcess):
     """
 
     def __init__(
-        self, connection: Connection, replica: Replica, options: Options, *, read_only: bool, root: bool
+        self, connection: Connection, replica: Replica, options: Options, *, read_only: bool, parent: Database | None
     ) -> None:
         self._connection = connection
         self._replica = replica
         self._options = options
         self._read_only = read_only
-        self._root = root
+        self._parent = parent
         self._streams = Streams(replica)
         self._undo = UndoActions(replica)
         self._transactions = Transactions(replica, self._check_may_write, self.read_texts, self._make)
         self._past = History(replica, self._transactions)
         self._presences = Presences(replica)
-        self._children: list[Database] = []
+        self._children: dict[Database, None] = {}
         self._new_keys = KeyMaker(replica.clock)
         self._closed = False
 
@@ -851,8 +851,8 @@ class Database(BoundToProcess):
         self._check_open("manifest")
         self._replica.check_loop()
         replica = self._connection.replica(name, self._options)
-        child = Database(self._connection, replica, self._options, read_only=self._read_only, root=False)
-        self._children.append(child)
+        child = Database(self._connection, replica, self._options, read_only=self._read_only, parent=self)
+        self._children[child] = None
         return child
 
     async def close(self, timeout: float | None = 10.0) -> None:
@@ -891,10 +891,12 @@ class Database(BoundToProcess):
 
     async def _end(self, timeout: float) -> None:
         try:
-            if self._root:
+            if self._parent is None:
                 await self._connection.release(timeout)
+            else:
+                self._parent._children.pop(self, None)
         finally:
-            for child in self._children:
+            for child in [*self._children]:
                 await child.close()
             self._streams.complete()
             self._past.close()

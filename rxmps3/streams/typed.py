@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Any, Generic, Protocol, TypeVar, cast
+from types import NoneType, UnionType
+from typing import Any, Generic, Protocol, TypeVar, Union, cast, get_args, get_origin
 
 from rxmps3.errors import Error, InvalidOption, InvalidValue, Unsupported
 from rxmps3.model import jsontext, valuetext
@@ -48,15 +49,18 @@ class _Untyped:
 
 
 class _Bytes(_Untyped):
-    """The codec of ``bytes``, and of ``Blob``."""
+    """The codec of ``bytes``, of ``Blob``, and of these or None."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, *, or_none: bool) -> None:
         self._what = what
+        self._or_none = or_none
 
     def dump(self, value: Any) -> Any:
         return self.load(value)
 
     def load(self, value: Any) -> Any:
+        if value is None and self._or_none:
+            return None
         if not isinstance(value, (bytes, bytearray, memoryview)):
             raise InvalidValue(f"does not fit its type: not bytes: {value!r:.80}", object=self._what)
         return cast("Any", value)
@@ -202,6 +206,8 @@ def codec_for(type: Any, what: str) -> Codec[Any]:
         Unsupported: pydantic is needed and not installed.
         InvalidOption: pydantic cannot validate this type.
     """
-    if type is bytes or type is valuetext.Blob:
-        return _Bytes(what)
+    members: tuple[Any, ...] = get_args(type) if get_origin(type) in (Union, UnionType) else (type,)
+    some = [member for member in members if member is not NoneType]
+    if some and all(member is bytes or member is valuetext.Blob for member in some):
+        return _Bytes(what, or_none=len(some) < len(members))
     return cast("Codec[Any]", _Untyped() if type is Any or type is object else _Typed[Any](type, what))

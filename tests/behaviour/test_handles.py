@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -117,6 +118,18 @@ async def test_children_close_with_their_parent_and_not_before(place: Place) -> 
         await again.put("k", 1)
         assert await a.manifest("other").get("k") == 1
         assert seen[-1] == "completed"
+
+
+async def test_nothing_keeps_a_handle_on_another_manifest_that_is_closed() -> None:
+    async with players(MemoryStorage(), "a") as (a,):
+        async with a.manifest("other") as child:
+            await child.put("k", 1)
+            trace(child.observe("k"))
+        closed = weakref.ref(child)
+        del child
+        await asyncio.sleep(0.01)
+        gc.collect()
+        assert closed() is None
 
 
 async def test_a_read_only_handle_beside_a_writing_one_refuses_for_itself_only() -> None:

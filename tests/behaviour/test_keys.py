@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from threading import Lock
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Optional
 
 import pytest
 import reactivex
@@ -312,6 +312,8 @@ class Movie(TypedDict):
         (date | None, date(2026, 1, 2), "2026-01-02"),
         (Literal["a", "b"], "b", "b"),
         (bytes, b"abc", b"abc"),
+        (bytes | None, b"\xff", b"\xff"),
+        (Optional[rxmps3.Blob], rxmps3.Blob(b"\xff", "image/png"), b"\xff"),  # noqa: UP045
         (frozenset[int], frozenset({1}), [1]),
     ],
     ids=lambda one: getattr(one, "__name__", None),
@@ -326,6 +328,17 @@ async def test_values_come_back_as_they_were(kind: Any, value: Any, stored: Any)
         assert isinstance(seen[1], type(value))
         a.key("k", kind).on_next(value)
         assert a.pending.value == ()
+
+
+async def test_bytes_or_none() -> None:
+    async with players(MemoryStorage(), "a") as (db,):
+        icon = db.key("icon", bytes | None, default=b"none yet")
+        icon.put(None)
+        assert (icon.value, await db.get("icon", default=0)) == (None, None)
+        with pytest.raises(rxmps3.InvalidValue, match="not bytes: 'text'"):
+            icon.put("text")
+        with pytest.raises(rxmps3.InvalidValue, match="not bytes: None"):
+            db.key("icon", bytes, default=b"").put(None)
 
 
 async def test_an_object_that_was_changed_after_it_was_made_is_checked_on_write() -> None:

@@ -533,3 +533,13 @@ async def test_a_time_at_the_end_of_the_calendar_is_shown(url: str) -> None:
     for outcome in several(("log", url), ("log", url, "--json"), ("history", url, "k"), env=east):
         assert (outcome.code, outcome.err) == (0, "")
         assert "9999-12-31" in outcome.out
+
+
+def test_a_bell_says_where_it_is_only_if_it_can_speak_there(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").touch()
+    for name in ("missing.pem", "empty.pem"):
+        outcome = rxmps3(
+            "bell", "--port", "0", "--certificate", str(tmp_path / name), env=environment(PYTHONDEVMODE="1")
+        )
+        assert (outcome.code, outcome.out) == (2, "")
+        assert re.fullmatch(rf"rxmps3 bell: \S*{name}: the certificate cannot be used: .*\n", outcome.err)

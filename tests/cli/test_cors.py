@@ -62,6 +62,7 @@ def test_it_explains_itself() -> None:
     assert (outcome.code, outcome.err) == (0, "")
     for part in ("Usage: rxmps3 cors", "--allow", "--remove", "--endpoint-url", "--json"):
         assert part in outcome.out
+    assert "file:" not in outcome.out
 
 
 def test_origins_are_allowed_shown_and_removed(server: Moto | SeaweedFS) -> None:
