@@ -184,6 +184,8 @@ def share(
     owned = isinstance(where, str)
     if storage.url.startswith("s3:"):
         options["profile"] = getattr(storage, "profile", None)  # of the environment, as of now
+    if storage.url.startswith("memory:"):
+        options["versioning"] = getattr(storage, "versioning", False)  # of what is there, if that was left open
     connection = Connection(storage, clock, owned=owned, storage_options=options, keep=keep)
     if not shared or place is None:
         return connection

@@ -26,11 +26,15 @@ class Prefixes:
 
     @staticmethod
     def of(prefixes: Iterable[str]) -> Prefixes:
-        """Raises `InvalidOption` if there are none, or one is not a string."""
+        """Raises `InvalidOption` unless it is a list of strings, at least one."""
         if isinstance(prefixes, str):
             raise InvalidOption("prefixes is a list of prefixes, not one prefix", operation="connect")
+        try:
+            given = iter(prefixes)
+        except TypeError:
+            raise InvalidOption(f"prefixes is a list of prefixes, not {prefixes!r:.80}", operation="connect") from None
         kept: list[str] = []
-        for prefix in sorted(map(check_prefix, prefixes)):
+        for prefix in sorted(map(check_prefix, given)):
             if not kept or not prefix.startswith(kept[-1]):
                 kept.append(prefix)
         if not kept:

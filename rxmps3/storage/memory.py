@@ -90,7 +90,8 @@ class MemoryStorage:
 
     Args:
         clock: the source of every ``date`` and ``modified``; None takes the machine's.
-        versioning: keep every version, as a bucket with versioning enabled does.
+        versioning: keep every version, as a bucket with versioning enabled does. None takes what storages of this name
+            do, and False for a new one.
         name: all storages of one name in this process see the same objects, for as long as the process lives;
             without a name it is private.
 
@@ -98,16 +99,16 @@ class MemoryStorage:
         InvalidOption: the name is not text, or in use with another ``versioning``.
     """
 
-    def __init__(self, *, clock: Clock | None = None, versioning: bool = False, name: str = "") -> None:
+    def __init__(self, *, clock: Clock | None = None, versioning: bool | None = None, name: str = "") -> None:
         self._clock = SystemClock() if clock is None else clock
         check_text(name, "name", "MemoryStorage")
         self._url = f"memory:{name}"
         if not name:
-            self._objects = _Objects(versioning)
+            self._objects = _Objects(bool(versioning))
             return
         with _shared_lock:
-            self._objects = _shared.setdefault(name, _Objects(versioning))
-        if self._objects.versioning != versioning:
+            self._objects = _shared.setdefault(name, _Objects(bool(versioning)))
+        if versioning is not None and self._objects.versioning != versioning:
             raise InvalidOption(
                 f"it exists with versioning={self._objects.versioning} in this process", object=self._url
             )

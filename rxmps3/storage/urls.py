@@ -47,7 +47,7 @@ def open_storage(url: str, *, clock: Clock, **options: Any) -> Storage:
 def _open_memory(rest: str, clock: Clock, options: dict[str, Any]) -> Storage:
     if "?" in rest:
         raise InvalidOption("a memory: URL takes no query", object="memory:", remedy=ACCEPTED)
-    versioning = options.pop("versioning", False)
+    versioning = options.pop("versioning", None)
     _refuse("memory:", options, accepted=["versioning"])
     return MemoryStorage(clock=clock, versioning=versioning, name=rest)
 

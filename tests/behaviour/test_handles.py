@@ -96,6 +96,18 @@ async def test_other_credentials_or_another_endpoint_are_an_error(request: pytes
         assert options["aws_secret_access_key"] not in repr(db)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("protocol", ["sequenced", "versioned", "mps3"])
+async def test_who_leaves_the_protocol_open_gets_that_of_what_is_there(protocol: str, shared: bool) -> None:
+    url, manifest = own_memory(f"protocol-{protocol}-{shared}"), "main"
+    first = await connect(url, protocol=protocol, manifest=manifest)
+    await first.put("k", 1)
+    second = await connect(url, manifest=manifest, shared=shared)
+    assert (second.protocol, await second.get("k")) == (protocol, 1)
+    await second.close()
+    await first.close()
+
+
 async def test_the_shorter_poll_wins() -> None:
     clock = ManualClock()
     storage = rxmps3.testing.CountingStorage(MemoryStorage())

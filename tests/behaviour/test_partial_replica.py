@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import rxmps3
-from rxmps3 import MISSING, Database, NotLoaded
+from rxmps3 import MISSING, Database, InvalidOption, NotLoaded
 from rxmps3.storage import MemoryStorage
 from tests.behaviour.helpers import eventually
 
@@ -88,6 +88,12 @@ async def test_outside_of_them_nothing_is_shown_as_missing(name: str) -> None:
         with pytest.raises(NotLoaded, match="not under the prefixes that are loaded: 'a/'"):
             await answered(READS[name], part)
         assert not part.pending.value
+
+
+@pytest.mark.parametrize("prefixes", ["a/", [], 5, True, ["a/", 5], [b"a/"]], ids=repr)
+async def test_what_is_no_list_of_prefixes_is_an_invalid_option(prefixes: Any) -> None:
+    with pytest.raises(InvalidOption, match="prefix"):
+        await opened(storage_for("sequenced"), prefixes=prefixes)
 
 
 async def test_what_is_outside_is_named_as_what_was_asked_for() -> None:

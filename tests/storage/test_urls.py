@@ -36,8 +36,11 @@ def test_versioning_is_settled_by_the_first() -> None:
     storage = opened("memory:test-urls-versioned", versioning=True)
     assert isinstance(storage, MemoryStorage)
     assert storage.versioning
+    again = opened("memory:test-urls-versioned")
+    assert isinstance(again, MemoryStorage)
+    assert again.versioning
     with pytest.raises(InvalidOption, match="versioning=True"):
-        opened("memory:test-urls-versioned")
+        opened("memory:test-urls-versioned", versioning=False)
 
 
 def test_file_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
