@@ -83,8 +83,8 @@ async def write_file(
     """Replace a file by these bytes, once all of them are there; ``id`` makes the name of the file until then. Who may
     read and write it stays as it is.
 
-    ``check`` is called with their hex SHA-256 before that. ``size`` is how many bytes they are, if known: the space is
-    reserved before the first is read.
+    ``check`` is called with their hex SHA-256 before that. ``size`` is how many bytes they are, if known: a file that
+    has its length from the beginning is written faster.
 
     Raises: as ``parts`` and ``check``, then the file is as it was before; OSError if it cannot be written.
     """
@@ -96,7 +96,7 @@ async def write_file(
         takers: list[Callable[[bytes], object]] = [file.write] if check is None else [file.write, digest.update]
         try:
             await asyncio.to_thread(_take_mode, file.fileno(), target)
-            await asyncio.to_thread(_reserve, file.fileno(), size)
+            await asyncio.to_thread(file.truncate, size)
             async for part in parts:
                 await all_of(asyncio.to_thread(take, part) for take in takers)
         finally:
@@ -112,12 +112,6 @@ async def write_file(
 def _take_mode(file: int, target: Path) -> None:
     with suppress(FileNotFoundError):
         os.fchmod(file, stat.S_IMODE(target.stat().st_mode))
-
-
-def _reserve(file: int, size: int) -> None:
-    """Reserve the space, so that a full disk is noticed at once, and what is written is laid out at once."""
-    if size and hasattr(os, "posix_fallocate"):  # macOS has none
-        os.posix_fallocate(file, 0, size)
 
 
 def _expanded(path: str | os.PathLike[str]) -> Path:

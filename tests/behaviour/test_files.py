@@ -285,26 +285,6 @@ async def test_a_file_that_cannot_be_written_is_an_oserror(large: Path, tmp_path
         assert await db.get_file("video", tmp_path / "down")
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve space")
-async def test_the_space_of_a_file_is_reserved_before_it_is_read(large: Path, tmp_path: Path) -> None:
-    """So that a full disk costs no download."""
-    reserved: list[int] = []
-
-    class Looking(StorageWrapper):
-        async def around(self, request: Request, proceed: Callable[[], Awaitable[T]]) -> T:
-            if "/values/" in request.name and request.verb.startswith("get"):
-                reserved.append(sum(path.stat().st_blocks * 512 for path in tmp_path.glob(".down.*.part")))
-            return await proceed()
-
-    storage = MemoryStorage()
-    async with on(storage) as writer:
-        await writer.put_file("video", large)
-    async with on(Looking(storage)) as reader:
-        assert await reader.get_file("video", tmp_path / "down")
-    assert reserved
-    assert min(reserved) >= SIZE
-
-
 @pytest.mark.parametrize("size", [3, SIZE])
 async def test_who_may_read_the_file_stays_as_it_is(size: int, tmp_path: Path) -> None:
     target = tmp_path / "secret"
