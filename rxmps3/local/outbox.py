@@ -83,20 +83,22 @@ class _Attempt(NamedTuple):
 
 @dataclass(frozen=True)
 class _Sent:
-    """Up to which ordinal writes may have been sent, and the attempts that sent new ones, oldest first.
+    """The attempts that sent new writes, oldest first.
 
     A write's date is that of the attempt that sent it first. Later attempts do not renew it: the write may be in the
     log since the first, and a writer that is silent since then is forgotten.
     """
 
-    through: int
     attempts: tuple[_Attempt, ...] = ()
+
+    @property
+    def through(self) -> int:
+        """Up to which ordinal writes may have been sent."""
+        return self.attempts[-1].last if self.attempts else 0
 
     def attempt(self, ordinal: int) -> _Attempt | None:
         """The one that sent a write first; None if it was never sent."""
-        if ordinal > self.through:
-            return None
-        return next((one for one in self.attempts if ordinal <= one.last), _Attempt(ordinal, "", None))
+        return next((one for one in self.attempts if ordinal <= one.last), None)
 
 
 class _Place(NamedTuple):
@@ -118,7 +120,7 @@ class Outbox:
         self._next = 1
         self._batches: dict[str, set[WriteId]] = {}
         self._place: dict[WriteId, tuple[str, int]] = {}
-        self._sent = _Sent(0)
+        self._sent = _Sent()
         self._noted = 0
         self._newest: dict[str, _Place] = {}
         self._refused: dict[WriteId, str] = {}
@@ -215,17 +217,16 @@ class Outbox:
         return self._place[id][1] <= self._noted
 
     async def _note_sent(self, last: int, date: datetime | None, position: str) -> None:
-        through = max(self._sent.through, last)
         oldest = _first_of(next(iter(self._batches))) if self._batches else self._next  # one stays until all is over
         attempts = [one for one in self._sent.attempts if one.last >= oldest]
-        if through > self._sent.through:
-            new = _Attempt(through, position, date)
+        if last > self._sent.through:
+            new = _Attempt(last, position, date)
             if attempts and attempts[-1].is_like(new):
-                new = attempts.pop()._replace(last=through)
+                new = attempts.pop()._replace(last=last)
             attempts.append(new)
-        self._sent = _Sent(through, tuple(attempts))
+        self._sent = _Sent(tuple(attempts))
         await self._write_note(_SENT, _encode_sent(self._sent, date))
-        self._noted = max(self._noted, through)
+        self._noted = max(self._noted, self._sent.through)
 
     async def refuse(self, ids: Sequence[WriteId]) -> None:
         """Record that these will never be committed and must not be restored; durable when it returns."""
@@ -263,7 +264,7 @@ class Outbox:
         self._place[id] = (name, ordinal)
 
     async def _read_sent(self, *, untouched: bool) -> _Sent:
-        return await self._read_note(_SENT, _decode_sent, untouched=untouched) or _Sent(0)
+        return await self._read_note(_SENT, _decode_sent, untouched=untouched) or _Sent()
 
     async def _read_refused(self, *, untouched: bool) -> set[WriteId]:
         return await self._read_note(_REFUSED, _decode_refused, untouched=untouched) or set()
@@ -322,7 +323,7 @@ def _decode_sent(body: Any) -> _Sent:
     ]
     if not attempts or attempts[-1].last < through:  # from before attempts were noted
         attempts.append(_Attempt(through, "", _date(body["date"])))
-    return _Sent(through, tuple(attempts))
+    return _Sent(tuple(attempts))
 
 
 def _stamp(date: datetime | None) -> str | None:
