@@ -66,6 +66,7 @@ async def test_a_put_is_one_lean_request() -> None:
     async with scripted(STORED) as (server, storage):
         digest = hashlib.sha256(b"{}").digest()
         await storage.put("a/b%41@~", b"{}", when=ABSENT, sha256=digest)
+        await asyncio.sleep(0.01)  # aiohttp 3.9 may let go of a connection only after it has given the answer
         await storage.put("a", b"{}", when=Matches('"etag"'), content_type="text/plain")
         first, second = server.asked
         assert (first.method, first.path, first.body) == ("PUT", "/bucket/app/a/b%2541%40~", b"{}")
