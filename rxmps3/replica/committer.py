@@ -16,7 +16,16 @@ from rxmps3.replica.dataflow import Dataflow
 from rxmps3.replica.fairness import Fairness
 from rxmps3.replica.health import Health
 from rxmps3.replica.outbox_worker import OutboxWorker
-from rxmps3.replica.pending import FORGOTTEN_AFTER, Basis, PendingWrite, PendingWrites, Sending, Upload, Uploading
+from rxmps3.replica.pending import (
+    FORGOTTEN_AFTER,
+    Basis,
+    Moment,
+    PendingWrite,
+    PendingWrites,
+    Sending,
+    Upload,
+    Uploading,
+)
 from rxmps3.replica.receipt import Receipt
 from rxmps3.replica.values import Uploaded, Values
 from rxmps3.runtime.backoff import Backoff
@@ -36,7 +45,8 @@ _UPLOADS_AT_ONCE = 64
 those of all later writes, which wait for it."""
 _KEYS_NAMED = 5
 ASK_AFTER = timedelta(hours=1)
-"""An upload that is older than this by a local clock has its age checked by the server's."""
+"""An upload that is older than this by a local clock has its age checked by the server's. One that has failed for as
+long goes on under another name: its first request may have arrived, and a collector may be deleting that object."""
 
 
 class Committer:
@@ -95,7 +105,7 @@ class Committer:
         """Note that a write has ended."""
         if one.sending is not Sending.COMMITTED or one.upload is None or one.committing is None:
             return
-        if self._values.placing.repeatable and self._is_old(one.upload, self._log.date):
+        if self._values.placing.repeatable and (one.repeated or self._is_old(one.upload, self._log.date)):
             contents = contents_of(one.committing)
             for content in contents:
                 self._values.hold_again(content)
@@ -321,14 +331,7 @@ class Committer:
     async def _expire_old_uploads(self, ready: list[Write]) -> bool:
         """Mark uploads so old that a collector may have deleted them, to be uploaded again."""
         uploaded = [one for write in ready if (one := self._pending.open[write.id]).upload is not None]
-        if not uploaded:
-            return False
-        wall, monotonic = self._clock.now() - ASK_AFTER, self._clock.monotonic() - ASK_AFTER.total_seconds()
-        doubtful = [
-            one
-            for one in uploaded
-            if one.upload is not None and (one.upload.wall < wall or one.upload.monotonic < monotonic)
-        ]
+        doubtful = [one for one in uploaded if one.upload is not None and self._is_doubtful(one.upload.began)]
         if not doubtful:
             return False
         now = await self._log.server_time()
@@ -340,23 +343,51 @@ class Committer:
             ]
             for one in aged:
                 self._pending.upload_aged(one)
-                write = self._dataflow.view.pending[one.id].write
-                self._dataflow.writes.on_next(Amended(self._values.placing.again(write, self._clock.new_id(6))))
+                self._name_again(one)
         return bool(aged)
+
+    def _name_again(self, one: PendingWrite[Receipt]) -> bool:
+        """Give its objects other names, where the protocol can; returns whether it has. The caller holds the lock of
+        the view."""
+        write = self._dataflow.view.pending[one.id].write
+        again = self._values.placing.again(write, self._clock.new_id(6))
+        before, after = contents_of(write), contents_of(again)
+        if [content.name for content in after] == [content.name for content in before]:
+            one.repeated = True
+        else:
+            one.tried = None
+        if after == before:
+            return False
+        for content, renamed in zip(before, after, strict=True):
+            self._values.rename(content, renamed)
+        one.contents = after
+        self._dataflow.writes.on_next(Amended(again))
+        return True
+
+    def _now(self) -> Moment:
+        return Moment(self._clock.now(), self._clock.monotonic())
+
+    def _is_doubtful(self, began: Moment) -> bool:
+        """Whether too much time may have passed since, by either local clock: one may be set back, the other may stop
+        while the computer sleeps."""
+        now = self._now()
+        return now.monotonic - began.monotonic >= ASK_AFTER.total_seconds() or not (
+            -MARGIN <= now.wall - began.wall < ASK_AFTER
+        )
 
     def _is_old(self, upload: Upload, now: datetime | None) -> bool:
         """Whether it is too old to be trusted, by the server's clock or by this computer's; a date that lies before it
         tells nothing of its age."""
         if upload.date is None or now is None:
             return False
-        passed = timedelta(seconds=self._clock.monotonic() - upload.monotonic)
+        passed = timedelta(seconds=self._clock.monotonic() - upload.began.monotonic)
         return not -MARGIN <= now - upload.date < TRUST_UPLOADS_FOR or passed >= TRUST_UPLOADS_FOR
 
     async def _mend(self, contents: tuple[ContentObject, ...]) -> None:
         """Store committed values again under the same names.
 
-        They were recent when their commit was sent but old when it arrived, so a collector may have deleted them as
-        unused.
+        They were recent when their commit was sent but old when it arrived, or were stored under a name that an earlier
+        upload had. So a collector may have deleted them as unused.
         """
         try:
             await persist(lambda: self._values.upload(contents), self._retrying("upload"))
@@ -380,13 +411,15 @@ class Committer:
             await self._log.prepare()
             if not self._upload_is_current(one, contents):
                 return
-            # taken before the request, since the upload may be old by the time the answer arrives
-            wall, monotonic = self._clock.now(), self._clock.monotonic()
-            answers = await self._upload_all(one, contents)
+            if one.tried is not None and self._is_doubtful(one.tried):
+                with self._dataflow.lock:
+                    if not self._upload_is_current(one, contents) or self._name_again(one):
+                        return
+            began, answers = await self._upload_all(one, contents)
             stored = [answer for answer in answers if answer is not None]
             if len(stored) == len(contents):
                 dates = [one.stored.date for one in stored if one.stored.date is not None]
-                self._uploaded(one, contents, stored, Upload(min(dates, default=None), wall, monotonic))
+                self._uploaded(one, contents, stored, Upload(min(dates, default=None), began))
         except Rejected as error:
             self._dataflow.refusals.on_next(Refused(one.id, error))
         except InvalidInput as error:
@@ -396,12 +429,19 @@ class Committer:
 
     async def _upload_all(
         self, one: PendingWrite[Receipt], contents: tuple[ContentObject, ...]
-    ) -> list[Uploaded | None]:
+    ) -> tuple[Moment, list[Uploaded | None]]:
+        """Upload the values, or have them uploaded by a write that shares them; returns when that began, since they may
+        be old by the time the answer arrives."""
+        one.tried = one.tried or self._now()
+
+        async def upload() -> tuple[Moment, list[Uploaded | None]]:
+            return self._now(), await self._values.upload(contents)
+
         shared, one.shared = one.shared, None  # if they have to be stored again, this write does so on its own
         if shared is None:
-            return await self._values.upload(contents)
+            return await upload()
         try:
-            return await shared.upload(lambda: self._values.upload(contents))
+            return await shared.upload(upload)
         except BaseException:
             one.shared = shared
             raise

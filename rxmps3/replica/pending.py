@@ -26,6 +26,7 @@ __all__ = [
     "Basis",
     "Behind",
     "InvalidTransition",
+    "Moment",
     "PendingWrite",
     "PendingWrites",
     "Sending",
@@ -173,12 +174,18 @@ class InvalidTransition(AssertionError):
     """An event that is not allowed in a write's state: a bug in rxmps3."""
 
 
-class Upload(NamedTuple):
-    """When a write's values were stored, by the server's clock and by both local clocks."""
+class Moment(NamedTuple):
+    """A time by both local clocks."""
 
-    date: datetime | None
     wall: datetime
     monotonic: float
+
+
+class Upload(NamedTuple):
+    """When a write's values were stored, by the server's clock, and when their upload had begun."""
+
+    date: datetime | None
+    began: Moment
 
 
 class SentUnkept(NamedTuple):
@@ -233,6 +240,8 @@ class PendingWrite(Generic[R]):
         shared: the upload shared with other manifests, if any.
         sent_at: the storage's date when it was first sent, if known.
         upload: when its objects were stored; None until then.
+        tried: when they were first sent under the names that they have; None until then.
+        repeated: whether they are stored under names that earlier uploads, long before, may have had.
         committing: the write as last sent, if it has objects.
         sent_unkept: if it was sent while the disk refused it.
         behind: writes that were not made because this one shows the same value.
@@ -241,6 +250,8 @@ class PendingWrite(Generic[R]):
     shared: SharedUpload | None = None
     sent_at: datetime | None = None
     upload: Upload | None = None
+    tried: Moment | None = None
+    repeated = False
     committing: Write | None = None
     sent_unkept: SentUnkept | None = None
     behind: list[Behind] | None = None
@@ -432,7 +443,7 @@ class PendingWrites(Generic[R]):
     def replanned(self, one: PendingWrite[R], contents: tuple[ContentObject, ...]) -> None:
         """The write has different objects now. Callable on any thread, one call at a time."""
         one.happened(What.REPLANNED)
-        one.contents, one.upload = contents, None
+        one.contents, one.upload, one.tried = contents, None, None
 
     def upload_aged(self, one: PendingWrite[R]) -> None:
         """Its objects have to be uploaded again, since a collector may have considered them unused."""

@@ -8,9 +8,12 @@ from dataclasses import replace
 
 from rxmps3.log.protocol import Planned
 from rxmps3.model.state import WriteId
+from rxmps3.replica.pending import Moment
 from rxmps3.replica.values import Uploaded
 
 __all__ = ["SharedValues"]
+
+Answer = tuple[Moment, list[Uploaded | None]]
 
 
 class SharedValues:
@@ -22,7 +25,7 @@ class SharedValues:
 
     def __init__(self, planned: Planned) -> None:
         self._planned = planned
-        self._answers: list[Uploaded | None] | None = None
+        self._answer: Answer | None = None
         self._uploading = asyncio.Lock()
 
     def planned_for(self, id: WriteId) -> Planned:
@@ -33,9 +36,9 @@ class SharedValues:
         }
         return Planned(update, self._planned.contents)
 
-    async def upload(self, upload: Callable[[], Awaitable[list[Uploaded | None]]]) -> list[Uploaded | None]:
-        """Upload them, or wait for the upload that is already running and return its answers."""
+    async def upload(self, upload: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Upload them, or wait for the upload that is already running; returns when it began, and its answers."""
         async with self._uploading:
-            if self._answers is None:
-                self._answers = await upload()
-            return self._answers
+            if self._answer is None:
+                self._answer = await upload()
+            return self._answer

@@ -280,13 +280,16 @@ class WriteMaker:
         if fits(kit.protocol, write):
             renamed = kit.placing.again(write, self._clock.new_id(6))
             held = _renamed(renamed, [restored.texts[content.place] for content in contents_of(write)])
+            keeps_names = contents_of(renamed) == contents_of(write)
         else:
             planned = self._plan(write.id, values_of(write, restored.texts))
             renamed, held = replace(write, update=planned.update), planned.contents
+            keeps_names = False
         receipt = self._receipt(renamed)
         receipt.mark_stored()
         sent = restored.after is not None or restored.sent is not None
-        self._pending.restore(renamed, receipt, self._hold(held), sent=sent, at=restored.sent)
+        one = self._pending.restore(renamed, receipt, self._hold(held), sent=sent, at=restored.sent)
+        one.repeated = keeps_names  # the earlier process may have uploaded them
         self._dataflow.writes.on_next(Wrote(renamed, restored.by))
         if write.conditions is not None and not kit.linear:
             rejected = Rejected("refused and rolled back", operation="commit", object=f"write {write.id.version}")

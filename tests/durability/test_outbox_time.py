@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import rxmps3
 from rxmps3 import OutcomeUnknown, Rejected, Unavailable
-from rxmps3.storage import MemoryStorage, Storage
+from rxmps3.storage import MemoryStorage, Storage, list_all
 from rxmps3.testing import FaultyStorage, Request
 from rxmps3.testing.faults import deny, drop_requests, lose_answers, offline, throttle
 from rxmps3.testing.virtual import SimClock, run_virtually
@@ -406,6 +408,95 @@ async def test_an_upload_whose_commit_waited_for_hours_is_made_again_under_a_new
     ]
     last = [request.name for _, request in bucket.made if "values/" in request.name and request.verb == "put"][-1]
     assert last.endswith(named), "the log names the young upload"
+
+
+def _puts_a_file(db: rxmps3.Database, folder: Path) -> rxmps3.Receipt:
+    (folder / "file").write_bytes(b"f" * 9000)
+    return db.put_file("large", folder / "file")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda db, _: db.put("large", LARGE),
+        lambda db, _: db.put("large", LARGE.encode()),
+        lambda db, _: db.put_all({"large": "l" * 5000, "other": "o" * 5000}),
+        _puts_a_file,
+    ],
+    ids=["text", "bytes", "pack", "file"],
+)
+def test_an_upload_that_fails_for_hours_goes_on_under_a_new_name(
+    make: Callable[[rxmps3.Database, Path], rxmps3.Receipt], tmp_path: Path
+) -> None:
+    """The first request arrived, a collector finds an old object that nothing names, and its deletion is on its way."""
+
+    async def main() -> None:
+        clock = SimClock("a")
+        bucket = Timed(clock)
+        async with on(bucket, clock=clock, poll=60.0) as db:
+            await db.put("k", 0)
+            bucket.plan = lose_answers(one_in=1, verbs=("put",))
+            receipt = make(db, tmp_path)
+            await clock.sleep(3 * HOUR)
+            bucket.plan = ()
+            await receipt
+            value = await db.get("large")
+        times: dict[str, list[float]] = {}
+        for moment, request in bucket.made:
+            if request.verb == "put" and "values/" in request.name:
+                times.setdefault(request.name, []).append(moment)
+        assert 3 <= len(times) <= 4, "names are changed for age, not at every try"
+        assert all(moments[-1] - moments[0] < HOUR for moments in times.values())
+        for name in list(times)[:-1]:
+            await bucket.inner.delete(name)
+        async with on(bucket, clock=clock) as reader:
+            assert await reader.get("large") == value
+
+    run_virtually(main())
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_value_of_the_mps3_log_that_is_uploaded_again_after_hours_is_stored_once_more_after_its_commit(
+    restarts: bool,
+) -> None:
+    """In that log it has to keep its name, and a collector may delete it until the log names it."""
+
+    async def main() -> None:
+        clock = SimClock("a")
+        disk, bucket = Disk(), Timed(clock)
+        deleted: list[str] = []
+
+        async def collect(request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage) -> Any:
+            if request.verb == "put" and "@" in request.name and not request.name.startswith("large") and not deleted:
+                deleted.extend(one.name for one in await list_all(bucket.inner, "large"))
+                for name in deleted:
+                    await bucket.inner.delete(name)
+            return await proceed()
+
+        options: dict[str, Any] = {"clock": clock, "poll": 60.0, "protocol": "mps3"}
+        async with on(bucket, disk, **options) as db:
+            await db.put("k", 0)
+            bucket.plan = lose_answers(one_in=1, verbs=("put",))
+            receipt = db.put("large", LARGE)
+            await receipt.stored
+            await clock.sleep(3 * HOUR)
+            if not restarts:
+                bucket.plan = collect
+                await receipt
+                await clock.sleep(60)
+            else:
+                await db.close(timeout=0)
+        if restarts:
+            bucket.plan = collect
+            async with on(bucket, disk, **options) as db:
+                while db.pending.value:
+                    await clock.sleep(1)
+                await clock.sleep(60)
+        assert len(deleted) == 1
+        async with on(bucket, **options) as reader:
+            assert await reader.get("large") == LARGE
+
+    run_virtually(main())
 
 
 @virtually

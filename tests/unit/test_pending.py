@@ -16,6 +16,7 @@ from rxmps3.replica.pending import (
     TRANSITIONS,
     Basis,
     InvalidTransition,
+    Moment,
     PendingWrite,
     PendingWrites,
     Sending,
@@ -26,7 +27,7 @@ from rxmps3.replica.pending import (
 )
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-UPLOAD = Upload(NOW, NOW, 0.0)
+UPLOAD = Upload(NOW, Moment(NOW, 0.0))
 OBJECT = ContentObject("values/k@w-1", "0" * 64, 5000)
 ENDS = {Sending.COMMITTED, Sending.REJECTED, Sending.CANCELLED}
 
