@@ -242,8 +242,15 @@ class Placing(Protocol):
         """Plan a call's write; `MISSING` deletes a key. Raises `InvalidKey`, `InvalidValue`."""
         ...
 
-    def again(self, write: Write, chance: str) -> Write:
-        """The same write, with its values to be uploaded again."""
+    def again(self, write: Write, chance: str, *, noted: bool = True) -> Write:
+        """The same write, with its values to be uploaded again.
+
+        Args:
+            write: the write.
+            chance: what other names are made of.
+            noted: whether the names that it has are on disk or may be in the log, where a protocol that knows writes by
+                the names of their values looks for them.
+        """
         ...
 
     def object_name(self, content: ContentObject) -> str:

@@ -23,6 +23,7 @@ from rxmps3.replica.pending import (
     PendingWrite,
     PendingWrites,
     Sending,
+    Storing,
     Upload,
     Uploading,
 )
@@ -350,12 +351,13 @@ class Committer:
         """Give its objects other names, where the protocol can; returns whether it has. The caller holds the lock of
         the view."""
         write = self._dataflow.view.pending[one.id].write
-        again = self._values.placing.again(write, self._clock.new_id(6))
+        noted = one.sending is not Sending.MADE or one.storing is not Storing.UNKEPT
+        again = self._values.placing.again(write, self._clock.new_id(6), noted=noted)
         before, after = contents_of(write), contents_of(again)
         if [content.name for content in after] == [content.name for content in before]:
             one.repeated = True
         else:
-            one.tried = None
+            one.tried = one.shared = None
         if after == before:
             return False
         for content, renamed in zip(before, after, strict=True):
@@ -411,7 +413,8 @@ class Committer:
             await self._log.prepare()
             if not self._upload_is_current(one, contents):
                 return
-            if one.tried is not None and self._is_doubtful(one.tried):
+            tried = one.tried if one.shared is None else one.shared.tried
+            if tried is not None and self._is_doubtful(tried):
                 with self._dataflow.lock:
                     if not self._upload_is_current(one, contents) or self._name_again(one):
                         return
@@ -433,13 +436,14 @@ class Committer:
         """Upload the values, or have them uploaded by a write that shares them; returns when that began, since they may
         be old by the time the answer arrives."""
         one.tried = one.tried or self._now()
+        shared, one.shared = one.shared, None  # if they have to be stored again, this write does so on its own
 
         async def upload() -> tuple[Moment, list[Uploaded | None]]:
             return self._now(), await self._values.upload(contents)
 
-        shared, one.shared = one.shared, None  # if they have to be stored again, this write does so on its own
         if shared is None:
             return await upload()
+        shared.tried = shared.tried or one.tried
         try:
             return await shared.upload(upload)
         except BaseException:

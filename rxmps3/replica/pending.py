@@ -220,7 +220,13 @@ class Behind(NamedTuple):
 
 
 class SharedUpload(Protocol):
-    """Objects that one call puts into several manifests; the first to need them uploads them."""
+    """Objects that one call puts into several manifests; the first to need them uploads them.
+
+    Attributes:
+        tried: when they were first sent; None until then.
+    """
+
+    tried: Moment | None
 
     async def upload(self, upload: Any) -> Any:
         """As `rxmps3.replica.shared_values.SharedValues.upload`."""

@@ -21,7 +21,12 @@ class SharedValues:
 
     Args:
         planned: the plan for the first manifest.
+
+    Attributes:
+        tried: when they were first sent; None until then.
     """
+
+    tried: Moment | None = None
 
     def __init__(self, planned: Planned) -> None:
         self._planned = planned

@@ -455,22 +455,20 @@ def test_an_upload_that_fails_for_hours_goes_on_under_a_new_name(
     run_virtually(main())
 
 
-@pytest.mark.parametrize("restarts", [False, True])
-def test_a_value_of_the_mps3_log_that_is_uploaded_again_after_hours_is_stored_once_more_after_its_commit(
-    restarts: bool,
-) -> None:
-    """In that log it has to keep its name, and a collector may delete it until the log names it."""
+@pytest.mark.parametrize("life", ["without a disk", "with a disk", "restarted"])
+def test_an_upload_to_the_mps3_log_that_fails_for_hours_is_not_lost_to_a_collector(life: str) -> None:
+    """With a disk the value keeps its name, which tells whether the write is in the log; it is stored again once it
+    is."""
 
     async def main() -> None:
         clock = SimClock("a")
-        disk, bucket = Disk(), Timed(clock)
+        disk, bucket = Disk() if life != "without a disk" else None, Timed(clock)
         deleted: list[str] = []
 
         async def collect(request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage) -> Any:
-            if request.verb == "put" and "@" in request.name and not request.name.startswith("large") and not deleted:
-                deleted.extend(one.name for one in await list_all(bucket.inner, "large"))
-                for name in deleted:
-                    await bucket.inner.delete(name)
+            if request.verb == "put" and request.name.startswith("manifest.json@") and not deleted:
+                deleted.append(next(request.name for _, request in bucket.made if request.name.startswith("large@")))
+                await bucket.inner.delete(deleted[0])
             return await proceed()
 
         options: dict[str, Any] = {"clock": clock, "poll": 60.0, "protocol": "mps3"}
@@ -478,22 +476,48 @@ def test_a_value_of_the_mps3_log_that_is_uploaded_again_after_hours_is_stored_on
             await db.put("k", 0)
             bucket.plan = lose_answers(one_in=1, verbs=("put",))
             receipt = db.put("large", LARGE)
-            await receipt.stored
             await clock.sleep(3 * HOUR)
-            if not restarts:
+            if life == "restarted":
+                await db.close(timeout=0)
+            else:
                 bucket.plan = collect
                 await receipt
                 await clock.sleep(60)
-            else:
-                await db.close(timeout=0)
-        if restarts:
-            bucket.plan = collect
-            async with on(bucket, disk, **options) as db:
-                while db.pending.value:
-                    await clock.sleep(1)
-                await clock.sleep(60)
+        bucket.plan = collect
+        async with on(bucket, disk, **options) as db:
+            while db.pending.value:
+                await clock.sleep(1)
+            await clock.sleep(60)
         assert len(deleted) == 1
+        names = {request.name for _, request in bucket.made if request.verb == "put" and "large@" in request.name}
+        assert (len(names) > 1) == (life == "without a disk")
         async with on(bucket, **options) as reader:
+            assert await reader.get("large") == LARGE
+
+    run_virtually(main())
+
+
+def test_a_value_shared_by_two_manifests_is_not_believed_in_when_one_of_them_comes_days_later() -> None:
+    async def main() -> None:
+        clock = SimClock("a")
+        bucket = Timed(clock)
+
+        async def cut_off(request: Request, proceed: Callable[[], Awaitable[Any]], faults: FaultyStorage) -> Any:
+            if request.name.startswith("late"):
+                raise Unavailable("not now", date=faults.clock.now())
+            return await proceed()
+
+        options: dict[str, Any] = {"clock": clock, "poll": 60.0, "protocol": "mps3"}
+        async with on(bucket, manifest="early", **options) as db, on(bucket, manifest="late", **options) as late:
+            await late.put("k", 0)
+            bucket.plan = cut_off
+            receipt = db.put("large", LARGE, manifests=["early", "late"])
+            await clock.sleep(40 * HOUR)
+            for one in await list_all(bucket.inner, "large@"):  # nothing names it any more, and somebody collects
+                await bucket.inner.delete(one.name)
+            bucket.plan = ()
+            await receipt
+        async with on(bucket, manifest="late", **options) as reader:
             assert await reader.get("large") == LARGE
 
     run_virtually(main())

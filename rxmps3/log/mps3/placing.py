@@ -93,10 +93,14 @@ class Mps3Placing:
     def _new_name(self, key: str) -> str:
         return key if self._versioning else f"{key}@{new_uuid(self._clock)}"
 
-    def again(self, write: Write, chance: str) -> Write:
-        if not self._versioning:
-            return write  # keep the name: after a restart it tells whether the write is in the log
-        return with_contents(write, [replace(content, version=None) for content in contents_of(write)])
+    def again(self, write: Write, chance: str, *, noted: bool = True) -> Write:
+        if self._versioning:
+            return with_contents(write, [replace(content, version=None) for content in contents_of(write)])
+        if noted:
+            return write  # the name tells whether the write is in the log
+        keys = [key for key, entry in write.update.items() if entry is not None]
+        renamed = zip(keys, contents_of(write), strict=True)
+        return with_contents(write, [replace(content, name=self._new_name(key)) for key, content in renamed])
 
     def object_name(self, content: ContentObject) -> str:
         return content.name

@@ -36,7 +36,7 @@ class SequencedPlacing:
         update, contents = plan(id.version, encode_values(values, self.check_key), inline_limit)
         return Planned(update, [Held(content, text) for content, text in contents])
 
-    def again(self, write: Write, chance: str) -> Write:
+    def again(self, write: Write, chance: str, *, noted: bool = True) -> Write:
         return with_new_names(write, chance)
 
     def object_name(self, content: ContentObject) -> str:

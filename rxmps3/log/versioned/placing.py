@@ -54,7 +54,7 @@ class VersionedPlacing:
             contents.append(Held(content, text))
         return Planned(update, contents)
 
-    def again(self, write: Write, chance: str) -> Write:
+    def again(self, write: Write, chance: str, *, noted: bool = True) -> Write:
         return with_contents(write, tuple(replace(content, version=None) for content in contents_of(write)))
 
     def object_name(self, content: ContentObject) -> str:
