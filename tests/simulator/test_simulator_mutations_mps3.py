@@ -22,6 +22,7 @@ from rxmps3.log.mps3.operation import LAG, Operation
 from rxmps3.log.mps3.recovering import Recovery
 from rxmps3.log.mps3.ticking import ServerClock
 from rxmps3.model.state import Replayed, Write, WriteId
+from rxmps3.replica.committer import Committer
 from rxmps3.replica.outbox_worker import OutboxWorker
 from rxmps3.storage.base import Stored
 from rxmps3.testing import StorageWrapper
@@ -325,6 +326,12 @@ def values_are_collected_whether_an_operation_names_them_or_not(mutant: Mutant) 
 @mutation("what is named is not deleted", *drawn(4, 6))
 def values_are_collected_however_young_they_are(mutant: Mutant) -> None:
     mutant.replace(collecting.VALUE_AGE, timedelta(0), within=collecting)
+
+
+@mutation("what is named is not deleted", *drawn(343404))
+def an_upload_goes_on_under_its_name_however_long_it_has_failed(mutant: Mutant) -> None:
+    """Its first request arrived, and a collector's deletion of that object is late."""
+    mutant.replace(Committer._is_doubtful, lambda *_: False)  # pyright: ignore[reportPrivateUsage]
 
 
 @mutation("versions come once, in order", harmed(draw_plan(301699, protocol="mps3")))
