@@ -39,6 +39,26 @@ class _Leaf(Generic[V]):
         self.size = len(keys)
 
 
+class _MappedLeaf(_Leaf[V]):
+    """A leaf whose values are made of those of another when they are asked for first."""
+
+    __slots__ = ("_function", "_source")
+
+    def __init__(self, source: _Leaf[Any], function: Callable[[tuple[Any, ...]], Iterable[V]]) -> None:
+        self.keys = source.keys
+        self.size = source.size
+        self._function = function
+        self._source: tuple[Any, ...] | None = source.values
+
+    def __getattr__(self, name: str) -> Any:  # called only while the slot is empty
+        if name != "values":
+            raise AttributeError(name)
+        if (source := self._source) is not None:  # else another thread has just made them
+            self.values = tuple(self._function(source))
+            self._source = None
+        return self.values
+
+
 class _Branch(Generic[V]):
     """``keys`` holds the first key of each child."""
 
@@ -172,7 +192,8 @@ class SortedMap(Generic[V]):
         return SortedMap(root)
 
     def mapped(self, function: Callable[[tuple[V, ...]], Iterable[W]]) -> SortedMap[W]:
-        """The same keys with other values, some dozens at a time: the function returns as many as it gets. O(n)."""
+        """The same keys with other values, which the function makes some dozens at a time, when one of them is read: it
+        returns as many as it gets. O(n / 48)."""
         return SortedMap(_mapped(self._root, function))
 
     def at(self, index: int) -> tuple[Any, V]:
@@ -197,6 +218,10 @@ class SortedMap(Generic[V]):
     def items(self) -> Iterator[tuple[Any, V]]:
         """Each key with its value, in order."""
         return chain.from_iterable(zip(leaf.keys, leaf.values, strict=True) for leaf in _leaves(self._root))
+
+    def parts(self) -> Iterator[tuple[tuple[Any, ...], tuple[V, ...]]]:
+        """The keys and their values, some dozens at a time, in order."""
+        return ((leaf.keys, leaf.values) for leaf in _leaves(self._root))
 
     def items_from(self, key: Any) -> Iterator[tuple[Any, V]]:
         """The items from a key on, in order. O(log n) to the first."""
@@ -397,7 +422,7 @@ def _part(node: _Node[V], low: int, high: int) -> _Node[V]:
 
 def _mapped(node: _Node[V], function: Callable[[tuple[V, ...]], Iterable[W]]) -> _Node[W]:
     if isinstance(node, _Leaf):
-        return _Leaf(node.keys, tuple(function(node.values)))
+        return _MappedLeaf(node, function)
     return _Branch(node.keys, tuple([_mapped(child, function) for child in node.children]), node.size)
 
 

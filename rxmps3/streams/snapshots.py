@@ -405,27 +405,24 @@ def _past_of(turn: Turn, changes: Iterable[EntryChange]) -> _Past:
 
 
 def inline_texts(entries: Entries) -> tuple[Texts, dict[str, Entry]]:
-    """The texts of values in the log itself, and the other entries. No entry is made for each of the former."""
-    mixed = False
-
-    def texts_of(cells: tuple[Cell, ...]) -> list[str | None]:
-        nonlocal mixed
-        try:
-            return [cell.rpartition("\n")[2] for cell in cells]  # pyright: ignore
-        except AttributeError:  # one is an entry
-            mixed = True
-            return [_inline_text(cell) for cell in cells]
-
-    texts = entries.cells.mapped(texts_of)
-    objects = {key: entries[key] for key, text in texts.items() if text is None} if mixed else {}
+    """The texts of values in the log itself, and the other entries. Of the former nothing is made before it is read."""
+    objects = {
+        key: cell
+        for keys, cells in entries.cells.parts()
+        if Entry in set(map(type, cells))
+        for key, cell in zip(keys, cells, strict=True)
+        if isinstance(cell, Entry) and isinstance(cell.content, ContentObject)
+    }
+    texts = entries.cells.mapped(_inline_texts)
     return cast("Texts", texts.update(dict.fromkeys(objects, MISSING)) if objects else texts), objects
 
 
-def _inline_text(cell: Cell) -> str | None:
-    """The text of a cell; None if it is in an object."""
-    if isinstance(cell, str):
-        return cell.rpartition("\n")[2]
-    return cell.content.text if isinstance(cell.content, Inline) else None
+def _inline_texts(cells: tuple[Cell, ...]) -> list[str | None]:
+    """The texts of cells; None where it is in an object."""
+    try:
+        return [cell.rpartition("\n")[2] for cell in cells]  # pyright: ignore
+    except AttributeError:  # one is an entry
+        return [entry.content.text if isinstance(entry.content, Inline) else None for entry in map(entry_of, cells)]
 
 
 def _same(left: Entry | None, right: Entry | None) -> bool:

@@ -136,6 +136,42 @@ def test_what_maps_share_is_not_looked_at() -> None:
         assert Counted.looks <= 4 * MOST
 
 
+@settings(max_examples=60)
+@given(EDITS, EDITS)
+def test_a_mapped_map_is_as_if_it_had_been_made_at_once(
+    edits: list[tuple[int, int, str]], more: list[tuple[int, int, str]]
+) -> None:
+    """Its values are made when they are read, dozens at a time and once, and changes upon it hold."""
+    tree, model = edited(edits)[-1]
+    made: list[int] = []
+
+    def negative(values: tuple[int, ...]) -> list[int]:
+        made.extend(values)
+        return [-value for value in values]
+
+    mapped = tree.mapped(negative)
+    assert list(mapped) == sorted(model)
+    assert made == []
+    if model:
+        key = min(model)
+        assert mapped.get(key) == -model[key]
+        assert len(made) <= MOST
+    expected = {key: -value for key, value in model.items()}
+    for start, count, kind in more:
+        keys = range(start, start + count)
+        changed = {key: MISSING if kind in ("delete", "wipe") else key for key in keys}
+        mapped = mapped.update(changed)
+        expected |= dict.fromkeys(keys, 0)
+        expected = {key: changed.get(key, value) for key, value in expected.items()}
+        expected = {key: value for key, value in expected.items() if value is not MISSING}
+    assert list(mapped.items()) == sorted(expected.items())
+    assert list(mapped.items()) == sorted(expected.items())
+    assert len(made) <= len(model), "none is made twice"
+    parts = list(mapped.parts())
+    assert [key for keys, _ in parts for key in keys] == sorted(expected)
+    assert [value for _, values in parts for value in values] == [expected[key] for key in sorted(expected)]
+
+
 def test_a_change_copies_the_nodes_on_one_path_alone() -> None:
     def nodes(tree: Any) -> dict[int, Any]:
         found: dict[int, Any] = {}
